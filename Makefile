@@ -1,0 +1,50 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+
+.PHONY: help demo test lint types tests bench docs wheel format clean
+.DEFAULT_GOAL := help
+
+help:  ## show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+
+# --- environment: one stamp for each set of extras, remade when what it depends on changes
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"sklrec needs Python 3.11 or newer, $(PYTHON) is {sys.version.split()[0]}; try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.extra-%: $(BIN)/python pyproject.toml setup.cfg constraints.txt
+	@echo "installing sklrec[$*] into $(VENV)"
+	@$(PIP) -e '.[$*]'
+	@touch $@
+
+demo: $(VENV)/.extra-plot  ## MovieLens 100K to ratings and recommendations
+	$(BIN)/python -m examples.demo
+
+test: lint types tests  ## lint, types, doctests and tests
+
+lint: $(VENV)/.extra-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.extra-test
+	$(BIN)/mypy
+
+tests: $(VENV)/.extra-test
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.extra-benchmarks  ## all benchmarks beside the peers; RATINGS=FILE adds another log
+	$(BIN)/python -m benchmarks $(if $(RATINGS),--ratings $(RATINGS))
+
+wheel: $(VENV)/.extra-test  ## build sdist and wheel into dist/
+	@$(PIP) build
+	$(BIN)/python -m build
+
+format: $(VENV)/.extra-test  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment, caches and builds
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build

@@ -1,0 +1,57 @@
+"""The logs that are measured, as columns `user`, `item` and `rating`."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import KFold
+
+Fold = tuple[pd.DataFrame, pd.DataFrame]
+
+
+def movielens() -> pd.DataFrame:
+    """MovieLens 100K in the order of its file."""
+    from sklrec.datasets import fetch_movielens
+
+    X, y = fetch_movielens("100k", return_X_y=True)
+    return X[["user", "item"]].assign(rating=np.asarray(y, dtype=np.float64))
+
+
+def made(n_users: int, n_items: int, n_ratings: int) -> pd.DataFrame:
+    """A made log with the long tail of real ones."""
+    from sklrec.datasets import make_ratings
+
+    X, y = make_ratings(n_users, n_items, n_ratings, random_state=0)
+    return X[["user", "item"]].assign(rating=np.asarray(y, dtype=np.float64))
+
+
+def read_log(path: str | Path, user: str, item: str, rating: str) -> pd.DataFrame:
+    """Ratings from a CSV file or a zip of one; repeated pairs become one row with their mean."""
+    columns = {user: "user", item: "item", rating: "rating"}
+    found = list(pd.read_csv(path, nrows=0).columns)
+    if missing := [name for name in columns if name not in found]:
+        raise ValueError(
+            f"{path} has no column {', '.join(map(repr, missing))}; it has "
+            f"{', '.join(map(repr, found))}. Name them with --user, --item and --rating."
+        )
+    log = pd.read_csv(path, usecols=list(columns)).rename(columns=columns)
+    return log.groupby(["user", "item"], sort=False, as_index=False)["rating"].mean()
+
+
+def folds(log: pd.DataFrame, *, shuffle: bool) -> Iterator[Fold]:
+    """Five folds; without shuffling, those of MovieLens 100K are the published u1 to u5."""
+    splitter = KFold(5, shuffle=shuffle, random_state=0 if shuffle else None)
+    for train, test in splitter.split(log):
+        yield log.iloc[train], log.iloc[test]
+
+
+def rmse(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Root mean squared error, in the ratings' unit."""
+    return float(np.sqrt(np.mean((truth - prediction) ** 2)))
+
+
+def mae(truth: np.ndarray, prediction: np.ndarray) -> float:
+    """Mean absolute error, in the ratings' unit."""
+    return float(np.mean(np.abs(truth - prediction)))

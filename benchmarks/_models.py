@@ -1,0 +1,67 @@
+"""What is compared: ours and the peers, with settings fixed beforehand and used on every log."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from typing import Any, NamedTuple
+
+
+class Model(NamedTuple):
+    """A library's model with its settings."""
+
+    name: str
+    library: str
+    params: dict[str, Any]
+
+
+OURS = Model("sklrec MFRegressor", "sklrec", {})
+ADAM = Model("sklrec MFRegressor(solver='adam')", "sklrec", {"solver": "adam"})
+
+SURPRISE = Model("Surprise SVD", "surprise", {})
+SURPRISE_TUNED = Model(
+    "Surprise SVD, tuned",
+    "surprise",
+    {"n_factors": 100, "n_epochs": 60, "lr_all": 0.01, "reg_all": 0.1},
+)
+CORNAC = Model("Cornac MF", "cornac", {})
+CORNAC_60 = Model(
+    "Cornac MF, 60 epochs",
+    "cornac",
+    {"k": 100, "max_iter": 60, "learning_rate": 0.01, "lambda_reg": 0.08},
+)
+CORNAC_100 = Model(
+    "Cornac MF, 100 epochs",
+    "cornac",
+    {"k": 200, "max_iter": 100, "learning_rate": 0.005, "lambda_reg": 0.08},
+)
+# With a seed Cornac uses one thread, and two can be slower: they share the factors' cache lines.
+CORNAC_60_SEEDED, CORNAC_100_SEEDED = (
+    Model(f"{model.name}, 1 thread", model.library, {**model.params, "seed": 0})
+    for model in (CORNAC_60, CORNAC_100)
+)
+LENSKIT = Model("LensKit BiasedMFScorer", "lenskit", {})
+LIBMF = Model(
+    "LIBMF",
+    "libmf",
+    {
+        "k": 40,
+        "nr_iters": 60,
+        "eta": 0.05,
+        "lambda_p1": 0.0,  # no L1 penalty, which is on by default
+        "lambda_q1": 0.0,
+        "lambda_p2": 0.08,
+        "lambda_q2": 0.08,
+    },
+)
+MYFM = Model("myFM MyFMRegressor", "myfm", {"rank": 10, "n_iter": 200})
+
+PEERS = [
+    SURPRISE,
+    SURPRISE_TUNED,
+    CORNAC,
+    CORNAC_60,
+    CORNAC_60_SEEDED,
+    CORNAC_100,
+    CORNAC_100_SEEDED,
+    LENSKIT,
+    LIBMF,
+    MYFM,
+]

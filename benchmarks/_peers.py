@@ -1,0 +1,167 @@
+"""Runs models, each library in an environment and a process of its own."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import json
+import subprocess
+import sys
+import tempfile
+import venv
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from benchmarks._models import Model
+
+ROOT = Path(__file__).parents[1]
+ENVIRONMENTS = ROOT / "benchmarks" / ".envs"
+REQUIREMENTS = {
+    "surprise": ["scikit-surprise==1.1.5", "numpy==1.26.4", "pandas==2.3.3"],
+    "cornac": ["cornac==3.0.1", "numpy==2.4.6"],
+    "lenskit": ["lenskit==2025.8.1", "torch==2.13.0", "numpy==2.4.6", "pandas==2.3.3"],
+    "myfm": ["myfm==0.4.0", "scikit-learn==1.9.1", "numpy==2.4.6"],
+    "libmf": ["libmf==0.9.2", "numpy==2.4.6", "pandas==3.1.1"],
+}
+WARM_UP_ROWS = 2_000
+
+
+class LeftOut(Exception):
+    """A library that could not be installed, failed or took too long; the message says which."""
+
+
+class Answer(NamedTuple):
+    """Clipped predictions of one fit, and what it cost in seconds and bytes."""
+
+    prediction: np.ndarray
+    build_seconds: float
+    fit_seconds: float
+    predict_seconds: float
+    peak_bytes: float
+    fit_bytes: float
+    predict_bytes: float
+
+
+class Field:
+    """The models of one benchmark; one that cannot go on drops out, and `left_out` says why."""
+
+    def __init__(self, models: Iterable[Model], time_limit: float | None = None):
+        self.models = list(models)
+        self.left_out: list[str] = []
+        self.time_limit = time_limit
+
+    def run(self, model: Model, *args: Any, **kwargs: Any) -> list[Answer] | None:
+        """Answers of `run`, or None for a model that has dropped out."""
+        if model not in self.models:
+            return None
+        try:
+            return run(model, *args, time_limit=self.time_limit, **kwargs)
+        except LeftOut as reason:
+            self.models.remove(model)
+            self.left_out.append(f"{model.name}: left out, {reason}")
+            print(self.left_out[-1], flush=True)
+            return None
+
+
+def run(
+    model: Model,
+    train: pd.DataFrame,
+    pairs: pd.DataFrame,
+    jobs: Sequence[dict[str, Any]] = ({},),
+    *,
+    warm_up: bool = True,
+    repeats: int = 1,
+    time_limit: float | None = None,
+) -> list[Answer]:
+    """Fit on `train` and predict `pairs`, once for each job, in one fresh process.
+
+    Parameters
+    ----------
+    model : Model
+        The library and its settings.
+    train : DataFrame
+        Columns `user`, `item` and `rating`; their range is the rating scale.
+    pairs : DataFrame
+        Columns `user` and `item`.
+    jobs : sequence of dict
+        Settings that each job adds to the model's own.
+    warm_up : bool
+        Whether the first `WARM_UP_ROWS` rows are fitted and predicted beforehand, unmeasured.
+    repeats : int
+        How often to predict; the median time counts.
+    time_limit : float
+        Seconds for the whole process.
+
+    Returns
+    -------
+    list of Answer
+        One a job.
+    """
+    python = environment(model.library)
+    scale = float(train["rating"].min()), float(train["rating"].max())
+    request = {
+        "jobs": [{**model.params, **job} for job in jobs],
+        "scale": scale,
+        "warm_up_rows": WARM_UP_ROWS if warm_up else 0,
+        "repeats": repeats,
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "request.json").write_text(json.dumps(request))
+        columns = {column: _plain(train[column]) for column in ("user", "item", "rating")}
+        asked = {f"test_{column}": _plain(pairs[column]) for column in ("user", "item")}
+        np.savez(folder / "data.npz", **columns, **asked)
+        _call(
+            [python, "-m", f"benchmarks.peers.{model.library}_peer", name],
+            time_limit,
+        )
+        replies = json.loads((folder / "reply.json").read_text())
+        with np.load(folder / "predictions.npz") as predictions:
+            return [
+                Answer(np.clip(predictions[str(number)], *scale), **reply)
+                for number, reply in enumerate(replies)
+            ]
+
+
+@cache
+def environment(library: str) -> Path:
+    """The Python that has the library: this one for ours, else that of a venv made on first use.
+
+    Raises
+    ------
+    LeftOut
+        If it cannot be installed here.
+    """
+    if library == "sklrec":
+        return Path(sys.executable)
+    folder = ENVIRONMENTS / library
+    python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+    stamp = folder / "installed.txt"
+    wanted = "\n".join(REQUIREMENTS[library])
+    if not stamp.exists() or stamp.read_text() != wanted:
+        print(f"making an environment with {', '.join(REQUIREMENTS[library])}", flush=True)
+        venv.create(folder, clear=True, with_pip=True)
+        install = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+        _call([*install, "setuptools", "wheel"])  # for what is built from source
+        _call([*install, *REQUIREMENTS[library]])
+        stamp.write_text(wanted)
+    return python
+
+
+def _call(command: list[str | Path], time_limit: float | None = None) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, timeout=time_limit, capture_output=True, text=True, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise LeftOut(f"slower than {time_limit:g} s") from None
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise LeftOut(lines[-1])
+
+
+def _plain(column: pd.Series) -> np.ndarray:
+    """An array that needs no pickle: numbers as they are, all else as text."""
+    return column.to_numpy() if column.dtype.kind in "iuf" else column.to_numpy(dtype=str)

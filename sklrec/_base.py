@@ -1,0 +1,410 @@
+"""What all rating estimators share: validation, encoding, training, prediction in batches."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.model_selection import train_test_split
+from sklearn.utils import _safe_indexing as take_rows  # noqa: PLC2701
+from sklearn.utils import check_consistent_length, check_random_state
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight  # noqa: PLC2701
+from sklearn.utils.validation import check_is_fitted
+
+from sklrec._net import InteractionTensors
+from sklrec._solvers import MINIBATCH_SOLVERS, MinibatchSolver
+from sklrec._validation import (
+    Interval,
+    StrOptions,
+    check_interactions,
+    check_ratings,
+    column_values,
+    fit_context,
+)
+from sklrec.preprocessing import IDEncoder
+
+# Rows that predict looks up at once: enough to keep torch busy, little enough that what it
+# gathers stays in the processor's cache.
+PREDICT_ROWS = 16_384
+
+
+@contextmanager
+def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
+    """Give an estimator its old attributes back if it cannot be fitted.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The estimator that is being fitted.
+    """
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException:
+        vars(estimator).clear()
+        vars(estimator).update(before)
+        raise
+
+
+class BaseRatingRegressor(RegressorMixin, BaseEstimator):
+    """Base of the estimators that predict the ratings of interactions.
+
+    A subclass brings its parameters, `_new_module` and `_grow_module`.
+    """
+
+    _parameter_constraints = {
+        "user": [Interval(Integral, 0, None, closed="left"), str],
+        "item": [Interval(Integral, 0, None, closed="left"), str],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions({"linear", "one_cycle", "constant"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "optimizer": [type, None],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "rating_scale": [StrOptions({"auto"}), tuple, list, None],
+        "warm_start": ["boolean"],
+        "callbacks": [list, None],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    @abstractmethod
+    def _new_module(self, y: np.ndarray, weight: np.ndarray, generator: torch.Generator) -> Any:
+        """Make the untrained module, sized by the encoder."""
+
+    @abstractmethod
+    def _grow_module(self, generator: torch.Generator) -> None:
+        """Give `module_` rows for the IDs that are new in the encoder."""
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None
+    ):
+        """Fit the model to rated interactions.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, a row each, with a column of user IDs and one of item IDs:
+            strings, integers or anything hashable.
+        y : array-like of shape (n_samples,)
+            The ratings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each rating, not negative; only their proportions matter. Rows of
+            weight 0 are as good as absent: their IDs stay unknown.
+        X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
+            Interactions to measure the validation loss on after each epoch, and to stop
+            early by unless ``early_stopping=False``.
+        y_val : array-like of shape (n_val,), default=None
+            The ratings of `X_val`.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weight of each rating of `y_val`.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter is not what was asked for; the estimator is then as it
+            was before.
+        """
+        with unchanged_on_failure(self):
+            continuing = self.warm_start and hasattr(self, "module_")
+            X, y, weight = self._check_rated(X, y, sample_weight, reset=not continuing)
+            if len(y) < 2:
+                raise ValueError(
+                    f"Found array with {len(y)} sample(s) while a minimum of 2 is required by "
+                    f"{type(self).__name__}: 1 sample has no other to be compared with."
+                )
+            rng = check_random_state(self.random_state)
+            generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+            stopping = self.early_stopping is True or (
+                self.early_stopping == "auto" and X_val is not None
+            )
+            valid = self._check_validation(X_val, y_val, sample_weight_val)
+            learned = X
+            if stopping and valid is None:
+                X, X_val, y, y_val, weight, weight_val = train_test_split(
+                    X, y, weight, test_size=self.validation_fraction, random_state=rng
+                )
+                valid = X_val, y_val, weight_val
+            self._learn_ids(learned, continuing)
+            self._train(
+                (X, y, weight), valid, generator, continuing=continuing, stopping=stopping
+            )
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch on further interactions.
+
+        The first call starts a model; later ones go on with it. Users and items that were
+        not there before get rows of their own. The learning rate is constant; the global
+        mean stays that of the first call. An automatic rating scale widens with what comes.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, columns as at the first call.
+        y : array-like of shape (n_samples,)
+            The ratings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each rating, not negative; only their proportions matter.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        with unchanged_on_failure(self):
+            continuing = hasattr(self, "module_")
+            X, y, weight = self._check_rated(X, y, sample_weight, reset=not continuing)
+            rng = check_random_state(self.random_state)
+            generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+            self._learn_ids(X, continuing)
+            self._train(
+                (X, y, weight),
+                None,
+                generator,
+                continuing=continuing,
+                max_epochs=1,
+                lr_schedule="constant",
+            )
+        return self
+
+    def predict(self, X):
+        """Predict the ratings of interactions.
+
+        A user or item that `fit` did not see gets the best estimate there is without it;
+        if both are unknown that is the global mean.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, columns as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The ratings as float64, inside the rating scale. Each depends on its own row
+            alone.
+
+        Warns
+        -----
+        UserWarning
+            If IDs are unknown because they are of another kind than those that `fit` saw.
+        """
+        check_is_fitted(self)
+        X = check_interactions(self, X, reset=False)
+        vocabularies = self.encoder_.vocabularies_
+        columns = [column_values(X, position) for position in self.encoder_.column_indices_]
+        ratings = np.empty(X.shape[0])
+        n_unknown = [0, 0]
+        for first in range(0, len(ratings), PREDICT_ROWS):
+            rows = slice(first, first + PREDICT_ROWS)
+            codes = [
+                vocabulary.codes(values[rows], first_row=first)
+                for vocabulary, values in zip(vocabularies, columns, strict=True)
+            ]
+            n_unknown = [n + np.count_nonzero(c == 0) for n, c in zip(n_unknown, codes)]
+            ratings[rows] = self._predict_codes(*codes)
+        for vocabulary, values, n in zip(vocabularies, columns, n_unknown, strict=True):
+            if message := vocabulary.kind_mismatch(values, n):
+                warnings.warn(message, UserWarning, stacklevel=2)
+        return ratings if self.rating_scale_ is None else ratings.clip(*self.rating_scale_, ratings)
+
+    def _predict_codes(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Ratings of pairs of codes, not clipped."""
+        device = next(self.module_.parameters()).device
+        codes = {"users": users, "items": items}
+        with torch.inference_mode():
+            inputs = {name: torch.from_numpy(c).to(device) for name, c in codes.items()}
+            return self.module_(**inputs).cpu().numpy()
+
+    def _check_rated(self, X, y, sample_weight, *, reset: bool):
+        """Check interactions and ratings, and drop the rows of weight 0."""
+        X = check_interactions(self, X, reset=reset)
+        y = check_ratings(self, y)
+        check_consistent_length(X, y)
+        if sample_weight is None:
+            return X, y, np.ones(len(y))
+        weight = check_sample_weight(
+            sample_weight, X, dtype=np.float64, ensure_non_negative=True
+        )
+        counts = weight > 0
+        if not counts.any():
+            raise ValueError(
+                "sample_weight must be positive somewhere, got zeros only: nothing to learn from."
+            )
+        if not counts.all():
+            X, y, weight = take_rows(X, counts), y[counts], weight[counts]
+        return X, y, weight / weight.mean()
+
+    def _check_validation(self, X_val, y_val, sample_weight_val):
+        if X_val is None and y_val is None:
+            return None
+        if X_val is None or y_val is None:
+            given, missing = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
+            raise ValueError(f"{given} is provided, but {missing} was not provided.")
+        X_val = check_interactions(self, X_val, reset=False)
+        y_val = check_ratings(self, y_val, input_name="y_val")
+        check_consistent_length(X_val, y_val)
+        return X_val, y_val, check_sample_weight(sample_weight_val, X_val, dtype=np.float64)
+
+    def _learn_ids(self, X, continuing: bool) -> None:
+        if not continuing:
+            self.encoder_ = IDEncoder(columns=(self.user, self.item)).fit(X)
+        else:  # a copy, so that the old encoder can come back if the training fails
+            self.encoder_ = copy(self.encoder_).partial_fit(X)
+
+    def _train(
+        self,
+        rated: tuple[Any, np.ndarray, np.ndarray],
+        valid: tuple[Any, np.ndarray, np.ndarray] | None,
+        generator: torch.Generator,
+        *,
+        continuing: bool,
+        stopping: bool = False,
+        **changes: Any,
+    ) -> None:
+        """Train a new module, or the one that is there, and keep what was learned."""
+        device = self._check_device()
+        X, y, weight = rated
+        self.rating_scale_ = self._new_rating_scale(y, continuing)
+        if not continuing:
+            self.module_ = self._new_module(y, weight, generator)
+        else:
+            self._grow_module(generator)
+        self.module_.to(device)
+        data = self._tensors(X, y, weight).to(device)
+        valid_data = None if valid is None else self._tensors(*valid).to(device)
+        solver = self._new_solver(early_stopping=stopping, **changes)
+        self.net_ = solver.train(
+            self.module_, data, valid_data, generator, self.net_ if continuing else None
+        )
+        history = self.net_.history
+        self.n_iter_ = len(history)
+        self.loss_curve_ = history[:, "train_loss"]
+        if "valid_loss" in history[-1]:
+            self.validation_curve_ = history[:, "valid_loss"]
+        self.seen_ = self._new_seen(data, continuing)
+
+    def _new_solver(self, **changes: Any) -> MinibatchSolver:
+        optimizer, reduction, lr = MINIBATCH_SOLVERS[self.solver]
+        if self.optimizer is not None:
+            optimizer, reduction, lr = self.optimizer, *MINIBATCH_SOLVERS["adam"][1:]
+        options = dict(
+            optimizer=optimizer,
+            reduction=reduction,
+            lr=lr if self.lr == "auto" else self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            lr_schedule=self.lr_schedule,
+            alpha=self.alpha,
+            callbacks=self.callbacks,
+            verbose=int(self.verbose),
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol,
+        )
+        return MinibatchSolver(**{**options, **changes})
+
+    def _tensors(self, X, y, weight) -> InteractionTensors:
+        codes = [
+            torch.from_numpy(vocabulary.codes(column_values(X, position)))
+            for vocabulary, position in zip(
+                self.encoder_.vocabularies_, self.encoder_.column_indices_, strict=True
+            )
+        ]
+        return InteractionTensors(
+            dict(zip(("users", "items"), codes, strict=True)),
+            torch.from_numpy(y.astype(np.float32)),
+            # Weights that are all alike change nothing.
+            None if np.ptp(weight) == 0 else torch.from_numpy(weight.astype(np.float32)),
+        )
+
+    def _new_rating_scale(self, y: np.ndarray, continuing: bool) -> tuple[float, float] | None:
+        if self.rating_scale is None:
+            return None
+        if isinstance(self.rating_scale, str):
+            low, high = float(y.min()), float(y.max())
+            if continuing and self.rating_scale_ is not None:
+                low, high = min(low, self.rating_scale_[0]), max(high, self.rating_scale_[1])
+            return low, high
+        try:
+            low, high = (float(bound) for bound in self.rating_scale)
+        except (TypeError, ValueError):
+            low, high = np.nan, np.nan
+        if not low < high:
+            raise ValueError(
+                "rating_scale must be 'auto', None or the lowest and the highest rating, such as "
+                f"(1, 5), got {self.rating_scale!r}."
+            )
+        outside = np.flatnonzero((y < low) | (y > high))
+        if len(outside):
+            raise ValueError(
+                f"Ratings must lie inside rating_scale={self.rating_scale!r}, got "
+                f"{y[outside[0]]:g} in row {outside[0]} and {len(outside)} such rows in all. Drop "
+                "them, give a wider rating_scale, or set rating_scale='auto'."
+            )
+        return low, high
+
+    def _new_seen(self, data: InteractionTensors, continuing: bool) -> csr_array:
+        """Which item codes (columns) each user code (row) has interacted with."""
+        users, items = data.X["users"].cpu().numpy(), data.X["items"].cpu().numpy()
+        n_users, n_items = (len(v) + 1 for v in self.encoder_.vocabularies_)
+        seen = csr_array((np.ones(len(users), bool), (users, items)), (n_users, n_items))
+        if continuing:
+            before = self.seen_.copy()
+            before.resize(seen.shape)
+            seen = seen + before
+        return seen
+
+    def _check_device(self) -> torch.device:
+        try:
+            device = torch.device(self.device)
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            there = ["cpu"]
+            if torch.cuda.is_available():
+                there += [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+            if torch.backends.mps.is_available():
+                there.append("mps")
+            raise ValueError(
+                f"device={str(self.device)!r} is not there on this machine; there is "
+                f"{', '.join(there)}."
+            ) from error
+        return device
+
+    def __getstate__(self):
+        # The net holds the module: in a pickle too it should be there once.
+        shared = {"module_"} if "net_" in vars(self) else set()
+        return {k: v for k, v in super().__getstate__().items() if k not in shared}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "net_" in state:
+            self.module_ = self.net_.module_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        # IDs as such carry no order: a model of them need not fit a function of numbers.
+        tags.regressor_tags.poor_score = True
+        return tags

@@ -1,0 +1,210 @@
+"""What stands between skorch and the estimators: data in memory, batches, the net, progress."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from skorch import NeuralNetRegressor
+from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, PrintLog
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class InteractionTensors(Dataset):
+    """Codes, ratings and weights as tensors that are made once.
+
+    Parameters
+    ----------
+    inputs : dict of str to Tensor of shape (n, ...)
+        What the module's ``forward`` takes, by its argument names.
+    ratings : Tensor of shape (n,)
+        The ratings.
+    sample_weight : Tensor of shape (n,), default=None
+        Weight of each rating, 1 if ``None``.
+    """
+
+    def __init__(
+        self, inputs: dict[str, Tensor], ratings: Tensor, sample_weight: Tensor | None = None
+    ):
+        # X and y are the names under which skorch's callbacks look for a dataset's content.
+        self.X = inputs if sample_weight is None else {**inputs, "sample_weight": sample_weight}
+        self.y = ratings
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, index: Any) -> tuple[dict[str, Tensor], Tensor]:
+        return {name: values[index] for name, values in self.X.items()}, self.y[index]
+
+    def to(self, device: str | torch.device) -> "InteractionTensors":
+        """Move all tensors to a device.
+
+        Parameters
+        ----------
+        device : str or torch.device
+            Where to.
+
+        Returns
+        -------
+        InteractionTensors
+            This dataset.
+        """
+        self.X = {name: values.to(device) for name, values in self.X.items()}
+        self.y = self.y.to(device)
+        return self
+
+
+class BatchIterator:
+    """Batches as slices of whole tensors, in place of a ``DataLoader``.
+
+    Nothing is indexed row by row: an epoch permutes the tensors once and slices them.
+
+    Parameters
+    ----------
+    dataset : InteractionTensors
+        The data.
+    batch_size : int
+        Rows in a batch; the last batch of an epoch may be smaller.
+    generator : torch.Generator, default=None
+        Source of each epoch's order; ``None`` keeps the rows in theirs.
+    """
+
+    def __init__(
+        self,
+        dataset: InteractionTensors,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+    ):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
+        X, y = self.dataset.X, self.dataset.y
+        if self.generator is not None:
+            order = torch.randperm(len(y), generator=self.generator).to(y.device)
+            X, y = {name: values[order] for name, values in X.items()}, y[order]
+        # split() makes all slices in one call
+        columns = [values.split(self.batch_size) for values in X.values()]
+        for *inputs, ratings in zip(*columns, y.split(self.batch_size), strict=True):
+            yield dict(zip(X, inputs, strict=True)), ratings
+
+
+class RatingNet(NeuralNetRegressor):
+    """The skorch net of a module that knows its own ``squared_error``.
+
+    Losses are means of squared errors in units of the ratings. The gradient is that of half
+    the batch's sum (``reduction="sum"``), so that ``lr`` is the step for one rating whatever
+    the batch size, or that of its mean.
+
+    Parameters
+    ----------
+    *args : tuple
+        As for ``NeuralNetRegressor``.
+    alpha : float, default=0.0
+        L2 penalty on the rows that a batch touches, once for each rating.
+    reduction : {'mean', 'sum'}, default='mean'
+        What the optimiser minimises.
+    **kwargs : dict
+        As for ``NeuralNetRegressor``.
+
+    Attributes
+    ----------
+    interrupted_ : bool
+        Whether Ctrl-C ended the training.
+    """
+
+    def __init__(self, *args, alpha=0.0, reduction="mean", **kwargs):
+        super().__init__(*args, **kwargs)
+        self.alpha = alpha
+        self.reduction = reduction
+
+    @property
+    def _default_callbacks(self):
+        callbacks = [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring("train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring("valid_loss")),
+        ]
+        if self.verbose == 1:
+            callbacks.append(("progress", EpochBar()))
+        elif self.verbose > 1:
+            callbacks.append(("print_log", PrintLog()))
+        return callbacks
+
+    def infer(self, x, **fit_params):
+        return self.module_(**{k: v for k, v in x.items() if k != "sample_weight"}, **fit_params)
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        error = (y_pred - y_true).square()
+        weight = (X or {}).get("sample_weight")
+        return error.mean() if weight is None else (error * weight).sum() / weight.sum()
+
+    def train_step_single(self, batch, **fit_params):
+        self._set_training(True)
+        X, ratings = batch
+        total, y_pred = self.module_.squared_error(
+            **X, ratings=ratings, alpha=self.alpha, **fit_params
+        )
+        weight = X.get("sample_weight")
+        mean = total / (len(ratings) if weight is None else weight.sum())
+        (total * 0.5 if self.reduction == "sum" else mean).backward()
+        return {"loss": mean.detach() * self.module_.scale**2, "y_pred": y_pred}
+
+    def _set_training(self, training=True):
+        # skorch walks through all submodules at every batch, also when nothing changes.
+        if self.module_.training != training:
+            super()._set_training(training)
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        if iterator is None:
+            return
+        try:
+            for batch in iterator:
+                self.notify("on_batch_begin", batch=batch, training=training)
+                step = step_fn(batch, **fit_params)
+                self.history.record_batch(f"{prefix}_loss", step["loss"].item())
+                self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
+                self.notify("on_batch_end", batch=batch, training=training, **step)
+        except KeyboardInterrupt:
+            # Callbacks too stop a training by KeyboardInterrupt, but at the end of an epoch.
+            self.interrupted_ = True
+            raise
+        self.history.record(f"{prefix}_batch_count", len(iterator))
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        self.interrupted_ = False
+        return super().partial_fit(X, y, classes, **fit_params)
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        state["module"] = None  # the same object as module_, which is in the state already
+        return state
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.module = self.module_
+
+
+class EpochBar(Callback):
+    """A progress bar over the epochs, on a terminal or in a notebook."""
+
+    def on_train_begin(self, net, **kwargs):
+        from tqdm.auto import tqdm  # here, since importing it is slow and few need it
+
+        self.bar_ = tqdm(total=net.max_epochs, desc="fit", unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        epoch = net.history[-1]
+        losses = {"train": "train_loss", "valid": "valid_loss"}
+        shown = {k: f"{epoch[v] ** 0.5:.4f}" for k, v in losses.items() if v in epoch}
+        self.bar_.set_postfix({f"{name} RMSE": value for name, value in shown.items()})
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        self.bar_.close()
+        del self.bar_  # holds a stream, which could not be pickled

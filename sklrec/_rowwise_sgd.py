@@ -1,0 +1,118 @@
+"""Gradient descent that touches only the rows of a table that occur in the batch."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class RowwiseSGD(torch.optim.Optimizer):
+    """Stochastic gradient descent for embedding tables with sparse gradients.
+
+    A gradient that is summed over a batch grows with the number of times that a row occurs
+    in it, so a very active user or a very popular item would overshoot. The step of such a
+    row is therefore bounded: with an expected weight of ``load`` ratings a batch, it is
+    ``min(lr, 1 / load)``, where it becomes an average over the row's ratings.
+
+    Parameters
+    ----------
+    params : iterable of dict
+        Groups ``{"params": [table, ...], "load": Tensor of shape (n_rows,)}``.
+    lr : float
+        Step for one rating.
+    """
+
+    def __init__(self, params: Iterable[dict[str, Any]], lr: float):
+        super().__init__(params, {"lr": lr})
+
+    # torch's own versions of the next two methods import its compiler at their first call,
+    # which takes longer than a whole fit of 100,000 ratings.
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take in tables and keep each row's largest stable step in place of its load.
+
+        Parameters
+        ----------
+        param_group : dict
+            ``{"params": [table, ...], "load": Tensor of shape (n_rows,)}``.
+        """
+        limit = param_group["load"].clamp(min=1e-12).reciprocal()
+        self.param_groups.append(
+            {
+                **self.defaults,
+                "params": list(param_group["params"]),
+                "limit": limit,
+                "lowest_limit": float(limit.min()),
+            }
+        )
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget all gradients.
+
+        Parameters
+        ----------
+        set_to_none : bool, default=True
+            Kept for torch's interface: sparse gradients are never kept as zeros.
+        """
+        for group in self.param_groups:
+            for table in group["params"]:
+                table.grad = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Move each table against its gradient.
+
+        Parameters
+        ----------
+        closure : callable, default=None
+            Evaluates the loss again and returns it.
+
+        Returns
+        -------
+        object
+            What ``closure`` returned.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            lr, steps = group["lr"], {}
+            for table in group["params"]:
+                if table.grad is None:
+                    continue
+                rows, gradient = table.grad._indices()[0], table.grad._values()
+                if lr <= group["lowest_limit"]:
+                    table.index_add_(0, rows, gradient, alpha=-lr)
+                    continue
+                key = rows.data_ptr()  # a group's tables share the codes of the batch
+                if key not in steps:
+                    limit = group["limit"].index_select(0, rows)
+                    steps[key] = limit.clamp_(max=lr).neg_()
+                step = steps[key] if gradient.ndim == 1 else steps[key].unsqueeze(1)
+                table.index_add_(0, rows, gradient.mul_(step))
+        return loss
+
+
+def row_loads(codes: Tensor, weight: Tensor | None, n_rows: int, batch_size: int) -> Tensor:
+    """Sum the weight that each row is expected to have in a batch.
+
+    Parameters
+    ----------
+    codes : Tensor of shape (n,)
+        Row of each rating.
+    weight : Tensor of shape (n,) or None
+        Weight of each rating, 1 if ``None``.
+    n_rows : int
+        Number of rows of the table.
+    batch_size : int
+        Number of ratings in a batch.
+
+    Returns
+    -------
+    Tensor of shape (n_rows,)
+        Expected sum of weights.
+    """
+    total = torch.bincount(codes, weight, minlength=n_rows)
+    return total.float() * min(1.0, batch_size / len(codes))

@@ -1,0 +1,176 @@
+"""Solvers: objects that train a module on interactions."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.helper import predefined_split
+from torch.optim import lr_scheduler
+
+from sklrec._net import BatchIterator, InteractionTensors, RatingNet
+from sklrec._rowwise_sgd import RowwiseSGD, row_loads
+from sklrec.modules import MatrixFactorization
+
+
+def _ignore(message: str) -> None:
+    """Print nothing."""
+
+
+@dataclass(frozen=True)
+class MinibatchSolver:
+    """Minibatch gradient descent through skorch.
+
+    Parameters
+    ----------
+    optimizer : type
+        The ``torch.optim.Optimizer`` subclass.
+    reduction : {'mean', 'sum'}
+        What of a batch's squared errors the optimiser minimises.
+    lr, max_epochs, batch_size, lr_schedule, alpha, callbacks, verbose : object
+        As in the estimators.
+    early_stopping : bool
+        Whether to stop, and to go back to the best epoch, by the validation loss.
+    n_iter_no_change, tol : object
+        As in the estimators.
+    """
+
+    optimizer: type
+    reduction: str
+    lr: float
+    max_epochs: int
+    batch_size: int
+    lr_schedule: str
+    alpha: float
+    callbacks: list[Any] | None
+    verbose: int
+    early_stopping: bool
+    n_iter_no_change: int
+    tol: float
+
+    def train(
+        self,
+        module: MatrixFactorization,
+        data: InteractionTensors,
+        valid: InteractionTensors | None,
+        generator: torch.Generator,
+        previous: RatingNet | None = None,
+    ) -> RatingNet:
+        """Train a module in place.
+
+        Parameters
+        ----------
+        module : MatrixFactorization
+            The module, on the device of the training.
+        data : InteractionTensors
+            What to train on, on the same device.
+        valid : InteractionTensors or None
+            What to measure the validation loss on, on the same device.
+        generator : torch.Generator
+            Source of each epoch's order.
+        previous : RatingNet, default=None
+            The net that trained the module so far: its history goes on, and so does the
+            optimiser's state of every table that kept its size.
+
+        Returns
+        -------
+        RatingNet
+            The skorch net, with its history.
+
+        Raises
+        ------
+        ValueError
+            If the weights are not finite after the training.
+        """
+        net = RatingNet(
+            module,
+            alpha=self.alpha,
+            reduction=self.reduction,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            iterator_train=BatchIterator,
+            iterator_train__generator=generator,
+            iterator_valid=BatchIterator,
+            train_split=None if valid is None else predefined_split(valid),
+            callbacks=self._schedule(data) + self._stopping() + list(self.callbacks or []),
+            device=next(module.parameters()).device.type,
+            verbose=self.verbose,
+            **self._optimizer_params(module, data),
+        ).initialize()
+        if previous is not None:
+            net.history = previous.history
+            state = previous.optimizer_.state
+            net.optimizer_.state.update({p: state[p] for p in module.parameters() if p in state})
+        net.partial_fit(data, None)
+        net.set_params(train_split=None)  # it held the validation data
+        self._check_outcome(net)
+        return net
+
+    def _optimizer_params(
+        self, module: MatrixFactorization, data: InteractionTensors
+    ) -> dict[str, Any]:
+        if self.optimizer is not RowwiseSGD:
+            return {}
+        groups = []
+        for side, n_rows in (("user", module.n_users + 1), ("item", module.n_items + 1)):
+            codes, weight = data.X[f"{side}s"], data.X.get("sample_weight")
+            load = row_loads(codes, weight, n_rows, self.batch_size)
+            groups.append((f"{side}_*", {"load": load}))
+        return {"optimizer__param_groups": groups}
+
+    def _schedule(self, data: InteractionTensors) -> list[Any]:
+        n_steps = self.max_epochs * -(-len(data) // self.batch_size)
+        policies = {
+            "constant": None,
+            "linear": (
+                lr_scheduler.LinearLR,
+                {"start_factor": 1.0, "end_factor": 0.0, "total_iters": n_steps},
+            ),
+            "one_cycle": (
+                lr_scheduler.OneCycleLR,
+                {"max_lr": self.lr, "total_steps": n_steps + 1},
+            ),
+        }
+        if policies[self.lr_schedule] is None:
+            return []
+        policy, options = policies[self.lr_schedule]
+        return [("lr_schedule", LRScheduler(policy, step_every="batch", **options))]
+
+    def _stopping(self) -> list[Any]:
+        if not self.early_stopping:
+            return []
+        stopping = EarlyStopping(
+            patience=self.n_iter_no_change,
+            threshold=self.tol,
+            threshold_mode="abs",
+            load_best=True,
+            sink=_ignore,
+        )
+        return [("early_stopping", stopping)]
+
+    def _check_outcome(self, net: RatingNet) -> None:
+        if net.interrupted_:
+            if "train_loss" not in net.history[-1]:
+                net.history.pop()  # the epoch that was cut short
+            warnings.warn(
+                f"Training was interrupted after {len(net.history)} whole epochs of "
+                f"{self.max_epochs}; the model is what it had become by then.",
+                stacklevel=2,
+            )
+        if not all(bool(p.isfinite().all()) for p in net.module_.parameters()):
+            raise ValueError(
+                f"The training diverged with lr={self.lr}: the factors are no longer finite. "
+                "Use a lower lr, or a larger alpha."
+            )
+
+
+# The estimators' solvers: optimiser, reduction, and the learning rate that lr="auto" means.
+# benchmarks/choose_defaults.py chose the rates.
+MINIBATCH_SOLVERS = {
+    "sgd": (RowwiseSGD, "sum", 0.05),
+    "adam": (torch.optim.Adam, "mean", 0.02),
+}

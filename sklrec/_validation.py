@@ -1,0 +1,223 @@
+"""Checks of X that all estimators share; the one door to scikit-learn's private names."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import _fit_context as fit_context
+from sklearn.utils._param_validation import Interval, Options, RealNotInt, StrOptions
+from sklearn.utils.validation import check_array, column_or_1d, validate_data
+
+__all__ = [
+    "Interval",
+    "Options",
+    "RealNotInt",
+    "StrOptions",
+    "check_interactions",
+    "check_ratings",
+    "column_values",
+    "fit_context",
+    "resolve_columns",
+]
+
+N_NAMES_SHOWN = 20
+
+
+def check_interactions(estimator: Any, X: Any, *, reset: bool, min_features: int = 2) -> Any:
+    """Check the shape of X, and set or compare the number and names of its columns.
+
+    The values are not looked at: only the columns in use are, later and one by one.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The estimator that was given X; learns or knows `n_features_in_` and
+        `feature_names_in_`.
+    X : {DataFrame, array-like} of shape (n_samples, n_features)
+        The interactions, a row each.
+    reset : bool
+        True in `fit`, False where X must look as it did in `fit`.
+    min_features : int, default=2
+        How many columns `fit` needs at least.
+
+    Returns
+    -------
+    DataFrame or ndarray of shape (n_samples, n_features)
+        A DataFrame itself, anything else as an array, not copied where that can be avoided.
+    """
+    given = X
+    if not reset:
+        min_features = 0  # a wrong number of columns has a message of its own below
+    if isinstance(X, pd.DataFrame):
+        _check_frame_shape(estimator, X, min_features)
+    else:
+        X = _check_array_shape(estimator, X, min_features)
+    validate_data(estimator, given, reset=reset, skip_check_array=True)
+    return X
+
+
+def _check_frame_shape(estimator: Any, X: pd.DataFrame, min_features: int) -> None:
+    for found, minimum, of_what in (
+        (X.shape[0], 1, "sample(s)"),
+        (X.shape[1], min_features, "feature(s)"),
+    ):
+        if found < minimum:
+            raise ValueError(
+                f"Found array with {found} {of_what} (shape={X.shape}) while a minimum of "
+                f"{minimum} is required by {type(estimator).__name__}."
+            )
+
+
+def _check_array_shape(estimator: Any, X: Any, min_features: int) -> np.ndarray:
+    options = {
+        "ensure_all_finite": False,
+        "ensure_min_features": min_features,
+        "estimator": estimator,
+    }
+    array = check_array(X, dtype=None, **options)
+    if array.dtype.kind in "US" and not hasattr(X, "dtype"):
+        # A list of rows such as ["a", 1]: numpy has turned the numbers into text.
+        array = check_array(X, dtype=object, **options)
+    return array
+
+
+def resolve_columns(
+    estimator: Any, columns: Sequence[int | str], X: pd.DataFrame | np.ndarray
+) -> tuple[int, ...]:
+    """Find the positions of columns that are given by position or by name.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The estimator, after `check_interactions`: it knows the names of X's columns.
+    columns : sequence of int or str
+        The wanted columns: positions that count from 0, or names.
+    X : DataFrame or ndarray of shape (n_samples, n_features)
+        The checked interactions.
+
+    Returns
+    -------
+    tuple of int
+        The positions, in the order of `columns`.
+
+    Raises
+    ------
+    ValueError
+        If X lacks a column, or if two of `columns` are the same one.
+    TypeError
+        If one of `columns` is neither a position nor a name.
+    """
+    names = getattr(estimator, "feature_names_in_", None)
+    positions = tuple(_resolve_column(column, names, X.shape[1]) for column in columns)
+    for k, position in enumerate(positions):
+        first = positions.index(position)
+        if first < k:
+            raise ValueError(
+                f"Columns {columns[first]!r} and {columns[k]!r} are one and the same, that at "
+                f"position {position} of X. Each must be a column of its own."
+            )
+    return positions
+
+
+def _resolve_column(column: Any, names: np.ndarray | None, n_features: int) -> int:
+    by_position = f"a position from 0 to {n_features - 1}"
+    if isinstance(column, str):
+        if names is None:
+            raise ValueError(
+                f"Column {column!r} was asked for by name, but X has no column names. "
+                f"Pass X as a DataFrame whose column names are strings, or give {by_position}."
+            )
+        found = np.flatnonzero(names == column)
+        if len(found) == 0:
+            shown = ", ".join(repr(name) for name in names[:N_NAMES_SHOWN])
+            more = ", ..." if len(names) > N_NAMES_SHOWN else ""
+            raise ValueError(
+                f"Column {column!r} was asked for, but X has no column of that name: its columns "
+                f"are {shown}{more}. Give one of these names, or {by_position}."
+            )
+        return int(found[0])
+    if isinstance(column, int | np.integer) and not isinstance(column, bool):
+        if not 0 <= column < n_features:
+            raise ValueError(
+                f"Column {column} was asked for, but X has {n_features} columns: give "
+                f"{by_position}, or the name of a DataFrame's column."
+            )
+        return int(column)
+    raise TypeError(
+        "A column is given by its position (an integer) or by its name (a string), got "
+        f"{column!r} of type {type(column).__name__}."
+    )
+
+
+def column_values(X: pd.DataFrame | np.ndarray, position: int) -> Any:
+    """Give the values of one column without copying them.
+
+    Parameters
+    ----------
+    X : DataFrame or ndarray of shape (n_samples, n_features)
+        The checked interactions.
+    position : int
+        The column's position.
+
+    Returns
+    -------
+    ndarray or ExtensionArray of shape (n_samples,)
+        A view where X's memory allows one; an array of pandas for its own dtypes.
+    """
+    if not isinstance(X, pd.DataFrame):
+        return X[:, position]
+    column = X.iloc[:, position]
+    # numpy dtypes as plain arrays: pandas wraps them otherwise
+    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
+
+
+def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarray:
+    """Check ratings and give them as floats.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The estimator, for messages.
+    y : array-like of shape (n_samples,)
+        The ratings.
+    input_name : str, default="y"
+        What the caller's user called them.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,)
+        The ratings as float64.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or if they are not finite numbers in one column.
+    """
+    name = type(estimator).__name__
+    if y is None:
+        raise ValueError(
+            f"This {name} estimator requires y to be passed, but the target y is None."
+        )
+    y = column_or_1d(y, warn=True, input_name=input_name)
+    try:
+        return check_array(
+            y, ensure_2d=False, dtype=np.float64, input_name=input_name, estimator=name
+        )
+    except (TypeError, ValueError) as error:
+        if not isinstance(error, TypeError) and "could not convert" not in str(error):
+            raise
+        text = next(value for value in np.ravel(y) if not _is_number(value))
+        raise ValueError(
+            f"{input_name} holds the ratings of {name} and must be numeric, got {text!r} of type "
+            f"{type(text).__name__}. Convert it first, for example with pandas.to_numeric."
+        ) from error
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

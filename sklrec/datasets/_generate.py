@@ -1,0 +1,307 @@
+"""Ratings made from a planted model, so that the attainable error is known."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtr
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.validation import check_scalar
+
+CHUNK_ROWS = 1 << 18  # what is computed at once: some 10 MB at 8 factors
+
+# Standard deviations of the parts of a rating, in spans of the rating scale. On 1 to 5 they are
+# 0.32, 0.4 and 0.4, near to what models find in film ratings, and leave little to be clipped.
+USER_BIAS, ITEM_BIAS, INTERACTION = 0.08, 0.1, 0.1
+
+# Popularity is (rank / n + KNEE) ** -long_tail: without the knee, one item of a plain Zipf law
+# would get a share of all ratings that no user count can give it without repeated pairs.
+KNEE = 0.02
+
+# Pairs are drawn and repeated ones dropped, which wastes ever more draws as popular pairs run
+# out. Beyond this share of all pairs there is a better way, and after so many rounds the few
+# that are still missing are drawn regardless of popularity.
+DENSE_SHARE = 0.25
+POPULAR_ROUNDS = 10
+
+START, PERIOD, ACTIVE = 1_000_000_000, 2 * 365 * 86_400, 60 * 86_400  # seconds
+
+
+def make_ratings(
+    n_users=1000,
+    n_items=500,
+    n_ratings=20_000,
+    *,
+    n_factors=8,
+    noise=0.5,
+    long_tail=1.0,
+    rating_scale=(1, 5),
+    step=None,
+    timestamps=True,
+    return_truth=False,
+    as_frame=True,
+    random_state=None,
+):
+    """Generate ratings from planted biases and factors (regression).
+
+    A rating is the middle of the rating scale, plus the bias of its user, plus the bias of its
+    item, plus the product of their factors, plus Gaussian noise; it is then rounded to `step` and
+    clipped to the scale. User and item IDs count from 0 and are the row numbers of the planted
+    tables. No (user, item) pair occurs twice; some users and items may have no rating at all.
+
+    Without noise to speak of in rounding and clipping, no model can have a root mean squared error
+    below `noise`. Rounding adds about `step ** 2 / 12` to the mean squared error, and clipping
+    takes a little away, so it is about `sqrt(noise ** 2 + step ** 2 / 12)`. `return_truth` gives
+    the best predictions there are and their error, rounding and clipping included.
+
+    Parameters
+    ----------
+    n_users : int, default=1000
+        The number of users.
+    n_items : int, default=500
+        The number of items.
+    n_ratings : int, default=20000
+        The number of ratings, at most `n_users * n_items`.
+    n_factors : int, default=8
+        The number of planted factors; with 0 there are only biases.
+    noise : float, default=0.5
+        The standard deviation of the noise, in units of the rating scale.
+    long_tail : float, default=1.0
+        How unequal items are in popularity, and users in activity. The one of relative rank r (0
+        to 1) is drawn in proportion to `(r + 0.02) ** -long_tail`: with 0 all are drawn equally
+        often, with 1 the most popular one about 13 times as often as the average; but the nearer
+        `n_ratings` comes to all pairs, the more equal all have to be. Rank has nothing to do with
+        the ID or with the bias.
+    rating_scale : tuple of (float, float), default=(1, 5)
+        The lowest and the highest rating.
+    step : float or None, default=None
+        The distance between two possible ratings, such as 1 for whole and 0.5 for half stars; it
+        must divide the rating scale. If None, ratings are continuous.
+    timestamps : bool, default=True
+        Whether X has a timestamp column: seconds since 1970-01-01 UTC, int64. Each user is active
+        for 60 days within two years. Time tells nothing about the ratings.
+    return_truth : bool, default=False
+        Whether to return the planted model too.
+    as_frame : bool, default=True
+        If True, X is a DataFrame and y a Series; if False, both are arrays.
+    random_state : int, RandomState instance or None, default=None
+        Determines the ratings. Pass an int for the same ratings at each call.
+
+    Returns
+    -------
+    X : DataFrame or ndarray of shape (n_ratings, 3)
+        The columns user, item and, with `timestamps`, timestamp, all int64, in random order.
+    y : Series or ndarray of shape (n_ratings,)
+        The ratings.
+    truth : :class:`~sklearn.utils.Bunch`
+        Only if `return_truth=True`. Dictionary-like object, with the following attributes.
+
+        global_mean : float
+            The middle of the rating scale.
+        user_biases : ndarray of shape (n_users,)
+            The planted biases of the users.
+        item_biases : ndarray of shape (n_items,)
+            The planted biases of the items.
+        user_factors : ndarray of shape (n_users, n_factors)
+            The planted factors of the users.
+        item_factors : ndarray of shape (n_items, n_factors)
+            The planted factors of the items.
+        expected : ndarray of shape (n_ratings,)
+            For each row the expectation of its rating: the best prediction there is.
+        rmse : float
+            The root mean squared error of `expected`: what a model can attain on these rows,
+            unless it learns their noise by heart.
+
+    Raises
+    ------
+    ValueError
+        If there cannot be as many different pairs, or `step` does not divide the rating scale.
+
+    See Also
+    --------
+    fetch_movielens : Real ratings.
+
+    Notes
+    -----
+    Ratings are made in chunks, so that memory goes with the rows alone: 32 bytes are returned for
+    each row, and at the peak it is 40, or 60 if more than a quarter of all pairs are asked for. 10
+    million rows take some seconds.
+
+    Examples
+    --------
+    >>> from sklrec.datasets import make_ratings
+    >>> X, y, truth = make_ratings(100, 50, 2000, step=1, return_truth=True, random_state=0)
+    >>> X.shape, list(X.columns)
+    ((2000, 3), ['user', 'item', 'timestamp'])
+    >>> sorted(y.unique().tolist())
+    [1.0, 2.0, 3.0, 4.0, 5.0]
+    >>> round(truth.rmse, 1)
+    0.6
+    """
+    check_scalar(n_users, "n_users", Integral, min_val=1)
+    check_scalar(n_items, "n_items", Integral, min_val=1)
+    check_scalar(n_ratings, "n_ratings", Integral, min_val=1)
+    check_scalar(n_factors, "n_factors", Integral, min_val=0)
+    check_scalar(noise, "noise", Real, min_val=0)
+    check_scalar(long_tail, "long_tail", Real, min_val=0)
+    low, high = _check_rating_scale(rating_scale, step)
+    if n_ratings > n_users * n_items:
+        raise ValueError(
+            f"n_ratings={n_ratings} is more than the {n_users * n_items} different pairs of "
+            f"{n_users} users and {n_items} items. Ask for fewer ratings, or more users or items."
+        )
+
+    # scikit-learn's kinds of random_state, but NumPy's newer and faster generator.
+    rng = np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
+    user, item = np.divmod(_draw_pairs(n_users, n_items, n_ratings, long_tail, rng), n_items)
+
+    span = high - low
+    factor_scale = np.sqrt(INTERACTION * span / np.sqrt(max(n_factors, 1)))
+    truth = Bunch(
+        global_mean=(low + high) / 2,
+        user_biases=rng.normal(0, USER_BIAS * span, n_users),
+        item_biases=rng.normal(0, ITEM_BIAS * span, n_items),
+        user_factors=rng.normal(0, factor_scale, (n_users, n_factors)),
+        item_factors=rng.normal(0, factor_scale, (n_items, n_factors)),
+    )
+    rating = np.empty(n_ratings)
+    expected = np.empty(n_ratings if return_truth else 0)
+    for rows in _chunks(n_ratings):
+        signal = _signal(truth, user[rows], item[rows])
+        noisy = signal + noise * rng.standard_normal(len(signal))
+        rating[rows] = _to_scale(noisy, low, high, step)
+        if return_truth:
+            expected[rows] = _expectation(signal, noise, low, high, step)
+
+    columns = {"user": user, "item": item}
+    if timestamps:
+        columns["timestamp"] = _draw_timestamps(user, n_users, rng)
+    X = pd.DataFrame(columns, copy=False) if as_frame else np.column_stack([*columns.values()])
+    y = pd.Series(rating, name="rating", copy=False) if as_frame else rating
+    if not return_truth:
+        return X, y
+    truth.expected = expected
+    truth.rmse = float(np.sqrt(np.mean(np.square(rating - expected))))
+    return X, y, truth
+
+
+def _check_rating_scale(rating_scale, step) -> tuple[float, float]:
+    try:
+        low, high = map(float, rating_scale)
+    except (TypeError, ValueError):
+        low = high = np.nan
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        raise ValueError(
+            "rating_scale must be a pair (lowest, highest) of finite numbers; "
+            f"got {rating_scale!r}."
+        )
+    if step is not None:
+        check_scalar(step, "step", Real, min_val=0, include_boundaries="neither")
+        n_steps = (high - low) / step
+        if not np.isclose(n_steps, max(round(n_steps), 1)):
+            raise ValueError(
+                f"step must divide the rating scale; got step={step} and "
+                f"rating_scale={rating_scale}, which is {n_steps:g} steps wide."
+            )
+    return low, high
+
+
+def _chunks(n_rows: int) -> Iterator[slice]:
+    for start in range(0, n_rows, CHUNK_ROWS):
+        yield slice(start, min(start + CHUNK_ROWS, n_rows))
+
+
+def _draw_pairs(
+    n_users: int, n_items: int, n_pairs: int, long_tail: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw different pairs, each as user * n_items + item, in random order."""
+    user_by_rank, item_by_rank = rng.permutation(n_users), rng.permutation(n_items)
+    if n_pairs > DENSE_SHARE * n_users * n_items:
+        # Drawing without replacement in proportion to weights is the same as a race in which each
+        # pair arrives after an exponential time with its weight as rate, and the first ones count.
+        arrival = rng.exponential(size=(n_users, n_items))
+        arrival /= _popularity(n_users, long_tail)[np.argsort(user_by_rank), None]
+        arrival /= _popularity(n_items, long_tail)[np.argsort(item_by_rank)]
+        pairs = np.argpartition(arrival, n_pairs - 1, axis=None)[:n_pairs]
+        rng.shuffle(pairs)
+        return pairs
+
+    pairs = np.empty(0, dtype=np.int64)
+    n_rounds = 0
+    while len(pairs) < n_pairs:
+        tail = long_tail if n_rounds < POPULAR_ROUNDS else 0.0
+        n_missing = n_pairs - len(pairs)
+        drawn = np.empty(n_missing + n_missing // 8 + 8, dtype=np.int64)
+        for rows in _chunks(len(drawn)):
+            n = rows.stop - rows.start
+            drawn[rows] = user_by_rank[_draw_ranks(n_users, n, tail, rng)] * n_items
+            drawn[rows] += item_by_rank[_draw_ranks(n_items, n, tail, rng)]
+        pairs = _unique(np.concatenate([pairs, drawn]))
+        n_rounds += 1
+    rng.shuffle(pairs)
+    return pairs[:n_pairs]
+
+
+def _unique(values: np.ndarray) -> np.ndarray:
+    """Do what `np.unique` does, in place as far as it goes: the arrays here may fill memory."""
+    values.sort()
+    first = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=first[1:])
+    return values[first]
+
+
+def _popularity(n: int, long_tail: float) -> np.ndarray:
+    """Weigh ranks 0 to n - 1."""
+    return (np.arange(n) / n + KNEE) ** -long_tail
+
+
+def _draw_ranks(n: int, size: int, long_tail: float, rng: np.random.Generator) -> np.ndarray:
+    """Draw ranks in proportion to popularity, by inverting its distribution function."""
+    u = rng.random(size)
+    if long_tail == 0:
+        r = u
+    elif long_tail == 1:
+        r = KNEE * ((1 + 1 / KNEE) ** u - 1)
+    else:
+        a, b = KNEE ** (1 - long_tail), (1 + KNEE) ** (1 - long_tail)
+        r = (a + u * (b - a)) ** (1 / (1 - long_tail)) - KNEE
+    return np.minimum((r * n).astype(np.int64), n - 1)
+
+
+def _signal(truth: Bunch, user: np.ndarray, item: np.ndarray) -> np.ndarray:
+    """Compute the ratings before noise, rounding and clipping."""
+    product = np.einsum("ij,ij->i", truth.user_factors[user], truth.item_factors[item])
+    return truth.global_mean + truth.user_biases[user] + truth.item_biases[item] + product
+
+
+def _to_scale(values: np.ndarray, low: float, high: float, step: float | None) -> np.ndarray:
+    if step is not None:
+        values = low + step * np.rint((values - low) / step)
+    return np.clip(values, low, high)
+
+
+def _expectation(
+    signal: np.ndarray, noise: float, low: float, high: float, step: float | None
+) -> np.ndarray:
+    """Compute the expectation of `_to_scale(signal + Gaussian noise)`."""
+    if noise == 0:
+        return _to_scale(signal, low, high, step)
+    if step is not None:
+        # Each step is taken with the probability that the noisy value lies above its middle.
+        middles = np.arange(low + step / 2, high, step)
+        return low + step * sum(ndtr((signal - middle) / noise) for middle in middles)
+    return low + noise * (_excess((signal - low) / noise) - _excess((signal - high) / noise))
+
+
+def _excess(z: np.ndarray) -> np.ndarray:
+    """Compute the expectation of max(z + standard Gaussian noise, 0)."""
+    return z * ndtr(z) + np.exp(-z * z / 2) / np.sqrt(2 * np.pi)
+
+
+def _draw_timestamps(user: np.ndarray, n_users: int, rng: np.random.Generator) -> np.ndarray:
+    start = rng.integers(START, START + PERIOD - ACTIVE, n_users)
+    timestamp = rng.integers(0, ACTIVE, len(user))
+    timestamp += start[user]
+    return timestamp

@@ -1,0 +1,190 @@
+"""How each MovieLens archive is laid out inside, and its way into three tables of one form."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import csv
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
+from typing import IO, NamedTuple
+from zipfile import ZipFile
+
+import pandas as pd
+
+# A guard against archives that unfold to more than memory: the largest member there is,
+# the ratings of MovieLens 32M, has 0.9e9 bytes.
+MAX_MEMBER_BYTES = 2**31
+
+RATING_COLUMNS = ["user", "item", "rating", "timestamp"]
+RATING_DTYPES = {"user": "int64", "item": "int64", "rating": "float64", "timestamp": "int64"}
+USER_COLUMNS = ["user", "age", "gender", "occupation", "zip_code"]
+
+# The order of the flags in u.item; the first one says that the genre is not known.
+GENRES_100K = (
+    "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
+    "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
+).split()
+
+# What the numbers 0 to 20 in the users.dat of MovieLens 1M stand for, by its README.
+OCCUPATIONS_1M = (
+    "other",
+    "academic/educator",
+    "artist",
+    "clerical/admin",
+    "college/grad student",
+    "customer service",
+    "doctor/health care",
+    "executive/managerial",
+    "farmer",
+    "homemaker",
+    "K-12 student",
+    "lawyer",
+    "programmer",
+    "retired",
+    "sales/marketing",
+    "scientist",
+    "self-employed",
+    "technician/engineer",
+    "tradesman/craftsman",
+    "unemployed",
+    "writer",
+)
+
+
+class Tables(NamedTuple):
+    """A data set as tables of one form, whatever it was read from.
+
+    `ratings` has the columns user, item, rating and timestamp, in the order of the file;
+    `users` is None where the archive tells nothing of its users.
+    """
+
+    ratings: pd.DataFrame
+    users: pd.DataFrame | None
+    items: pd.DataFrame
+
+
+def read_100k(archive: ZipFile, *, ratings_sha256: str) -> Tables:
+    """Read GroupLens' archive of MovieLens 100K."""
+    with open_member(archive, "ml-100k/u.data") as file:
+        ratings = _read_u_data(file.read(), ratings_sha256)
+    with open_member(archive, "ml-100k/u.user") as file:
+        users = _read_users(file, sep="|")
+    with open_member(archive, "ml-100k/u.item") as file:
+        # Between title and flags: release date, video release date and web address.
+        items = _make_items(
+            (item, title, "|".join(compress(GENRES_100K, map(int, flags))))
+            for item, title, _, _, _, *flags in _rows(file, "|", "latin-1")
+        )
+    return Tables(ratings, users, items)
+
+
+def read_100k_wheel(archive: ZipFile, *, ratings_sha256: str) -> Tables:
+    """Read MovieLens 100K out of the wheel of RecBole.
+
+    Its `.inter` is a header line and then u.data, byte for byte. Its `.item` has taken the year
+    out of the title and put the genres into one column.
+    """
+    folder = "recbole/dataset_example/ml-100k/"
+    with open_member(archive, folder + "ml-100k.inter") as file:
+        file.readline()
+        ratings = _read_u_data(file.read(), ratings_sha256)
+    with open_member(archive, folder + "ml-100k.user") as file:
+        users = _read_users(file, sep="\t", header=0)
+    with open_member(archive, folder + "ml-100k.item") as file:
+        file.readline()
+        items = _make_items(
+            # One film has neither title nor year; the wheel misspells its title, "unknown".
+            (
+                item,
+                "unknown" if year == "unkonwn" else f"{title} ({year})",
+                genres.replace(" ", "|"),
+            )
+            for item, title, year, genres in _rows(file, "\t", "utf-8")
+        )
+    return Tables(ratings, users, items)
+
+
+def read_dat(archive: ZipFile, *, folder: str, encoding: str) -> Tables:
+    """Read the `::`-separated files of MovieLens 1M and 10M, of which only 1M has users."""
+    with open_member(archive, f"{folder}/ratings.dat") as file:
+        # A separator of one character keeps pandas' fast parser; every other field is empty.
+        ratings = _read_ratings(file, sep=":", usecols=[0, 2, 4, 6], header=None)
+    with open_member(archive, f"{folder}/movies.dat") as file:
+        items = _make_items(_rows(file, "::", encoding))
+    users = None
+    if f"{folder}/users.dat" in archive.namelist():
+        with open_member(archive, f"{folder}/users.dat") as file:
+            rows = _rows(file, "::", encoding)
+            users = pd.DataFrame(rows, columns=["user", "gender", "age", "occupation", "zip_code"])
+        users = users.astype({"user": "int64", "age": "int64", "occupation": "int64"})
+        users["occupation"] = [OCCUPATIONS_1M[code] for code in users["occupation"]]
+        users = users[USER_COLUMNS]
+    return Tables(ratings, users, items)
+
+
+def read_csv(archive: ZipFile, *, folder: str) -> Tables:
+    """Read the CSV files of MovieLens 20M and later, which tell nothing of the users."""
+    with open_member(archive, f"{folder}/ratings.csv") as file:
+        ratings = _read_ratings(file, header=0)
+    with open_member(archive, f"{folder}/movies.csv") as file:
+        file.readline()
+        items = _make_items(csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
+    return Tables(ratings, None, items)
+
+
+def open_member(archive: ZipFile, name: str) -> IO[bytes]:
+    """Open one member, unless it would unfold to more than there can be in it."""
+    size = archive.getinfo(name).file_size
+    if size > MAX_MEMBER_BYTES:
+        raise OSError(
+            f"{name} in {archive.filename} would unfold to {size:,} bytes; no MovieLens file has "
+            f"more than {MAX_MEMBER_BYTES:,}. Delete the archive and fetch it again."
+        )
+    return archive.open(name)
+
+
+def _rows(file: IO[bytes], separator: str, encoding: str) -> Iterator[list[str]]:
+    for line in io.TextIOWrapper(file, encoding=encoding):
+        if line := line.rstrip("\r\n"):
+            yield line.split(separator)
+
+
+def _read_u_data(content: bytes, sha256: str) -> pd.DataFrame:
+    """Read the ratings of MovieLens 100K, which must be the same bytes whatever the source."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise OSError(
+            f"The ratings in this archive are not those of MovieLens 100K: their sha256 is "
+            f"{found}, that of u.data {sha256}. Delete the archive and fetch it again."
+        )
+    return _read_ratings(io.BytesIO(content), sep="\t", header=None)
+
+
+def _read_ratings(file: IO[bytes], **layout: object) -> pd.DataFrame:
+    return pd.read_csv(file, names=RATING_COLUMNS, dtype=RATING_DTYPES, **layout)
+
+
+def _read_users(file: IO[bytes], **layout: object) -> pd.DataFrame:
+    return pd.read_csv(
+        file,
+        names=USER_COLUMNS,
+        dtype={"user": "int64", "age": "int64", "zip_code": "str"},
+        keep_default_na=False,
+        **{"header": None, **layout},
+    )
+
+
+def _make_items(rows: Iterable[Sequence[str]]) -> pd.DataFrame:
+    """Give the items of any source, as (item, title, genres), one form.
+
+    Titles keep their year, as GroupLens writes them; genres are joined by a bar, and are empty
+    where the source says in its own way that they are not known.
+    """
+    items = pd.DataFrame(rows, columns=["item", "title", "genres"], dtype="str")
+    items["item"] = items["item"].astype("int64")
+    items["title"] = items["title"].str.replace(r"\s+", " ", regex=True).str.strip()
+    items["genres"] = items["genres"].replace({"unknown": "", "(no genres listed)": ""})
+    # The last year in parentheses: titles may contain others, and series have "(1989-1998)".
+    year = items["title"].str.extract(r".*\((\d{4})(?:[^\d)]\d*)?\s*\)", expand=False)
+    items.insert(2, "year", year.astype("Int64"))
+    return items

@@ -1,0 +1,324 @@
+"""Transformers that make interactions ready for the estimators."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+from math import ceil
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
+
+from sklrec._validation import (
+    Interval,
+    RealNotInt,
+    StrOptions,
+    check_interactions,
+    column_values,
+    fit_context,
+    resolve_columns,
+)
+from sklrec._vocabulary import Vocabulary
+
+__all__ = ["IDEncoder"]
+
+N_IDS_SHOWN = 10
+
+
+class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """Encode columns of IDs as the codes 1 to n, and unknown IDs as 0.
+
+    Only the given columns change; all others pass through unchanged and in place, so that
+    a timestamp or a side feature is there for the next step of a pipeline. A DataFrame gives
+    a DataFrame with the same index and column names, an array gives an array.
+
+    IDs may be strings, numbers, or any other hashable objects, also mixed. Two IDs are the same
+    if Python says that they are equal: 196 is 196.0, but it is not "196". Codes follow the order
+    in which the IDs first appear.
+
+    Parameters
+    ----------
+    columns : array-like of int or str, default=(0, 1)
+        The columns that hold IDs, each by its position, counted from 0, or by its name
+        in a DataFrame.
+    handle_unknown : {"use_encoded_value", "error"}, default="use_encoded_value"
+        What `transform` does with IDs that `fit` did not see: give them the code 0, or
+        raise an error that names them.
+    min_frequency : int or float, default=None
+        IDs that are rarer get the code 0 as if they were unknown: the least number of rows in
+        which an ID has to occur, or if a float between 0 and 1 the least share of the rows.
+        None keeps them all.
+
+    Attributes
+    ----------
+    categories_ : list of ndarray
+        For each of `columns` the IDs that have a code, in the order of their codes: the ID at
+        position k has the code k + 1.
+    infrequent_categories_ : list of ndarray
+        For each of `columns` the IDs that are rarer than `min_frequency`.
+    vocabularies_ : list of Vocabulary
+        For each of `columns` the map from IDs to codes and back.
+    column_indices_ : tuple of int
+        The positions of `columns`.
+    n_features_in_ : int
+        Number of columns seen during `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns seen during `fit`, if they all are strings.
+
+    See Also
+    --------
+    sklearn.preprocessing.OrdinalEncoder : Encodes all columns, in sorted order.
+
+    Notes
+    -----
+    `fit` hashes a column once and `transform` looks it up in that hash table; nothing is sorted.
+    A column of pandas' dtype `category` is faster still: only its categories are looked up.
+
+    If the IDs that `transform` gets are of another kind than those of `fit` (the string "196"
+    in place of the number 196), it warns and tells the share of unknown rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklrec.preprocessing import IDEncoder
+    >>> X = pd.DataFrame({"user": ["ann", "bob", "ann"], "item": [7, 7, 9], "day": [1, 2, 3]})
+    >>> encoder = IDEncoder().fit(X)
+    >>> encoder.transform(X)
+       user  item  day
+    0     1     1    1
+    1     2     1    2
+    2     1     2    3
+    >>> new = pd.DataFrame({"user": ["eve", "bob"], "item": [9, 8], "day": [4, 5]})
+    >>> encoder.transform(new)
+       user  item  day
+    0     0     2    4
+    1     2     0    5
+    >>> encoder.inverse_transform(encoder.transform(new))
+       user  item  day
+    0  None     9    4
+    1   bob  None    5
+    """
+
+    _parameter_constraints: dict = {
+        "columns": ["array-like"],
+        "handle_unknown": [StrOptions({"use_encoded_value", "error"})],
+        "min_frequency": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+            None,
+        ],
+    }
+
+    vocabularies_: list[Vocabulary]
+    column_indices_: tuple[int, ...]
+
+    def __init__(self, columns=(0, 1), *, handle_unknown="use_encoded_value", min_frequency=None):
+        self.columns = columns
+        self.handle_unknown = handle_unknown
+        self.min_frequency = min_frequency
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> "IDEncoder":
+        """Learn the IDs in the given columns.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, a row each.
+        y : None
+            Ignored, here for the sake of pipelines.
+
+        Returns
+        -------
+        IDEncoder
+            The fitted encoder.
+        """
+        X, names, min_frequency = self._start(X)
+        self.vocabularies_ = [
+            Vocabulary.from_values(values, name, min_frequency)
+            for values, name in zip(self._id_columns(X), names, strict=True)
+        ]
+        return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
+        """Learn the IDs and encode them, in one pass over the data.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, a row each.
+        y : None
+            Ignored, here for the sake of pipelines.
+
+        Returns
+        -------
+        DataFrame or ndarray of shape (n_samples, n_features)
+            X with codes in place of the IDs.
+        """
+        X, names, min_frequency = self._start(X)
+        learned = [
+            Vocabulary.build(values, name, min_frequency)
+            for values, name in zip(self._id_columns(X), names, strict=True)
+        ]
+        self.vocabularies_ = [vocabulary for vocabulary, _ in learned]
+        return self._replace(X, [codes for _, codes in learned])
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None) -> "IDEncoder":
+        """Add the IDs that are new; those already known keep their codes.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            More interactions, a row each.
+        y : None
+            Ignored, here for the sake of pipelines.
+
+        Returns
+        -------
+        IDEncoder
+            The encoder.
+
+        Raises
+        ------
+        ValueError
+            If `min_frequency` is set: how often an ID occurs is known to `fit` alone, which
+            sees all rows.
+        """
+        if self.min_frequency is not None:
+            raise ValueError(
+                f"partial_fit sees only some of the rows and cannot apply min_frequency="
+                f"{self.min_frequency!r}. Set min_frequency=None, or call fit with all rows."
+            )
+        if not hasattr(self, "vocabularies_"):
+            return self.fit(X)
+        X = check_interactions(self, X, reset=False)
+        grown = []
+        for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
+            grown.append(vocabulary.extend(values))
+            if grown[-1] is not vocabulary:
+                _warn_of_kind(vocabulary, values, vocabulary.codes(values), stacklevel=4)
+        self.vocabularies_ = grown
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Encode IDs.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            Interactions, with the columns that `fit` saw.
+
+        Returns
+        -------
+        DataFrame or ndarray of shape (n_samples, n_features)
+            X with codes in place of the IDs. An array is int64 if X is of integers or has
+            no columns but those of IDs; otherwise its dtype holds the other columns unaltered.
+        """
+        check_is_fitted(self)
+        X = check_interactions(self, X, reset=False)
+        codes = []
+        for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
+            codes.append(vocabulary.codes(values))
+            _warn_of_kind(vocabulary, values, codes[-1], stacklevel=4)
+            if self.handle_unknown == "error":
+                _refuse_unseen(vocabulary, values, codes[-1])
+        return self._replace(X, codes)
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Turn codes back into IDs.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            What `transform` gave: codes, and the other columns.
+
+        Returns
+        -------
+        DataFrame or ndarray of shape (n_samples, n_features)
+            X with IDs in place of their codes, and with None in place of 0. A column of a
+            DataFrame has the dtype that `fit` saw, or `object` if it holds None.
+        """
+        check_is_fitted(self)
+        X = check_interactions(self, X, reset=False)
+        columns = zip(self.vocabularies_, self._id_columns(X), strict=True)
+        return self._replace(X, [vocabulary.ids_of(codes) for vocabulary, codes in columns])
+
+    @property
+    def categories_(self) -> list[np.ndarray]:
+        """The IDs that have a code, in the order of their codes, for each column."""
+        return [vocabulary.ids for vocabulary in self.vocabularies_]
+
+    @property
+    def infrequent_categories_(self) -> list[np.ndarray]:
+        """The IDs that are rarer than `min_frequency`, for each column."""
+        return [np.asarray(vocabulary.rare) for vocabulary in self.vocabularies_]
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _start(self, X: Any) -> tuple[Any, list[int | str], int]:
+        """Check X; return it, what its ID columns are called, and the least number of rows."""
+        columns = list(self.columns)
+        if not columns:
+            raise ValueError("columns is empty: give the position or name of a column of IDs.")
+        X = check_interactions(self, X, reset=True, min_features=len(columns))
+        self.column_indices_ = resolve_columns(self, columns, X)
+        names = getattr(self, "feature_names_in_", range(X.shape[1]))
+        min_frequency = 1 if self.min_frequency is None else self.min_frequency
+        if not isinstance(min_frequency, Integral):
+            min_frequency = ceil(min_frequency * X.shape[0])
+        return X, [names[position] for position in self.column_indices_], int(min_frequency)
+
+    def _id_columns(self, X: Any) -> list[Any]:
+        return [column_values(X, position) for position in self.column_indices_]
+
+    def _replace(self, X: Any, columns: list[Any]) -> Any:
+        """X with other values in its ID columns; X itself stays as it is."""
+        replaced = dict(zip(self.column_indices_, columns, strict=True))
+        if isinstance(X, pd.DataFrame):
+            X = X.copy(deep=False)
+            for position, values in replaced.items():
+                # the dtype is named lest pandas turn objects into one of its own
+                column = pd.Series(values, index=X.index, dtype=values.dtype, copy=False)
+                X.isetitem(position, column)
+            return X
+        untouched = [X[:0]] if len(replaced) < X.shape[1] else []
+        out = np.empty(X.shape, dtype=_common_dtype([*replaced.values(), *untouched]))
+        for position in range(X.shape[1]):
+            out[:, position] = replaced.get(position, X[:, position])
+        return out
+
+
+def _common_dtype(columns: list[Any]) -> np.dtype:
+    """A dtype that holds the values of all columns unaltered."""
+    kinds = {column.dtype.kind for column in columns}
+    if not all(isinstance(column.dtype, np.dtype) for column in columns):
+        return np.dtype(object)
+    if len(kinds) == 1 or kinds <= set("bif"):
+        return np.result_type(*[column.dtype for column in columns])
+    return np.dtype(object)
+
+
+def _warn_of_kind(vocabulary: Vocabulary, values: Any, codes: np.ndarray, stacklevel: int) -> None:
+    text = vocabulary.kind_mismatch(values, len(codes) - int(np.count_nonzero(codes)))
+    if text is not None:
+        warnings.warn(text, UserWarning, stacklevel=stacklevel)
+
+
+def _refuse_unseen(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:
+    unseen = vocabulary.unseen(values[codes == 0]).tolist()
+    if unseen:
+        more = f" and {len(unseen) - N_IDS_SHOWN} more" if len(unseen) > N_IDS_SHOWN else ""
+        raise ValueError(
+            f"Found unknown categories {unseen[:N_IDS_SHOWN]}{more} in column "
+            f"{vocabulary.name!r} during transform. Fit on data that has these IDs, or set "
+            "handle_unknown='use_encoded_value' to give them the code 0."
+        )

@@ -1,0 +1,47 @@
+"""What all tests share: MovieLens 100K, for the tests that carry the marker `movielens`."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import functools
+import warnings
+
+import pytest
+
+from sklrec.datasets import fetch_movielens
+
+
+@functools.cache
+def _load_movielens():
+    """Load (X, y) from the usual cache, fetching it if need be; else say why there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that the mirror was used
+        try:
+            return fetch_movielens("100k", return_X_y=True), None
+        except OSError as error:
+            return None, f"MovieLens 100K cannot be had: {error}"
+
+
+@pytest.fixture(scope="session")
+def movielens():
+    """Give (X, y) of MovieLens 100K, in the order of u.data; the test gets copies."""
+    (X, y), _ = _load_movielens()
+    return X.copy(), y.copy()
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """Skip what needs MovieLens 100K if it cannot be had; doctests that load it need it too."""
+    for item in items:
+        if any("fetch_movielens" in example.source for example in _examples(item)):
+            item.add_marker("movielens")
+    result = yield
+    marked = [item for item in items if item.get_closest_marker("movielens")]
+    if marked and not config.option.collectonly:
+        _, reason = _load_movielens()
+        for item in marked if reason else []:
+            item.add_marker(pytest.mark.skip(reason=reason))
+    return result
+
+
+def _examples(item):
+    doctest = getattr(item, "dtest", None)
+    return doctest.examples if doctest else []

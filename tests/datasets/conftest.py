@@ -1,0 +1,124 @@
+"""A web server and a folder of wheels on this machine, for the tests of the downloads."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import hashlib
+import threading
+import zipfile
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+
+@dataclass
+class Answer:
+    """What the server sends: `length` is the one that it announces, and `stall` that it then
+    falls silent instead of ending; at `barrier` it waits for another request."""
+
+    body: bytes = b""
+    status: int = 200
+    length: int | None = None
+    stall: bool = False
+    barrier: threading.Barrier | None = None
+
+
+class FileServer:
+    """A web server that gives the answers it was told, in turn; the last one again and again."""
+
+    def __init__(self):
+        self.answers: dict[str, list[Answer]] = {}
+        self.n_requests = 0
+        self._closing = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                outer._answer(self)
+
+            def log_message(self, *args):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def serve(self, name, *answers):
+        """Set the answers to requests for `name`, and return its URL."""
+        self.answers[f"/{name}"] = list(answers)
+        return f"http://127.0.0.1:{self._server.server_port}/{name}"
+
+    def close(self):
+        self._closing.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def _answer(self, request):
+        self.n_requests += 1
+        answers = self.answers.get(request.path, [Answer(status=404)])
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer.barrier is not None:
+            answer.barrier.wait(timeout=20)
+        if answer.stall and not answer.body:
+            self._closing.wait(20)
+            return
+        request.send_response(answer.status)
+        length = len(answer.body) if answer.length is None else answer.length
+        request.send_header("Content-Length", str(length))
+        request.end_headers()
+        request.wfile.write(answer.body)
+        if answer.stall:
+            self._closing.wait(20)
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = FileServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def answer():
+    return Answer
+
+
+@pytest.fixture
+def cache(tmp_path):
+    """An empty folder, for the file that is to appear and nothing else."""
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def sha256():
+    return lambda content: hashlib.sha256(content).hexdigest()
+
+
+@pytest.fixture
+def make_wheel(tmp_path, monkeypatch):
+    """Make a wheel that pip can download, from the only place where it looks: a folder."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+
+    def make(name, version, members=()):
+        path = folder / f"{name}-{version}-py3-none-any.whl"
+        info = f"{name}-{version}.dist-info"
+        with zipfile.ZipFile(path, "w") as wheel:
+            for member, content in dict(members).items():
+                wheel.writestr(member, content)
+            wheel.writestr(
+                f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            )
+            wheel.writestr(
+                f"{info}/WHEEL",
+                "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            )
+            wheel.writestr(f"{info}/RECORD", "")
+        return path
+
+    return make

@@ -7,7 +7,6 @@ import sys
 import tempfile
 import venv
 from collections.abc import Iterable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +25,7 @@ REQUIREMENTS = {
     "libmf": ["libmf==0.9.2", "numpy==2.4.6", "pandas==3.1.1"],
 }
 WARM_UP_ROWS = 2_000
+_environments: dict[str, Any] = {}  # a Python each, or why there is none
 
 
 class LeftOut(Exception):
@@ -125,17 +125,28 @@ def run(
             ]
 
 
-@cache
 def environment(library: str) -> Path:
     """The Python that has the library: this one for ours, else that of a venv made on first use.
 
     Raises
     ------
     LeftOut
-        If it cannot be installed here.
+        If it cannot be installed here; it is tried once.
     """
     if library == "sklrec":
         return Path(sys.executable)
+    if library not in _environments:
+        try:
+            _environments[library] = _make_environment(library)
+        except LeftOut as reason:
+            _environments[library] = LeftOut(f"cannot be installed here: {reason}")
+    found = _environments[library]
+    if isinstance(found, LeftOut):
+        raise found
+    return found
+
+
+def _make_environment(library: str) -> Path:
     folder = ENVIRONMENTS / library
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     stamp = folder / "installed.txt"

@@ -5,10 +5,9 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from skorch.callbacks import Callback
 from sklearn.utils import check_random_state
+from skorch.callbacks import Callback
 from torch import Tensor
 
 from benchmarks._data import movielens, rmse
@@ -44,7 +43,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         "max_epochs": net.max_epochs,
     }
     codes = IDEncoder().fit_transform(X)
-    users, items = (torch.from_numpy(codes[name].to_numpy()) for name in ("user", "item"))
+    users, items = (torch.from_numpy(codes[name].to_numpy(copy=True)) for name in ("user", "item"))
 
     def ours() -> float:
         clock = Clock()

@@ -14,9 +14,7 @@ import torch
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.model_selection import train_test_split
-from sklearn.utils import _safe_indexing as take_rows  # noqa: PLC2701
 from sklearn.utils import check_consistent_length, check_random_state
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight  # noqa: PLC2701
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._net import InteractionTensors
@@ -26,8 +24,10 @@ from sklrec._validation import (
     StrOptions,
     check_interactions,
     check_ratings,
+    check_sample_weight,
     column_values,
     fit_context,
+    take_rows,
 )
 from sklrec.preprocessing import IDEncoder
 
@@ -248,10 +248,6 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             sample_weight, X, dtype=np.float64, ensure_non_negative=True
         )
         counts = weight > 0
-        if not counts.any():
-            raise ValueError(
-                "sample_weight must be positive somewhere, got zeros only: nothing to learn from."
-            )
         if not counts.all():
             X, y, weight = take_rows(X, counts), y[counts], weight[counts]
         return X, y, weight / weight.mean()
@@ -300,9 +296,12 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         )
         history = self.net_.history
         self.n_iter_ = len(history)
-        self.loss_curve_ = history[:, "train_loss"]
-        if "valid_loss" in history[-1]:
-            self.validation_curve_ = history[:, "valid_loss"]
+        self.loss_curve_ = [float(epoch["train_loss"]) for epoch in history]
+        vars(self).pop("validation_curve_", None)  # an earlier fit's
+        if valid is not None:
+            self.validation_curve_ = [
+                float(epoch["valid_loss"]) for epoch in history if "valid_loss" in epoch
+            ]
         self.seen_ = self._new_seen(data, continuing)
 
     def _new_solver(self, **changes: Any) -> MinibatchSolver:

@@ -8,6 +8,10 @@ import numpy as np
 import pandas as pd
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils._param_validation import Interval, Options, RealNotInt, StrOptions
+from sklearn.utils import _safe_indexing as take_rows  # noqa: PLC2701
+from sklearn.utils.validation import (  # noqa: PLC2701
+    _check_sample_weight as check_sample_weight,
+)
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
 __all__ = [
@@ -17,9 +21,11 @@ __all__ = [
     "StrOptions",
     "check_interactions",
     "check_ratings",
+    "check_sample_weight",
     "column_values",
     "fit_context",
     "resolve_columns",
+    "take_rows",
 ]
 
 N_NAMES_SHOWN = 20
@@ -201,23 +207,24 @@ def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarra
             f"This {name} estimator requires y to be passed, but the target y is None."
         )
     y = column_or_1d(y, warn=True, input_name=input_name)
+    if y.dtype.kind not in "biuf":
+        y = np.where(pd.isna(y), np.nan, y.astype(object))
+        for row, rating in enumerate(y.tolist()):
+            if not isinstance(rating, Real):
+                raise ValueError(
+                    f"{input_name} holds the ratings for {name} and must be numeric, got "
+                    f"{rating!r} of type {type(rating).__name__} in row {row}. Convert it first, "
+                    "for example with pandas.to_numeric."
+                )
     try:
         return check_array(
             y, ensure_2d=False, dtype=np.float64, input_name=input_name, estimator=name
         )
-    except (TypeError, ValueError) as error:
-        if not isinstance(error, TypeError) and "could not convert" not in str(error):
+    except ValueError as error:
+        bad = np.flatnonzero(~np.isfinite(y.astype(np.float64)))
+        if len(bad) == 0:
             raise
-        text = next(value for value in np.ravel(y) if not _is_number(value))
         raise ValueError(
-            f"{input_name} holds the ratings of {name} and must be numeric, got {text!r} of type "
-            f"{type(text).__name__}. Convert it first, for example with pandas.to_numeric."
+            f"{error}\nRatings must be finite numbers, and {len(bad)} of {len(y)} are not, the "
+            f"first in row {bad[0]}: drop these rows of X and {input_name}."
         ) from error
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True

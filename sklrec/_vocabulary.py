@@ -1,6 +1,7 @@
 """The map from the IDs of one column to codes and back."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,7 @@ class Vocabulary:
         self.name = name
         self.rare = ids[:0] if rare is None else rare
         self.kind = _kind(ids)
-        self._index = _index(_numbers(ids) if _is_direct(ids) else _objects(ids))
-        # This also fills the hash table, which two threads must not do at once at a look-up.
+        self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
             raise ValueError(f"The IDs of column {name!r} must be unique.")
 
@@ -173,9 +173,10 @@ class Vocabulary:
         else:  # categories, or values that are slow to turn into objects
             places, distinct = _distinct(values, self.name)
             codes = np.append(self._look_up(distinct), 0)[places]
-        unknown = np.flatnonzero(codes == 0)
-        if len(unknown):
-            _refuse_non_ids(values, unknown, self.name, first_row)
+        if not _is_all_ids(values):
+            unknown = np.flatnonzero(codes == 0)
+            if len(unknown):
+                _refuse_non_ids(values, unknown, self.name, first_row)
         return codes
 
     def extend(self, values: Any) -> "Vocabulary":
@@ -280,13 +281,20 @@ class Vocabulary:
             f"{f', for example with {conversion}' if conversion else ''}."
         )
 
+    @cached_property
+    def _index_of_objects(self) -> pd.Index:
+        """The index for IDs that are not all numbers; made at need if those of `fit` were."""
+        if self._index.dtype == object:
+            return self._index
+        return _hash_table(_objects(self._index.to_numpy()))
+
     def _look_up(self, values: Any) -> np.ndarray:
         """Codes by one pass over the hash table; whatever is not in it gets 0."""
         index = self._index
         keys = _objects(values) if index.dtype == object else _numbers(values)
         exact = None
         if keys.dtype == object:
-            index = index.astype(object)
+            index = self._index_of_objects
         elif keys.dtype.kind == "f" and index.dtype.kind == "i":
             keys, exact = _whole(keys)
         elif keys.dtype.kind == "i" and index.dtype.kind == "f":
@@ -294,7 +302,7 @@ class Vocabulary:
             back, exact = _whole(floats)
             keys, exact = floats, exact & (back == keys)
         try:
-            codes = index.get_indexer(_index(keys)).astype(np.int64, copy=False)
+            codes = index.get_indexer(_as_index(keys)).astype(np.int64, copy=False)
         except TypeError as error:
             raise _unhashable(values, self.name, error) from error
         codes += 1
@@ -328,6 +336,11 @@ def _is_direct(values: Any) -> bool:
     if isinstance(dtype, pd.StringDtype):
         return dtype.storage == "python"  # an array of Arrow holds no Python objects yet
     return dtype.kind in "biuf"
+
+
+def _is_all_ids(values: Any) -> bool:
+    """Whether the dtype has no missing and no infinite values."""
+    return isinstance(values, np.ndarray) and values.dtype.kind in "biuUS"
 
 
 def _objects(values: Any) -> np.ndarray:
@@ -377,16 +390,29 @@ def _whole(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return ints, (ints == numbers) & (numbers >= -(2.0**63)) & (numbers < 2.0**63)
 
 
-def _index(keys: np.ndarray) -> pd.Index:
+def _as_index(keys: np.ndarray) -> pd.Index:
     """An Index in the very dtype of the keys."""
     return pd.Index(keys, dtype=keys.dtype, copy=False, tupleize_cols=False)
 
 
+def _hash_table(keys: np.ndarray) -> pd.Index:
+    """An Index that is ready for look-ups."""
+    index = _as_index(keys)
+    index.is_unique  # noqa: B018 (fills the table; two threads must not both do so at a look-up)
+    return index
+
+
 def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
     """For each value a place in the array of distinct ones, -1 where it is missing."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        return values.codes, _as_array(values.categories, name)
-    return _factorize(values, name)
+    if not isinstance(values.dtype, pd.CategoricalDtype):
+        return _factorize(values, name)
+    places, categories = values.codes, values.categories
+    if len(categories) > len(values):  # part of a column: leave out what it does not have
+        places, used = pd.factorize(places)
+        present = used >= 0
+        places = np.where(present, np.cumsum(present) - 1, -1)[places]
+        categories = categories[used[present]]
+    return places, _as_array(categories, name)
 
 
 def _unique(values: Any, name: int | str) -> Any:

@@ -78,7 +78,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     warm_start : bool, default=False
         Whether `fit` goes on with the model of the previous call.
     callbacks : list, default=None
-        Further skorch callbacks.
+        Further skorch callbacks. They are used as they are, not copied.
     device : str or torch.device, default='cpu'
         Where to train and predict.
     random_state : int, RandomState instance or None, default=None

@@ -11,7 +11,7 @@ import pytest
 from benchmarks import _results
 from benchmarks._data import folds, mae, read_log, rmse
 from benchmarks._models import CORNAC, SURPRISE
-from benchmarks._peers import REQUIREMENTS, Answer, Field, LeftOut, run
+from benchmarks._peers import REQUIREMENTS, Answer, Field, LeftOut, environment, run
 
 CSV = "u,book,stars,other\n1,a,4,x\n2,b,5,x\n1,a,1,x\n3,a,2,x\n"
 
@@ -82,6 +82,23 @@ def test_field_drops_a_model_that_fails_and_says_why(monkeypatch, capsys):
     assert field.left_out == ["Cornac MF: left out, slower than 3 s"]
     assert field.left_out[0] in capsys.readouterr().out
     assert field.run(CORNAC, None, None) is None
+
+
+def test_a_library_that_cannot_be_installed_is_tried_once(monkeypatch, tmp_path):
+    tried = []
+
+    def fail(command, time_limit=None):
+        tried.append(command)
+        raise LeftOut("no matching distribution")
+
+    monkeypatch.setattr("benchmarks._peers.ENVIRONMENTS", tmp_path)
+    monkeypatch.setattr("benchmarks._peers._environments", {})
+    monkeypatch.setattr("benchmarks._peers.venv.create", lambda folder, **options: None)
+    monkeypatch.setattr("benchmarks._peers._call", fail)
+    for _ in range(2):
+        with pytest.raises(LeftOut, match=r"^cannot be installed here: no matching distribution$"):
+            environment("surprise")
+    assert len(tried) == 1
 
 
 def test_run_reports_the_last_line_of_an_error(monkeypatch, tmp_path):

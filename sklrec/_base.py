@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,7 +18,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._net import InteractionTensors
+from sklrec._net import InteractionTensors, RatingNet
 from sklrec._solvers import MINIBATCH_SOLVERS, MinibatchSolver
 from sklrec._validation import (
     Interval,
@@ -29,6 +30,7 @@ from sklrec._validation import (
     fit_context,
     take_rows,
 )
+from sklrec.modules import MatrixFactorization
 from sklrec.preprocessing import IDEncoder
 
 # Rows that predict looks up at once: enough to keep torch busy, little enough that what it
@@ -81,6 +83,12 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
+    encoder_: IDEncoder
+    module_: MatrixFactorization
+    net_: RatingNet
+    rating_scale_: tuple[float, float] | None
+    validation_curve_: list[float]
+
     @abstractmethod
     def _new_module(self, y: np.ndarray, weight: np.ndarray, generator: torch.Generator) -> Any:
         """Make the untrained module, sized by the encoder."""
@@ -90,9 +98,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """Give `module_` rows for the IDs that are new in the encoder."""
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(
-        self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None
-    ):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
         """Fit the model to rated interactions.
 
         Parameters
@@ -145,9 +151,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 )
                 valid = X_val, y_val, weight_val
             self._learn_ids(learned, continuing)
-            self._train(
-                (X, y, weight), valid, generator, continuing=continuing, stopping=stopping
-            )
+            self._train((X, y, weight), valid, generator, continuing=continuing, stopping=stopping)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -215,19 +219,21 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         vocabularies = self.encoder_.vocabularies_
         columns = [column_values(X, position) for position in self.encoder_.column_indices_]
         ratings = np.empty(X.shape[0])
-        n_unknown = [0, 0]
+        n_unknown = np.zeros(2, dtype=int)
         for first in range(0, len(ratings), PREDICT_ROWS):
             rows = slice(first, first + PREDICT_ROWS)
             codes = [
                 vocabulary.codes(values[rows], first_row=first)
                 for vocabulary, values in zip(vocabularies, columns, strict=True)
             ]
-            n_unknown = [n + np.count_nonzero(c == 0) for n, c in zip(n_unknown, codes)]
+            n_unknown += [np.count_nonzero(c == 0) for c in codes]
             ratings[rows] = self._predict_codes(*codes)
-        for vocabulary, values, n in zip(vocabularies, columns, n_unknown, strict=True):
+        for vocabulary, values, n in zip(vocabularies, columns, n_unknown.tolist(), strict=True):
             if message := vocabulary.kind_mismatch(values, n):
                 warnings.warn(message, UserWarning, stacklevel=2)
-        return ratings if self.rating_scale_ is None else ratings.clip(*self.rating_scale_, ratings)
+        if self.rating_scale_ is not None:
+            ratings.clip(*self.rating_scale_, out=ratings)
+        return ratings
 
     def _predict_codes(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
         """Ratings of pairs of codes, not clipped."""
@@ -244,9 +250,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         check_consistent_length(X, y)
         if sample_weight is None:
             return X, y, np.ones(len(y))
-        weight = check_sample_weight(
-            sample_weight, X, dtype=np.float64, ensure_non_negative=True
-        )
+        weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         counts = weight > 0
         if not counts.all():
             X, y, weight = take_rows(X, counts), y[counts], weight[counts]
@@ -297,7 +301,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         history = self.net_.history
         self.n_iter_ = len(history)
         self.loss_curve_ = [float(epoch["train_loss"]) for epoch in history]
-        vars(self).pop("validation_curve_", None)  # an earlier fit's
+        if hasattr(self, "validation_curve_"):  # an earlier fit's
+            del self.validation_curve_
         if valid is not None:
             self.validation_curve_ = [
                 float(epoch["valid_loss"]) for epoch in history if "valid_loss" in epoch
@@ -308,7 +313,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         optimizer, reduction, lr = MINIBATCH_SOLVERS[self.solver]
         if self.optimizer is not None:
             optimizer, reduction, lr = self.optimizer, *MINIBATCH_SOLVERS["adam"][1:]
-        options = dict(
+        solver = MinibatchSolver(
             optimizer=optimizer,
             reduction=reduction,
             lr=lr if self.lr == "auto" else self.lr,
@@ -320,8 +325,9 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             verbose=int(self.verbose),
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol,
+            early_stopping=False,
         )
-        return MinibatchSolver(**{**options, **changes})
+        return replace(solver, **changes)
 
     def _tensors(self, X, y, weight) -> InteractionTensors:
         codes = [

@@ -7,8 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from scipy.sparse import csr_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
+
+from sklrec.modules import MatrixFactorization
+from sklrec.preprocessing import IDEncoder
 
 # Scores that are held at once: 64 MiB of float32.
 SCORES_AT_ONCE = 2**24
@@ -19,6 +23,11 @@ class RecommenderMixin:
 
     A user's scores are what `predict` gives for each item, before clipping.
     """
+
+    encoder_: IDEncoder
+    module_: MatrixFactorization
+    rating_scale_: tuple[float, float] | None
+    seen_: csr_array
 
     def recommend(self, users, n_items=10, *, exclude_seen=True, candidates=None):
         """Recommend the items with the highest predicted ratings.
@@ -59,7 +68,8 @@ class RecommenderMixin:
             top = scores.topk(n_items)
             row, rank = np.nonzero(top.values.numpy() > -np.inf)
             chosen = top.indices.numpy()[row, rank]
-            found.append((first + row, item_codes[chosen], rank + 1, top.values.numpy()[row, rank]))
+            score = top.values.numpy()[row, rank]
+            found.append((first + row, item_codes[chosen], rank + 1, score))
         rows, items, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
         if self.rating_scale_ is not None:
             score = score.clip(*self.rating_scale_)

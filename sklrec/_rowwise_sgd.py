@@ -60,7 +60,7 @@ class RowwiseSGD(torch.optim.Optimizer):
                 table.grad = None
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move each table against its gradient.
 
         Parameters

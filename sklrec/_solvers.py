@@ -124,20 +124,16 @@ class MinibatchSolver:
 
     def _schedule(self, data: InteractionTensors) -> list[Any]:
         n_steps = self.max_epochs * -(-len(data) // self.batch_size)
-        policies = {
-            "constant": None,
-            "linear": (
-                lr_scheduler.LinearLR,
-                {"start_factor": 1.0, "end_factor": 0.0, "total_iters": n_steps},
-            ),
-            "one_cycle": (
-                lr_scheduler.OneCycleLR,
-                {"max_lr": self.lr, "total_steps": n_steps + 1},
-            ),
-        }
-        if policies[self.lr_schedule] is None:
+        policy: type
+        options: dict[str, float]
+        if self.lr_schedule == "linear":
+            policy = lr_scheduler.LinearLR
+            options = {"start_factor": 1.0, "end_factor": 0.0, "total_iters": n_steps}
+        elif self.lr_schedule == "one_cycle":
+            policy = lr_scheduler.OneCycleLR
+            options = {"max_lr": self.lr, "total_steps": n_steps + 1}
+        else:
             return []
-        policy, options = policies[self.lr_schedule]
         return [("lr_schedule", LRScheduler(policy, step_every="batch", **options))]
 
     def _stopping(self) -> list[Any]:

@@ -2,14 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.base import _fit_context as fit_context
+from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils._param_validation import Interval, Options, RealNotInt, StrOptions
-from sklearn.utils import _safe_indexing as take_rows  # noqa: PLC2701
-from sklearn.utils.validation import (  # noqa: PLC2701
+from sklearn.utils.validation import (
     _check_sample_weight as check_sample_weight,
 )
 from sklearn.utils.validation import check_array, column_or_1d, validate_data

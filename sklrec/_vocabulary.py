@@ -83,10 +83,13 @@ class Vocabulary:
     @classmethod
     def from_values(cls, values: Any, name: int | str, min_frequency: int = 1) -> "Vocabulary":
         """Learn the IDs of a column; faster than `build` where its codes are not needed."""
-        if min_frequency > 1:
-            return cls.build(values, name, min_frequency)[0]
         values = _as_array(values, name)
-        ids = _unique(values, name)
+        if min_frequency > 1 or not _is_direct(values):
+            return cls.build(values, name, min_frequency)[0]
+        try:
+            ids = _as_array(pd.unique(values), name)
+        except TypeError as error:
+            raise _unhashable(values, name, error) from error
         if pd.isna(ids).any() or _is_infinite(ids).any():
             _refuse_non_ids(values, np.arange(len(values)), name, first_row=0)
         return cls(ids, name)
@@ -413,16 +416,6 @@ def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
         places = np.where(present, np.cumsum(present) - 1, -1)[places]
         categories = categories[used[present]]
     return places, _as_array(categories, name)
-
-
-def _unique(values: Any, name: int | str) -> Any:
-    """The distinct values in order of appearance."""
-    if not _is_direct(values):
-        return _factorize(values, name)[1]
-    try:
-        return _as_array(pd.unique(values), name)
-    except TypeError as error:
-        raise _unhashable(values, name, error) from error
 
 
 def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:

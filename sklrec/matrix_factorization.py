@@ -227,7 +227,8 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         )
 
     def _grow_module(self, generator):
-        self.module_.grow(*(len(v) for v in self.encoder_.vocabularies_), generator=generator)
+        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        self.module_.grow(n_users, n_items, generator)
 
     @property
     def global_mean_(self):

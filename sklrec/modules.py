@@ -85,6 +85,8 @@ class MatrixFactorization(nn.Module):
         self.biased = biased
         self.init_std = init_std
         self.sparse = sparse
+        self.global_mean: Tensor
+        self.scale: Tensor
         self.register_buffer("global_mean", torch.tensor(float(global_mean)))
         self.register_buffer("scale", torch.tensor(float(scale)))
         self.user_factors = _embedding(_start(n_users + 1, n_factors, init_std, generator))

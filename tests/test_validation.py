@@ -182,8 +182,8 @@ def test_columns_that_cannot_be_found(columns, error, text):
 def test_a_name_needs_column_names(X):
     with pytest.raises(
         ValueError,
-        match="Column 'user' was asked for by name, but X has no column names. Pass X as a "
-        "DataFrame whose column names are strings, or give a position from 0 to 1.",
+        match=r"Column 'user' was asked for by name, but X has no column names\. Pass X as a "
+        r"DataFrame whose column names are strings, or give a position from 0 to 1\.",
     ):
         resolve_columns(fitted_on(X), ("user", 1), X)
 

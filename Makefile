@@ -21,7 +21,7 @@ $(VENV)/.extra-%: $(BIN)/python pyproject.toml setup.cfg constraints.txt
 	@touch $@
 
 demo: $(VENV)/.extra-plot  ## MovieLens 100K to ratings and recommendations
-	$(BIN)/python -m examples.demo
+	$(BIN)/python docs/examples/plot_movielens.py
 
 test: lint types tests  ## lint, types, doctests and tests
 

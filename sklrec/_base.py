@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklrec._net import InteractionTensors, RatingNet
 from sklrec._solvers import MINIBATCH_SOLVERS, MinibatchSolver
+from sklrec._threads import threads_for
 from sklrec._validation import (
     Interval,
     StrOptions,
@@ -239,7 +240,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """Ratings of pairs of codes, not clipped."""
         device = next(self.module_.parameters()).device
         codes = {"users": users, "items": items}
-        with torch.inference_mode():
+        with torch.inference_mode(), threads_for(PREDICT_ROWS, self.module_.n_factors):
             inputs = {name: torch.from_numpy(c).to(device) for name, c in codes.items()}
             return self.module_(**inputs).cpu().numpy()
 

@@ -12,6 +12,7 @@ from torch.optim import lr_scheduler
 
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._rowwise_sgd import RowwiseSGD, row_loads
+from sklrec._threads import threads_for
 from sklrec.modules import MatrixFactorization
 
 
@@ -105,7 +106,8 @@ class MinibatchSolver:
             net.history = previous.history
             state = previous.optimizer_.state
             net.optimizer_.state.update({p: state[p] for p in module.parameters() if p in state})
-        net.partial_fit(data, None)
+        with threads_for(self.batch_size, module.n_factors):
+            net.partial_fit(data, None)
         net.set_params(train_split=None)  # it held the validation data
         self._check_outcome(net)
         return net

@@ -82,7 +82,22 @@ class Vocabulary:
 
     @classmethod
     def from_values(cls, values: Any, name: int | str, min_frequency: int = 1) -> "Vocabulary":
-        """Learn the IDs of a column; faster than `build` where its codes are not needed."""
+        """Learn the IDs of a column; faster than `build` where its codes are not needed.
+
+        Parameters
+        ----------
+        values : ndarray, ExtensionArray, Series or list of shape (n_samples,)
+            The column's values.
+        name : int or str
+            The column's name or position, for messages.
+        min_frequency : int, default=1
+            IDs that occur in fewer rows are left out.
+
+        Returns
+        -------
+        Vocabulary
+            The map.
+        """
         values = _as_array(values, name)
         if min_frequency > 1 or not _is_direct(values):
             return cls.build(values, name, min_frequency)[0]

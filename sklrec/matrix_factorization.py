@@ -133,6 +133,9 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     Ctrl-C during the training leaves a usable model, that of the steps so far, and a warning;
     before the training it leaves the estimator as it was. So does any error.
 
+    The training keeps to one thread as long as ``batch_size * n_factors`` is below a million,
+    as it is by default; beyond that it uses one more for each half a million.
+
     The ``'sgd'`` step of a user or item that occurs so often in a batch that the sum of its
     gradients would overshoot is bounded to their average.
 

@@ -1,0 +1,462 @@
+"""The transformers."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas.testing import assert_frame_equal
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from sklrec.preprocessing import IDEncoder
+
+property_test = settings(deadline=None, derandomize=True, database=None)
+
+
+@parametrize_with_checks([IDEncoder(), IDEncoder(columns=[0]), IDEncoder(handle_unknown="error")])
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.fixture
+def frame():
+    return pd.DataFrame(
+        {
+            "user": ["bob", "ann", "bob", "eve"],
+            "item": [30, 10, 10, 20],
+            "time": pd.to_datetime(["2020-01-01", "2020-01-02", None, "2021-05-06"]),
+        },
+        index=[7, 7, 3, 1],
+    )
+
+
+def test_ids_become_codes_in_order_of_appearance(frame):
+    encoder = IDEncoder()
+    encoded = encoder.fit_transform(frame)
+    assert encoded["user"].tolist() == [1, 2, 1, 3]
+    assert encoded["item"].tolist() == [1, 2, 2, 3]
+    assert (encoded.dtypes[["user", "item"]] == np.int64).all()
+    assert [ids.tolist() for ids in encoder.categories_] == [["bob", "ann", "eve"], [30, 10, 20]]
+    assert [ids.tolist() for ids in encoder.infrequent_categories_] == [[], []]
+    assert encoder.column_indices_ == (0, 1)
+    assert encoder.n_features_in_ == 3
+    assert encoder.feature_names_in_.tolist() == ["user", "item", "time"]
+    assert_frame_equal(encoder.fit(frame).transform(frame), encoded)
+
+
+def test_unknown_ids_become_0(frame):
+    new = frame.assign(user=["ann", "zoe", "bob", ""], item=[10, 30, 99, -1])
+    encoded = IDEncoder().fit(frame).transform(new)
+    assert encoded["user"].tolist() == [2, 0, 1, 0]
+    assert encoded["item"].tolist() == [2, 1, 0, 0]
+
+
+def test_columns_are_given_by_position_or_name_in_any_order(frame):
+    turned = frame[["time", "item", "user"]]
+    encoder = IDEncoder(columns=("user", 1)).fit(turned)
+    assert encoder.column_indices_ == (2, 1)
+    assert [ids.tolist()[0] for ids in encoder.categories_] == ["bob", 30]
+    encoded = encoder.transform(turned)
+    assert encoded.columns.tolist() == ["time", "item", "user"]
+    assert encoded["user"].tolist() == [1, 2, 1, 3]
+    assert_frame_equal(encoder.inverse_transform(encoded), turned)
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        pd.to_datetime(["2020-01-01", "2020-01-02", None, "2021-05-06"]),
+        pd.to_datetime(["2020-01-01", "2020-01-02", None, "2021-05-06"]).tz_localize("Asia/Tokyo"),
+        np.array([881250949, 891717742, 878887116, 880606923]),
+        pd.array([1, None, 2, 3], dtype="Int64"),
+        pd.Categorical(["a", "b", None, "a"]),
+        [0.5, np.nan, np.inf, 1.0],
+        [{"any": "thing"}, None, "x", 1],
+    ],
+    ids=["datetime", "tz", "integer", "Int64", "category", "float", "object"],
+)
+def test_other_columns_pass_through(frame, time):
+    frame["time"] = time
+    encoder = IDEncoder()
+    for encoded in (encoder.fit_transform(frame), encoder.transform(frame)):
+        assert encoded.index.equals(frame.index)
+        assert encoded["time"].dtype == frame["time"].dtype
+        assert_frame_equal(encoded[["time"]], frame[["time"]])
+    assert_frame_equal(encoder.inverse_transform(encoded), frame)
+
+
+def test_the_input_is_left_alone(frame):
+    before = frame.copy(deep=True)
+    encoded = IDEncoder().fit_transform(frame)
+    encoded["time"] = None
+    encoded.iloc[0, 0] = 99
+    assert_frame_equal(frame, before)
+    X = frame.to_numpy()
+    encoded = IDEncoder().fit_transform(X)
+    assert X[0].tolist()[:2] == ["bob", 30]
+    assert not np.shares_memory(encoded, X)
+
+
+@pytest.mark.parametrize(
+    ("X", "dtype"),
+    [
+        (np.array([[5, 7, 90], [3, 7, 91]]), np.int64),
+        (np.array([[5, 7, 90], [3, 7, 91]], dtype=np.int8), np.int64),
+        (np.array([[5, 7], [3, 7]], dtype=np.float32), np.int64),
+        (np.array([["5", "7"], ["3", "7"]]), np.int64),
+        (np.array([["5", 7], [3, "x"]], dtype=object), np.int64),
+        (np.array([[5, 7, 0.25], [3, 7, np.nan]]), np.float64),
+        (np.array([[5, 7, 0.1], [3, 7, 0.2]], dtype=np.float32), np.float64),
+        (np.array([["5", "7", "x"], ["3", "7", "y"]]), object),
+        (np.array([["5", 7, 0.5], [3, "x", None]], dtype=object), object),
+        (np.array([[5, 7, 2**63 + 1], [3, 7, 1]], dtype=np.uint64), object),
+    ],
+)
+def test_arrays_give_arrays(X, dtype):
+    encoder = IDEncoder()
+    for encoded in (encoder.fit_transform(X), encoder.transform(X)):
+        assert isinstance(encoded, np.ndarray)
+        assert encoded.dtype == dtype
+        assert encoded[:, 0].tolist() == [1, 2]
+        np.testing.assert_array_equal(encoded[:, 2:], X[:, 2:])
+    np.testing.assert_array_equal(encoder.inverse_transform(encoded), X)
+
+
+def test_lists_of_rows_are_read_as_objects():
+    encoder = IDEncoder().fit([["196", 7], [196, 8]])
+    assert encoder.transform([[196, 7], ["8", 8]]).tolist() == [[2, 1], [0, 2]]
+
+
+def test_fortran_ordered_and_read_only_arrays():
+    X = np.asfortranarray([[5, 7, 1], [3, 7, 2]])
+    X.flags.writeable = False
+    assert IDEncoder().fit(X).transform(X).tolist() == [[1, 1, 1], [2, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        pd.Categorical(["b", "a", "b", "c"], categories=["unused", "c", "b", "a"], ordered=True),
+        pd.array([3, 1, 3, 2], dtype="Int64"),
+        pd.array(["x", "", "x", "y"], dtype="string"),
+        np.array([3, 1, 3, 2], dtype=np.int16),
+        np.array([3.5, 1, 3.5, 2]),
+        np.array(["196", 196, "196", (1, 2)], dtype=object),
+        pd.date_range("2020", periods=4, tz="UTC"),
+    ],
+    ids=["category", "Int64", "string", "int16", "float", "object", "tz"],
+)
+def test_inverse_transform_restores_values_and_dtype(frame, user):
+    frame["user"] = user
+    encoder = IDEncoder()
+    encoded = encoder.fit_transform(frame)
+    assert encoded["user"].dtype == np.int64
+    assert_frame_equal(encoder.inverse_transform(encoded), frame)
+    encoded.iloc[0, 0] = 0
+    restored = encoder.inverse_transform(encoded)
+    assert restored["user"].dtype == object
+    assert restored["user"].tolist() == [None, *frame["user"].tolist()[1:]]
+    assert restored["item"].dtype == np.int64
+
+
+def test_inverse_transform_of_arrays():
+    encoder = IDEncoder().fit(np.array([[50, 7], [30, 8]]))
+    restored = encoder.inverse_transform([[2, 0], [1, 2]])
+    assert restored.tolist() == [[30, None], [50, 8]]
+    assert encoder.inverse_transform(np.array([[2.0, 1.0]])).tolist() == [[30, 7]]
+
+
+def test_inverse_transform_refuses_what_is_no_code(frame):
+    encoder = IDEncoder().fit(frame)
+    encoded = encoder.transform(frame)
+    with pytest.raises(ValueError, match="Column 'user' holds 4 where a code was expected: the "):
+        encoder.inverse_transform(encoded.assign(user=4))
+    with pytest.raises(ValueError, match=r"yet now missing:\n- time"):
+        encoder.inverse_transform(encoded[["user", "item"]])
+
+
+IDS = st.one_of(st.integers(-5, 5), st.text("ab1", max_size=2), st.emails(), st.booleans())
+ROWS = st.lists(st.tuples(IDS, IDS), min_size=1, max_size=20)
+
+
+@property_test
+@given(ROWS, ROWS)
+def test_round_trip(rows, new_rows):
+    X = np.array(rows, dtype=object).reshape(-1, 2)
+    encoder = IDEncoder()
+    codes = encoder.fit_transform(X)
+    assert (codes == encoder.transform(X)).all()
+    for k in range(2):
+        assert sorted(set(codes[:, k])) == list(range(1, len(encoder.categories_[k]) + 1))
+    assert encoder.inverse_transform(codes).tolist() == X.tolist()
+
+    new = np.array(new_rows, dtype=object).reshape(-1, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        new_codes = encoder.transform(new)
+        for k in range(2):
+            known = set(X[:, k])
+            assert [code > 0 for code in new_codes[:, k]] == [x in known for x in new[:, k]]
+        encoder.partial_fit(new)
+    assert (encoder.transform(X) == codes).all()
+    assert encoder.transform(new).all()
+    assert encoder.inverse_transform(encoder.transform(new)).tolist() == new.tolist()
+
+
+def test_partial_fit_grows(frame):
+    encoder = IDEncoder()
+    assert encoder.partial_fit(frame) is encoder
+    first = encoder.transform(frame)
+    known = encoder.vocabularies_
+    new = frame.assign(user=["zoe", "ann", "zoe", "ian"])
+    encoder.partial_fit(new)
+    assert_frame_equal(encoder.transform(frame), first)
+    assert encoder.transform(new)["user"].tolist() == [4, 2, 4, 5]
+    assert len(known[0]) == 3  # an encoder copied beforehand still has its own
+    assert encoder.vocabularies_[1] is known[1]
+
+
+def test_partial_fit_changes_all_columns_or_none(frame):
+    encoder = IDEncoder().fit(frame)
+    with pytest.raises(ValueError, match="Column 'item' holds nan in row 1"):
+        encoder.partial_fit(frame.assign(user="zoe", item=[1, None, 2, 3]))
+    assert len(encoder.categories_[0]) == 3
+
+
+def test_fit_forgets(frame):
+    encoder = IDEncoder().fit(frame).fit(frame[:1])
+    assert [len(ids) for ids in encoder.categories_] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("min_frequency", "codes"),
+    [
+        (None, [1, 2, 1, 3]),
+        (1, [1, 2, 1, 3]),
+        (2, [1, 0, 1, 0]),
+        (3, [0, 0, 0, 0]),
+        (0.25, [1, 2, 1, 3]),
+        (0.26, [1, 0, 1, 0]),
+        (np.int64(2), [1, 0, 1, 0]),
+    ],
+)
+@pytest.mark.parametrize("handle_unknown", ["use_encoded_value", "error"])
+def test_min_frequency(frame, min_frequency, codes, handle_unknown):
+    encoder = IDEncoder(
+        columns=["user"], min_frequency=min_frequency, handle_unknown=handle_unknown
+    )
+    assert encoder.fit_transform(frame)["user"].tolist() == codes
+    # rare IDs are not unknown ones: fit has seen them
+    assert encoder.fit(frame).transform(frame)["user"].tolist() == codes
+    kept, rare = encoder.categories_[0], encoder.infrequent_categories_[0]
+    assert sorted([*kept, *rare]) == ["ann", "bob", "eve"]
+    assert len(kept) == max(codes)
+
+
+def test_min_frequency_needs_all_rows(frame):
+    with pytest.raises(
+        ValueError,
+        match=r"partial_fit sees only some of the rows and cannot apply min_frequency=2\. Set "
+        r"min_frequency=None, or call fit with all rows\.",
+    ):
+        IDEncoder(min_frequency=2).partial_fit(frame)
+
+
+def test_unknown_ids_can_be_errors(frame):
+    encoder = IDEncoder(handle_unknown="error", min_frequency=2).fit(frame)
+    with pytest.raises(
+        ValueError,
+        match=r"Found unknown categories \['zoe', 'ian'\] in column 'user' during transform\. Fit "
+        "on data that has these IDs, or set handle_unknown='use_encoded_value' to give them",
+    ):
+        encoder.transform(frame.assign(user=["zoe", "ann", "ian", "zoe"]))
+    X = np.arange(40).reshape(20, 2)
+    encoder = IDEncoder(handle_unknown="error").fit(X)
+    with pytest.raises(
+        ValueError, match=r"categories \[41, 43, .*, 59\] and 10 more in column 1 during transform"
+    ):
+        encoder.transform(X + [0, 40])
+
+
+def test_ids_of_another_kind_are_told(frame):
+    encoder = IDEncoder().fit(frame)
+    text = (
+        r"Column 'item' was fitted on integers \(such as 30\) but got strings \(such as '30'\): "
+        r"100\.0% of 4 rows are unknown\. Convert it first, for example with \.astype\(int\)\."
+    )
+    changed = frame.assign(item=frame["item"].astype(str))
+    with pytest.warns(UserWarning, match=text) as told:
+        assert not encoder.transform(changed)["item"].any()
+    assert [warning.filename for warning in told] == [__file__]
+    with pytest.warns(UserWarning, match=text) as told:
+        encoder.partial_fit(changed)
+    assert [warning.filename for warning in told] == [__file__]
+    assert encoder.transform(changed)["item"].all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_nothing_is_told_of_new_ids(frame):
+    encoder = IDEncoder().fit(frame)
+    encoder.transform(frame.assign(user="zoe", item=[1.5, 2.0, 3.0, 30.0]))
+    encoder.partial_fit(frame.assign(user="zoe"))
+
+
+@pytest.mark.parametrize("method", ["fit", "fit_transform", "partial_fit", "transform"])
+@pytest.mark.parametrize(
+    ("change", "error", "text"),
+    [
+        (
+            {"user": ["bob", None, "eve", None]},
+            ValueError,
+            r"Input X contains NaN\.\nColumn 'user' holds None in row 1, and so 2 of the rows 0 "
+            "to 3 lack an ID",
+        ),
+        (
+            {"item": [1.0, np.inf, 2.0, 3.0]},
+            ValueError,
+            r"contains infinity\.\nColumn 'item' hold",
+        ),
+        ({"user": [[1], 2, 3, 4]}, TypeError, r"Column 'user' holds \[1\], which cannot be an ID"),
+    ],
+)
+def test_what_cannot_be_an_id_is_refused(frame, method, change, error, text):
+    encoder = IDEncoder()
+    if method == "transform":
+        encoder.fit(frame)
+    changed = frame.assign(
+        **{name: pd.Series(values, frame.index, object) for name, values in change.items()}
+    )
+    with pytest.raises(error, match=text):
+        getattr(encoder, method)(changed)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "X", "error", "text"),
+    [
+        ({}, np.ones((3, 1)), ValueError, r"Found array with 1 feature\(s\) .* minimum of 2 is"),
+        ({}, np.ones((0, 2)), ValueError, r"Found array with 0 sample\(s\)"),
+        ({}, np.ones(3), ValueError, "Expected 2D array, got 1D array instead"),
+        ({}, np.ones((2, 2)) * 1j, ValueError, "Complex data not supported"),
+        ({}, sp.csr_array(np.ones((2, 2))), TypeError, "Sparse data was passed"),
+        ({"columns": (0, 5)}, np.ones((2, 3)), ValueError, "Column 5 was asked for, but X has 3"),
+        ({"columns": ["user"]}, np.ones((2, 3)), ValueError, "'user' was asked for by name, but"),
+        ({"columns": ()}, np.ones((2, 3)), ValueError, "columns is empty: give the position or"),
+        ({"columns": "user"}, np.ones((2, 3)), ValueError, "The 'columns' parameter of IDEncoder"),
+        ({"columns": (0, 1.5)}, np.ones((2, 3)), TypeError, "got 1.5 of type float"),
+        (
+            {"handle_unknown": "ignore"},
+            np.ones((2, 2)),
+            ValueError,
+            "The 'handle_unknown' parameter of IDEncoder must be a str among",
+        ),
+        (
+            {"min_frequency": 0},
+            np.ones((2, 2)),
+            ValueError,
+            r"The 'min_frequency' parameter of IDEncoder must be an int in the range \[1, inf\)",
+        ),
+        (
+            {"min_frequency": 1.5},
+            np.ones((2, 2)),
+            ValueError,
+            r"a float in the range \(0\.0, 1\.0\) or None",
+        ),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "fit_transform", "partial_fit"])
+def test_bad_input_and_parameters_are_refused(parameters, X, error, text, method):
+    with pytest.raises(error, match=text):
+        getattr(IDEncoder(**parameters), method)(X)
+
+
+def test_missing_names_are_told_with_those_that_came(frame):
+    with pytest.raises(
+        ValueError,
+        match="Column 'film' was asked for, but X has no column of that name: its columns are "
+        r"'user', 'item', 'time'\. Give one of these names, or a position from 0 to 2\.",
+    ):
+        IDEncoder(columns=("user", "film")).fit(frame)
+
+
+def test_transform_wants_what_fit_saw(frame):
+    encoder = IDEncoder()
+    for method in (encoder.transform, encoder.inverse_transform):
+        with pytest.raises(NotFittedError, match="This IDEncoder instance is not fitted yet"):
+            method(frame)
+    encoder.fit(frame)
+    with pytest.raises(ValueError, match="must be in the same order as they were in fit"):
+        encoder.transform(frame[["item", "user", "time"]])
+    encoder.fit(np.ones((1, 3)))
+    for method in (encoder.transform, encoder.inverse_transform):
+        with pytest.raises(ValueError, match="X has 2 features, but IDEncoder is expecting 3"):
+            method(np.ones((1, 2)))
+
+
+def test_feature_names_out(frame):
+    assert IDEncoder().fit(frame).get_feature_names_out().tolist() == ["user", "item", "time"]
+    encoder = IDEncoder().fit(np.ones((2, 2)))
+    assert encoder.get_feature_names_out().tolist() == ["x0", "x1"]
+    assert encoder.get_feature_names_out(["a", "b"]).tolist() == ["a", "b"]
+
+
+def test_set_output(frame):
+    encoder = IDEncoder().set_output(transform="pandas")
+    assert_frame_equal(encoder.fit_transform(frame), IDEncoder().fit_transform(frame))
+    encoded = encoder.fit_transform(np.array([[5, 7], [3, 7]]))
+    assert_frame_equal(encoded, pd.DataFrame({"x0": [1, 2], "x1": [1, 1]}))
+    assert_frame_equal(encoder.fit(frame).transform(frame)[["time"]], frame[["time"]])
+
+
+def test_column_labels_that_are_no_strings_survive():
+    X = pd.DataFrame({0: ["a", "b"], 1: [5, 5], 2: [0.5, np.nan]})
+    encoded = IDEncoder().fit_transform(X)
+    assert_frame_equal(encoded, pd.DataFrame({0: [1, 2], 1: [1, 1], 2: [0.5, np.nan]}))
+
+
+def test_column_transformer(frame):
+    transformer = ColumnTransformer(
+        [("ids", IDEncoder(), ["user", "item"])],
+        remainder="passthrough",
+        verbose_feature_names_out=False,
+    ).set_output(transform="pandas")
+    assert_frame_equal(transformer.fit_transform(frame), IDEncoder().fit_transform(frame))
+
+
+def test_pipeline_and_search(frame):
+    X, y = pd.concat([frame[["user", "item"]]] * 3), np.arange(12.0)
+    pipeline = make_pipeline(IDEncoder(), LinearRegression())
+    search = GridSearchCV(pipeline, {"idencoder__min_frequency": [None, 2]}, cv=2).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert np.isfinite(search.predict(X)).all()
+
+
+def test_clone_and_pickle(frame):
+    encoder = IDEncoder(columns=["item", "user"], handle_unknown="error").fit(frame)
+    twin = clone(encoder)
+    assert twin.get_params() == encoder.get_params()
+    assert not hasattr(twin, "vocabularies_")
+    assert_frame_equal(
+        pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame)
+    )
+
+
+def test_tags_are_truthful():
+    tags = IDEncoder().__sklearn_tags__()
+    assert tags.input_tags.categorical
+    assert tags.input_tags.string
+    assert not tags.input_tags.allow_nan
+    assert not tags.input_tags.sparse
+    assert tags.transformer_tags.preserves_dtype == []
+    assert not tags.no_validation
+    assert not tags.non_deterministic

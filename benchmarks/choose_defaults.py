@@ -17,6 +17,7 @@ import pandas as pd
 from sklearn.model_selection import ShuffleSplit, train_test_split
 
 from benchmarks._data import folds, movielens, read_log, rmse
+from benchmarks._results import RESULTS
 
 GRIDS = {
     "sgd": {
@@ -62,7 +63,9 @@ def main() -> None:
     table = pd.DataFrame(settings).join(pd.DataFrame(found).map(lambda f: f[0]))
     table["above_best"] = (table[[*logs]] - table[[*logs]].min()).mean(axis=1)
     table["seconds"] = [f[1] for f in found["movielens-100k"]]
-    print(table.sort_values("above_best").to_string(float_format="{:.4f}".format))
+    text = table.sort_values("above_best").to_string(index=False, float_format="{:.4f}".format)
+    print(text)
+    (RESULTS / f"defaults_{options.solver}.txt").write_text(text + "\n")
 
 
 def validate(

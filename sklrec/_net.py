@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from skorch import NeuralNetRegressor
-from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, PrintLog
+from skorch.callbacks import Callback, EpochTimer, LRScheduler, PassthroughScoring, PrintLog
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -168,7 +168,10 @@ class RatingNet(NeuralNetRegressor):
                 self.notify("on_batch_begin", batch=batch, training=training)
                 step = step_fn(batch, **fit_params)
                 self.history.record_batch(f"{prefix}_loss", step["loss"].item())
-                self.history.record_batch(f"{prefix}_batch_size", len(batch[1]))
+                # What the epoch's mean weighs this batch's by.
+                weight = batch[0].get("sample_weight")
+                size = len(batch[1]) if weight is None else weight.sum().item()
+                self.history.record_batch(f"{prefix}_batch_size", size)
                 self.notify("on_batch_end", batch=batch, training=training, **step)
         except KeyboardInterrupt:
             # Callbacks too stop a training by KeyboardInterrupt, but at the end of an epoch.
@@ -188,6 +191,25 @@ class RatingNet(NeuralNetRegressor):
     def __setstate__(self, state):
         super().__setstate__(state)
         self.module = self.module_
+
+
+class BatchSchedule(LRScheduler):
+    """A learning-rate schedule that moves with every batch of one training.
+
+    Parameters
+    ----------
+    policy : type
+        The ``torch.optim.lr_scheduler.LRScheduler`` subclass.
+    **kwargs : dict
+        Its parameters.
+    """
+
+    def __init__(self, policy, **kwargs):
+        # last_epoch=-1: a further training runs through a schedule of its own.
+        super().__init__(policy, step_every="batch", last_epoch=-1, **kwargs)
+
+    def on_train_end(self, net, **kwargs):
+        del self.lr_scheduler_  # holds the optimiser, and a pickle would hold its tables twice
 
 
 class EpochBar(Callback):

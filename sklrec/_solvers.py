@@ -2,15 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 from torch.optim import lr_scheduler
 
-from sklrec._net import BatchIterator, InteractionTensors, RatingNet
+from sklrec._net import BatchIterator, BatchSchedule, InteractionTensors, RatingNet
 from sklrec._rowwise_sgd import RowwiseSGD, row_loads
 from sklrec._threads import threads_for
 from sklrec.modules import MatrixFactorization
@@ -72,8 +73,9 @@ class MinibatchSolver:
         generator : torch.Generator
             Source of each epoch's order.
         previous : RatingNet, default=None
-            The net that trained the module so far: its history goes on, and so does the
-            optimiser's state of every table that kept its size.
+            The net that trained the module so far, of which this one is a copy: its history
+            goes on, and so does the optimiser's state of every table that kept its size. It
+            stays as it is.
 
         Returns
         -------
@@ -98,18 +100,17 @@ class MinibatchSolver:
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
             callbacks=self._schedule(data) + self._stopping() + list(self.callbacks or []),
-            device=next(module.parameters()).device.type,
+            device=str(next(module.parameters()).device),
             verbose=self.verbose,
             **self._optimizer_params(module, data),
         ).initialize()
         if previous is not None:
-            net.history = previous.history
-            state = previous.optimizer_.state
-            net.optimizer_.state.update({p: state[p] for p in module.parameters() if p in state})
+            net.history = copy(previous.history)
+            _hand_on_state(previous, net)
         with threads_for(self.batch_size, module.n_factors):
             net.partial_fit(data, None)
         net.set_params(train_split=None)  # it held the validation data
-        self._check_outcome(net)
+        self._check_outcome(net, n_before=0 if previous is None else len(previous.history))
         return net
 
     def _optimizer_params(
@@ -127,16 +128,20 @@ class MinibatchSolver:
     def _schedule(self, data: InteractionTensors) -> list[Any]:
         n_steps = self.max_epochs * -(-len(data) // self.batch_size)
         policy: type
-        options: dict[str, float]
+        options: dict[str, Any]
         if self.lr_schedule == "linear":
             policy = lr_scheduler.LinearLR
             options = {"start_factor": 1.0, "end_factor": 0.0, "total_iters": n_steps}
         elif self.lr_schedule == "one_cycle":
             policy = lr_scheduler.OneCycleLR
-            options = {"max_lr": self.lr, "total_steps": n_steps + 1}
+            options = {
+                "max_lr": self.lr,
+                "total_steps": n_steps + 1,
+                "cycle_momentum": False,  # not every optimiser has one
+            }
         else:
             return []
-        return [("lr_schedule", LRScheduler(policy, step_every="batch", **options))]
+        return [("lr_schedule", BatchSchedule(policy, **options))]
 
     def _stopping(self) -> list[Any]:
         if not self.early_stopping:
@@ -150,12 +155,12 @@ class MinibatchSolver:
         )
         return [("early_stopping", stopping)]
 
-    def _check_outcome(self, net: RatingNet) -> None:
+    def _check_outcome(self, net: RatingNet, n_before: int) -> None:
+        if "train_loss" not in net.history[-1]:
+            net.history.pop()  # the epoch that was cut short
         if net.interrupted_:
-            if "train_loss" not in net.history[-1]:
-                net.history.pop()  # the epoch that was cut short
             warnings.warn(
-                f"Training was interrupted after {len(net.history)} whole epochs of "
+                f"Training was interrupted after {len(net.history) - n_before} whole epochs of "
                 f"{self.max_epochs}; the model is what it had become by then.",
                 stacklevel=2,
             )
@@ -166,9 +171,20 @@ class MinibatchSolver:
             )
 
 
+def _hand_on_state(previous: RatingNet, net: RatingNet) -> None:
+    """Copy an optimiser's state, such as Adam's moments, to the same kind of optimiser."""
+    if type(previous.optimizer_) is not type(net.optimizer_):
+        return
+    old_tables = dict(previous.module_.named_parameters())
+    for name, table in net.module_.named_parameters():
+        old = old_tables[name]
+        if old in previous.optimizer_.state and old.shape == table.shape:
+            net.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
+
+
 # The estimators' solvers: optimiser, reduction, and the learning rate that lr="auto" means.
 # benchmarks/choose_defaults.py chose the rates.
 MINIBATCH_SOLVERS = {
-    "sgd": (RowwiseSGD, "sum", 0.05),
+    "sgd": (RowwiseSGD, "sum", 0.06),
     "adam": (torch.optim.Adam, "mean", 0.02),
 }

@@ -39,14 +39,14 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         ``'adam'`` is Adam on the batch's mean, over whole tables.
     biased : bool, default=True
         Whether the model has a global mean and biases.
-    alpha : float, default=0.08
+    alpha : float, default=0.07
         L2 penalty, in units of the ratings' standard deviation, on factors and biases, once for
         each rating.
     max_epochs : int, default=20
         Number of passes over the ratings.
     lr : float or 'auto', default='auto'
         Learning rate at the start. For ``'sgd'`` it is the step for one rating, whatever the
-        batch size. ``'auto'`` is 0.05 for ``'sgd'`` and 0.02 for ``'adam'``.
+        batch size. ``'auto'`` is 0.06 for ``'sgd'`` and 0.02 for ``'adam'``.
     lr_schedule : {'linear', 'one_cycle', 'constant'}, default='linear'
         How the learning rate moves, from batch to batch, over `max_epochs`: falling linearly to
         0, rising and falling in one cycle, or not.
@@ -170,7 +170,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         *,
         solver="sgd",
         biased=True,
-        alpha=0.08,
+        alpha=0.07,
         max_epochs=20,
         lr="auto",
         lr_schedule="linear",

@@ -35,8 +35,8 @@ types: $(VENV)/.extra-test
 tests: $(VENV)/.extra-test
 	$(BIN)/python -m pytest
 
-bench: $(VENV)/.extra-benchmarks  ## all benchmarks beside the peers; RATINGS=FILE adds another log
-	$(BIN)/python -m benchmarks $(if $(RATINGS),--ratings $(RATINGS))
+bench: $(VENV)/.extra-benchmarks  ## all benchmarks beside the peers; BENCH="--ratings FILE" adds a log
+	$(BIN)/python -m benchmarks $(BENCH)
 
 wheel: $(VENV)/.extra-test  ## build sdist and wheel into dist/
 	@$(PIP) build

@@ -3,9 +3,9 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from copy import copy
+from copy import copy, deepcopy
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -68,7 +68,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         "item": [Interval(Integral, 0, None, closed="left"), str],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions({"linear", "one_cycle", "constant"})],
+        "lr_schedule": [StrOptions({"linear", "constant"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "optimizer": [type, None],
@@ -145,14 +145,15 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 self.early_stopping == "auto" and X_val is not None
             )
             valid = self._check_validation(X_val, y_val, sample_weight_val)
-            learned = X
-            if stopping and valid is None:
-                X, X_val, y, y_val, weight, weight_val = train_test_split(
-                    X, y, weight, test_size=self.validation_fraction, random_state=rng
+            rated = self._learn(X, y, weight, continuing)
+            if valid is not None:
+                valid = (*self._codes(valid[0]), *valid[1:])
+            elif stopping:
+                parts = train_test_split(
+                    *rated, test_size=self.validation_fraction, random_state=rng
                 )
-                valid = X_val, y_val, weight_val
-            self._learn_ids(learned, continuing)
-            self._train((X, y, weight), valid, generator, continuing=continuing, stopping=stopping)
+                rated, valid = parts[::2], parts[1::2]
+            self._train(rated, valid, generator, continuing=continuing, stopping=stopping)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -182,9 +183,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             X, y, weight = self._check_rated(X, y, sample_weight, reset=not continuing)
             rng = check_random_state(self.random_state)
             generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-            self._learn_ids(X, continuing)
             self._train(
-                (X, y, weight),
+                self._learn(X, y, weight, continuing),
                 None,
                 generator,
                 continuing=continuing,
@@ -244,10 +244,10 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             inputs = {name: torch.from_numpy(c).to(device) for name, c in codes.items()}
             return self.module_(**inputs).cpu().numpy()
 
-    def _check_rated(self, X, y, sample_weight, *, reset: bool):
+    def _check_rated(self, X, y, sample_weight, *, reset: bool, y_name: str = "y"):
         """Check interactions and ratings, and drop the rows of weight 0."""
         X = check_interactions(self, X, reset=reset)
-        y = check_ratings(self, y)
+        y = check_ratings(self, y, input_name=y_name)
         check_consistent_length(X, y)
         if sample_weight is None:
             return X, y, np.ones(len(y))
@@ -263,21 +263,23 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         if X_val is None or y_val is None:
             given, missing = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
             raise ValueError(f"{given} is provided, but {missing} was not provided.")
-        X_val = check_interactions(self, X_val, reset=False)
-        y_val = check_ratings(self, y_val, input_name="y_val")
-        check_consistent_length(X_val, y_val)
-        return X_val, y_val, check_sample_weight(sample_weight_val, X_val, dtype=np.float64)
+        return self._check_rated(X_val, y_val, sample_weight_val, reset=False, y_name="y_val")
 
-    def _learn_ids(self, X, continuing: bool) -> None:
+    def _learn(self, X, y: np.ndarray, weight: np.ndarray, continuing: bool) -> list[np.ndarray]:
+        """Learn what holds for all rows, and give user codes, item codes, ratings and weights."""
+        self.rating_scale_ = self._new_rating_scale(y, continuing)
         if not continuing:
             self.encoder_ = IDEncoder(columns=(self.user, self.item)).fit(X)
         else:  # a copy, so that the old encoder can come back if the training fails
             self.encoder_ = copy(self.encoder_).partial_fit(X)
+        users, items = self._codes(X)
+        self.seen_ = self._new_seen(users, items, continuing)
+        return [users, items, y, weight]
 
     def _train(
         self,
-        rated: tuple[Any, np.ndarray, np.ndarray],
-        valid: tuple[Any, np.ndarray, np.ndarray] | None,
+        rated: Sequence[np.ndarray],
+        valid: Sequence[np.ndarray] | None,
         generator: torch.Generator,
         *,
         continuing: bool,
@@ -286,14 +288,14 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     ) -> None:
         """Train a new module, or the one that is there, and keep what was learned."""
         device = self._check_device()
-        X, y, weight = rated
-        self.rating_scale_ = self._new_rating_scale(y, continuing)
+        users, items, y, weight = rated
         if not continuing:
             self.module_ = self._new_module(y, weight, generator)
-        else:
+        else:  # a copy again
+            self.module_ = deepcopy(self.module_)
             self._grow_module(generator)
         self.module_.to(device)
-        data = self._tensors(X, y, weight).to(device)
+        data = self._tensors(users, items, y, weight).to(device)
         valid_data = None if valid is None else self._tensors(*valid).to(device)
         solver = self._new_solver(early_stopping=stopping, **changes)
         self.net_ = solver.train(
@@ -308,16 +310,20 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             self.validation_curve_ = [
                 float(epoch["valid_loss"]) for epoch in history if "valid_loss" in epoch
             ]
-        self.seen_ = self._new_seen(data, continuing)
 
     def _new_solver(self, **changes: Any) -> MinibatchSolver:
-        optimizer, reduction, lr = MINIBATCH_SOLVERS[self.solver]
+        optimizer, reduction, auto_lr = MINIBATCH_SOLVERS[self.solver]
         if self.optimizer is not None:
-            optimizer, reduction, lr = self.optimizer, *MINIBATCH_SOLVERS["adam"][1:]
+            optimizer, reduction, auto_lr = self.optimizer, *MINIBATCH_SOLVERS["adam"][1:]
+            if not issubclass(optimizer, torch.optim.Optimizer):
+                raise TypeError(
+                    "optimizer must be None or a subclass of torch.optim.Optimizer, such as "
+                    f"torch.optim.AdamW, got {optimizer!r}."
+                )
         solver = MinibatchSolver(
             optimizer=optimizer,
             reduction=reduction,
-            lr=lr if self.lr == "auto" else self.lr,
+            lr=auto_lr(self.max_epochs) if self.lr == "auto" else self.lr,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             lr_schedule=self.lr_schedule,
@@ -330,15 +336,18 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         )
         return replace(solver, **changes)
 
-    def _tensors(self, X, y, weight) -> InteractionTensors:
-        codes = [
-            torch.from_numpy(vocabulary.codes(column_values(X, position)))
+    def _codes(self, X) -> list[np.ndarray]:
+        """The codes of the users and those of the items."""
+        return [
+            vocabulary.codes(column_values(X, position))
             for vocabulary, position in zip(
                 self.encoder_.vocabularies_, self.encoder_.column_indices_, strict=True
             )
         ]
+
+    def _tensors(self, users, items, y, weight) -> InteractionTensors:
         return InteractionTensors(
-            dict(zip(("users", "items"), codes, strict=True)),
+            {"users": torch.from_numpy(users), "items": torch.from_numpy(items)},
             torch.from_numpy(y.astype(np.float32)),
             # Weights that are all alike change nothing.
             None if np.ptp(weight) == 0 else torch.from_numpy(weight.astype(np.float32)),
@@ -370,9 +379,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             )
         return low, high
 
-    def _new_seen(self, data: InteractionTensors, continuing: bool) -> csr_array:
+    def _new_seen(self, users: np.ndarray, items: np.ndarray, continuing: bool) -> csr_array:
         """Which item codes (columns) each user code (row) has interacted with."""
-        users, items = data.X["users"].cpu().numpy(), data.X["items"].cpu().numpy()
         n_users, n_items = (len(v) + 1 for v in self.encoder_.vocabularies_)
         seen = csr_array((np.ones(len(users), bool), (users, items)), (n_users, n_items))
         if continuing:

@@ -1,12 +1,14 @@
 """Recommendations from a fitted rating model."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import warnings
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from pandas.api.types import is_list_like
 from scipy.sparse import csr_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
@@ -49,11 +51,20 @@ class RecommenderMixin:
         DataFrame of shape (n_recommendations, 4)
             Columns user, item, rank (from 1) and score (the rating that `predict` gives),
             users in the order in which they were given.
+
+        Warns
+        -----
+        UserWarning
+            If users are unknown because their IDs are of another kind than those that `fit`
+            saw.
         """
         check_is_fitted(self)
         user_vocabulary, item_vocabulary = self.encoder_.vocabularies_
         users = _ids(users, "users")
         user_codes = user_vocabulary.codes(users)
+        n_unknown = int(np.count_nonzero(user_codes == 0))
+        if message := user_vocabulary.kind_mismatch(users, n_unknown):
+            warnings.warn(message, UserWarning, stacklevel=2)
         item_codes = self._candidate_codes(candidates)
         n_items = min(_positive(n_items, "n_items"), len(item_codes))
         block = max(1, SCORES_AT_ONCE // len(item_codes))
@@ -108,7 +119,7 @@ class RecommenderMixin:
         items = _ids(items, "items")
         codes = vocabulary.codes(items)
         if not codes.all():
-            unknown = items[np.flatnonzero(codes == 0)[0]]
+            unknown = items[codes == 0][:1].tolist()[0]
             raise ValueError(
                 f"similar_items compares items that fit saw, and it did not see {unknown!r}. "
                 "Pass IDs that are among encoder_.categories_[1]."
@@ -136,7 +147,7 @@ class RecommenderMixin:
         candidates = _ids(candidates, "candidates")
         codes = np.unique(vocabulary.codes(candidates))
         if codes[0] == 0:
-            unknown = candidates[np.flatnonzero(vocabulary.codes(candidates) == 0)[0]]
+            unknown = candidates[vocabulary.codes(candidates) == 0][:1].tolist()[0]
             raise ValueError(
                 f"candidates must be items that fit saw, and it did not see {unknown!r}. Pass "
                 "IDs that are among encoder_.categories_[1]."
@@ -153,7 +164,7 @@ class RecommenderMixin:
 
 def _ids(values: Any, name: str) -> Any:
     """IDs as a one-dimensional array."""
-    if np.ndim(values) != 1 or isinstance(values, str):
+    if not is_list_like(values, allow_sets=False) or getattr(values, "ndim", 1) != 1:
         raise ValueError(f"{name} must be a list of IDs, got {values!r}. Pass [{values!r}].")
     if len(values) == 0:
         raise ValueError(f"{name} must hold at least one ID, got none.")

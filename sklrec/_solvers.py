@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from collections.abc import Callable
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,8 @@ class MinibatchSolver:
         if previous is not None:
             net.history = copy(previous.history)
             _hand_on_state(previous, net)
+            for group in net.optimizer_.param_groups:
+                group["initial_lr"] = self.lr  # schedules that go on want to know it
         with threads_for(self.batch_size, module.n_factors):
             net.partial_fit(data, None)
         net.set_params(train_split=None)  # it held the validation data
@@ -126,22 +129,13 @@ class MinibatchSolver:
         return {"optimizer__param_groups": groups}
 
     def _schedule(self, data: InteractionTensors) -> list[Any]:
-        n_steps = self.max_epochs * -(-len(data) // self.batch_size)
-        policy: type
-        options: dict[str, Any]
-        if self.lr_schedule == "linear":
-            policy = lr_scheduler.LinearLR
-            options = {"start_factor": 1.0, "end_factor": 0.0, "total_iters": n_steps}
-        elif self.lr_schedule == "one_cycle":
-            policy = lr_scheduler.OneCycleLR
-            options = {
-                "max_lr": self.lr,
-                "total_steps": n_steps + 1,
-                "cycle_momentum": False,  # not every optimiser has one
-            }
-        else:
+        if self.lr_schedule == "constant":
             return []
-        return [("lr_schedule", BatchSchedule(policy, **options))]
+        n_steps = self.max_epochs * -(-len(data) // self.batch_size)
+        falling = BatchSchedule(
+            lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=n_steps
+        )
+        return [("lr_schedule", falling)]
 
     def _stopping(self) -> list[Any]:
         if not self.early_stopping:
@@ -156,7 +150,7 @@ class MinibatchSolver:
         return [("early_stopping", stopping)]
 
     def _check_outcome(self, net: RatingNet, n_before: int) -> None:
-        if "train_loss" not in net.history[-1]:
+        if net.history and "train_loss" not in net.history[-1]:
             net.history.pop()  # the epoch that was cut short
         if net.interrupted_:
             warnings.warn(
@@ -182,9 +176,10 @@ def _hand_on_state(previous: RatingNet, net: RatingNet) -> None:
             net.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
 
 
-# The estimators' solvers: optimiser, reduction, and the learning rate that lr="auto" means.
-# benchmarks/choose_defaults.py chose the rates.
-MINIBATCH_SOLVERS = {
-    "sgd": (RowwiseSGD, "sum", 0.06),
-    "adam": (torch.optim.Adam, "mean", 0.02),
+# The estimators' solvers: optimiser, reduction, and the learning rate that lr="auto" means for a
+# number of epochs. How far gradient descent gets from its small start depends on the sum of all
+# its steps, so that fewer epochs call for larger ones. benchmarks/choose_defaults.py chose both.
+MINIBATCH_SOLVERS: dict[str, tuple[type, str, Callable[[int], float]]] = {
+    "sgd": (RowwiseSGD, "sum", lambda max_epochs: min(0.3, 1.2 / max_epochs)),
+    "adam": (torch.optim.Adam, "mean", lambda max_epochs: 0.02),
 }

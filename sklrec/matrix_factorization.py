@@ -42,14 +42,14 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     alpha : float, default=0.07
         L2 penalty, in units of the ratings' standard deviation, on factors and biases, once for
         each rating.
-    max_epochs : int, default=20
+    max_epochs : int, default=15
         Number of passes over the ratings.
     lr : float or 'auto', default='auto'
         Learning rate at the start. For ``'sgd'`` it is the step for one rating, whatever the
-        batch size. ``'auto'`` is 0.06 for ``'sgd'`` and 0.02 for ``'adam'``.
-    lr_schedule : {'linear', 'one_cycle', 'constant'}, default='linear'
-        How the learning rate moves, from batch to batch, over `max_epochs`: falling linearly to
-        0, rising and falling in one cycle, or not.
+        batch size. ``'auto'`` is ``1.2 / max_epochs``, at most 0.3, for ``'sgd'``, so that more
+        epochs make the fit finer but no longer, and 0.02 for ``'adam'``.
+    lr_schedule : {'linear', 'constant'}, default='linear'
+        Whether the learning rate falls, from batch to batch, linearly to 0 over `max_epochs`.
     batch_size : int, default=4096
         Ratings in a batch.
     optimizer : type, default=None
@@ -117,7 +117,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     validation_curve_ : list of float
         Mean squared error on the validation data after each epoch. Only if there are any.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
-        Which codes of items the codes of users were trained on.
+        Which codes of items the codes of users have ratings of in the data given to `fit`.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -137,7 +137,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     as it is by default; beyond that it uses one more for each half a million.
 
     The ``'sgd'`` step of a user or item that occurs so often in a batch that the sum of its
-    gradients would overshoot is bounded to their average.
+    gradients would overshoot is bounded to 0.8 of their average.
 
     References
     ----------
@@ -171,7 +171,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         solver="sgd",
         biased=True,
         alpha=0.07,
-        max_epochs=20,
+        max_epochs=15,
         lr="auto",
         lr_schedule="linear",
         batch_size=4096,
@@ -225,13 +225,25 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
             global_mean=mean if self.biased else 0.0,
             scale=std if std > 0 else 1.0,
             init_std=self.init_std,
-            sparse=self.optimizer is None and self.solver == "sgd",
+            sparse=self._takes_sparse_gradients(),
             generator=generator,
         )
 
     def _grow_module(self, generator):
+        for name in ("n_factors", "biased"):
+            wanted, there = getattr(self, name), getattr(self.module_, name)
+            if wanted != there:
+                raise ValueError(
+                    f"{name}={wanted!r} was asked for, but the training goes on with a model of "
+                    f"{name}={there!r}. Set it back to {there!r}, or fit with warm_start=False."
+                )
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         self.module_.grow(n_users, n_items, generator)
+        # the solver may be another than before
+        self.module_.sparse = self._takes_sparse_gradients()
+
+    def _takes_sparse_gradients(self):
+        return self.optimizer is None and self.solver == "sgd"
 
     @property
     def global_mean_(self):

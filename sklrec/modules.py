@@ -3,6 +3,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 class MatrixFactorization(nn.Module):
@@ -122,7 +123,8 @@ class MatrixFactorization(nn.Module):
         """
         ratings = (self.user_factors(users) * self.item_factors(items)).sum(1)  # (n,)
         if self.biased:
-            ratings = ratings + self.user_biases[users] + self.item_biases[items]
+            biases = _biases(self.user_biases, users) + _biases(self.item_biases, items)
+            ratings = ratings + biases.squeeze(1)
         return self.global_mean + self.scale * ratings
 
     def all_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -142,8 +144,8 @@ class MatrixFactorization(nn.Module):
         """
         ratings = self.user_factors(users) @ self.item_factors(items).T
         if self.biased:
-            ratings += self.user_biases[users].unsqueeze(1)
-            ratings += self.item_biases[items]
+            ratings += _biases(self.user_biases, users)
+            ratings += _biases(self.item_biases, items).T
         return self.global_mean + self.scale * ratings
 
     def squared_error(
@@ -242,6 +244,11 @@ def _start(n_rows: int, n_columns: int, std: float, generator: torch.Generator |
 def _embedding(table: Tensor) -> nn.Embedding:
     # From a table, since nn.Embedding's own start would draw from torch's global generator.
     return nn.Embedding.from_pretrained(table, freeze=False, padding_idx=0)
+
+
+def _biases(table: Tensor, codes: Tensor) -> Tensor:
+    """Look up biases, of shape (n, 1); that of the unknown row gets no gradient."""
+    return F.embedding(codes, table.unsqueeze(1), padding_idx=0)
 
 
 class _SquaredError(torch.autograd.Function):

@@ -1,12 +1,22 @@
-"""What all tests share: MovieLens 100K, for the tests that carry the marker `movielens`."""
+"""What all tests share: one thread, and MovieLens 100K for tests marked `movielens`."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import functools
 import warnings
 
 import pytest
+import torch
 
 from sklrec.datasets import fetch_movielens
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Keep torch to one thread: sums come out the same, and a busy machine does no harm."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ from benchmarks._data import movielens, rmse
 from benchmarks._measure import alternate
 from benchmarks._results import bar
 from sklrec import IDEncoder, MFRegressor
+from sklrec._rowwise_sgd import SHARE_OF_AVERAGE
 from sklrec._threads import threads_for
 
 SEED = 0
@@ -120,7 +121,7 @@ def bare_loop(
         load = torch.bincount(codes, minlength=n_rows).float() * (batch_size / len(codes))
         factors.append(table)
         biases.append(torch.zeros(n_rows))
-        limits.append(load.clamp(min=1e-12).reciprocal())
+        limits.append(SHARE_OF_AVERAGE / ((1 + alpha) * load).clamp(min=1e-12))
     lowest = [float(limit.min()) for limit in limits]
     step, n_steps = 0, max_epochs * -(-len(target) // batch_size)
 

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: help demo test lint types tests bench docs wheel format clean
+.PHONY: help demo test lint types tests bench wheel format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list

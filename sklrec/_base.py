@@ -122,7 +122,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             The fitted estimator.
 
         Raises
@@ -175,7 +175,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
 
         Returns
         -------
-        self : object
+        object
             The estimator.
         """
         with unchanged_on_failure(self):

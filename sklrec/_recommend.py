@@ -128,15 +128,18 @@ class RecommenderMixin:
         with torch.inference_mode():
             table = self.module_.item_factors.weight.cpu()[1:]
             directions = torch.nn.functional.normalize(table)
-            scores = directions[torch.from_numpy(codes - 1)] @ directions.T
-            scores[torch.arange(len(codes)), torch.from_numpy(codes - 1)] = -torch.inf
-            top = scores.topk(n_items)
+            found = []
+            for rows in torch.from_numpy(codes - 1).split(max(1, SCORES_AT_ONCE // len(table))):
+                cosines = directions[rows] @ directions.T
+                cosines[torch.arange(len(rows)), rows] = -torch.inf
+                found.append(cosines.topk(n_items))
+            cosines, similar = (torch.cat(part).ravel() for part in zip(*found, strict=True))
         return pd.DataFrame(
             {
                 "item": items.repeat(n_items),
-                "similar_item": vocabulary.ids_of(top.indices.numpy().ravel() + 1),
+                "similar_item": vocabulary.ids_of(similar.numpy() + 1),
                 "rank": np.tile(np.arange(1, n_items + 1), len(items)),
-                "score": top.values.numpy().ravel().astype(np.float64),
+                "score": cosines.clamp(-1, 1).numpy().astype(np.float64),
             }
         )
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 # Users and items move at once, each to make up for the same errors. With their whole averages, a
 # batch that is full of both would put the mean off by as much as it was, with the other sign.
 SHARE_OF_AVERAGE = 0.8
@@ -18,8 +17,9 @@ class RowwiseSGD(torch.optim.Optimizer):
 
     A gradient that is summed over a batch grows with the number of times that a row occurs
     in it, so a very active user or a very popular item would overshoot. The step of such a
-    row is therefore bounded: with an expected weight of ``load`` ratings a batch, it is
-    ``min(lr, 0.8 / load)``, at most 0.8 of an average over the row's ratings.
+    row is therefore bounded: if its gradient changes by ``load`` as it moves by 1, it is
+    ``min(lr, 0.8 / load)``. With the number of its ratings in a batch as load, that is at most
+    0.8 of an average over them.
 
     Parameters
     ----------

@@ -121,11 +121,15 @@ class MinibatchSolver:
     ) -> dict[str, Any]:
         if self.optimizer is not RowwiseSGD:
             return {}
+        # How fast a rating's gradient changes as a row moves: by its partner's squared norm, which
+        # tends to the size of the targets (1, or more where there is no mean), and by the penalty.
+        targets = (data.y - module.global_mean) / module.scale
+        curvature = max(1.0, targets.square().mean().sqrt().item()) + self.alpha
         groups = []
         for side, n_rows in (("user", module.n_users + 1), ("item", module.n_items + 1)):
             codes, weight = data.X[f"{side}s"], data.X.get("sample_weight")
             load = row_loads(codes, weight, n_rows, self.batch_size)
-            groups.append((f"{side}_*", {"load": load}))
+            groups.append((f"{side}_*", {"load": curvature * load}))
         return {"optimizer__param_groups": groups}
 
     def _schedule(self, data: InteractionTensors) -> list[Any]:

@@ -1,0 +1,189 @@
+"""What holds for every public estimator and transformer."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import copy
+import inspect
+import pickle
+
+import numpy as np
+import pytest
+from numpydoc.docscrape import NumpyDocString
+from sklearn.base import (
+    BaseEstimator,
+    OneToOneFeatureMixin,
+    RegressorMixin,
+    TransformerMixin,
+    clone,
+)
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import get_tags
+from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.validation import check_is_fitted
+
+import sklrec
+from sklrec import IDEncoder, MFRegressor
+from sklrec.datasets import make_ratings
+
+ESTIMATORS = [MFRegressor(), MFRegressor(solver="adam"), IDEncoder()]
+X, Y = make_ratings(40, 30, 400, random_state=0)
+
+# What a solver draws at random, starts and batches, differs between weighted and repeated rows.
+STOCHASTIC = {
+    "check_sample_weight_equivalence_on_dense_data": (
+        "the solver is stochastic: repeated rows change its start and the order of its batches"
+    )
+}
+
+
+def expected_failures(estimator):
+    return STOCHASTIC if isinstance(estimator, MFRegressor) else {}
+
+
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures, xfail_strict=True)
+def test_scikit_learn_checks(estimator, check):
+    check(estimator)
+
+
+def public_estimators():
+    public = [getattr(sklrec, name) for name in sklrec.__all__]
+    return {c for c in public if inspect.isclass(c) and issubclass(c, BaseEstimator)}
+
+
+def test_all_public_estimators_are_checked():
+    assert {type(estimator) for estimator in ESTIMATORS} == public_estimators()
+    solvers = {e.solver for e in ESTIMATORS if isinstance(e, MFRegressor)}
+    assert solvers == MFRegressor._parameter_constraints["solver"][0].options
+
+
+# --- once over all estimators
+
+
+each = pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+
+
+def small(estimator):
+    """A fast one that gives the same at each fit."""
+    wanted = {"n_factors": 3, "max_epochs": 2, "random_state": 0}
+    return clone(estimator).set_params(
+        **{name: value for name, value in wanted.items() if name in estimator.get_params()}
+    )
+
+
+def output_of(estimator):
+    method = estimator.predict if hasattr(estimator, "predict") else estimator.transform
+    return np.asarray(method(X))
+
+
+def tags_that_differ(tags, usual, path=""):
+    if not hasattr(usual, "__dataclass_fields__"):
+        return {path: tags} if tags != usual else {}
+    found = {}
+    for name in usual.__dataclass_fields__:
+        parts = getattr(tags, name), getattr(usual, name)
+        found |= tags_that_differ(*parts, f"{path}.{name}".lstrip("."))
+    return found
+
+
+class UsualRegressor(RegressorMixin, BaseEstimator):
+    """A regressor that sets no tag."""
+
+
+class UsualTransformer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    """A transformer that sets no tag."""
+
+
+@each
+def test_tags_say_no_more_than_they_must(estimator):
+    """Some tags make scikit-learn skip checks, so that each has to be accounted for."""
+    ids = {"input_tags.categorical": True, "input_tags.string": True}
+    if isinstance(estimator, RegressorMixin):
+        # IDs carry no order: scikit-learn's check wants a function of numbers to be fitted
+        expected = {**ids, "regressor_tags.poor_score": True}
+        usual = get_tags(UsualRegressor())
+    else:
+        expected = {**ids, "transformer_tags.preserves_dtype": []}
+        usual = get_tags(UsualTransformer())
+    assert tags_that_differ(get_tags(estimator), usual) == expected
+
+
+@each
+def test_parameters_are_stored_as_they_are_given(estimator):
+    cls = type(estimator)
+    marks = {name: object() for name in estimator.get_params(deep=False)}
+    stored = cls(**marks).get_params(deep=False)
+    assert all(stored[name] is marks[name] for name in marks)
+    assert vars(cls(**marks)) == marks
+    other = cls().set_params(**marks).get_params(deep=False)
+    assert all(other[name] is marks[name] for name in marks)
+    text = f"Invalid parameter 'nonsense' for estimator {cls.__name__}"
+    with pytest.raises(ValueError, match=text):
+        cls().set_params(nonsense=1)
+
+
+@each
+def test_clones_are_not_fitted(estimator):
+    fitted = small(estimator).fit(X, Y)
+    twin = clone(fitted)
+    assert twin.get_params() == fitted.get_params()
+    with pytest.raises(NotFittedError):
+        check_is_fitted(twin)
+    assert np.array_equal(output_of(twin.fit(X, Y)), output_of(fitted))
+
+
+@each
+@pytest.mark.parametrize(
+    "copied",
+    [copy.copy, copy.deepcopy, lambda estimator: pickle.loads(pickle.dumps(estimator))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_copies_do_the_same(estimator, copied):
+    for original in (small(estimator), small(estimator).fit(X, Y)):
+        other = copied(original)
+        assert type(other) is type(original)
+        assert other.get_params() == original.get_params()
+        assert vars(other).keys() == vars(original).keys()
+    assert np.array_equal(output_of(other), output_of(original))
+
+
+@each
+def test_fitting_a_copy_leaves_the_original_alone(estimator):
+    original = small(estimator).fit(X, Y)
+    before = output_of(original)
+    copy.copy(original).partial_fit(X.assign(user=X["user"] + 20), Y)
+    assert np.array_equal(output_of(original), before)
+
+
+@each
+def test_they_show_themselves(estimator):
+    name = type(estimator).__name__
+    for shown in (small(estimator), small(estimator).fit(X, Y)):
+        assert name in shown._repr_html_()
+        assert repr(shown).startswith(f"{name}(")
+    assert repr(type(estimator)()) == f"{name}()"
+
+
+@each
+def test_fit_gives_the_estimator_itself_and_learns_only_what_ends_in_an_underscore(estimator):
+    fitted = small(estimator)
+    given = set(vars(fitted))
+    assert fitted.fit(X, Y) is fitted
+    assert fitted.partial_fit(X, Y) is fitted
+    learned = set(vars(fitted)) - given
+    assert learned
+    assert all(name.endswith("_") and not name.startswith("_") for name in learned)
+    assert {"n_features_in_", "feature_names_in_"} <= learned
+
+
+@each
+def test_all_that_is_learned_is_documented(estimator):
+    fitted = small(estimator).fit(X, Y)
+    if isinstance(fitted, RegressorMixin):
+        fitted.fit(X, Y, X_val=X, y_val=Y)
+    learned = {name for name in vars(fitted) if name.endswith("_")}
+    learned |= {
+        name
+        for name, value in inspect.getmembers(type(fitted), lambda v: isinstance(v, property))
+        if name.endswith("_") and not name.startswith("_")
+    }
+    sections = NumpyDocString(inspect.getdoc(type(fitted)))
+    assert {attribute.name for attribute in sections["Attributes"]} == learned

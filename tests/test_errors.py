@@ -1,0 +1,416 @@
+"""Bad input: each kind of it is refused at once, in words that say what to do."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import copy
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+import torch
+from sklearn.exceptions import DataConversionWarning, NotFittedError
+
+from sklrec import MFRegressor
+
+X = pd.DataFrame({"user": [1, 1, 2, 2, 3], "item": [1, 2, 1, 3, 3], "ts": [1, 2, 3, 4, 5]})
+Y = np.array([1.0, 2.0, 3.0, 4.0, 5.0])
+
+
+def mf(**options):
+    return MFRegressor(**{"n_factors": 2, "max_epochs": 1, "random_state": 0, **options})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    return mf().fit(X, Y)
+
+
+def with_missing(value):
+    return X.assign(user=[1, value, 2, 2, value])
+
+
+# --- ratings
+
+FINITE = r"drop these rows of X and y\."
+NUMERIC = r"Convert it first, for example with pandas\.to_numeric\."
+
+
+@pytest.mark.parametrize(
+    ("y", "texts"),
+    [
+        (
+            [1, 2, np.nan, 4, np.nan],
+            [
+                "Input y contains NaN",
+                "Ratings must be finite numbers, and 2 of 5 are not, the first in row 2: ",
+                FINITE,
+            ],
+        ),
+        (
+            [1, 2, 3, 4, np.inf],
+            [
+                "Input y contains infinity",
+                "Ratings must be finite numbers, and 1 of 5 are not, the first in row 4: ",
+                FINITE,
+            ],
+        ),
+        ([1, None, 3, 4, 5], ["Input y contains NaN", "1 of 5 are not, the first in row 1"]),
+        (
+            pd.array([1, 2, 3, pd.NA, 5], dtype="Int64"),
+            ["Input y contains NaN", "1 of 5 are not, the first in row 3"],
+        ),
+        (
+            ["a", "b", "c", "d", "e"],
+            ["must be numeric, got 'a' of type str in row 0", NUMERIC],
+        ),
+        (
+            ["1", "2", "3", "4", "5"],
+            ["must be numeric, got '1' of type str in row 0", NUMERIC],
+        ),
+        (
+            np.array([1, 2, "3", 4, 5], dtype=object),
+            ["must be numeric, got '3' of type str in row 2", NUMERIC],
+        ),
+        (
+            pd.Series(["1", "2", "3", "4", "5"], dtype="category"),
+            ["must be numeric, got '1' of type str in row 0"],
+        ),
+        (
+            pd.date_range("2020-01-01", periods=5),
+            ["y holds the ratings for MFRegressor and must be numeric, got "],
+        ),
+        (np.c_[Y, Y], [r"y should be a 1d array, got an array of shape \(5, 2\) instead"]),
+        (None, ["This MFRegressor estimator requires y to be passed, but the target y is None"]),
+        (Y[:3], [r"Found input variables with inconsistent numbers of samples: \[5, 3\]"]),
+        ([], [r"Found (array with 0 sample\(s\)|input variables with inconsistent)"]),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_ratings(y, texts, method):
+    with pytest.raises(ValueError) as caught:
+        getattr(mf(), method)(X, y)
+    for text in texts:
+        assert re.search(text, str(caught.value)), str(caught.value)
+
+
+def test_ratings_in_a_column_are_taken_with_a_warning():
+    with pytest.warns(DataConversionWarning, match="A column-vector y was passed when a 1d array"):
+        model = mf().fit(X, Y[:, None])
+    assert np.array_equal(model.predict(X), mf().fit(X, Y).predict(X))
+
+
+# --- interactions
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "text"),
+    [
+        (
+            with_missing(np.nan),
+            ValueError,
+            r"Input X contains NaN\.\nColumn 'user' holds nan in row 1, and so 2 of the rows 0 to "
+            r"4 lack an ID\. Every interaction needs its IDs: drop these rows, or fill in an ID "
+            r"that stands for them\.",
+        ),
+        (with_missing(None), ValueError, "Column 'user' holds (nan|None) in row 1, and so 2 of"),
+        (
+            with_missing(pd.NA).astype({"user": "Int64"}),
+            ValueError,
+            "Column 'user' holds <NA> in row 1, and so 2 of",
+        ),
+        (
+            with_missing(np.inf),
+            ValueError,
+            r"Input X contains infinity\.\nColumn 'user' holds inf",
+        ),
+        (with_missing(np.nan).to_numpy(), ValueError, "Column 0 holds nan in row 1"),
+        (
+            with_missing([]),
+            TypeError,
+            r"Column 'user' holds \[\], which cannot be an ID .* must be a string, a number or "
+            "another hashable object",
+        ),
+        (
+            X[["user"]],
+            ValueError,
+            r"Found array with 1 feature\(s\) \(shape=\(5, 1\)\) while a minimum of 2 is required "
+            "by MFRegressor",
+        ),
+        (
+            X.to_numpy()[:, :1],
+            ValueError,
+            r"Found array with 1 feature\(s\) \(shape=\(5, 1\)\) while a minimum of 2",
+        ),
+        (
+            X[:0],
+            ValueError,
+            r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of 1 is required "
+            "by MFRegressor",
+        ),
+        (X.to_numpy()[:0], ValueError, r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\)"),
+        (X["user"], ValueError, "Expected a 2-dimensional container but got"),
+        (np.ones(5), ValueError, "Expected 2D array, got 1D array instead"),
+        (X.to_numpy() + 1j, ValueError, "Complex data not supported"),
+        (sp.csr_array(X), TypeError, "Sparse data was passed, but dense data is required"),
+    ],
+)
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_interactions(given, error, text, method):
+    y = Y[: given.shape[0]]
+    with pytest.raises(error, match=text):
+        getattr(mf(), method)(given, y)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (
+            X[["item", "user", "ts"]],
+            r"The feature names should match those that were passed during fit\.\n"
+            r"Feature names must be in the same order as they were in fit\.",
+        ),
+        (X[["user", "item"]], r"Feature names seen at fit time, yet now missing:\n- ts"),
+        (X.assign(day=1), r"Feature names unseen at fit time:\n- day"),
+        (X.rename(columns={"item": "film"}), r"Feature names unseen at fit time:\n- film"),
+        (
+            X.to_numpy()[:, :2],
+            "X has 2 features, but MFRegressor is expecting 3 features as input",
+        ),
+        (X[:0], r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of 1"),
+        (with_missing(np.nan), r"Input X contains NaN\.\nColumn 'user' holds nan in row 1"),
+        (with_missing(-np.inf), r"Input X contains infinity\.\nColumn 'user' holds -inf in row 1"),
+        (np.ones(3), "Expected 2D array, got 1D array instead"),
+    ],
+)
+def test_interactions_to_predict(fitted, given, text):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names")
+        with pytest.raises(ValueError, match=text):
+            fitted.predict(given)
+        with pytest.raises(ValueError, match=text):
+            copy.deepcopy(fitted).partial_fit(given, Y[: len(given)])
+
+
+@pytest.mark.parametrize("weight", [None, [0, 0, 3, 0, 0]])
+def test_one_row(weight):
+    given, y = (X, Y) if weight else (X[:1], Y[:1])
+    text = (
+        r"Found array with 1 sample\(s\) while a minimum of 2 is required by MFRegressor: "
+        r"1 sample has no other to be compared with\."
+    )
+    with pytest.raises(ValueError, match=text):
+        mf().fit(given, y, weight)
+
+
+@pytest.mark.parametrize("method", ["predict", "recommend", "similar_items", "score"])
+def test_before_fit(method):
+    arguments = (X, Y) if method == "score" else (X if method == "predict" else [1],)
+    text = "This MFRegressor instance is not fitted yet. Call 'fit' with appropriate arguments"
+    with pytest.raises(NotFittedError, match=text):
+        getattr(mf(), method)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "text"),
+    [
+        (
+            {"user": "usr"},
+            ValueError,
+            "Column 'usr' was asked for, but X has no column of that name: its columns are "
+            r"'user', 'item', 'ts'\. Give one of these names, or a position from 0 to 2\.",
+        ),
+        (
+            {"item": 7},
+            ValueError,
+            "Column 7 was asked for, but X has 3 columns: give a position from 0 to 2, or",
+        ),
+        (
+            {"user": 1},
+            ValueError,
+            r"Columns 1 and 1 are one and the same, that at position 1 of X\. Each must be",
+        ),
+        ({"user": "item"}, ValueError, "Columns 'item' and 1 are one and the same"),
+    ],
+)
+def test_columns(options, error, text):
+    with pytest.raises(error, match=text):
+        mf(**options).fit(X, Y)
+
+
+def test_columns_of_an_array_have_no_names():
+    text = "Column 'user' was asked for by name, but X has no column names. Pass X as a DataFrame"
+    with pytest.raises(ValueError, match=text):
+        mf(user="user").fit(X.to_numpy(), Y)
+
+
+# --- weights and validation data
+
+
+@pytest.mark.parametrize(
+    ("weight", "text"),
+    [
+        ([1, 1, 1, 1, -1], "Negative values in data passed to `sample_weight`"),
+        (np.zeros(5), "Sample weights must contain at least one non-zero number"),
+        (np.ones(4), r"sample_weight\.shape == \(4,\), expected \(5,\)!"),
+        ([1, 1, np.nan, 1, 1], "Input sample_weight contains NaN"),
+        ([1, 1, np.inf, 1, 1], "Input sample_weight contains infinity"),
+        (np.ones((5, 2)), "Sample weights must be 1D array or scalar"),
+    ],
+)
+def test_weights(weight, text):
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ValueError, match=text):
+            getattr(mf(), method)(X, Y, weight)
+    with pytest.raises(ValueError, match=text):
+        mf().fit(X, Y, X_val=X, y_val=Y, sample_weight_val=weight)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"X_val": X}, r"X_val is provided, but y_val was not provided\."),
+        ({"y_val": Y}, r"y_val is provided, but X_val was not provided\."),
+        (
+            {"X_val": X, "y_val": [1, 2, 3, np.nan, 5]},
+            r"Input y_val contains NaN\.\n(.|\n)*1 of 5 are not, the first in row 3: drop these "
+            r"rows of X and y_val\.",
+        ),
+        ({"X_val": X, "y_val": ["a"] * 5}, "y_val holds the ratings for MFRegressor and must be"),
+        ({"X_val": X, "y_val": Y[:2]}, r"inconsistent numbers of samples: \[5, 2\]"),
+        ({"X_val": X[["user", "item"]], "y_val": Y}, r"yet now missing:\n- ts"),
+        ({"X_val": with_missing(np.nan), "y_val": Y}, "Column 'user' holds nan in row 1"),
+    ],
+)
+def test_validation_data(options, text):
+    with pytest.raises(ValueError, match=text):
+        mf().fit(X, Y, **options)
+
+
+def test_a_part_to_hold_out_must_leave_something():
+    with pytest.raises(ValueError, match="the resulting train set will be empty"):
+        mf(early_stopping=True, validation_fraction=0.95).fit(X, Y)
+
+
+# --- parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("n_factors", 0, r"an int in the range \[1, inf\)"),
+        ("n_factors", 2.0, r"an int in the range \[1, inf\)"),
+        ("solver", "als", "a str among {('adam', 'sgd'|'sgd', 'adam')}"),
+        ("biased", "yes", "an instance of 'bool'"),
+        ("alpha", -1, r"a float in the range \[0.0, inf\)"),
+        ("alpha", None, r"a float in the range \[0.0, inf\)"),
+        ("max_epochs", 2.5, r"an int in the range \[1, inf\)"),
+        ("max_epochs", 0, r"an int in the range \[1, inf\)"),
+        ("lr", "fast", r"a str among {'auto'} or a float in the range \(0.0, inf\)"),
+        ("lr", 0, r"a str among {'auto'} or a float in the range \(0.0, inf\)"),
+        ("lr_schedule", "cosine", "a str among {('constant', 'linear'|'linear', 'constant')}"),
+        ("batch_size", None, r"an int in the range \[1, inf\)"),
+        ("batch_size", -1, r"an int in the range \[1, inf\)"),
+        ("optimizer", "adam", "an instance of 'type' or None"),
+        ("init_std", 0, r"a float in the range \(0.0, inf\)"),
+        ("early_stopping", 3, "an instance of 'numpy.bool' or a str among {'auto'}"),
+        ("validation_fraction", 1.5, r"a float in the range \(0.0, 1.0\)"),
+        ("validation_fraction", 1, r"a float in the range \(0.0, 1.0\)"),
+        ("n_iter_no_change", 0, r"an int in the range \[1, inf\)"),
+        ("tol", -1e-3, r"a float in the range \[0.0, inf\)"),
+        ("rating_scale", "max", "a str among {'auto'}, an instance of 'tuple', an instance of"),
+        ("rating_scale", 5, "a str among {'auto'}, an instance of 'tuple', an instance of"),
+        ("user", -1, r"an int in the range \[0, inf\) or an instance of 'str'"),
+        ("item", 1.5, r"an int in the range \[0, inf\) or an instance of 'str'"),
+        ("warm_start", None, "an instance of 'bool'"),
+        ("callbacks", 3, "an instance of 'list' or None"),
+        ("device", 0, "an instance of 'str' or an instance of 'torch.device'"),
+        ("random_state", "x", r"an int in the range \[0, 4294967295\]"),
+        ("verbose", "a", r"an int in the range \[0, inf\)"),
+    ],
+)
+def test_parameters(name, value, wanted):
+    text = f"The '{name}' parameter of MFRegressor must be .*{wanted}.* Got {value!r} instead"
+    with pytest.raises(ValueError, match=text):
+        mf(**{name: value}).fit(X, Y)
+    with pytest.raises(ValueError, match=text):
+        mf(**{name: value}).partial_fit(X, Y)
+
+
+def test_every_parameter_is_checked():
+    assert set(MFRegressor._parameter_constraints) == set(MFRegressor().get_params())
+
+
+@pytest.mark.parametrize("optimizer", [int, torch.nn.Module])
+def test_an_optimiser_must_be_one(optimizer):
+    text = (
+        r"optimizer must be None or a subclass of torch\.optim\.Optimizer, such as "
+        rf"torch\.optim\.AdamW, got {re.escape(repr(optimizer))}\."
+    )
+    with pytest.raises(TypeError, match=text):
+        mf(optimizer=optimizer).fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "scale", [(5, 1), (1, 1), (1, 2, 3), (1,), (), ("a", "b"), (1, None), (1, np.nan), [[1, 5]]]
+)
+def test_a_rating_scale_has_a_low_and_a_high_end(scale):
+    text = (
+        "rating_scale must be 'auto', None or the lowest and the highest rating, such as "
+        rf"\(1, 5\), got {re.escape(repr(scale))}\."
+    )
+    with pytest.raises(ValueError, match=text):
+        mf(rating_scale=scale).fit(X, Y)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_ratings_outside_an_explicit_scale(early_stopping):
+    text = (
+        r"Ratings must lie inside rating_scale=\(2, 4\), got 1 in row 0 and 2 such rows in all\. "
+        r"Drop them, give a wider rating_scale, or set rating_scale='auto'\."
+    )
+    with pytest.raises(ValueError, match=text):
+        mf(rating_scale=(2, 4), early_stopping=early_stopping).fit(X, Y)
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:999", "xpu:0", torch.device("cuda", 998), ""])
+def test_a_device_that_is_not_there(device):
+    text = rf"device='{device}' is not there on this machine; there is cpu.*\."
+    with pytest.raises(ValueError, match=text):
+        mf(device=device).fit(X, Y)
+
+
+# --- what an error leaves behind
+
+
+BAD_CALLS = [
+    lambda model: model.set_params(alpha=-1).fit(X, Y),
+    lambda model: model.fit(X, [1, 2, 3, 4, np.nan]),
+    lambda model: model.fit(with_missing(None), Y),
+    lambda model: model.fit(X.to_numpy()[:, :2], ["a"] * 5),
+    lambda model: model.set_params(device="gpu").fit(X, Y),
+    lambda model: model.set_params(rating_scale=(2, 4)).fit(X, Y),
+    lambda model: model.set_params(optimizer=int).partial_fit(X.assign(user=77), Y),
+    lambda model: model.partial_fit(with_missing(None), Y),
+]
+
+
+@pytest.mark.parametrize("call", BAD_CALLS)
+def test_an_error_leaves_the_estimator_as_it_was(call):
+    model = mf().fit(X, Y)
+    learned = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    predicted = model.predict(X)
+    with pytest.raises((ValueError, TypeError)):
+        call(model)
+    after = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    assert after.keys() == learned.keys()
+    assert all(after[name] is learned[name] for name in learned)
+    assert np.array_equal(model.predict(X), predicted)
+
+
+def test_an_error_leaves_an_unfitted_estimator_unfitted():
+    model = mf()
+    with pytest.raises(ValueError, match="Column 'user' holds"):
+        model.fit(with_missing(None), Y)
+    assert vars(model) == vars(mf())

@@ -1,0 +1,271 @@
+"""Recommendations and similar items."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import sklrec._recommend
+from sklrec import MFRegressor
+from sklrec.datasets import make_ratings
+
+X, Y = make_ratings(30, 40, 500, random_state=0)
+X = X.assign(item=X["item"] + 100)
+USERS, ITEMS = np.unique(X["user"]), np.unique(X["item"])
+STRANGER = 999
+
+
+def mf(**options):
+    defaults = {"n_factors": 4, "max_epochs": 3, "init_std": 0.3, "random_state": 0}
+    return MFRegressor(**{**defaults, **options})
+
+
+@pytest.fixture(scope="module", params=["biased", "factors alone"])
+def fitted(request):
+    return mf(rating_scale=None, biased=request.param == "biased").fit(X, Y)
+
+
+def by_brute_force(model, users, n_items, items, exclude_seen=True):
+    """Predict every pair, leave out what was seen, sort."""
+    pairs = pd.MultiIndex.from_product([users, items], names=["user", "item"])
+    pairs = pairs.to_frame(index=False).assign(timestamp=0)
+    pairs["score"] = model.predict(pairs)
+    if exclude_seen:
+        seen = pd.MultiIndex.from_frame(X[["user", "item"]])
+        pairs = pairs[~pd.MultiIndex.from_frame(pairs[["user", "item"]]).isin(seen)]
+    pairs["position"] = pairs["user"].map({user: k for k, user in enumerate(users)})
+    pairs = pairs.sort_values(["position", "score"], ascending=[True, False])
+    pairs = pairs.groupby("position").head(n_items)
+    return pairs.assign(rank=pairs.groupby("position").cumcount() + 1)
+
+
+def assert_recommends(found, expected):
+    assert list(found.columns) == ["user", "item", "rank", "score"]
+    assert found["score"].dtype == np.float64
+    assert found.index.equals(pd.RangeIndex(len(expected)))
+    for column in ("user", "item", "rank"):
+        assert found[column].tolist() == expected[column].tolist()
+    assert found["score"].to_numpy() == pytest.approx(expected["score"], rel=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 2**24])
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_recommendations_are_the_highest_predictions(fitted, exclude_seen, block, monkeypatch):
+    monkeypatch.setattr(sklrec._recommend, "SCORES_AT_ONCE", block)
+    users = [*USERS[::-1], *([STRANGER] if fitted.biased else [])]  # else all are equal
+    found = fitted.recommend(users, n_items=5, exclude_seen=exclude_seen)
+    assert_recommends(found, by_brute_force(fitted, users, 5, ITEMS, exclude_seen))
+
+
+@pytest.mark.parametrize("n_items", [1, 3, 1000])
+def test_only_candidates_are_recommended(fitted, n_items):
+    candidates = [ITEMS[30], ITEMS[2], ITEMS[2], ITEMS[17], ITEMS[8], ITEMS[9]]
+    found = fitted.recommend(USERS, n_items, candidates=candidates)
+    expected = by_brute_force(fitted, USERS, n_items, np.unique(candidates))
+    assert_recommends(found, expected)
+
+
+def test_there_may_be_fewer_items_than_asked_for(fitted):
+    found = fitted.recommend(USERS, n_items=1000)
+    rated = X.groupby("user")["item"].nunique()
+    left = found.groupby("user").size().reindex(USERS, fill_value=0)
+    assert left.tolist() == (len(ITEMS) - rated).tolist()
+    assert len(fitted.recommend(USERS, 1000, exclude_seen=False)) == len(USERS) * len(ITEMS)
+
+
+def test_who_has_seen_everything_gets_nothing(fitted):
+    user = USERS[0]
+    seen = X.loc[X["user"] == user, "item"].unique()
+    found = fitted.recommend([user], candidates=seen)
+    assert found.shape == (0, 4)
+    assert list(found.columns) == ["user", "item", "rank", "score"]
+    assert fitted.recommend([user, STRANGER], candidates=seen)["user"].unique() == [STRANGER]
+
+
+def test_a_stranger_gets_what_is_rated_highest():
+    model = mf().fit(X, Y)
+    found = model.recommend([STRANGER], n_items=4)
+    best = np.argsort(-model.item_biases_)[:4]
+    assert found["item"].tolist() == model.encoder_.categories_[1][best].tolist()
+
+
+def test_scores_lie_in_the_rating_scale():
+    model = mf(rating_scale=(1, 5), alpha=0.0, init_std=1.0).fit(X, Y)
+    scores = model.recommend(USERS, 40)["score"]
+    assert scores.max() == 5
+    assert scores.min() >= 1
+    free = model.set_params(rating_scale=None).fit(X, Y).recommend(USERS, 40)["score"]
+    assert np.array_equal(scores, free.clip(1, 5))
+
+
+@pytest.mark.parametrize(
+    "as_given",
+    [list, tuple, np.array, pd.Series, pd.Index, lambda users: pd.array(users, dtype="Int64")],
+)
+def test_ids_come_in_any_list(fitted, as_given):
+    expected = fitted.recommend(USERS[:3].tolist())
+    pd.testing.assert_frame_equal(
+        fitted.recommend(as_given(USERS[:3].tolist())), expected, check_dtype=False
+    )
+
+
+@pytest.mark.parametrize(
+    "as_ids",
+    [
+        lambda column: column.map("n{}".format),
+        lambda column: column.map("n{}".format).astype("category"),
+        lambda column: [("n", value) for value in column],
+    ],
+    ids=["str", "category", "tuple"],
+)
+def test_ids_of_any_kind_come_back(as_ids):
+    plain = mf().fit(X, Y)
+    named = X.assign(user=as_ids(X["user"]), item=as_ids(X["item"]))
+    model = mf().fit(named, Y)
+    rows = [3, 8]
+    found = model.recommend(list(named["user"].iloc[rows]), n_items=4)
+    expected = plain.recommend(X["user"].iloc[rows], n_items=4)
+    names = dict(zip(X["item"], named["item"], strict=True))
+    assert found["item"].tolist() == [names[item] for item in expected["item"]]
+    assert found["score"].tolist() == expected["score"].tolist()
+    similar = model.similar_items([named["item"].iloc[0]], 3)
+    expected = plain.similar_items([X["item"].iloc[0]], 3)
+    assert similar["similar_item"].tolist() == [names[item] for item in expected["similar_item"]]
+
+
+def test_repeated_ratings_are_seen_once():
+    model = mf().fit(pd.concat([X, X]), np.tile(Y, 2))
+    assert model.seen_.nnz == len(X.drop_duplicates(["user", "item"]))
+    assert model.seen_.dtype == bool
+
+
+def test_partial_fit_adds_to_what_was_seen():
+    model = mf().fit(X, Y)
+    user = USERS[0]
+    item = model.recommend([user], n_items=1)["item"].item()
+    new = pd.DataFrame({"user": [user, STRANGER], "item": [item, 555], "timestamp": 0})
+    model.partial_fit(new, [5, 5])
+    assert item not in model.recommend([user], 1000)["item"].tolist()
+    assert 555 in model.recommend([user], 1000)["item"].tolist()
+    assert 555 not in model.recommend([STRANGER], 1000)["item"].tolist()
+    seen_before = X.loc[X["user"] == user, "item"].tolist()
+    assert not set(seen_before) & set(model.recommend([user], 1000)["item"])
+
+
+def test_users_of_another_kind_are_warned_of():
+    model = mf().fit(X, Y)
+    with pytest.warns(UserWarning, match="was fitted on integers .* but got strings") as caught:
+        found = model.recommend(["4"])
+    assert caught[0].filename == __file__
+    assert found["item"].tolist() == model.recommend([STRANGER])["item"].tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.recommend([STRANGER])
+
+
+# --- similar items
+
+
+@pytest.mark.parametrize("block", [1, 100, 2**24])
+def test_similarity_is_the_cosine_of_factors(fitted, block, monkeypatch):
+    monkeypatch.setattr(sklrec._recommend, "SCORES_AT_ONCE", block)
+    factors = fitted.item_factors_.astype(np.float64)
+    directions = factors / np.linalg.norm(factors, axis=1, keepdims=True)
+    cosines = pd.DataFrame(directions @ directions.T, *[fitted.encoder_.categories_[1]] * 2)
+    asked = [ITEMS[5], ITEMS[0], ITEMS[5]]
+    found = fitted.similar_items(asked, n_items=6)
+    assert list(found.columns) == ["item", "similar_item", "rank", "score"]
+    assert found["item"].tolist() == np.repeat(asked, 6).tolist()
+    assert found["rank"].tolist() == [1, 2, 3, 4, 5, 6] * 3
+    expected = [cosines[item].drop(item).nlargest(6) for item in asked]
+    assert found["similar_item"].tolist() == np.concatenate([e.index for e in expected]).tolist()
+    assert found["score"].to_numpy() == pytest.approx(np.concatenate(expected), abs=1e-6)
+    assert found["score"].dtype == np.float64
+
+
+def test_an_item_is_similar_to_all_others_but_itself(fitted):
+    found = fitted.similar_items(ITEMS, n_items=1000)
+    assert len(found) == len(ITEMS) * (len(ITEMS) - 1)
+    assert (found["item"] != found["similar_item"]).all()
+    assert found["score"].between(-1, 1).all()
+
+
+def test_one_item_is_similar_to_none():
+    model = mf().fit(X.assign(item=7), Y)
+    assert model.similar_items([7]).shape == (0, 4)
+    assert model.recommend([STRANGER])["item"].tolist() == [7]
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda m: m.recommend("ann"),
+            ValueError,
+            r"users must be a list of IDs, got 'ann'\. Pass \['ann'\]\.",
+        ),
+        (lambda m: m.recommend(4), ValueError, r"users must be a list of IDs, got 4\. Pass \[4\]"),
+        (
+            lambda m: m.recommend({4}),
+            ValueError,
+            r"users must be a list of IDs, got \{4\}",
+        ),
+        (lambda m: m.recommend(X), ValueError, "users must be a list of IDs, got "),
+        (lambda m: m.recommend([]), ValueError, "users must hold at least one ID, got none"),
+        (
+            lambda m: m.recommend([1, None]),
+            ValueError,
+            r"Input X contains NaN\.\nColumn 'user' holds (nan|None) in row 1",
+        ),
+        (
+            lambda m: m.recommend([1], n_items=0),
+            ValueError,
+            "n_items must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda m: m.recommend([1], n_items=2.5),
+            ValueError,
+            r"n_items must be an integer of at least 1, got 2\.5",
+        ),
+        (
+            lambda m: m.recommend([1], candidates=[ITEMS[0], 77]),
+            ValueError,
+            r"candidates must be items that fit saw, and it did not see 77\. Pass IDs that are "
+            r"among encoder_\.categories_\[1\]\.",
+        ),
+        (
+            lambda m: m.recommend([1], candidates=[]),
+            ValueError,
+            "candidates must hold at least one ID, got none",
+        ),
+        (
+            lambda m: m.recommend([1], candidates=7),
+            ValueError,
+            r"candidates must be a list of IDs, got 7\. Pass \[7\]\.",
+        ),
+        (
+            lambda m: m.similar_items([ITEMS[0], 77]),
+            ValueError,
+            r"similar_items compares items that fit saw, and it did not see 77\. Pass IDs that "
+            r"are among encoder_\.categories_\[1\]\.",
+        ),
+        (
+            lambda m: m.similar_items("film"),
+            ValueError,
+            r"items must be a list of IDs, got 'film'\. Pass \['film'\]\.",
+        ),
+        (
+            lambda m: m.similar_items([ITEMS[0]], n_items=-1),
+            ValueError,
+            "n_items must be an integer of at least 1, got -1",
+        ),
+    ],
+)
+def test_what_is_refused(fitted, call, error, text):
+    with pytest.raises(error, match=text):
+        call(fitted)

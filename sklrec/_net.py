@@ -1,4 +1,4 @@
-"""What stands between skorch and the estimators: data in memory, batches, the net, progress."""
+"""What stands between skorch and the estimators: data in memory, batches, and the net."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
@@ -6,9 +6,11 @@ from typing import Any
 
 import torch
 from skorch import NeuralNetRegressor
-from skorch.callbacks import Callback, EpochTimer, LRScheduler, PassthroughScoring, PrintLog
+from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.dataset import Dataset
 from torch import Tensor
-from torch.utils.data import Dataset
+
+from sklrec._callbacks import EpochBar
 
 
 class InteractionTensors(Dataset):
@@ -16,26 +18,29 @@ class InteractionTensors(Dataset):
 
     Parameters
     ----------
-    inputs : dict of str to Tensor of shape (n, ...)
+    inputs : dict of str to Tensor or ndarray of shape (n, ...)
         What the module's ``forward`` takes, by its argument names.
-    ratings : Tensor of shape (n,)
-        The ratings.
+    ratings : Tensor or ndarray of shape (n,), default=None
+        The ratings, zeros if ``None``.
     sample_weight : Tensor of shape (n,), default=None
         Weight of each rating, 1 if ``None``.
     """
 
+    X: dict[str, Tensor]
+    y: Tensor
+
     def __init__(
-        self, inputs: dict[str, Tensor], ratings: Tensor, sample_weight: Tensor | None = None
+        self,
+        inputs: dict[str, Any],
+        ratings: Any = None,
+        sample_weight: Tensor | None = None,
     ):
-        # X and y are the names under which skorch's callbacks look for a dataset's content.
-        self.X = inputs if sample_weight is None else {**inputs, "sample_weight": sample_weight}
-        self.y = ratings
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-    def __getitem__(self, index: Any) -> tuple[dict[str, Tensor], Tensor]:
-        return {name: values[index] for name, values in self.X.items()}, self.y[index]
+        X = {name: torch.as_tensor(values) for name, values in inputs.items()}
+        n_rows = len(next(iter(X.values())))
+        y = torch.zeros(n_rows) if ratings is None else torch.as_tensor(ratings)
+        if sample_weight is not None:
+            X["sample_weight"] = sample_weight
+        super().__init__(X, y, length=n_rows)
 
     def to(self, device: str | torch.device) -> "InteractionTensors":
         """Move all tensors to a device.
@@ -191,42 +196,3 @@ class RatingNet(NeuralNetRegressor):
     def __setstate__(self, state):
         super().__setstate__(state)
         self.module = self.module_
-
-
-class BatchSchedule(LRScheduler):
-    """A learning-rate schedule that moves with every batch of one training.
-
-    Parameters
-    ----------
-    policy : type
-        The ``torch.optim.lr_scheduler.LRScheduler`` subclass.
-    **kwargs : dict
-        Its parameters.
-    """
-
-    def __init__(self, policy, **kwargs):
-        # last_epoch=-1: a further training runs through a schedule of its own.
-        super().__init__(policy, step_every="batch", last_epoch=-1, **kwargs)
-
-    def on_train_end(self, net, **kwargs):
-        del self.lr_scheduler_  # holds the optimiser, and a pickle would hold its tables twice
-
-
-class EpochBar(Callback):
-    """A progress bar over the epochs, on a terminal or in a notebook."""
-
-    def on_train_begin(self, net, **kwargs):
-        from tqdm.auto import tqdm  # here, since importing it is slow and few need it
-
-        self.bar_ = tqdm(total=net.max_epochs, desc="fit", unit="epoch")
-
-    def on_epoch_end(self, net, **kwargs):
-        epoch = net.history[-1]
-        losses = {"train": "train_loss", "valid": "valid_loss"}
-        shown = {k: f"{epoch[v] ** 0.5:.4f}" for k, v in losses.items() if v in epoch}
-        self.bar_.set_postfix({f"{name} RMSE": value for name, value in shown.items()})
-        self.bar_.update()
-
-    def on_train_end(self, net, **kwargs):
-        self.bar_.close()
-        del self.bar_  # holds a stream, which could not be pickled

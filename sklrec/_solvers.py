@@ -8,18 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
 from torch.optim import lr_scheduler
 
-from sklrec._net import BatchIterator, BatchSchedule, InteractionTensors, RatingNet
+from sklrec._callbacks import BatchSchedule, StopAtBest
+from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._rowwise_sgd import RowwiseSGD, row_loads
 from sklrec._threads import threads_for
 from sklrec.modules import MatrixFactorization
-
-
-def _ignore(message: str) -> None:
-    """Print nothing."""
 
 
 @dataclass(frozen=True)
@@ -96,11 +92,13 @@ class MinibatchSolver:
             lr=self.lr,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
+            dataset=InteractionTensors,
             iterator_train=BatchIterator,
             iterator_train__generator=generator,
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
-            callbacks=self._schedule(data) + self._stopping() + list(self.callbacks or []),
+            # Stopping comes last: it raises, and the others should see that epoch too.
+            callbacks=self._schedule(data) + list(self.callbacks or []) + self._stopping(module),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
             **self._optimizer_params(module, data),
@@ -141,17 +139,11 @@ class MinibatchSolver:
         )
         return [("lr_schedule", falling)]
 
-    def _stopping(self) -> list[Any]:
+    def _stopping(self, module: MatrixFactorization) -> list[Any]:
         if not self.early_stopping:
             return []
-        stopping = EarlyStopping(
-            patience=self.n_iter_no_change,
-            threshold=self.tol,
-            threshold_mode="abs",
-            load_best=True,
-            sink=_ignore,
-        )
-        return [("early_stopping", stopping)]
+        tol = self.tol * module.scale.item() ** 2  # losses are in units of the ratings
+        return [("early_stopping", StopAtBest(self.n_iter_no_change, tol))]
 
     def _check_outcome(self, net: RatingNet, n_before: int) -> None:
         if net.history and "train_loss" not in net.history[-1]:

@@ -66,7 +66,8 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     n_iter_no_change : int, default=5
         Number of epochs without a lower validation loss after which to stop.
     tol : float, default=1e-4
-        By how much the validation loss, a mean squared error, must fall to count as lower.
+        By how much the validation loss must fall to count as lower, as a share of the variance
+        of the ratings.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.

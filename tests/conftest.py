@@ -2,7 +2,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import functools
+import os
 import warnings
+
+# Before scipy is imported: scikit-learn skips its array API checks without it.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
 import pytest
 import torch

@@ -201,12 +201,25 @@ def test_a_warm_start_runs_through_the_schedule_anew():
     assert rates[12:] == pytest.approx(rates[:12])
 
 
-def test_scores_on_the_validation_data():
-    scoring = EpochScoring("neg_mean_absolute_error", name="mae", lower_is_better=False)
+@pytest.mark.parametrize("use_caching", [False, True])
+def test_scores_on_the_validation_data(use_caching):
+    scoring = EpochScoring(
+        "neg_mean_absolute_error", name="mae", lower_is_better=False, use_caching=use_caching
+    )
     model = mf(batch_size=150, callbacks=[scoring], rating_scale=None)
     model.fit(X, Y, X_val=X_VAL, y_val=Y_VAL)
     error = np.abs(model.predict(X_VAL) - Y_VAL).mean()
     assert model.net_.history[-1, "mae"] == pytest.approx(-error)
+
+
+def test_the_net_predicts_from_codes():
+    model = mf(rating_scale=None).fit(X, Y)
+    users, items = (
+        vocabulary.codes(X[name].array)
+        for name, vocabulary in zip(("user", "item"), model.encoder_.vocabularies_, strict=True)
+    )
+    predictions = model.net_.predict({"users": users, "items": items})
+    np.testing.assert_allclose(predictions, model.predict(X), rtol=1e-6)
 
 
 def test_the_net_is_one_of_skorch_with_a_history():

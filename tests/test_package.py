@@ -19,6 +19,7 @@ ROOT = PACKAGE.parent
 FLOORS = [
     [
         "modules",
+        "_callbacks",
         "_rowwise_sgd",
         "_threads",
         "_validation",

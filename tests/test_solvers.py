@@ -142,6 +142,25 @@ def test_the_best_epoch_is_restored(solver):
     assert_close(model.module_.state_dict(), weights.copies[best], rtol=0, atol=0)
 
 
+def test_a_large_tolerance_stops_sooner_but_keeps_the_best_epoch():
+    weights = Weights()
+    model = mf(max_epochs=50, n_iter_no_change=3, tol=1e9, callbacks=[weights])
+    model.fit(X[:800], Y[:800], X_val=X[800:], y_val=Y[800:])
+    assert model.n_iter_ == 1 + 3  # the first epoch beats no epoch
+    best = int(np.argmin(model.validation_curve_))
+    assert best > 0
+    assert_close(model.module_.state_dict(), weights.copies[best], rtol=0, atol=0)
+
+
+def test_the_tolerance_means_the_same_on_any_scale():
+    options = {"max_epochs": 50, "n_iter_no_change": 2, "tol": 1e-2, "lr_schedule": "constant"}
+    stars, points = (
+        mf(**options).fit(X[:800], k * Y[:800], X_val=X[800:], y_val=k * Y[800:]).n_iter_
+        for k in (1, 20)
+    )
+    assert stars == points < 50
+
+
 def test_early_stopping_holds_out_a_part():
     model = mf(early_stopping=True, validation_fraction=0.25, max_epochs=2).fit(X, Y)
     batches = model.net_.history[0, "batches"]

@@ -122,13 +122,14 @@ def bare_loop(
         factors.append(table)
         biases.append(torch.zeros(n_rows))
         limits.append(SHARE_OF_AVERAGE / ((1 + alpha) * load).clamp(min=1e-12))
-    lowest = [float(limit.min()) for limit in limits]
     step, n_steps = 0, max_epochs * -(-len(target) // batch_size)
 
     start = perf_counter()
     for _ in range(max_epochs):
         order = torch.randperm(len(target), generator=generator)
-        epoch = [column[order].split(batch_size) for column in (users, items, target)]
+        epoch = [
+            column.index_select(0, order).split(batch_size) for column in (users, items, target)
+        ]
         for *codes, wanted in zip(*epoch, strict=True):
             rate = lr * (1 - step / n_steps)
             step += 1
@@ -137,16 +138,11 @@ def bare_loop(
             error = (wanted - (p * q).sum(1)).sub_(b[0]).sub_(b[1])
             slope = error.unsqueeze(1)
             for side, own, other in ((0, p, q), (1, q, p)):
-                row_change = (own * -alpha).addcmul_(other, slope)
-                bias_change = (b[side] * -alpha).add_(error)
-                if rate <= lowest[side]:
-                    factors[side].index_add_(0, codes[side], row_change, alpha=rate)
-                    biases[side].index_add_(0, codes[side], bias_change, alpha=rate)
-                else:
-                    rates = limits[side].index_select(0, codes[side]).clamp_(max=rate)
-                    row_change.mul_(rates.unsqueeze(1))
-                    factors[side].index_add_(0, codes[side], row_change)
-                    biases[side].index_add_(0, codes[side], bias_change.mul_(rates))
+                rates = limits[side].index_select(0, codes[side]).clamp_(max=rate)
+                row_change = (own * -alpha).addcmul_(other, slope).mul_(rates.unsqueeze(1))
+                bias_change = (b[side] * -alpha).add_(error).mul_(rates)
+                factors[side].index_add_(0, codes[side], row_change)
+                biases[side].index_add_(0, codes[side], bias_change)
     elapsed = perf_counter() - start
 
     fitted = (factors[0][users] * factors[1][items]).sum(1) + biases[0][users] + biases[1][items]

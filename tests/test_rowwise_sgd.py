@@ -39,8 +39,7 @@ def optimizer_of(module, lr, load=0.0):
 def train(module, optimizer, batches):
     for users, items, ratings in batches:
         optimizer.zero_grad()
-        loss, _ = module.squared_error(users, items, ratings, alpha=0.05)
-        (0.5 * loss).backward()
+        module.backward_squared_error(users, items, ratings, alpha=0.05, reduction="sum")
         optimizer.step()
 
 
@@ -157,8 +156,8 @@ def test_a_closure_is_called_with_gradients_on():
 
     def closure():
         optimizer.zero_grad()
-        loss, _ = module.squared_error(*batch)
-        loss.backward()
+        assert torch.is_grad_enabled()
+        loss, _ = module.backward_squared_error(*batch)
         return loss.item()
 
     first, second = optimizer.step(closure), optimizer.step(closure)

@@ -18,7 +18,7 @@ def draw_curves(curves: list[dict[str, Any]], path: Path) -> None:
     path : Path
         The SVG file to write.
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     for number, curve in enumerate(curves):
         axes.plot(
@@ -32,6 +32,6 @@ def draw_curves(curves: list[dict[str, Any]], path: Path) -> None:
         )
     axes.set(xscale="log", xlabel="Fit, seconds", ylabel="RMSE, stars")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize="small", frameon=False)
+    axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     with rc_context({"svg.hashsalt": "sklrec"}):  # the same picture is the same file
         figure.savefig(path, metadata={"Date": None})

@@ -12,6 +12,7 @@ from skorch.helper import predefined_split
 from torch.optim import lr_scheduler
 
 from sklrec._callbacks import BatchSchedule, StopAtBest
+from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._rowwise_sgd import RowwiseSGD, row_loads
 from sklrec._threads import threads_for
@@ -108,6 +109,7 @@ class MinibatchSolver:
             _hand_on_state(previous, net)
             for group in net.optimizer_.param_groups:
                 group["initial_lr"] = self.lr  # schedules that go on want to know it
+        keep_freed_memory(self.batch_size, module.n_factors)
         with threads_for(self.batch_size, module.n_factors):
             net.partial_fit(data, None)
         net.set_params(train_split=None)  # it held the validation data

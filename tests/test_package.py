@@ -20,6 +20,7 @@ FLOORS = [
     [
         "modules",
         "_callbacks",
+        "_memory",
         "_rowwise_sgd",
         "_threads",
         "_validation",

@@ -29,6 +29,7 @@ from sklrec._validation import (
     check_sample_weight,
     column_values,
     fit_context,
+    resolve_columns,
     take_rows,
 )
 from sklrec.modules import MatrixFactorization
@@ -114,7 +115,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             weight 0 are as good as absent: their IDs stay unknown.
         X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
             Interactions to measure the validation loss on after each epoch, and to stop
-            early by unless ``early_stopping=False``.
+            early by unless ``early_stopping=False``. Behind an encoder in a Pipeline they
+            have to be encoded too: see ``transform_input`` of `sklearn.pipeline.Pipeline`.
         y_val : array-like of shape (n_val,), default=None
             The ratings of `X_val`.
         sample_weight_val : array-like of shape (n_val,), default=None
@@ -130,10 +132,18 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         ValueError
             If X, y or a parameter is not what was asked for; the estimator is then as it
             was before.
+        KeyboardInterrupt
+            If Ctrl-C ended the training; the estimator holds the model of the steps so far.
+
+        Warns
+        -----
+        UserWarning
+            If IDs of `X_val` are of another kind than those of `X`, or if the training was
+            interrupted.
         """
         with unchanged_on_failure(self):
-            continuing = self.warm_start and hasattr(self, "module_")
-            X, y, weight = self._check_rated(X, y, sample_weight, reset=not continuing)
+            seen = self.seen_ if self.warm_start and hasattr(self, "module_") else None
+            X, y, weight = self._check_rated(X, y, sample_weight, reset=seen is None)
             if len(y) < 2:
                 raise ValueError(
                     f"Found array with {len(y)} sample(s) while a minimum of 2 is required by "
@@ -145,23 +155,27 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 self.early_stopping == "auto" and X_val is not None
             )
             valid = self._check_validation(X_val, y_val, sample_weight_val)
-            rated = self._learn(X, y, weight, continuing)
+            rated = self._learn(X, y, weight, seen)
             if valid is not None:
-                valid = (*self._codes(valid[0]), *valid[1:])
+                codes = self._codes(valid[0])
+                self._warn_of_kind(valid[0], [int(np.count_nonzero(c == 0)) for c in codes])
+                valid = (*codes, *valid[1:])
             elif stopping:
                 parts = train_test_split(
                     *rated, test_size=self.validation_fraction, random_state=rng
                 )
                 rated, valid = parts[::2], parts[1::2]
-            self._train(rated, valid, generator, continuing=continuing, stopping=stopping)
-        return self
+            self._train(rated, valid, generator, seen, early_stopping=stopping)
+        return self._or_interrupt()
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch on further interactions.
 
         The first call starts a model; later ones go on with it. Users and items that were
-        not there before get rows of their own. The learning rate is constant; the global
+        not there before get rows of their own. The learning rate is constant, but with
+        ``solver="sgd"`` the more ratings a user or item has had, the less further ones move
+        it; a few passes teach the model new users without harm to what it knows. The global
         mean stays that of the first call. An automatic rating scale widens with what comes.
 
         Parameters
@@ -179,19 +193,13 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             The estimator.
         """
         with unchanged_on_failure(self):
-            continuing = hasattr(self, "module_")
-            X, y, weight = self._check_rated(X, y, sample_weight, reset=not continuing)
+            seen = self.seen_ if hasattr(self, "module_") else None
+            X, y, weight = self._check_rated(X, y, sample_weight, reset=seen is None)
             rng = check_random_state(self.random_state)
             generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-            self._train(
-                self._learn(X, y, weight, continuing),
-                None,
-                generator,
-                continuing=continuing,
-                max_epochs=1,
-                lr_schedule="constant",
-            )
-        return self
+            rated = self._learn(X, y, weight, seen)
+            self._train(rated, None, generator, seen, max_epochs=1, lr_schedule="constant")
+        return self._or_interrupt()
 
     def predict(self, X):
         """Predict the ratings of interactions.
@@ -229,9 +237,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             ]
             n_unknown += [np.count_nonzero(c == 0) for c in codes]
             ratings[rows] = self._predict_codes(*codes)
-        for vocabulary, values, n in zip(vocabularies, columns, n_unknown.tolist(), strict=True):
-            if message := vocabulary.kind_mismatch(values, n):
-                warnings.warn(message, UserWarning, stacklevel=2)
+        self._warn_of_kind(X, n_unknown.tolist())
         if self.rating_scale_ is not None:
             ratings.clip(*self.rating_scale_, out=ratings)
         return ratings
@@ -258,22 +264,42 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         return X, y, weight / weight.mean()
 
     def _check_validation(self, X_val, y_val, sample_weight_val):
-        if X_val is None and y_val is None:
+        given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
+        missing = [name for name in ("X_val", "y_val") if given[name] is None]
+        present = [name for name in given if given[name] is not None]
+        if not present:
             return None
-        if X_val is None or y_val is None:
-            given, missing = ("X_val", "y_val") if y_val is None else ("y_val", "X_val")
-            raise ValueError(f"{given} is provided, but {missing} was not provided.")
+        if missing:
+            raise ValueError(f"{present[0]} is provided, but {missing[0]} was not provided.")
         return self._check_rated(X_val, y_val, sample_weight_val, reset=False, y_name="y_val")
 
-    def _learn(self, X, y: np.ndarray, weight: np.ndarray, continuing: bool) -> list[np.ndarray]:
+    def _or_interrupt(self):
+        """This estimator, or the Ctrl-C that the training caught so as to keep what it had."""
+        if self.net_.interrupted_:
+            raise KeyboardInterrupt
+        return self
+
+    def _warn_of_kind(self, X, n_unknown: list[int]) -> None:
+        """Warn if IDs are unknown since they are of another kind than those that were learned."""
+        encoder = self.encoder_
+        for vocabulary, position, n in zip(
+            encoder.vocabularies_, encoder.column_indices_, n_unknown, strict=True
+        ):
+            if message := vocabulary.kind_mismatch(column_values(X, position), n):
+                warnings.warn(message, UserWarning, stacklevel=3)
+
+    def _learn(
+        self, X, y: np.ndarray, weight: np.ndarray, seen: csr_array | None
+    ) -> list[np.ndarray]:
         """Learn what holds for all rows, and give user codes, item codes, ratings and weights."""
-        self.rating_scale_ = self._new_rating_scale(y, continuing)
-        if not continuing:
-            self.encoder_ = IDEncoder(columns=(self.user, self.item)).fit(X)
+        self.rating_scale_ = self._new_rating_scale(y, seen is not None)
+        if seen is None:
+            columns = resolve_columns(self, (self.user, self.item), X)
+            self.encoder_ = IDEncoder(columns=columns).fit(X)
         else:  # a copy, so that the old encoder can come back if the training fails
             self.encoder_ = copy(self.encoder_).partial_fit(X)
         users, items = self._codes(X)
-        self.seen_ = self._new_seen(users, items, continuing)
+        self.seen_ = self._new_seen(users, items, seen)
         return [users, items, y, weight]
 
     def _train(
@@ -281,15 +307,13 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         rated: Sequence[np.ndarray],
         valid: Sequence[np.ndarray] | None,
         generator: torch.Generator,
-        *,
-        continuing: bool,
-        stopping: bool = False,
+        seen: csr_array | None,
         **changes: Any,
     ) -> None:
-        """Train a new module, or the one that is there, and keep what was learned."""
+        """Train a new module, or go on with the one that has seen `seen`."""
         device = self._check_device()
         users, items, y, weight = rated
-        if not continuing:
+        if seen is None:
             self.module_ = self._new_module(y, weight, generator)
         else:  # a copy again
             self.module_ = deepcopy(self.module_)
@@ -297,10 +321,11 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         self.module_.to(device)
         data = self._tensors(users, items, y, weight).to(device)
         valid_data = None if valid is None else self._tensors(*valid).to(device)
-        solver = self._new_solver(early_stopping=stopping, **changes)
-        self.net_ = solver.train(
-            self.module_, data, valid_data, generator, self.net_ if continuing else None
-        )
+        solver = self._new_solver(**changes)
+        previous = None
+        if seen is not None:
+            previous = self.net_, {"user": seen.sum(axis=1), "item": seen.sum(axis=0)}
+        self.net_ = solver.train(self.module_, data, valid_data, generator, previous)
         history = self.net_.history
         self.n_iter_ = len(history)
         self.loss_curve_ = [float(epoch["train_loss"]) for epoch in history]
@@ -379,12 +404,14 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             )
         return low, high
 
-    def _new_seen(self, users: np.ndarray, items: np.ndarray, continuing: bool) -> csr_array:
+    def _new_seen(
+        self, users: np.ndarray, items: np.ndarray, before: csr_array | None
+    ) -> csr_array:
         """Which item codes (columns) each user code (row) has interacted with."""
         n_users, n_items = (len(v) + 1 for v in self.encoder_.vocabularies_)
         seen = csr_array((np.ones(len(users), bool), (users, items)), (n_users, n_items))
-        if continuing:
-            before = self.seen_.copy()
+        if before is not None:
+            before = before.copy()
             before.resize(seen.shape)
             seen = seen + before
         return seen

@@ -63,7 +63,7 @@ class StopAtBest(Callback):
 
 
 class EpochBar(Callback):
-    """A progress bar over the epochs, on a terminal or in a notebook."""
+    """A progress bar over the epochs."""
 
     def on_train_begin(self, net, **kwargs):
         from tqdm.auto import tqdm  # here, since importing it is slow and few need it
@@ -74,7 +74,8 @@ class EpochBar(Callback):
         epoch = net.history[-1]
         losses = {"train": "train_loss", "valid": "valid_loss"}
         shown = {k: f"{epoch[v] ** 0.5:.4f}" for k, v in losses.items() if v in epoch}
-        self.bar_.set_postfix({f"{name} RMSE": value for name, value in shown.items()})
+        shown = {f"{name} RMSE": value for name, value in shown.items()}
+        self.bar_.set_postfix(shown, refresh=False)
         self.bar_.update()
 
     def on_train_end(self, net, **kwargs):

@@ -42,15 +42,15 @@ class RecommenderMixin:
         n_items : int, default=10
             How many items to recommend to each user; fewer where there are fewer.
         exclude_seen : bool, default=True
-            Whether to leave out what the user rated in `fit`.
+            Whether to leave out what the user rated in `fit` and `partial_fit`.
         candidates : array-like of shape (n_candidates,), default=None
             IDs of the items to choose from; ``None`` is all that `fit` saw.
 
         Returns
         -------
         DataFrame of shape (n_recommendations, 4)
-            Columns user, item, rank (from 1) and score (the rating that `predict` gives),
-            users in the order in which they were given.
+            Columns user, item, rank (from 1) and score (the rating that `predict` gives, to
+            float32's precision), users in the order in which they were given.
 
         Warns
         -----

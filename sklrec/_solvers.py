@@ -7,6 +7,7 @@ from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from skorch.helper import predefined_split
 from torch.optim import lr_scheduler
@@ -56,7 +57,7 @@ class MinibatchSolver:
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
-        previous: RatingNet | None = None,
+        previous: tuple[RatingNet, dict[str, np.ndarray]] | None = None,
     ) -> RatingNet:
         """Train a module in place.
 
@@ -70,10 +71,11 @@ class MinibatchSolver:
             What to measure the validation loss on, on the same device.
         generator : torch.Generator
             Source of each epoch's order.
-        previous : RatingNet, default=None
-            The net that trained the module so far, of which this one is a copy: its history
-            goes on, and so does the optimiser's state of every table that kept its size. It
-            stays as it is.
+        previous : tuple of (RatingNet, dict of str to ndarray), default=None
+            The net that trained the module so far, of which this one is a copy, and how many
+            ratings each row of ``"user"`` and ``"item"`` has had. The net's history goes on,
+            and so does the optimiser's state of every table that kept its size. It stays as
+            it is.
 
         Returns
         -------
@@ -102,22 +104,25 @@ class MinibatchSolver:
             callbacks=self._schedule(data) + list(self.callbacks or []) + self._stopping(module),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
-            **self._optimizer_params(module, data),
+            **self._optimizer_params(module, data, previous[1] if previous else {}),
         ).initialize()
         if previous is not None:
-            net.history = copy(previous.history)
-            _hand_on_state(previous, net)
+            net.history = copy(previous[0].history)
+            _hand_on_state(previous[0], net)
             for group in net.optimizer_.param_groups:
                 group["initial_lr"] = self.lr  # schedules that go on want to know it
         keep_freed_memory(self.batch_size, module.n_factors)
         with threads_for(self.batch_size, module.n_factors):
             net.partial_fit(data, None)
         net.set_params(train_split=None)  # it held the validation data
-        self._check_outcome(net, n_before=0 if previous is None else len(previous.history))
+        self._check_outcome(net, n_before=len(previous[0].history) if previous else 0)
         return net
 
     def _optimizer_params(
-        self, module: MatrixFactorization, data: InteractionTensors
+        self,
+        module: MatrixFactorization,
+        data: InteractionTensors,
+        n_ratings: dict[str, np.ndarray],
     ) -> dict[str, Any]:
         if self.optimizer is not RowwiseSGD:
             return {}
@@ -129,6 +134,10 @@ class MinibatchSolver:
         for side, n_rows in (("user", module.n_users + 1), ("item", module.n_items + 1)):
             codes, weight = data.X[f"{side}s"], data.X.get("sample_weight")
             load = row_loads(codes, weight, n_rows, self.batch_size)
+            if side in n_ratings:
+                # What a row has learned from its ratings so far weighs as much as they did.
+                earlier = torch.from_numpy(n_ratings[side]).to(load)
+                load[: len(earlier)] += earlier
             groups.append((f"{side}_*", {"load": curvature * load}))
         return {"optimizer__param_groups": groups}
 
@@ -154,7 +163,7 @@ class MinibatchSolver:
             warnings.warn(
                 f"Training was interrupted after {len(net.history) - n_before} whole epochs of "
                 f"{self.max_epochs}; the model is what it had become by then.",
-                stacklevel=2,
+                stacklevel=6,
             )
         if not all(bool(p.isfinite().all()) for p in net.module_.parameters()):
             raise ValueError(

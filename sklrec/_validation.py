@@ -208,6 +208,11 @@ def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarra
             f"This {name} estimator requires y to be passed, but the target y is None."
         )
     y = column_or_1d(y, warn=True, input_name=input_name)
+    if y.dtype.kind in "mM":
+        raise ValueError(
+            f"{input_name} holds the ratings for {name} and must be numeric, got {y.dtype}. "
+            "Pass the column of ratings."
+        )
     if y.dtype.kind not in "biuf":
         y = np.where(pd.isna(y), np.nan, y.astype(object))
         for row, rating in enumerate(y.tolist()):

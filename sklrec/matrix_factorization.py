@@ -54,7 +54,8 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         Ratings in a batch.
     optimizer : type, default=None
         A ``torch.optim.Optimizer`` subclass to train with instead of the solver's own. It is
-        given dense gradients of the batch's mean, as Adam is, and `lr`.
+        given dense gradients of the batch's mean, as Adam is, and Adam's `lr` if that is
+        ``'auto'``.
     init_std : float, default=0.01
         Standard deviation of the factors' random start.
     early_stopping : bool or 'auto', default='auto'
@@ -77,7 +78,8 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         Position, or name in a DataFrame, of the column of item IDs. Columns other than these
         two are not used.
     warm_start : bool, default=False
-        Whether `fit` goes on with the model of the previous call.
+        Whether `fit` goes on with the model of the previous call, as `partial_fit` does, but
+        for `max_epochs` and with the schedule.
     callbacks : list, default=None
         Further skorch callbacks. They are used as they are, not copied.
     device : str or torch.device, default='cpu'
@@ -118,7 +120,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     validation_curve_ : list of float
         Mean squared error on the validation data after each epoch. Only if there are any.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
-        Which codes of items the codes of users have ratings of in the data given to `fit`.
+        Which codes of items the codes of users have ratings of, in `fit` and `partial_fit`.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -131,8 +133,9 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     Notes
     -----
-    Ctrl-C during the training leaves a usable model, that of the steps so far, and a warning;
-    before the training it leaves the estimator as it was. So does any error.
+    Ctrl-C during the training ends `fit` with a KeyboardInterrupt, so that a search stops too,
+    but leaves a usable model, that of the steps so far, and a warning. Before the training it
+    leaves the estimator as it was. So does any error.
 
     The training keeps to one thread as long as ``batch_size * n_factors`` is below a million,
     as it is by default; beyond that it uses one more for each half a million.

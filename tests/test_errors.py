@@ -364,6 +364,28 @@ def test_a_rating_scale_has_a_low_and_a_high_end(scale):
         mf(rating_scale=scale).fit(X, Y)
 
 
+@pytest.mark.parametrize("kind", ["datetime64[ns]", "timedelta64[ns]"])
+def test_times_are_not_ratings(kind):
+    times = np.arange(len(Y)).astype(kind)
+    with pytest.raises(
+        ValueError, match=f"must be numeric, got {re.escape(kind)}. Pass the column"
+    ):
+        mf().fit(X, times)
+
+
+def test_validation_weights_alone():
+    text = "sample_weight_val is provided, but X_val was not provided"
+    with pytest.raises(ValueError, match=text):
+        mf().fit(X, Y, sample_weight_val=np.ones(3))
+
+
+def test_validation_ids_of_another_kind_are_warned_of():
+    text = "Column 'user' was fitted on integers .* but got strings .*: 100.0% of"
+    X_val = X.astype({"user": str})
+    with pytest.warns(UserWarning, match=text):
+        mf().fit(X, Y, X_val=X_val, y_val=Y)
+
+
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_ratings_outside_an_explicit_scale(early_stopping):
     text = (

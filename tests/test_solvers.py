@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 from torch.testing import assert_close
 
@@ -255,6 +256,39 @@ def test_another_solver_may_go_on(before, after, method):
     assert model.loss_curve_[-1] < loss
 
 
+def rmse(model, X, y):
+    return np.sqrt(np.mean((model.predict(X) - y) ** 2))
+
+
+@pytest.mark.parametrize("again", ["partial_fit", "fit"])
+def test_going_on_does_not_harm_what_was_learned(again):
+    X, y = make_ratings(300, 200, 20_000, random_state=0)
+    train, test = slice(18_000), slice(18_000, None)
+    model = MFRegressor(n_factors=8, warm_start=True, random_state=0).fit(X[train], y[train])
+    before = rmse(model, X[test], y[test])
+    part = slice(18_000) if again == "fit" else slice(2_000)
+    for _ in range(3):
+        getattr(model, again)(X[part], y[part])
+    assert rmse(model, X[test], y[test]) < before + 0.01
+
+
+def test_new_users_are_learned_in_a_few_passes():
+    X, y = make_ratings(300, 200, 20_000, random_state=0)
+    late = (X["user"] >= 270).to_numpy()
+    first = np.flatnonzero(late)[::2]  # half of what the late users rated
+    rest = np.flatnonzero(late)[1::2]
+    model = MFRegressor(n_factors=8, random_state=0).fit(X[~late], y[~late])
+    unknown = rmse(model, X.iloc[rest], y.iloc[rest])
+    for _ in range(3):
+        model.partial_fit(X.iloc[first], y.iloc[first])
+    whole = MFRegressor(n_factors=8, random_state=0).fit(
+        X.drop(X.index[rest]), y.drop(y.index[rest])
+    )
+    best = rmse(whole, X.iloc[rest], y.iloc[rest])
+    known = rmse(model, X.iloc[rest], y.iloc[rest])
+    assert known < unknown - 0.6 * (unknown - best)
+
+
 # --- divergence
 
 
@@ -280,7 +314,7 @@ def test_divergence_is_an_error_and_changes_nothing():
 def test_ctrl_c_in_an_epoch_leaves_a_model_and_a_warning(event, epoch):
     model = mf(max_epochs=50, batch_size=200, callbacks=[Interrupt(event, epoch)])
     text = f"interrupted after {epoch - 1} whole epochs of 50; the model is what it had become"
-    with pytest.warns(UserWarning, match=text):
+    with pytest.warns(UserWarning, match=text), pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, X_val=X, y_val=Y)
     assert model.n_iter_ == len(model.loss_curve_) == len(model.validation_curve_) == epoch - 1
     assert np.isfinite(model.predict(X)).all()
@@ -292,15 +326,18 @@ def test_ctrl_c_in_an_epoch_leaves_a_model_and_a_warning(event, epoch):
 def test_ctrl_c_in_a_further_training_counts_its_own_epochs():
     model = mf(max_epochs=4, warm_start=True).fit(X, Y)
     model.set_params(callbacks=[Interrupt("batch end", epoch=6)])
-    with pytest.warns(UserWarning, match="interrupted after 1 whole epochs of 4;"):
+    text = "interrupted after 1 whole epochs of 4;"
+    with pytest.warns(UserWarning, match=text), pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
     assert model.n_iter_ == 5
 
 
 def test_ctrl_c_keeps_the_steps_of_the_epoch():
     untrained = mf(batch_size=100, lr=1e-9, max_epochs=1).fit(X, Y)
-    with pytest.warns(UserWarning, match="interrupted after 0 whole epochs of 3"):
-        model = mf(batch_size=100, callbacks=[Interrupt("batch end")]).fit(X, Y)
+    model = mf(batch_size=100, callbacks=[Interrupt("batch end")])
+    text = "interrupted after 0 whole epochs of 3"
+    with pytest.warns(UserWarning, match=text), pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
     moved = np.abs(model.user_biases_ - untrained.user_biases_) > 1e-6
     assert 0 < moved.sum() < len(moved)
 
@@ -318,10 +355,18 @@ def test_ctrl_c_with_early_stopping_leaves_the_best_epoch():
     weights = Weights()
     callbacks = [weights, Interrupt("batch end", epoch=4)]
     model = mf(max_epochs=50, callbacks=callbacks, tol=0.0)
-    with pytest.warns(UserWarning, match="interrupted after 3 whole epochs"):
+    text = "interrupted after 3 whole epochs"
+    with pytest.warns(UserWarning, match=text), pytest.raises(KeyboardInterrupt):
         model.fit(X, Y, X_val=X, y_val=Y)
     best = weights.copies[int(np.argmin(model.validation_curve_))]
     assert_close(model.module_.state_dict(), best, rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:Training was interrupted:UserWarning")
+def test_ctrl_c_stops_a_search():
+    search = GridSearchCV(mf(callbacks=[Interrupt("batch end")]), {"n_factors": [2, 3]}, cv=2)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, Y)
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
@@ -365,7 +410,10 @@ X, y = make_ratings(1000, 500, 200_000, random_state=0)
 model = MFRegressor(n_factors=4, max_epochs=1, batch_size=1, callbacks=[Ready()], random_state=0)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    model.fit(X, y)
+    try:
+        model.fit(X, y)
+    except KeyboardInterrupt:
+        print("interrupted")
 print([str(w.message) for w in caught])
 print(np.isfinite(model.predict(X)).all(), len(model.recommend([1])), model.n_iter_)
 """
@@ -388,6 +436,7 @@ def test_a_real_ctrl_c():
         child.kill()
     assert (child.returncode, err) == (0, "")
     assert out.splitlines() == [
+        "interrupted",
         "['Training was interrupted after 0 whole epochs of 1; the model is what it had become by "
         "then.']",
         "True 10 0",

@@ -69,7 +69,7 @@ def make_ratings(
     noise : float, default=0.5
         The standard deviation of the noise, in units of the rating scale.
     long_tail : float, default=1.0
-        How unequal items are in popularity, and users in activity. The one of relative rank r (0
+        From 0 to 10. How unequal items are in popularity, and users in activity. The one of relative rank r (0
         to 1) is drawn in proportion to `(r + 0.02) ** -long_tail`: with 0 all are drawn equally
         often, with 1 the most popular one about 13 times as often as the average; but the nearer
         `n_ratings` comes to all pairs, the more equal all have to be. Rank has nothing to do with
@@ -144,8 +144,8 @@ def make_ratings(
     check_scalar(n_items, "n_items", Integral, min_val=1)
     check_scalar(n_ratings, "n_ratings", Integral, min_val=1)
     check_scalar(n_factors, "n_factors", Integral, min_val=0)
-    check_scalar(noise, "noise", Real, min_val=0)
-    check_scalar(long_tail, "long_tail", Real, min_val=0)
+    _check_finite(noise, "noise", min_val=0)
+    _check_finite(long_tail, "long_tail", min_val=0, max_val=10)
     low, high = _check_rating_scale(rating_scale, step)
     if n_ratings > n_users * n_items:
         raise ValueError(
@@ -187,6 +187,12 @@ def make_ratings(
     return X, y, truth
 
 
+def _check_finite(value, name: str, **bounds) -> None:
+    check_scalar(value, name, Real, **bounds)
+    if not np.isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value}.")
+
+
 def _check_rating_scale(rating_scale, step) -> tuple[float, float]:
     try:
         low, high = map(float, rating_scale)
@@ -198,7 +204,7 @@ def _check_rating_scale(rating_scale, step) -> tuple[float, float]:
             f"got {rating_scale!r}."
         )
     if step is not None:
-        check_scalar(step, "step", Real, min_val=0, include_boundaries="neither")
+        _check_finite(step, "step", min_val=0, include_boundaries="neither")
         n_steps = (high - low) / step
         if not np.isclose(n_steps, max(round(n_steps), 1)):
             raise ValueError(

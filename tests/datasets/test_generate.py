@@ -201,3 +201,10 @@ def test_chunks_are_not_noticed(monkeypatch):
 def test_wrong_parameters(parameter, value, error, message):
     with pytest.raises(error, match=message):
         make(**{parameter: value})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["noise", "long_tail", "step"])
+def test_parameters_must_be_finite(name, value):
+    with pytest.raises(ValueError, match=f"{name} *(==|must)"):
+        make_ratings(20, 10, 50, **{name: value})

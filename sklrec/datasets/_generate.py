@@ -69,11 +69,11 @@ def make_ratings(
     noise : float, default=0.5
         The standard deviation of the noise, in units of the rating scale.
     long_tail : float, default=1.0
-        From 0 to 10. How unequal items are in popularity, and users in activity. The one of relative rank r (0
-        to 1) is drawn in proportion to `(r + 0.02) ** -long_tail`: with 0 all are drawn equally
-        often, with 1 the most popular one about 13 times as often as the average; but the nearer
-        `n_ratings` comes to all pairs, the more equal all have to be. Rank has nothing to do with
-        the ID or with the bias.
+        How unequal items are in popularity, and users in activity, from 0 to 10. The one of
+        relative rank r (0 to 1) is drawn in proportion to `(r + 0.02) ** -long_tail`: with 0 all
+        are drawn equally often, with 1 the most popular one about 13 times as often as the
+        average; but the nearer `n_ratings` comes to all pairs, the more equal all have to be.
+        Rank has nothing to do with the ID or with the bias.
     rating_scale : tuple of (float, float), default=(1, 5)
         The lowest and the highest rating.
     step : float or None, default=None

@@ -32,6 +32,7 @@ from sklrec._validation import (
     resolve_columns,
     take_rows,
 )
+from sklrec._vocabulary import Vocabulary
 from sklrec.modules import MatrixFactorization
 from sklrec.preprocessing import IDEncoder
 
@@ -225,15 +226,13 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
-        vocabularies = self.encoder_.vocabularies_
-        columns = [column_values(X, position) for position in self.encoder_.column_indices_]
+        columns = self._id_columns(X)
         ratings = np.empty(X.shape[0])
         n_unknown = np.zeros(2, dtype=int)
         for first in range(0, len(ratings), PREDICT_ROWS):
             rows = slice(first, first + PREDICT_ROWS)
             codes = [
-                vocabulary.codes(values[rows], first_row=first)
-                for vocabulary, values in zip(vocabularies, columns, strict=True)
+                vocabulary.codes(values[rows], first_row=first) for vocabulary, values in columns
             ]
             n_unknown += [np.count_nonzero(c == 0) for c in codes]
             ratings[rows] = self._predict_codes(*codes)
@@ -281,11 +280,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
 
     def _warn_of_kind(self, X, n_unknown: list[int]) -> None:
         """Warn if IDs are unknown since they are of another kind than those that were learned."""
-        encoder = self.encoder_
-        for vocabulary, position, n in zip(
-            encoder.vocabularies_, encoder.column_indices_, n_unknown, strict=True
-        ):
-            if message := vocabulary.kind_mismatch(column_values(X, position), n):
+        for (vocabulary, values), n in zip(self._id_columns(X), n_unknown, strict=True):
+            if message := vocabulary.kind_mismatch(values, n):
                 warnings.warn(message, UserWarning, stacklevel=3)
 
     def _learn(
@@ -363,10 +359,15 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
 
     def _codes(self, X) -> list[np.ndarray]:
         """The codes of the users and those of the items."""
+        return [vocabulary.codes(values) for vocabulary, values in self._id_columns(X)]
+
+    def _id_columns(self, X) -> list[tuple[Vocabulary, Any]]:
+        """The vocabulary and the values of the users' column, and those of the items'."""
+        encoder = self.encoder_
         return [
-            vocabulary.codes(column_values(X, position))
+            (vocabulary, column_values(X, position))
             for vocabulary, position in zip(
-                self.encoder_.vocabularies_, self.encoder_.column_indices_, strict=True
+                encoder.vocabularies_, encoder.column_indices_, strict=True
             )
         ]
 

@@ -144,7 +144,7 @@ class MinibatchSolver:
     def _schedule(self, data: InteractionTensors) -> list[Any]:
         if self.lr_schedule == "constant":
             return []
-        n_steps = self.max_epochs * -(-len(data) // self.batch_size)
+        n_steps = self.max_epochs * len(BatchIterator(data, self.batch_size))
         falling = BatchSchedule(
             lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=n_steps
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
-from sklearn.utils._param_validation import Interval, Options, RealNotInt, StrOptions
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import (
     _check_sample_weight as check_sample_weight,
 )
@@ -17,7 +17,6 @@ from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
 __all__ = [
     "Interval",
-    "Options",
     "RealNotInt",
     "StrOptions",
     "check_interactions",

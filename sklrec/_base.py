@@ -3,7 +3,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import replace
@@ -19,7 +19,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._net import InteractionTensors, RatingNet
-from sklrec._solvers import MINIBATCH_SOLVERS, MinibatchSolver
+from sklrec._solvers import MinibatchSolver
 from sklrec._threads import threads_for
 from sklrec._validation import (
     Interval,
@@ -33,12 +33,11 @@ from sklrec._validation import (
     take_rows,
 )
 from sklrec._vocabulary import Vocabulary
-from sklrec.modules import MatrixFactorization
+from sklrec.modules._rating_module import RatingModule
 from sklrec.preprocessing import IDEncoder
 
-# Rows that predict looks up at once: enough to keep torch busy, little enough that what it
-# gathers stays in the processor's cache.
-PREDICT_ROWS = 16_384
+# What the module takes of some rows, by the names of its arguments.
+Inputs = dict[str, np.ndarray]
 
 
 @contextmanager
@@ -62,8 +61,16 @@ def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
 class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     """Base of the estimators that predict the ratings of interactions.
 
-    A subclass brings its parameters, `_new_module` and `_grow_module`.
+    A subclass brings its parameters, `_new_module`, `_grow_module` and `_optimization`; also
+    `_learn` and `_inputs` if it reads more than users and items.
     """
+
+    # Rows that predict computes at once: enough to keep torch busy, little enough that what it
+    # gathers stays in the processor's cache.
+    _predict_rows = 16_384
+    # Whether it has to be that many each time, since products of matrices of other heights would
+    # come out different in the last bit.
+    _predict_rows_fixed = False
 
     _parameter_constraints = {
         "user": [Interval(Integral, 0, None, closed="left"), str],
@@ -87,18 +94,24 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     }
 
     encoder_: IDEncoder
-    module_: MatrixFactorization
+    module_: Any  # a RatingModule
     net_: RatingNet
     rating_scale_: tuple[float, float] | None
     validation_curve_: list[float]
 
     @abstractmethod
-    def _new_module(self, y: np.ndarray, weight: np.ndarray, generator: torch.Generator) -> Any:
+    def _new_module(
+        self, y: np.ndarray, weight: np.ndarray, generator: torch.Generator
+    ) -> RatingModule:
         """Make the untrained module, sized by the encoder."""
 
     @abstractmethod
     def _grow_module(self, generator: torch.Generator) -> None:
         """Give `module_` rows for the IDs that are new in the encoder."""
+
+    @abstractmethod
+    def _optimization(self) -> tuple[type, str, Callable[[int], float]]:
+        """Optimiser, what of a batch it minimises, and what lr="auto" is for some epochs."""
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
@@ -156,17 +169,20 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 self.early_stopping == "auto" and X_val is not None
             )
             valid = self._check_validation(X_val, y_val, sample_weight_val)
-            rated = self._learn(X, y, weight, seen)
+            inputs = self._learn(X, y, weight, seen)
             if valid is not None:
-                codes = self._codes(valid[0])
-                self._warn_of_kind(valid[0], [int(np.count_nonzero(c == 0)) for c in codes])
-                valid = (*codes, *valid[1:])
+                X_valid, *valid = valid
+                valid_inputs = self._inputs(X_valid)
+                self._warn_of_kind(X_valid, valid_inputs)
+                valid = valid_inputs, *valid
             elif stopping:
                 parts = train_test_split(
-                    *rated, test_size=self.validation_fraction, random_state=rng
+                    np.arange(len(y)), test_size=self.validation_fraction, random_state=rng
                 )
-                rated, valid = parts[::2], parts[1::2]
-            self._train(rated, valid, generator, seen, early_stopping=stopping)
+                (inputs, y, weight), valid = (
+                    (_take(inputs, part), y[part], weight[part]) for part in parts
+                )
+            self._train((inputs, y, weight), valid, generator, seen, early_stopping=stopping)
         return self._or_interrupt()
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -198,7 +214,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             X, y, weight = self._check_rated(X, y, sample_weight, reset=seen is None)
             rng = check_random_state(self.random_state)
             generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-            rated = self._learn(X, y, weight, seen)
+            rated = self._learn(X, y, weight, seen), y, weight
             self._train(rated, None, generator, seen, max_epochs=1, lr_schedule="constant")
         return self._or_interrupt()
 
@@ -226,28 +242,35 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
-        columns = self._id_columns(X)
         ratings = np.empty(X.shape[0])
         n_unknown = np.zeros(2, dtype=int)
-        for first in range(0, len(ratings), PREDICT_ROWS):
-            rows = slice(first, first + PREDICT_ROWS)
-            codes = [
-                vocabulary.codes(values[rows], first_row=first) for vocabulary, values in columns
-            ]
-            n_unknown += [np.count_nonzero(c == 0) for c in codes]
-            ratings[rows] = self._predict_codes(*codes)
-        self._warn_of_kind(X, n_unknown.tolist())
+        for first in range(0, len(ratings), self._predict_rows):
+            rows = slice(first, first + self._predict_rows)
+            inputs = self._inputs(X, rows)
+            n_unknown += _count_unknown(inputs)
+            ratings[rows] = self._predict_inputs(inputs)
+        self._warn_of_kind(X, n_unknown)
+        return self._clip(ratings)
+
+    def _predict_inputs(self, inputs: Inputs) -> np.ndarray:
+        """Ratings of at most `_predict_rows` rows, not clipped."""
+        n_rows = len(inputs["users"])
+        if self._predict_rows_fixed and n_rows < self._predict_rows:
+            missing = self._predict_rows - n_rows
+            inputs = {
+                name: np.pad(of_rows, [(0, missing)] + [(0, 0)] * (of_rows.ndim - 1))
+                for name, of_rows in inputs.items()
+            }
+        device = self.module_.global_mean.device
+        with torch.inference_mode(), threads_for(self._predict_rows, self.module_.width):
+            tensors = {name: torch.from_numpy(v).to(device) for name, v in inputs.items()}
+            return self.module_(**tensors).cpu().numpy()[:n_rows]
+
+    def _clip(self, ratings: np.ndarray) -> np.ndarray:
+        """Clip ratings, in place, to the rating scale."""
         if self.rating_scale_ is not None:
             ratings.clip(*self.rating_scale_, out=ratings)
         return ratings
-
-    def _predict_codes(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Ratings of pairs of codes, not clipped."""
-        device = next(self.module_.parameters()).device
-        codes = {"users": users, "items": items}
-        with torch.inference_mode(), threads_for(PREDICT_ROWS, self.module_.n_factors):
-            inputs = {name: torch.from_numpy(c).to(device) for name, c in codes.items()}
-            return self.module_(**inputs).cpu().numpy()
 
     def _check_rated(self, X, y, sample_weight, *, reset: bool, y_name: str = "y"):
         """Check interactions and ratings, and drop the rows of weight 0."""
@@ -278,45 +301,43 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             raise KeyboardInterrupt
         return self
 
-    def _warn_of_kind(self, X, n_unknown: list[int]) -> None:
+    def _warn_of_kind(self, X, unknown: Inputs | np.ndarray) -> None:
         """Warn if IDs are unknown since they are of another kind than those that were learned."""
-        for (vocabulary, values), n in zip(self._id_columns(X), n_unknown, strict=True):
+        n_unknown = _count_unknown(unknown) if isinstance(unknown, dict) else unknown
+        for (vocabulary, values), n in zip(self._id_columns(X), n_unknown.tolist(), strict=True):
             if message := vocabulary.kind_mismatch(values, n):
                 warnings.warn(message, UserWarning, stacklevel=3)
 
-    def _learn(
-        self, X, y: np.ndarray, weight: np.ndarray, seen: csr_array | None
-    ) -> list[np.ndarray]:
-        """Learn what holds for all rows, and give user codes, item codes, ratings and weights."""
+    def _learn(self, X, y: np.ndarray, weight: np.ndarray, seen: csr_array | None) -> Inputs:
+        """Learn what holds for all rows, and give what the module takes of them."""
         self.rating_scale_ = self._new_rating_scale(y, seen is not None)
         if seen is None:
             columns = resolve_columns(self, (self.user, self.item), X)
             self.encoder_ = IDEncoder(columns=columns).fit(X)
         else:  # a copy, so that the old encoder can come back if the training fails
             self.encoder_ = copy(self.encoder_).partial_fit(X)
-        users, items = self._codes(X)
-        self.seen_ = self._new_seen(users, items, seen)
-        return [users, items, y, weight]
+        inputs = self._inputs(X)
+        self.seen_ = self._new_seen(inputs["users"], inputs["items"], seen)
+        return inputs
 
     def _train(
         self,
-        rated: Sequence[np.ndarray],
-        valid: Sequence[np.ndarray] | None,
+        rated: tuple[Inputs, np.ndarray, np.ndarray],
+        valid: tuple[Inputs, np.ndarray, np.ndarray] | None,
         generator: torch.Generator,
         seen: csr_array | None,
         **changes: Any,
     ) -> None:
         """Train a new module, or go on with the one that has seen `seen`."""
         device = self._check_device()
-        users, items, y, weight = rated
         if seen is None:
-            self.module_ = self._new_module(y, weight, generator)
+            self.module_ = self._new_module(*rated[1:], generator)
         else:  # a copy again
             self.module_ = deepcopy(self.module_)
             self._grow_module(generator)
         self.module_.to(device)
-        data = self._tensors(users, items, y, weight).to(device)
-        valid_data = None if valid is None else self._tensors(*valid).to(device)
+        data = self._training_data(*rated).to(device)
+        valid_data = None if valid is None else self._validation_data(*valid).to(device)
         solver = self._new_solver(**changes)
         previous = None
         if seen is not None:
@@ -333,14 +354,12 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             ]
 
     def _new_solver(self, **changes: Any) -> MinibatchSolver:
-        optimizer, reduction, auto_lr = MINIBATCH_SOLVERS[self.solver]
-        if self.optimizer is not None:
-            optimizer, reduction, auto_lr = self.optimizer, *MINIBATCH_SOLVERS["adam"][1:]
-            if not issubclass(optimizer, torch.optim.Optimizer):
-                raise TypeError(
-                    "optimizer must be None or a subclass of torch.optim.Optimizer, such as "
-                    f"torch.optim.AdamW, got {optimizer!r}."
-                )
+        optimizer, reduction, auto_lr = self._optimization()
+        if not issubclass(optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                "optimizer must be None or a subclass of torch.optim.Optimizer, such as "
+                f"torch.optim.AdamW, got {optimizer!r}."
+            )
         solver = MinibatchSolver(
             optimizer=optimizer,
             reduction=reduction,
@@ -357,9 +376,13 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         )
         return replace(solver, **changes)
 
-    def _codes(self, X) -> list[np.ndarray]:
-        """The codes of the users and those of the items."""
-        return [vocabulary.codes(values) for vocabulary, values in self._id_columns(X)]
+    def _inputs(self, X, rows: slice = slice(None)) -> Inputs:
+        """What the module takes of some rows."""
+        users, items = (
+            vocabulary.codes(values[rows], first_row=rows.start or 0)
+            for vocabulary, values in self._id_columns(X)
+        )
+        return {"users": users, "items": items}
 
     def _id_columns(self, X) -> list[tuple[Vocabulary, Any]]:
         """The vocabulary and the values of the users' column, and those of the items'."""
@@ -371,13 +394,18 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             )
         ]
 
-    def _tensors(self, users, items, y, weight) -> InteractionTensors:
+    def _training_data(self, inputs: Inputs, y, weight) -> InteractionTensors:
+        """Rows to train on, as tensors."""
         return InteractionTensors(
-            {"users": torch.from_numpy(users), "items": torch.from_numpy(items)},
+            {name: torch.from_numpy(of_rows) for name, of_rows in inputs.items()},
             torch.from_numpy(y.astype(np.float32)),
             # Weights that are all alike change nothing.
             None if np.ptp(weight) == 0 else torch.from_numpy(weight.astype(np.float32)),
         )
+
+    def _validation_data(self, inputs: Inputs, y, weight) -> InteractionTensors:
+        """Rows to measure the validation loss on, as tensors."""
+        return self._training_data(inputs, y, weight)
 
     def _new_rating_scale(self, y: np.ndarray, continuing: bool) -> tuple[float, float] | None:
         if self.rating_scale is None:
@@ -433,6 +461,11 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             ) from error
         return device
 
+    @property
+    def global_mean_(self):
+        """Weighted mean of the training ratings."""
+        return self.module_.global_mean.item()
+
     def __getstate__(self):
         # The net holds the module: in a pickle too it should be there once.
         shared = {"module_"} if "net_" in vars(self) else set()
@@ -450,3 +483,33 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         # IDs as such carry no order: a model of them need not fit a function of numbers.
         tags.regressor_tags.poor_score = True
         return tags
+
+
+def mean_and_scale(y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
+    """Give the ratings' weighted mean and standard deviation, 1 in place of 0.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,)
+        The ratings.
+    weight : ndarray of shape (n,)
+        Their weights.
+
+    Returns
+    -------
+    tuple of (float, float)
+        What a module takes as ``global_mean`` and ``scale``.
+    """
+    mean = np.average(y, weights=weight)
+    std = np.sqrt(np.average((y - mean) ** 2, weights=weight))
+    return float(mean), float(std) if std > 0 else 1.0
+
+
+def _take(inputs: Inputs, rows: np.ndarray) -> Inputs:
+    """What the module takes of some of the rows."""
+    return {name: of_rows[rows] for name, of_rows in inputs.items()}
+
+
+def _count_unknown(inputs: Inputs) -> np.ndarray:
+    """How many rows have an unknown user, and how many an unknown item."""
+    return np.array([np.count_nonzero(inputs[name] == 0) for name in ("users", "items")])

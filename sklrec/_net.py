@@ -12,6 +12,8 @@ from torch import Tensor
 
 from sklrec._callbacks import EpochBar
 
+Batch = tuple[dict[str, Tensor], Tensor]
+
 
 class InteractionTensors(Dataset):
     """Codes, ratings and weights as tensors that are made once.
@@ -42,6 +44,50 @@ class InteractionTensors(Dataset):
             X["sample_weight"] = sample_weight
         super().__init__(X, y, length=n_rows)
 
+    def n_batches(self, batch_size: int) -> int:
+        """Count the batches of an epoch.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows in a batch.
+
+        Returns
+        -------
+        int
+            How many `batches` gives.
+        """
+        return -(-len(self) // batch_size)
+
+    def batches(
+        self, batch_size: int, generator: torch.Generator | None = None
+    ) -> Iterator[Batch]:
+        """Slice whole tensors, which are permuted once an epoch rather than row by row.
+
+        Parameters
+        ----------
+        batch_size : int
+            Rows in a batch; the last one may have fewer.
+        generator : torch.Generator, default=None
+            Source of the order; ``None`` keeps the rows in theirs.
+
+        Yields
+        ------
+        inputs : dict of str to Tensor
+            Slices of what the module takes, and of ``sample_weight`` if there is any.
+        ratings : Tensor of shape (n_rows,)
+            Slices of the ratings.
+        """
+        X, y = self.X, self.y
+        if generator is not None:
+            order = torch.randperm(len(y), generator=generator).to(y.device)
+            X = {name: values.index_select(0, order) for name, values in X.items()}
+            y = y.index_select(0, order)
+        # split() makes all slices in one call
+        columns = [values.split(batch_size) for values in X.values()]
+        for *inputs, ratings in zip(*columns, y.split(batch_size), strict=True):
+            yield dict(zip(X, inputs, strict=True)), ratings
+
     def to(self, device: str | torch.device) -> "InteractionTensors":
         """Move all tensors to a device.
 
@@ -61,16 +107,14 @@ class InteractionTensors(Dataset):
 
 
 class BatchIterator:
-    """Batches as slices of whole tensors, in place of a ``DataLoader``.
-
-    Nothing is indexed row by row: an epoch permutes the tensors once and slices them.
+    """What skorch iterates over in place of a ``DataLoader``: the batches of a dataset.
 
     Parameters
     ----------
     dataset : InteractionTensors
         The data.
     batch_size : int
-        Rows in a batch; the last batch of an epoch may be smaller.
+        Rows in a batch.
     generator : torch.Generator, default=None
         Source of each epoch's order; ``None`` keeps the rows in theirs.
     """
@@ -86,18 +130,10 @@ class BatchIterator:
         self.generator = generator
 
     def __len__(self) -> int:
-        return -(-len(self.dataset) // self.batch_size)
+        return self.dataset.n_batches(self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        X, y = self.dataset.X, self.dataset.y
-        if self.generator is not None:
-            order = torch.randperm(len(y), generator=self.generator).to(y.device)
-            X = {name: values.index_select(0, order) for name, values in X.items()}
-            y = y.index_select(0, order)
-        # split() makes all slices in one call
-        columns = [values.split(self.batch_size) for values in X.values()]
-        for *inputs, ratings in zip(*columns, y.split(self.batch_size), strict=True):
-            yield dict(zip(X, inputs, strict=True)), ratings
+    def __iter__(self) -> Iterator[Batch]:
+        return self.dataset.batches(self.batch_size, self.generator)
 
 
 class RatingNet(NeuralNetRegressor):

@@ -15,9 +15,11 @@ from torch.optim import lr_scheduler
 from sklrec._callbacks import BatchSchedule, StopAtBest
 from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
+from sklrec._random import own_random_state
 from sklrec._rowwise_sgd import RowwiseSGD, row_loads
 from sklrec._threads import threads_for
 from sklrec.modules import MatrixFactorization
+from sklrec.modules._rating_module import RatingModule
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class MinibatchSolver:
 
     def train(
         self,
-        module: MatrixFactorization,
+        module: RatingModule,
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
@@ -63,7 +65,7 @@ class MinibatchSolver:
 
         Parameters
         ----------
-        module : MatrixFactorization
+        module : RatingModule
             The module, on the device of the training.
         data : InteractionTensors
             What to train on, on the same device.
@@ -111,8 +113,8 @@ class MinibatchSolver:
             _hand_on_state(previous[0], net)
             for group in net.optimizer_.param_groups:
                 group["initial_lr"] = self.lr  # schedules that go on want to know it
-        keep_freed_memory(self.batch_size, module.n_factors)
-        with threads_for(self.batch_size, module.n_factors):
+        keep_freed_memory(self.batch_size, module.width)
+        with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
             net.partial_fit(data, None)
         net.set_params(train_split=None)  # it held the validation data
         self._check_outcome(net, n_before=len(previous[0].history) if previous else 0)
@@ -120,12 +122,13 @@ class MinibatchSolver:
 
     def _optimizer_params(
         self,
-        module: MatrixFactorization,
+        module: RatingModule,
         data: InteractionTensors,
         n_ratings: dict[str, np.ndarray],
     ) -> dict[str, Any]:
         if self.optimizer is not RowwiseSGD:
             return {}
+        assert isinstance(module, MatrixFactorization)
         # How fast a rating's gradient changes as a row moves: by its partner's squared norm, which
         # tends to the size of the targets (1, or more where there is no mean), and by the penalty.
         targets = (data.y - module.global_mean) / module.scale
@@ -144,13 +147,13 @@ class MinibatchSolver:
     def _schedule(self, data: InteractionTensors) -> list[Any]:
         if self.lr_schedule == "constant":
             return []
-        n_steps = self.max_epochs * len(BatchIterator(data, self.batch_size))
+        n_steps = self.max_epochs * data.n_batches(self.batch_size)
         falling = BatchSchedule(
             lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=n_steps
         )
         return [("lr_schedule", falling)]
 
-    def _stopping(self, module: MatrixFactorization) -> list[Any]:
+    def _stopping(self, module: RatingModule) -> list[Any]:
         if not self.early_stopping:
             return []
         tol = self.tol * module.scale.item() ** 2  # losses are in units of the ratings

@@ -3,9 +3,7 @@
 
 from numbers import Integral, Real
 
-import numpy as np
-
-from sklrec._base import BaseRatingRegressor
+from sklrec._base import BaseRatingRegressor, mean_and_scale
 from sklrec._recommend import RecommenderMixin
 from sklrec._solvers import MINIBATCH_SOLVERS
 from sklrec._validation import Interval, StrOptions
@@ -219,15 +217,14 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _new_module(self, y, weight, generator):
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
-        mean = np.average(y, weights=weight)
-        std = np.sqrt(np.average((y - mean) ** 2, weights=weight))
+        mean, scale = mean_and_scale(y, weight)
         return MatrixFactorization(
             n_users,
             n_items,
             self.n_factors,
             biased=self.biased,
             global_mean=mean if self.biased else 0.0,
-            scale=std if std > 0 else 1.0,
+            scale=scale,
             init_std=self.init_std,
             sparse=self._takes_sparse_gradients(),
             generator=generator,
@@ -246,13 +243,13 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         # the solver may be another than before
         self.module_.sparse = self._takes_sparse_gradients()
 
+    def _optimization(self):
+        if self.optimizer is None:
+            return MINIBATCH_SOLVERS[self.solver]
+        return self.optimizer, *MINIBATCH_SOLVERS["adam"][1:]
+
     def _takes_sparse_gradients(self):
         return self.optimizer is None and self.solver == "sgd"
-
-    @property
-    def global_mean_(self):
-        """Weighted mean of the training ratings."""
-        return self.module_.global_mean.item()
 
     @property
     def user_factors_(self):

@@ -21,7 +21,6 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import check_random_state
 from skorch.callbacks import Callback
 
-import sklrec._base
 from sklrec import IDEncoder, MFRegressor
 from sklrec.datasets import make_ratings
 
@@ -68,12 +67,12 @@ def test_a_prediction_depends_on_its_own_row_alone(fitted, rows):
 def test_the_blocks_of_predict_leave_no_trace(n_factors, block, monkeypatch):
     model = mf(n_factors=n_factors, init_std=0.3, max_epochs=1).fit(X, Y)
     whole = model.predict(X)
-    monkeypatch.setattr(sklrec._base, "PREDICT_ROWS", block)
+    monkeypatch.setattr(MFRegressor, "_predict_rows", block)
     assert np.array_equal(model.predict(X), whole)
 
 
 def test_more_rows_than_a_block(fitted):
-    n = sklrec._base.PREDICT_ROWS
+    n = MFRegressor._predict_rows
     many = pd.concat([X] * (n // len(X) + 2), ignore_index=True)
     assert len(many) > n
     predicted = fitted.predict(many)
@@ -82,7 +81,7 @@ def test_more_rows_than_a_block(fitted):
 
 
 def test_a_missing_id_is_found_in_its_row_beyond_the_first_block(fitted, monkeypatch):
-    monkeypatch.setattr(sklrec._base, "PREDICT_ROWS", 100)
+    monkeypatch.setattr(MFRegressor, "_predict_rows", 100)
     wrong = X.astype({"item": object})
     wrong.iloc[850, 1] = None
     with pytest.raises(ValueError, match="Column 'item' holds None in row 850"):
@@ -90,7 +89,7 @@ def test_a_missing_id_is_found_in_its_row_beyond_the_first_block(fitted, monkeyp
 
 
 def test_ids_of_another_kind_are_warned_of_once_a_column(fitted, monkeypatch):
-    monkeypatch.setattr(sklrec._base, "PREDICT_ROWS", 100)
+    monkeypatch.setattr(MFRegressor, "_predict_rows", 100)
     with pytest.warns(UserWarning) as caught:
         predicted = fitted.predict(X.assign(user=X["user"].astype(str)))
     assert [str(w.message) for w in caught] == [

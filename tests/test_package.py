@@ -21,6 +21,7 @@ FLOORS = [
         "modules",
         "_callbacks",
         "_memory",
+        "_random",
         "_rowwise_sgd",
         "_threads",
         "_validation",
@@ -71,7 +72,7 @@ def test_imports_run_only_downwards():
     for path in sorted(PACKAGE.rglob("*.py")):
         room = room_of(path)
         for imported in imports_of(path):
-            if imported[0] == room == "datasets":
+            if imported[0] == room and (PACKAGE / room).is_dir():
                 continue  # a package of its own
             if position[imported[0]] >= position[room]:
                 offenders.append(f"{room} imports {imported[0]}")
@@ -91,14 +92,15 @@ def test_imports_run_only_downwards():
     ],
 )
 def test_a_room_knows_only_its_own_trade(module, banned):
-    tree = ast.parse((PACKAGE / f"{module}.py").read_text())
-    roots = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            roots |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            roots.add(node.module.split(".")[0])
-    assert not roots & set(banned)
+    room = PACKAGE / module
+    for path in room.glob("*.py") if room.is_dir() else [room.with_suffix(".py")]:
+        roots = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                roots |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                roots.add(node.module.split(".")[0])
+        assert not roots & set(banned), path
 
 
 def test_importing_it_imports_nothing_slow():

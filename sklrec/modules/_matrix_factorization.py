@@ -1,12 +1,19 @@
-"""The networks as plain ``torch.nn.Module``s: codes in, ratings out."""
+"""Matrix factorisation: the dot product of two rows of factors."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from sklrec.modules._rating_module import (
+    RatingModule,
+    biases_of,
+    embedding,
+    grown_biases,
+    grown_embedding,
+)
 
 
-class MatrixFactorization(nn.Module):
+class MatrixFactorization(RatingModule):
     r"""Predict a rating from the dot product of a user's and an item's factors.
 
     .. math:: \hat r_{ui} = \mu + \sigma (b_u + b_i + \langle p_u, q_i \rangle)
@@ -79,19 +86,15 @@ class MatrixFactorization(nn.Module):
         sparse: bool = False,
         generator: torch.Generator | None = None,
     ):
-        super().__init__()
+        super().__init__(global_mean, scale)
         if not biased and global_mean != 0:
             raise ValueError(f"biased=False has no global mean, got global_mean={global_mean}.")
         self.n_factors = n_factors
         self.biased = biased
         self.init_std = init_std
         self.sparse = sparse
-        self.global_mean: Tensor
-        self.scale: Tensor
-        self.register_buffer("global_mean", torch.tensor(float(global_mean)))
-        self.register_buffer("scale", torch.tensor(float(scale)))
-        self.user_factors = _embedding(_start(n_users + 1, n_factors, init_std, generator))
-        self.item_factors = _embedding(_start(n_items + 1, n_factors, init_std, generator))
+        self.user_factors = embedding(n_users, n_factors, init_std, generator)
+        self.item_factors = embedding(n_items, n_factors, init_std, generator)
         if biased:
             self.user_biases = nn.Parameter(torch.zeros(n_users + 1))
             self.item_biases = nn.Parameter(torch.zeros(n_items + 1))
@@ -105,6 +108,11 @@ class MatrixFactorization(nn.Module):
     def n_items(self) -> int:
         """Number of known items."""
         return self.item_factors.num_embeddings - 1
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row is made of where it is widest."""
+        return self.n_factors
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Predict one rating for each pair of codes.
@@ -123,8 +131,8 @@ class MatrixFactorization(nn.Module):
         """
         ratings = (self.user_factors(users) * self.item_factors(items)).sum(1)  # (n,)
         if self.biased:
-            biases = _biases(self.user_biases, users) + _biases(self.item_biases, items)
-            ratings = ratings + biases.squeeze(1)
+            ratings = ratings + biases_of(self.user_biases, users)
+            ratings = ratings + biases_of(self.item_biases, items)
         return self.global_mean + self.scale * ratings
 
     def all_pairs(self, users: Tensor, items: Tensor) -> Tensor:
@@ -144,12 +152,33 @@ class MatrixFactorization(nn.Module):
         """
         ratings = self.user_factors(users) @ self.item_factors(items).T
         if self.biased:
-            ratings += _biases(self.user_biases, users)
-            ratings += _biases(self.item_biases, items).T
+            ratings += biases_of(self.user_biases, users).unsqueeze(1)
+            ratings += biases_of(self.item_biases, items)
         return self.global_mean + self.scale * ratings
 
+    def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
+        """Give the squared norms of the factors and biases that each pair looks up.
+
+        Parameters
+        ----------
+        users : Tensor of shape (n,)
+            User codes.
+        items : Tensor of shape (n,)
+            Item codes.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            The sums of their squares.
+        """
+        rows = [self.user_factors(users), self.item_factors(items)]
+        if self.biased:
+            rows.append(biases_of(self.user_biases, users).unsqueeze(1))
+            rows.append(biases_of(self.item_biases, items).unsqueeze(1))
+        return torch.cat(rows, 1).square().sum(1)
+
     @torch.no_grad()
-    def backward_squared_error(
+    def backward_squared_error(  # type: ignore[override]
         self,
         users: Tensor,
         items: Tensor,
@@ -247,31 +276,11 @@ class MatrixFactorization(nn.Module):
         MatrixFactorization
             This module; the rows that were there are unchanged.
         """
-        for side, n_more in (("user", n_users - self.n_users), ("item", n_items - self.n_items)):
-            if n_more == 0:
-                continue
-            factors = getattr(self, f"{side}_factors").weight
-            new = torch.randn(n_more, self.n_factors, generator=generator) * self.init_std
-            setattr(self, f"{side}_factors", _embedding(torch.cat([factors, new.to(factors)])))
+        for side, n_rows in (("user", n_users), ("item", n_items)):
+            factors = getattr(self, f"{side}_factors")
+            grown = grown_embedding(factors, n_rows, self.init_std, generator)
+            setattr(self, f"{side}_factors", grown)
             if self.biased:
                 biases = getattr(self, f"{side}_biases")
-                more = torch.cat([biases, biases.new_zeros(n_more)])
-                setattr(self, f"{side}_biases", nn.Parameter(more))
+                setattr(self, f"{side}_biases", grown_biases(biases, n_rows))
         return self
-
-
-def _start(n_rows: int, n_columns: int, std: float, generator: torch.Generator | None) -> Tensor:
-    """Draw a table from N(0, std**2); row 0, the unknown, is zero."""
-    table = torch.randn(n_rows, n_columns, generator=generator).mul_(std)
-    table[0] = 0
-    return table
-
-
-def _embedding(table: Tensor) -> nn.Embedding:
-    # From a table, since nn.Embedding's own start would draw from torch's global generator.
-    return nn.Embedding.from_pretrained(table, freeze=False, padding_idx=0)
-
-
-def _biases(table: Tensor, codes: Tensor) -> Tensor:
-    """Look up biases, of shape (n, 1); that of the unknown row gets no gradient."""
-    return F.embedding(codes, table.unsqueeze(1), padding_idx=0)

@@ -1,0 +1,27 @@
+"""torch's global random state, borrowed for what takes no generator of its own."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def own_random_state(generator: torch.Generator, device: str | torch.device) -> Iterator[None]:
+    """Seed torch's global generators, from which dropout draws, and give their states back.
+
+    Parameters
+    ----------
+    generator : torch.Generator
+        Its initial seed is the seed; nothing is drawn from it.
+    device : str or torch.device
+        Whose generator is seeded besides the CPU's.
+    """
+    device = torch.device(device)
+    others = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(others, device_type=device.type):
+        torch.default_generator.manual_seed(generator.initial_seed())
+        if others:
+            torch.get_device_module(device.type).manual_seed(generator.initial_seed())
+        yield

@@ -1,0 +1,182 @@
+"""What the networks share: ratings of unit scale inside, and the gradient of their error."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class RatingModule(nn.Module):
+    r"""Base of the networks, which predict :math:`\hat r = \mu + \sigma \hat z`.
+
+    Parameters
+    ----------
+    global_mean : float, default=0.0
+        The constant :math:`\mu`, in units of the ratings. It is not trained.
+    scale : float, default=1.0
+        The constant :math:`\sigma`, in units of the ratings. It is not trained. With the
+        ratings' standard deviation here, learning rate and penalty mean the same on any
+        rating scale.
+    """
+
+    global_mean: Tensor
+    scale: Tensor
+
+    def __init__(self, global_mean: float = 0.0, scale: float = 1.0):
+        super().__init__()
+        self.register_buffer("global_mean", torch.tensor(float(global_mean)))
+        self.register_buffer("scale", torch.tensor(float(scale)))
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """How many numbers a row is made of where it is widest."""
+
+    @abstractmethod
+    def penalty(self, **inputs: Tensor) -> Tensor:
+        """Give the squared norms of what each row looks up, of shape (n,)."""
+
+    def backward_squared_error(
+        self,
+        ratings: Tensor,
+        sample_weight: Tensor | None = None,
+        *,
+        alpha: float = 0.0,
+        reduction: str = "mean",
+        **inputs: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        r"""Add the gradient of a batch's penalised squared error to the parameters' ``grad``.
+
+        The gradient is that of the weighted mean, or of half the weighted sum, of
+        :math:`(r - \hat r)^2 / \sigma^2` and `alpha` times the `penalty`.
+
+        Parameters
+        ----------
+        ratings : Tensor of shape (n,)
+            Ratings to be predicted.
+        sample_weight : Tensor of shape (n,), default=None
+            Weight of each rating, 1 if ``None``.
+        alpha : float, default=0.0
+            L2 penalty on what is looked up, once for each rating.
+        reduction : {'mean', 'sum'}, default='mean'
+            Whether the gradient is that of the mean or that of half the sum.
+        **inputs : dict of str to Tensor
+            What ``forward`` takes.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The weighted mean of the squared errors, in units of the ratings. As with torch's
+            ``weight_decay``, the penalty is not in it.
+        predictions : Tensor of shape (n,)
+            What ``forward`` returns for the batch.
+        """
+        weight = torch.ones_like(ratings) if sample_weight is None else sample_weight
+        predictions = self(**inputs)
+        errors = ((predictions - ratings) / self.scale).square()
+        terms = errors if alpha == 0 else errors + alpha * self.penalty(**inputs)
+        total = weight.sum()
+        (weight.dot(terms) / (2 if reduction == "sum" else total)).backward()
+        loss = weight.dot(errors.detach()) * self.scale.square() / total
+        return loss, predictions.detach()
+
+
+def embedding(
+    n_rows: int, n_columns: int, std: float, generator: torch.Generator | None
+) -> nn.Embedding:
+    """Draw a table from N(0, std**2); row 0, the unknown, is zero and stays zero.
+
+    ``nn.Embedding`` by itself would draw from torch's global generator.
+
+    Parameters
+    ----------
+    n_rows : int
+        Number of codes but 0.
+    n_columns : int
+        Number of columns.
+    std : float
+        Standard deviation of the start.
+    generator : torch.Generator or None
+        Source of the start.
+
+    Returns
+    -------
+    nn.Embedding
+        A table of ``n_rows + 1`` rows.
+    """
+    table = torch.randn(n_rows + 1, n_columns, generator=generator).mul_(std)
+    table[0] = 0
+    return _as_embedding(table)
+
+
+@torch.no_grad()
+def grown_embedding(
+    before: nn.Embedding, n_rows: int, std: float, generator: torch.Generator | None
+) -> nn.Embedding:
+    """Give a table with further rows at its end, drawn from N(0, std**2).
+
+    Parameters
+    ----------
+    before : nn.Embedding
+        The table; it stays as it is.
+    n_rows : int
+        Number of codes but 0 after growing.
+    std : float
+        Standard deviation of the new rows.
+    generator : torch.Generator or None
+        Source of the new rows.
+
+    Returns
+    -------
+    nn.Embedding
+        The same table if nothing is new.
+    """
+    n_more = n_rows + 1 - before.num_embeddings
+    if n_more == 0:
+        return before
+    more = torch.randn(n_more, before.embedding_dim, generator=generator) * std
+    return _as_embedding(torch.cat([before.weight, more.to(before.weight)]))
+
+
+@torch.no_grad()
+def grown_biases(before: nn.Parameter, n_rows: int) -> nn.Parameter:
+    """Give biases with further zeros at their end.
+
+    Parameters
+    ----------
+    before : Parameter of shape (n,)
+        The biases; they stay as they are.
+    n_rows : int
+        Number of codes but 0 after growing.
+
+    Returns
+    -------
+    Parameter of shape (n_rows + 1,)
+        The same parameter if nothing is new.
+    """
+    n_more = n_rows + 1 - len(before)
+    return before if n_more == 0 else nn.Parameter(torch.cat([before, before.new_zeros(n_more)]))
+
+
+def biases_of(table: Tensor, codes: Tensor) -> Tensor:
+    """Look up biases; that of code 0 gets no gradient.
+
+    Parameters
+    ----------
+    table : Tensor of shape (n_rows,)
+        The biases.
+    codes : Tensor of any shape
+        The codes.
+
+    Returns
+    -------
+    Tensor of the shape of `codes`
+        The biases.
+    """
+    return F.embedding(codes, table.unsqueeze(1), padding_idx=0).squeeze(-1)
+
+
+def _as_embedding(table: Tensor) -> nn.Embedding:
+    return nn.Embedding.from_pretrained(table, freeze=False, padding_idx=0)

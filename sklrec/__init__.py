@@ -2,7 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklrec.matrix_factorization import MFRegressor
-from sklrec.preprocessing import IDEncoder
+from sklrec.preprocessing import IDEncoder, SequencePadder, SequenceWindower
+from sklrec.sequence import SequenceRatingRegressor
 
-__all__ = ["IDEncoder", "MFRegressor"]
+__all__ = [
+    "IDEncoder",
+    "MFRegressor",
+    "SequencePadder",
+    "SequenceRatingRegressor",
+    "SequenceWindower",
+]
 __version__ = "0.1.0.dev0"

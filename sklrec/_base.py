@@ -3,12 +3,12 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._net import InteractionTensors, RatingNet
-from sklrec._solvers import MinibatchSolver
+from sklrec._solvers import MinibatchSolver, Optimization
 from sklrec._threads import threads_for
 from sklrec._validation import (
     Interval,
@@ -77,7 +77,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         "item": [Interval(Integral, 0, None, closed="left"), str],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions({"linear", "constant"})],
+        "lr_schedule": [StrOptions({"linear", "one_cycle", "constant"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "optimizer": [type, None],
@@ -110,8 +110,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """Give `module_` rows for the IDs that are new in the encoder."""
 
     @abstractmethod
-    def _optimization(self) -> tuple[type, str, Callable[[int], float]]:
-        """Optimiser, what of a batch it minimises, and what lr="auto" is for some epochs."""
+    def _optimization(self) -> Optimization:
+        """How the model is optimised, by `optimizer` if that is given."""
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
@@ -156,8 +156,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             interrupted.
         """
         with unchanged_on_failure(self):
-            seen = self.seen_ if self.warm_start and hasattr(self, "module_") else None
-            X, y, weight = self._check_rated(X, y, sample_weight, reset=seen is None)
+            previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
+            X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
             if len(y) < 2:
                 raise ValueError(
                     f"Found array with {len(y)} sample(s) while a minimum of 2 is required by "
@@ -169,7 +169,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 self.early_stopping == "auto" and X_val is not None
             )
             valid = self._check_validation(X_val, y_val, sample_weight_val)
-            inputs = self._learn(X, y, weight, seen)
+            inputs = self._learn(X, y, weight, previous)
             if valid is not None:
                 X_valid, *valid = valid
                 valid_inputs = self._inputs(X_valid)
@@ -182,7 +182,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 (inputs, y, weight), valid = (
                     (_take(inputs, part), y[part], weight[part]) for part in parts
                 )
-            self._train((inputs, y, weight), valid, generator, seen, early_stopping=stopping)
+            rated = inputs, y, weight
+            self._train(rated, valid, generator, previous, early_stopping=stopping)
         return self._or_interrupt()
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -210,12 +211,12 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             The estimator.
         """
         with unchanged_on_failure(self):
-            seen = self.seen_ if hasattr(self, "module_") else None
-            X, y, weight = self._check_rated(X, y, sample_weight, reset=seen is None)
+            previous = copy(self) if hasattr(self, "module_") else None
+            X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
             rng = check_random_state(self.random_state)
             generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-            rated = self._learn(X, y, weight, seen), y, weight
-            self._train(rated, None, generator, seen, max_epochs=1, lr_schedule="constant")
+            rated = self._learn(X, y, weight, previous), y, weight
+            self._train(rated, None, generator, previous, max_epochs=1, lr_schedule="constant")
         return self._or_interrupt()
 
     def predict(self, X):
@@ -308,16 +309,20 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             if message := vocabulary.kind_mismatch(values, n):
                 warnings.warn(message, UserWarning, stacklevel=3)
 
-    def _learn(self, X, y: np.ndarray, weight: np.ndarray, seen: csr_array | None) -> Inputs:
-        """Learn what holds for all rows, and give what the module takes of them."""
-        self.rating_scale_ = self._new_rating_scale(y, seen is not None)
-        if seen is None:
+    def _learn(self, X, y: np.ndarray, weight: np.ndarray, previous: Self | None) -> Inputs:
+        """Learn what holds for all rows, and give what the module takes of them.
+
+        `previous` is this estimator as it was, if the training goes on with its model. What it
+        holds must not change, so that it can come back if the training fails.
+        """
+        self.rating_scale_ = self._new_rating_scale(y, previous is not None)
+        if previous is None:
             columns = resolve_columns(self, (self.user, self.item), X)
             self.encoder_ = IDEncoder(columns=columns).fit(X)
-        else:  # a copy, so that the old encoder can come back if the training fails
-            self.encoder_ = copy(self.encoder_).partial_fit(X)
+        else:
+            self.encoder_ = copy(previous.encoder_).partial_fit(X)
         inputs = self._inputs(X)
-        self.seen_ = self._new_seen(inputs["users"], inputs["items"], seen)
+        self.seen_ = self._new_seen(inputs["users"], inputs["items"], previous)
         return inputs
 
     def _train(
@@ -325,24 +330,22 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         rated: tuple[Inputs, np.ndarray, np.ndarray],
         valid: tuple[Inputs, np.ndarray, np.ndarray] | None,
         generator: torch.Generator,
-        seen: csr_array | None,
+        previous: Self | None,
         **changes: Any,
     ) -> None:
-        """Train a new module, or go on with the one that has seen `seen`."""
+        """Train a new module, or go on with the one before."""
         device = self._check_device()
-        if seen is None:
+        if previous is None:
             self.module_ = self._new_module(*rated[1:], generator)
-        else:  # a copy again
-            self.module_ = deepcopy(self.module_)
+        else:
+            self.module_ = deepcopy(previous.module_)
             self._grow_module(generator)
         self.module_.to(device)
-        data = self._training_data(*rated).to(device)
-        valid_data = None if valid is None else self._validation_data(*valid).to(device)
+        data = self._training_data(*rated, previous).to(device)
+        valid_data = None if valid is None else self._validation_data(*valid, data).to(device)
         solver = self._new_solver(**changes)
-        previous = None
-        if seen is not None:
-            previous = self.net_, {"user": seen.sum(axis=1), "item": seen.sum(axis=0)}
-        self.net_ = solver.train(self.module_, data, valid_data, generator, previous)
+        before = None if previous is None else (previous.net_, previous._rating_counts())
+        self.net_ = solver.train(self.module_, data, valid_data, generator, before)
         history = self.net_.history
         self.n_iter_ = len(history)
         self.loss_curve_ = [float(epoch["train_loss"]) for epoch in history]
@@ -353,8 +356,21 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 float(epoch["valid_loss"]) for epoch in history if "valid_loss" in epoch
             ]
 
+    def _refuse_change(self, name: str) -> None:
+        """Raise if a parameter is not what `module_`, with which the training goes on, has."""
+        wanted, there = getattr(self, name), getattr(self.module_, name)
+        if wanted != there:
+            raise ValueError(
+                f"{name}={wanted!r} was asked for, but the training goes on with a model of "
+                f"{name}={there!r}. Set it back to {there!r}, or fit with warm_start=False."
+            )
+
+    def _rating_counts(self) -> dict[str, np.ndarray]:
+        """How many ratings the rows of tables have had, where the optimiser wants to know."""
+        return {}
+
     def _new_solver(self, **changes: Any) -> MinibatchSolver:
-        optimizer, reduction, auto_lr = self._optimization()
+        optimizer, reduction, auto_lr, params = Optimization(*self._optimization())
         if not issubclass(optimizer, torch.optim.Optimizer):
             raise TypeError(
                 "optimizer must be None or a subclass of torch.optim.Optimizer, such as "
@@ -363,6 +379,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         solver = MinibatchSolver(
             optimizer=optimizer,
             reduction=reduction,
+            optimizer_params=params,
             lr=auto_lr(self.max_epochs) if self.lr == "auto" else self.lr,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
@@ -394,18 +411,17 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             )
         ]
 
-    def _training_data(self, inputs: Inputs, y, weight) -> InteractionTensors:
+    def _training_data(
+        self, inputs: Inputs, y: np.ndarray, weight: np.ndarray, previous: Self | None
+    ) -> InteractionTensors:
         """Rows to train on, as tensors."""
-        return InteractionTensors(
-            {name: torch.from_numpy(of_rows) for name, of_rows in inputs.items()},
-            torch.from_numpy(y.astype(np.float32)),
-            # Weights that are all alike change nothing.
-            None if np.ptp(weight) == 0 else torch.from_numpy(weight.astype(np.float32)),
-        )
+        return _tensors(inputs, y, weight)
 
-    def _validation_data(self, inputs: Inputs, y, weight) -> InteractionTensors:
+    def _validation_data(
+        self, inputs: Inputs, y: np.ndarray, weight: np.ndarray, training: InteractionTensors
+    ) -> InteractionTensors:
         """Rows to measure the validation loss on, as tensors."""
-        return self._training_data(inputs, y, weight)
+        return _tensors(inputs, y, weight)
 
     def _new_rating_scale(self, y: np.ndarray, continuing: bool) -> tuple[float, float] | None:
         if self.rating_scale is None:
@@ -433,14 +449,12 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             )
         return low, high
 
-    def _new_seen(
-        self, users: np.ndarray, items: np.ndarray, before: csr_array | None
-    ) -> csr_array:
+    def _new_seen(self, users: np.ndarray, items: np.ndarray, previous: Self | None) -> csr_array:
         """Which item codes (columns) each user code (row) has interacted with."""
         n_users, n_items = (len(v) + 1 for v in self.encoder_.vocabularies_)
         seen = csr_array((np.ones(len(users), bool), (users, items)), (n_users, n_items))
-        if before is not None:
-            before = before.copy()
+        if previous is not None:
+            before = previous.seen_.copy()
             before.resize(seen.shape)
             seen = seen + before
         return seen
@@ -503,6 +517,15 @@ def mean_and_scale(y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     mean = np.average(y, weights=weight)
     std = np.sqrt(np.average((y - mean) ** 2, weights=weight))
     return float(mean), float(std) if std > 0 else 1.0
+
+
+def _tensors(inputs: Inputs, y: np.ndarray, weight: np.ndarray) -> InteractionTensors:
+    return InteractionTensors(
+        {name: torch.from_numpy(of_rows) for name, of_rows in inputs.items()},
+        torch.from_numpy(y.astype(np.float32)),
+        # Weights that are all alike change nothing.
+        None if np.ptp(weight) == 0 else torch.from_numpy(weight.astype(np.float32)),
+    )
 
 
 def _take(inputs: Inputs, rows: np.ndarray) -> Inputs:

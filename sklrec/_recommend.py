@@ -13,7 +13,6 @@ from scipy.sparse import csr_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from sklrec.modules import MatrixFactorization
 from sklrec.preprocessing import IDEncoder
 
 # Scores that are held at once: 64 MiB of float32.
@@ -27,7 +26,7 @@ class RecommenderMixin:
     """
 
     encoder_: IDEncoder
-    module_: MatrixFactorization
+    module_: Any
     rating_scale_: tuple[float, float] | None
     seen_: csr_array
 
@@ -58,7 +57,7 @@ class RecommenderMixin:
             If users are unknown because their IDs are of another kind than those that `fit`
             saw.
         """
-        check_is_fitted(self)
+        self._check_recommends()
         user_vocabulary, item_vocabulary = self.encoder_.vocabularies_
         users = _ids(users, "users")
         user_codes = user_vocabulary.codes(users)
@@ -114,7 +113,7 @@ class RecommenderMixin:
         ValueError
             If `fit` did not see an item.
         """
-        check_is_fitted(self)
+        self._check_recommends()
         vocabulary = self.encoder_.vocabularies_[1]
         items = _ids(items, "items")
         codes = vocabulary.codes(items)
@@ -142,6 +141,9 @@ class RecommenderMixin:
                 "score": cosines.clamp(-1, 1).numpy().astype(np.float64),
             }
         )
+
+    def _check_recommends(self) -> None:
+        check_is_fitted(self)
 
     def _candidate_codes(self, candidates: Any) -> np.ndarray:
         vocabulary = self.encoder_.vocabularies_[1]

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable
 from copy import copy, deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,27 @@ from sklrec.modules import MatrixFactorization
 from sklrec.modules._rating_module import RatingModule
 
 
+class Optimization(NamedTuple):
+    """How a model is optimised by default.
+
+    Parameters
+    ----------
+    optimizer : type
+        The ``torch.optim.Optimizer`` subclass.
+    reduction : {'mean', 'sum'}
+        What of a batch's squared errors the optimiser minimises.
+    auto_lr : callable
+        Gives the learning rate that ``lr="auto"`` means for a number of epochs.
+    params : dict, default={}
+        Further parameters of the optimiser.
+    """
+
+    optimizer: type
+    reduction: str
+    auto_lr: Callable[[int], float]
+    params: dict[str, Any] = {}
+
+
 @dataclass(frozen=True)
 class MinibatchSolver:
     """Minibatch gradient descent through skorch.
@@ -32,6 +53,8 @@ class MinibatchSolver:
         The ``torch.optim.Optimizer`` subclass.
     reduction : {'mean', 'sum'}
         What of a batch's squared errors the optimiser minimises.
+    optimizer_params : dict
+        Further parameters of the optimiser.
     lr, max_epochs, batch_size, lr_schedule, alpha, callbacks, verbose : object
         As in the estimators.
     early_stopping : bool
@@ -42,6 +65,7 @@ class MinibatchSolver:
 
     optimizer: type
     reduction: str
+    optimizer_params: dict[str, Any]
     lr: float
     max_epochs: int
     batch_size: int
@@ -106,7 +130,8 @@ class MinibatchSolver:
             callbacks=self._schedule(data) + list(self.callbacks or []) + self._stopping(module),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
-            **self._optimizer_params(module, data, previous[1] if previous else {}),
+            **self._groups(module, data, previous[1] if previous else {}),
+            **{f"optimizer__{name}": value for name, value in self.optimizer_params.items()},
         ).initialize()
         if previous is not None:
             net.history = copy(previous[0].history)
@@ -116,11 +141,12 @@ class MinibatchSolver:
         keep_freed_memory(self.batch_size, module.width)
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
             net.partial_fit(data, None)
+        module.eval()
         net.set_params(train_split=None)  # it held the validation data
         self._check_outcome(net, n_before=len(previous[0].history) if previous else 0)
         return net
 
-    def _optimizer_params(
+    def _groups(
         self,
         module: RatingModule,
         data: InteractionTensors,
@@ -148,10 +174,15 @@ class MinibatchSolver:
         if self.lr_schedule == "constant":
             return []
         n_steps = self.max_epochs * data.n_batches(self.batch_size)
-        falling = BatchSchedule(
-            lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=n_steps
-        )
-        return [("lr_schedule", falling)]
+        if self.lr_schedule == "one_cycle":
+            schedule = BatchSchedule(
+                lr_scheduler.OneCycleLR, max_lr=self.lr, total_steps=n_steps + 1, pct_start=0.15
+            )
+        else:
+            schedule = BatchSchedule(
+                lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=n_steps
+            )
+        return [("lr_schedule", schedule)]
 
     def _stopping(self, module: RatingModule) -> list[Any]:
         if not self.early_stopping:
@@ -189,7 +220,7 @@ def _hand_on_state(previous: RatingNet, net: RatingNet) -> None:
 # The estimators' solvers: optimiser, reduction, and the learning rate that lr="auto" means for a
 # number of epochs. How far gradient descent gets from its small start depends on the sum of all
 # its steps, so that fewer epochs call for larger ones. benchmarks/choose_defaults.py chose both.
-MINIBATCH_SOLVERS: dict[str, tuple[type, str, Callable[[int], float]]] = {
-    "sgd": (RowwiseSGD, "sum", lambda max_epochs: min(0.3, 1.2 / max_epochs)),
-    "adam": (torch.optim.Adam, "mean", lambda max_epochs: 0.02),
+MINIBATCH_SOLVERS = {
+    "sgd": Optimization(RowwiseSGD, "sum", lambda max_epochs: min(0.3, 1.2 / max_epochs)),
+    "adam": Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02),
 }

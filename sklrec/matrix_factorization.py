@@ -232,12 +232,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _grow_module(self, generator):
         for name in ("n_factors", "biased"):
-            wanted, there = getattr(self, name), getattr(self.module_, name)
-            if wanted != there:
-                raise ValueError(
-                    f"{name}={wanted!r} was asked for, but the training goes on with a model of "
-                    f"{name}={there!r}. Set it back to {there!r}, or fit with warm_start=False."
-                )
+            self._refuse_change(name)
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         self.module_.grow(n_users, n_items, generator)
         # the solver may be another than before
@@ -246,7 +241,10 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     def _optimization(self):
         if self.optimizer is None:
             return MINIBATCH_SOLVERS[self.solver]
-        return self.optimizer, *MINIBATCH_SOLVERS["adam"][1:]
+        return MINIBATCH_SOLVERS["adam"]._replace(optimizer=self.optimizer)
+
+    def _rating_counts(self):
+        return {"user": self.seen_.sum(axis=1), "item": self.seen_.sum(axis=0)}
 
     def _takes_sparse_gradients(self):
         return self.optimizer is None and self.solver == "sgd"

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 import sklrec
+import sklrec.metrics
+import sklrec.model_selection
 
 PACKAGE = Path(sklrec.__file__).parent
 ROOT = PACKAGE.parent
@@ -26,13 +28,17 @@ FLOORS = [
         "_threads",
         "_validation",
         "_vocabulary",
+        "_timestamps",
+        "_histories",
         "preprocessing",
+        "model_selection",
+        "metrics",
         "datasets",
     ],
-    ["_net"],
+    ["_net", "_padded_sequences", "_sequence_tensors"],
     ["_solvers"],
     ["_recommend", "_base"],
-    ["matrix_factorization"],
+    ["matrix_factorization", "sequence"],
     ["__init__"],
 ]
 
@@ -85,10 +91,16 @@ def test_imports_run_only_downwards():
         ("modules", ["sklearn", "numpy", "pandas", "skorch", "scipy"]),
         ("_rowwise_sgd", ["sklearn", "numpy", "pandas", "skorch", "scipy"]),
         ("preprocessing", ["torch", "skorch"]),
+        ("model_selection", ["torch", "skorch"]),
+        ("metrics", ["torch", "skorch"]),
+        ("_timestamps", ["torch", "skorch"]),
         ("_vocabulary", ["torch", "skorch"]),
         ("_validation", ["torch", "skorch"]),
+        ("_histories", ["torch", "skorch"]),
+        ("_padded_sequences", ["torch", "skorch"]),
         ("_recommend", ["skorch"]),
         ("matrix_factorization", ["torch", "skorch"]),
+        ("sequence", ["skorch"]),
     ],
 )
 def test_a_room_knows_only_its_own_trade(module, banned):
@@ -108,6 +120,7 @@ def test_importing_it_imports_nothing_slow():
         "import sys\n"
         "before = set(sys.modules)\n"
         "import sklrec, sklrec.datasets, sklrec.modules, sklrec.preprocessing\n"
+        "import sklrec.metrics, sklrec.model_selection\n"
         "print(*(set(sys.modules) - before))"
     )
     done = subprocess.run(
@@ -121,7 +134,8 @@ def test_importing_it_imports_nothing_slow():
 
 
 def test_what_is_exported_is_there_and_sorted():
-    for module in (sklrec, sklrec.datasets, sklrec.preprocessing):
+    parts = [sklrec.datasets, sklrec.metrics, sklrec.model_selection, sklrec.preprocessing]
+    for module in (sklrec, *parts):
         assert list(module.__all__) == sorted(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
 

@@ -1,0 +1,332 @@
+"""Histories as batches of padded sequences, each with the ratings that are to be predicted."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklrec._histories import Histories
+from sklrec._net import Batch, InteractionTensors
+
+# Sequences are batched by lengths that are multiplied, in each epoch anew, by e to the power of
+# this times a normal number: little padding, and yet other company for a sequence every time.
+JITTER = 0.1
+# Of the targets that forget, the share that reads nothing at all.
+NOTHING = 0.2
+# Places, padding included, in a batch that is only predicted.
+PLACES_AT_ONCE = 2**14
+
+
+class SequenceTensors(InteractionTensors):
+    """Histories, and the ratings (targets) that are to be predicted from them.
+
+    A target reads what is strictly earlier in its sequence, and with `bidirectional` all of the
+    sequence but itself. Sequences longer than ``2 * max_len`` are cut into overlapping pieces.
+
+    Parameters
+    ----------
+    histories : Histories
+        What is read.
+    sequences : ndarray of shape (n,)
+        The sequence of each target.
+    items : ndarray of shape (n,)
+        The item of each target.
+    times : ndarray of shape (n,) or None
+        The time of each target, or its place in the sequence if the histories have no times.
+        ``None`` is later than all.
+    ratings : ndarray of shape (n,), default=None
+        The ratings, zeros if ``None``.
+    sample_weight : ndarray of shape (n,), default=None
+        Weight of each rating, 1 if ``None``.
+    time_unit : float, default=1.0
+        Unit of the gaps between times.
+    max_len : int, default=None
+        Of longer histories a target reads at least its `max_len` nearest interactions on a side
+        and at most twice as many; ``None`` is all.
+    bidirectional : bool, default=False
+        Whether a target also reads what is not earlier.
+    history_dropout : float, default=0.0
+        Share of the targets that read only a random first part of what they may, or nothing, if
+        an epoch has a generator.
+    """
+
+    def __init__(
+        self,
+        histories: Histories,
+        sequences: np.ndarray,
+        items: np.ndarray,
+        times: np.ndarray | None,
+        ratings: np.ndarray | None = None,
+        sample_weight: np.ndarray | None = None,
+        *,
+        time_unit: float = 1.0,
+        max_len: int | None = None,
+        bidirectional: bool = False,
+        history_dropout: float = 0.0,
+    ):
+        self.histories = histories
+        self.bidirectional = bidirectional
+        self.history_dropout = history_dropout
+        starts, lengths = histories.starts, histories.lengths
+        before = lengths[sequences] if times is None else histories.earlier(sequences, times)
+        tie = np.full(len(before), -1)
+        if bidirectional and times is not None:
+            tie = histories.tie_of(sequences, times)
+        self._n_items = 1 + int(max(histories.items.max(initial=0), items.max(initial=0)))
+        self._sequence, self._before, self._tie, self._item = sequences, before, tie, items
+        before, _ = self._places(np.arange(self._n_items))
+        first, last, piece, order = _cut(histories, sequences, before, max_len, bidirectional)
+        # Targets stand by piece, so that those of a piece are a range.
+        self._order, self._first, self._last = order, first, last
+        self._target_starts = np.searchsorted(piece[order], np.arange(len(first) + 1))
+        self._sequence, self._before = self._sequence[order], self._before[order]
+        self._tie, self._item = self._tie[order], self._item[order]
+        self._device = torch.device("cpu")
+        n_interactions = len(histories.items)
+        flat_gaps = np.zeros(n_interactions, dtype=np.float32)
+        if histories.timed:
+            flat_gaps[1:] = np.diff(histories.times) / time_unit
+            flat_gaps[starts[:-1][lengths > 0]] = 0
+        self._flat = {
+            "past_items": torch.from_numpy(histories.items),
+            "past_ratings": torch.from_numpy(histories.ratings.astype(np.float32)),
+            "past_gaps": torch.from_numpy(flat_gaps),
+        }
+        if n_interactions == 0:  # something for padding to be taken from
+            self._flat = {name: values.new_zeros(1) for name, values in self._flat.items()}
+        super().__init__(
+            {"items": torch.from_numpy(items[order])},
+            None if ratings is None else torch.from_numpy(ratings[order].astype(np.float32)),
+            None
+            if sample_weight is None or np.ptp(sample_weight) == 0
+            else torch.from_numpy(sample_weight[order].astype(np.float32)),
+        )
+
+    def to(self, device: str | torch.device) -> "SequenceTensors":
+        """Move all tensors to a device.
+
+        Parameters
+        ----------
+        device : str or torch.device
+            Where to.
+
+        Returns
+        -------
+        SequenceTensors
+            This dataset.
+        """
+        super().to(device)
+        self._flat = {name: values.to(device) for name, values in self._flat.items()}
+        self._device = torch.device(device)
+        return self
+
+    def n_batches(self, batch_size: int) -> int:
+        """Count the batches of an epoch.
+
+        Parameters
+        ----------
+        batch_size : int
+            Interactions in a batch, with padding; a longer piece is a batch of its own.
+
+        Returns
+        -------
+        int
+            How many `batches` gives.
+        """
+        return len(self._batch_ends(batch_size))
+
+    def batches(
+        self, batch_size: int, generator: torch.Generator | None = None
+    ) -> Iterator[Batch]:
+        """Give batches of whole pieces of about the same length.
+
+        With a generator, the order inside ties is drawn anew: it is arbitrary, and the model
+        should not learn from it.
+
+        Parameters
+        ----------
+        batch_size : int
+            Interactions in a batch, with padding; a longer piece is a batch of its own.
+        generator : torch.Generator, default=None
+            Source of the order of pieces and of that inside ties.
+
+        Yields
+        ------
+        inputs : dict of str to Tensor
+            What `LSTMRating` takes, and ``sample_weight`` if there is any.
+        ratings : Tensor of shape (n_targets,)
+            The targets' ratings.
+        """
+        lengths = self._last - self._first
+        jittered = lengths.astype(np.float64)
+        if generator is not None:
+            jittered *= np.exp(JITTER * torch.randn(len(lengths), generator=generator).numpy())
+        groups = np.split(np.argsort(jittered, kind="stable"), self._batch_ends(batch_size)[:-1])
+        if generator is not None:
+            groups = [groups[i] for i in torch.randperm(len(groups), generator=generator)]
+        arranged = self._arranged(generator)
+        for group in groups:
+            length = max(1, int(lengths[group].max()))
+            rows, read, asked = self._batch(group, *arranged, length)
+            chosen = torch.from_numpy(rows).to(self._device)
+            inputs = read | asked
+            if "sample_weight" in self.X:
+                inputs["sample_weight"] = self.X["sample_weight"][chosen]
+            yield inputs, self.y.index_select(0, chosen)
+
+    def fixed_batches(
+        self,
+    ) -> Iterator[tuple[np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
+        """Give batches for prediction, their shapes a function of the lengths alone.
+
+        A sequence's states then do not depend, not even in the last bit, on what stands beside it.
+
+        Yields
+        ------
+        rows : ndarray of shape (n_targets,)
+            Which of the targets, in the order in which they were given.
+        read : dict of str to Tensor
+            What ``LSTMRating.read`` takes.
+        asked : dict of str to Tensor of shape (n_targets,)
+            What ``LSTMRating.rate`` takes.
+        """
+        padded = _padded_length(self._last - self._first)
+        arranged = self._arranged(None)
+        for length in np.unique(padded):
+            pieces = np.flatnonzero(padded == length)
+            k = max(1, PLACES_AT_ONCE // int(length))
+            for group in np.split(pieces, range(k, len(pieces), k)):
+                missing = k - len(group)
+                rows, read, asked = self._batch(group, *arranged, int(length), missing)
+                yield self._order[rows], read, asked
+
+    def _batch_ends(self, batch_size: int) -> np.ndarray:
+        """Where batches end among the pieces in the order of their lengths."""
+        lengths = np.sort(self._last - self._first).clip(min=1)
+        count = np.arange(1, batch_size + 1)
+        ends = [0]
+        while ends[-1] < len(lengths):
+            # As many pieces as fit, all padded to the longest of them.
+            padded = lengths[ends[-1] : ends[-1] + batch_size]
+            padded = padded * count[: len(padded)]
+            n_fitting = np.searchsorted(padded, batch_size, side="right")
+            ends.append(ends[-1] + max(1, int(n_fitting)))
+        return np.array(ends[1:])
+
+    def _arranged(
+        self, generator: torch.Generator | None
+    ) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
+        """Sort ties by item, or by ranks of the items that are drawn; find what targets read."""
+        flat, rank = self._flat, np.arange(self._n_items)
+        if generator is not None:
+            rank = torch.randperm(self._n_items, generator=generator).numpy()
+            moved = torch.from_numpy(np.argsort(self._keys(rank), kind="stable")).to(self._device)
+            # Gaps stay where they are: they belong to times, not to items.
+            flat = {name: v if name == "past_gaps" else v[moved] for name, v in flat.items()}
+        before, after = self._places(rank)
+        if generator is not None and self.history_dropout > 0:
+            before, after = self._forget(before, after, generator)
+        places = {"before": before}
+        if self.bidirectional:
+            places["after"] = after
+        return flat, places
+
+    def _forget(
+        self, before: np.ndarray, after: np.ndarray, generator: torch.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Let some targets read less from either side, as if histories were out of date or new."""
+        chance, part = torch.rand(2, len(before), generator=generator).double().numpy()
+        part[chance < self.history_dropout * NOTHING] = 0
+        part[chance >= self.history_dropout] = 1
+        end = self.histories.lengths[self._sequence]
+        n_before, n_after = (
+            (part * (n_read + (part < 1))).astype(np.int64).clip(max=n_read)
+            for n_read in (before, end - after)
+        )
+        return n_before, end - n_after
+
+    def _keys(self, rank: np.ndarray) -> np.ndarray:
+        """Numbers that order the interactions by tie, and inside ties by their items' ranks."""
+        return self.histories.ties * self._n_items + rank[self.histories.items]
+
+    def _places(self, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How many interactions stand before each target, and how many not after it.
+
+        What has the very same item stands together in a tie, so that a target from both sides
+        can read all else.
+        """
+        if not self.bidirectional:
+            return self._before, self._before
+        keys = np.sort(self._keys(rank))
+        own = self._tie * self._n_items + rank[self._item]
+        start = self.histories.starts[self._sequence]
+        before = np.searchsorted(keys, own) - start
+        after = np.searchsorted(keys, own, side="right") - start
+        tied = self._tie >= 0
+        return np.where(tied, before, self._before), np.where(tied, after, self._before)
+
+    def _batch(
+        self,
+        pieces: np.ndarray,
+        flat: dict[str, Tensor],
+        places: dict[str, np.ndarray],
+        length: int,
+        n_missing: int = 0,
+    ) -> tuple[np.ndarray, dict[str, Tensor], dict[str, Tensor]]:
+        """Pad pieces to a length, add empty ones, and gather their targets."""
+        empty = np.zeros(n_missing, dtype=np.int64)
+        first = np.concatenate([self._first[pieces], empty])
+        lengths = np.concatenate([self._last[pieces], empty]) - first
+        there = np.arange(length) < lengths[:, None]  # (n_pieces, length)
+        index = torch.from_numpy(np.where(there, first[:, None] + np.arange(length), 0))
+        index, padding = index.to(self._device), torch.from_numpy(~there).to(self._device)
+        read = {name: values[index].masked_fill_(padding, 0) for name, values in flat.items()}
+        read["lengths"] = torch.from_numpy(lengths).to(self._device)
+
+        n_targets = np.diff(self._target_starts)[pieces]
+        owner = np.repeat(np.arange(len(pieces)), n_targets)
+        offset = self._target_starts[pieces] - (np.cumsum(n_targets) - n_targets)
+        rows = np.arange(len(owner)) + offset[owner]
+        shift = self.histories.starts[self._sequence[rows]] - first[owner]
+        asked = {"sequences": owner}
+        for name, of_targets in places.items():
+            asked[name] = (of_targets[rows] + shift).clip(0, lengths[owner])
+        tensors = {name: torch.from_numpy(v).to(self._device) for name, v in asked.items()}
+        chosen = torch.from_numpy(rows).to(self._device)
+        tensors["items"] = self.X["items"].index_select(0, chosen)
+        return rows, read, tensors
+
+
+def _cut(
+    histories: Histories,
+    sequences: np.ndarray,
+    before: np.ndarray,
+    max_len: int | None,
+    bidirectional: bool,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Cut the sequences of targets into pieces.
+
+    Gives where the pieces start and end in the flat arrays, the piece of each target, and an
+    order of the targets in which those of a piece stand together.
+    """
+    number = np.zeros(len(before), dtype=np.int64)
+    if max_len is not None:
+        number = np.maximum(0, -(-before // max_len) - 2)
+    n_numbers = int(number.max(initial=0)) + 1
+    keys, piece = np.unique(sequences * n_numbers + number, return_inverse=True)
+    sequence, number = np.divmod(keys, n_numbers)
+    start, stop = histories.starts[sequence], histories.starts[sequence + 1]
+    if max_len is None:
+        return start, stop, piece, np.argsort(piece, kind="stable")
+    first = start + number * max_len
+    last = np.minimum(first + (3 if bidirectional else 2) * max_len, stop)
+    return first, last, piece, np.argsort(piece, kind="stable")
+
+
+def _padded_length(lengths: np.ndarray) -> np.ndarray:
+    """Round lengths up to 16, 24, 32, 48, 64, 96 and so on."""
+    lengths = np.maximum(lengths, 16)
+    power = 2 ** np.ceil(np.log2(lengths)).astype(np.int64)
+    return np.where(lengths <= power * 3 // 4, power * 3 // 4, power).clip(min=16)

@@ -1,0 +1,402 @@
+"""An LSTM over what a user rated, for a rating that comes after it."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sklrec.modules._rating_module import (
+    RatingModule,
+    biases_of,
+    embedding,
+    grown_biases,
+    grown_embedding,
+)
+
+# What brings the logarithms of counts and of gaps, in median gaps, to about unit size.
+LOG_COUNT, LOG_GAP = 5.0, 5.0
+
+CELL_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+
+
+class States(NamedTuple):
+    """What an LSTM knows after 0, 1, ... of each sequence's interactions, from either side."""
+
+    forward: dict[str, Tensor]
+    backward: dict[str, Tensor] | None
+    lengths: Tensor
+
+
+class LSTMRating(RatingModule):
+    r"""Predict a rating from the ratings that the user gave before, by an LSTM.
+
+    Sequences come as matrices of codes and ratings, padded behind. What is to be predicted comes
+    apart from them: a sequence, a number of its interactions to read, and an item. So one pass of
+    the LSTM over a sequence serves any number of predictions. See `sklrec.SequenceRatingRegressor`
+    for the formulas.
+
+    Parameters
+    ----------
+    n_items : int
+        Number of known items.
+    n_factors : int, default=32
+        Number of factors of each item.
+    hidden_size : int, default=16
+        Number of hidden units of the LSTM.
+    items_only : bool, default=False
+        Whether to read items alone: item factors through the LSTM, the item to be rated last,
+        into one linear unit.
+    bidirectional : bool, default=False
+        Whether a second LSTM reads sequences from their end.
+    dropout : float, default=0.4
+        Share of the user's vector, or of the hidden units if ``items_only=True``, that is
+        dropped in training.
+    global_mean : float, default=0.0
+        The mean of the ratings. It is not trained.
+    scale : float, default=1.0
+        The standard deviation of the ratings. It is not trained.
+    init_std : float, default=0.2
+        Standard deviation of the normal distribution from which the item factors start; half
+        of it for the factors of what was rated. Those of what was seen start at 0.
+    table_penalty : float, default=0.0
+        What :meth:`penalty` weighs the squared norm of whole tables by.
+    generator : torch.Generator, default=None
+        Source of the random start; ``None`` is torch's global one.
+
+    See Also
+    --------
+    sklrec.SequenceRatingRegressor : The scikit-learn estimator around this module.
+
+    References
+    ----------
+    Hochreiter, Schmidhuber (1997), "Long Short-Term Memory", :doi:`10.1162/neco.1997.9.8.1735`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklrec.modules import LSTMRating
+    >>> module = LSTMRating(n_items=9).eval()
+    >>> states = module.read(
+    ...     past_items=torch.tensor([[3, 1, 2], [4, 0, 0]]),
+    ...     past_ratings=torch.tensor([[5.0, 3.0, 4.0], [1.0, 0.0, 0.0]]),
+    ...     past_gaps=torch.zeros(2, 3),
+    ...     lengths=torch.tensor([3, 1]),
+    ... )
+
+    The rating of item 7 by the first user after two ratings, and that of item 9 by the second:
+
+    >>> which, read = torch.tensor([0, 1]), torch.tensor([2, 1])
+    >>> module.rate(states, sequences=which, before=read, items=torch.tensor([7, 9])).shape
+    torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        n_factors: int = 32,
+        hidden_size: int = 16,
+        *,
+        items_only: bool = False,
+        bidirectional: bool = False,
+        dropout: float = 0.4,
+        global_mean: float = 0.0,
+        scale: float = 1.0,
+        init_std: float = 0.2,
+        table_penalty: float = 0.0,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__(global_mean, scale)
+        self.n_factors = n_factors
+        self.hidden_size = hidden_size
+        self.items_only = items_only
+        self.bidirectional = bidirectional
+        self.init_std = init_std
+        self.table_penalty = table_penalty
+        self.item_factors = embedding(n_items, n_factors, init_std, generator)
+        n_inputs = n_factors
+        if not items_only:
+            n_inputs += 3  # deviation, gap and count
+            self.item_biases = nn.Parameter(torch.zeros(n_items + 1))
+            self.rated_factors = embedding(n_items, n_factors, init_std / 2, generator)
+            self.seen_factors = embedding(n_items, n_factors, 0.0, generator)
+            self.log_shrinkage = nn.Parameter(torch.tensor(math.log(5.0)))
+        self.lstm = _lstm(n_inputs, hidden_size, generator)
+        if bidirectional:
+            self.backward_lstm = _lstm(n_inputs, hidden_size, generator)
+        n_outputs = 1 if items_only else n_factors + 1
+        self.output = _linear(hidden_size * (1 + bidirectional), n_outputs, generator)
+        self.dropout = nn.Dropout(dropout)
+
+    @property
+    def n_items(self) -> int:
+        """Number of known items."""
+        return self.item_factors.num_embeddings - 1
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row is made of where it is widest."""
+        return self.lstm.input_size + 4 * self.hidden_size
+
+    def forward(
+        self,
+        past_items: Tensor,
+        past_ratings: Tensor,
+        past_gaps: Tensor,
+        lengths: Tensor,
+        sequences: Tensor,
+        before: Tensor,
+        items: Tensor,
+        after: Tensor | None = None,
+    ) -> Tensor:
+        """Predict one rating for each of `items`.
+
+        Parameters
+        ----------
+        past_items : Tensor of shape (n_sequences, max_len)
+            Item codes, 0 for unknown; anything as padding.
+        past_ratings : Tensor of shape (n_sequences, max_len)
+            Their ratings; NaN where none is known.
+        past_gaps : Tensor of shape (n_sequences, max_len)
+            Times since the interaction before, in units of a typical one.
+        lengths : Tensor of shape (n_sequences,)
+            Number of interactions of each sequence.
+        sequences : Tensor of shape (n,)
+            Whose rating is to be predicted: a row of the matrices.
+        before : Tensor of shape (n,)
+            How many of its interactions to read.
+        items : Tensor of shape (n,)
+            Item codes, 0 for unknown.
+        after : Tensor of shape (n,), default=None
+            With ``bidirectional=True`` the place from which on to read it from its end;
+            ``None`` is `before`.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            Ratings, not clipped.
+        """
+        states = self.read(past_items, past_ratings, past_gaps, lengths)
+        return self.rate(states, sequences, before, items, after)
+
+    def read(
+        self, past_items: Tensor, past_ratings: Tensor, past_gaps: Tensor, lengths: Tensor
+    ) -> States:
+        """Run over sequences.
+
+        Parameters
+        ----------
+        past_items : Tensor of shape (n_sequences, max_len)
+            Item codes, 0 for unknown; anything as padding.
+        past_ratings : Tensor of shape (n_sequences, max_len)
+            Their ratings; NaN where none is known.
+        past_gaps : Tensor of shape (n_sequences, max_len)
+            Times since the interaction before, in units of a typical one.
+        lengths : Tensor of shape (n_sequences,)
+            Number of interactions of each sequence.
+
+        Returns
+        -------
+        States
+            For each sequence, what is known after 0, 1, ... of its interactions.
+        """
+        place = torch.arange(past_items.shape[1], device=past_items.device)
+        there = (place < lengths[:, None]).unsqueeze(-1)
+        past = past_items, past_ratings, there
+        forward = self._run(self.lstm, self._steps(*past, past_gaps))
+        if not self.bidirectional:
+            return States(forward, None, lengths)
+        # Read from the end, a gap is that to the interaction after it.
+        steps = self._steps(*past, F.pad(past_gaps[:, 1:], (0, 1)))
+        from_end = (lengths[:, None] - 1 - place).clamp(min=0).unsqueeze(-1)
+        steps = {n: v.gather(1, from_end.expand(-1, -1, v.shape[2])) for n, v in steps.items()}
+        return States(forward, self._run(self.backward_lstm, steps), lengths)
+
+    def rate(
+        self,
+        states: States,
+        sequences: Tensor,
+        before: Tensor,
+        items: Tensor,
+        after: Tensor | None = None,
+    ) -> Tensor:
+        """Predict ratings from states.
+
+        Parameters
+        ----------
+        states : States
+            What :meth:`read` gave.
+        sequences : Tensor of shape (n,)
+            Whose rating is to be predicted: a row of the matrices.
+        before : Tensor of shape (n,)
+            How many of its interactions to read.
+        items : Tensor of shape (n,)
+            Item codes, 0 for unknown.
+        after : Tensor of shape (n,), default=None
+            With ``bidirectional=True`` the place from which on to read it from its end;
+            ``None`` is `before`.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            Ratings, not clipped.
+        """
+        read = {name: v[sequences, before] for name, v in states.forward.items()}
+        n_read = before
+        if states.backward is not None:
+            n_after = states.lengths[sequences] - (before if after is None else after)
+            behind = {name: v[sequences, n_after] for name, v in states.backward.items()}
+            n_read = n_read + n_after
+        else:
+            behind = None
+        if self.items_only:
+            z = self._rate_by_items(read, behind, items)
+        else:
+            z = self._rate_by_ratings(read, behind, n_read, items)
+        return self.global_mean + self.scale * z
+
+    def penalty(  # type: ignore[override]
+        self, items: Tensor, **inputs: Tensor
+    ) -> Tensor:
+        """Give the squared norms of the factors and biases of the items to be rated.
+
+        Parameters
+        ----------
+        items : Tensor of shape (n,)
+            Item codes.
+        **inputs : dict of str to Tensor
+            What else ``forward`` takes; not used.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            The sums of their squares, and ``table_penalty`` times that of all items.
+        """
+        tables = [self.item_factors.weight]
+        if not self.items_only:
+            tables += [self.rated_factors.weight, self.seen_factors.weight]
+            tables.append(self.item_biases.unsqueeze(1))
+        norms = torch.stack([table.square().sum(1) for table in tables]).sum(0)  # (n_items + 1,)
+        return norms[items] + self.table_penalty * norms.sum()
+
+    def grow(self, n_items: int, generator: torch.Generator | None = None) -> "LSTMRating":
+        """Give new items rows at the end of the tables.
+
+        Parameters
+        ----------
+        n_items : int
+            Number of items after growing; not less than before.
+        generator : torch.Generator, default=None
+            Source of the new factors' random start.
+
+        Returns
+        -------
+        LSTMRating
+            This module; the rows that were there are unchanged.
+        """
+        self.item_factors = grown_embedding(self.item_factors, n_items, self.init_std, generator)
+        if not self.items_only:
+            self.rated_factors = grown_embedding(
+                self.rated_factors, n_items, self.init_std / 2, generator
+            )
+            self.seen_factors = grown_embedding(self.seen_factors, n_items, 0.0, generator)
+            self.item_biases = grown_biases(self.item_biases, n_items)
+        return self
+
+    def _steps(
+        self, items: Tensor, ratings: Tensor, there: Tensor, gaps: Tensor
+    ) -> dict[str, Tensor]:
+        """What there is to read of each interaction, of shape (n_sequences, max_len, ...)."""
+        factors = self.item_factors(items) * there
+        if self.items_only:
+            return {"factors": factors}
+        ratings = (ratings - self.global_mean) / self.scale
+        deviation = (ratings - biases_of(self.item_biases, items)).nan_to_num(0.0).unsqueeze(-1)
+        return {
+            "factors": factors,
+            "deviation": deviation * there,
+            "gap": gaps.log1p().unsqueeze(-1) / LOG_GAP,
+            "rated": self.rated_factors(items) * there,
+            "seen": self.seen_factors(items) * there,
+        }
+
+    def _run(self, lstm: nn.LSTM, steps: dict[str, Tensor]) -> dict[str, Tensor]:
+        """States after 0, 1, ... of the steps, each of shape (n_sequences, max_len + 1, ...)."""
+        if self.items_only:
+            return _cells(lstm, steps["factors"])
+        deviation, rated = steps["deviation"], steps["rated"]
+        summed = torch.cat([deviation, deviation * rated + steps["seen"], rated], 2).cumsum(1)
+        summed = F.pad(summed, (0, 0, 1, 0))
+        count = torch.arange(deviation.shape[1], device=deviation.device).view(1, -1, 1)
+        surprise = deviation - summed[:, :-1, :1] / (count + self.log_shrinkage.exp())
+        count = count.log1p().expand_as(deviation) / LOG_COUNT
+        inputs = [steps["factors"] * surprise, surprise, steps["gap"], count]
+        hidden, _ = lstm(torch.cat(inputs, 2))
+        return {"hidden": F.pad(hidden, (0, 0, 1, 0)), "summed": summed}
+
+    def _rate_by_ratings(
+        self,
+        read: dict[str, Tensor],
+        behind: dict[str, Tensor] | None,
+        n_read: Tensor,
+        items: Tensor,
+    ) -> Tensor:
+        hidden, summed = read["hidden"], read["summed"]
+        if behind is not None:
+            hidden = torch.cat([hidden, behind["hidden"]], 1)
+            summed = summed + behind["summed"]
+        n_read = n_read.unsqueeze(1)
+        deviations, rated_deviations, rated = summed.split([1, self.n_factors, self.n_factors], 1)
+        mean = deviations / (n_read + self.log_shrinkage.exp())
+        output = self.output(hidden)
+        summary = (rated_deviations - mean * rated) / (n_read + 1).sqrt()
+        user = self.dropout(output[:, 1:] + summary)
+        bias = (mean + output[:, :1]).squeeze(1) + biases_of(self.item_biases, items)
+        return bias + (user * self.item_factors(items)).sum(1)
+
+    def _rate_by_items(
+        self, read: dict[str, Tensor], behind: dict[str, Tensor] | None, items: Tensor
+    ) -> Tensor:
+        own = self.item_factors(items)
+        hidden = [_cell(self.lstm, own, read["hidden"], read["cell"])[0]]
+        if behind is not None:
+            hidden.append(_cell(self.backward_lstm, own, behind["hidden"], behind["cell"])[0])
+        return self.output(self.dropout(torch.cat(hidden, 1))).squeeze(1)
+
+
+def _cell(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """One step of a one-layer LSTM."""
+    weights = [lstm.get_parameter(name) for name in CELL_WEIGHTS]
+    return torch.lstm_cell(inputs, (hidden, cell), *weights)
+
+
+def _cells(lstm: nn.LSTM, inputs: Tensor) -> dict[str, Tensor]:
+    """All states of an LSTM, its cells too, which ``nn.LSTM`` keeps to itself."""
+    hidden = cell = inputs.new_zeros(len(inputs), lstm.hidden_size)
+    found = [(hidden, cell)]
+    for step in inputs.unbind(1):
+        hidden, cell = _cell(lstm, step, hidden, cell)
+        found.append((hidden, cell))
+    hiddens, cells = zip(*found, strict=True)
+    return {"hidden": torch.stack(hiddens, 1), "cell": torch.stack(cells, 1)}
+
+
+def _lstm(n_inputs: int, hidden_size: int, generator: torch.Generator | None) -> nn.LSTM:
+    # "meta" lest torch draws a start from its global generator
+    lstm = nn.LSTM(n_inputs, hidden_size, batch_first=True, device="meta").to_empty(device="cpu")
+    return _uniform(lstm, hidden_size**-0.5, generator)
+
+
+def _linear(n_inputs: int, n_outputs: int, generator: torch.Generator | None) -> nn.Linear:
+    linear = nn.Linear(n_inputs, n_outputs, device="meta").to_empty(device="cpu")
+    return _uniform(linear, n_inputs**-0.5, generator)
+
+
+@torch.no_grad()
+def _uniform(layer, bound: float, generator: torch.Generator | None):
+    """Start a layer as torch does, but from a generator of our own."""
+    for values in layer.parameters():
+        values.uniform_(-bound, bound, generator=generator)
+    return layer

@@ -1,0 +1,717 @@
+"""An LSTM over histories as a scikit-learn regressor."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.metrics import r2_score
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import check_is_fitted
+
+from sklrec._base import BaseRatingRegressor, mean_and_scale
+from sklrec._histories import Histories
+from sklrec._padded_sequences import (
+    check_sequence_ratings,
+    check_sequences,
+    has_ratings,
+    rated_positions,
+    split_columns,
+    to_histories,
+)
+from sklrec._recommend import RecommenderMixin
+from sklrec._sequence_tensors import SequenceTensors
+from sklrec._solvers import Optimization
+from sklrec._threads import threads_for
+from sklrec._timestamps import read_timestamps, resolve_timestamp, timestamp_kind
+from sklrec._validation import (
+    Interval,
+    StrOptions,
+    check_interactions,
+    check_ratings,
+    column_values,
+)
+from sklrec._vocabulary import Vocabulary
+from sklrec.modules import LSTMRating
+
+ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, {"betas": (0.9, 0.99)})
+# The penalty on an item's factors and biases is at least that of so many ratings.
+ITEM_PENALTY = 267
+# Targets that are rated at once, and interactions that are copied at once.
+TARGETS_AT_ONCE = 2**11
+INTERACTIONS_AT_ONCE = 2**22
+
+
+class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
+    r"""An LSTM over a user's history for rating prediction.
+
+    The rating of an item is predicted from the ratings that its user gave before. No parameter
+    belongs to a user, so that one whom `fit` did not see is served as soon as there is a history
+    of them: ``predict(X, history=(X_past, y_past))``.
+
+    With the deviations :math:`d_j = r_j - \mu - b_{i_j}` of the n ratings that are read, and
+    their shrunken mean :math:`m_n = \sum_{j \le n} d_j / (n + c)`,
+
+    .. math::
+
+        \hat r_{ui} &= \mu + b_i + m_n + a_u + \langle p_u, q_i \rangle \\
+        (a_u, p_u) &= W h_n + \frac{1}{\sqrt{n + 1}}
+        \Big(0, \sum_{j \le n} (d_j - m_n)\, y_{i_j} + z_{i_j}\Big)
+
+    where :math:`h_n` is the state of an LSTM that has read
+    :math:`(d_j - m_{j-1})\, (q_{i_j}, 1)`, the logarithms of the time since the rating before and
+    of j, step by step. The sum beside it knows the same ratings without their order. Item factors
+    :math:`q, y, z`, biases :math:`b` and :math:`c` are learned end to end.
+
+    Parameters
+    ----------
+    n_factors : int, default=32
+        Number of factors of each item.
+    hidden_size : int, default=16
+        Number of hidden units of the LSTM.
+    input : {'interactions', 'sequences'}, default='interactions'
+        What X is. ``'interactions'`` are rows of a user, an item and a timestamp; `fit` makes
+        each user's rows one sequence, in time order. ``'sequences'`` are rows of padded item
+        codes, see Notes.
+    bidirectional : bool, default=False
+        Whether a second LSTM also reads what came after the row, that is, all other ratings of
+        the user that `fit` saw. For imputation, and for random splits, where the order means
+        nothing; a forecast must not use it.
+    items_only : bool, default=False
+        Whether to read items and nothing else: their factors, the row's own item last, through
+        the LSTM into one linear unit. That is the network of the 2018 post, with
+        ``n_factors=64, hidden_size=128, dropout=0, alpha=0``.
+    dropout : float, default=0.4
+        Share of the user's vector :math:`p_u`, or of the hidden units if ``items_only=True``,
+        that is dropped in training.
+    history_dropout : float, default=0.5
+        Share of the training targets that read only a random first part of their history, or, a
+        fifth of them, nothing: practice for histories that are out of date, and for new users.
+        Not for padded sequences.
+    max_len : int, default=512
+        How many of a longer history's ratings are read at least, the nearest on either side;
+        twice as many are read at most. ``None`` reads all, however long.
+    alpha : float, default=0.03
+        L2 penalty, in units of the ratings' standard deviation, on the factors and biases of the
+        item whose rating is predicted, once for each rating.
+    max_epochs : int, default=9
+        Number of passes over the sequences.
+    lr : float or 'auto', default='auto'
+        Learning rate at its highest; ``'auto'`` is 0.02.
+    lr_schedule : {'one_cycle', 'linear', 'constant'}, default='one_cycle'
+        How the learning rate moves from batch to batch: up and down again, linearly down to 0,
+        or not at all.
+    batch_size : int, default=3000
+        Interactions in a batch, padding included; sequences stay whole.
+    optimizer : type, default=None
+        A ``torch.optim.Optimizer`` subclass to train with instead of Adam.
+    init_std : float, default=0.2
+        Standard deviation of the random start of the item factors :math:`q`; half of it that of
+        :math:`y`.
+    early_stopping : bool or 'auto', default='auto'
+        Whether to stop when the validation loss no longer falls, and to go back to the epoch
+        in which it was lowest. ``'auto'`` does so if `X_val` is given to `fit`; ``True``
+        without `X_val` holds out a part of the training data.
+    validation_fraction : float, default=0.1
+        Share of the training data to hold out for early stopping if `X_val` is not given. When
+        the training is over they belong to the histories like all other rows.
+    n_iter_no_change : int, default=5
+        Number of epochs without a lower validation loss after which to stop.
+    tol : float, default=1e-4
+        By how much the validation loss must fall to count as lower, as a share of the variance
+        of the ratings.
+    rating_scale : (float, float), 'auto' or None, default='auto'
+        Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
+        the ratings; ``None`` does not clip.
+    user : int or str, default=0
+        Position, or name in a DataFrame, of the column of user IDs.
+    item : int or str, default=1
+        Position, or name in a DataFrame, of the column of item IDs.
+    timestamp : int, str or None, default='auto'
+        Position, or name in a DataFrame, of the column of timestamps: numbers, or datetimes,
+        which are read as UTC if they have no time zone. ``'auto'`` is the column named
+        ``timestamp`` of a DataFrame that has one, else none. ``None`` is none, see Notes.
+    warm_start : bool, default=False
+        Whether `fit` goes on with the model of the previous call, as `partial_fit` does, but
+        for `max_epochs` and with the schedule.
+    callbacks : list, default=None
+        Further skorch callbacks. They are used as they are, not copied.
+    device : str or torch.device, default='cpu'
+        Where to train and predict.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the random start, the order of batches, dropout and the held-out part. torch's,
+        numpy's and Python's global random states are left as they are, save that ``None``
+        takes the seed from numpy's, as in scikit-learn.
+    verbose : int, default=0
+        0 is silent, 1 shows a progress bar, 2 prints a line for each epoch.
+
+    Attributes
+    ----------
+    module_ : LSTMRating
+        The fitted ``nn.Module``.
+    net_ : skorch.NeuralNetRegressor
+        The skorch net that trained it, with its ``history``.
+    histories_ : Histories
+        What `predict` reads: the interactions that `fit` and `partial_fit` saw, by user and in
+        time order. Only if ``input='interactions'``.
+    encoder_ : IDEncoder
+        Maps IDs to codes; the ID in place k of ``categories_`` has the code k + 1. Only if
+        ``input='interactions'``.
+    item_factors_ : ndarray of shape (n_items, n_factors)
+        The items' factors :math:`q`, in the order of ``encoder_.categories_[1]`` or of the codes.
+    n_items_ : int
+        Number of items.
+    timestamp_index_ : int or None
+        Position of the column of timestamps. Only if ``input='interactions'``.
+    timestamp_kind_ : {'numbers', 'datetimes'} or None
+        What the timestamps are. Only if ``input='interactions'``.
+    time_unit_ : float
+        The median time between ratings of a user, the unit in which the LSTM is told times.
+    with_ratings_ : bool
+        Whether the second half of X's columns holds ratings. Only if ``input='sequences'``.
+    n_outputs_ : int
+        Number of ratings that `predict` gives for a sequence. Only if ``input='sequences'``.
+    global_mean_ : float
+        The weighted mean of the training ratings.
+    rating_scale_ : tuple of (float, float) or None
+        Lowest and highest rating.
+    n_iter_ : int
+        Number of epochs that were run.
+    loss_curve_ : list of float
+        Mean squared error of each epoch's batches, each before its step and with dropout; the
+        penalty is not in it.
+    validation_curve_ : list of float
+        Mean squared error on the validation data after each epoch. Only if there are any.
+    seen_ : csr_array of shape (n_users + 1, n_items + 1)
+        Which codes of items the codes of users have ratings of. Only if
+        ``input='interactions'``.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X. Only if they are all strings.
+
+    See Also
+    --------
+    sklrec.modules.LSTMRating : The module alone.
+    sklrec.SequenceWindower : Makes padded sequences of interactions.
+    sklrec.SequencePadder : Makes padded sequences of ragged ones.
+
+    Notes
+    -----
+    **What is read.** With timestamps a row reads what its user rated strictly earlier; ratings of
+    one and the same time do not see each other, neither in training nor afterwards. Their order
+    is drawn anew in each epoch. Without timestamps the order of the rows is that of time in
+    `fit`, and `predict` reads all of the user's history except ratings of the very same item.
+    A score on the training rows then tells nothing about a forecast: each of them is predicted
+    also from what came after it. Score held-out rows, or give timestamps.
+
+    A training target reads the state before it, so that the LSTM runs once over each user's
+    history, not once for each row.
+
+    **Padded sequences.** With ``input='sequences'`` X has the shape (n_sequences, max_len): item
+    codes from 1 upwards, and 0 for padding. y has the shape (n_sequences,) and is the rating of
+    the item in the last column, or (n_sequences, max_len), with NaN where there is nothing to
+    predict. `predict` answers in the same shape, with NaN for padding. Unless
+    ``items_only=True``, X has as many columns again: the items' ratings, NaN where there is none
+    to be read, and always for the last column if y has the shape (n_sequences,). A position reads
+    ratings before it only. `SequenceWindower` with ``ratings=True`` makes such an X. ``'user'``,
+    ``'item'`` and ``'timestamp'`` are not used, and neither is there anybody to `recommend` to.
+
+    Ctrl-C during the training ends `fit` with a KeyboardInterrupt, but leaves a usable model,
+    that of the steps so far, and a warning. Before the training it leaves the estimator as it
+    was. So does any error.
+
+    References
+    ----------
+    Hochreiter, Schmidhuber (1997), "Long Short-Term Memory", :doi:`10.1162/neco.1997.9.8.1735`;
+    Wu, Ahmed, Beutel, Smola, Jing (2017), "Recurrent Recommender Networks",
+    :doi:`10.1145/3018661.3018689`; for the sum beside the LSTM, Koren (2008), "Factorization
+    Meets the Neighborhood", :doi:`10.1145/1401890.1401944`.
+
+    Examples
+    --------
+    >>> from sklrec import SequenceRatingRegressor
+    >>> from sklrec.datasets import make_ratings
+    >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
+    >>> X.columns.to_list()
+    ['user', 'item', 'timestamp']
+    >>> split = X["timestamp"].quantile(0.8)
+    >>> first, later = X["timestamp"] < split, X["timestamp"] >= split
+    >>> lstm = SequenceRatingRegressor(n_factors=8, random_state=0).fit(X[first], y[first])
+    >>> lstm.predict(X[later]).shape == y[later].shape
+    True
+
+    What has come since is read from a history, without training again:
+
+    >>> lstm.predict(X[later], history=(X, y)).shape == y[later].shape
+    True
+    """
+
+    _parameter_constraints = {
+        **BaseRatingRegressor._parameter_constraints,
+        "n_factors": [Interval(Integral, 1, None, closed="left")],
+        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "input": [StrOptions({"interactions", "sequences"})],
+        "bidirectional": ["boolean"],
+        "items_only": ["boolean"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "history_dropout": [Interval(Real, 0, 1, closed="both")],
+        "max_len": [Interval(Integral, 1, None, closed="left"), None],
+        "init_std": [Interval(Real, 0, None, closed="neither")],
+        "timestamp": [Interval(Integral, 0, None, closed="left"), str, None],
+    }
+
+    histories_: Histories
+    module_: LSTMRating
+
+    def __init__(
+        self,
+        n_factors=32,
+        hidden_size=16,
+        *,
+        input="interactions",
+        bidirectional=False,
+        items_only=False,
+        dropout=0.4,
+        history_dropout=0.5,
+        max_len=512,
+        alpha=0.03,
+        max_epochs=9,
+        lr="auto",
+        lr_schedule="one_cycle",
+        batch_size=3000,
+        optimizer=None,
+        init_std=0.2,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        tol=1e-4,
+        rating_scale="auto",
+        user=0,
+        item=1,
+        timestamp="auto",
+        warm_start=False,
+        callbacks=None,
+        device="cpu",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_factors = n_factors
+        self.hidden_size = hidden_size
+        self.input = input
+        self.bidirectional = bidirectional
+        self.items_only = items_only
+        self.dropout = dropout
+        self.history_dropout = history_dropout
+        self.max_len = max_len
+        self.alpha = alpha
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.init_std = init_std
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.rating_scale = rating_scale
+        self.user = user
+        self.item = item
+        self.timestamp = timestamp
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Fit the model to rated interactions, or to padded sequences.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, a row each and in any order if they have timestamps: users, items
+            and timestamps. With ``input='sequences'`` the padded sequences.
+        y : array-like of shape (n_samples,) or (n_samples, max_len)
+            The ratings; the second form is for sequences.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row, not negative; only their proportions matter. Rows of weight 0
+            are as good as absent, also from histories.
+        X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
+            Rows to measure the validation loss on after each epoch, and to stop early by unless
+            ``early_stopping=False``. Interactions read the histories of X, strictly earlier.
+        y_val : array-like of shape (n_val,) or (n_val, max_len), default=None
+            The ratings of `X_val`.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weight of each row of `X_val`.
+
+        Returns
+        -------
+        SequenceRatingRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter is not what was asked for; the estimator is then as it
+            was before.
+        TypeError
+            If timestamps are neither numbers nor datetimes.
+        KeyboardInterrupt
+            If Ctrl-C ended the training; the estimator holds the model of the steps so far.
+
+        Warns
+        -----
+        UserWarning
+            If IDs of `X_val` are of another kind than those of `X`, or if the training was
+            interrupted.
+        """
+        return super().fit(
+            X,
+            y,
+            sample_weight,
+            X_val=X_val,
+            y_val=y_val,
+            sample_weight_val=sample_weight_val,
+        )
+
+    def predict(self, X, *, history=None):
+        """Predict ratings from histories.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions or padded sequences, columns as in `fit`.
+        history : tuple of (X_past, y_past), default=None
+            Interactions to read in place of those that `fit` saw, with the same columns as X,
+            and their ratings. They may be the whole log, and of users whom `fit` did not see:
+            each row of X reads what is strictly earlier, or, without timestamps, all but the
+            very same item. ``None`` reads what `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, max_len)
+            The ratings as float64, inside the rating scale. Each row depends on itself and on
+            the history alone. The second form answers sequences that were fitted with one rating
+            a position; NaN stands for padding.
+
+        Raises
+        ------
+        ValueError
+            If X or the history is not what was asked for.
+        TypeError
+            If timestamps are neither numbers nor datetimes.
+
+        Warns
+        -----
+        UserWarning
+            If IDs are unknown because they are of another kind than those that `fit` or the
+            history has.
+        """
+        check_is_fitted(self)
+        if self.input == "sequences":
+            if history is not None:
+                raise ValueError(
+                    "history is for input='interactions'; with input='sequences' X itself holds "
+                    "the past, got a history."
+                )
+            return self._predict_padded(self._inputs(check_sequences(self, X, reset=False)))
+        X = check_interactions(self, X, reset=False)
+        inputs = self._inputs(X)
+        histories, users = self.histories_, inputs["users"]
+        if history is None:
+            self._warn_of_kind(X, inputs)
+        else:
+            histories, users = self._read_history(X, history)
+        return self._predict_interactions(histories, users, inputs["items"], inputs.get("times"))
+
+    def score(self, X, y, sample_weight=None):
+        """Compute the coefficient of determination of the predictions.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions or padded sequences, columns as in `fit`.
+        y : array-like of shape (n_samples,) or (n_samples, max_len)
+            The ratings. In the second form NaN is not scored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row.
+
+        Returns
+        -------
+        float
+            1 at best; 0 is as good as the mean of y.
+        """
+        predictions, y = self.predict(X), np.asarray(y)
+        if y.ndim == 2:
+            rated = ~np.isnan(y)
+            if sample_weight is not None:
+                sample_weight = np.broadcast_to(np.reshape(sample_weight, (-1, 1)), y.shape)[rated]
+            y, predictions = y[rated], predictions[rated]
+        return r2_score(y, predictions, sample_weight=sample_weight)
+
+    @property
+    def item_factors_(self):
+        """Factors of the known items."""
+        return self.module_.item_factors.weight.detach().cpu().numpy()[1:].copy()
+
+    # --- what fit learns of X
+
+    def _check_rated(self, X, y, sample_weight, *, reset, y_name="y"):
+        if self.input == "interactions":
+            return super()._check_rated(X, y, sample_weight, reset=reset, y_name=y_name)
+        X = check_sequences(self, X, reset=reset)
+        y, weight = check_sequence_ratings(self, X, y, sample_weight, input_name=y_name)
+        counts = weight > 0
+        return X[counts], y[counts], weight[counts] / weight[counts].mean()
+
+    def _learn(self, X, y, weight, previous):
+        if self.input == "sequences":
+            return self._learn_sequences(X, y, previous)
+        if previous is None:
+            self.timestamp_index_ = resolve_timestamp(self, self.timestamp, X)
+            self.timestamp_kind_ = None
+            if self.timestamp_index_ is not None:
+                times = column_values(X, self.timestamp_index_)
+                self.timestamp_kind_ = timestamp_kind(times, self._name_of(self.timestamp_index_))
+        inputs = super()._learn(X, y, weight, previous)
+        self.n_items_ = len(self.encoder_.vocabularies_[1])
+        self.histories_ = self._histories(inputs, y, previous)
+        self.time_unit_ = self.histories_.median_gap() if self.histories_.timed else 1.0
+        return inputs
+
+    def _learn_sequences(self, X, y, previous):
+        if previous is None:
+            self.with_ratings_ = has_ratings(X, y)
+            self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
+        self.rating_scale_ = self._new_rating_scale(y[~np.isnan(y)], previous is not None)
+        if not (self.with_ratings_ or self.items_only):
+            raise ValueError(
+                "items_only=False reads past ratings, but X holds items alone. Append the "
+                "ratings as further columns, as SequenceWindower(ratings=True) does, or set "
+                "items_only=True."
+            )
+        items, _ = split_columns(X, self.with_ratings_)
+        self.time_unit_ = 1.0
+        self.n_items_ = max(int(items.max()), 1 if previous is None else previous.n_items_)
+        return self._inputs(X)
+
+    def _inputs(self, X, rows=slice(None)):
+        if self.input == "sequences":
+            items, ratings = split_columns(X[rows], self.with_ratings_)
+            if items.max() > self.n_items_:
+                row, column = np.argwhere(items > self.n_items_)[0]
+                raise ValueError(
+                    f"fit saw item codes up to {self.n_items_}, got {items[row, column]} in row "
+                    f"{row}, column {column}. Give unknown items the code 0, as IDEncoder does."
+                )
+            return {"items": items} if ratings is None else {"items": items, "ratings": ratings}
+        inputs = super()._inputs(X, rows)
+        if self.timestamp_index_ is not None:
+            values = column_values(X, self.timestamp_index_)[rows]
+            inputs["times"] = read_timestamps(
+                values,
+                self._name_of(self.timestamp_index_),
+                self.timestamp_kind_,
+                first_row=rows.start or 0,
+            )
+        return inputs
+
+    def _warn_of_kind(self, X, unknown):
+        if self.input == "interactions":
+            super()._warn_of_kind(X, unknown)
+
+    def _name_of(self, position):
+        names = getattr(self, "feature_names_in_", None)
+        return position if names is None else names[position]
+
+    # --- the network
+
+    def _new_module(self, y, weight, generator):
+        rated = ~np.isnan(y)
+        if y.ndim == 2:
+            weight = np.broadcast_to(weight[:, None], y.shape)
+        mean, scale = mean_and_scale(y[rated], weight[rated])
+        return LSTMRating(
+            self.n_items_,
+            self.n_factors,
+            self.hidden_size,
+            items_only=self.items_only,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout,
+            global_mean=mean,
+            scale=scale,
+            init_std=self.init_std,
+            table_penalty=ITEM_PENALTY / np.count_nonzero(rated),
+            generator=generator,
+        )
+
+    def _grow_module(self, generator):
+        for name in ("n_factors", "hidden_size", "items_only", "bidirectional"):
+            self._refuse_change(name)
+        self.module_.grow(self.n_items_, generator)
+
+    def _optimization(self):
+        if self.optimizer is None:
+            return ADAM
+        return ADAM._replace(optimizer=self.optimizer, params={})
+
+    # --- histories and what is to be predicted from them
+
+    def _histories(self, inputs, y, previous):
+        """The histories of all users, with what `previous` holds of them."""
+        n_users = len(self.encoder_.vocabularies_[0]) + 1
+        times = inputs.get("times")
+        histories = Histories(inputs["users"], inputs["items"], y, times, n_users)
+        return histories if previous is None else previous.histories_.extended(histories)
+
+    def _training_data(self, inputs, y, weight, previous):
+        if self.input == "sequences":
+            return self._padded_tensors(inputs, y, weight)
+        histories = self._histories(inputs, y, previous)
+        users, items, times = inputs["users"], inputs["items"], inputs.get("times")
+        if times is None:
+            times = histories.latest_places(users)
+        return self._tensors(
+            histories, users, items, times, y, weight, history_dropout=self.history_dropout
+        )
+
+    def _validation_data(self, inputs, y, weight, training):
+        if self.input == "sequences":
+            return self._padded_tensors(inputs, y, weight)
+        users, items, times = inputs["users"], inputs["items"], inputs.get("times")
+        histories = training.histories
+        if times is None:
+            histories, users = histories.apart(users, items)
+        return self._tensors(histories, users, items, times, y, weight)
+
+    def _padded_tensors(self, inputs, y, weight):
+        items = inputs["items"]
+        histories, places = to_histories(items, inputs.get("ratings"))
+        row, column = rated_positions(items, y)
+        return self._tensors(
+            histories,
+            row,
+            items[row, column],
+            places[row, column],
+            y if y.ndim == 1 else y[row, column],
+            weight[row],
+        )
+
+    def _tensors(self, histories, sequences, items, times, y=None, weight=None, **params):
+        return SequenceTensors(
+            histories,
+            sequences,
+            items,
+            times,
+            y,
+            weight,
+            time_unit=self.time_unit_,
+            max_len=self.max_len,
+            bidirectional=self.bidirectional,
+            **params,
+        )
+
+    # --- prediction
+
+    def _predict_interactions(self, histories, users, items, times):
+        if times is not None:
+            return self._rate(self._tensors(histories, users, items, times))
+        ratings = np.empty(len(users))
+        # Histories that lack one item or another are copies: not of all rows at once.
+        budget = np.cumsum(histories.lengths[users]) // INTERACTIONS_AT_ONCE
+        for rows in np.split(np.arange(len(users)), np.flatnonzero(np.diff(budget)) + 1):
+            apart, sequences = histories.apart(users[rows], items[rows])
+            ratings[rows] = self._rate(self._tensors(apart, sequences, items[rows], None))
+        return ratings
+
+    def _predict_padded(self, inputs):
+        items = inputs["items"]
+        histories, places = to_histories(items, inputs.get("ratings"))
+        row, column = np.nonzero(items)
+        if self.n_outputs_ == 1:
+            row, column = np.arange(len(items)), np.full(len(items), items.shape[1] - 1)
+        data = self._tensors(histories, row, items[row, column], places[row, column])
+        if self.n_outputs_ == 1:
+            return self._rate(data)
+        ratings = np.full(items.shape, np.nan)
+        ratings[row, column] = self._rate(data)
+        return ratings
+
+    def _rate(self, data):
+        """Ratings of targets, in the order in which they were given, clipped."""
+        ratings = np.empty(len(data))
+        data.to(self.module_.global_mean.device)
+        with torch.inference_mode(), threads_for(TARGETS_AT_ONCE, self.module_.width):
+            for rows, read, asked in data.fixed_batches():
+                states = self.module_.read(**read)
+                for first in range(0, len(rows), TARGETS_AT_ONCE):
+                    some = slice(first, first + TARGETS_AT_ONCE)
+                    block = {name: _padded(values[some]) for name, values in asked.items()}
+                    found = self.module_.rate(states, **block)
+                    ratings[rows[some]] = found[: len(rows[some])].cpu().numpy()
+        return self._clip(ratings)
+
+    def _read_history(self, X, history):
+        """Histories from (X_past, y_past), and the one that each row of X reads."""
+        try:
+            X_past, y_past = history
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                "history must be a pair (X_past, y_past): interactions with the columns of X, and "
+                f"their ratings; got {type(history).__name__}."
+            ) from error
+        X_past = check_interactions(self, X_past, reset=False)
+        y_past = check_ratings(self, y_past, input_name="y_past")
+        check_consistent_length(X_past, y_past)
+        inputs = self._inputs(X_past)
+        position = self.encoder_.column_indices_[0]
+        vocabulary, users = Vocabulary.build(
+            column_values(X_past, position), self._name_of(position)
+        )
+        values = column_values(X, position)
+        wanted = vocabulary.codes(values)
+        if message := vocabulary.kind_mismatch(values, int(np.count_nonzero(wanted == 0))):
+            warnings.warn(message, UserWarning, stacklevel=3)
+        n_users = len(vocabulary) + 1
+        times = inputs.get("times")
+        return Histories(users, inputs["items"], y_past, times, n_users), wanted
+
+    # --- recommending
+
+    def _check_recommends(self):
+        super()._check_recommends()
+        if self.input == "sequences":
+            raise ValueError(
+                "Recommending needs input='interactions': with input='sequences' fit saw codes of "
+                "items, but neither users nor IDs."
+            )
+
+    def _scores(self, users, items):
+        data = self._tensors(self.histories_, users, np.ones_like(users), None)
+        device = self.module_.global_mean.device
+        data.to(device)
+        scores = torch.empty(len(users), len(items))
+        candidates = torch.from_numpy(items).to(device)
+        at_once = max(1, TARGETS_AT_ONCE // len(items))
+        with torch.inference_mode(), threads_for(TARGETS_AT_ONCE, self.module_.width):
+            for rows, read, asked in data.fixed_batches():
+                states = self.module_.read(**read)
+                for first in range(0, len(rows), at_once):
+                    some = slice(first, first + at_once)
+                    pairs = {
+                        name: values[some].repeat_interleave(len(items))
+                        for name, values in asked.items()
+                    }
+                    n_users = len(rows[some])
+                    pairs["items"] = candidates.repeat(n_users)
+                    ratings = self.module_.rate(states, **pairs)
+                    scores[rows[some]] = ratings.reshape(n_users, -1).cpu()
+        return scores
+
+
+def _padded(values: torch.Tensor) -> torch.Tensor:
+    """Fill a block of targets up, since its size too matters to the last bit."""
+    return torch.nn.functional.pad(values, (0, TARGETS_AT_ONCE - len(values)))

@@ -1,0 +1,630 @@
+"""SequenceRatingRegressor: what it reads, what it must not read, and both forms of its input."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import copy
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.exceptions import NotFittedError
+from sklearn.metrics import r2_score
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from sklrec import (
+    IDEncoder,
+    MFRegressor,
+    SequencePadder,
+    SequenceRatingRegressor,
+    SequenceWindower,
+)
+from sklrec.metrics import neg_masked_root_mean_squared_error_scorer
+from sklrec.modules import LSTMRating
+
+
+def made_log(n_users=12, n_items=20, n_rows=300, seed=0):
+    """A log with many ties in time, in no order."""
+    rng = np.random.RandomState(seed)
+    X = pd.DataFrame(
+        {
+            "user": rng.randint(n_users, size=n_rows),
+            "item": rng.randint(n_items, size=n_rows) + 100,
+            "timestamp": rng.randint(40, size=n_rows) * 10,
+        }
+    ).drop_duplicates(["user", "item"], ignore_index=True)
+    return X, rng.randint(1, 6, size=len(X)).astype(float)
+
+
+X, Y = made_log()
+KINDS = {
+    "default": {},
+    "bidirectional": {"bidirectional": True},
+    "items_only": {"items_only": True},
+    "both": {"items_only": True, "bidirectional": True},
+    "cut": {"max_len": 3},
+}
+CAUSAL = ["default", "items_only", "cut"]
+
+
+def sequence(**params):
+    defaults = {"n_factors": 4, "hidden_size": 3, "max_epochs": 2, "random_state": 0}
+    return SequenceRatingRegressor(**{**defaults, **params})
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Fitted models; what a test changes, it changes in a copy."""
+    return {name: sequence(**params).fit(X, Y) for name, params in KINDS.items()}
+
+
+each = pytest.mark.parametrize("kind", KINDS)
+causal = pytest.mark.parametrize("kind", CAUSAL)
+
+
+# --- what a prediction may know
+
+
+@causal
+@pytest.mark.parametrize("now", [50, 200, 350])
+def test_what_is_later_changes_no_bit_of_what_is_earlier(models, kind, now):
+    rng = np.random.RandomState(now)
+    later = X["timestamp"] >= now
+    other, ratings = X.copy(), Y.copy()
+    other.loc[later, "item"] = rng.permutation(X.loc[later, "item"])
+    ratings[later] = rng.permutation(Y[later])
+    rows = X[X["timestamp"] <= now]
+    model = models[kind]
+    before = model.predict(rows, history=(X, Y))
+    assert np.array_equal(before, model.predict(rows))  # fit stored the same
+    assert np.array_equal(before, model.predict(rows, history=(other, ratings)))
+    after = X[X["timestamp"] > now]
+    changed = model.predict(after, history=(other, ratings)) != model.predict(after)
+    assert changed.mean() > 0.3  # and it does read
+
+
+@causal
+def test_whole_logs_and_their_earlier_parts_are_the_same_history(models, kind):
+    row = X[X["timestamp"] == 200]
+    earlier = X["timestamp"] < 200
+    whole = models[kind].predict(row, history=(X, Y))
+    part = models[kind].predict(row, history=(X[earlier], Y[earlier]))
+    assert np.allclose(whole, part, rtol=0, atol=1e-6)
+
+
+@causal
+def test_what_has_the_same_timestamp_is_not_read(models, kind):
+    rows = X.iloc[[5]]
+    tied = (X["user"] == rows["user"].iloc[0]) & (X["timestamp"] == rows["timestamp"].iloc[0])
+    tied |= X["timestamp"] > rows["timestamp"].iloc[0]
+    known = models[kind].predict(rows, history=(X, Y))
+    assert np.array_equal(models[kind].predict(rows, history=(X, np.where(tied, 9 - Y, Y))), known)
+
+
+@pytest.mark.parametrize("kind", ["bidirectional", "both"])
+def test_from_both_sides_it_does_not_read_the_row_itself(models, kind):
+    model, rows = models[kind], X.iloc[[7, 50]]
+    known = model.predict(rows, history=(X, Y))
+    if kind == "bidirectional":
+        for number, row in enumerate(rows.index):
+            others = np.where(X.index == row, 9 - Y, Y)
+            assert model.predict(rows, history=(X, others))[number] == known[number]
+    # as if the row was not there, to float32's precision: the lengths are others
+    for number, row in enumerate(rows.index):
+        others = X.index != row
+        without = model.predict(rows.iloc[[number]], history=(X[others], Y[others]))
+        assert np.allclose(without, known[number], rtol=0, atol=1e-5)
+    later = X["timestamp"] > rows["timestamp"].max()
+    assert not np.allclose(model.predict(rows, history=(X[~later], Y[~later])), known, atol=1e-4)
+
+
+@each
+def test_without_timestamps_it_reads_all_but_the_very_same_item(kind):
+    model = sequence(timestamp=None, **KINDS[kind]).fit(X, Y)
+    rows = X.iloc[[3, 40, 41]]
+    known = model.predict(rows)
+    for number, row in enumerate(rows.index):
+        own = X.index == row
+        as_if = model.predict(rows, history=(X, np.where(own, 9 - Y, Y)))
+        assert as_if[number] == known[number]
+        without = model.predict(rows, history=(X[~own], Y[~own]))
+        assert np.isclose(without[number], known[number], rtol=0, atol=1e-5)
+    # order is that of the rows: the last ones count, whatever their timestamps say
+    assert np.array_equal(model.predict(rows.assign(timestamp=0)), known)
+
+
+@each
+@given(data=st.data())
+@settings(max_examples=10, deadline=None)
+def test_a_prediction_is_a_function_of_its_row(models, kind, data):
+    whole = models[kind].predict(X)
+    rows = data.draw(st.lists(st.integers(0, len(X) - 1), min_size=1, max_size=30))
+    assert np.array_equal(models[kind].predict(X.iloc[rows]), whole[rows])
+
+
+@causal
+def test_the_order_of_a_history_is_that_of_its_timestamps(models, kind):
+    order = np.random.RandomState(0).permutation(len(X))
+    shuffled = models[kind].predict(X, history=(X.iloc[order], Y[order]))
+    assert np.array_equal(shuffled, models[kind].predict(X))
+
+
+def test_a_history_is_not_added_to_that_of_fit(models):
+    user = X["user"].iloc[0]
+    other = X["user"] != user
+    row = pd.DataFrame({"user": [user], "item": [105], "timestamp": [999]})
+    cold = models["default"].predict(row, history=(X[other], Y[other]))
+    stranger = models["default"].predict(row.assign(user=12345))
+    assert cold == stranger
+    assert cold != models["default"].predict(row)
+
+
+def test_users_that_fit_did_not_see_are_served_by_their_history(models):
+    past = X[X["user"] == 3].assign(user=777)
+    ratings = Y[X["user"] == 3]
+    row = pd.DataFrame({"user": [777], "item": [105], "timestamp": [999]})
+    served = models["default"].predict(row, history=(past, ratings))
+    assert np.array_equal(served, models["default"].predict(row.assign(user=3)))
+    assert served != models["default"].predict(row)
+
+
+@each
+def test_unknown_users_and_items_get_finite_estimates(models, kind):
+    rows = pd.DataFrame({"user": [3, -1, -1], "item": [-5, 105, -5], "timestamp": [500, 500, 500]})
+    ratings = models[kind].predict(rows)
+    assert np.isfinite(ratings).all()
+    assert ratings.min() >= 1
+    assert ratings.max() <= 5
+
+
+def test_histories_longer_than_max_len_are_read_to_where_it_says():
+    n = 60
+    log = pd.DataFrame({"user": 1, "item": np.arange(n) % 7, "timestamp": np.arange(n)})
+    ratings = np.tile([1.0, 5.0, 3.0], n // 3)
+    model = sequence(max_len=5).fit(log, ratings)
+    row = pd.DataFrame({"user": [1], "item": [3], "timestamp": [n]})
+    known = model.predict(row)
+    far, near = np.arange(n) < n - 10, np.arange(n) == n - 2
+    assert np.array_equal(model.predict(row, history=(log, np.where(far, 2.0, ratings))), known)
+    assert not np.array_equal(model.predict(row, history=(log, np.where(near, 2, ratings))), known)
+
+
+# --- the log
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda t: pd.to_datetime(t, unit="s"),
+        lambda t: pd.to_datetime(t, unit="s", utc=True).dt.tz_convert("Asia/Tokyo"),
+        lambda t: t.astype(float),
+    ],
+    ids=["naive", "aware", "float"],
+)
+def test_timestamps_of_any_kind_say_the_same(models, convert):
+    other = X.assign(timestamp=convert(X["timestamp"]))
+    model = sequence().fit(other, Y)
+    assert np.allclose(model.predict(other), models["default"].predict(X), rtol=0, atol=1e-5)
+
+
+def test_the_timestamp_column_may_have_any_name_or_position(models):
+    expected = models["default"].predict(X)
+    renamed = X.rename(columns={"timestamp": "when"})
+    assert np.array_equal(sequence(timestamp="when").fit(renamed, Y).predict(renamed), expected)
+    array = X.to_numpy()
+    assert np.array_equal(sequence(timestamp=2).fit(array, Y).predict(array), expected)
+    untimed = sequence(timestamp=None).fit(X, Y).predict(X)
+    assert np.array_equal(sequence().fit(renamed, Y).predict(renamed), untimed)
+    assert np.array_equal(sequence().fit(array, Y).predict(array), untimed)
+
+
+def test_rows_may_come_in_any_order_and_go_back_in_it():
+    order = np.random.RandomState(1).permutation(len(X))
+    model = sequence().fit(X.sort_values("timestamp"), Y[X["timestamp"].argsort()])
+    assert np.array_equal(model.predict(X.iloc[order]), model.predict(X)[order])
+
+
+@pytest.mark.parametrize(
+    ("timestamps", "error", "message"),
+    [
+        (np.r_[np.nan, np.ones(len(X) - 1)], ValueError, "'timestamp' holds nan in row 0"),
+        (np.r_[np.inf, np.ones(len(X) - 1)], ValueError, "'timestamp' holds inf in row 0"),
+        (["yesterday"] * len(X), TypeError, "Timestamps are all numbers or all datetimes"),
+    ],
+)
+def test_bad_timestamps_are_refused(timestamps, error, message):
+    with pytest.raises(error, match=message):
+        sequence().fit(X.assign(timestamp=timestamps), Y)
+
+
+def test_predict_wants_the_kind_of_timestamps_that_fit_saw(models):
+    dates = X.assign(timestamp=pd.to_datetime(X["timestamp"], unit="s"))
+    with pytest.raises(ValueError, match="'timestamp' was fitted on numbers but got datetimes"):
+        models["default"].predict(dates)
+    with pytest.raises(ValueError, match="'timestamp' was fitted on numbers but got datetimes"):
+        models["default"].predict(X, history=(dates, Y))
+
+
+def test_a_timestamp_column_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="Column 'when' was asked for"):
+        sequence(timestamp="when").fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    ("history", "message"),
+    [
+        (X, r"history must be a pair \(X_past, y_past\)"),
+        (5, "history must be a pair"),
+        ((X, Y[:5]), "inconsistent numbers of samples"),
+        ((X.drop(columns="item"), Y), "feature names"),
+        ((X, np.where(np.arange(len(Y)) == 3, np.nan, Y)), "the first in row 3"),
+    ],
+)
+def test_bad_histories_are_refused(models, history, message):
+    with pytest.raises(ValueError, match=message):
+        models["default"].predict(X, history=history)
+
+
+def test_users_of_another_kind_are_warned_of_in_a_history(models):
+    with pytest.warns(UserWarning, match="Column 'user' was fitted on integers"):
+        models["default"].predict(X.assign(user=X["user"].astype(str)), history=(X, Y))
+
+
+def test_bad_parameters_are_refused():
+    for name, value in [
+        ("input", "nonsense"),
+        ("hidden_size", 0),
+        ("dropout", 1.0),
+        ("max_len", 0),
+        ("timestamp", 1.5),
+    ]:
+        with pytest.raises(ValueError, match=f"The '{name}' parameter"):
+            sequence(**{name: value}).fit(X, Y)
+    with pytest.raises(NotFittedError):
+        sequence().predict(X)
+
+
+# --- training
+
+
+def drifting_log(seed=0):
+    """Users whose taste moves: only their latest ratings tell the next one."""
+    rng = np.random.RandomState(seed)
+    n_users, length = 150, 40
+    mood = np.cumsum(rng.normal(scale=0.5, size=(n_users, length)), axis=1)
+    items = np.stack([rng.permutation(60)[:length] for _ in range(n_users)])
+    ratings = 3 + mood + rng.normal(scale=0.2, size=mood.shape)
+    log = pd.DataFrame(
+        {
+            "user": np.repeat(np.arange(n_users), length),
+            "item": items.ravel(),
+            "timestamp": np.tile(np.arange(length), n_users),
+        }
+    )
+    return log, ratings.ravel()
+
+
+def rmse(truth, prediction):
+    return np.sqrt(np.mean((truth - prediction) ** 2))
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_it_follows_what_matrix_factorisation_cannot(bidirectional):
+    log, ratings = drifting_log()
+    test = np.random.RandomState(0).rand(len(log)) < 0.2
+    model = SequenceRatingRegressor(bidirectional=bidirectional, max_epochs=30, random_state=0)
+    model.fit(log[~test], ratings[~test])
+    found = rmse(ratings[test], model.predict(log[test]))
+    still = MFRegressor(random_state=0).fit(log[~test], ratings[~test])
+    assert found < 0.75 * rmse(ratings[test], still.predict(log[test]))
+
+
+def test_both_sides_tell_more_than_one():
+    log, ratings = drifting_log()
+    test = np.random.RandomState(0).rand(len(log)) < 0.2
+    errors = [
+        rmse(
+            ratings[test],
+            SequenceRatingRegressor(bidirectional=both, max_epochs=30, random_state=0)
+            .fit(log[~test], ratings[~test])
+            .predict(log[test]),
+        )
+        for both in (False, True)
+    ]
+    assert errors[1] < 0.95 * errors[0]
+
+
+def test_the_future_of_a_validation_row_is_not_read_either():
+    train, valid = X["timestamp"] < 200, X["timestamp"] >= 200
+    model = sequence(max_epochs=4, early_stopping=False)
+    model.fit(X[train], Y[train], X_val=X[valid], y_val=Y[valid])
+    error = np.mean((np.clip(model.predict(X[valid]), 1, 5) - Y[valid]) ** 2)
+    # the curve's predictions are not clipped
+    assert model.validation_curve_[-1] == pytest.approx(error, rel=0.02)
+    assert len(model.histories_.items) == train.sum()
+
+
+@pytest.mark.parametrize("timestamp", ["auto", None])
+def test_held_out_rows_are_no_targets_but_are_read_afterwards(timestamp):
+    model = sequence(early_stopping=True, max_epochs=3, timestamp=timestamp).fit(X, Y)
+    assert len(model.validation_curve_) == model.n_iter_
+    assert len(model.histories_.items) == len(X)
+
+
+@pytest.mark.parametrize("timestamp", ["auto", None])
+def test_partial_fit_adds_users_items_and_histories(timestamp):
+    first, second = X["timestamp"] < 200, X["timestamp"] >= 200
+    more = X[second].assign(item=X["item"] + 10, user=X["user"] + 6)
+    model = sequence(timestamp=timestamp).fit(X[first], Y[first])
+    n_before = model.n_items_
+    model.partial_fit(more, Y[second])
+    assert model.n_items_ > n_before
+    assert len(model.histories_.items) == len(X)
+    assert model.n_iter_ == 3
+    assert np.isfinite(model.predict(X)).all()
+    stored = pd.concat([X[first], more]), np.r_[Y[first], Y[second]]
+    assert np.allclose(model.predict(X, history=stored), model.predict(X), rtol=0, atol=1e-6)
+
+
+def test_training_goes_on_with_the_same_sizes_only():
+    model = sequence(warm_start=True).fit(X, Y)
+    for name, value in [("hidden_size", 5), ("n_factors", 5), ("bidirectional", True)]:
+        with pytest.raises(ValueError, match=f"{name}={value} was asked for, but the training"):
+            copy.copy(model).set_params(**{name: value}).fit(X, Y)
+
+
+def test_fits_repeat_and_leave_torch_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, second = (sequence(bidirectional=True).fit(X, Y).predict(X) for _ in range(2))
+    assert np.array_equal(first, second)
+    assert torch.equal(torch.rand(3), expected)
+    assert not np.array_equal(
+        sequence(bidirectional=True, random_state=1).fit(X, Y).predict(X), first
+    )
+
+
+def test_weights_are_proportions():
+    weight = np.random.RandomState(0).rand(len(Y)) + 0.5
+    one, ten = (sequence().fit(X, Y, sample_weight=w * weight).predict(X) for w in (1, 10))
+    assert np.allclose(one, ten)
+    assert not np.allclose(one, sequence().fit(X, Y).predict(X))
+    some = np.arange(len(Y)) % 3 > 0
+    dropped = sequence().fit(X, Y, sample_weight=some.astype(float))
+    assert np.array_equal(dropped.predict(X), sequence().fit(X[some], Y[some]).predict(X))
+
+
+def test_any_optimiser_of_torch_will_do():
+    for optimizer in (torch.optim.SGD, torch.optim.AdamW):
+        assert np.isfinite(sequence(optimizer=optimizer, lr=0.01).fit(X, Y).predict(X)).all()
+    with pytest.raises(TypeError, match="optimizer must be None or a subclass"):
+        sequence(optimizer=dict).fit(X, Y)
+
+
+def test_it_is_tuned_and_compared_like_any_regressor():
+    search = GridSearchCV(
+        sequence(), {"hidden_size": [2, 3], "bidirectional": [False, True]}, cv=2
+    )
+    assert np.isfinite(search.fit(X, Y).cv_results_["mean_test_score"]).all()
+    assert np.isfinite(cross_val_score(sequence(), X, Y, cv=KFold(3, shuffle=True))).all()
+
+
+# --- recommending
+
+
+@each
+def test_scores_of_recommendations_are_what_predict_says_of_a_later_row(models, kind):
+    users = [3, 5, -1]
+    found = models[kind].recommend(users, n_items=4)
+    assert found["user"].unique().tolist() == users
+    rows = found[["user", "item"]].assign(timestamp=390)
+    late = X["timestamp"].max()
+    rows["timestamp"] = late + 1
+    assert np.allclose(models[kind].predict(rows), found["score"], rtol=0, atol=2e-2)
+    for user in users:
+        seen = set(X.loc[X["user"] == user, "item"])
+        assert not seen & set(found.loc[found["user"] == user, "item"])
+
+
+def test_similar_items_are_there_too(models):
+    assert len(models["default"].similar_items([105], n_items=3)) == 3
+
+
+# --- padded sequences
+
+
+def padded(n=80, width=5, n_items=9, seed=0, ratings=True):
+    """Sequences of 1 to `width` items, and of their ratings."""
+    rng = np.random.RandomState(seed)
+    items = rng.randint(1, n_items + 1, size=(n, width))
+    lengths = rng.randint(1, width + 1, size=n)
+    there = np.arange(width) >= width - lengths[:, None]
+    stars = np.where(there, rng.randint(1, 6, size=(n, width)), np.nan)
+    items = np.where(there, items, 0)
+    return (np.hstack([items, stars]) if ratings else items), stars
+
+
+def of_sequences(**params):
+    return sequence(input="sequences", **params)
+
+
+def test_the_last_position_is_what_one_rating_a_sequence_is_of():
+    items, stars = padded(ratings=False)
+    model = of_sequences(items_only=True).fit(items, stars[:, -1])
+    ratings = model.predict(items)
+    assert ratings.shape == (len(items),)
+    front = np.hstack([np.zeros((len(items), 1), int), items])[:, 1:]
+    assert np.array_equal(model.predict(front), ratings)
+
+
+@pytest.mark.parametrize("params", [{}, {"bidirectional": True}, {"max_len": 2}])
+def test_all_positions_are_predicted_where_there_are_items(params):
+    sequences, stars = padded()
+    model = of_sequences(**params).fit(sequences, stars)
+    ratings = model.predict(sequences)
+    assert np.array_equal(np.isnan(ratings), np.isnan(stars))
+    known = ~np.isnan(stars)
+    assert model.score(sequences, stars) == r2_score(stars[known], ratings[known])
+    weight = np.arange(len(stars)) + 1.0
+    spread = np.broadcast_to(weight[:, None], stars.shape)[known]
+    expected = r2_score(stars[known], ratings[known], sample_weight=spread)
+    assert model.score(sequences, stars, sample_weight=weight) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("position", range(5))
+def test_a_position_reads_ratings_before_it_only(position):
+    sequences, stars = padded()
+    model = of_sequences().fit(sequences, stars)
+    known = model.predict(sequences)
+    changed = sequences.copy()
+    changed[:, 5 + position :] = 6 - changed[:, 5 + position :]
+    found = model.predict(changed)
+    earlier = slice(None, position + 1)
+    assert np.array_equal(found[:, earlier], known[:, earlier], equal_nan=True)
+    assert position == 4 or not np.allclose(found, known, equal_nan=True)
+
+
+def test_padding_changes_nothing():
+    sequences, stars = padded()
+    items, ratings = sequences[:, :5], sequences[:, 5:]
+    wide = np.hstack([np.zeros((80, 3)), items, np.full((80, 3), np.nan), ratings])
+    front = of_sequences().fit(sequences, stars)
+    padded_more = of_sequences().fit(wide, np.hstack([np.full((80, 3), np.nan), stars]))
+    assert padded_more.loss_curve_ == front.loss_curve_
+    assert np.array_equal(
+        padded_more.predict(wide)[:, 3:], front.predict(sequences), equal_nan=True
+    )
+    # behind the sequences, in place of in front
+    order = np.argsort(items == 0, axis=1, kind="stable")
+    moved = [np.take_along_axis(part, order, axis=1) for part in (items, ratings, stars)]
+    behind = of_sequences().fit(np.hstack(moved[:2]), moved[2])
+    assert behind.loss_curve_ == front.loss_curve_
+
+
+def test_sequences_of_a_log_say_what_the_log_says():
+    """The same rows as windows and as a log, through the same weights."""
+    log = X.sort_values(["user", "timestamp", "item"]).drop_duplicates(["user", "timestamp"])
+    ratings = Y[log.index]
+    encoder = IDEncoder().fit(log)
+    coded = encoder.transform(log)
+    windows = SequenceWindower(max_len=30, ratings=True).fit(coded, ratings).transform(coded)
+    model = sequence(timestamp=None).fit(coded, ratings)
+    other = of_sequences().fit(windows, ratings)
+    other.module_.load_state_dict(model.module_.state_dict())
+    other.rating_scale_ = model.rating_scale_
+    # each row at its own time: as a model of timestamps whose unit makes all gaps vanish
+    timed = sequence().fit(coded, ratings)
+    timed.module_.load_state_dict(model.module_.state_dict())
+    timed.time_unit_ = 1e12
+    assert np.allclose(other.predict(windows), timed.predict(coded), rtol=0, atol=1e-5)
+
+
+def test_they_work_behind_encoder_and_windower():
+    pipe = make_pipeline(IDEncoder(), SequenceWindower(max_len=4, ratings=True), of_sequences())
+    scores = cross_val_score(
+        pipe, X, Y, cv=3, scoring="neg_root_mean_squared_error", error_score="raise"
+    )
+    assert (scores > -3).all()
+    pipe = make_pipeline(IDEncoder(), SequenceWindower(max_len=4), of_sequences(items_only=True))
+    assert np.isfinite(cross_val_score(pipe, X, Y, cv=3, error_score="raise")).all()
+
+
+def test_they_work_behind_the_padder():
+    ragged = [[1, 2], [3], [2, 2, 1], [1]] * 5
+    targets = [3.0, 4.0, 2.0, 5.0] * 5
+    pipe = make_pipeline(SequencePadder(), of_sequences(items_only=True)).fit(ragged, targets)
+    assert pipe.predict([[2, 1], [3]]).shape == (2,)
+
+
+def test_missing_ratings_are_masked_in_search_and_cross_validation():
+    sequences, stars = padded()
+    search = GridSearchCV(
+        of_sequences(),
+        {"hidden_size": [2, 4]},
+        scoring=neg_masked_root_mean_squared_error_scorer,
+        cv=2,
+        error_score="raise",
+    ).fit(sequences, stars)
+    assert -3 < search.best_score_ < 0
+
+
+def test_of_sequences_the_training_can_go_on():
+    sequences, stars = padded(n_items=5)
+    model = of_sequences().fit(sequences, stars)
+    more, more_stars = padded(n_items=12, seed=1)
+    with pytest.raises(ValueError, match="fit saw item codes up to 5, got"):
+        model.predict(more)
+    model.partial_fit(more, more_stars)
+    assert model.n_items_ == 12
+    assert np.isfinite(model.predict(more)[~np.isnan(more_stars)]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, y: (-X, y), "whole numbers from 1 upwards, and 0 for padding, got -"),
+        (lambda X, y: (X + 0.5, y), "whole numbers from 1 upwards"),
+        (lambda X, y: (np.where(X == 3, np.nan, X), y), "got nan in row"),
+        (lambda X, y: ([[1, 2], [3]], [1.0, 2.0]), "Pad them with SequencePadder"),
+        (lambda X, y: (X, y[:, :3]), "y must hold one rating a sequence"),
+        (lambda X, y: (X, y[:10]), "inconsistent numbers of samples"),
+        (lambda X, y: (X, np.full_like(y, np.nan)), "y holds no rating: all of it is NaN"),
+        (lambda X, y: (X, np.where(np.isnan(y), 3.0, y)), "y has ratings where X is padding"),
+        (lambda X, y: (X[:, ::-1], y[:, -1]), "pad with padding='pre'"),
+        (lambda X, y: (X, np.where(y == 3, np.inf, y)), "infinity"),
+        (lambda X, y: (X[:0], y[:0]), "0 sample"),
+        (lambda X, y: (X[:1], y[:1]), "minimum of 2 is required"),
+    ],
+)
+def test_bad_sequences_are_refused(change, message):
+    items, stars = padded(ratings=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ValueError, match=message):
+            of_sequences(items_only=True).fit(*change(items, stars))
+
+
+def test_past_ratings_are_asked_for_where_they_are_read():
+    items, stars = padded(ratings=False)
+    with pytest.raises(ValueError, match=r"Append the ratings.*or set items_only=True"):
+        of_sequences().fit(items, stars)
+    sequences, _ = padded()
+    sequences[3, 7] = np.inf
+    with pytest.raises(ValueError, match="Past ratings must be finite, or NaN"):
+        of_sequences().fit(sequences, stars)
+
+
+def test_of_sequences_there_is_no_history_and_nobody_to_recommend_to():
+    sequences, stars = padded()
+    model = of_sequences().fit(sequences, stars)
+    with pytest.raises(ValueError, match="history is for input='interactions'"):
+        model.predict(sequences, history=(sequences, stars))
+    for ask in (model.recommend, model.similar_items):
+        with pytest.raises(ValueError, match="Recommending needs input="):
+            ask([1])
+
+
+def test_the_posts_network_is_one_setting():
+    items, stars = padded(ratings=False)
+    post = of_sequences(
+        n_factors=64,
+        hidden_size=128,
+        items_only=True,
+        dropout=0,
+        alpha=0,
+        optimizer=torch.optim.SGD,
+        lr=0.1,
+        lr_schedule="constant",
+    ).fit(items, stars)
+    assert isinstance(post.module_, LSTMRating)
+    embedding, lstm, linear = post.module_.item_factors, post.module_.lstm, post.module_.output
+    with torch.inference_mode():
+        codes = torch.from_numpy(items[items[:, 0] > 0])
+        by_hand = linear(lstm(embedding(codes))[0]).squeeze(-1)
+    by_hand = by_hand.numpy() * post.module_.scale.item() + post.global_mean_
+    found = post.predict(items)[items[:, 0] > 0]
+    assert np.allclose(found, by_hand.clip(1, 5), atol=1e-5)

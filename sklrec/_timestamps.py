@@ -28,7 +28,7 @@ _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",
     DATETIMES: "datetimes, for example with pandas.to_datetime and the right unit",
 }
-_FINER_THAN_NANOSECONDS = {"ps", "fs", "as"}
+_TOO_FINE = {"ps", "fs", "as"}  # finer than nanoseconds
 _FIRST_YEAR, _LAST_YEAR = 1678, 2261  # whole years that int64 nanoseconds hold
 
 
@@ -66,15 +66,17 @@ def resolve_timestamp(
     return resolve_columns(estimator, (timestamp,), X)[0]
 
 
-def timestamp_kind(values: Any, name: int | str) -> str:
+def timestamp_kind(values: Any, name: int | str, *, first_row: int = 0) -> str:
     """Tell whether timestamps are numbers or datetimes.
 
     Parameters
     ----------
     values : ndarray or ExtensionArray of shape (n_samples,)
-        The column's values, none of them missing.
+        The column's values.
     name : int or str
         The column's name or position, for messages.
+    first_row : int, default=0
+        The row number of the first value, for messages about a part of a column.
 
     Returns
     -------
@@ -83,18 +85,24 @@ def timestamp_kind(values: Any, name: int | str) -> str:
 
     Raises
     ------
+    ValueError
+        If timestamps are missing.
     TypeError
-        If they are neither, or some of each.
+        If they are neither numbers nor datetimes, or some of each.
     """
+    missing = "drop these rows, or fill in when they were"
+    _refuse(pd.isna(values), "NaN", missing, values, name, first_row)
     if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.categories.array
+        values = values.categories.take(values.codes)
     kind = _KIND_OF_DTYPE.get(values.dtype.kind)
     if kind is None and values.dtype.kind == "O":
         kind = _KIND_OF_INFERRED.get(infer_dtype(values, skipna=False))
-    return kind or _kind_by_looking(values, name)
+    return kind or _kind_by_looking(values, name, first_row)
 
 
-def read_timestamps(values: Any, name: int | str, kind: str | None = None) -> np.ndarray:
+def read_timestamps(
+    values: Any, name: int | str, kind: str | None = None, *, first_row: int = 0
+) -> np.ndarray:
     """Read timestamps as numbers whose order and equality are those of the timestamps.
 
     Parameters
@@ -106,6 +114,8 @@ def read_timestamps(values: Any, name: int | str, kind: str | None = None) -> np
         The column's name or position, for messages.
     kind : {"numbers", "datetimes"}, default=None
         What the timestamps have to be since those of `fit` were; None takes both.
+    first_row : int, default=0
+        The row number of the first value, for messages about a part of a column.
 
     Returns
     -------
@@ -120,78 +130,87 @@ def read_timestamps(values: Any, name: int | str, kind: str | None = None) -> np
     TypeError
         If they are neither numbers nor datetimes, or some of each.
     """
-    _refuse(pd.isna(values), values, name, "NaN", "drop these rows, or fill in when they were")
-    found = timestamp_kind(values, name)
+    found = timestamp_kind(values, name, first_row=first_row)
     if kind is not None and found != kind:
         raise ValueError(
-            f"Column {name!r} was fitted on {kind} but got {found} (such as {values[0]!r}), which "
-            f"do not compare. Convert it to {_CONVERSIONS[kind]}."
+            f"Column {name!r} was fitted on {kind} but got {found} (such as "
+            f"{_plain(values[0])!r}), which do not compare. Convert it to {_CONVERSIONS[kind]}."
         )
     if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.categories.array.take(values.codes)
-    return _numbers(values, name) if found == NUMBERS else _nanoseconds(values, name)
+        values = values.categories.take(values.codes)
+    read = _numbers if found == NUMBERS else _nanoseconds
+    return read(values, name, first_row)
 
 
-def _numbers(values: Any, name: int | str) -> np.ndarray:
+def _numbers(values: Any, name: int | str, first_row: int) -> np.ndarray:
     values = np.asarray(values)
     if values.dtype == object:
-        values = np.array(values.tolist())  # int64 or float64, or uint64 or object if they are huge
+        whole = infer_dtype(values, skipna=False) == "integer"
+        values = np.array(values.tolist(), dtype=None if whole else np.float64)
     if values.dtype.kind == "f":
-        infinite = "give these rows the number of a time"
-        _refuse(np.isinf(values), values, name, "infinity", infinite)
+        remedy = "give these rows the number of a time"
+        _refuse(np.isinf(values), "infinity", remedy, values, name, first_row)
         return values.astype(np.float64, copy=False)
-    if values.dtype.kind != "i":
-        limit = np.iinfo(np.int64).max
-        _refuse(values > limit, values, name, "a number beyond int64", "use a coarser unit")
+    if values.dtype.kind != "i":  # uint64, or Python's integers if they are huge
+        limits = np.iinfo(np.int64)
+        outside = (values > limits.max) | (values < limits.min)
+        remedy = "count from a later start, or in a coarser unit"
+        _refuse(outside, "a number beyond int64", remedy, values, name, first_row)
     return values.astype(np.int64, copy=False)
 
 
-def _nanoseconds(values: Any, name: int | str) -> np.ndarray:
-    if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-        unit = np.datetime_data(values.dtype)[0]
-        if unit in _FINER_THAN_NANOSECONDS:
+def _nanoseconds(values: Any, name: int | str, first_row: int) -> np.ndarray:
+    if values.dtype.kind == "M":
+        if isinstance(values, np.ndarray) and np.datetime_data(values.dtype)[0] in _TOO_FINE:
             raise TypeError(
                 f"Column {name!r} is of {values.dtype}, and times finer than nanoseconds cannot "
                 "be compared with others. Convert it first, with .astype('datetime64[ns]')."
             )
-    if values.dtype.kind == "M":
         times = pd.DatetimeIndex(values)
     else:
         times = pd.to_datetime(np.asarray(values, dtype=object), utc=True)
     outside = (times.year < _FIRST_YEAR) | (times.year > _LAST_YEAR)
-    years = f"times lie in the years {_FIRST_YEAR} to {_LAST_YEAR}: mend these rows, or drop them"
-    _refuse(outside, values, name, "a time out of range", years)
+    remedy = f"mend or drop these rows, for times lie in the years {_FIRST_YEAR} to {_LAST_YEAR}"
+    _refuse(outside, "a time out of range", remedy, values, name, first_row)
     return times.as_unit("ns").asi8
 
 
-def _kind_by_looking(values: Any, name: int | str) -> str:
+def _kind_by_looking(values: Any, name: int | str, first_row: int) -> str:
     """The kind of objects of several types, if it is but one; else say which row is odd."""
     kinds = [_kind_of_object(value) for value in values]
     odd = next((k for k, kind in enumerate(kinds) if kind is None or kind != kinds[0]), None)
     if odd is None:
         return str(kinds[0])
-    as_first = f", and {values[0]!r} in row 0" if kinds[odd] else ""
+    value = _plain(values[odd])
+    as_first = f", and {_plain(values[0])!r} in row {first_row}" if kinds[odd] else ""
     raise TypeError(
-        f"Column {name!r} holds {values[odd]!r} of type {type(values[odd]).__name__} in row {odd}"
+        f"Column {name!r} holds {value!r} of type {type(value).__name__} in row {first_row + odd}"
         f"{as_first}. Timestamps are all numbers or all datetimes: convert the column first, for "
         "example with pandas.to_numeric or pandas.to_datetime."
     )
 
 
 def _kind_of_object(value: Any) -> str | None:
-    if isinstance(value, Real) and not isinstance(value, bool | np.bool_):
+    # numpy counts time differences among the integers
+    if isinstance(value, Real) and not isinstance(value, bool | np.bool_ | np.timedelta64):
         return NUMBERS
-    # numpy counts time differences among its integers, but not among the real numbers
     return DATETIMES if isinstance(value, date | np.datetime64) else None
 
 
-def _refuse(wrong: Any, values: Any, name: int | str, problem: str, remedy: str) -> None:
+def _refuse(
+    wrong: Any, problem: str, remedy: str, values: Any, name: int | str, first_row: int
+) -> None:
     """Raise if any value is wrong."""
     rows = np.flatnonzero(wrong)
     if len(rows):
-        value = values[rows[0]]
-        value = value.item() if isinstance(value, np.number) else value
         raise ValueError(
-            f"Input X contains {problem}.\nColumn {name!r} holds {value!r} in row {rows[0]}, and "
-            f"so {len(rows)} of {len(values)} rows lack a timestamp: {remedy}."
+            f"Input X contains {problem}.\nColumn {name!r} holds {_plain(values[rows[0]])!r} in "
+            f"row {first_row + rows[0]}, and so {len(rows)} of the rows {first_row} to "
+            f"{first_row + len(values) - 1} lack a timestamp: {remedy}."
         )
+
+
+def _plain(value: Any) -> Any:
+    """A scalar of numpy as Python's own, which reads better; those of time only lose by it."""
+    is_plain = not isinstance(value, np.generic) or value.dtype.kind in "mM"
+    return value if is_plain else value.item()

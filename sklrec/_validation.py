@@ -11,6 +11,9 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import (
+    _check_feature_names_in as check_feature_names_in,
+)
+from sklearn.utils.validation import (
     _check_sample_weight as check_sample_weight,
 )
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
@@ -19,6 +22,7 @@ __all__ = [
     "Interval",
     "RealNotInt",
     "StrOptions",
+    "check_feature_names_in",
     "check_interactions",
     "check_ratings",
     "check_sample_weight",

@@ -1,4 +1,4 @@
-"""Transformers that make interactions ready for the estimators."""
+"""The transformer that encodes columns of IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
@@ -200,7 +200,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
             grown.append(vocabulary.extend(values))
             if grown[-1] is not vocabulary:
-                _warn_of_kind(vocabulary, values, vocabulary.codes(values), stacklevel=4)
+                warn_of_kind(vocabulary, values, vocabulary.codes(values), stacklevel=4)
         self.vocabularies_ = grown
         return self
 
@@ -223,7 +223,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         codes = []
         for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
             codes.append(vocabulary.codes(values))
-            _warn_of_kind(vocabulary, values, codes[-1], stacklevel=4)
+            warn_of_kind(vocabulary, values, codes[-1], stacklevel=4)
             if self.handle_unknown == "error":
                 _refuse_unseen(vocabulary, values, codes[-1])
         return self._replace(X, codes)
@@ -307,7 +307,7 @@ def _common_dtype(columns: list[Any]) -> np.dtype:
     return np.dtype(object)
 
 
-def _warn_of_kind(vocabulary: Vocabulary, values: Any, codes: np.ndarray, stacklevel: int) -> None:
+def warn_of_kind(vocabulary: Vocabulary, values: Any, codes: np.ndarray, stacklevel: int) -> None:
     text = vocabulary.kind_mismatch(values, len(codes) - int(np.count_nonzero(codes)))
     if text is not None:
         warnings.warn(text, UserWarning, stacklevel=stacklevel)

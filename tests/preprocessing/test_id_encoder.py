@@ -1,4 +1,4 @@
-"""The transformers."""
+"""The transformer that encodes columns of IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle

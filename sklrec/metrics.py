@@ -1,0 +1,110 @@
+"""Errors over the ratings that are known, and a scorer for them."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import make_scorer
+from sklearn.utils.validation import check_array
+
+from sklrec._validation import check_sample_weight
+
+__all__ = ["masked_root_mean_squared_error", "neg_masked_root_mean_squared_error_scorer"]
+
+
+def masked_root_mean_squared_error(
+    y_true: Any, y_pred: Any, *, sample_weight: Any = None
+) -> float:
+    """Compute the root mean squared error over the ratings that are known.
+
+    NaN in `y_true` stands for a rating that is not known, such as those at the padding of a
+    sequence. What is predicted there does not count, and may be NaN as well.
+
+    The mean is over all known ratings at once. With sequences in rows, a long one weighs more
+    than a short one; with one rating in each row it is the usual error.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        The ratings, NaN where there is none.
+    y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        The predictions, in the same shape.
+    sample_weight : array-like of shape (n_samples,), default=None
+        What the ratings of each row weigh; None weighs all the same.
+
+    Returns
+    -------
+    float
+        The error, in the unit of the ratings.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, if no rating is known or those that are have no weight, if a rating
+        is infinite, or if the prediction for a known one is NaN or infinite.
+
+    See Also
+    --------
+    sklearn.metrics.root_mean_squared_error : Takes no NaN, and averages the errors of outputs.
+    neg_masked_root_mean_squared_error_scorer : The same for `scoring=`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklrec.metrics import masked_root_mean_squared_error
+    >>> y_true = [[np.nan, 3, 5], [np.nan, 2, 4]]
+    >>> y_pred = [[0.0, 3, 5], [7.0, 2, 2]]
+    >>> masked_root_mean_squared_error(y_true, y_pred)
+    1.0
+    """
+    y_true = _floats(y_true, "y_true")
+    y_pred = _floats(y_pred, "y_pred")
+    if y_true.shape != y_pred.shape:
+        raise ValueError(
+            f"y_true has the shape {y_true.shape} but y_pred has {y_pred.shape}: there must be "
+            "one prediction for each rating, known or not."
+        )
+    infinite = np.argwhere(np.isinf(y_true))
+    if len(infinite):
+        raise ValueError(
+            f"Input y_true contains infinity, first at {_place(infinite)}: a rating is a finite "
+            "number, or NaN where it is not known."
+        )
+    known = ~np.isnan(y_true)
+    if not known.any():
+        raise ValueError(
+            "y_true holds NaN only: there is no known rating to compare predictions with. Score "
+            "rows that have one."
+        )
+    bad = np.argwhere(known & ~np.isfinite(y_pred))
+    if len(bad):
+        raise ValueError(
+            f"y_pred holds {y_pred[tuple(bad[0])]} where y_true has a rating, first at "
+            f"{_place(bad)} and at {len(bad)} of {known.sum()} such places: every known rating "
+            "needs a finite prediction."
+        )
+    weight = check_sample_weight(sample_weight, y_true, dtype=np.float64, ensure_non_negative=True)
+    weights = np.broadcast_to(weight.reshape(-1, *[1] * (y_true.ndim - 1)), y_true.shape)[known]
+    if not weights.any():
+        raise ValueError(
+            "The known ratings have the sample_weight 0 all together: give one of them a weight."
+        )
+    return float(np.sqrt(np.average((y_true[known] - y_pred[known]) ** 2, weights=weights)))
+
+
+#: For `scoring=` in `cross_val_score`, `GridSearchCV` and the like: the error with its sign
+#: turned, so that greater is better. Works where y has NaN, which scikit-learn's scorers refuse.
+neg_masked_root_mean_squared_error_scorer = make_scorer(
+    masked_root_mean_squared_error, greater_is_better=False
+)
+
+
+def _floats(values: Any, name: str) -> np.ndarray:
+    return check_array(
+        values, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name=name
+    )
+
+
+def _place(places: np.ndarray) -> str:
+    """The first of some places, in words."""
+    return ", column ".join([f"row {places[0][0]}", *map(str, places[0][1:])])

@@ -1,0 +1,166 @@
+"""The splitter that trains on the past of the whole log and tests on its future."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+from math import ceil
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import BaseCrossValidator
+from sklearn.utils import check_scalar, indexable
+
+from sklrec.model_selection._columns import SplitColumns
+
+
+class GlobalTimeSplit(BaseCrossValidator):
+    """Split the log at moments: train on all that came before, test on what came next.
+
+    Like `TimeSeriesSplit`, it chains forward, each training part holding the one before and its
+    test part. Unlike it, it goes by the timestamps, whatever the order of the rows, and never
+    puts equal timestamps on both sides of a split.
+
+    Parameters
+    ----------
+    n_splits : int, default=5
+        Number of splits; 1 gives a single one.
+    test_size : int or float, default=None
+        Size of each test part: a number of rows or, if a float between 0 and 1, a share of all
+        rows. None cuts the log into `n_splits` + 1 parts of about one size. A part starts at the
+        timestamp that is nearest to this size, so it may have some rows more or less.
+    timestamp : int or str, default="auto"
+        The column of timestamps, by position or by a DataFrame's column name: numbers, or
+        datetimes, which without a time zone are read as UTC. "auto" is the column of a DataFrame
+        that is named `timestamp`; None takes the order of the rows for that of time.
+
+    See Also
+    --------
+    LastInteractionsSplit : Tests on the latest interactions of each user.
+    sklearn.model_selection.TimeSeriesSplit : Splits by the order of the rows.
+
+    Notes
+    -----
+    Every training row is strictly earlier than every test row. So no user's later ratings and
+    no item's later fame leak into training, as they do if rows are split at random or user by
+    user. It is the split that comes nearest to a model in use: trained once, then asked about
+    what comes. Many test users have no interaction in training at all, which is the price of
+    it, and part of the truth.
+
+    It cannot keep out what was made of the whole log beforehand, such as an item's mean rating in
+    a column of X, an encoder fitted on all rows, or settings that were chosen on the test parts.
+    Put such steps in a pipeline, and leave out a last part of the log until the settings stand.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklrec.model_selection import GlobalTimeSplit
+    >>> X = pd.DataFrame(
+    ...     {
+    ...         "user": [1, 1, 2, 2, 3, 3],
+    ...         "item": [1, 2, 1, 2, 1, 2],
+    ...         "timestamp": [10, 40, 20, 30, 30, 50],
+    ...     }
+    ... )
+    >>> for train, test in GlobalTimeSplit(n_splits=2).split(X):
+    ...     print(train, test)
+    [0 2] [3 4]
+    [0 2 3 4] [1 5]
+
+    The first 80 % of a log by time, and the rest:
+
+    >>> GlobalTimeSplit(n_splits=1, test_size=0.2)
+    GlobalTimeSplit(n_splits=1, test_size=0.2, timestamp='auto')
+    """
+
+    def __init__(self, n_splits=5, *, test_size=None, timestamp="auto"):
+        self.n_splits = n_splits
+        self.test_size = test_size
+        self.timestamp = timestamp
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Generate the rows of each split.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, a row each, in any order.
+        y : array-like of shape (n_samples,), default=None
+            Ignored but for its length.
+        groups : array-like of shape (n_samples,), default=None
+            Ignored but for its length.
+
+        Yields
+        ------
+        train : ndarray
+            The training rows, ascending.
+        test : ndarray
+            The test rows, ascending.
+
+        Raises
+        ------
+        ValueError
+            If there are too few rows or different timestamps for so many splits.
+        """
+        X, y, groups = indexable(X, y, groups)
+        n_splits = self.get_n_splits()
+        times = SplitColumns(self, X).times(self.timestamp)
+        order = np.argsort(times, kind="stable")
+        cuts = self._cuts(times[order], n_splits)
+        for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True):
+            yield np.sort(order[:start]), np.sort(order[start:stop])
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Give the number of splits.
+
+        Parameters
+        ----------
+        X : object, default=None
+            Ignored.
+        y : object, default=None
+            Ignored.
+        groups : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        int
+            `n_splits`.
+        """
+        return int(check_scalar(self.n_splits, "n_splits", Integral, min_val=1))
+
+    def _cuts(self, times: np.ndarray, n_splits: int) -> list[int]:
+        """Where each test part starts in the sorted times, always at a new timestamp."""
+        n_rows = len(times)
+        size = self._test_rows(n_rows, n_splits)
+        wanted = n_rows - size * np.arange(n_splits, 0, -1)
+        boundaries = np.flatnonzero(np.diff(times)) + 1
+        if size < 1 or wanted[0] < 1:
+            raise ValueError(
+                f"{n_splits} test parts of {size} rows and something to train on cannot be had "
+                f"from {n_rows} rows: lower n_splits={self.n_splits!r} or "
+                f"test_size={self.test_size!r}."
+            )
+        if len(boundaries):
+            after = np.searchsorted(boundaries, wanted)
+            pairs = boundaries[np.clip([after - 1, after], 0, len(boundaries) - 1)]
+            nearest = np.abs(pairs - wanted).argmin(axis=0)
+            cuts = pairs[nearest, np.arange(n_splits)].tolist()
+            if len(set(cuts)) == n_splits:
+                return cuts
+        raise ValueError(
+            f"X has {len(boundaries) + 1} different timestamps in {n_rows} rows, too few or too "
+            f"unevenly spread for {n_splits} splits, since equal ones stay on one side. Lower "
+            "n_splits, or use finer timestamps."
+        )
+
+    def _test_rows(self, n_rows: int, n_splits: int) -> int:
+        if self.test_size is None:
+            return n_rows // (n_splits + 1)
+        if isinstance(self.test_size, Integral):
+            return int(check_scalar(self.test_size, "test_size", Integral, min_val=1))
+        share = check_scalar(
+            self.test_size, "test_size", Real, min_val=0, max_val=1, include_boundaries="neither"
+        )
+        return ceil(share * n_rows)

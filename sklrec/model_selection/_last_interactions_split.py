@@ -1,0 +1,145 @@
+"""The splitter that tests on the latest interactions of each user."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+from sklearn.model_selection import BaseCrossValidator
+from sklearn.utils import check_random_state, check_scalar, indexable
+
+from sklrec.model_selection._columns import SplitColumns
+
+
+class LastInteractionsSplit(BaseCrossValidator):
+    """Hold out the last interactions of each user, in one split.
+
+    Parameters
+    ----------
+    n_interactions : int, default=10
+        How many interactions of each user are test rows.
+    user : int or str, default=0
+        The column of users, by position or by a DataFrame's column name.
+    timestamp : int or str, default="auto"
+        The column of timestamps, likewise: numbers, or datetimes, which without a time zone are
+        read as UTC. "auto" is the column of a DataFrame that is named `timestamp`; None takes
+        the order of the rows for that of time.
+    min_train : int, default=1
+        How many interactions of each user stay in training at least: users with fewer than
+        `n_interactions` + `min_train` have fewer test rows, perhaps none.
+    random_state : int, RandomState instance or None, default=None
+        Puts the interactions that a user had at one time in a random order, the same for the
+        same int. With None they keep the order of the rows.
+
+    See Also
+    --------
+    GlobalTimeSplit : Splits the whole log at moments.
+
+    Notes
+    -----
+    No user's training rows are later than the user's test rows, so that what is asked about a
+    user is never answered by the user's own future, as it is if rows are split at random. And
+    every test user has a past, `min_train` allowing.
+
+    What others did later does leak: training rows of one user may be later than test rows of
+    another, and tell how an item was received since. Where that matters use `GlobalTimeSplit`,
+    whose training rows are all earlier than all test rows.
+
+    The cut may run through interactions of one timestamp. Their order is not known, and that of
+    the rows may tell something that it should not, for instance if a file lists a user's best
+    films first; `random_state` then gives a fair draw.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklrec.model_selection import LastInteractionsSplit
+    >>> X = pd.DataFrame(
+    ...     {
+    ...         "user": ["ann", "bob", "ann", "bob", "ann", "eve"],
+    ...         "item": [1, 1, 2, 2, 3, 1],
+    ...         "timestamp": [30, 10, 20, 40, 50, 60],
+    ...     }
+    ... )
+    >>> for train, test in LastInteractionsSplit(2).split(X):
+    ...     print(train, test)
+    [1 2 5] [0 3 4]
+    """
+
+    def __init__(
+        self, n_interactions=10, *, user=0, timestamp="auto", min_train=1, random_state=None
+    ):
+        self.n_interactions = n_interactions
+        self.user = user
+        self.timestamp = timestamp
+        self.min_train = min_train
+        self.random_state = random_state
+
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Generate the rows of the one split.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, a row each, in any order.
+        y : array-like of shape (n_samples,), default=None
+            Ignored but for its length.
+        groups : array-like of shape (n_samples,), default=None
+            Ignored but for its length.
+
+        Yields
+        ------
+        train : ndarray
+            The training rows, ascending.
+        test : ndarray
+            The test rows, ascending.
+
+        Raises
+        ------
+        ValueError
+            If one of the parts is empty.
+        """
+        X, y, groups = indexable(X, y, groups)
+        n_interactions = check_scalar(self.n_interactions, "n_interactions", Integral, min_val=1)
+        min_train = check_scalar(self.min_train, "min_train", Integral, min_val=0)
+        columns = SplitColumns(self, X)
+        users, times = columns.users(self.user), columns.times(self.timestamp)
+
+        if self.random_state is None:
+            order = np.lexsort((times, users))
+        else:
+            draw = check_random_state(self.random_state).permutation(len(users))
+            order = np.lexsort((draw, times, users))
+        counts = np.bincount(users)
+        held_out = np.minimum(n_interactions, np.maximum(counts - min_train, 0))
+        users = users[order]
+        is_test = np.arange(len(order)) >= (np.cumsum(counts) - held_out)[users]
+        if is_test.all() or not is_test.any():
+            raise ValueError(
+                f"All rows would be {'test' if is_test.any() else 'training'} rows: the most "
+                f"active user has {counts.max()} interactions, of which up to "
+                f"n_interactions={n_interactions} are test rows and at least "
+                f"min_train={min_train} are training rows. Change one of these."
+            )
+        yield np.sort(order[~is_test]), np.sort(order[is_test])
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        """Give the number of splits.
+
+        Parameters
+        ----------
+        X : object, default=None
+            Ignored.
+        y : object, default=None
+            Ignored.
+        groups : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        int
+            Always 1.
+        """
+        return 1

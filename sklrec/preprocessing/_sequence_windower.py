@@ -1,0 +1,292 @@
+"""The transformer that turns each interaction into a window over its user's history."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_consistent_length
+from sklearn.utils.validation import check_is_fitted
+
+from sklrec._histories import Histories
+from sklrec._timestamps import read_timestamps, resolve_timestamp, timestamp_kind
+from sklrec._validation import (
+    Interval,
+    check_feature_names_in,
+    check_interactions,
+    check_ratings,
+    column_values,
+    fit_context,
+    resolve_columns,
+)
+from sklrec._vocabulary import Vocabulary
+from sklrec.preprocessing._codes import as_codes
+from sklrec.preprocessing._id_encoder import warn_of_kind
+
+
+class SequenceWindower(TransformerMixin, BaseEstimator):
+    """Turn each interaction into a window over its user's latest items.
+
+    A row of the result holds the codes of the last `max_len` items of the row's user in time
+    order: those that `fit` saw strictly earlier than the row's timestamp, then the row's own
+    item, in the last column. Zeros fill up the front where there were fewer.
+
+    What a row gets depends on that row and on the log that `fit` saw, never on other rows given
+    to `transform`, and never on anything later than the row. Interactions of the same user and
+    timestamp do not see each other. So it may stand in a pipeline under cross-validation,
+    whatever the split.
+
+    Parameters
+    ----------
+    max_len : int, default=10
+        Width of the window, the row's own item included.
+    user : int or str, default=0
+        The column of users, by position or by a DataFrame's column name. They may be IDs of any
+        kind.
+    item : int or str, default=1
+        The column of items. They have to be codes, whole numbers from 0 upwards, as `IDEncoder`
+        gives them; 0 stands for an unknown item.
+    timestamp : int or str, default="auto"
+        The column of timestamps: numbers, or datetimes, which without a time zone are read as
+        UTC. "auto" is the column of a DataFrame that is named `timestamp`.
+    ratings : bool, default=False
+        Whether to append `max_len` more columns that hold the ratings of the window's items,
+        from the y given to `fit`: NaN for the row itself, whose rating is what one wants to
+        know, and for padding.
+
+    Attributes
+    ----------
+    column_indices_ : tuple of int
+        The positions of users, items and timestamps.
+    vocabulary_ : Vocabulary
+        The map from users to their codes.
+    timestamp_kind_ : {"numbers", "datetimes"}
+        What the timestamps were at `fit`, and have to be at `transform`.
+    histories_ : Histories
+        The interactions that `fit` saw, by user and in time order.
+    n_features_in_ : int
+        Number of columns seen during `fit`.
+    feature_names_in_ : ndarray of shape (`n_features_in_`,)
+        Names of the columns seen during `fit`, if they all are strings.
+
+    See Also
+    --------
+    SequencePadder : Makes a matrix of sequences that are there already.
+    IDEncoder : Gives the codes.
+
+    Notes
+    -----
+    Users that `fit` did not see have no history: their window holds the row's own item alone.
+    If the same user has several items at one time, a later window holds them in the order of
+    their codes. Items that an encoder did not know, of code 0, keep their place in a window.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklrec.preprocessing import IDEncoder, SequenceWindower
+    >>> log = pd.DataFrame(
+    ...     {
+    ...         "user": ["ann", "ann", "bob", "ann", "ann"],
+    ...         "item": ["Fargo", "Alien", "Alien", "Heat", "Big"],
+    ...         "timestamp": [1, 2, 2, 3, 3],
+    ...     }
+    ... )
+    >>> windower = make_pipeline(IDEncoder(), SequenceWindower(max_len=4)).fit(log)
+    >>> windower.transform(log)
+    array([[0, 0, 0, 1],
+           [0, 0, 1, 2],
+           [0, 0, 0, 2],
+           [0, 1, 2, 3],
+           [0, 1, 2, 4]])
+
+    Heat and Big came at the same time, so that neither sees the other. Later rows see both; a
+    film that is new has the code 0, and a user who is new has no history.
+
+    >>> later = pd.DataFrame(
+    ...     {"user": ["ann", "eve"], "item": ["Jaws", "Heat"], "timestamp": [9, 9]}
+    ... )
+    >>> windower.transform(later)
+    array([[2, 3, 4, 0],
+           [0, 0, 0, 3]])
+
+    With the ratings of what came before:
+
+    >>> rated = make_pipeline(IDEncoder(), SequenceWindower(max_len=3, ratings=True))
+    >>> rated.fit(log, [5, 3, 4, 2, 1]).transform(later)
+    array([[ 3.,  4.,  0.,  2.,  1., nan],
+           [ 0.,  0.,  3., nan, nan, nan]])
+    """
+
+    _parameter_constraints: dict = {
+        "max_len": [Interval(Integral, 1, None, closed="left")],
+        "user": [Interval(Integral, 0, None, closed="left"), str],
+        "item": [Interval(Integral, 0, None, closed="left"), str],
+        "timestamp": [Interval(Integral, 0, None, closed="left"), str],
+        "ratings": ["boolean"],
+    }
+
+    column_indices_: tuple[int, ...]
+    vocabulary_: Vocabulary
+    timestamp_kind_: str
+    histories_: Histories
+
+    def __init__(self, max_len=10, *, user=0, item=1, timestamp="auto", ratings=False):
+        self.max_len = max_len
+        self.user = user
+        self.item = item
+        self.timestamp = timestamp
+        self.ratings = ratings
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X: Any, y: Any = None) -> "SequenceWindower":
+        """Learn the log that windows are made of.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, a row each, in any order.
+        y : array-like of shape (n_samples,), default=None
+            Their ratings; needed, and looked at, only if `ratings` is set.
+
+        Returns
+        -------
+        SequenceWindower
+            The fitted windower.
+
+        Raises
+        ------
+        ValueError
+            If X lacks one of the columns, if items are no codes, if timestamps are missing or
+            infinite, or if ratings are wanted and y has none.
+        TypeError
+            If timestamps are neither numbers nor datetimes.
+        """
+        X = check_interactions(self, X, reset=True)
+        ratings = check_ratings(self, y) if self.ratings else np.full(X.shape[0], np.nan)
+        check_consistent_length(X, ratings)
+        position = resolve_timestamp(self, self.timestamp, X)
+        if position is None:
+            raise ValueError(_no_timestamp(X))
+        columns = resolve_columns(self, (self.user, self.item, position), X)
+        names = getattr(self, "feature_names_in_", range(X.shape[1]))
+        users, items, times = (column_values(X, column) for column in columns)
+        user_name, item_name, time_name = (names[column] for column in columns)
+        vocabulary, codes = Vocabulary.build(users, user_name)
+        moments = read_timestamps(times, time_name)
+
+        self.histories_ = Histories(
+            codes, _item_codes(items, item_name), ratings, moments, len(vocabulary) + 1
+        )
+        self.column_indices_ = columns
+        self.vocabulary_ = vocabulary
+        self.timestamp_kind_ = timestamp_kind(times, time_name)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        """Make a window for each interaction.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            Interactions, with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, max_len) or (n_samples, 2 * max_len)
+            The windows, as int64; with `ratings` as float64, the codes and then the ratings.
+        """
+        check_is_fitted(self)
+        X = check_interactions(self, X, reset=False)
+        names = getattr(self, "feature_names_in_", range(X.shape[1]))
+        users, items, times = (column_values(X, column) for column in self.column_indices_)
+        _, item_name, time_name = (names[column] for column in self.column_indices_)
+        codes = self.vocabulary_.codes(users)
+        warn_of_kind(self.vocabulary_, users, codes, stacklevel=4)
+        moments = read_timestamps(times, time_name, self.timestamp_kind_)
+        own = _item_codes(items, item_name)
+
+        histories = self.histories_
+        starts = histories.starts[codes][:, np.newaxis]
+        ends = starts + histories.earlier(codes, moments)[:, np.newaxis]
+        places = ends + np.arange(1 - self.max_len, 0)
+        places[places < starts] = -1
+        windows = _take(histories.items, places, 0, own)
+        if not self.ratings:
+            return windows
+        return np.hstack([windows, _take(histories.ratings, places, np.nan, np.nan)])
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the columns of the result.
+
+        Parameters
+        ----------
+        input_features : array-like of str, default=None
+            Names of the columns of X; only checked against those that `fit` saw.
+
+        Returns
+        -------
+        ndarray of str
+            `item_lag9` to `item_lag0`, how many interactions back, and with `ratings`
+            `rating_lag9` to `rating_lag0`.
+        """
+        check_is_fitted(self)
+        check_feature_names_in(self, input_features, generate_names=False)
+        what = ["item", "rating"] if self.ratings else ["item"]
+        lags = range(self.max_len - 1, -1, -1)
+        return np.array([f"{word}_lag{lag}" for word in what for lag in lags], dtype=object)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = True
+        tags.input_tags.positive_only = True  # codes are not negative
+        tags.input_tags.string = True
+        tags.target_tags.required = self.ratings is True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _take(values: np.ndarray, places: np.ndarray, padding: float, own: Any) -> np.ndarray:
+    """The values at these places, the padding at the places -1, and last the row's own."""
+    taken = np.empty((places.shape[0], places.shape[1] + 1), dtype=values.dtype)
+    taken[:, :-1] = np.append(values, np.array(padding, dtype=values.dtype))[places]
+    taken[:, -1] = own
+    return taken
+
+
+def _item_codes(values: Any, name: int | str) -> np.ndarray:
+    codes, valid = as_codes(values)
+    if not valid.all():
+        row = int(np.argmin(valid))
+        value = values[row]
+        value = value.item() if isinstance(value, np.generic) else value
+        raise ValueError(
+            f"{_problem(value)}Column {name!r} holds {value!r} in row {row} where the code of an "
+            "item was expected, a whole number from 0 upwards. Put an IDEncoder in front, for "
+            "example make_pipeline(IDEncoder(), SequenceWindower())."
+        )
+    return codes
+
+
+def _problem(value: Any) -> str:
+    """How scikit-learn's messages about such a value begin."""
+    if np.ndim(value) == 0 and pd.isna(value):
+        return "Input X contains NaN.\n"
+    if not isinstance(value, Real):
+        return ""
+    if value < 0:
+        return "Negative values in data passed to SequenceWindower.\n"
+    return "Input X contains infinity.\n" if value == np.inf else ""
+
+
+def _no_timestamp(X: pd.DataFrame | np.ndarray) -> str:
+    if isinstance(X, pd.DataFrame):
+        has = f"its columns are {', '.join(map(repr, X.columns[:20]))}"
+    else:
+        has = "it is an array, whose columns have no names"
+    return (
+        "SequenceWindower needs to know what came first, but X has no column named 'timestamp': "
+        f"{has}. Name the column in SequenceWindower(timestamp=...), by its position or name."
+    )

@@ -1,0 +1,157 @@
+"""The splitter that tests on the latest interactions of each user."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.dummy import DummyRegressor
+from sklearn.model_selection import GridSearchCV, check_cv, cross_val_score
+
+from sklrec.datasets import make_ratings
+from sklrec.model_selection import LastInteractionsSplit
+
+property_test = settings(deadline=None, derandomize=True, database=None)
+
+
+def split(splitter, X):
+    ((train, test),) = splitter.split(X)
+    return train.tolist(), test.tolist()
+
+
+@pytest.fixture
+def log():
+    return pd.DataFrame(
+        {
+            "user": ["ann", "bob", "ann", "bob", "ann", "eve"],
+            "item": [1, 1, 2, 2, 3, 1],
+            "timestamp": [30, 10, 20, 40, 50, 60],
+        },
+        index=[9, 9, 1, 2, 3, 4],
+    )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "test"),
+    [
+        ({"n_interactions": 1}, [3, 4]),
+        ({"n_interactions": 2}, [0, 3, 4]),
+        ({}, [0, 3, 4]),
+        ({"n_interactions": 2, "min_train": 2}, [4]),
+        ({"n_interactions": 1, "min_train": 0}, [3, 4, 5]),
+        ({"n_interactions": 2, "min_train": 0}, [0, 1, 3, 4, 5]),
+    ],
+)
+def test_the_last_of_each_user(log, parameters, test):
+    train = [row for row in range(6) if row not in test]
+    splitter = LastInteractionsSplit(**parameters)
+    assert split(splitter, log) == (train, test)
+    named = LastInteractionsSplit(**parameters, user="user", timestamp="timestamp")
+    assert split(named, log[["item", "timestamp", "user"]]) == (train, test)
+    by_position = LastInteractionsSplit(**parameters, timestamp=2)
+    assert split(by_position, log.to_numpy().tolist()) == (train, test)
+    as_dates = log.assign(timestamp=pd.to_datetime(log["timestamp"], unit="D", utc=True))
+    assert split(splitter, as_dates) == (train, test)
+
+
+@property_test
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=40),
+    st.integers(1, 4),
+    st.integers(0, 3),
+    st.sampled_from([None, 0, 1]),
+)
+def test_counts_and_order(rows, n_interactions, min_train, seed):
+    X = pd.DataFrame(rows, columns=["user", "timestamp"])
+    splitter = LastInteractionsSplit(n_interactions, min_train=min_train, random_state=seed)
+    counts = X["user"].value_counts()
+    wanted = np.minimum((counts - min_train).clip(lower=0), n_interactions)
+    if wanted.sum() in (0, len(X)):
+        with pytest.raises(ValueError, match="All rows would be"):
+            split(splitter, X)
+        return
+    train, test = split(splitter, X)
+    assert sorted(train + test) == list(range(len(X)))
+    assert train == sorted(train) and test == sorted(test)
+    assert (
+        X.iloc[test]["user"].value_counts().reindex(counts.index, fill_value=0) == wanted
+    ).all()
+    latest = X.iloc[train].groupby("user")["timestamp"].max()
+    earliest = X.iloc[test].groupby("user")["timestamp"].min()
+    assert (latest.reindex(earliest.index).fillna(-1) <= earliest).all()
+
+
+def test_ties_keep_the_order_of_rows_or_get_a_random_one():
+    X = pd.DataFrame({"user": [1] * 100, "timestamp": [0] * 50 + [1] * 50})
+    assert split(LastInteractionsSplit(10), X)[1] == list(range(90, 100))
+    drawn = [split(LastInteractionsSplit(10, random_state=seed), X)[1] for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert min(map(min, drawn)) >= 50  # within the tie alone
+    splitter = LastInteractionsSplit(10, random_state=np.random.RandomState(0))
+    assert split(splitter, X) != split(splitter, X)
+
+
+def test_without_timestamps_rows_are_in_order(log):
+    with pytest.raises(
+        ValueError,
+        match=r"LastInteractionsSplit splits by time, but X has no column named 'timestamp'\. Giv",
+    ):
+        split(LastInteractionsSplit(), log[["user", "item"]])
+    assert split(LastInteractionsSplit(1, timestamp=None), log) == ([0, 1, 2, 5], [3, 4])
+    backwards = log[::-1]
+    assert split(LastInteractionsSplit(1, timestamp=None), backwards) == ([0, 1, 2, 3], [4, 5])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "text"),
+    [
+        (
+            {"min_train": 3},
+            "All rows would be training rows: the most active user has 3 interactions, of which "
+            "up to n_interactions=10 are test rows and at least min_train=3 are training rows",
+        ),
+        ({"min_train": 0}, "All rows would be test rows: the most active user has 3 interactions"),
+        ({"n_interactions": 0}, "n_interactions == 0, must be >= 1"),
+        ({"min_train": -1}, "min_train == -1, must be >= 0"),
+        ({"user": "name"}, "Column 'name' was asked for, but X has no column of that name"),
+        ({"timestamp": "when"}, "Column 'when' was asked for, but X has no column of that name"),
+        ({"timestamp": 7}, "Column 7 was asked for, but X has 3 columns"),
+        ({"random_state": "x"}, "'x' cannot be used to seed"),
+    ],
+)
+def test_what_cannot_be_split_is_refused(log, parameters, text):
+    with pytest.raises(ValueError, match=text):
+        split(LastInteractionsSplit(**parameters), log)
+
+
+def test_parameters_of_another_type_are_refused(log):
+    for name in ("n_interactions", "min_train"):
+        with pytest.raises(TypeError, match=f"{name} must be an instance of"):
+            split(LastInteractionsSplit(**{name: 1.5}), log)
+
+
+def test_columns_that_say_nothing_are_refused(log):
+    with pytest.raises(ValueError, match="Column 'user' holds nan in row 1"):
+        split(LastInteractionsSplit(), log.assign(user=["ann", None] * 3))
+    with pytest.raises(ValueError, match="Column 'timestamp' holds inf in row 1"):
+        split(LastInteractionsSplit(), log.assign(timestamp=[1, np.inf] * 3))
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        list(LastInteractionsSplit().split(log, np.ones(5)))
+    with pytest.raises(ValueError, match="minimum of 1 is required by LastInteractionsSplit"):
+        split(LastInteractionsSplit(), log[:0])
+
+
+def test_scikit_learns_protocol(log):
+    splitter = LastInteractionsSplit(2, random_state=0)
+    assert repr(splitter) == (
+        "LastInteractionsSplit(min_train=1, n_interactions=2, random_state=0,\n"
+        "           timestamp='auto', user=0)"
+    )
+    assert splitter.get_n_splits() == splitter.get_n_splits(log, None, None) == 1
+    assert check_cv(splitter) is splitter
+    X, y = make_ratings(20, 30, 300, random_state=0)
+    assert cross_val_score(DummyRegressor(), X, y, cv=splitter).shape == (1,)
+    search = GridSearchCV(DummyRegressor(), {"strategy": ["mean", "median"]}, cv=splitter)
+    assert search.fit(X, y, groups=X["user"]).n_splits_ == 1
+    assert vars(splitter) == vars(LastInteractionsSplit(2, random_state=0))

@@ -1,0 +1,125 @@
+"""Errors over the ratings that are known."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import root_mean_squared_error
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from sklrec.metrics import (
+    masked_root_mean_squared_error,
+    neg_masked_root_mean_squared_error_scorer,
+)
+
+NAN = np.nan
+
+
+class MeanOfColumns(RegressorMixin, BaseEstimator):
+    """Predict the mean of what is known in each column of y, for any X."""
+
+    def __init__(self, shift=0.0):
+        self.shift = shift
+
+    def fit(self, X, y):
+        self.mean_ = np.nanmean(y, axis=0) + self.shift
+        return self
+
+    def predict(self, X):
+        return np.tile(self.mean_, (len(X), 1))
+
+
+def test_without_nan_it_is_the_usual_error():
+    rng = np.random.default_rng(0)
+    y_true, y_pred, weight = rng.normal(size=(3, 50))
+    weight = np.abs(weight)
+    assert masked_root_mean_squared_error(y_true, y_pred) == pytest.approx(
+        root_mean_squared_error(y_true, y_pred)
+    )
+    assert masked_root_mean_squared_error(y_true, y_pred, sample_weight=weight) == pytest.approx(
+        root_mean_squared_error(y_true, y_pred, sample_weight=weight)
+    )
+
+
+@pytest.mark.parametrize(
+    ("y_true", "y_pred", "error"),
+    [
+        ([NAN, 3, 5], [9, 3, 3], 2**0.5),
+        ([NAN, 3, 5], [NAN, 4, 6], 1.0),
+        ([[NAN, 3], [NAN, 5]], [[9, 3], [NAN, 3]], 2**0.5),
+        # over all ratings at once: the mean over rows or columns would be 0.71
+        ([[1, 1, NAN], [1, 1, NAN]], [[1, 1, 0], [3, 1, np.inf]], 1.0),
+        ([None, 2.0], [0.0, 3.0], 1.0),
+        (pd.Series([None, 2], dtype="Int64"), pd.Series([7, 3]), 1.0),
+        (pd.DataFrame({"a": [1, NAN], "b": [2, 2]}), np.array([[1, 2], [7, 2]]), 0.0),
+        (np.array([2, 3], dtype=np.int8), np.array([1, 2], dtype=np.float32), 1.0),
+    ],
+)
+def test_only_known_ratings_count(y_true, y_pred, error):
+    found = masked_root_mean_squared_error(y_true, y_pred)
+    assert found == pytest.approx(error)
+    assert type(found) is float
+
+
+def test_weights_are_those_of_rows():
+    y_true, y_pred = [[NAN, 3, 5], [NAN, NAN, 4]], [[0, 4, 5], [0, 0, 7]]
+    for weight in ([1, 1], [2, 5], [0, 1]):
+        weights = np.array([weight[0], weight[0], weight[1]])
+        expected = np.sqrt(np.average([1, 0, 9], weights=weights))
+        error = masked_root_mean_squared_error(y_true, y_pred, sample_weight=weight)
+        assert error == pytest.approx(expected)
+    assert masked_root_mean_squared_error([1, 2], [1, 4], sample_weight=[1, 0]) == 0
+
+
+@pytest.mark.parametrize(
+    ("y_true", "y_pred", "weight", "text"),
+    [
+        ([NAN, NAN], [1, 2], None, "y_true holds NaN only: there is no known rating to compare "),
+        (
+            [1, 2, NAN],
+            [NAN, NAN, NAN],
+            None,
+            "y_pred holds nan where y_true has a rating, first at row 0 and at 2 of 2 such places",
+        ),
+        ([[1, 2]], [[1, -np.inf]], None, "y_pred holds -inf where .*, first at row 0, column 1 "),
+        ([1, 2], [[1], [2]], None, r"y_true has the shape \(2,\) but y_pred has \(2, 1\): there"),
+        ([1, 2], [1], None, r"y_true has the shape \(2,\) but y_pred has \(1,\)"),
+        ([1, np.inf], [1, 2], None, "Input y_true contains infinity, first at row 1: a rating is"),
+        (["a", "b"], [1, 2], None, "could not convert string to float"),
+        ([], [], None, r"Found array with 0 sample\(s\)"),
+        ([1, NAN], [1, 2], [0, 1], "The known ratings have the sample_weight 0 all together"),
+        ([1, 2], [1, 2], [1, -1], "Negative values in data passed to `sample_weight`"),
+        ([1, 2], [1, 2], [1], r"sample_weight\.shape == \(1,\), expected \(2,\)!"),
+    ],
+)
+def test_bad_input_is_refused(y_true, y_pred, weight, text):
+    with pytest.raises(ValueError, match=text):
+        masked_root_mean_squared_error(y_true, y_pred, sample_weight=weight)
+
+
+def test_the_scorer_fits_scoring():
+    y = np.array([[NAN, 1.0], [2.0, 1.0], [NAN, 3.0], [4.0, NAN]])
+    X = np.zeros((4, 1))
+    scores = cross_val_score(
+        MeanOfColumns(), X, y, cv=2, scoring=neg_masked_root_mean_squared_error_scorer
+    )
+    # the first fold is trained on means 4 and 3, the second on 2 and 1
+    assert scores == pytest.approx([-np.sqrt((4 + 4 + 4) / 3), -np.sqrt((4 + 4) / 2)])
+    search = GridSearchCV(
+        MeanOfColumns(),
+        {"shift": [-9.0, 0.0, 9.0]},
+        scoring=neg_masked_root_mean_squared_error_scorer,
+        cv=2,
+    ).fit(X, y)
+    assert search.best_params_ == {"shift": 0.0}
+
+
+def test_the_scorer_passes_weights_on():
+    X, y = np.arange(4.0).reshape(-1, 1), np.array([0.0, 1.0, 2.0, 5.0])
+    model = LinearRegression().fit(X[:3], y[:3])
+    score = neg_masked_root_mean_squared_error_scorer
+    assert score(model, X, y) == pytest.approx(-1)
+    assert score(model, X, y, sample_weight=[1, 1, 1, 0]) == pytest.approx(0)
+    assert "masked_root_mean_squared_error" in repr(score)

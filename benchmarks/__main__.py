@@ -10,6 +10,9 @@ from benchmarks._measure import settle_environment
 NAMES = [
     "accuracy",
     "time_to_rmse",
+    "post",
+    "dense",
+    "sequence",
     "predict",
     "memory",
     "overhead",

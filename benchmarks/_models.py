@@ -52,6 +52,12 @@ LIBMF = Model(
     },
 )
 MYFM = Model("myFM MyFMRegressor", "myfm", {"rank": 10, "n_iter": 200})
+# The settings of its own guide to collaborative filtering on MovieLens 100K.
+FASTAI_NN = Model(
+    "fastai collab_learner(use_nn=True)",
+    "fastai",
+    {"layers": [100, 50], "n_epochs": 5, "lr": 5e-3, "wd": 0.1},
+)
 
 PEERS = [
     SURPRISE,

@@ -23,6 +23,14 @@ REQUIREMENTS = {
     "lenskit": ["lenskit==2025.8.1", "torch==2.13.0", "numpy==2.4.6", "pandas==2.3.3"],
     "myfm": ["myfm==0.4.0", "scikit-learn==1.9.1", "numpy==2.4.6"],
     "libmf": ["libmf==0.9.2", "numpy==2.4.6", "pandas==3.1.1"],
+    # torchvision would bring a torch of its own choice
+    "fastai": [
+        "fastai==2.8.12",
+        "torch==2.13.0",
+        "torchvision==0.28.0",
+        "numpy==2.4.6",
+        "pandas==3.1.1",
+    ],
 }
 WARM_UP_ROWS = 2_000
 _environments: dict[str, Any] = {}  # a Python each, or why there is none

@@ -7,11 +7,15 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from torch import nn
 
-from benchmarks import _results
+from benchmarks import _models, _results
+from benchmarks._baselines import SHRINKAGE, causal_biases, item_means
 from benchmarks._data import folds, mae, read_log, rmse
 from benchmarks._models import CORNAC, SURPRISE
-from benchmarks._peers import REQUIREMENTS, Answer, Field, LeftOut, environment, run
+from benchmarks._peers import REQUIREMENTS, ROOT, Answer, Field, LeftOut, environment, run
+from benchmarks._post_models import PostDense, PostLSTM, PostMF, cut_windows, train
 
 CSV = "u,book,stars,other\n1,a,4,x\n2,b,5,x\n1,a,1,x\n3,a,2,x\n"
 
@@ -64,6 +68,13 @@ def test_errors_in_the_unit_of_the_ratings():
 def test_every_requirement_is_pinned_exactly():
     lines = [line for lines in REQUIREMENTS.values() for line in lines]
     assert lines and all(line.count("==") == 1 for line in lines)
+
+
+def test_every_library_has_requirements_and_a_peer():
+    found = {model.library for model in vars(_models).values() if isinstance(model, _models.Model)}
+    assert found == {"sklrec", *REQUIREMENTS}
+    peers = {path.stem for path in (ROOT / "benchmarks" / "peers").glob("*_peer.py")}
+    assert peers == {f"{library}_peer" for library in found}
 
 
 def test_field_drops_a_model_that_fails_and_says_why(monkeypatch, capsys):
@@ -176,3 +187,84 @@ def test_page_draws_curves(tmp_path):
     _results.write_page([], tmp_path)
     assert "![Curve](curve.svg)" in (tmp_path / "README.md").read_text()
     assert "<svg" in (tmp_path / "curve.svg").read_text()
+
+
+LOG = pd.DataFrame(
+    {
+        "user": [1, 2, 1, 1, 1, 2],
+        "item": [7, 7, 8, 9, 8, 9],
+        "timestamp": [10, 10, 20, 20, 30, 30],
+        "rating": [5.0, 1.0, 4.0, 2.0, 3.0, 3.0],
+    }
+)
+
+
+def test_item_means_are_shrunk_towards_the_mean():
+    asked = pd.DataFrame({"item": [9, 7, 6]})
+    expected = [3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3]
+    np.testing.assert_allclose(item_means(LOG, asked), expected)
+
+
+def test_causal_biases_read_what_is_strictly_earlier():
+    items = item_means(LOG, LOG)
+    deviations = LOG["rating"].to_numpy() - items
+    first = deviations[0] / (1 + SHRINKAGE)
+    fourth = (deviations[0] + deviations[2] + deviations[3]) / (3 + SHRINKAGE)
+    users = [0, 0, first, first, fourth, deviations[1] / (1 + SHRINKAGE)]
+    np.testing.assert_allclose(causal_biases(LOG, LOG, LOG), items + users)
+    backwards = LOG[::-1]
+    np.testing.assert_allclose(causal_biases(LOG, backwards, backwards), (items + users)[::-1])
+    unknown = pd.DataFrame({"user": [3], "item": [6], "timestamp": [99]})
+    np.testing.assert_allclose(causal_biases(LOG, unknown, LOG), [3])
+
+
+def test_windows_follow_time_and_leave_the_last_out():
+    log = pd.DataFrame({"user": [5, 4, 5, 5, 5, 4, 5], "timestamp": [3, 1, 1, 2, 2, 0, 9]})
+    windows, last = cut_windows(log, 2)
+    assert [window.tolist() for window in windows] == [[2, 3], [4]]
+    assert last.tolist() == [[5, 1], [0, 6]]
+
+
+def test_the_posts_modules_have_the_posts_parameters():
+    factors = PostMF(4, 6, 3)
+    assert [tuple(p.shape) for p in factors.parameters()] == [(4, 3), (6, 3)]
+    users, items = torch.tensor([1, 3]), torch.tensor([5, 0])
+    product = factors.user_factors.weight[users] * factors.item_factors.weight[items]
+    torch.testing.assert_close(factors(users, items), product.sum(1))
+    factors(users, items).sum().backward()
+    assert factors.user_factors.weight.grad.is_sparse
+
+    dense = PostDense(4, 6, 3, 7, 1)
+    shapes = [(4, 3), (6, 3), (7, 6), (7,), (1, 7), (1,)]
+    assert [tuple(p.shape) for p in dense.parameters()] == shapes
+    assert dense(users, items).shape == (2,)
+
+
+def test_the_posts_lstm_reads_items_up_to_the_position_from_zero_states():
+    torch.manual_seed(0)
+    module = PostLSTM(4, 5, 9, 1)
+    windows = torch.tensor([[1, 2, 3, 4], [1, 2, 8, 4]])
+    first, second = module(windows)
+    torch.testing.assert_close(first[:2], second[:2])
+    assert (first[2:] != second[2:]).all()
+    torch.testing.assert_close(module(windows[1]), second)
+
+
+def test_gradients_that_are_never_zeroed_add_up():
+    inputs, targets = [torch.ones(3, 1)], torch.zeros(3, 1)
+    ends = []
+    for zeroed in (True, False):
+        module = nn.Linear(1, 1, bias=False)
+        nn.init.ones_(module.weight)
+        done = train(module, inputs, targets, lr=0.25, max_seconds=60, zero_gradients=zeroed)
+        assert done.n_samples == 3
+        ends.append(module.weight.item())
+    # the slope at w is 2 w: w halves at each step, or goes 1, 0.5, -0.25, -0.875
+    assert ends == [0.125, -0.875]
+
+
+def test_a_training_that_runs_out_of_time_extrapolates_its_epoch():
+    inputs, targets = [torch.ones(5, 1)], torch.zeros(5, 1)
+    done = train(nn.Linear(1, 1), inputs, targets, lr=0.1, n_epochs=2, max_seconds=0)
+    assert done.n_samples == 1
+    assert done.epoch_seconds == pytest.approx(5 * done.seconds)

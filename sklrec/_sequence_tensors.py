@@ -15,6 +15,8 @@ from sklrec._net import Batch, InteractionTensors
 JITTER = 0.1
 # Of the targets that forget, the share that reads nothing at all.
 NOTHING = 0.2
+# What brings the logarithms of gaps, in time units, to about unit size.
+LOG_GAP = 5.0
 # Places, padding included, in a batch that is only predicted.
 PLACES_AT_ONCE = 2**14
 
@@ -87,7 +89,7 @@ class SequenceTensors(InteractionTensors):
         n_interactions = len(histories.items)
         flat_gaps = np.zeros(n_interactions, dtype=np.float32)
         if histories.timed:
-            flat_gaps[1:] = np.diff(histories.times) / time_unit
+            flat_gaps[1:] = np.log1p(np.diff(histories.times).clip(min=0) / time_unit) / LOG_GAP
             flat_gaps[starts[:-1][lengths > 0]] = 0
         self._flat = {
             "past_items": torch.from_numpy(histories.items),
@@ -159,29 +161,19 @@ class SequenceTensors(InteractionTensors):
         ratings : Tensor of shape (n_targets,)
             The targets' ratings.
         """
-        lengths = self._last - self._first
-        jittered = lengths.astype(np.float64)
-        if generator is not None:
-            jittered *= np.exp(JITTER * torch.randn(len(lengths), generator=generator).numpy())
-        groups = np.split(np.argsort(jittered, kind="stable"), self._batch_ends(batch_size)[:-1])
-        if generator is not None:
-            groups = [groups[i] for i in torch.randperm(len(groups), generator=generator)]
         arranged = self._arranged(generator)
-        for group in groups:
-            length = max(1, int(lengths[group].max()))
-            rows, read, asked = self._batch(group, *arranged, length)
+        for pieces in self._grouped(batch_size, generator):
+            rows, read, asked = self._batch(pieces, *arranged)
             chosen = torch.from_numpy(rows).to(self._device)
             inputs = read | asked
             if "sample_weight" in self.X:
                 inputs["sample_weight"] = self.X["sample_weight"][chosen]
             yield inputs, self.y.index_select(0, chosen)
 
-    def fixed_batches(
+    def whole_batches(
         self,
     ) -> Iterator[tuple[np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
-        """Give batches for prediction, their shapes a function of the lengths alone.
-
-        A sequence's states then do not depend, not even in the last bit, on what stands beside it.
+        """Give batches for prediction, in which nothing is drawn.
 
         Yields
         ------
@@ -192,15 +184,20 @@ class SequenceTensors(InteractionTensors):
         asked : dict of str to Tensor of shape (n_targets,)
             What ``LSTMRating.rate`` takes.
         """
-        padded = _padded_length(self._last - self._first)
         arranged = self._arranged(None)
-        for length in np.unique(padded):
-            pieces = np.flatnonzero(padded == length)
-            k = max(1, PLACES_AT_ONCE // int(length))
-            for group in np.split(pieces, range(k, len(pieces), k)):
-                missing = k - len(group)
-                rows, read, asked = self._batch(group, *arranged, int(length), missing)
-                yield self._order[rows], read, asked
+        for pieces in self._grouped(PLACES_AT_ONCE, None):
+            rows, read, asked = self._batch(pieces, *arranged)
+            yield self._order[rows], read, asked
+
+    def _grouped(self, batch_size: int, generator: torch.Generator | None) -> list[np.ndarray]:
+        """Put pieces of about the same length together."""
+        lengths = (self._last - self._first).astype(np.float64)
+        if generator is not None:
+            lengths *= np.exp(JITTER * torch.randn(len(lengths), generator=generator).numpy())
+        groups = np.split(np.argsort(lengths, kind="stable"), self._batch_ends(batch_size)[:-1])
+        if generator is not None:
+            groups = [groups[i] for i in torch.randperm(len(groups), generator=generator)]
+        return groups
 
     def _batch_ends(self, batch_size: int) -> np.ndarray:
         """Where batches end among the pieces in the order of their lengths."""
@@ -272,15 +269,13 @@ class SequenceTensors(InteractionTensors):
         pieces: np.ndarray,
         flat: dict[str, Tensor],
         places: dict[str, np.ndarray],
-        length: int,
-        n_missing: int = 0,
     ) -> tuple[np.ndarray, dict[str, Tensor], dict[str, Tensor]]:
-        """Pad pieces to a length, add empty ones, and gather their targets."""
-        empty = np.zeros(n_missing, dtype=np.int64)
-        first = np.concatenate([self._first[pieces], empty])
-        lengths = np.concatenate([self._last[pieces], empty]) - first
-        there = np.arange(length) < lengths[:, None]  # (n_pieces, length)
-        index = torch.from_numpy(np.where(there, first[:, None] + np.arange(length), 0))
+        """Pad pieces to the longest of them, and gather their targets."""
+        first = self._first[pieces]
+        lengths = self._last[pieces] - first
+        place = np.arange(max(1, lengths.max()))
+        there = place < lengths[:, None]  # (n_pieces, length)
+        index = torch.from_numpy(np.where(there, first[:, None] + place, 0))
         index, padding = index.to(self._device), torch.from_numpy(~there).to(self._device)
         read = {name: values[index].masked_fill_(padding, 0) for name, values in flat.items()}
         read["lengths"] = torch.from_numpy(lengths).to(self._device)
@@ -323,10 +318,3 @@ def _cut(
     first = start + number * max_len
     last = np.minimum(first + (3 if bidirectional else 2) * max_len, stop)
     return first, last, piece, np.argsort(piece, kind="stable")
-
-
-def _padded_length(lengths: np.ndarray) -> np.ndarray:
-    """Round lengths up to 16, 24, 32, 48, 64, 96 and so on."""
-    lengths = np.maximum(lengths, 16)
-    power = 2 ** np.ceil(np.log2(lengths)).astype(np.int64)
-    return np.where(lengths <= power * 3 // 4, power * 3 // 4, power).clip(min=16)

@@ -21,7 +21,7 @@ from sklrec._padded_sequences import (
     to_histories,
 )
 from sklrec._recommend import RecommenderMixin
-from sklrec._sequence_tensors import SequenceTensors
+from sklrec._sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._solvers import Optimization
 from sklrec._threads import threads_for
 from sklrec._timestamps import read_timestamps, resolve_timestamp, timestamp_kind
@@ -35,11 +35,9 @@ from sklrec._validation import (
 from sklrec._vocabulary import Vocabulary
 from sklrec.modules import LSTMRating
 
-ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, {"betas": (0.9, 0.99)})
-# The penalty on an item's factors and biases is at least that of so many ratings.
-ITEM_PENALTY = 267
-# Targets that are rated at once, and interactions that are copied at once.
-TARGETS_AT_ONCE = 2**11
+ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02)
+# Scores that are held at once, and interactions that are copied at once.
+SCORES_AT_ONCE = 2**16
 INTERACTIONS_AT_ONCE = 2**22
 
 
@@ -60,8 +58,8 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         \Big(0, \sum_{j \le n} (d_j - m_n)\, y_{i_j} + z_{i_j}\Big)
 
     where :math:`h_n` is the state of an LSTM that has read
-    :math:`(d_j - m_{j-1})\, (q_{i_j}, 1)`, the logarithms of the time since the rating before and
-    of j, step by step. The sum beside it knows the same ratings without their order. Item factors
+    :math:`(d_j - m_{j-1})\, (q_{i_j}, 1)` and the logarithm of the time since the rating before,
+    step by step. The sum beside it knows the same ratings without their order. Item factors
     :math:`q, y, z`, biases :math:`b` and :math:`c` are learned end to end.
 
     Parameters
@@ -92,9 +90,11 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     max_len : int, default=512
         How many of a longer history's ratings are read at least, the nearest on either side;
         twice as many are read at most. ``None`` reads all, however long.
-    alpha : float, default=0.03
-        L2 penalty, in units of the ratings' standard deviation, on the factors and biases of the
-        item whose rating is predicted, once for each rating.
+    alpha : float, default=10.0
+        L2 penalty on the items' factors and biases, in units of the ratings' standard deviation:
+        the sum of the squared errors and `alpha` times that of the squared factors and biases is
+        minimised, as in ridge regression. So an item's own part weighs the less, the more often
+        it is rated.
     max_epochs : int, default=9
         Number of passes over the sequences.
     lr : float or 'auto', default='auto'
@@ -276,7 +276,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         dropout=0.4,
         history_dropout=0.5,
         max_len=512,
-        alpha=0.03,
+        alpha=10.0,
         max_epochs=9,
         lr="auto",
         lr_schedule="one_cycle",
@@ -544,7 +544,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
             global_mean=mean,
             scale=scale,
             init_std=self.init_std,
-            table_penalty=ITEM_PENALTY / np.count_nonzero(rated),
+            n_ratings=int(np.count_nonzero(rated)),
             generator=generator,
         )
 
@@ -556,7 +556,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     def _optimization(self):
         if self.optimizer is None:
             return ADAM
-        return ADAM._replace(optimizer=self.optimizer, params={})
+        return ADAM._replace(optimizer=self.optimizer)
 
     # --- histories and what is to be predicted from them
 
@@ -644,14 +644,9 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         """Ratings of targets, in the order in which they were given, clipped."""
         ratings = np.empty(len(data))
         data.to(self.module_.global_mean.device)
-        with torch.inference_mode(), threads_for(TARGETS_AT_ONCE, self.module_.width):
-            for rows, read, asked in data.fixed_batches():
-                states = self.module_.read(**read)
-                for first in range(0, len(rows), TARGETS_AT_ONCE):
-                    some = slice(first, first + TARGETS_AT_ONCE)
-                    block = {name: _padded(values[some]) for name, values in asked.items()}
-                    found = self.module_.rate(states, **block)
-                    ratings[rows[some]] = found[: len(rows[some])].cpu().numpy()
+        with torch.inference_mode(), threads_for(PLACES_AT_ONCE, self.module_.width):
+            for rows, read, asked in data.whole_batches():
+                ratings[rows] = self.module_(**read, **asked).cpu().numpy()
         return self._clip(ratings)
 
     def _read_history(self, X, history):
@@ -695,9 +690,9 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         data.to(device)
         scores = torch.empty(len(users), len(items))
         candidates = torch.from_numpy(items).to(device)
-        at_once = max(1, TARGETS_AT_ONCE // len(items))
-        with torch.inference_mode(), threads_for(TARGETS_AT_ONCE, self.module_.width):
-            for rows, read, asked in data.fixed_batches():
+        at_once = max(1, SCORES_AT_ONCE // len(items))
+        with torch.inference_mode(), threads_for(PLACES_AT_ONCE, self.module_.width):
+            for rows, read, asked in data.whole_batches():
                 states = self.module_.read(**read)
                 for first in range(0, len(rows), at_once):
                     some = slice(first, first + at_once)
@@ -710,8 +705,3 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
                     ratings = self.module_.rate(states, **pairs)
                     scores[rows[some]] = ratings.reshape(n_users, -1).cpu()
         return scores
-
-
-def _padded(values: torch.Tensor) -> torch.Tensor:
-    """Fill a block of targets up, since its size too matters to the last bit."""
-    return torch.nn.functional.pad(values, (0, TARGETS_AT_ONCE - len(values)))

@@ -14,12 +14,13 @@ from sklrec.modules._rating_module import (
     embedding,
     grown_biases,
     grown_embedding,
+    linear,
+    new_linear,
+    uniform_start,
+    wide,
 )
 
-# What brings the logarithms of counts and of gaps, in median gaps, to about unit size.
-LOG_COUNT, LOG_GAP = 5.0, 5.0
-
-CELL_WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 class States(NamedTuple):
@@ -61,8 +62,8 @@ class LSTMRating(RatingModule):
     init_std : float, default=0.2
         Standard deviation of the normal distribution from which the item factors start; half
         of it for the factors of what was rated. Those of what was seen start at 0.
-    table_penalty : float, default=0.0
-        What :meth:`penalty` weighs the squared norm of whole tables by.
+    n_ratings : int, default=1
+        Number of ratings in training, over which :meth:`penalty` is spread.
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
 
@@ -105,7 +106,7 @@ class LSTMRating(RatingModule):
         global_mean: float = 0.0,
         scale: float = 1.0,
         init_std: float = 0.2,
-        table_penalty: float = 0.0,
+        n_ratings: int = 1,
         generator: torch.Generator | None = None,
     ):
         super().__init__(global_mean, scale)
@@ -114,20 +115,20 @@ class LSTMRating(RatingModule):
         self.items_only = items_only
         self.bidirectional = bidirectional
         self.init_std = init_std
-        self.table_penalty = table_penalty
+        self.n_ratings = n_ratings
         self.item_factors = embedding(n_items, n_factors, init_std, generator)
         n_inputs = n_factors
         if not items_only:
-            n_inputs += 3  # deviation, gap and count
+            n_inputs += 2  # deviation and gap
             self.item_biases = nn.Parameter(torch.zeros(n_items + 1))
             self.rated_factors = embedding(n_items, n_factors, init_std / 2, generator)
             self.seen_factors = embedding(n_items, n_factors, 0.0, generator)
             self.log_shrinkage = nn.Parameter(torch.tensor(math.log(5.0)))
-        self.lstm = _lstm(n_inputs, hidden_size, generator)
+        self.lstm = _new_lstm(n_inputs, hidden_size, generator)
         if bidirectional:
-            self.backward_lstm = _lstm(n_inputs, hidden_size, generator)
+            self.backward_lstm = _new_lstm(n_inputs, hidden_size, generator)
         n_outputs = 1 if items_only else n_factors + 1
-        self.output = _linear(hidden_size * (1 + bidirectional), n_outputs, generator)
+        self.output = new_linear(hidden_size * (1 + bidirectional), n_outputs, generator)
         self.dropout = nn.Dropout(dropout)
 
     @property
@@ -160,7 +161,7 @@ class LSTMRating(RatingModule):
         past_ratings : Tensor of shape (n_sequences, max_len)
             Their ratings; NaN where none is known.
         past_gaps : Tensor of shape (n_sequences, max_len)
-            Times since the interaction before, in units of a typical one.
+            How long ago the interaction before was, on a logarithmic scale.
         lengths : Tensor of shape (n_sequences,)
             Number of interactions of each sequence.
         sequences : Tensor of shape (n,)
@@ -193,7 +194,7 @@ class LSTMRating(RatingModule):
         past_ratings : Tensor of shape (n_sequences, max_len)
             Their ratings; NaN where none is known.
         past_gaps : Tensor of shape (n_sequences, max_len)
-            Times since the interaction before, in units of a typical one.
+            How long ago the interaction before was, on a logarithmic scale.
         lengths : Tensor of shape (n_sequences,)
             Number of interactions of each sequence.
 
@@ -257,29 +258,26 @@ class LSTMRating(RatingModule):
             z = self._rate_by_ratings(read, behind, n_read, items)
         return self.global_mean + self.scale * z
 
-    def penalty(  # type: ignore[override]
-        self, items: Tensor, **inputs: Tensor
-    ) -> Tensor:
-        """Give the squared norms of the factors and biases of the items to be rated.
+    def penalty(self, **inputs: Tensor) -> Tensor:
+        """Give the squared norm of all factors and biases, spread over the ratings.
+
+        It does not depend on what is looked up: an item that is rated often is penalised no more
+        than others, and so relatively less.
 
         Parameters
         ----------
-        items : Tensor of shape (n,)
-            Item codes.
         **inputs : dict of str to Tensor
-            What else ``forward`` takes; not used.
+            What ``forward`` takes; not used.
 
         Returns
         -------
-        Tensor of shape (n,)
-            The sums of their squares, and ``table_penalty`` times that of all items.
+        Tensor of shape ()
+            The sum of the squares by the number of ratings.
         """
         tables = [self.item_factors.weight]
         if not self.items_only:
-            tables += [self.rated_factors.weight, self.seen_factors.weight]
-            tables.append(self.item_biases.unsqueeze(1))
-        norms = torch.stack([table.square().sum(1) for table in tables]).sum(0)  # (n_items + 1,)
-        return norms[items] + self.table_penalty * norms.sum()
+            tables += [self.rated_factors.weight, self.seen_factors.weight, self.item_biases]
+        return torch.stack([table.square().sum() for table in tables]).sum() / self.n_ratings
 
     def grow(self, n_items: int, generator: torch.Generator | None = None) -> "LSTMRating":
         """Give new items rows at the end of the tables.
@@ -317,7 +315,7 @@ class LSTMRating(RatingModule):
         return {
             "factors": factors,
             "deviation": deviation * there,
-            "gap": gaps.log1p().unsqueeze(-1) / LOG_GAP,
+            "gap": gaps.unsqueeze(-1),
             "rated": self.rated_factors(items) * there,
             "seen": self.seen_factors(items) * there,
         }
@@ -331,9 +329,8 @@ class LSTMRating(RatingModule):
         summed = F.pad(summed, (0, 0, 1, 0))
         count = torch.arange(deviation.shape[1], device=deviation.device).view(1, -1, 1)
         surprise = deviation - summed[:, :-1, :1] / (count + self.log_shrinkage.exp())
-        count = count.log1p().expand_as(deviation) / LOG_COUNT
-        inputs = [steps["factors"] * surprise, surprise, steps["gap"], count]
-        hidden, _ = lstm(torch.cat(inputs, 2))
+        inputs = [steps["factors"] * surprise, surprise, steps["gap"]]
+        hidden = _run_lstm(lstm, torch.cat(inputs, 2))
         return {"hidden": F.pad(hidden, (0, 0, 1, 0)), "summed": summed}
 
     def _rate_by_ratings(
@@ -350,7 +347,7 @@ class LSTMRating(RatingModule):
         n_read = n_read.unsqueeze(1)
         deviations, rated_deviations, rated = summed.split([1, self.n_factors, self.n_factors], 1)
         mean = deviations / (n_read + self.log_shrinkage.exp())
-        output = self.output(hidden)
+        output = linear(self.output, hidden)
         summary = (rated_deviations - mean * rated) / (n_read + 1).sqrt()
         user = self.dropout(output[:, 1:] + summary)
         bias = (mean + output[:, :1]).squeeze(1) + biases_of(self.item_biases, items)
@@ -363,12 +360,27 @@ class LSTMRating(RatingModule):
         hidden = [_cell(self.lstm, own, read["hidden"], read["cell"])[0]]
         if behind is not None:
             hidden.append(_cell(self.backward_lstm, own, behind["hidden"], behind["cell"])[0])
-        return self.output(self.dropout(torch.cat(hidden, 1))).squeeze(1)
+        both = self.dropout(torch.cat(hidden, 1).to(own.dtype))
+        return linear(self.output, both).squeeze(1)
+
+
+def _run_lstm(lstm: nn.LSTM, inputs: Tensor) -> Tensor:
+    """Hidden states after each step."""
+    if lstm.training:
+        return lstm(inputs)[0]
+    weights = [wide(lstm.get_parameter(name)) for name in WEIGHTS]
+    start = wide(inputs.new_zeros(1, len(inputs), lstm.hidden_size))
+    # has_biases, num_layers, dropout, train, bidirectional, batch_first
+    options = (True, 1, 0.0, False, False, True)
+    hidden, *_ = torch.lstm(wide(inputs), (start, start), weights, *options)
+    return hidden.to(inputs.dtype)
 
 
 def _cell(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """One step of a one-layer LSTM."""
-    weights = [lstm.get_parameter(name) for name in CELL_WEIGHTS]
+    weights: list[Tensor] = [lstm.get_parameter(name) for name in WEIGHTS]
+    if not lstm.training:
+        inputs, hidden, cell, *weights = map(wide, (inputs, hidden, cell, *weights))
     return torch.lstm_cell(inputs, (hidden, cell), *weights)
 
 
@@ -379,24 +391,10 @@ def _cells(lstm: nn.LSTM, inputs: Tensor) -> dict[str, Tensor]:
     for step in inputs.unbind(1):
         hidden, cell = _cell(lstm, step, hidden, cell)
         found.append((hidden, cell))
-    hiddens, cells = zip(*found, strict=True)
-    return {"hidden": torch.stack(hiddens, 1), "cell": torch.stack(cells, 1)}
+    hiddens, cells = (torch.stack(states, 1) for states in zip(*found, strict=True))
+    return {"hidden": hiddens.to(inputs.dtype), "cell": cells.to(inputs.dtype)}
 
 
-def _lstm(n_inputs: int, hidden_size: int, generator: torch.Generator | None) -> nn.LSTM:
-    # "meta" lest torch draws a start from its global generator
-    lstm = nn.LSTM(n_inputs, hidden_size, batch_first=True, device="meta").to_empty(device="cpu")
-    return _uniform(lstm, hidden_size**-0.5, generator)
-
-
-def _linear(n_inputs: int, n_outputs: int, generator: torch.Generator | None) -> nn.Linear:
-    linear = nn.Linear(n_inputs, n_outputs, device="meta").to_empty(device="cpu")
-    return _uniform(linear, n_inputs**-0.5, generator)
-
-
-@torch.no_grad()
-def _uniform(layer, bound: float, generator: torch.Generator | None):
-    """Start a layer as torch does, but from a generator of our own."""
-    for values in layer.parameters():
-        values.uniform_(-bound, bound, generator=generator)
-    return layer
+def _new_lstm(n_inputs: int, hidden_size: int, generator: torch.Generator | None) -> nn.LSTM:
+    lstm = nn.LSTM(n_inputs, hidden_size, batch_first=True, device="meta")
+    return uniform_start(lstm, hidden_size**-0.5, generator)

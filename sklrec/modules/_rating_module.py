@@ -2,10 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class RatingModule(nn.Module):
@@ -36,7 +39,7 @@ class RatingModule(nn.Module):
 
     @abstractmethod
     def penalty(self, **inputs: Tensor) -> Tensor:
-        """Give the squared norms of what each row looks up, of shape (n,)."""
+        """Give the squared norms that each row is penalised by, of shape (n,) or ()."""
 
     def backward_squared_error(
         self,
@@ -59,7 +62,7 @@ class RatingModule(nn.Module):
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
         alpha : float, default=0.0
-            L2 penalty on what is looked up, once for each rating.
+            What the penalty is multiplied by.
         reduction : {'mean', 'sum'}, default='mean'
             Whether the gradient is that of the mean or that of half the sum.
         **inputs : dict of str to Tensor
@@ -81,6 +84,91 @@ class RatingModule(nn.Module):
         (weight.dot(terms) / (2 if reduction == "sum" else total)).backward()
         loss = weight.dot(errors.detach()) * self.scale.square() / total
         return loss, predictions.detach()
+
+
+def wide(values: Tensor) -> Tensor:
+    """Give float64, for products of matrices when nothing is trained.
+
+    In which order such a product adds up depends on where in the matrix a row stands. In float64
+    that changes nothing that is left when the result is float32 again: a prediction is then a
+    function of its row alone.
+
+    Parameters
+    ----------
+    values : Tensor
+        Numbers.
+
+    Returns
+    -------
+    Tensor
+        The numbers as float64; as they are on Apple's devices, which have no float64.
+    """
+    return values if values.device.type == "mps" else values.double()
+
+
+def linear(layer: nn.Linear, values: Tensor) -> Tensor:
+    """Apply a layer, in float64 when it is not trained.
+
+    Parameters
+    ----------
+    layer : nn.Linear
+        The layer.
+    values : Tensor of shape (n, n_inputs)
+        What it is applied to.
+
+    Returns
+    -------
+    Tensor of shape (n, n_outputs)
+        In the dtype of `values`.
+    """
+    if layer.training:
+        return layer(values)
+    return F.linear(wide(values), wide(layer.weight), wide(layer.bias)).to(values.dtype)
+
+
+def uniform_start(layer: Layer, bound: float, generator: torch.Generator | None) -> Layer:
+    """Start a layer uniformly, as torch does, but from a generator of our own.
+
+    Parameters
+    ----------
+    layer : nn.Module
+        A layer on the device "meta", lest torch has drawn a start for it.
+    bound : float
+        Its weights start between minus this and this.
+    generator : torch.Generator or None
+        Source of the start.
+
+    Returns
+    -------
+    nn.Module
+        The layer, on the CPU.
+    """
+    layer = layer.to_empty(device="cpu")
+    with torch.no_grad():
+        for values in layer.parameters():
+            values.uniform_(-bound, bound, generator=generator)
+    return layer
+
+
+def new_linear(n_inputs: int, n_outputs: int, generator: torch.Generator | None) -> nn.Linear:
+    """Make a linear layer that starts as torch's do, but from a generator of our own.
+
+    Parameters
+    ----------
+    n_inputs : int
+        Number of inputs.
+    n_outputs : int
+        Number of outputs.
+    generator : torch.Generator or None
+        Source of the start.
+
+    Returns
+    -------
+    nn.Linear
+        The layer.
+    """
+    layer = nn.Linear(n_inputs, n_outputs, device="meta")
+    return uniform_start(layer, n_inputs**-0.5, generator)
 
 
 def embedding(

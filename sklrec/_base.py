@@ -68,9 +68,6 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     # Rows that predict computes at once: enough to keep torch busy, little enough that what it
     # gathers stays in the processor's cache.
     _predict_rows = 16_384
-    # Whether it has to be that many each time, since products of matrices of other heights would
-    # come out different in the last bit.
-    _predict_rows_fixed = False
 
     _parameter_constraints = {
         "user": [Interval(Integral, 0, None, closed="left"), str],
@@ -158,9 +155,10 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         with unchanged_on_failure(self):
             previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
             X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
-            if len(y) < 2:
+            n_ratings = np.count_nonzero(~np.isnan(y))
+            if n_ratings < 2:
                 raise ValueError(
-                    f"Found array with {len(y)} sample(s) while a minimum of 2 is required by "
+                    f"Found array with {n_ratings} sample(s) while a minimum of 2 is required by "
                     f"{type(self).__name__}: 1 sample has no other to be compared with."
                 )
             rng = check_random_state(self.random_state)
@@ -168,8 +166,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             stopping = self.early_stopping is True or (
                 self.early_stopping == "auto" and X_val is not None
             )
-            valid = self._check_validation(X_val, y_val, sample_weight_val)
             inputs = self._learn(X, y, weight, previous)
+            valid = self._check_validation(X_val, y_val, sample_weight_val)
             if valid is not None:
                 X_valid, *valid = valid
                 valid_inputs = self._inputs(X_valid)
@@ -222,8 +220,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     def predict(self, X):
         """Predict the ratings of interactions.
 
-        A user or item that `fit` did not see gets the best estimate there is without it;
-        if both are unknown that is the global mean.
+        A user or item that `fit` did not see gets the best estimate there is without it.
 
         Parameters
         ----------
@@ -242,7 +239,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             If IDs are unknown because they are of another kind than those that `fit` saw.
         """
         check_is_fitted(self)
-        X = check_interactions(self, X, reset=False)
+        X = self._check_X(X, reset=False)
         ratings = np.empty(X.shape[0])
         n_unknown = np.zeros(2, dtype=int)
         for first in range(0, len(ratings), self._predict_rows):
@@ -255,17 +252,10 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
 
     def _predict_inputs(self, inputs: Inputs) -> np.ndarray:
         """Ratings of at most `_predict_rows` rows, not clipped."""
-        n_rows = len(inputs["users"])
-        if self._predict_rows_fixed and n_rows < self._predict_rows:
-            missing = self._predict_rows - n_rows
-            inputs = {
-                name: np.pad(of_rows, [(0, missing)] + [(0, 0)] * (of_rows.ndim - 1))
-                for name, of_rows in inputs.items()
-            }
         device = self.module_.global_mean.device
         with torch.inference_mode(), threads_for(self._predict_rows, self.module_.width):
             tensors = {name: torch.from_numpy(v).to(device) for name, v in inputs.items()}
-            return self.module_(**tensors).cpu().numpy()[:n_rows]
+            return self.module_(**tensors).cpu().numpy()
 
     def _clip(self, ratings: np.ndarray) -> np.ndarray:
         """Clip ratings, in place, to the rating scale."""
@@ -273,18 +263,28 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             ratings.clip(*self.rating_scale_, out=ratings)
         return ratings
 
+    def _check_X(self, X: Any, *, reset: bool) -> Any:
+        """Check the shape of X; `reset` is whether it is the first of a fit."""
+        return check_interactions(self, X, reset=reset)
+
+    def _check_y(self, y: Any, *, y_name: str) -> np.ndarray:
+        """Check ratings; NaN, where it is allowed, is none."""
+        return check_ratings(self, y, input_name=y_name)
+
     def _check_rated(self, X, y, sample_weight, *, reset: bool, y_name: str = "y"):
-        """Check interactions and ratings, and drop the rows of weight 0."""
-        X = check_interactions(self, X, reset=reset)
-        y = check_ratings(self, y, input_name=y_name)
+        """Check interactions and ratings, and drop rows without a rating or of weight 0."""
+        X = self._check_X(X, reset=reset)
+        y = self._check_y(y, y_name=y_name)
         check_consistent_length(X, y)
-        if sample_weight is None:
-            return X, y, np.ones(len(y))
-        weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        counts = weight > 0
+        weight = np.ones(len(y))
+        if sample_weight is not None:
+            weight = check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
+        counts = (weight > 0) & ~np.isnan(y).reshape(len(y), -1).all(axis=1)
         if not counts.all():
             X, y, weight = take_rows(X, counts), y[counts], weight[counts]
-        return X, y, weight / weight.mean()
+        return X, y, weight / weight.mean() if len(weight) else weight
 
     def _check_validation(self, X_val, y_val, sample_weight_val):
         given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}

@@ -9,8 +9,8 @@ class BatchSchedule(LRScheduler):
 
     Parameters
     ----------
-    policy : type
-        The ``torch.optim.lr_scheduler.LRScheduler`` subclass.
+    policy : callable
+        The ``torch.optim.lr_scheduler.LRScheduler`` subclass, or what makes one.
     **kwargs : dict
         Its parameters.
     """

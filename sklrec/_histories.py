@@ -4,6 +4,7 @@
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 
 
 class Histories:
@@ -67,20 +68,24 @@ class Histories:
         Parameters
         ----------
         later : Histories
-            With times if these have them; without, theirs all come after these.
+            With times if these have them; without, theirs all come after these. An interaction
+            that is there already, with the same item and time if there are times, is replaced.
 
         Returns
         -------
         Histories
             Both together.
         """
-        return Histories(
-            np.concatenate([self.sequences, later.sequences]),
-            np.concatenate([self.items, later.items]),
-            np.concatenate([self.ratings, later.ratings]),
-            np.concatenate([self.times, later.times]) if self.timed else None,
-            max(len(self.starts), len(later.starts)) - 1,
+        columns = ["sequences", "items", "times"] if self.timed else ["sequences", "items"]
+        keys = pd.MultiIndex.from_arrays([getattr(self, name) for name in columns])
+        again = pd.MultiIndex.from_arrays([getattr(later, name) for name in columns])
+        stay = ~keys.isin(again)
+        sequences, items, ratings, times = (
+            np.concatenate([getattr(self, name)[stay], getattr(later, name)])
+            for name in ("sequences", "items", "ratings", "times")
         )
+        n_sequences = max(len(self.starts), len(later.starts)) - 1
+        return Histories(sequences, items, ratings, times if self.timed else None, n_sequences)
 
     def apart(self, sequences: np.ndarray, items: np.ndarray) -> tuple["Histories", np.ndarray]:
         """Make histories that lack some items, for targets that read all but the very same item.
@@ -99,16 +104,14 @@ class Histories:
         rows : ndarray of shape (n,)
             Which of these histories each target reads.
         """
-        n_items = 1 + max(self.items.max(initial=0), items.max(initial=0))
-        wanted = sequences * n_items + items
-        there = np.isin(wanted, self.sequences * n_items + self.items)
+        some = np.unique(sequences)
+        index, owner = self._spread(some)
+        keys = pd.MultiIndex.from_arrays([some[owner], self.items[index]])
+        there = pd.MultiIndex.from_arrays([sequences, items]).isin(keys)
         # No interaction is of item -1: nothing is left out.
         pairs = np.stack([sequences, np.where(there, items, -1)])
         (rows, without), inverse = np.unique(pairs, axis=1, return_inverse=True)
-        lengths = self.lengths[rows]
-        owner = np.repeat(np.arange(len(rows)), lengths)
-        offset = self.starts[rows] - np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        index = np.arange(len(owner)) + offset[owner]
+        index, owner = self._spread(rows)
         keep = self.items[index] != without[owner]
         index, owner = index[keep], owner[keep]
         times = self.times[index] if self.timed else None
@@ -142,7 +145,8 @@ class Histories:
         float
             In units of the times; 1 if there are none.
         """
-        gaps = np.diff(self.times)[np.diff(self.sequences) == 0]
+        # as floats: differences of integers may be too large for one
+        gaps = np.diff(self.times.astype(np.float64))[np.diff(self.sequences) == 0]
         return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0
 
     def earlier(self, sequences: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -197,9 +201,19 @@ class Histories:
         there &= self.times[known] == times
         return np.where(there, self.ties[known], -1)
 
+    def _spread(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where the interactions of some sequences are, and to which of them each belongs."""
+        lengths = self.lengths[sequences]
+        owner = np.repeat(np.arange(len(sequences)), lengths)
+        offset = self.starts[sequences] - (np.cumsum(lengths) - lengths)
+        return np.arange(len(owner)) + offset[owner], owner
+
     @cached_property
     def _distinct_times(self) -> np.ndarray:
-        return np.unique(self.times)
+        times = np.sort(self.times)  # np.unique hashes, which takes far longer
+        new = np.ones(len(times), dtype=bool)
+        new[1:] = times[1:] != times[:-1]
+        return times[new]
 
     @property
     def _n_ranks(self) -> int:

@@ -4,11 +4,14 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_array, validate_data
 
+from sklrec._codes import as_codes
 from sklrec._histories import Histories
-from sklrec._validation import check_ratings, check_sample_weight
+from sklrec._validation import check_ratings
+
+# Codes up to here are believed, however few there are.
+LARGEST_CODE = 1_000_000
 
 
 def check_sequences(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
@@ -103,23 +106,22 @@ def split_columns(X: np.ndarray, with_ratings: bool) -> tuple[np.ndarray, np.nda
         If codes are not whole numbers from 0 upwards, or if ratings are infinite.
     """
     max_len = X.shape[1] // 2 if with_ratings else X.shape[1]
-    items, ratings = X[:, :max_len], X[:, max_len:] if with_ratings else None
-    with np.errstate(invalid="ignore"):
-        wrong = ~((items >= 0) & (items == np.floor(items)) & np.isfinite(items))
-    if wrong.any():
-        row, column = np.argwhere(wrong)[0]
+    codes, valid = as_codes(X[:, :max_len].ravel())
+    if not valid.all():
+        row, column = divmod(int(np.argmin(valid)), max_len)
         raise ValueError(
             "Sequences hold item codes, whole numbers from 1 upwards, and 0 for padding, got "
-            f"{items[row, column]:g} in row {row}, column {column}. Encode the items with "
+            f"{X[row, column]:g} in row {row}, column {column}. Encode the items with "
             "IDEncoder before they are made into sequences."
         )
+    ratings = X[:, max_len:] if with_ratings else None
     if ratings is not None and np.isinf(ratings).any():
         row, column = np.argwhere(np.isinf(ratings))[0]
         raise ValueError(
             f"Past ratings must be finite, or NaN where none is known, got "
             f"{ratings[row, column]:g} in row {row}, column {max_len + column}."
         )
-    return items.astype(np.int64), ratings
+    return codes.reshape(len(X), max_len), ratings
 
 
 def to_histories(items: np.ndarray, ratings: np.ndarray | None) -> tuple[Histories, np.ndarray]:
@@ -148,53 +150,71 @@ def to_histories(items: np.ndarray, ratings: np.ndarray | None) -> tuple[Histori
     return histories, places
 
 
-def check_sequence_ratings(
-    estimator: Any, X: np.ndarray, y: Any, sample_weight: Any, *, input_name: str = "y"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Check the ratings of sequences and their weights.
+def check_sequence_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarray:
+    """Check the ratings of sequences.
 
     Parameters
     ----------
     estimator : estimator instance
         The estimator, for messages.
-    X : ndarray of shape (n_sequences, n_features)
-        The padded sequences.
     y : array-like of shape (n_sequences,) or (n_sequences, max_len)
         The ratings to be predicted; in the second form NaN where there is nothing to predict.
-    sample_weight : array-like of shape (n_sequences,) or None
-        Weight of each sequence.
     input_name : str, default="y"
         What the caller's user called the ratings.
 
     Returns
     -------
-    y : ndarray of shape (n_sequences,) or (n_sequences, max_len)
+    ndarray of shape (n_sequences,) or (n_sequences, max_len)
         The ratings as float64.
-    weight : ndarray of shape (n_sequences,)
-        The weights, 1 if there are none.
 
     Raises
     ------
     ValueError
-        If y is infinite or without any rating, or if a length does not fit.
+        If y is infinite or without any rating.
     """
-    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-        y = check_array(
-            y,
-            dtype=np.float64,
-            ensure_all_finite="allow-nan",
-            input_name=input_name,
-            estimator=estimator,
+    if np.ndim(y) < 2 or np.shape(y)[1] == 1:
+        return check_ratings(estimator, y, input_name=input_name)
+    y = check_array(
+        y,
+        dtype=np.float64,
+        ensure_all_finite="allow-nan",
+        input_name=input_name,
+        estimator=estimator,
+    )
+    if np.isnan(y).all():
+        raise ValueError(f"{input_name} holds no rating: all of it is NaN.")
+    return y
+
+
+def refuse_what_are_no_codes(X: np.ndarray, items: np.ndarray) -> None:
+    """Raise if the items look like IDs, or further columns of X like a mask.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_sequences, n_features)
+        The padded sequences.
+    items : ndarray of shape (n_sequences, max_len)
+        The item codes in it.
+
+    Raises
+    ------
+    ValueError
+        If the largest code is out of all proportion, or if the second half of the columns is
+        but the mask of the first.
+    """
+    largest = int(items.max())
+    if largest > LARGEST_CODE and largest > 100 * items.size:
+        raise ValueError(
+            f"The largest item code is {largest}, though X holds {items.size} of them: these look "
+            "like IDs, and the model would need a row for each number up to there. Encode the "
+            "items with IDEncoder before they are made into sequences."
         )
-        if np.isnan(y).all():
-            raise ValueError(f"{input_name} holds no rating: all of it is NaN.")
-    else:
-        y = check_ratings(estimator, y, input_name=input_name)
-    check_consistent_length(X, y)
-    if sample_weight is None:
-        return y, np.ones(len(y))
-    weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    return y, weight
+    half = X.shape[1] // 2
+    if half > 1 and np.array_equal(X[:, half:], X[:, :half] != 0):
+        raise ValueError(
+            "The second half of X's columns is the mask of the first, and would be taken for "
+            "items. Make the sequences with SequencePadder(mask=False)."
+        )
 
 
 def rated_positions(items: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -217,23 +237,24 @@ def rated_positions(items: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.nd
     Raises
     ------
     ValueError
-        If the rating of padding is to be predicted.
+        If the rating of padding is to be predicted. A few sequences that end in code 0 may end in
+        an unknown item.
     """
     if y.ndim == 1:
         row, column = np.arange(len(items)), np.full(len(items), items.shape[1] - 1)
-    else:
-        row, column = np.nonzero(~np.isnan(y))
+        padding = items[:, -1] == 0
+        if 2 * padding.sum() > len(items):
+            raise ValueError(
+                "One rating a sequence is that of the item in the last column, and "
+                f"{padding.sum()} of {len(items)} sequences end in padding (code 0). Pad with "
+                "padding='pre', or give one rating a position."
+            )
+        return row, column
+    row, column = np.nonzero(~np.isnan(y))
     padding = np.flatnonzero(items[row, column] == 0)
     if len(padding):
-        where = f"row {row[padding[0]]}, column {column[padding[0]]}"
-        remedy = (
-            "One rating a sequence is that of its last column: pad with padding='pre', leave out "
-            "sequences that end in an unknown item, or give one rating a position."
-            if y.ndim == 1
-            else "Set these ratings to NaN."
-        )
         raise ValueError(
-            f"y has ratings where X is padding (code 0), {len(padding)} in all, the first in "
-            f"{where}. {remedy}"
+            f"y has ratings where X is padding (code 0), {len(padding)} in all, the first in row "
+            f"{row[padding[0]]}, column {column[padding[0]]}. Set these ratings to NaN."
         )
     return row, column

@@ -85,11 +85,13 @@ class SequenceTensors(InteractionTensors):
         self._target_starts = np.searchsorted(piece[order], np.arange(len(first) + 1))
         self._sequence, self._before = self._sequence[order], self._before[order]
         self._tie, self._item = self._tie[order], self._item[order]
+        start = starts[self._sequence]
+        self._reach = first[piece[order]] - start, last[piece[order]] - start
         self._device = torch.device("cpu")
         n_interactions = len(histories.items)
         flat_gaps = np.zeros(n_interactions, dtype=np.float32)
         if histories.timed:
-            flat_gaps[1:] = np.log1p(np.diff(histories.times).clip(min=0) / time_unit) / LOG_GAP
+            flat_gaps[1:] = _log_gaps(histories.times, time_unit)
             flat_gaps[starts[:-1][lengths > 0]] = 0
         self._flat = {
             "past_items": torch.from_numpy(histories.items),
@@ -130,7 +132,8 @@ class SequenceTensors(InteractionTensors):
         Parameters
         ----------
         batch_size : int
-            Interactions in a batch, with padding; a longer piece is a batch of its own.
+            About how many interactions a batch holds, with padding; a longer piece is a batch of
+            its own.
 
         Returns
         -------
@@ -150,7 +153,8 @@ class SequenceTensors(InteractionTensors):
         Parameters
         ----------
         batch_size : int
-            Interactions in a batch, with padding; a longer piece is a batch of its own.
+            About how many interactions a batch holds, with padding; a longer piece is a batch of
+            its own.
         generator : torch.Generator, default=None
             Source of the order of pieces and of that inside ties.
 
@@ -237,12 +241,12 @@ class SequenceTensors(InteractionTensors):
         chance, part = torch.rand(2, len(before), generator=generator).double().numpy()
         part[chance < self.history_dropout * NOTHING] = 0
         part[chance >= self.history_dropout] = 1
-        end = self.histories.lengths[self._sequence]
+        first, last = self._reach
         n_before, n_after = (
             (part * (n_read + (part < 1))).astype(np.int64).clip(max=n_read)
-            for n_read in (before, end - after)
+            for n_read in ((before - first).clip(min=0), (last - after).clip(min=0))
         )
-        return n_before, end - n_after
+        return first + n_before, last - n_after
 
     def _keys(self, rank: np.ndarray) -> np.ndarray:
         """Numbers that order the interactions by tie, and inside ties by their items' ranks."""
@@ -294,6 +298,12 @@ class SequenceTensors(InteractionTensors):
         return rows, read, tensors
 
 
+def _log_gaps(times: np.ndarray, unit: float) -> np.ndarray:
+    """Logarithms of the differences between neighbours, where those are not negative."""
+    gaps = np.diff(times.astype(np.float64)) / unit  # floats hold any difference
+    return np.log1p(gaps.clip(min=0)) / LOG_GAP
+
+
 def _cut(
     histories: Histories,
     sequences: np.ndarray,
@@ -312,9 +322,8 @@ def _cut(
     n_numbers = int(number.max(initial=0)) + 1
     keys, piece = np.unique(sequences * n_numbers + number, return_inverse=True)
     sequence, number = np.divmod(keys, n_numbers)
-    start, stop = histories.starts[sequence], histories.starts[sequence + 1]
-    if max_len is None:
-        return start, stop, piece, np.argsort(piece, kind="stable")
-    first = start + number * max_len
-    last = np.minimum(first + (3 if bidirectional else 2) * max_len, stop)
+    first, last = histories.starts[sequence], histories.starts[sequence + 1]
+    if max_len is not None:
+        first = first + number * max_len
+        last = np.minimum(first + (3 if bidirectional else 2) * max_len, last)
     return first, last, piece, np.argsort(piece, kind="stable")

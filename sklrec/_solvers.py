@@ -137,7 +137,7 @@ class MinibatchSolver:
             net.history = copy(previous[0].history)
             _hand_on_state(previous[0], net)
             for group in net.optimizer_.param_groups:
-                group["initial_lr"] = self.lr  # schedules that go on want to know it
+                group["initial_lr"] = group["lr"]  # schedules that go on want to know it
         keep_freed_memory(self.batch_size, module.width)
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
             net.partial_fit(data, None)
@@ -175,9 +175,7 @@ class MinibatchSolver:
             return []
         n_steps = self.max_epochs * data.n_batches(self.batch_size)
         if self.lr_schedule == "one_cycle":
-            schedule = BatchSchedule(
-                lr_scheduler.OneCycleLR, max_lr=self.lr, total_steps=n_steps + 1, pct_start=0.15
-            )
+            schedule = BatchSchedule(_one_cycle, total_steps=n_steps + 1, pct_start=0.15)
         else:
             schedule = BatchSchedule(
                 lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=n_steps
@@ -204,6 +202,14 @@ class MinibatchSolver:
                 f"The training diverged with lr={self.lr}: the factors are no longer finite. "
                 "Use a lower lr, or a larger alpha."
             )
+
+
+def _one_cycle(optimizer: torch.optim.Optimizer, **params: Any) -> lr_scheduler.OneCycleLR:
+    """Let each group's learning rate rise to its own, and its momentum fall if it has some."""
+    groups = optimizer.param_groups
+    highest = [group["lr"] for group in groups]
+    has_momentum = "betas" in groups[0] or groups[0].get("momentum", 0) > 0
+    return lr_scheduler.OneCycleLR(optimizer, highest, cycle_momentum=has_momentum, **params)
 
 
 def _hand_on_state(previous: RatingNet, net: RatingNet) -> None:

@@ -13,7 +13,7 @@ from sklrec._validation import resolve_columns
 
 __all__ = ["read_timestamps", "resolve_timestamp", "timestamp_kind"]
 
-NUMBERS, DATETIMES = "numbers", "datetimes"
+NUMBERS, DATETIMES, ZONED = "numbers", "datetimes", "datetimes with a time zone"
 
 _KIND_OF_DTYPE = {"i": NUMBERS, "u": NUMBERS, "f": NUMBERS, "M": DATETIMES}
 _KIND_OF_INFERRED = {
@@ -26,7 +26,8 @@ _KIND_OF_INFERRED = {
 }
 _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",
-    DATETIMES: "datetimes, for example with pandas.to_datetime and the right unit",
+    DATETIMES: "datetimes without a time zone, for example with pandas.to_datetime",
+    ZONED: "datetimes with a time zone, for example with .dt.tz_localize",
 }
 _TOO_FINE = {"ps", "fs", "as"}  # finer than nanoseconds
 _FIRST_YEAR, _LAST_YEAR = 1678, 2261  # whole years that int64 nanoseconds hold
@@ -80,8 +81,8 @@ def timestamp_kind(values: Any, name: int | str, *, first_row: int = 0) -> str:
 
     Returns
     -------
-    {"numbers", "datetimes"}
-        What they are. The two do not compare, so that `predict` needs what `fit` had.
+    {"numbers", "datetimes", "datetimes with a time zone"}
+        What they are. They do not compare, so that `predict` needs what `fit` had.
 
     Raises
     ------
@@ -97,7 +98,9 @@ def timestamp_kind(values: Any, name: int | str, *, first_row: int = 0) -> str:
     kind = _KIND_OF_DTYPE.get(values.dtype.kind)
     if kind is None and values.dtype.kind == "O":
         kind = _KIND_OF_INFERRED.get(infer_dtype(values, skipna=False))
-    return kind or _kind_by_looking(values, name, first_row)
+    if kind == DATETIMES and values.dtype.kind == "M":
+        return ZONED if getattr(values.dtype, "tz", None) is not None else DATETIMES
+    return kind if kind == NUMBERS else _kind_by_looking(values, name, first_row)
 
 
 def read_timestamps(
@@ -112,8 +115,8 @@ def read_timestamps(
         without a time zone are read as UTC.
     name : int or str
         The column's name or position, for messages.
-    kind : {"numbers", "datetimes"}, default=None
-        What the timestamps have to be since those of `fit` were; None takes both.
+    kind : {"numbers", "datetimes", "datetimes with a time zone"}, default=None
+        What the timestamps have to be since those of `fit` were; None takes all.
     first_row : int, default=0
         The row number of the first value, for messages about a part of a column.
 
@@ -185,8 +188,8 @@ def _kind_by_looking(values: Any, name: int | str, first_row: int) -> str:
     as_first = f", and {_plain(values[0])!r} in row {first_row}" if kinds[odd] else ""
     raise TypeError(
         f"Column {name!r} holds {value!r} of type {type(value).__name__} in row {first_row + odd}"
-        f"{as_first}. Timestamps are all numbers or all datetimes: convert the column first, for "
-        "example with pandas.to_numeric or pandas.to_datetime."
+        f"{as_first}. Timestamps are all numbers or all datetimes, with a time zone or without: "
+        "convert the column first, for example with pandas.to_numeric or pandas.to_datetime."
     )
 
 
@@ -194,7 +197,9 @@ def _kind_of_object(value: Any) -> str | None:
     # numpy counts time differences among the integers
     if isinstance(value, Real) and not isinstance(value, bool | np.bool_ | np.timedelta64):
         return NUMBERS
-    return DATETIMES if isinstance(value, date | np.datetime64) else None
+    if isinstance(value, date | np.datetime64):
+        return DATETIMES if getattr(value, "tzinfo", None) is None else ZONED
+    return None
 
 
 def _refuse(

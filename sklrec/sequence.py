@@ -17,6 +17,7 @@ from sklrec._padded_sequences import (
     check_sequences,
     has_ratings,
     rated_positions,
+    refuse_what_are_no_codes,
     split_columns,
     to_histories,
 )
@@ -31,11 +32,15 @@ from sklrec._validation import (
     check_interactions,
     check_ratings,
     column_values,
+    take_rows,
 )
 from sklrec._vocabulary import Vocabulary
 from sklrec.modules import LSTMRating
 
 ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02)
+# What tells the two inputs apart.
+FITTED_FORM = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
+FITTED_FORM |= {"with_ratings_", "n_outputs_"}
 # Scores that are held at once, and interactions that are copied at once.
 SCORES_AT_ONCE = 2**16
 INTERACTIONS_AT_ONCE = 2**22
@@ -164,7 +169,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         Number of items.
     timestamp_index_ : int or None
         Position of the column of timestamps. Only if ``input='interactions'``.
-    timestamp_kind_ : {'numbers', 'datetimes'} or None
+    timestamp_kind_ : {'numbers', 'datetimes', 'datetimes with a time zone'} or None
         What the timestamps are. Only if ``input='interactions'``.
     time_unit_ : float
         The median time between ratings of a user, the unit in which the LSTM is told times.
@@ -204,7 +209,8 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     is drawn anew in each epoch. Without timestamps the order of the rows is that of time in
     `fit`, and `predict` reads all of the user's history except ratings of the very same item.
     A score on the training rows then tells nothing about a forecast: each of them is predicted
-    also from what came after it. Score held-out rows, or give timestamps.
+    also from what came after it, and it takes long, since each has a history of its own. Score
+    held-out rows, or give timestamps.
 
     A training target reads the state before it, so that the LSTM runs once over each user's
     history, not once for each row.
@@ -215,8 +221,9 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     predict. `predict` answers in the same shape, with NaN for padding. Unless
     ``items_only=True``, X has as many columns again: the items' ratings, NaN where there is none
     to be read, and always for the last column if y has the shape (n_sequences,). A position reads
-    ratings before it only. `SequenceWindower` with ``ratings=True`` makes such an X. ``'user'``,
-    ``'item'`` and ``'timestamp'`` are not used, and neither is there anybody to `recommend` to.
+    ratings before it only. `SequenceWindower` with ``ratings=True`` makes such an X. A code that
+    `fit` did not see counts as an unknown item, as 0 does in the last column. `user`, `item` and
+    `timestamp` are not used, and there is nobody to `recommend` to.
 
     Ctrl-C during the training ends `fit` with a KeyboardInterrupt, but leaves a usable model,
     that of the steps so far, and a warning. Before the training it leaves the estimator as it
@@ -388,7 +395,8 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
             Interactions to read in place of those that `fit` saw, with the same columns as X,
             and their ratings. They may be the whole log, and of users whom `fit` did not see:
             each row of X reads what is strictly earlier, or, without timestamps, all but the
-            very same item. ``None`` reads what `fit` saw.
+            very same item. ``None`` reads what `fit` saw. Behind an encoder in a Pipeline X_past
+            has to be encoded too: ``history=(pipeline[:-1].transform(X_past), y_past)``.
 
         Returns
         -------
@@ -411,23 +419,22 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
             history has.
         """
         check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        inputs = self._inputs(X)
         if self.input == "sequences":
             if history is not None:
                 raise ValueError(
                     "history is for input='interactions'; with input='sequences' X itself holds "
                     "the past, got a history."
                 )
-            return self._predict_padded(self._inputs(check_sequences(self, X, reset=False)))
-        X = check_interactions(self, X, reset=False)
-        inputs = self._inputs(X)
+            return self._predict_padded(inputs)
+        self._warn_of_kind(X, inputs)
         histories, users = self.histories_, inputs["users"]
-        if history is None:
-            self._warn_of_kind(X, inputs)
-        else:
+        if history is not None:
             histories, users = self._read_history(X, history)
         return self._predict_interactions(histories, users, inputs["items"], inputs.get("times"))
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X, y, sample_weight=None, *, history=None):
         """Compute the coefficient of determination of the predictions.
 
         Parameters
@@ -438,19 +445,95 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
             The ratings. In the second form NaN is not scored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row.
+        history : tuple of (X_past, y_past), default=None
+            As in `predict`.
 
         Returns
         -------
         float
             1 at best; 0 is as good as the mean of y.
+
+        Raises
+        ------
+        ValueError
+            If y does not have the form of the predictions.
         """
-        predictions, y = self.predict(X), np.asarray(y)
+        predictions = self.predict(X, history=history)
+        y = self._check_y(y, y_name="y")
+        check_consistent_length(y, predictions, sample_weight)
+        if y.shape != predictions.shape:
+            raise ValueError(
+                f"y must have the shape of the predictions, {predictions.shape}, got {y.shape}."
+            )
         if y.ndim == 2:
             rated = ~np.isnan(y)
             if sample_weight is not None:
                 sample_weight = np.broadcast_to(np.reshape(sample_weight, (-1, 1)), y.shape)[rated]
             y, predictions = y[rated], predictions[rated]
         return r2_score(y, predictions, sample_weight=sample_weight)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch on further interactions or sequences.
+
+        The first call starts a model; later ones go on with it, at a constant learning rate.
+        Interactions join the histories of their users, in place of those with the same user,
+        item and timestamp that are there already. New items get factors of their own; new users
+        need none. The global mean stays that of the first call. An automatic rating scale widens
+        with what comes.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions or padded sequences, columns as at the first call.
+        y : array-like of shape (n_samples,) or (n_samples, max_len)
+            The ratings, in the form of the first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each row, not negative; only their proportions matter.
+
+        Returns
+        -------
+        SequenceRatingRegressor
+            The estimator.
+        """
+        return super().partial_fit(X, y, sample_weight)
+
+    def recommend(self, users, n_items=10, *, exclude_seen=True, candidates=None):
+        """Recommend the items with the highest predicted ratings.
+
+        All of a user's history is read that `fit` and `partial_fit` saw. So with
+        ``exclude_seen=False`` the score of an item that the user has rated knows that rating.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_users,)
+            User IDs. A user whom `fit` did not see gets the items that are rated highest
+            regardless of the user.
+        n_items : int, default=10
+            How many items to recommend to each user; fewer where there are fewer.
+        exclude_seen : bool, default=True
+            Whether to leave out what the user rated in `fit` and `partial_fit`.
+        candidates : array-like of shape (n_candidates,), default=None
+            IDs of the items to choose from; ``None`` is all that `fit` saw.
+
+        Returns
+        -------
+        DataFrame of shape (n_recommendations, 4)
+            Columns user, item, rank (from 1) and score (the rating that `predict` gives for a
+            row later than the history, to float32's precision), users in the order in which they
+            were given.
+
+        Raises
+        ------
+        ValueError
+            If ``input='sequences'``, where there are no users.
+
+        Warns
+        -----
+        UserWarning
+            If users are unknown because their IDs are of another kind than those that `fit`
+            saw.
+        """
+        return super().recommend(users, n_items, exclude_seen=exclude_seen, candidates=candidates)
 
     @property
     def item_factors_(self):
@@ -459,28 +542,54 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
 
     # --- what fit learns of X
 
-    def _check_rated(self, X, y, sample_weight, *, reset, y_name="y"):
-        if self.input == "interactions":
-            return super()._check_rated(X, y, sample_weight, reset=reset, y_name=y_name)
-        X = check_sequences(self, X, reset=reset)
-        y, weight = check_sequence_ratings(self, X, y, sample_weight, input_name=y_name)
-        counts = weight > 0
-        return X[counts], y[counts], weight[counts] / weight[counts].mean()
+    def _check_X(self, X, *, reset):
+        if not reset:
+            fitted = "interactions" if hasattr(self, "encoder_") else "sequences"
+            if fitted != self.input:
+                raise ValueError(
+                    f"input={self.input!r} was asked for, but the model was fitted with "
+                    f"input={fitted!r}. Set it back, or fit anew with warm_start=False."
+                )
+        check = check_sequences if self.input == "sequences" else check_interactions
+        return check(self, X, reset=reset)
+
+    def _check_y(self, y, *, y_name):
+        check = check_sequence_ratings if self.input == "sequences" else check_ratings
+        return check(self, y, input_name=y_name)
 
     def _learn(self, X, y, weight, previous):
+        if previous is None:
+            for name in FITTED_FORM & set(vars(self)):
+                delattr(self, name)  # of an earlier fit with another input
         if self.input == "sequences":
             return self._learn_sequences(X, y, previous)
+        timestamp_index = resolve_timestamp(self, self.timestamp, X)
         if previous is None:
-            self.timestamp_index_ = resolve_timestamp(self, self.timestamp, X)
-            self.timestamp_kind_ = None
-            if self.timestamp_index_ is not None:
-                times = column_values(X, self.timestamp_index_)
-                self.timestamp_kind_ = timestamp_kind(times, self._name_of(self.timestamp_index_))
+            self._learn_timestamps(X, timestamp_index)
+        elif timestamp_index != self.timestamp_index_:
+            raise ValueError(
+                f"timestamp={self.timestamp!r} was asked for, but the training goes on with a "
+                f"model of timestamps in column {self.timestamp_index_}. Set it back, or fit with "
+                "warm_start=False."
+            )
         inputs = super()._learn(X, y, weight, previous)
         self.n_items_ = len(self.encoder_.vocabularies_[1])
         self.histories_ = self._histories(inputs, y, previous)
         self.time_unit_ = self.histories_.median_gap() if self.histories_.timed else 1.0
         return inputs
+
+    def _learn_timestamps(self, X, index):
+        self.timestamp_index_, self.timestamp_kind_ = index, None
+        if index is not None:
+            self.timestamp_kind_ = timestamp_kind(column_values(X, index), self._name_of(index))
+        elif self.timestamp == "auto" and X.shape[1] > 2:
+            warnings.warn(
+                "timestamp='auto' found no column named 'timestamp', so that the order of the "
+                "rows is taken for that of time, and predict reads all of a user's history. Give "
+                "timestamp= the position or name of a column, or None if there is none.",
+                UserWarning,
+                stacklevel=5,
+            )
 
     def _learn_sequences(self, X, y, previous):
         if previous is None:
@@ -491,9 +600,11 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
             raise ValueError(
                 "items_only=False reads past ratings, but X holds items alone. Append the "
                 "ratings as further columns, as SequenceWindower(ratings=True) does, or set "
-                "items_only=True."
+                "items_only=True. (If they are there already: the last one is that to be "
+                "predicted, and has to be NaN.)"
             )
         items, _ = split_columns(X, self.with_ratings_)
+        refuse_what_are_no_codes(X, items)
         self.time_unit_ = 1.0
         self.n_items_ = max(int(items.max()), 1 if previous is None else previous.n_items_)
         return self._inputs(X)
@@ -501,13 +612,8 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     def _inputs(self, X, rows=slice(None)):
         if self.input == "sequences":
             items, ratings = split_columns(X[rows], self.with_ratings_)
-            if items.max() > self.n_items_:
-                row, column = np.argwhere(items > self.n_items_)[0]
-                raise ValueError(
-                    f"fit saw item codes up to {self.n_items_}, got {items[row, column]} in row "
-                    f"{row}, column {column}. Give unknown items the code 0, as IDEncoder does."
-                )
-            return {"items": items} if ratings is None else {"items": items, "ratings": ratings}
+            inputs = {"there": items > 0, "items": np.where(items > self.n_items_, 0, items)}
+            return inputs if ratings is None else {**inputs, "ratings": ratings}
         inputs = super()._inputs(X, rows)
         if self.timestamp_index_ is not None:
             values = column_values(X, self.timestamp_index_)[rows]
@@ -544,7 +650,6 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
             global_mean=mean,
             scale=scale,
             init_std=self.init_std,
-            n_ratings=int(np.count_nonzero(rated)),
             generator=generator,
         )
 
@@ -552,6 +657,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         for name in ("n_factors", "hidden_size", "items_only", "bidirectional"):
             self._refuse_change(name)
         self.module_.grow(self.n_items_, generator)
+        self.module_.dropout.p = self.dropout
 
     def _optimization(self):
         if self.optimizer is None:
@@ -569,8 +675,11 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _training_data(self, inputs, y, weight, previous):
         if self.input == "sequences":
-            return self._padded_tensors(inputs, y, weight)
+            data = self._padded_tensors(inputs, y, weight)
+            self.module_.n_ratings = len(data) + (previous.module_.n_ratings if previous else 0)
+            return data
         histories = self._histories(inputs, y, previous)
+        self.module_.n_ratings = len(histories.items)
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is None:
             times = histories.latest_places(users)
@@ -589,6 +698,12 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _padded_tensors(self, inputs, y, weight):
         items = inputs["items"]
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        if n_outputs != self.n_outputs_:
+            raise ValueError(
+                f"The model predicts {self.n_outputs_} rating(s) a sequence, but ratings came "
+                f"with shape {y.shape}. Give all y and y_val the same form."
+            )
         histories, places = to_histories(items, inputs.get("ratings"))
         row, column = rated_positions(items, y)
         return self._tensors(
@@ -610,7 +725,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
             weight,
             time_unit=self.time_unit_,
             max_len=self.max_len,
-            bidirectional=self.bidirectional,
+            bidirectional=self.module_.bidirectional,
             **params,
         )
 
@@ -630,7 +745,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     def _predict_padded(self, inputs):
         items = inputs["items"]
         histories, places = to_histories(items, inputs.get("ratings"))
-        row, column = np.nonzero(items)
+        row, column = np.nonzero(inputs["there"])
         if self.n_outputs_ == 1:
             row, column = np.arange(len(items)), np.full(len(items), items.shape[1] - 1)
         data = self._tensors(histories, row, items[row, column], places[row, column])
@@ -658,11 +773,13 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
                 "history must be a pair (X_past, y_past): interactions with the columns of X, and "
                 f"their ratings; got {type(history).__name__}."
             ) from error
-        X_past = check_interactions(self, X_past, reset=False)
-        y_past = check_ratings(self, y_past, input_name="y_past")
-        check_consistent_length(X_past, y_past)
-        inputs = self._inputs(X_past)
         position = self.encoder_.column_indices_[0]
+        if hasattr(X_past, "shape") and X_past.shape[0] == 0:  # a log that has yet to begin
+            X_past, y_past = X[:1], np.array([np.nan])
+        else:
+            X_past = check_interactions(self, X_past, reset=False)
+            y_past = check_ratings(self, y_past, input_name="y_past")
+        check_consistent_length(X_past, y_past)
         vocabulary, users = Vocabulary.build(
             column_values(X_past, position), self._name_of(position)
         )
@@ -670,9 +787,14 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         wanted = vocabulary.codes(values)
         if message := vocabulary.kind_mismatch(values, int(np.count_nonzero(wanted == 0))):
             warnings.warn(message, UserWarning, stacklevel=3)
-        n_users = len(vocabulary) + 1
+        asked = np.zeros(len(vocabulary) + 1, dtype=bool)
+        asked[wanted[wanted > 0]] = True
+        rows = asked[users] & ~np.isnan(y_past)  # others are not read
+        users, y_past = users[rows], y_past[rows]
+        inputs = self._inputs(take_rows(X_past, rows))
+        self._warn_of_kind(X_past, inputs)
         times = inputs.get("times")
-        return Histories(users, inputs["items"], y_past, times, n_users), wanted
+        return Histories(users, inputs["items"], y_past, times, len(asked)), wanted
 
     # --- recommending
 

@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import sklrec
 from sklrec import (
+    DenseRecRegressor,
     IDEncoder,
     MFRegressor,
     SequencePadder,
@@ -33,6 +34,8 @@ from sklrec.datasets import make_ratings
 ESTIMATORS = [
     MFRegressor(),
     MFRegressor(solver="adam"),
+    DenseRecRegressor(),
+    DenseRecRegressor(dropout=0.2),
     SequenceRatingRegressor(),
     SequenceRatingRegressor(bidirectional=True),
     SequenceRatingRegressor(items_only=True),
@@ -69,6 +72,7 @@ def expected_failures(estimator):
     return STOCHASTIC if isinstance(estimator, RegressorMixin) else {}
 
 
+@pytest.mark.filterwarnings("ignore:timestamp='auto' found no column")
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures, xfail_strict=True)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)

@@ -22,7 +22,10 @@ def test_movielens_demo(movielens, tmp_path):
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
-    assert "mean of u1 to u5" in run.stdout
+    assert "u1 to u5  each user's last 10" in run.stdout
+    for name in ("MFRegressor", "DenseRecRegressor", "SequenceRatingRegressor"):
+        assert f"\n{name} " in run.stdout
+    assert "Recommended by " in run.stdout
     assert "Films like Star Wars (1977):" in run.stdout
     assert "Empire Strikes Back, The (1980)" in run.stdout
     assert "15/15" in run.stderr  # the progress bar got to its end

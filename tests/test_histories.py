@@ -87,17 +87,19 @@ def test_a_history_apart_lacks_the_very_same_item_and_nothing_else(rows, asked, 
 
 @given(rows=interactions, later=interactions, timed=st.booleans())
 @settings(max_examples=50)
-def test_extending_is_building_from_all_rows(rows, later, timed):
+def test_extending_replaces_what_comes_again(rows, later, timed):
     extended = histories_of(rows, timed).extended(histories_of(later, timed))
-    whole = histories_of(rows + later, timed)
-    whole.ratings %= len(rows)
-    extended.ratings %= len(rows)
-    for name in ("items", "times", "starts"):
+    again = set(later) if timed else {row[:2] for row in later}
+    stay = [row for row in rows if (row if timed else row[:2]) not in again]
+    whole = histories_of(stay + later, timed)
+    for name in ("items", "starts", *(["times"] if timed else [])):
         assert np.array_equal(getattr(extended, name), getattr(whole, name))
     if not timed:
         second = np.array([row[0] for row in later])
         places = extended.latest_places(second)
-        assert (extended.items[extended.starts[second] + places] == columns(later)[1]).all()
+        found = extended.starts[second] + places
+        assert (extended.items[found] == columns(later)[1]).all()
+        assert (extended.ratings[found] == np.arange(len(later))).all()
 
 
 def test_more_sequences_may_come_later():
@@ -110,6 +112,10 @@ def test_the_median_gap_leaves_ties_and_other_sequences_aside():
     sequences, times = np.array([0, 0, 0, 1, 1]), np.array([10, 10, 13, 500, 505])
     histories = Histories(sequences, np.ones(5, int), np.ones(5), times, 2)
     assert histories.median_gap() == 4
+    wide = Histories(
+        sequences, np.ones(5, int), np.ones(5), np.array([-(2**63), 0, 1, 0, 2**62]), 2
+    )
+    assert wide.median_gap() > 0
     alone = Histories(np.array([0, 1]), np.ones(2, int), np.ones(2), np.array([3, 9]), 2)
     assert alone.median_gap() == 1
 

@@ -217,6 +217,7 @@ def test_the_timestamp_column_may_have_any_name_or_position(models):
     array = X.to_numpy()
     assert np.array_equal(sequence(timestamp=2).fit(array, Y).predict(array), expected)
     untimed = sequence(timestamp=None).fit(X, Y).predict(X)
+    warnings.simplefilter("ignore")  # restored by pytest after the test
     assert np.array_equal(sequence().fit(renamed, Y).predict(renamed), untimed)
     assert np.array_equal(sequence().fit(array, Y).predict(array), untimed)
 
@@ -232,7 +233,7 @@ def test_rows_may_come_in_any_order_and_go_back_in_it():
     [
         (np.r_[np.nan, np.ones(len(X) - 1)], ValueError, "'timestamp' holds nan in row 0"),
         (np.r_[np.inf, np.ones(len(X) - 1)], ValueError, "'timestamp' holds inf in row 0"),
-        (["yesterday"] * len(X), TypeError, "Timestamps are all numbers or all datetimes"),
+        (["yesterday"] * len(X), TypeError, "Timestamps are all numbers or all datetimes, with"),
     ],
 )
 def test_bad_timestamps_are_refused(timestamps, error, message):
@@ -253,6 +254,22 @@ def test_a_timestamp_column_that_is_not_there_is_named():
         sequence(timestamp="when").fit(X, Y)
 
 
+def test_rows_whose_time_nobody_told_are_warned_of():
+    for log in (X.to_numpy(), X.rename(columns={"timestamp": "when"})):
+        with pytest.warns(UserWarning, match="timestamp='auto' found no column named 'timestamp'"):
+            sequence().fit(log, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sequence(timestamp=None).fit(X.to_numpy(), Y)
+        sequence().fit(X.to_numpy()[:, :2], Y)
+
+
+def test_times_far_apart_are_no_trouble():
+    times = np.linspace(-(2.0**62), 2.0**62, len(X)).astype(np.int64)
+    far = X.assign(timestamp=times)
+    assert np.isfinite(sequence().fit(far, Y).predict(far)).all()
+
+
 @pytest.mark.parametrize(
     ("history", "message"),
     [
@@ -271,6 +288,53 @@ def test_bad_histories_are_refused(models, history, message):
 def test_users_of_another_kind_are_warned_of_in_a_history(models):
     with pytest.warns(UserWarning, match="Column 'user' was fitted on integers"):
         models["default"].predict(X.assign(user=X["user"].astype(str)), history=(X, Y))
+
+
+def test_items_of_another_kind_are_warned_of_in_a_history(models):
+    strings = X.assign(item=X["item"].astype(str))
+    for rows, history in ((X, (strings, Y)), (strings, (X, Y))):
+        with pytest.warns(UserWarning, match="Column 'item' was fitted on integers"):
+            models["default"].predict(rows, history=history)
+
+
+def test_a_history_may_be_empty(models):
+    cold = models["default"].predict(X.assign(user=-5))
+    assert np.array_equal(models["default"].predict(X, history=(X[:0], Y[:0])), cold)
+
+
+def test_behind_an_encoder_a_history_is_encoded_too(models):
+    pipe = make_pipeline(IDEncoder(), sequence()).fit(X, Y)
+    past = X["timestamp"] < 300
+    expected = models["default"].predict(X, history=(X[past], Y[past]))
+    history = pipe[:-1].transform(X[past]), Y[past]
+    assert np.array_equal(pipe.predict(X, history=history), expected)
+
+
+def test_what_was_fitted_decides_how_predict_reads():
+    model = sequence(bidirectional=True).fit(X, Y)
+    known = model.predict(X)
+    assert np.array_equal(model.set_params(bidirectional=False).predict(X), known)
+    with pytest.raises(ValueError, match="fitted with input='interactions'"):
+        model.set_params(input="sequences").predict(X)
+    model.set_params(warm_start=True)
+    with pytest.raises(ValueError, match="fitted with input='interactions'"):
+        model.fit(X, Y)
+    with pytest.raises(ValueError, match="goes on with a model of timestamps in column 2"):
+        sequence(warm_start=True).fit(X, Y).set_params(timestamp=None).fit(X, Y)
+    assert (
+        sequence(warm_start=True).fit(X, Y).set_params(dropout=0.1).fit(X, Y).module_.dropout.p
+        == 0.1
+    )
+
+
+def test_one_input_after_the_other():
+    sequences, stars = padded()
+    model = sequence().fit(X, Y).set_params(input="sequences").fit(sequences, stars)
+    assert not hasattr(model, "encoder_")
+    model.fit(sequences, stars, X_val=sequences, y_val=stars)
+    model.set_params(input="interactions").fit(X, Y, X_val=X, y_val=Y)
+    assert np.array_equal(model.predict(X).shape, Y.shape)
+    assert not hasattr(model, "with_ratings_")
 
 
 def test_bad_parameters_are_refused():
@@ -362,11 +426,41 @@ def test_partial_fit_adds_users_items_and_histories(timestamp):
     n_before = model.n_items_
     model.partial_fit(more, Y[second])
     assert model.n_items_ > n_before
-    assert len(model.histories_.items) == len(X)
+    kept = more.merge(X[first], how="left", on=["user", "item"], indicator=True)
+    replaced = 0 if timestamp else (kept["_merge"] == "both").sum()
+    assert len(model.histories_.items) == len(X) - replaced
     assert model.n_iter_ == 3
     assert np.isfinite(model.predict(X)).all()
-    stored = pd.concat([X[first], more]), np.r_[Y[first], Y[second]]
-    assert np.allclose(model.predict(X, history=stored), model.predict(X), rtol=0, atol=1e-6)
+    if timestamp:
+        stored = pd.concat([X[first], more]), np.r_[Y[first], Y[second]]
+        assert np.array_equal(model.predict(X, history=stored), model.predict(X))
+
+
+@pytest.mark.parametrize("timestamp", ["auto", None])
+def test_a_second_pass_over_the_same_rows_reads_no_row_twice_and_never_itself(timestamp):
+    model = sequence(timestamp=timestamp).fit(X, Y).partial_fit(X, Y)
+    assert len(model.histories_.items) == len(X)
+    data = model._training_data(
+        model._inputs(X), Y, np.ones(len(Y)), sequence(timestamp=timestamp).fit(X, Y)
+    )
+    for inputs, ratings in data.batches(500):
+        for row, before, item, rating in zip(
+            *(inputs[name].tolist() for name in ("sequences", "before", "items")),
+            ratings.tolist(),
+            strict=True,
+        ):
+            read = inputs["past_items"][row, :before], inputs["past_ratings"][row, :before]
+            assert (item, rating) not in list(zip(*(v.tolist() for v in read), strict=True))
+
+
+def test_the_penalty_is_that_of_all_ratings_so_far():
+    model = sequence(warm_start=True).fit(X[:20], Y[:20])
+    assert model.module_.n_ratings == 20
+    assert model.fit(X, Y).module_.n_ratings == len(X)
+    assert model.partial_fit(X, Y).module_.n_ratings == len(X)
+    sequences, stars = padded()
+    model = of_sequences().fit(sequences, stars).partial_fit(sequences, stars)
+    assert model.module_.n_ratings == 2 * np.count_nonzero(~np.isnan(stars))
 
 
 def test_training_goes_on_with_the_same_sizes_only():
@@ -398,9 +492,14 @@ def test_weights_are_proportions():
     assert np.array_equal(dropped.predict(X), sequence().fit(X[some], Y[some]).predict(X))
 
 
-def test_any_optimiser_of_torch_will_do():
-    for optimizer in (torch.optim.SGD, torch.optim.AdamW):
-        assert np.isfinite(sequence(optimizer=optimizer, lr=0.01).fit(X, Y).predict(X)).all()
+@pytest.mark.parametrize("name", ["SGD", "AdamW", "RMSprop", "Adagrad", "Adadelta", "Adafactor"])
+def test_any_optimiser_of_torch_will_do(name):
+    model = sequence(optimizer=getattr(torch.optim, name), lr=0.01).fit(X, Y)
+    assert np.isfinite(model.predict(X)).all()
+    assert model.net_.optimizer_.param_groups[0].get("momentum", 0) == 0
+
+
+def test_other_optimisers_will_not():
     with pytest.raises(TypeError, match="optimizer must be None or a subclass"):
         sequence(optimizer=dict).fit(X, Y)
 
@@ -552,12 +651,75 @@ def test_missing_ratings_are_masked_in_search_and_cross_validation():
     assert -3 < search.best_score_ < 0
 
 
+def test_codes_that_fit_did_not_see_are_unknown_items():
+    sequences, stars = padded()
+    model = of_sequences().fit(sequences, stars)
+    other = sequences.copy()
+    other[:, 4] = 77
+    found = model.predict(other)
+    assert np.isfinite(found[:, 4]).all()
+    assert np.array_equal(found[:, :4], model.predict(sequences)[:, :4], equal_nan=True)
+    last = of_sequences(items_only=True).fit(sequences[:, :5], stars[:, 4])
+    zero = sequences[:, :5].copy()
+    zero[:, 4] = 0
+    assert np.array_equal(last.predict(other[:, :5]), last.predict(zero))
+
+
+def test_a_few_sequences_may_end_in_an_unknown_item():
+    pipe = make_pipeline(
+        IDEncoder(min_frequency=9),
+        SequenceWindower(max_len=4, ratings=True),
+        of_sequences(),
+    ).fit(X, Y)
+    assert (pipe[:-1].transform(X)[:, 3] == 0).any()
+    assert np.isfinite(pipe.predict(X)).all()
+
+
+def test_sequences_without_a_rating_are_as_good_as_absent():
+    sequences, stars = padded()
+    few = np.where(np.arange(len(stars))[:, None] < 10, stars, np.nan)
+    model = of_sequences(early_stopping=True).fit(sequences, few)
+    assert np.isfinite(model.validation_curve_).all()
+    alone = of_sequences().fit(sequences[:10], few[:10])
+    assert np.array_equal(
+        of_sequences().fit(sequences, few).predict(sequences),
+        alone.predict(sequences),
+        equal_nan=True,
+    )
+    full = np.flatnonzero((~np.isnan(stars)).all(axis=1))[:1]
+    one = of_sequences().fit(sequences[full], stars[full])
+    assert one.predict(sequences[full]).shape == (1, 5)
+
+
+def test_all_ratings_come_in_one_form():
+    sequences, stars = padded()
+    message = r"The model predicts 5 rating\(s\) a sequence, but ratings came with shape \(80,\)"
+    model = of_sequences(warm_start=True).fit(sequences, stars)
+    with pytest.raises(ValueError, match=message):
+        model.fit(sequences, stars[:, 4])
+    with pytest.raises(ValueError, match=message):
+        of_sequences().fit(sequences, stars, X_val=sequences, y_val=stars[:, 4])
+
+
+def test_scores_take_the_forms_of_y_that_fit_takes(models):
+    known = models["default"].score(X, Y)
+    assert models["default"].score(X, Y.astype(int)) == known
+    assert models["default"].score(X, Y, history=(X, Y)) == known
+    assert models["default"].score(X, Y, history=(X[:5], Y[:5])) != known
+    sequences, stars = padded()
+    model = of_sequences().fit(sequences, stars)
+    assert model.score(sequences, pd.DataFrame(stars)) == model.score(sequences, stars)
+    for y in (stars[:, :3], stars[:, 4]):
+        with pytest.raises(
+            ValueError, match=r"y must have the shape of the predictions, \(80, 5\)"
+        ):
+            model.score(sequences, y)
+
+
 def test_of_sequences_the_training_can_go_on():
     sequences, stars = padded(n_items=5)
     model = of_sequences().fit(sequences, stars)
     more, more_stars = padded(n_items=12, seed=1)
-    with pytest.raises(ValueError, match="fit saw item codes up to 5, got"):
-        model.predict(more)
     model.partial_fit(more, more_stars)
     assert model.n_items_ == 12
     assert np.isfinite(model.predict(more)[~np.isnan(more_stars)]).all()
@@ -574,10 +736,16 @@ def test_of_sequences_the_training_can_go_on():
         (lambda X, y: (X, y[:10]), "inconsistent numbers of samples"),
         (lambda X, y: (X, np.full_like(y, np.nan)), "y holds no rating: all of it is NaN"),
         (lambda X, y: (X, np.where(np.isnan(y), 3.0, y)), "y has ratings where X is padding"),
-        (lambda X, y: (X[:, ::-1], y[:, -1]), "pad with padding='pre'"),
+        (lambda X, y: (X[:, ::-1], y[:, -1]), "end in padding .* Pad with padding='pre'"),
+        (lambda X, y: (X * 10**9, y), "these look like IDs"),
+        (lambda X, y: (X * 1e17, y), "whole numbers from 1 upwards"),
+        (
+            lambda X, y: (np.hstack([X, X > 0]), y[:, -1]),
+            r"Make .* with SequencePadder\(mask=False",
+        ),
         (lambda X, y: (X, np.where(y == 3, np.inf, y)), "infinity"),
         (lambda X, y: (X[:0], y[:0]), "0 sample"),
-        (lambda X, y: (X[:1], y[:1]), "minimum of 2 is required"),
+        (lambda X, y: (X[:1], y[:1, -1]), "minimum of 2 is required"),
     ],
 )
 def test_bad_sequences_are_refused(change, message):

@@ -65,7 +65,7 @@ TWO_DAYS = ["1970-01-02", "1970-01-01"]
         pd.Categorical(pd.DatetimeIndex(TWO_DAYS)),
         pd.Categorical(pd.DatetimeIndex(TWO_DAYS, tz="UTC")),
         objects(datetime(1970, 1, 2), datetime(1970, 1, 1)),
-        objects(pd.Timestamp(1970, 1, 2), datetime(1970, 1, 1, tzinfo=UTC)),
+        objects(pd.Timestamp(1970, 1, 2, tz="UTC"), datetime(1970, 1, 1, tzinfo=UTC)),
         objects(datetime(1970, 1, 2, 9, tzinfo=TOKYO), pd.Timestamp(1970, 1, 1, tz="UTC")),
         objects(date(1970, 1, 2), date(1970, 1, 1)),
         objects(np.datetime64("1970-01-02"), np.datetime64("1970-01-01T00:00:00")),
@@ -77,8 +77,10 @@ def test_datetimes_become_nanoseconds_in_utc(values):
     times = read_timestamps(values, "timestamp")
     assert times.dtype == np.int64
     assert times.tolist() == [DAY, 0]
-    assert timestamp_kind(values, "timestamp") == "datetimes"
-    assert read_timestamps(values, "timestamp", "datetimes").tolist() == [DAY, 0]
+    kind = timestamp_kind(values, "timestamp")
+    zoned = getattr(values[0], "tzinfo", None) is not None
+    assert kind == ("datetimes with a time zone" if zoned else "datetimes")
+    assert read_timestamps(values, "timestamp", kind).tolist() == [DAY, 0]
 
 
 def test_nanoseconds_are_told_apart():
@@ -134,6 +136,7 @@ def test_missing_times_say_what_to_do_and_which_rows():
         (objects(1, "2"), "holds '2' of type str in row 1. Timestamps are all numbers or all "),
         (objects(1, pd.Timestamp(0)), "of type Timestamp in row 1, and 1 in row 0. Timestamps "),
         (np.array([True, False]), "holds True of type bool in row 0"),
+        (objects(pd.Timestamp(0), pd.Timestamp(0, tz="UTC")), "with a time zone or without"),
         (objects(1, True), r"holds True of type bool in row 1"),
         (pd.period_range("2020", periods=2).array, "of type Period in row 0"),
         (np.array([1, 2], dtype="m8[s]"), "of type timedelta64 in row 0"),
@@ -159,13 +162,19 @@ def test_numbers_and_datetimes_do_not_mix():
     with pytest.raises(
         ValueError,
         match=r"Column 'when' was fitted on datetimes but got numbers \(such as 5\), "
-        "which do not compare. Convert it to datetimes, for example with pandas.to_datetime",
+        "which do not compare. Convert it to datetimes without a time zone, for example with ",
     ):
         read_timestamps(numbers, "when", "datetimes")
     with pytest.raises(
         ValueError, match=r"fitted on numbers but got datetimes .* Convert it to numbers in the "
     ):
         read_timestamps(datetimes, "when", "numbers")
+    zoned = pd.DatetimeIndex(["2020"], tz="Asia/Tokyo").array
+    for values, kind in ((datetimes, timestamp_kind(zoned, 0)), (zoned, "datetimes")):
+        with pytest.raises(
+            ValueError, match=r"which do not compare\. Convert it to datetimes with"
+        ):
+            read_timestamps(values, "when", kind)
 
 
 FRAME = pd.DataFrame({"user": [1], "item": [2], "timestamp": [3], "when": [4]})

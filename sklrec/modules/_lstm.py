@@ -120,10 +120,10 @@ class LSTMRating(RatingModule):
         n_inputs = n_factors
         if not items_only:
             n_inputs += 2  # deviation and gap
-            self.item_biases = nn.Parameter(torch.zeros(n_items + 1))
+            self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
             self.rated_factors = embedding(n_items, n_factors, init_std / 2, generator)
             self.seen_factors = embedding(n_items, n_factors, 0.0, generator)
-            self.log_shrinkage = nn.Parameter(torch.tensor(math.log(5.0)))
+            self.log_shrinkage = nn.Parameter(torch.tensor(math.log(5.0), dtype=torch.float32))
         self.lstm = _new_lstm(n_inputs, hidden_size, generator)
         if bidirectional:
             self.backward_lstm = _new_lstm(n_inputs, hidden_size, generator)

@@ -96,8 +96,8 @@ class MatrixFactorization(RatingModule):
         self.user_factors = embedding(n_users, n_factors, init_std, generator)
         self.item_factors = embedding(n_items, n_factors, init_std, generator)
         if biased:
-            self.user_biases = nn.Parameter(torch.zeros(n_users + 1))
-            self.item_biases = nn.Parameter(torch.zeros(n_items + 1))
+            self.user_biases = nn.Parameter(torch.zeros(n_users + 1, dtype=torch.float32))
+            self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
 
     @property
     def n_users(self) -> int:

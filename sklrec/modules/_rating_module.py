@@ -29,8 +29,8 @@ class RatingModule(nn.Module):
 
     def __init__(self, global_mean: float = 0.0, scale: float = 1.0):
         super().__init__()
-        self.register_buffer("global_mean", torch.tensor(float(global_mean)))
-        self.register_buffer("scale", torch.tensor(float(scale)))
+        self.register_buffer("global_mean", torch.tensor(global_mean, dtype=torch.float32))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
 
     @property
     @abstractmethod
@@ -40,6 +40,10 @@ class RatingModule(nn.Module):
     @abstractmethod
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Give the squared norms that each row is penalised by, of shape (n,) or ()."""
+
+    def _predict_and_penalise(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """What ``forward`` and `penalty` give; to be overridden where they share some work."""
+        return self(**inputs), self.penalty(**inputs)
 
     def backward_squared_error(
         self,
@@ -77,9 +81,9 @@ class RatingModule(nn.Module):
             What ``forward`` returns for the batch.
         """
         weight = torch.ones_like(ratings) if sample_weight is None else sample_weight
-        predictions = self(**inputs)
+        predictions, penalty = self._predict_and_penalise(**inputs)
         errors = ((predictions - ratings) / self.scale).square()
-        terms = errors if alpha == 0 else errors + alpha * self.penalty(**inputs)
+        terms = errors + alpha * penalty
         total = weight.sum()
         (weight.dot(terms) / (2 if reduction == "sum" else total)).backward()
         loss = weight.dot(errors.detach()) * self.scale.square() / total
@@ -143,7 +147,7 @@ def uniform_start(layer: Layer, bound: float, generator: torch.Generator | None)
     nn.Module
         The layer, on the CPU.
     """
-    layer = layer.to_empty(device="cpu")
+    layer = layer.to_empty(device="cpu").float()
     with torch.no_grad():
         for values in layer.parameters():
             values.uniform_(-bound, bound, generator=generator)
@@ -194,7 +198,7 @@ def embedding(
     nn.Embedding
         A table of ``n_rows + 1`` rows.
     """
-    table = torch.randn(n_rows + 1, n_columns, generator=generator).mul_(std)
+    table = torch.randn(n_rows + 1, n_columns, generator=generator, dtype=torch.float32).mul_(std)
     table[0] = 0
     return _as_embedding(table)
 

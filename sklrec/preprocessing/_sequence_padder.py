@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklrec._codes import as_codes
 from sklrec._validation import Interval, StrOptions, check_feature_names_in, fit_context
-from sklrec.preprocessing._codes import as_codes
 
 
 class SequencePadder(TransformerMixin, BaseEstimator):
@@ -231,7 +231,9 @@ def _flatten(X: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _length(which: int, sequence: Any) -> int:
-    if isinstance(sequence, str | bytes | dict) or not hasattr(sequence, "__len__"):
+    if isinstance(sequence, str | bytes | dict | set | frozenset) or not hasattr(
+        sequence, "__len__"
+    ):
         raise ValueError(
             f"Sequence {which} is {sequence!r} of type {type(sequence).__name__}, but a list, "
             "tuple or array of codes was expected. Pass X as a list of sequences, one for each "

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
+from sklrec._codes import as_codes
 from sklrec._histories import Histories
 from sklrec._timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._validation import (
@@ -22,7 +23,6 @@ from sklrec._validation import (
     resolve_columns,
 )
 from sklrec._vocabulary import Vocabulary
-from sklrec.preprocessing._codes import as_codes
 from sklrec.preprocessing._id_encoder import warn_of_kind
 
 
@@ -62,7 +62,7 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         The positions of users, items and timestamps.
     vocabulary_ : Vocabulary
         The map from users to their codes.
-    timestamp_kind_ : {"numbers", "datetimes"}
+    timestamp_kind_ : {"numbers", "datetimes", "datetimes with a time zone"}
         What the timestamps were at `fit`, and have to be at `transform`.
     histories_ : Histories
         The interactions that `fit` saw, by user and in time order.

@@ -1,0 +1,231 @@
+"""Side features: what an estimator learns of the columns of X that hold no IDs."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklrec._side_columns import (
+    LISTS,
+    NumericColumn,
+    ValuesColumn,
+    has_values,
+    is_numeric,
+    kind_of,
+    plain_array,
+)
+from sklrec._validation import column_values, resolve_columns
+
+
+class SideFeatures:
+    """Immutable map of X's further columns to the arrays that a network takes.
+
+    Parameters
+    ----------
+    numeric : sequence of NumericColumn
+        Columns of numbers.
+    categorical : sequence of ValuesColumn
+        Columns of one value in each row.
+    multi_valued : sequence of ValuesColumn
+        Columns of any number of values in each row.
+    """
+
+    def __init__(
+        self,
+        numeric: Iterable[NumericColumn] = (),
+        categorical: Iterable[ValuesColumn] = (),
+        multi_valued: Iterable[ValuesColumn] = (),
+    ):
+        self.numeric = tuple(numeric)
+        self.categorical = tuple(categorical)
+        self.multi_valued = tuple(multi_valued)
+
+    def __repr__(self) -> str:
+        named = {name: [column.name for column in getattr(self, name)] for name in _GROUPS}
+        return f"<SideFeatures {', '.join(f'{k}={v}' for k, v in named.items())}>"
+
+    @property
+    def n_values(self) -> int:
+        """Number of values of all categorical and multi-valued columns."""
+        return sum(len(c.vocabulary) for c in (*self.categorical, *self.multi_valued))
+
+    @classmethod
+    def learn(
+        cls,
+        estimator: Any,
+        X: pd.DataFrame | np.ndarray,
+        id_positions: Sequence[int],
+        *,
+        categorical_features: Any = "from_dtype",
+        multi_valued: Mapping[int | str, str] | None = None,
+        n_bins: int = 16,
+    ) -> "SideFeatures":
+        """Learn all columns but those of IDs.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            The estimator, after `check_interactions`: it knows the names of X's columns.
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            The checked interactions.
+        id_positions : sequence of int
+            Positions of the columns of IDs.
+        categorical_features : "from_dtype" or array-like, default="from_dtype"
+            Columns to take as categorical whatever they hold: positions, names or a mask.
+        multi_valued : dict of int or str to str, default=None
+            Separators of the columns whose strings hold several values.
+        n_bins : int, default=16
+            How many bins a numeric column has at most.
+
+        Returns
+        -------
+        SideFeatures
+            What was learned.
+
+        Raises
+        ------
+        ValueError
+            If a parameter does not fit X, or a column cannot be used.
+        """
+        categorical = _resolve_categorical(estimator, categorical_features, X)
+        separators = _resolve_multi_valued(estimator, multi_valued, X, id_positions)
+        names = getattr(estimator, "feature_names_in_", range(X.shape[1]))
+        groups: dict[str, list[Any]] = {name: [] for name in _GROUPS}
+        n_values = 0
+        for position in range(X.shape[1]):
+            if position in id_positions:
+                continue
+            name, values = names[position], column_values(X, position)
+            kind = kind_of(plain_array(values, name))
+            separator = separators.get(position)
+            if separator is not None and not has_values(values, kind):
+                raise ValueError(
+                    f"multi_valued gives a separator for column {name!r}, which must therefore "
+                    f"hold strings or lists, but holds {kind}. Leave it out of multi_valued."
+                )
+            several = separator is not None or kind == LISTS
+            if not several and position not in categorical and is_numeric(values, kind):
+                groups["numeric"].append(NumericColumn.learn(name, position, kind, values, n_bins))
+                continue
+            column = ValuesColumn.learn(
+                name,
+                position,
+                kind,
+                values,
+                n_values,
+                is_multi_valued=several,
+                separator=separator,
+            )
+            n_values += len(column.vocabulary)
+            groups["multi_valued" if several else "categorical"].append(column)
+        return cls(**groups)
+
+    def extend(self, X: pd.DataFrame | np.ndarray) -> "SideFeatures":
+        """Add the values of categorical and multi-valued columns that are new.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            More interactions.
+
+        Returns
+        -------
+        SideFeatures
+            One that has them; all else is as it is here.
+        """
+        n_values = self.n_values
+        groups: dict[str, list[Any]] = {"categorical": [], "multi_valued": []}
+        for name, columns in groups.items():
+            for column in getattr(self, name):
+                grown = column.extend(column_values(X, column.position), n_values)
+                n_values += len(grown.vocabulary) - len(column.vocabulary)
+                columns.append(grown)
+        return SideFeatures(self.numeric, **groups)
+
+    def arrays(
+        self, X: pd.DataFrame | np.ndarray, rows: slice = slice(None)
+    ) -> dict[str, np.ndarray]:
+        """Turn side features into what a network takes.
+
+        Parameters
+        ----------
+        X : DataFrame or ndarray of shape (n_samples, n_features)
+            The checked interactions.
+        rows : slice, default=slice(None)
+            Which of their rows.
+
+        Returns
+        -------
+        dict of str to ndarray
+            ``numeric`` of shape (n_rows, n_columns) in float32, ``categorical`` of the same
+            shape and ``multi_valued`` of shape (n_rows, n_columns, max_values) in int64; each
+            only if there are such columns.
+        """
+        first_row = rows.start or 0
+        arrays = {}
+        if self.numeric:
+            places = [
+                c.places(column_values(X, c.position)[rows], first_row) for c in self.numeric
+            ]
+            arrays["numeric"] = np.stack(places, axis=1).astype(np.float32)
+        if self.categorical:
+            codes = [
+                c.encode(column_values(X, c.position)[rows], first_row) for c in self.categorical
+            ]
+            arrays["categorical"] = np.stack(codes, axis=1)
+        if self.multi_valued:
+            codes = [
+                c.encode(column_values(X, c.position)[rows], first_row) for c in self.multi_valued
+            ]
+            width = max(c.shape[1] for c in codes)
+            codes = [np.pad(c, [(0, 0), (width - c.shape[1], 0)]) for c in codes]
+            arrays["multi_valued"] = np.stack(codes, axis=1)
+        return arrays
+
+
+_GROUPS = ("numeric", "categorical", "multi_valued")
+
+
+def _resolve_categorical(estimator: Any, features: Any, X: Any) -> set[int]:
+    """Positions of the columns that are categorical on demand."""
+    if isinstance(features, str):  # "from_dtype"
+        return set()
+    features = np.asarray(features)
+    if features.ndim != 1:
+        raise ValueError(
+            "categorical_features must be 'from_dtype' or a list of positions, of names or of "
+            f"one boolean for each column of X, got {features!r}."
+        )
+    if features.dtype == bool:
+        if len(features) != X.shape[1]:
+            raise ValueError(
+                f"categorical_features, as a mask, must have {X.shape[1]} booleans, one for each "
+                f"column of X, got {len(features)}."
+            )
+        features = np.flatnonzero(features)
+    return set(resolve_columns(estimator, features.tolist(), X))
+
+
+def _resolve_multi_valued(
+    estimator: Any,
+    multi_valued: Mapping[int | str, str] | None,
+    X: Any,
+    id_positions: Sequence[int],
+) -> dict[int, str]:
+    """Separators by the positions of their columns."""
+    given = multi_valued or {}
+    positions = resolve_columns(estimator, list(given), X)
+    for (column, separator), position in zip(given.items(), positions, strict=True):
+        if not isinstance(separator, str) or not separator:
+            raise ValueError(
+                "multi_valued must give the separator of each column, such as "
+                f"{{'genres': '|'}}, got {separator!r} for column {column!r}."
+            )
+        if position in id_positions:
+            raise ValueError(
+                f"multi_valued names column {column!r}, which holds the IDs of users or items. "
+                "Name columns of side features."
+            )
+    return dict(zip(positions, given.values(), strict=True))

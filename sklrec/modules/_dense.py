@@ -1,0 +1,372 @@
+"""A dense net over embeddings of users, items and what else is known of an interaction."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sklrec.modules._rating_module import (
+    RatingModule,
+    biases_of,
+    embedding,
+    grown_biases,
+    grown_embedding,
+    linear,
+    new_linear,
+    wide,
+)
+
+
+class DenseNet(RatingModule):
+    r"""Predict a rating by a dense net over embeddings.
+
+    .. math:: \hat r = \mu + \sigma \Big( b_u + b_i + \langle p_u, q_i \rangle
+              + \sum_s \langle p_u + q_i, e_s \rangle + f([p_u, q_i, e_1, e_2, \dots]) \Big)
+
+    The user, the item and each side feature :math:`s` have an embedding of `n_factors` numbers.
+    The net :math:`f` reads them all, one after another; its layers are linear, with ReLU between
+    them. What a net of a few units learns but slowly, the products of embeddings, is added to
+    its output. Without products, biases and side features, ``DenseNet(n_users, n_items,
+    n_factors, (H,), products=False, biased=False)`` is ``Linear(2 * n_factors, H)``, ReLU and
+    ``Linear(H, 1)`` over the concatenated embeddings of user and item, and nothing else.
+
+    Codes run from 1 to ``n_users``, from 1 to ``n_items`` and from 1 to ``n_values``. Code 0
+    stands for what is unknown or missing: its embedding and its bias are zero and stay zero.
+
+    Parameters
+    ----------
+    n_users : int
+        Number of known users.
+    n_items : int
+        Number of known items.
+    n_factors : int, default=64
+        Number of columns of all embedding tables.
+    hidden_layer_sizes : sequence of int, default=(32,)
+        Number of units of each hidden layer; none at all leaves a linear function.
+    products : bool, default=True
+        Whether the products of embeddings are added to the net's output: of the user's and
+        the item's, and of each of the two with those of all side features.
+    biased : bool, default=True
+        Whether there are user and item biases.
+    dropout : float, default=0.0
+        Share of the net's inputs that are set to zero while it trains, at random.
+    n_numeric : int, default=0
+        Number of numeric side features.
+    n_bins : int, default=16
+        Number of pieces of the piecewise linear embedding of a numeric side feature.
+    n_categorical : int, default=0
+        Number of side features of one value each.
+    n_multi_valued : int, default=0
+        Number of side features of any number of values each; the embedding of such a feature is
+        the mean of those of its known values.
+    n_values : int, default=0
+        Number of known values of all categorical and multi-valued side features together.
+    global_mean : float, default=0.0
+        The constant :math:`\mu`, in units of the ratings. It is not trained.
+    scale : float, default=1.0
+        The constant :math:`\sigma`, in units of the ratings. It is not trained. With the
+        ratings' standard deviation here, learning rate and penalty mean the same on any
+        rating scale.
+    init_std : float, default=0.05
+        Standard deviation of the normal distribution from which embeddings start. Biases and
+        the embedding of a missing number start at zero. Hidden layers start as in
+        ``nn.Linear``, the output layer at zero, so that the net adds nothing before it has
+        learned something.
+    generator : torch.Generator, default=None
+        Source of the random start; ``None`` is torch's global one.
+
+    See Also
+    --------
+    sklrec.DenseRecRegressor : The scikit-learn estimator around this module.
+
+    References
+    ----------
+    He, Liao, Zhang, Nie, Hu, Chua (2017), "Neural Collaborative Filtering",
+    :doi:`10.1145/3038912.3052569`: a net over embeddings beside their product.
+
+    Rendle (2010), "Factorization Machines", :doi:`10.1109/ICDM.2010.127`: the products with side
+    features.
+
+    Gorishniy, Rubachev, Babenko (2022), "On Embeddings for Numerical Features in Tabular Deep
+    Learning", :doi:`10.48550/arXiv.2203.05556`: piecewise linear embeddings.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklrec.modules import DenseNet
+    >>> module = DenseNet(n_users=3, n_items=4, n_factors=2, global_mean=3.5, n_numeric=1)
+    >>> users, items = torch.tensor([1, 3, 0]), torch.tensor([4, 1, 0])
+    >>> module(users, items, numeric=torch.tensor([[0.5], [16.0], [torch.nan]])).shape
+    torch.Size([3])
+    """
+
+    def __init__(
+        self,
+        n_users: int,
+        n_items: int,
+        n_factors: int = 64,
+        hidden_layer_sizes: Sequence[int] = (32,),
+        *,
+        products: bool = True,
+        biased: bool = True,
+        dropout: float = 0.0,
+        n_numeric: int = 0,
+        n_bins: int = 16,
+        n_categorical: int = 0,
+        n_multi_valued: int = 0,
+        n_values: int = 0,
+        global_mean: float = 0.0,
+        scale: float = 1.0,
+        init_std: float = 0.05,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__(global_mean, scale)
+        self.n_factors = n_factors
+        self.hidden_layer_sizes = tuple(hidden_layer_sizes)
+        self.products = products
+        self.biased = biased
+        self.n_numeric = n_numeric
+        self.n_bins = n_bins
+        self.n_categorical = n_categorical
+        self.n_multi_valued = n_multi_valued
+        self.init_std = init_std
+        self.user_factors = embedding(n_users, n_factors, init_std, generator)
+        self.item_factors = embedding(n_items, n_factors, init_std, generator)
+        if biased:
+            self.user_biases = nn.Parameter(torch.zeros(n_users + 1, dtype=torch.float32))
+            self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
+        if n_categorical + n_multi_valued:
+            self.value_factors = embedding(n_values, n_factors, init_std, generator)
+        if n_numeric:
+            shape = n_numeric, n_bins + 1, n_factors
+            bins = torch.randn(shape, generator=generator, dtype=torch.float32)
+            bins[:, -1] = 0  # for missing numbers
+            self.bin_factors = nn.Parameter(bins.mul_(init_std))
+        self.dropout = nn.Dropout(dropout)
+        self.layers = _layers(self.width, self.hidden_layer_sizes, generator)
+
+    @property
+    def n_users(self) -> int:
+        """Number of known users."""
+        return self.user_factors.num_embeddings - 1
+
+    @property
+    def n_items(self) -> int:
+        """Number of known items."""
+        return self.item_factors.num_embeddings - 1
+
+    @property
+    def n_values(self) -> int:
+        """Number of known values of all categorical and multi-valued side features."""
+        there = self.n_categorical + self.n_multi_valued
+        return self.value_factors.num_embeddings - 1 if there else 0
+
+    @property
+    def width(self) -> int:
+        """How many numbers a row is made of where it is widest: at the net's input."""
+        n_side = self.n_numeric + self.n_categorical + self.n_multi_valued
+        return (2 + n_side) * self.n_factors
+
+    def forward(
+        self,
+        users: Tensor,
+        items: Tensor,
+        numeric: Tensor | None = None,
+        categorical: Tensor | None = None,
+        multi_valued: Tensor | None = None,
+    ) -> Tensor:
+        """Predict one rating for each row.
+
+        Parameters
+        ----------
+        users : Tensor of shape (n,)
+            User codes, 0 for unknown.
+        items : Tensor of shape (n,)
+            Item codes, 0 for unknown.
+        numeric : Tensor of shape (n, n_numeric), default=None
+            Numeric side features as places between 0 and ``n_bins``, NaN for missing. ``None``
+            is all missing, as it is for the next two.
+        categorical : Tensor of shape (n, n_categorical), default=None
+            Codes of values, 0 for unknown and missing.
+        multi_valued : Tensor of shape (n, n_multi_valued, max_values), default=None
+            Codes of values, in any number of columns that zeros fill up.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            Ratings, not clipped.
+        """
+        found = self._look_up(users, items, numeric, categorical, multi_valued)
+        return self._rate(users, items, found)
+
+    def all_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Predict the ratings of all pairs of a user and an item, side features missing.
+
+        Parameters
+        ----------
+        users : Tensor of shape (n_users,)
+            User codes, 0 for unknown.
+        items : Tensor of shape (n_items,)
+            Item codes, 0 for unknown.
+
+        Returns
+        -------
+        Tensor of shape (n_users, n_items)
+            Ratings, not clipped.
+        """
+        return torch.stack([self(user.expand(len(items)), items) for user in users])
+
+    def penalty(  # type: ignore[override]
+        self,
+        users: Tensor,
+        items: Tensor,
+        numeric: Tensor | None = None,
+        categorical: Tensor | None = None,
+        multi_valued: Tensor | None = None,
+    ) -> Tensor:
+        """Give the squared norms of the embeddings and biases that each row looks up.
+
+        Parameters
+        ----------
+        users : Tensor of shape (n,)
+            User codes.
+        items : Tensor of shape (n,)
+            Item codes.
+        numeric : Tensor of shape (n, n_numeric), default=None
+            As in `forward`.
+        categorical : Tensor of shape (n, n_categorical), default=None
+            As in `forward`.
+        multi_valued : Tensor of shape (n, n_multi_valued, max_values), default=None
+            As in `forward`.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            The sums of their squares.
+        """
+        found = self._look_up(users, items, numeric, categorical, multi_valued)
+        return self._sum_squares(users, items, found)
+
+    def _predict_and_penalise(  # type: ignore[override]
+        self, users: Tensor, items: Tensor, **side: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        found = self._look_up(users, items, **side)
+        return self._rate(users, items, found), self._sum_squares(users, items, found)
+
+    @torch.no_grad()
+    def grow(
+        self,
+        n_users: int,
+        n_items: int,
+        n_values: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> "DenseNet":
+        """Give new users, items and values rows at the end of the tables.
+
+        Parameters
+        ----------
+        n_users : int
+            Number of users after growing; not less than before.
+        n_items : int
+            Number of items after growing; not less than before.
+        n_values : int, default=0
+            Number of values of side features after growing; not less than before.
+        generator : torch.Generator, default=None
+            Source of the new embeddings' random start.
+
+        Returns
+        -------
+        DenseNet
+            This module; the rows that were there are unchanged.
+        """
+        sizes = {"user_factors": n_users, "item_factors": n_items, "value_factors": n_values}
+        for name, n_rows in sizes.items():
+            if hasattr(self, name):
+                table = grown_embedding(getattr(self, name), n_rows, self.init_std, generator)
+                setattr(self, name, table)
+        if self.biased:
+            self.user_biases = grown_biases(self.user_biases, n_users)
+            self.item_biases = grown_biases(self.item_biases, n_items)
+        return self
+
+    def _look_up(
+        self,
+        users: Tensor,
+        items: Tensor,
+        numeric: Tensor | None = None,
+        categorical: Tensor | None = None,
+        multi_valued: Tensor | None = None,
+    ) -> list[Tensor]:
+        """Embeddings of the user and the item, of shape (n, n_factors), and of each kind of side
+        features, of shape (n, n_features, n_factors).
+        """
+        n_rows = len(users)
+        found = [self.user_factors(users), self.item_factors(items)]
+        if self.n_numeric:
+            if numeric is None:
+                numeric = self.bin_factors.new_full((n_rows, self.n_numeric), torch.nan)
+            found.append(self._embed_numbers(numeric))
+        if self.n_categorical:
+            if categorical is None:
+                categorical = users.new_zeros(n_rows, self.n_categorical)
+            found.append(self.value_factors(categorical))
+        if self.n_multi_valued:
+            if multi_valued is None:
+                multi_valued = users.new_zeros(n_rows, self.n_multi_valued, 1)
+            # Unlike a mean over a tensor, it adds in the same order however many zeros follow.
+            means = F.embedding_bag(
+                multi_valued.flatten(0, 1), self.value_factors.weight, mode="mean", padding_idx=0
+            )
+            found.append(means.view(n_rows, self.n_multi_valued, -1))
+        return found
+
+    def _embed_numbers(self, numeric: Tensor) -> Tensor:
+        """Embeddings of shape (n, n_numeric, n_factors) that change linearly within each bin."""
+        missing = numeric.isnan().unsqueeze(2)
+        starts = torch.arange(self.n_bins, dtype=numeric.dtype, device=numeric.device)
+        filled = (numeric.nan_to_num(0.0).unsqueeze(2) - starts).clamp(0, 1)
+        weights = torch.cat([filled, missing.to(numeric.dtype)], 2)
+        factors = self.bin_factors
+        if self.training:
+            return torch.einsum("nfb,fbk->nfk", weights, factors)
+        return torch.einsum("nfb,fbk->nfk", wide(weights), wide(factors)).to(weights.dtype)
+
+    def _rate(self, users: Tensor, items: Tensor, found: list[Tensor]) -> Tensor:
+        user, item, *side = found
+        read = torch.cat([rows.flatten(1) for rows in found], 1)
+        ratings = self.dropout(read)
+        for layer in self.layers:
+            ratings = linear(layer, ratings) if isinstance(layer, nn.Linear) else layer(ratings)
+        ratings = ratings.squeeze(1)
+        if self.products:
+            ratings = ratings + (user * item).sum(1)
+            if side:
+                of_side = torch.stack([rows.sum(1) for rows in side]).sum(0)
+                ratings = ratings + ((user + item) * of_side).sum(1)
+        if self.biased:
+            ratings = ratings + biases_of(self.user_biases, users)
+            ratings = ratings + biases_of(self.item_biases, items)
+        return self.global_mean + self.scale * ratings
+
+    def _sum_squares(self, users: Tensor, items: Tensor, found: list[Tensor]) -> Tensor:
+        squares = [rows.flatten(1).square().sum(1) for rows in found]
+        if self.biased:
+            squares.append(biases_of(self.user_biases, users).square())
+            squares.append(biases_of(self.item_biases, items).square())
+        return torch.stack(squares).sum(0)
+
+
+def _layers(
+    n_inputs: int, hidden_layer_sizes: Sequence[int], generator: torch.Generator | None
+) -> nn.Sequential:
+    """Linear layers with ReLU between them and one output, which is 0 at first."""
+    layers: list[nn.Module] = []
+    for size in hidden_layer_sizes:
+        layers += [new_linear(n_inputs, size, generator), nn.ReLU()]
+        n_inputs = size
+    output = new_linear(n_inputs, 1, generator)
+    for values in output.parameters():
+        nn.init.zeros_(values)
+    return nn.Sequential(*layers, output)

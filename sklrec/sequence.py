@@ -107,8 +107,8 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     lr_schedule : {'one_cycle', 'linear', 'constant'}, default='one_cycle'
         How the learning rate moves from batch to batch: up and down again, linearly down to 0,
         or not at all.
-    batch_size : int, default=3000
-        Interactions in a batch, padding included; sequences stay whole.
+    batch_size : int, default=2048
+        About how many interactions a batch holds, padding included; sequences stay whole.
     optimizer : type, default=None
         A ``torch.optim.Optimizer`` subclass to train with instead of Adam.
     init_std : float, default=0.2
@@ -287,7 +287,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         max_epochs=9,
         lr="auto",
         lr_schedule="one_cycle",
-        batch_size=3000,
+        batch_size=2048,
         optimizer=None,
         init_std=0.2,
         early_stopping="auto",
@@ -428,9 +428,11 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
                     "the past, got a history."
                 )
             return self._predict_padded(inputs)
-        self._warn_of_kind(X, inputs)
         histories, users = self.histories_, inputs["users"]
-        if history is not None:
+        if history is None:
+            self._warn_of_kind(X, inputs)
+        else:
+            self._warn_of_items(X, inputs)
             histories, users = self._read_history(X, history)
         return self._predict_interactions(histories, users, inputs["items"], inputs.get("times"))
 
@@ -629,6 +631,13 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         if self.input == "interactions":
             super()._warn_of_kind(X, unknown)
 
+    def _warn_of_items(self, X, inputs):
+        """Warn of the kind of items alone: whom a history is of, fit need not have seen."""
+        vocabulary, values = self._id_columns(X)[1]
+        n_unknown = int(np.count_nonzero(inputs["items"] == 0))
+        if n_unknown and (message := vocabulary.kind_mismatch(values, n_unknown)):
+            warnings.warn(message, UserWarning, stacklevel=3)
+
     def _name_of(self, position):
         names = getattr(self, "feature_names_in_", None)
         return position if names is None else names[position]
@@ -791,8 +800,9 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         asked[wanted[wanted > 0]] = True
         rows = asked[users] & ~np.isnan(y_past)  # others are not read
         users, y_past = users[rows], y_past[rows]
-        inputs = self._inputs(take_rows(X_past, rows))
-        self._warn_of_kind(X_past, inputs)
+        X_past = take_rows(X_past, rows)
+        inputs = self._inputs(X_past)
+        self._warn_of_items(X_past, inputs)
         times = inputs.get("times")
         return Histories(users, inputs["items"], y_past, times, len(asked)), wanted
 

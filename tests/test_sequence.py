@@ -297,6 +297,14 @@ def test_items_of_another_kind_are_warned_of_in_a_history(models):
             models["default"].predict(rows, history=history)
 
 
+def test_of_users_whom_fit_need_not_know_nobody_is_warned(models):
+    new = X.assign(user=X["user"].astype(str))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        served = models["default"].predict(new, history=(new, Y))
+    assert np.array_equal(served, models["default"].predict(X))
+
+
 def test_a_history_may_be_empty(models):
     cold = models["default"].predict(X.assign(user=-5))
     assert np.array_equal(models["default"].predict(X, history=(X[:0], Y[:0])), cold)

@@ -19,7 +19,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._net import InteractionTensors, RatingNet
-from sklrec._solvers import MinibatchSolver, Optimization
+from sklrec._solvers import MinibatchSolver, Optimization, Outcome, Previous
 from sklrec._threads import threads_for
 from sklrec._validation import (
     Interval,
@@ -94,6 +94,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     module_: Any  # a RatingModule
     net_: RatingNet
     rating_scale_: tuple[float, float] | None
+    loss_curve_: list[float]
     validation_curve_: list[float]
 
     @abstractmethod
@@ -181,8 +182,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                     (_take(inputs, part), y[part], weight[part]) for part in parts
                 )
             rated = inputs, y, weight
-            self._train(rated, valid, generator, previous, early_stopping=stopping)
-        return self._or_interrupt()
+            interrupted = self._train(rated, valid, generator, previous, early_stopping=stopping)
+        return self._or_interrupt(interrupted)
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
@@ -214,8 +215,9 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             rng = check_random_state(self.random_state)
             generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
             rated = self._learn(X, y, weight, previous), y, weight
-            self._train(rated, None, generator, previous, max_epochs=1, lr_schedule="constant")
-        return self._or_interrupt()
+            changes = {"max_epochs": 1, "lr_schedule": "constant"}
+            interrupted = self._train(rated, None, generator, previous, **changes)
+        return self._or_interrupt(interrupted)
 
     def predict(self, X):
         """Predict the ratings of interactions.
@@ -296,9 +298,9 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(f"{present[0]} is provided, but {missing[0]} was not provided.")
         return self._check_rated(X_val, y_val, sample_weight_val, reset=False, y_name="y_val")
 
-    def _or_interrupt(self):
+    def _or_interrupt(self, interrupted: bool):
         """This estimator, or the Ctrl-C that the training caught so as to keep what it had."""
-        if self.net_.interrupted_:
+        if interrupted:
             raise KeyboardInterrupt
         return self
 
@@ -332,8 +334,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         generator: torch.Generator,
         previous: Self | None,
         **changes: Any,
-    ) -> None:
-        """Train a new module, or go on with the one before."""
+    ) -> bool:
+        """Train a new module, or go on with the one before; give whether Ctrl-C ended it."""
         device = self._check_device()
         if previous is None:
             self.module_ = self._new_module(*rated[1:], generator)
@@ -344,17 +346,25 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         data = self._training_data(*rated, previous).to(device)
         valid_data = None if valid is None else self._validation_data(*valid, data).to(device)
         solver = self._new_solver(**changes)
-        before = None if previous is None else (previous.net_, previous._rating_counts())
-        self.net_ = solver.train(self.module_, data, valid_data, generator, before)
-        history = self.net_.history
-        self.n_iter_ = len(history)
-        self.loss_curve_ = [float(epoch["train_loss"]) for epoch in history]
-        if hasattr(self, "validation_curve_"):  # an earlier fit's
-            del self.validation_curve_
-        if valid is not None:
-            self.validation_curve_ = [
-                float(epoch["valid_loss"]) for epoch in history if "valid_loss" in epoch
-            ]
+        before = None
+        if previous is not None:
+            net = getattr(previous, "net_", None)
+            before = Previous(net, previous._rating_counts())
+        outcome = solver.train(self.module_, data, valid_data, generator, before)
+        self._record(outcome, previous, with_validation=valid is not None)
+        return outcome.interrupted
+
+    def _record(self, outcome: Outcome, previous: Self | None, *, with_validation: bool) -> None:
+        """Learn how the training went."""
+        for name in {"net_", "validation_curve_"} & set(vars(self)):  # an earlier fit's
+            delattr(self, name)
+        if outcome.net is not None:
+            self.net_ = outcome.net
+        self.loss_curve_ = (previous.loss_curve_ if previous else []) + outcome.loss_curve
+        self.n_iter_ = len(self.loss_curve_)
+        if with_validation:
+            earlier = getattr(previous, "validation_curve_", [])
+            self.validation_curve_ = earlier + outcome.validation_curve
 
     def _refuse_change(self, name: str) -> None:
         """Raise if a parameter is not what `module_`, with which the training goes on, has."""

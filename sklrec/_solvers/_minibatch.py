@@ -1,4 +1,4 @@
-"""Solvers: objects that train a module on interactions."""
+"""Minibatch gradient descent through skorch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
@@ -17,6 +17,7 @@ from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._random import own_random_state
 from sklrec._rowwise_sgd import RowwiseSGD, row_loads
+from sklrec._solvers._solver import Outcome, Previous
 from sklrec._threads import threads_for
 from sklrec.modules import MatrixFactorization
 from sklrec.modules._rating_module import RatingModule
@@ -83,8 +84,8 @@ class MinibatchSolver:
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
-        previous: tuple[RatingNet, dict[str, np.ndarray]] | None = None,
-    ) -> RatingNet:
+        previous: Previous | None = None,
+    ) -> Outcome:
         """Train a module in place.
 
         Parameters
@@ -97,16 +98,14 @@ class MinibatchSolver:
             What to measure the validation loss on, on the same device.
         generator : torch.Generator
             Source of each epoch's order.
-        previous : tuple of (RatingNet, dict of str to ndarray), default=None
-            The net that trained the module so far, of which this one is a copy, and how many
-            ratings each row of ``"user"`` and ``"item"`` has had. The net's history goes on,
-            and so does the optimiser's state of every table that kept its size. It stays as
-            it is.
+        previous : Previous, default=None
+            What the training goes on from. The history of its net goes on, and so does the
+            optimiser's state of every table that kept its size.
 
         Returns
         -------
-        RatingNet
-            The skorch net, with its history.
+        Outcome
+            How it went.
 
         Raises
         ------
@@ -130,12 +129,14 @@ class MinibatchSolver:
             callbacks=self._schedule(data) + list(self.callbacks or []) + self._stopping(module),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
-            **self._groups(module, data, previous[1] if previous else {}),
+            **self._groups(module, data, previous.n_ratings if previous else {}),
             **{f"optimizer__{name}": value for name, value in self.optimizer_params.items()},
         ).initialize()
-        if previous is not None:
-            net.history = copy(previous[0].history)
-            _hand_on_state(previous[0], net)
+        n_before = 0
+        if previous is not None and previous.net is not None:
+            net.history = copy(previous.net.history)
+            n_before = len(net.history)
+            _hand_on_state(previous.net, net)
             for group in net.optimizer_.param_groups:
                 group["initial_lr"] = group["lr"]  # schedules that go on want to know it
         keep_freed_memory(self.batch_size, module.width)
@@ -143,8 +144,14 @@ class MinibatchSolver:
             net.partial_fit(data, None)
         module.eval()
         net.set_params(train_split=None)  # it held the validation data
-        self._check_outcome(net, n_before=len(previous[0].history) if previous else 0)
-        return net
+        self._check_outcome(net, n_before)
+        epochs = net.history[n_before:]
+        return Outcome(
+            [float(epoch["train_loss"]) for epoch in epochs],
+            [float(epoch["valid_loss"]) for epoch in epochs if "valid_loss" in epoch],
+            net.interrupted_,
+            net,
+        )
 
     def _groups(
         self,

@@ -32,7 +32,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     **{f"batch_size={n}": {"batch_size": n} for n in (1024, 4096)},
     **{f"max_epochs={n}": {"max_epochs": n} for n in (6, 14)},
     **{f"lr={lr}": {"lr": lr} for lr in (0.01, 0.03)},
-    "lr_schedule='linear'": {"lr_schedule": "linear"},
+    "lr_schedule='constant'": {"lr_schedule": "constant"},
     "init_std=0.1": {"init_std": 0.1},
 }
 SEEDS = range(3)

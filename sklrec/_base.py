@@ -74,7 +74,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         "item": [Interval(Integral, 0, None, closed="left"), str],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions({"linear", "one_cycle", "constant"})],
+        "lr_schedule": [StrOptions({"linear", "constant"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "optimizer": [type, None],

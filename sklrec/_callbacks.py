@@ -9,8 +9,8 @@ class BatchSchedule(LRScheduler):
 
     Parameters
     ----------
-    policy : callable
-        The ``torch.optim.lr_scheduler.LRScheduler`` subclass, or what makes one.
+    policy : type
+        The ``torch.optim.lr_scheduler.LRScheduler`` subclass.
     **kwargs : dict
         Its parameters.
     """

@@ -63,9 +63,8 @@ class DenseRecRegressor(RecommenderMixin, BaseRatingRegressor):
     lr : float or 'auto', default='auto'
         Learning rate at the start. That of the net's layers is a twentieth of it, except where
         ``products=False`` leaves all to the net. ``'auto'`` is 0.015.
-    lr_schedule : {'linear', 'one_cycle', 'constant'}, default='linear'
-        How the learning rate changes from batch to batch: it falls linearly to 0 over
-        `max_epochs`, or rises first, or stays.
+    lr_schedule : {'linear', 'constant'}, default='linear'
+        Whether the learning rate falls, from batch to batch, linearly to 0 over `max_epochs`.
     batch_size : int, default=1024
         Ratings in a batch.
     optimizer : type, default=None

@@ -103,10 +103,9 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     max_epochs : int, default=9
         Number of passes over the sequences.
     lr : float or 'auto', default='auto'
-        Learning rate at its highest; ``'auto'`` is 0.02.
-    lr_schedule : {'one_cycle', 'linear', 'constant'}, default='one_cycle'
-        How the learning rate moves from batch to batch: up and down again, linearly down to 0,
-        or not at all.
+        Learning rate at the start; ``'auto'`` is 0.02.
+    lr_schedule : {'linear', 'constant'}, default='linear'
+        Whether the learning rate falls, from batch to batch, linearly to 0 over `max_epochs`.
     batch_size : int, default=2048
         About how many interactions a batch holds, padding included; sequences stay whole.
     optimizer : type, default=None
@@ -286,7 +285,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
         alpha=10.0,
         max_epochs=9,
         lr="auto",
-        lr_schedule="one_cycle",
+        lr_schedule="linear",
         batch_size=2048,
         optimizer=None,
         init_std=0.2,

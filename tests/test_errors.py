@@ -309,7 +309,7 @@ def test_a_part_to_hold_out_must_leave_something():
         ("max_epochs", 0, r"an int in the range \[1, inf\)"),
         ("lr", "fast", r"a str among {'auto'} or a float in the range \(0.0, inf\)"),
         ("lr", 0, r"a str among {'auto'} or a float in the range \(0.0, inf\)"),
-        ("lr_schedule", "cosine", "a str among {'"),
+        ("lr_schedule", "cosine", "a str among {('constant', 'linear'|'linear', 'constant')}"),
         ("batch_size", None, r"an int in the range \[1, inf\)"),
         ("batch_size", -1, r"an int in the range \[1, inf\)"),
         ("optimizer", "adam", "an instance of 'type' or None"),

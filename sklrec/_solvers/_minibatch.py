@@ -181,13 +181,10 @@ class MinibatchSolver:
         if self.lr_schedule == "constant":
             return []
         n_steps = self.max_epochs * data.n_batches(self.batch_size)
-        if self.lr_schedule == "one_cycle":
-            schedule = BatchSchedule(_one_cycle, total_steps=n_steps + 1, pct_start=0.15)
-        else:
-            schedule = BatchSchedule(
-                lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=n_steps
-            )
-        return [("lr_schedule", schedule)]
+        falling = BatchSchedule(
+            lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=n_steps
+        )
+        return [("lr_schedule", falling)]
 
     def _stopping(self, module: RatingModule) -> list[Any]:
         if not self.early_stopping:
@@ -209,14 +206,6 @@ class MinibatchSolver:
                 f"The training diverged with lr={self.lr}: the factors are no longer finite. "
                 "Use a lower lr, or a larger alpha."
             )
-
-
-def _one_cycle(optimizer: torch.optim.Optimizer, **params: Any) -> lr_scheduler.OneCycleLR:
-    """Let each group's learning rate rise to its own, and its momentum fall if it has some."""
-    groups = optimizer.param_groups
-    highest = [group["lr"] for group in groups]
-    has_momentum = "betas" in groups[0] or groups[0].get("momentum", 0) > 0
-    return lr_scheduler.OneCycleLR(optimizer, highest, cycle_momentum=has_momentum, **params)
 
 
 def _hand_on_state(previous: RatingNet, net: RatingNet) -> None:

@@ -240,6 +240,10 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         UserWarning
             If IDs are unknown because they are of another kind than those that `fit` saw.
         """
+        return self._predicted(X)
+
+    def _predicted(self, X) -> np.ndarray:
+        """What `predict` gives."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         ratings = np.empty(X.shape[0])
@@ -249,7 +253,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             inputs = self._inputs(X, rows)
             n_unknown += _count_unknown(inputs)
             ratings[rows] = self._predict_inputs(inputs)
-        self._warn_of_kind(X, n_unknown)
+        self._warn_of_kind(X, n_unknown, stacklevel=4)
         return self._clip(ratings)
 
     def _predict_inputs(self, inputs: Inputs) -> np.ndarray:
@@ -304,12 +308,12 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             raise KeyboardInterrupt
         return self
 
-    def _warn_of_kind(self, X, unknown: Inputs | np.ndarray) -> None:
+    def _warn_of_kind(self, X, unknown: Inputs | np.ndarray, stacklevel: int = 3) -> None:
         """Warn if IDs are unknown since they are of another kind than those that were learned."""
         n_unknown = _count_unknown(unknown) if isinstance(unknown, dict) else unknown
         for (vocabulary, values), n in zip(self._id_columns(X), n_unknown.tolist(), strict=True):
             if message := vocabulary.kind_mismatch(values, n):
-                warnings.warn(message, UserWarning, stacklevel=3)
+                warnings.warn(message, UserWarning, stacklevel=stacklevel)
 
     def _learn(self, X, y: np.ndarray, weight: np.ndarray, previous: Self | None) -> Inputs:
         """Learn what holds for all rows, and give what the module takes of them.
@@ -375,6 +379,10 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 f"{name}={there!r}. Set it back to {there!r}, or fit with warm_start=False."
             )
 
+    def _alpha(self) -> float:
+        """The L2 penalty."""
+        return self.alpha
+
     def _rating_counts(self) -> dict[str, np.ndarray]:
         """How many ratings the rows of tables have had, where the optimiser wants to know."""
         return {}
@@ -394,7 +402,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             lr_schedule=self.lr_schedule,
-            alpha=self.alpha,
+            alpha=self._alpha(),
             callbacks=self.callbacks,
             verbose=int(self.verbose),
             n_iter_no_change=self.n_iter_no_change,

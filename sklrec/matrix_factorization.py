@@ -1,13 +1,59 @@
 """Matrix factorisation as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import warnings
+from copy import copy, deepcopy
+from dataclasses import dataclass
 from numbers import Integral, Real
 
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
 from sklrec._base import BaseRatingRegressor, mean_and_scale
+from sklrec._normal_equations import RatingsByRow
 from sklrec._recommend import RecommenderMixin
-from sklrec._solvers import MINIBATCH_SOLVERS
+from sklrec._solvers import (
+    MINIBATCH_SOLVERS,
+    AlternatingLeastSquares,
+    GibbsSampler,
+    fold_in,
+    fold_in_draws,
+)
 from sklrec._validation import Interval, StrOptions
-from sklrec.modules import MatrixFactorization
+from sklrec.modules import BayesianMatrixFactorization, MatrixFactorization
+
+
+@dataclass(frozen=True)
+class _Auto:
+    """What ``'auto'`` means for a solver."""
+
+    n_factors: int
+    alpha: float
+    n_iter: int = 0
+
+
+# Chosen on held-out parts of training data, see benchmarks/choose_defaults.py.
+AUTO = {
+    "sgd": _Auto(100, 0.07),
+    "adam": _Auto(100, 0.07),
+    "als": _Auto(32, 0.13, 10),
+    "gibbs": _Auto(10, 0.0, 210),
+}
+# Standard deviation of the start of those solvers that the start means little to.
+SWEEPS_INIT_STD = 0.1
+
+
+def _trains_in_parts(estimator):
+    """Whether a solver can go on with some of the ratings alone."""
+    if estimator.solver not in ("als", "gibbs"):
+        return True
+    raise AttributeError(
+        f"solver={estimator.solver!r} needs all ratings at once and has no partial_fit. Use "
+        "fold_in for new users or items, fit with warm_start=True, or solver='sgd'."
+    )
 
 
 class MFRegressor(RecommenderMixin, BaseRatingRegressor):
@@ -29,19 +75,36 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     Parameters
     ----------
-    n_factors : int, default=100
-        Number of factors of each user and item.
-    solver : {'sgd', 'adam'}, default='sgd'
+    n_factors : int or 'auto', default='auto'
+        Number of factors of each user and item. ``'auto'`` is 100 for ``'sgd'`` and ``'adam'``,
+        32 for ``'als'`` and 10 for ``'gibbs'``.
+    solver : {'sgd', 'adam', 'als', 'gibbs'}, default='sgd'
         How the model is trained. ``'sgd'`` is stochastic gradient descent from a small random
         start, in which strong patterns grow first; a step moves only the rows of its batch.
-        ``'adam'`` is Adam on the batch's mean, over whole tables.
+        ``'adam'`` is Adam on the batch's mean, over whole tables. ``'als'`` solves for all users
+        and for all items, exactly and in turns. ``'gibbs'`` is Bayesian matrix factorisation: it
+        draws from the posterior distribution, predicts the mean over the draws, and knows how
+        sure it is; the most accurate one, and nothing has to be tuned.
     biased : bool, default=True
         Whether the model has a global mean and biases.
-    alpha : float, default=0.07
+    alpha : float or 'auto', default='auto'
         L2 penalty, in units of the ratings' standard deviation, on factors and biases, once for
-        each rating.
+        each rating. ``'auto'`` is 0.07, and 0.13 for ``'als'``. ``'gibbs'`` has none: it draws the
+        distributions that the rows come from.
+    n_iter : int or 'auto', default='auto'
+        Number of sweeps over both tables, for ``'als'`` at most. ``'auto'`` is 10 for ``'als'``
+        and 210 for ``'gibbs'``.
+    n_burn_in : int, default=10
+        Number of the first sweeps of ``'gibbs'`` that are not kept.
+    n_draws : int, default=100
+        How many of the other sweeps ``'gibbs'`` keeps at most, evenly spaced. The model's size
+        grows with it.
+    implicit_features : bool, default=False
+        Whether each user is also described by the items that they rated, and each item by the
+        users who rated it, whatever the ratings were (both sides of SVD++). Only for
+        ``'gibbs'``.
     max_epochs : int, default=15
-        Number of passes over the ratings.
+        Number of passes over the ratings of ``'sgd'`` and ``'adam'``.
     lr : float or 'auto', default='auto'
         Learning rate at the start. For ``'sgd'`` it is the step for one rating, whatever the
         batch size. ``'auto'`` is ``1.2 / max_epochs``, at most 0.3, for ``'sgd'``, so that more
@@ -55,7 +118,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         given dense gradients of the batch's mean, as Adam is, and Adam's `lr` if that is
         ``'auto'``.
     init_std : float, default=0.01
-        Standard deviation of the factors' random start.
+        Standard deviation of the factors' random start for ``'sgd'`` and ``'adam'``.
     early_stopping : bool or 'auto', default='auto'
         Whether to stop when the validation loss no longer falls, and to go back to the epoch
         in which it was lowest. ``'auto'`` does so if `X_val` is given to `fit`; ``True``
@@ -66,7 +129,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         Number of epochs without a lower validation loss after which to stop.
     tol : float, default=1e-4
         By how much the validation loss must fall to count as lower, as a share of the variance
-        of the ratings.
+        of the ratings. ``'als'`` also stops when the training loss falls by less.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
@@ -91,15 +154,15 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     Attributes
     ----------
-    module_ : MatrixFactorization
-        The fitted ``nn.Module``.
+    module_ : MatrixFactorization or BayesianMatrixFactorization
+        The fitted ``nn.Module``; for ``solver='gibbs'`` the second, with all draws.
     net_ : skorch.NeuralNetRegressor
-        The skorch net that trained it, with its ``history``.
+        The skorch net that trained it, with its ``history``. Only for ``'sgd'`` and ``'adam'``.
     encoder_ : IDEncoder
         Maps IDs to codes; the ID in place k of ``categories_`` has the code k + 1.
     user_factors_ : ndarray of shape (n_users, n_factors)
         The users' factors, in the order of ``encoder_.categories_[0]``; in units in which
-        dot products are ratings.
+        dot products are ratings. With ``'gibbs'`` these and those below are means of the draws.
     item_factors_ : ndarray of shape (n_items, n_factors)
         The items' factors, in the order of ``encoder_.categories_[1]``.
     user_biases_ : ndarray of shape (n_users,)
@@ -111,12 +174,13 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
     n_iter_ : int
-        Number of epochs that were run.
+        Number of epochs or sweeps that were run.
     loss_curve_ : list of float
-        Mean squared error of each epoch's batches, each before its step; the penalty is not
-        in it.
+        Mean squared error of each epoch's batches, each before its step, or after each sweep;
+        the penalty is not in it.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each epoch. Only if there are any.
+        Mean squared error on the validation data after each epoch or sweep; that of the mean of
+        the draws so far for ``'gibbs'``. Only if there are any.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Which codes of items the codes of users have ratings of, in `fit` and `partial_fit`.
     n_features_in_ : int
@@ -138,13 +202,26 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     The training keeps to one thread as long as ``batch_size * n_factors`` is below a million,
     as it is by default; beyond that it uses one more for each half a million.
 
+    The model of ``'gibbs'`` is that of the formula above with Gaussian noise. The rows of either
+    table, biases included, come from a Gaussian, whose mean and precision have a Normal-Wishart
+    prior (mean 0 as if seen once, as many degrees of freedom as columns, scale 1). A sweep draws
+    these, all users, all items and the precision of the noise, each from its distribution given
+    all else. With `implicit_features` a user's row gains
+    :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i`, and an item's
+    :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, biases included; all y, and all x, are drawn
+    jointly by conjugate gradients.
+
     The ``'sgd'`` step of a user or item that occurs so often in a batch that the sum of its
     gradients would overshoot is bounded to 0.8 of their average.
 
     References
     ----------
     Koren, Bell, Volinsky (2009), "Matrix Factorization Techniques for Recommender Systems",
-    :doi:`10.1109/MC.2009.263`.
+    :doi:`10.1109/MC.2009.263`; for ``'gibbs'`` Salakhutdinov, Mnih (2008), "Bayesian Probabilistic
+    Matrix Factorization using Markov Chain Monte Carlo", :doi:`10.1145/1390156.1390267`; for
+    implicit features Koren (2008), "Factorization Meets the Neighborhood",
+    :doi:`10.1145/1401890.1401944`, and Rendle, Zhang, Koren (2019), "On the Difficulty of
+    Evaluating Baselines", :doi:`10.48550/arXiv.1905.01395`.
 
     Examples
     --------
@@ -156,23 +233,39 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     (3,)
     >>> mf.recommend([7], n_items=3).columns.to_list()
     ['user', 'item', 'rank', 'score']
+
+    A Bayesian model knows how sure it is:
+
+    >>> bayesian = MFRegressor(solver="gibbs", n_iter=50, random_state=0).fit(X, y)
+    >>> ratings, std = bayesian.predict(X[:3], return_std=True)
+    >>> std.shape
+    (3,)
     """
 
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
-        "n_factors": [Interval(Integral, 1, None, closed="left")],
-        "solver": [StrOptions(set(MINIBATCH_SOLVERS))],
+        "n_factors": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "solver": [StrOptions(set(AUTO))],
         "biased": ["boolean"],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "n_iter": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "n_burn_in": [Interval(Integral, 0, None, closed="left")],
+        "n_draws": [Interval(Integral, 1, None, closed="left")],
+        "implicit_features": ["boolean"],
         "init_std": [Interval(Real, 0, None, closed="neither")],
     }
 
     def __init__(
         self,
-        n_factors=100,
+        n_factors="auto",
         *,
         solver="sgd",
         biased=True,
-        alpha=0.07,
+        alpha="auto",
+        n_iter="auto",
+        n_burn_in=10,
+        n_draws=100,
+        implicit_features=False,
         max_epochs=15,
         lr="auto",
         lr_schedule="linear",
@@ -196,6 +289,10 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         self.solver = solver
         self.biased = biased
         self.alpha = alpha
+        self.n_iter = n_iter
+        self.n_burn_in = n_burn_in
+        self.n_draws = n_draws
+        self.implicit_features = implicit_features
         self.max_epochs = max_epochs
         self.lr = lr
         self.lr_schedule = lr_schedule
@@ -215,33 +312,288 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _new_module(self, y, weight, generator):
-        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
-        mean, scale = mean_and_scale(y, weight)
-        return MatrixFactorization(
-            n_users,
-            n_items,
-            self.n_factors,
-            biased=self.biased,
-            global_mean=mean if self.biased else 0.0,
-            scale=scale,
-            init_std=self.init_std,
-            sparse=self._takes_sparse_gradients(),
-            generator=generator,
+    def predict(self, X, return_std=False):
+        """Predict the ratings of interactions.
+
+        A user or item that `fit` did not see gets the best estimate there is without it.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, columns as in `fit`.
+        return_std : bool, default=False
+            Whether to give standard deviations too. Only with ``solver='gibbs'``.
+
+        Returns
+        -------
+        ratings : ndarray of shape (n_samples,)
+            The ratings as float64, inside the rating scale. Each depends on its own row alone.
+        std : ndarray of shape (n_samples,)
+            The standard deviation of a rating around its prediction, before clipping: what the
+            draws leave open, and the noise. Only if ``return_std=True``.
+
+        Raises
+        ------
+        ValueError
+            If ``return_std=True`` and the model is no Bayesian one.
+
+        Warns
+        -----
+        UserWarning
+            If IDs are unknown because they are of another kind than those that `fit` saw.
+        """
+        if not return_std:
+            return self._predicted(X)
+        check_is_fitted(self)
+        if not isinstance(self.module_, BayesianMatrixFactorization):
+            raise ValueError(
+                "return_std=True needs draws of a posterior distribution, and this model is one "
+                f"of solver={self.solver!r}. Fit with solver='gibbs'."
+            )
+        X = self._check_X(X, reset=False)
+        inputs = self._inputs(X)
+        device = self.module_.global_mean.device
+        codes = [torch.from_numpy(inputs[name]).to(device) for name in ("users", "items")]
+        with torch.inference_mode():
+            parts = [
+                self.module_.moments(*rows)
+                for rows in zip(*(c.split(self._predict_rows) for c in codes), strict=True)
+            ]
+        means, stds = (
+            torch.cat(part).cpu().numpy().astype(float) for part in zip(*parts, strict=True)
         )
+        return self._clip(means), stds
+
+    @available_if(_trains_in_parts)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch on further interactions.
+
+        The first call starts a model; later ones go on with it. Users and items that were not
+        there before get rows of their own. The learning rate is constant, but with
+        ``solver="sgd"`` the more ratings a user or item has had, the less further ones move
+        it; a few passes teach the model new users without harm to what it knows. The global
+        mean stays that of the first call. An automatic rating scale widens with what comes.
+
+        Only with ``solver="sgd"`` and ``solver="adam"``: the others need all ratings at once.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, columns as at the first call.
+        y : array-like of shape (n_samples,)
+            The ratings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each rating, not negative; only their proportions matter.
+
+        Returns
+        -------
+        MFRegressor
+            The estimator.
+        """
+        return super().partial_fit(X, y, sample_weight)
+
+    def fold_in(self, X, y, sample_weight=None):
+        """Give users or items that `fit` did not see factors of their own.
+
+        All else is held as it is: the factors and the bias of each new user, or item, are those
+        that fit its ratings best, by one exact solve. With ``solver='gibbs'`` they are drawn,
+        given each of the draws. This takes a moment, and this estimator stays as it is.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            Interactions, columns as in `fit`, of new users with known items or of known users
+            with new items.
+        y : array-like of shape (n_samples,)
+            The ratings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each rating, not negative; only their proportions matter.
+
+        Returns
+        -------
+        MFRegressor
+            A fitted copy that knows the new users and items.
+
+        Raises
+        ------
+        ValueError
+            If a row has neither a new user nor a new item, or both; or if X or y is not what was
+            asked for.
+        """
+        check_is_fitted(self)
+        X, y, weight = self._check_rated(X, y, sample_weight, reset=False)
+        n_known = [len(vocabulary) for vocabulary in self.encoder_.vocabularies_]
+        folded = copy(self)
+        folded._grow_to(X, y, weight)
+        inputs = folded._inputs(X)
+        codes = {"user": inputs["users"], "item": inputs["items"]}
+        is_new = {"user": codes["user"] > n_known[0], "item": codes["item"] > n_known[1]}
+        odd = np.flatnonzero(is_new["user"] == is_new["item"])
+        if len(odd):
+            both = "a new user and a new item" if is_new["user"][odd[0]] else "neither of the two"
+            raise ValueError(
+                "fold_in takes ratings by new users of known items, or by known users of new "
+                f"items; row {odd[0]} has {both}. Leave such rows out, or fit anew."
+            )
+        rng = check_random_state(self.random_state)
+        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        for side, other, n in (("user", "item", n_known[0]), ("item", "user", n_known[1])):
+            rows = is_new[side]
+            if rows.any():
+                folded._fold_in_side(
+                    self.module_,
+                    side,
+                    codes[side][rows] - n - 1,
+                    codes[other][rows],
+                    y[rows],
+                    weight[rows],
+                    generator,
+                )
+        return folded
+
+    def _grow_to(self, X, y, weight):
+        """Make room for what is new in X, in a copy of the module."""
+        previous = copy(self)
+        if "net_" in vars(self):
+            del self.net_  # it trained another module
+        self._learn(X, y, weight, previous)
+        self.module_ = deepcopy(previous.module_)
+        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        module = self.module_
+        if isinstance(module, BayesianMatrixFactorization):
+            module.append_unknown(n_users, n_items)
+        else:
+            module.grow(n_users, n_items, torch.Generator())
+
+    def _fold_in_side(self, known, side, rows, partners, y, weight, generator):
+        module = self.module_
+        z = (y - module.global_mean.item()) / module.scale.item()
+        n_new = getattr(module, f"n_{side}s") - getattr(known, f"n_{side}s")
+        n_partners = getattr(known, f"n_{'item' if side == 'user' else 'user'}s") + 1
+        ratings = RatingsByRow(
+            rows,
+            partners,
+            z,
+            weight,
+            n_rows=n_new,
+            n_partners=n_partners,
+            n_columns=module.n_factors + module.biased,
+            biased=module.biased,
+            device=module.global_mean.device,
+        )
+        if isinstance(known, BayesianMatrixFactorization):
+            module.set_rows(side, fold_in_draws(known, side, ratings, generator))
+        else:
+            module.set_rows(side, fold_in(known, side, ratings, self._alpha()))
+
+    def _new_module(self, y, weight, generator):
+        mean, scale = mean_and_scale(y, weight)
+        return self._make_module(mean if self.biased else 0.0, scale, generator)
+
+    def _make_module(self, mean, scale, generator):
+        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        shared = {
+            "biased": self.biased,
+            "global_mean": mean,
+            "scale": scale,
+            "init_std": self.init_std if self._is_minibatch() else SWEEPS_INIT_STD,
+            "generator": generator,
+        }
+        sizes = n_users, n_items, self._n_factors()
+        if self.solver == "gibbs" and self.optimizer is None:
+            return BayesianMatrixFactorization(*sizes, **shared)
+        return MatrixFactorization(*sizes, **shared, sparse=self._takes_sparse_gradients())
 
     def _grow_module(self, generator):
-        for name in ("n_factors", "biased"):
-            self._refuse_change(name)
+        self._refuse_change("biased")
+        if self._n_factors() != self.module_.n_factors:
+            self._refuse_change("n_factors")
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
-        self.module_.grow(n_users, n_items, generator)
-        # the solver may be another than before
-        self.module_.sparse = self._takes_sparse_gradients()
+        grown = self.module_.grow(n_users, n_items, generator)
+        # The solver may be another than before, and so may the kind of module.
+        mean, scale = grown.global_mean.item(), grown.scale.item()
+        self.module_ = self._make_module(mean, scale, generator)
+        tables = {name: v for name, v in grown.state_dict().items() if "_draws" not in name}
+        self.module_.load_state_dict(
+            {
+                name: tables[name]
+                for name in MatrixFactorization.state_dict(self.module_)
+                if name in dict(self.module_.named_parameters())
+            },
+            strict=False,
+        )
+
+    def _new_solver(self, **changes):
+        if self._is_minibatch():
+            self._refuse_unused(("n_iter", "auto"), ("implicit_features", False))
+            return super()._new_solver(**changes)
+        self._refuse_unused(("optimizer", None), ("callbacks", None))
+        n_iter = AUTO[self.solver].n_iter if self.n_iter == "auto" else self.n_iter
+        if self.solver == "als":
+            self._refuse_unused(("n_burn_in", 10), ("n_draws", 100), ("implicit_features", False))
+            return AlternatingLeastSquares(
+                alpha=self._alpha(),
+                n_iter=n_iter,
+                tol=self.tol,
+                early_stopping=changes.get("early_stopping", False),
+                n_iter_no_change=self.n_iter_no_change,
+                verbose=int(self.verbose),
+            )
+        if self.alpha != "auto":  # not an error: scikit-learn's checks set it where it is there
+            warnings.warn(
+                f"solver='gibbs' has no penalty that alpha={self.alpha!r} could set: it draws the "
+                "distributions that factors and biases come from. Leave alpha at 'auto'.",
+                UserWarning,
+                stacklevel=5,
+            )
+        if self.early_stopping is True:
+            raise ValueError(
+                "early_stopping=True has no meaning for solver='gibbs', whose model is the mean "
+                "of many draws. Set early_stopping=False, or n_iter to the number of draws."
+            )
+        if self.n_burn_in >= n_iter:
+            raise ValueError(
+                f"n_burn_in={self.n_burn_in} leaves nothing of n_iter={n_iter} sweeps. Set a "
+                "smaller n_burn_in, or a larger n_iter."
+            )
+        return GibbsSampler(
+            n_iter, self.n_burn_in, self.n_draws, self.implicit_features, int(self.verbose)
+        )
+
+    def _refuse_unused(self, *usual):
+        """Raise if a parameter that the solver does not read is set."""
+        for name, default in usual:
+            value = getattr(self, name)
+            if value is not default and value != default:
+                raise ValueError(
+                    f"solver={self.solver!r} has no use for {name}={value!r}. Leave it at "
+                    f"{default!r}, or use another solver."
+                )
+
+    def _is_minibatch(self):
+        return self.solver in MINIBATCH_SOLVERS
+
+    def _n_factors(self):
+        return AUTO[self.solver].n_factors if self.n_factors == "auto" else self.n_factors
+
+    def _alpha(self):
+        return AUTO[self.solver].alpha if self.alpha == "auto" else self.alpha
 
     def _optimization(self):
         if self.optimizer is None:
             return MINIBATCH_SOLVERS[self.solver]
         return MINIBATCH_SOLVERS["adam"]._replace(optimizer=self.optimizer)
+
+    def __getattr__(self, name):
+        # Only asked for what is not there.
+        if name == "partial_fit":
+            _trains_in_parts(self)
+        if name == "net_" and "module_" in vars(self):
+            raise AttributeError(
+                f"A model of solver={self.solver!r} was not trained by a skorch net and has no "
+                "net_; module_ holds it."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _rating_counts(self):
         return {"user": self.seen_.sum(axis=1), "item": self.seen_.sum(axis=0)}

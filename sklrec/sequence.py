@@ -626,9 +626,9 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
             )
         return inputs
 
-    def _warn_of_kind(self, X, unknown):
+    def _warn_of_kind(self, X, unknown, stacklevel=3):
         if self.input == "interactions":
-            super()._warn_of_kind(X, unknown)
+            super()._warn_of_kind(X, unknown, stacklevel + 1)
 
     def _warn_of_items(self, X, inputs):
         """Warn of the kind of items alone: whom a history is of, fit need not have seen."""

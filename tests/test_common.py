@@ -34,6 +34,9 @@ from sklrec.datasets import make_ratings
 ESTIMATORS = [
     MFRegressor(),
     MFRegressor(solver="adam"),
+    MFRegressor(solver="als"),
+    MFRegressor(solver="gibbs"),
+    MFRegressor(solver="gibbs", implicit_features=True),
     DenseRecRegressor(),
     DenseRecRegressor(dropout=0.2),
     SequenceRatingRegressor(),

@@ -301,7 +301,7 @@ def test_a_part_to_hold_out_must_leave_something():
     [
         ("n_factors", 0, r"an int in the range \[1, inf\)"),
         ("n_factors", 2.0, r"an int in the range \[1, inf\)"),
-        ("solver", "als", "a str among {('adam', 'sgd'|'sgd', 'adam')}"),
+        ("solver", "als2", "a str among {'"),
         ("biased", "yes", "an instance of 'bool'"),
         ("alpha", -1, r"a float in the range \[0.0, inf\)"),
         ("alpha", None, r"a float in the range \[0.0, inf\)"),

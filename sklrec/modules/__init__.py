@@ -1,8 +1,9 @@
 """The networks as plain ``torch.nn.Module``s: codes in, ratings out."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from sklrec.modules._bayesian import BayesianMatrixFactorization
 from sklrec.modules._dense import DenseNet
 from sklrec.modules._lstm import LSTMRating
 from sklrec.modules._matrix_factorization import MatrixFactorization
 
-__all__ = ["DenseNet", "LSTMRating", "MatrixFactorization"]
+__all__ = ["BayesianMatrixFactorization", "DenseNet", "LSTMRating", "MatrixFactorization"]

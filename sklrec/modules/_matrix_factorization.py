@@ -284,3 +284,18 @@ class MatrixFactorization(RatingModule):
                 biases = getattr(self, f"{side}_biases")
                 setattr(self, f"{side}_biases", grown_biases(biases, n_rows))
         return self
+
+    @torch.no_grad()
+    def set_rows(self, side: str, rows: Tensor) -> None:
+        """Replace the last rows of one side.
+
+        Parameters
+        ----------
+        side : {'user', 'item'}
+            Which side.
+        rows : Tensor of shape (n, n_factors + 1)
+            Factors and, in the last column unless ``biased=False``, biases.
+        """
+        getattr(self, f"{side}_factors").weight[-len(rows) :] = rows[:, : self.n_factors]
+        if self.biased:
+            getattr(self, f"{side}_biases")[-len(rows) :] = rows[:, -1]

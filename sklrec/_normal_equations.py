@@ -1,0 +1,242 @@
+"""Least squares for all rows of a factor table at once: Gram products, solves and draws."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Numbers that are gathered at once: enough to keep torch busy, little enough for any memory.
+NUMBERS_AT_ONCE = 2**22
+# What the diagonal is raised by, as a share of its mean, where a matrix is not positive definite.
+JITTERS = (1e-8, 1e-6, 1e-4)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Rows with about the same number of ratings.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (n_rows,)
+        Which rows.
+    partners : Tensor of shape (n_rows, width)
+        The other side's codes; the last code and one more as padding.
+    ratings : Tensor of shape (n_rows, width)
+        The ratings.
+    weights : Tensor of shape (n_rows, width) or None
+        Their weights, 0 for padding; 1 if ``None``.
+    """
+
+    rows: Tensor
+    partners: Tensor
+    ratings: Tensor
+    weights: Tensor | None
+
+
+class RatingsByRow:
+    """Ratings of one side's rows, users' or items', in buckets of about equal length.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n_ratings,)
+        The rows' codes.
+    partners : ndarray of shape (n_ratings,)
+        The other side's codes.
+    ratings : ndarray of shape (n_ratings,)
+        The ratings, of about unit scale.
+    weights : ndarray of shape (n_ratings,) or None
+        Weight of each rating, 1 if ``None``.
+    n_rows : int
+        Number of rows, the unknown one included.
+    n_partners : int
+        Number of the other side's rows, the unknown one included.
+    n_columns : int
+        Number of columns of the tables, the bias included.
+    biased : bool, default=True
+        Whether the last column holds biases.
+    device : torch.device
+        Where to.
+
+    Attributes
+    ----------
+    total_weight : Tensor of shape (n_rows,)
+        Sum of the weights of each row's ratings.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        partners: np.ndarray,
+        ratings: np.ndarray,
+        weights: np.ndarray | None,
+        *,
+        n_rows: int,
+        n_partners: int,
+        n_columns: int,
+        biased: bool = True,
+        device: torch.device | str = "cpu",
+    ):
+        order = np.argsort(rows, kind="stable")
+        rows, partners, ratings = rows[order], partners[order], ratings[order]
+        total = np.bincount(rows, None if weights is None else weights[order], minlength=n_rows)
+        self.total_weight = torch.from_numpy(total.astype(np.float64)).to(device)
+        self.n_rows, self.n_columns, self.biased = n_rows, n_columns, biased
+        count = np.bincount(rows, minlength=n_rows)
+        start = np.cumsum(count) - count
+        self._buckets: list[Bucket] = []
+        for members in _by_length(count, n_columns):
+            place = np.arange(max(1, count[members].max()))
+            there = place < count[members][:, None]
+            at = np.where(there, start[members][:, None] + place, 0)
+            to = functools.partial(_to_tensor, device=device)
+            self._buckets.append(
+                Bucket(
+                    to(members),
+                    to(np.where(there, partners[at], n_partners)),
+                    to(np.where(there, ratings[at], 0).astype(np.float32)),
+                    None
+                    if weights is None
+                    else to(np.where(there, weights[order][at], 0).astype(np.float32)),
+                )
+            )
+
+    def equations(self, partners: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Give the normal equations of some rows after others.
+
+        Parameters
+        ----------
+        partners : Tensor of shape (n_partners, n_columns)
+            The other side's factors and, in the last column, biases.
+
+        Yields
+        ------
+        rows : Tensor of shape (n,)
+            Which rows.
+        grams : Tensor of shape (n, n_columns, n_columns)
+            Weighted sums of the outer products of what the rows' ratings are regressed on: the
+            partners' factors, and 1 for the row's own bias.
+        moments : Tensor of shape (n, n_columns)
+            Weighted sums of these times the ratings without the partners' biases.
+        """
+        features = torch.cat([partners, partners.new_zeros(1, self.n_columns)])
+        biases = features[:, -1].clone() if self.biased else features.new_zeros(len(features))
+        if self.biased:
+            features[:-1, -1] = 1
+        for group in self._groups():
+            found = [self._sums(bucket, features, biases) for bucket in group]
+            rows = torch.cat([bucket.rows for bucket in group])
+            yield rows, torch.cat([g for g, _ in found]), torch.cat([m for _, m in found])
+
+    def terms(self, table: Tensor) -> Tensor:
+        """Sum up what the partners contribute to each row, by the root of their number.
+
+        Parameters
+        ----------
+        table : Tensor of shape (n_partners, n_columns)
+            The partners' contributions.
+
+        Returns
+        -------
+        Tensor of shape (n_rows, n_columns)
+            The rows' implicit terms.
+        """
+        padded = torch.cat([table, table.new_zeros(1, self.n_columns)])
+        found = table.new_zeros(self.n_rows, self.n_columns)
+        for bucket in self._buckets:
+            n_partners = (bucket.partners < len(table)).sum(1, keepdim=True).clamp(min=1)
+            found[bucket.rows] = padded[bucket.partners].sum(1) / n_partners.sqrt()
+        return found
+
+    def _sums(self, bucket: Bucket, features: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
+        read = features[bucket.partners]  # (n, width, n_columns)
+        target = bucket.ratings - biases[bucket.partners]
+        weighted = read if bucket.weights is None else read * bucket.weights.unsqueeze(2)
+        grams = torch.bmm(weighted.transpose(1, 2), read)
+        return grams, torch.bmm(target.unsqueeze(1), weighted).squeeze(1)
+
+    def _groups(self) -> Iterator[list[Bucket]]:
+        """Buckets whose Gram products fit into memory together."""
+        group: list[Bucket] = []
+        size = 0
+        for bucket in self._buckets:
+            size += len(bucket.rows) * self.n_columns**2
+            if group and size > NUMBERS_AT_ONCE:
+                yield group
+                group, size = [], len(bucket.rows) * self.n_columns**2
+            group.append(bucket)
+        if group:
+            yield group
+
+
+def _to_tensor(values: np.ndarray, device: torch.device | str) -> Tensor:
+    return torch.from_numpy(values).to(device)
+
+
+def solve(
+    precisions: Tensor, moments: Tensor, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Solve many small systems, and draw from the Gaussians that they describe.
+
+    Parameters
+    ----------
+    precisions : Tensor of shape (n, d, d)
+        Symmetric positive definite matrices.
+    moments : Tensor of shape (n, d)
+        The right-hand sides.
+    generator : torch.Generator, default=None
+        Source of the draws; ``None`` draws nothing.
+
+    Returns
+    -------
+    means : Tensor of shape (n, d)
+        The solutions.
+    draws : Tensor of shape (n, d) or None
+        Draws from the Gaussians with these means and precisions.
+
+    Raises
+    ------
+    ValueError
+        If a matrix is not positive definite, even with something added to its diagonal.
+    """
+    precisions, right = precisions.double(), moments.double().unsqueeze(2)
+    lower = _cholesky(precisions)
+    forward = torch.linalg.solve_triangular(lower, right, upper=False)
+    if generator is None:
+        found = torch.linalg.solve_triangular(lower.transpose(1, 2), forward, upper=True)
+        return found.squeeze(2).float(), None
+    noise = torch.randn(forward.shape, generator=generator, dtype=torch.float64)
+    both = torch.cat([forward, forward + noise.to(forward.device)], 2)
+    found = torch.linalg.solve_triangular(lower.transpose(1, 2), both, upper=True).float()
+    return found[:, :, 0], found[:, :, 1]
+
+
+def _cholesky(matrices: Tensor) -> Tensor:
+    lower, failed = torch.linalg.cholesky_ex(matrices)
+    for jitter in JITTERS:
+        if not failed.any():
+            return lower
+        bad = failed > 0
+        diagonal = matrices[bad].diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
+        eye = torch.eye(matrices.shape[1], dtype=matrices.dtype, device=matrices.device)
+        raised = matrices[bad] + jitter * diagonal[:, None, None] * eye
+        lower[bad], failed[bad] = torch.linalg.cholesky_ex(raised)
+    if failed.any() or not bool(lower.isfinite().all()):
+        raise ValueError(
+            "The normal equations of some rows have no finite solution. Rescale the ratings or "
+            "the weights, or use fewer factors or a larger alpha."
+        )
+    return lower
+
+
+def _by_length(count: np.ndarray, n_columns: int) -> Iterator[np.ndarray]:
+    """Rows whose numbers of ratings differ by at most a third, as many as fit into memory."""
+    order = np.argsort(count, kind="stable")
+    width = np.maximum(count[order], 4)
+    step = np.floor(np.log(width) / np.log(4 / 3))
+    for members in np.split(order, np.flatnonzero(np.diff(step)) + 1):
+        at_once = max(1, NUMBERS_AT_ONCE // (n_columns * max(1, int(count[members].max()))))
+        yield from np.split(members, range(at_once, len(members), at_once))

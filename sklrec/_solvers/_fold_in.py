@@ -1,0 +1,86 @@
+"""Rows for users or items that are new, with all others held as they are."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import torch
+
+from sklrec._normal_equations import RatingsByRow, solve
+from sklrec._solvers._sweeps import Tables
+from sklrec.modules import BayesianMatrixFactorization, MatrixFactorization
+
+
+@torch.no_grad()
+def fold_in(
+    module: MatrixFactorization,
+    side: str,
+    ratings: RatingsByRow,
+    alpha: float,
+) -> torch.Tensor:
+    """Solve for the new rows of one side.
+
+    Parameters
+    ----------
+    module : MatrixFactorization
+        The module, without the new rows.
+    side : {'user', 'item'}
+        The side that has new rows.
+    ratings : RatingsByRow
+        Their ratings; new rows count from 0.
+    alpha : float
+        L2 penalty on factors and biases, once for each rating.
+
+    Returns
+    -------
+    Tensor of shape (n_new, n_columns)
+        Factors and, in the last column, biases.
+    """
+    partners = getattr(Tables.of(module), "item" if side == "user" else "user")
+    found = partners.new_empty(ratings.n_rows, ratings.n_columns)
+    for rows, grams, moments in ratings.equations(partners):
+        precisions = grams.double()
+        penalty = alpha * ratings.total_weight[rows].clamp(min=1e-6)
+        precisions.diagonal(dim1=1, dim2=2).add_(penalty.unsqueeze(1))
+        found[rows] = solve(precisions, moments)[0]
+    return found
+
+
+@torch.no_grad()
+def fold_in_draws(
+    module: BayesianMatrixFactorization,
+    side: str,
+    ratings: RatingsByRow,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """Draw the new rows of one side, given each draw of all else.
+
+    Parameters
+    ----------
+    module : BayesianMatrixFactorization
+        The module, without the new rows.
+    side : {'user', 'item'}
+        The side that has new rows.
+    ratings : RatingsByRow
+        Their ratings; new rows count from 0.
+    generator : torch.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    Tensor of shape (n_draws, n_new, n_columns)
+        Factors and, in the last column, biases.
+    """
+    own = getattr(module, f"{side}_draws")
+    partners = module.item_draws if side == "user" else module.user_draws
+    found = own.new_empty(module.n_draws, ratings.n_rows, ratings.n_columns)
+    terms = getattr(module, f"{side}_terms")
+    for k in range(module.n_draws):
+        known = own.new_zeros(found.shape[1:]) if terms is None else ratings.terms(terms[k])
+        prior = torch.linalg.inv(getattr(module, f"{side}_covariances")[k].double())
+        shift = prior @ own[k, 0].double()
+        for rows, grams, moments in ratings.equations(partners[k]):
+            precisions = grams.double() / module.noise[k] + prior
+            left = moments - torch.bmm(grams, known[rows].unsqueeze(2)).squeeze(2)
+            right = left.double() / module.noise[k] + shift
+            draws = solve(precisions, right, generator)[1]
+            assert draws is not None
+            found[k, rows] = draws + known[rows]
+    return found

@@ -10,6 +10,7 @@ from benchmarks._measure import settle_environment
 NAMES = [
     "accuracy",
     "time_to_rmse",
+    "bayesian",
     "post",
     "dense",
     "sequence",

@@ -51,6 +51,16 @@ LIBMF = Model(
         "lambda_q2": 0.08,
     },
 )
+ALS = Model("sklrec MFRegressor(solver='als')", "sklrec", {"solver": "als"})
+GIBBS = Model("sklrec MFRegressor(solver='gibbs')", "sklrec", {"solver": "gibbs"})
+IMPLICIT = Model(
+    "sklrec MFRegressor(solver='gibbs', implicit_features=True)",
+    "sklrec",
+    {"solver": "gibbs", "implicit_features": True},
+)
+MYFM_IMPLICIT = Model(
+    "myFM MyFMRegressor, implicit", "myfm", {"rank": 10, "n_iter": 300, "implicit": True}
+)
 MYFM = Model("myFM MyFMRegressor", "myfm", {"rank": 10, "n_iter": 200})
 # The settings of its own guide to collaborative filtering on MovieLens 100K.
 FASTAI_NN = Model(

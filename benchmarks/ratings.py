@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.model_selection import train_test_split
 
 from benchmarks._data import mae, read_log, rmse
-from benchmarks._models import OURS, PEERS
+from benchmarks._models import ALS, GIBBS, IMPLICIT, MYFM_IMPLICIT, OURS, PEERS
 from benchmarks._peers import Field
 
 
@@ -24,7 +24,7 @@ def run(
     if quick:
         log = log.sample(min(len(log), 50_000), random_state=0)
     train, test = train_test_split(log, test_size=0.1, random_state=0)
-    field = Field([OURS, *PEERS], time_limit)
+    field = Field([OURS, ALS, GIBBS, IMPLICIT, *PEERS, MYFM_IMPLICIT], time_limit)
     rows = []
     for model in list(field.models):
         for answer in field.run(model, train, test) or []:

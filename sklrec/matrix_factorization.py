@@ -39,7 +39,7 @@ class _Auto:
 AUTO = {
     "sgd": _Auto(100, 0.07),
     "adam": _Auto(100, 0.07),
-    "als": _Auto(32, 0.13, 10),
+    "als": _Auto(48, 0.11, 6),
     "gibbs": _Auto(10, 0.0, 210),
 }
 # Standard deviation of the start of those solvers that the start means little to.
@@ -77,7 +77,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     ----------
     n_factors : int or 'auto', default='auto'
         Number of factors of each user and item. ``'auto'`` is 100 for ``'sgd'`` and ``'adam'``,
-        32 for ``'als'`` and 10 for ``'gibbs'``.
+        48 for ``'als'`` and 10 for ``'gibbs'``.
     solver : {'sgd', 'adam', 'als', 'gibbs'}, default='sgd'
         How the model is trained. ``'sgd'`` is stochastic gradient descent from a small random
         start, in which strong patterns grow first; a step moves only the rows of its batch.
@@ -89,10 +89,10 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         Whether the model has a global mean and biases.
     alpha : float or 'auto', default='auto'
         L2 penalty, in units of the ratings' standard deviation, on factors and biases, once for
-        each rating. ``'auto'`` is 0.07, and 0.13 for ``'als'``. ``'gibbs'`` has none: it draws the
+        each rating. ``'auto'`` is 0.07, and 0.11 for ``'als'``. ``'gibbs'`` has none: it draws the
         distributions that the rows come from.
     n_iter : int or 'auto', default='auto'
-        Number of sweeps over both tables, for ``'als'`` at most. ``'auto'`` is 10 for ``'als'``
+        Number of sweeps over both tables, for ``'als'`` at most. ``'auto'`` is 6 for ``'als'``
         and 210 for ``'gibbs'``.
     n_burn_in : int, default=10
         Number of the first sweeps of ``'gibbs'`` that are not kept.

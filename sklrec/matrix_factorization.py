@@ -199,8 +199,9 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     but leaves a usable model, that of the steps so far, and a warning. Before the training it
     leaves the estimator as it was. So does any error.
 
-    The training keeps to one thread as long as ``batch_size * n_factors`` is below a million,
-    as it is by default; beyond that it uses one more for each half a million.
+    The training of ``'sgd'`` and ``'adam'`` keeps to one thread as long as
+    ``batch_size * n_factors`` is below a million, as it is by default; beyond that it uses one
+    more for each half a million. The other two use all threads that torch may.
 
     The model of ``'gibbs'`` is that of the formula above with Gaussian noise. The rows of either
     table, biases included, come from a Gaussian, whose mean and precision have a Normal-Wishart

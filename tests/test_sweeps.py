@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
-from sklrec import MFRegressor
+from sklrec import IDEncoder, MFRegressor
 from sklrec._solvers._als import AlternatingLeastSquares
 from sklrec._solvers._gibbs import Chain
 from sklrec.datasets import make_ratings
@@ -297,6 +298,26 @@ def test_gibbs_says_that_it_has_no_penalty():
 def test_only_draws_have_a_spread():
     with pytest.raises(ValueError, match="return_std=True needs draws"):
         MFRegressor(random_state=0).fit(X, Y).predict(X, return_std=True)
+
+
+@each
+@pytest.mark.parametrize("block", [7, 100])
+def test_a_prediction_is_a_function_of_its_row(models, kind, block, monkeypatch):
+    whole = models[kind].predict(X)
+    rows = np.random.RandomState(0).permutation(len(X))[:333]
+    assert np.array_equal(models[kind].predict(X.iloc[rows]), whole[rows])
+    monkeypatch.setattr(MFRegressor, "_predict_rows", block)
+    assert np.array_equal(models[kind].predict(X.iloc[rows]), whole[rows])
+    if kind != "als":
+        std = models[kind].predict(X, return_std=True)[1]
+        assert np.array_equal(models[kind].predict(X.iloc[rows], return_std=True)[1], std[rows])
+
+
+def test_behind_an_encoder_they_are_the_same():
+    for kind in KINDS:
+        bare = mf(kind).fit(X, Y)
+        pipe = make_pipeline(IDEncoder(), mf(kind)).fit(X, Y)
+        assert np.array_equal(pipe.predict(X), bare.predict(X))
 
 
 # --- folding in

@@ -35,7 +35,7 @@ class _Auto:
     n_iter: int = 0
 
 
-# Chosen on held-out parts of training data, see benchmarks/choose_defaults.py.
+# Chosen on held-out parts of training data, by benchmarks/choose_defaults.py and choose_sweeps.py.
 AUTO = {
     "sgd": _Auto(100, 0.07),
     "adam": _Auto(100, 0.07),

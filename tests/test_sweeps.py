@@ -185,9 +185,7 @@ def test_ctrl_c_leaves_what_there_is(kind, monkeypatch):
         return run
 
     monkeypatch.setattr(Chain, "sweep", once_more(Chain.sweep))
-    monkeypatch.setattr(
-        AlternatingLeastSquares, "_sweep", once_more(AlternatingLeastSquares._sweep)
-    )
+    monkeypatch.setattr(AlternatingLeastSquares, "sweep", once_more(AlternatingLeastSquares.sweep))
     model = mf(kind, n_burn_in=3) if kind != "als" else mf(kind, tol=0.0)
     with pytest.warns(UserWarning, match="interrupted after 5 whole sweeps of 30"):
         with pytest.raises(KeyboardInterrupt):

@@ -77,7 +77,7 @@ class AlternatingLeastSquares:
         best, best_loss, n_misses = None, float("inf"), 0
         try:
             for _ in progress(self.n_iter, self.verbose, "sweep"):
-                tables = self._sweep(ratings, tables)
+                tables = self.sweep(ratings, tables)
                 predictions = tables.predict(ratings.users, ratings.items)
                 losses.append(ratings.mean_squared_error(predictions))
                 if asked is not None:
@@ -105,8 +105,21 @@ class AlternatingLeastSquares:
             [scale * loss for loss in losses], [scale * loss for loss in valid_losses], interrupted
         )
 
-    def _sweep(self, ratings: Ratings, tables: Tables) -> Tables:
-        """Solve for the users with the items held, then the other way round."""
+    def sweep(self, ratings: Ratings, tables: Tables) -> Tables:
+        """Solve for the users with the items held, then the other way round.
+
+        Parameters
+        ----------
+        ratings : Ratings
+            The ratings.
+        tables : Tables
+            The tables before.
+
+        Returns
+        -------
+        Tables
+            The tables after.
+        """
         tables = tables.copy()
         for side, other in (SIDES, SIDES[::-1]):
             by_row, table = ratings.by_row[side], getattr(tables, side)

@@ -190,10 +190,10 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """Train for one epoch on further interactions.
 
         The first call starts a model; later ones go on with it. Users and items that were
-        not there before get rows of their own. The learning rate is constant, but with
-        ``solver="sgd"`` the more ratings a user or item has had, the less further ones move
-        it; a few passes teach the model new users without harm to what it knows. The global
-        mean stays that of the first call. An automatic rating scale widens with what comes.
+        not there before get rows of their own. The learning rate is constant. A model trained by
+        Adam takes 0.3 of it and starts its moments anew, so that a few ratings move little but
+        what they are of; a few passes teach new users. The global mean stays that of the first
+        call. An automatic rating scale widens with what comes.
 
         Parameters
         ----------
@@ -215,7 +215,9 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             rng = check_random_state(self.random_state)
             generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
             rated = self._learn(X, y, weight, previous), y, weight
-            changes = {"max_epochs": 1, "lr_schedule": "constant"}
+            changes: dict[str, Any] = {"max_epochs": 1, "lr_schedule": "constant"}
+            if previous is not None:
+                changes["lr_factor"] = Optimization(*self._optimization()).further
             interrupted = self._train(rated, None, generator, previous, **changes)
         return self._or_interrupt(interrupted)
 
@@ -322,9 +324,15 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         holds must not change, so that it can come back if the training fails.
         """
         self.rating_scale_ = self._new_rating_scale(y, previous is not None)
+        columns = resolve_columns(self, (self.user, self.item), X)
         if previous is None:
-            columns = resolve_columns(self, (self.user, self.item), X)
             self.encoder_ = IDEncoder(columns=columns).fit(X)
+        elif columns != previous.encoder_.column_indices_:
+            raise ValueError(
+                f"user={self.user!r} and item={self.item!r} are other columns than those of the "
+                "model that the training goes on with. Set them back, or fit with "
+                "warm_start=False."
+            )
         else:
             self.encoder_ = copy(previous.encoder_).partial_fit(X)
         inputs = self._inputs(X)
@@ -388,7 +396,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         return {}
 
     def _new_solver(self, **changes: Any) -> MinibatchSolver:
-        optimizer, reduction, auto_lr, params = Optimization(*self._optimization())
+        optimizer, reduction, auto_lr, params, _ = Optimization(*self._optimization())
         if not issubclass(optimizer, torch.optim.Optimizer):
             raise TypeError(
                 "optimizer must be None or a subclass of torch.optim.Optimizer, such as "
@@ -398,6 +406,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             optimizer=optimizer,
             reduction=reduction,
             optimizer_params=params,
+            lr_factor=1.0,
             lr=auto_lr(self.max_epochs) if self.lr == "auto" else self.lr,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,

@@ -112,10 +112,12 @@ class NumericColumn:
         Returns
         -------
         ndarray of shape (n_samples,)
-            From 0, at the first edge and below, to ``len(edges) - 1``; NaN for what is missing.
+            From minus half of ``len(edges) - 1``, at the first edge and below, to plus half of it;
+            NaN for what is missing.
         """
         numbers = self._read(values, first_row)
-        places = np.interp(numbers, self.edges, np.arange(len(self.edges)))
+        middle = (len(self.edges) - 1) / 2
+        places = np.interp(numbers, self.edges, np.arange(len(self.edges)) - middle)
         return np.where(np.isnan(numbers), np.nan, places)
 
     def _read(self, values: Any, first_row: int) -> np.ndarray:

@@ -192,20 +192,20 @@ def _resolve_categorical(estimator: Any, features: Any, X: Any) -> set[int]:
     """Positions of the columns that are categorical on demand."""
     if isinstance(features, str):  # "from_dtype"
         return set()
-    features = np.asarray(features)
-    if features.ndim != 1:
+    if np.ndim(features) != 1:
         raise ValueError(
             "categorical_features must be 'from_dtype' or a list of positions, of names or of "
             f"one boolean for each column of X, got {features!r}."
         )
-    if features.dtype == bool:
+    features = list(features)  # an array of positions and names would be one of names
+    if all(isinstance(feature, bool | np.bool_) for feature in features):
         if len(features) != X.shape[1]:
             raise ValueError(
                 f"categorical_features, as a mask, must have {X.shape[1]} booleans, one for each "
                 f"column of X, got {len(features)}."
             )
-        features = np.flatnonzero(features)
-    return set(resolve_columns(estimator, features.tolist(), X))
+        features = np.flatnonzero(features).tolist()
+    return set(resolve_columns(estimator, features, X))
 
 
 def _resolve_multi_valued(

@@ -17,6 +17,8 @@ from sklrec.modules import DenseNet
 # which every rating moves, would fit the training ratings before the products had their part.
 LAYERS_SHARE_OF_LR = 0.05
 AUTO_LR = 0.015
+# Of the learning rate, what partial_fit takes: a few ratings should move little but their own.
+FURTHER = 0.3
 # All of a table's step in one pass over it.
 FUSED = {"fused": True}
 
@@ -328,7 +330,7 @@ class DenseRecRegressor(RecommenderMixin, BaseRatingRegressor):
             lr = AUTO_LR if self.lr == "auto" else self.lr
             params["param_groups"] = [("layers.*", {"lr": LAYERS_SHARE_OF_LR * lr})]
         optimizer = torch.optim.Adam if self.optimizer is None else self.optimizer
-        return Optimization(optimizer, "mean", lambda _: AUTO_LR, params)
+        return Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
 
     def _layer_sizes(self):
         sizes = self.hidden_layer_sizes

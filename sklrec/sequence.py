@@ -37,7 +37,7 @@ from sklrec._validation import (
 from sklrec._vocabulary import Vocabulary
 from sklrec.modules import LSTMRating
 
-ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02)
+ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3)
 # What tells the two inputs apart.
 FITTED_FORM = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
 FITTED_FORM |= {"with_ratings_", "n_outputs_"}
@@ -476,7 +476,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch on further interactions or sequences.
 
-        The first call starts a model; later ones go on with it, at a constant learning rate.
+        The first call starts a model; later ones go on with it, at 0.3 of the learning rate.
         Interactions join the histories of their users, in place of those with the same user,
         item and timestamp that are there already. New items get factors of their own; new users
         need none. The global mean stays that of the first call. An automatic rating scale widens

@@ -434,3 +434,25 @@ def test_movielens(movielens):
         for model in (DenseRecRegressor(random_state=0), MFRegressor(random_state=0))
     ]
     assert errors[0] < errors[1] + 0.01
+
+
+def test_further_ratings_do_no_harm():
+    X, y = make_ratings(300, 200, 20_000, random_state=0)
+    train, test = slice(18_000), slice(18_000, None)
+    model = DenseRecRegressor(random_state=0).fit(X[train], y[train])
+
+    def error():
+        return np.sqrt(np.mean((model.predict(X[test]) - y[test]) ** 2))
+
+    before = error()
+    for _ in range(30):
+        model.partial_fit(X[:1], y[:1])
+    for first in range(0, 2_000, 100):
+        model.partial_fit(X[first : first + 100], y[first : first + 100])
+    assert error() < before + 0.02
+
+
+def test_the_columns_of_ids_stay_what_they_were():
+    model = dense(warm_start=True).fit(SIDE, Y)
+    with pytest.raises(ValueError, match="are other columns than those of the model"):
+        model.set_params(user=1, item=0).fit(SIDE, Y)

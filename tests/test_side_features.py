@@ -171,7 +171,7 @@ def test_numbers_become_their_place_among_quantiles():
     side = learn(frame(x=[0.0, 10.0, 20.0, 30.0, 1000.0]), n_bins=4)
     assert side.numeric[0].edges.tolist() == [0, 10, 20, 30, 1000]
     found = places(side, [-5, 0, 5, 20, 515, 1000, 2000, NAN])
-    assert np.array_equal(found, [0, 0, 0.5, 2, 3.5, 4, 4, NAN], equal_nan=True)
+    assert np.array_equal(found, [-2, -2, -1.5, 0, 1.5, 2, 2, NAN], equal_nan=True)
     assert found.dtype == np.float32
 
 
@@ -198,7 +198,7 @@ def test_units_do_not_matter():
 def test_datetimes_of_all_sorts_are_the_same_times():
     naive = pd.to_datetime(["2020-01-01", "2020-01-02T12", "2020-01-05", None], format="ISO8601")
     side = learn(frame(x=naive), n_bins=2)
-    expected = [0, 1, 2, NAN]
+    expected = [-1, 0, 1, NAN]
     aware = naive.tz_localize("UTC")
     sorts = [
         naive,
@@ -216,7 +216,7 @@ def test_datetimes_of_all_sorts_are_the_same_times():
 def test_time_differences_are_seconds():
     side = learn(frame(x=pd.to_timedelta([0, 1, 5], unit="D")), n_bins=2)
     assert side.numeric[0].edges.tolist() == [0, 86400, 5 * 86400]
-    assert places(side, objects([timedelta(days=3), None, timedelta(0)]))[0] == 1.5
+    assert places(side, objects([timedelta(days=3), None, timedelta(0)]))[0] == 0.5
 
 
 @pytest.mark.parametrize("values", [[1.0, np.inf], objects([1, -np.inf])], ids=["float", "object"])
@@ -412,3 +412,8 @@ def test_copies_do_the_same():
     for twin in (copy.deepcopy(side), pickle.loads(pickle.dumps(side))):
         for name, values in side.arrays(X).items():
             assert np.array_equal(twin.arrays(X)[name], values, equal_nan=name == "numeric")
+
+
+def test_names_and_positions_may_be_given_together():
+    side = learn(frame(x=[1, 2, 1], z=[4, 5, 6]), categorical_features=[2, "z"])
+    assert [column.name for column in side.categorical] == ["x", "z"]

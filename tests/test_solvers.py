@@ -202,22 +202,32 @@ def test_when_training_stops_early(early_stopping, given, curve, stops):
 def test_the_state_of_adam_goes_on():
     options = {"solver": "adam", "lr_schedule": "constant", "lr": 0.01, "batch_size": len(Y)}
     whole = mf(max_epochs=2, **options).fit(X, Y)
-    parts = mf(max_epochs=1, **options).fit(X, Y)
+    parts = mf(max_epochs=1, warm_start=True, **options).fit(X, Y)
     first = copy.deepcopy(parts)
-    parts.partial_fit(X, Y)
+    parts.fit(X, Y)
     assert_close(parts.module_.state_dict(), whole.module_.state_dict(), rtol=1e-3, atol=1e-5)
     assert parts.loss_curve_ == pytest.approx(whole.loss_curve_, rel=1e-4)
 
     forgetful = copy.deepcopy(first)
     forgetful.net_.optimizer_.state.clear()
-    forgetful.partial_fit(X, Y)
+    forgetful.fit(X, Y)
     difference = forgetful.module_.user_biases - whole.module_.user_biases
     assert difference.abs().max() > 1e-3
 
 
+def test_with_a_few_further_ratings_the_state_of_adam_starts_anew():
+    """Else its momentum would move what these ratings have nothing to do with."""
+    model = mf(solver="adam").fit(X, Y)
+    before = model.user_biases_.copy()
+    rows = X["user"] == X["user"].iloc[0]
+    model.partial_fit(X[rows], Y[rows])
+    moved = model.user_biases_ != before
+    assert moved.sum() == 1
+
+
 def test_only_tables_that_grew_forget_their_state():
-    model = mf(solver="adam", max_epochs=1, batch_size=len(Y)).fit(X, Y)
-    model.partial_fit(X.assign(user=X["user"] + 1000), Y)
+    model = mf(solver="adam", max_epochs=1, batch_size=len(Y), warm_start=True).fit(X, Y)
+    model.fit(X.assign(user=X["user"] + 1000), Y)
     steps = {
         name: model.net_.optimizer_.state[table]["step"].item()
         for name, table in model.module_.named_parameters()

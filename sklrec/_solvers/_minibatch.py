@@ -36,12 +36,15 @@ class Optimization(NamedTuple):
         Gives the learning rate that ``lr="auto"`` means for a number of epochs.
     params : dict, default={}
         Further parameters of the optimiser.
+    further : float, default=1.0
+        What the learning rate is multiplied by when a fitted model goes on with a few ratings.
     """
 
     optimizer: type
     reduction: str
     auto_lr: Callable[[int], float]
     params: dict[str, Any] = {}
+    further: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class MinibatchSolver:
         What of a batch's squared errors the optimiser minimises.
     optimizer_params : dict
         Further parameters of the optimiser.
+    lr_factor : float
+        What the learning rates of all parameters are multiplied by.
     lr, max_epochs, batch_size, lr_schedule, alpha, callbacks, verbose : object
         As in the estimators.
     early_stopping : bool
@@ -67,6 +72,7 @@ class MinibatchSolver:
     optimizer: type
     reduction: str
     optimizer_params: dict[str, Any]
+    lr_factor: float
     lr: float
     max_epochs: int
     batch_size: int
@@ -136,8 +142,10 @@ class MinibatchSolver:
         if previous is not None and previous.net is not None:
             net.history = copy(previous.net.history)
             n_before = len(net.history)
-            _hand_on_state(previous.net, net)
+            if self.lr_factor == 1:
+                _hand_on_state(previous.net, net)
             for group in net.optimizer_.param_groups:
+                group["lr"] *= self.lr_factor
                 group["initial_lr"] = group["lr"]  # schedules that go on want to know it
         keep_freed_memory(self.batch_size, module.width)
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
@@ -224,5 +232,5 @@ def _hand_on_state(previous: RatingNet, net: RatingNet) -> None:
 # its steps, so that fewer epochs call for larger ones. benchmarks/choose_defaults.py chose both.
 MINIBATCH_SOLVERS = {
     "sgd": Optimization(RowwiseSGD, "sum", lambda max_epochs: min(0.3, 1.2 / max_epochs)),
-    "adam": Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02),
+    "adam": Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3),
 }

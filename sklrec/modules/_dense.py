@@ -98,7 +98,7 @@ class DenseNet(RatingModule):
     >>> from sklrec.modules import DenseNet
     >>> module = DenseNet(n_users=3, n_items=4, n_factors=2, global_mean=3.5, n_numeric=1)
     >>> users, items = torch.tensor([1, 3, 0]), torch.tensor([4, 1, 0])
-    >>> module(users, items, numeric=torch.tensor([[0.5], [16.0], [torch.nan]])).shape
+    >>> module(users, items, numeric=torch.tensor([[0.5], [8.0], [torch.nan]])).shape
     torch.Size([3])
     """
 
@@ -186,8 +186,8 @@ class DenseNet(RatingModule):
         items : Tensor of shape (n,)
             Item codes, 0 for unknown.
         numeric : Tensor of shape (n, n_numeric), default=None
-            Numeric side features as places between 0 and ``n_bins``, NaN for missing. ``None``
-            is all missing, as it is for the next two.
+            Numeric side features as places between minus and plus ``n_bins / 2``, NaN for
+            missing. ``None`` is all missing, as it is for the next two.
         categorical : Tensor of shape (n, n_categorical), default=None
             Codes of values, 0 for unknown and missing.
         multi_valued : Tensor of shape (n, n_multi_valued, max_values), default=None
@@ -325,8 +325,11 @@ class DenseNet(RatingModule):
     def _embed_numbers(self, numeric: Tensor) -> Tensor:
         """Embeddings of shape (n, n_numeric, n_factors) that change linearly within each bin."""
         missing = numeric.isnan().unsqueeze(2)
+        # Filled from the middle up and down: what is missing is in the middle, and not at an end.
         starts = torch.arange(self.n_bins, dtype=numeric.dtype, device=numeric.device)
+        starts -= self.n_bins / 2
         filled = (numeric.nan_to_num(0.0).unsqueeze(2) - starts).clamp(0, 1)
+        filled = filled - (-starts).clamp(0, 1)
         weights = torch.cat([filled, missing.to(numeric.dtype)], 2)
         factors = self.bin_factors
         if self.training:

@@ -18,7 +18,7 @@ WEIGHT = torch.tensor([1.0, 0.5, 2.0, 1.5, 0.1, 3.0, 1.0], dtype=torch.float64)
 NAN = torch.nan
 SIDE = {
     "numeric": torch.tensor(
-        [[0.0, 4.0], [1.5, NAN], [NAN, NAN], [3.2, 0.1], [4.0, 4.0], [0.3, 2.0], [2.0, 2.5]],
+        [[-2.0, 2.0], [-0.5, NAN], [NAN, NAN], [1.2, -1.9], [2.0, 2.0], [-1.7, 0.0], [0.0, 0.5]],
         dtype=torch.float64,
     ),
     "categorical": torch.tensor([[1], [2], [0], [2], [1], [0], [3]]),
@@ -77,7 +77,8 @@ def embeddings_by_hand(module, row):
         if np.isnan(place):
             found.append(bins[-1])
         else:
-            shares = [min(max(place - k, 0.0), 1.0) for k in range(4)]
+            # filled from the middle, bins below it by less than nothing
+            shares = [min(max(place - k, 0.0), 1.0) - (k < 0) for k in (-2, -1, 0, 1)]
             found.append(sum(share * bins[k] for k, share in enumerate(shares)))
     values = module.value_factors.weight
     found.append(values[SIDE["categorical"][row, 0]])
@@ -216,10 +217,23 @@ def test_a_new_net_knows_nothing_of_missing_numbers():
     assert module.bin_factors[:, :-1].all()
 
 
+def test_what_is_missing_is_in_the_middle_and_not_at_an_end():
+    module = make_module()
+    with torch.no_grad():
+        module.bin_factors[:, -1] = 0  # as if none had been missing in training
+    row = {**side_of([0]), "users": USERS[:1], "items": ITEMS[:1]}
+    lowest, middle, missing = (
+        module(**{**row, "numeric": torch.tensor([[place, 1.0]], dtype=torch.float64)})
+        for place in (-2.0, 0.0, NAN)
+    )
+    assert torch.equal(missing, middle)
+    assert not torch.isclose(missing, lowest)
+
+
 def test_numbers_beyond_the_bins_are_at_their_ends():
     module = make_module()
     first, row = {**side_of([0]), "users": USERS[:1], "items": ITEMS[:1]}, torch.float64
-    for outside, end in ((-3.0, 0.0), (9.0, 4.0)):
+    for outside, end in ((-5.0, -2.0), (9.0, 2.0)):
         found = [
             module(**{**first, "numeric": torch.tensor([[place, 1.0]], dtype=row)})
             for place in (outside, end)

@@ -3,7 +3,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
 from dataclasses import replace
@@ -248,22 +248,28 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """What `predict` gives."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        ratings = np.empty(X.shape[0])
+        return self._clip(self._by_blocks(X, self._predict_inputs))
+
+    def _by_blocks(self, X: Any, compute: Callable[[Inputs], np.ndarray]) -> np.ndarray:
+        """Compute something of checked rows, at most `_predict_rows` at once, in float64."""
         n_unknown = np.zeros(2, dtype=int)
-        for first in range(0, len(ratings), self._predict_rows):
-            rows = slice(first, first + self._predict_rows)
-            inputs = self._inputs(X, rows)
+        found = []
+        for first in range(0, max(1, X.shape[0]), self._predict_rows):
+            inputs = self._inputs(X, slice(first, first + self._predict_rows))
             n_unknown += _count_unknown(inputs)
-            ratings[rows] = self._predict_inputs(inputs)
-        self._warn_of_kind(X, n_unknown, stacklevel=4)
-        return self._clip(ratings)
+            found.append(compute(inputs).astype(np.float64))
+        self._warn_of_kind(X, n_unknown, stacklevel=5)
+        return np.concatenate(found)
 
     def _predict_inputs(self, inputs: Inputs) -> np.ndarray:
         """Ratings of at most `_predict_rows` rows, not clipped."""
+        return self._call(self.module_, inputs).cpu().numpy()
+
+    def _call(self, compute: Callable[..., Any], inputs: Inputs) -> Any:
+        """Let a module compute something of at most `_predict_rows` rows."""
         device = self.module_.global_mean.device
         with torch.inference_mode(), threads_for(self._predict_rows, self.module_.width):
-            tensors = {name: torch.from_numpy(v).to(device) for name, v in inputs.items()}
-            return self.module_(**tensors).cpu().numpy()
+            return compute(**{name: torch.from_numpy(v).to(device) for name, v in inputs.items()})
 
     def _clip(self, ratings: np.ndarray) -> np.ndarray:
         """Clip ratings, in place, to the rating scale."""

@@ -1,8 +1,7 @@
 """Least squares for all rows of a factor table at once: Gram products, solves and draws."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +14,7 @@ NUMBERS_AT_ONCE = 2**22
 JITTERS = (1e-8, 1e-6, 1e-4)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Bucket:
     """Rows with about the same number of ratings.
 
@@ -23,37 +22,43 @@ class Bucket:
     ----------
     rows : Tensor of shape (n_rows,)
         Which rows.
-    partners : Tensor of shape (n_rows, width)
-        The other side's codes; the last code and one more as padding.
+    places : Tensor of shape (n_rows, width)
+        Where their ratings are among all ratings; the number of all of them as padding.
+    partners : list of Tensor of shape (n_rows, width)
+        Codes of the other sides; the last code and one more as padding.
     ratings : Tensor of shape (n_rows, width)
-        The ratings.
+        The ratings, 0 for padding.
     weights : Tensor of shape (n_rows, width) or None
         Their weights, 0 for padding; 1 if ``None``.
     """
 
     rows: Tensor
-    partners: Tensor
+    places: Tensor
+    partners: list[Tensor]
     ratings: Tensor
     weights: Tensor | None
 
 
 class RatingsByRow:
-    """Ratings of one side's rows, users' or items', in buckets of about equal length.
+    """Ratings of one side's rows, such as users, in buckets of about equal length.
+
+    A rating is the sum of the products of each two sides' factors and of their biases. Seen from
+    a row of one side this is linear: its factors are multiplied by the sum of the others'.
 
     Parameters
     ----------
     rows : ndarray of shape (n_ratings,)
         The rows' codes.
-    partners : ndarray of shape (n_ratings,)
-        The other side's codes.
+    partners : sequence of ndarray of shape (n_ratings,)
+        The codes of one or two other sides.
     ratings : ndarray of shape (n_ratings,)
         The ratings, of about unit scale.
     weights : ndarray of shape (n_ratings,) or None
         Weight of each rating, 1 if ``None``.
     n_rows : int
         Number of rows, the unknown one included.
-    n_partners : int
-        Number of the other side's rows, the unknown one included.
+    n_partners : sequence of int
+        Numbers of the other sides' rows, the unknown ones included.
     n_columns : int
         Number of columns of the tables, the bias included.
     biased : bool, default=True
@@ -70,47 +75,63 @@ class RatingsByRow:
     def __init__(
         self,
         rows: np.ndarray,
-        partners: np.ndarray,
+        partners: Sequence[np.ndarray],
         ratings: np.ndarray,
         weights: np.ndarray | None,
         *,
         n_rows: int,
-        n_partners: int,
+        n_partners: Sequence[int],
         n_columns: int,
         biased: bool = True,
         device: torch.device | str = "cpu",
     ):
-        order = np.argsort(rows, kind="stable")
-        rows, partners, ratings = rows[order], partners[order], ratings[order]
-        total = np.bincount(rows, None if weights is None else weights[order], minlength=n_rows)
+        total = np.bincount(rows, weights, minlength=n_rows)
         self.total_weight = torch.from_numpy(total.astype(np.float64)).to(device)
         self.n_rows, self.n_columns, self.biased = n_rows, n_columns, biased
+        order = np.argsort(rows, kind="stable")
         count = np.bincount(rows, minlength=n_rows)
         start = np.cumsum(count) - count
         self._buckets: list[Bucket] = []
         for members in _by_length(count, n_columns):
             place = np.arange(max(1, count[members].max()))
             there = place < count[members][:, None]
-            at = np.where(there, start[members][:, None] + place, 0)
-            to = functools.partial(_to_tensor, device=device)
+            at = order[np.where(there, start[members][:, None] + place, 0)]
+
+            def to(values: np.ndarray) -> Tensor:
+                return torch.from_numpy(values).to(device)
+
+            def spread(values: np.ndarray, padding: float, there=there, at=at) -> Tensor:
+                return to(np.where(there, values[at], padding).astype(values.dtype))
+
             self._buckets.append(
                 Bucket(
                     to(members),
-                    to(np.where(there, partners[at], n_partners)),
-                    to(np.where(there, ratings[at], 0).astype(np.float32)),
-                    None
-                    if weights is None
-                    else to(np.where(there, weights[order][at], 0).astype(np.float32)),
+                    to(np.where(there, at, len(rows))),
+                    [spread(codes, n) for codes, n in zip(partners, n_partners, strict=True)],
+                    spread(ratings.astype(np.float32), 0),
+                    None if weights is None else spread(weights.astype(np.float32), 0),
                 )
             )
 
-    def equations(self, partners: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def set_ratings(self, ratings: Tensor) -> None:
+        """Replace the ratings.
+
+        Parameters
+        ----------
+        ratings : Tensor of shape (n_ratings,)
+            The new ones, in the order of those before.
+        """
+        padded = torch.cat([ratings, ratings.new_zeros(1)])
+        for bucket in self._buckets:
+            bucket.ratings = padded[bucket.places]
+
+    def equations(self, *partners: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Give the normal equations of some rows after others.
 
         Parameters
         ----------
-        partners : Tensor of shape (n_partners, n_columns)
-            The other side's factors and, in the last column, biases.
+        *partners : Tensor of shape (n_partners, n_columns)
+            The other sides' factors and, in the last column, biases.
 
         Yields
         ------
@@ -120,14 +141,17 @@ class RatingsByRow:
             Weighted sums of the outer products of what the rows' ratings are regressed on: the
             partners' factors, and 1 for the row's own bias.
         moments : Tensor of shape (n, n_columns)
-            Weighted sums of these times the ratings without the partners' biases.
+            Weighted sums of these times what the partners leave of the ratings.
         """
-        features = torch.cat([partners, partners.new_zeros(1, self.n_columns)])
-        biases = features[:, -1].clone() if self.biased else features.new_zeros(len(features))
-        if self.biased:
-            features[:-1, -1] = 1
+        sides = []
+        for number, table in enumerate(partners):
+            features = torch.cat([table, table.new_zeros(1, self.n_columns)])
+            biases = features[:, -1].clone() if self.biased else None
+            if self.biased:
+                features[:-1, -1] = float(number == 0)  # the row's bias counts once
+            sides.append((features, biases))
         for group in self._groups():
-            found = [self._sums(bucket, features, biases) for bucket in group]
+            found = [self._sums(bucket, sides) for bucket in group]
             rows = torch.cat([bucket.rows for bucket in group])
             yield rows, torch.cat([g for g, _ in found]), torch.cat([m for _, m in found])
 
@@ -137,7 +161,7 @@ class RatingsByRow:
         Parameters
         ----------
         table : Tensor of shape (n_partners, n_columns)
-            The partners' contributions.
+            The first partners' contributions.
 
         Returns
         -------
@@ -147,13 +171,26 @@ class RatingsByRow:
         padded = torch.cat([table, table.new_zeros(1, self.n_columns)])
         found = table.new_zeros(self.n_rows, self.n_columns)
         for bucket in self._buckets:
-            n_partners = (bucket.partners < len(table)).sum(1, keepdim=True).clamp(min=1)
-            found[bucket.rows] = padded[bucket.partners].sum(1) / n_partners.sqrt()
+            codes = bucket.partners[0]
+            n_partners = (codes < len(table)).sum(1, keepdim=True).clamp(min=1)
+            found[bucket.rows] = padded[codes].sum(1) / n_partners.sqrt()
         return found
 
-    def _sums(self, bucket: Bucket, features: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
-        read = features[bucket.partners]  # (n, width, n_columns)
-        target = bucket.ratings - biases[bucket.partners]
+    def _sums(
+        self, bucket: Bucket, sides: list[tuple[Tensor, Tensor | None]]
+    ) -> tuple[Tensor, Tensor]:
+        target = bucket.ratings
+        read: Tensor | None = None
+        for codes, (features, biases) in zip(bucket.partners, sides, strict=True):
+            found = features[codes]  # (n, width, n_columns)
+            if biases is not None:
+                target = target - biases[codes]
+            if read is None:
+                read = found
+            else:
+                target = target - (read * found).sum(2)
+                read = read + found
+        assert read is not None
         weighted = read if bucket.weights is None else read * bucket.weights.unsqueeze(2)
         grams = torch.bmm(weighted.transpose(1, 2), read)
         return grams, torch.bmm(target.unsqueeze(1), weighted).squeeze(1)
@@ -170,10 +207,6 @@ class RatingsByRow:
             group.append(bucket)
         if group:
             yield group
-
-
-def _to_tensor(values: np.ndarray, device: torch.device | str) -> Tensor:
-    return torch.from_numpy(values).to(device)
 
 
 def solve(

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
 
@@ -42,14 +43,21 @@ class RecommenderMixin:
             How many items to recommend to each user; fewer where there are fewer.
         exclude_seen : bool, default=True
             Whether to leave out what the user rated in `fit` and `partial_fit`.
-        candidates : array-like of shape (n_candidates,), default=None
-            IDs of the items to choose from; ``None`` is all that `fit` saw.
+        candidates : array-like of shape (n_candidates,) or dict, default=None
+            IDs of the items to choose from; ``None`` is all that `fit` saw. A dict has the IDs
+            of users as keys and a list of IDs of items for each user in `users`.
 
         Returns
         -------
         DataFrame of shape (n_recommendations, 4)
             Columns user, item, rank (from 1) and score (the rating that `predict` gives, to
-            float32's precision), users in the order in which they were given.
+            float32's precision), users in the order in which they were given. Of items with the
+            same score the one that comes first in ``encoder_.categories_[1]`` comes first.
+
+        Raises
+        ------
+        ValueError
+            If a candidate is none of the items that `fit` saw, or a user has none.
 
         Warns
         -----
@@ -64,22 +72,23 @@ class RecommenderMixin:
         n_unknown = int(np.count_nonzero(user_codes == 0))
         if message := user_vocabulary.kind_mismatch(users, n_unknown):
             warnings.warn(message, UserWarning, stacklevel=2)
-        item_codes = self._candidate_codes(candidates)
+        item_codes, allowed = self._candidates(candidates, users)
         n_items = min(_positive(n_items, "n_items"), len(item_codes))
         block = max(1, SCORES_AT_ONCE // len(item_codes))
         found = []
         for first in range(0, len(user_codes), block):
             codes = user_codes[first : first + block]
             scores = self._scores(codes, item_codes)
+            if allowed is not None:
+                scores[~torch.from_numpy(allowed[first : first + block].toarray())] = -torch.inf
             if exclude_seen:
                 # a row of seen_ for each user, its columns in the order of the candidates
                 row, column = self.seen_[codes][:, item_codes].nonzero()
                 scores[torch.from_numpy(row), torch.from_numpy(column)] = -torch.inf
-            top = scores.topk(n_items)
-            row, rank = np.nonzero(top.values.numpy() > -np.inf)
-            chosen = top.indices.numpy()[row, rank]
-            score = top.values.numpy()[row, rank]
-            found.append((first + row, item_codes[chosen], rank + 1, score))
+            top_scores, top_items = top(scores, n_items)
+            row, rank = np.nonzero(top_scores > -np.inf)
+            chosen = item_codes[top_items[row, rank]]
+            found.append((first + row, chosen, rank + 1, top_scores[row, rank]))
         rows, items, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
         if self.rating_scale_ is not None:
             score = score.clip(*self.rating_scale_)
@@ -92,8 +101,8 @@ class RecommenderMixin:
             }
         )
 
-    def similar_items(self, items, n_items=10):
-        """Find the items whose factors point in the most similar direction.
+    def similar_items(self, items, n_items=10, metric="cosine"):
+        """Find the items whose factors are most similar.
 
         Parameters
         ----------
@@ -101,58 +110,109 @@ class RecommenderMixin:
             Item IDs that `fit` saw.
         n_items : int, default=10
             How many similar items to give for each; fewer where there are fewer.
+        metric : {'cosine', 'dot'}, default='cosine'
+            The cosine of the two items' factors, from -1 to 1, or their dot product, which is
+            larger for factors that are larger.
 
         Returns
         -------
         DataFrame of shape (n_similar, 4)
-            Columns item, similar_item, rank (from 1) and score (the cosine of the two
-            items' factors, from -1 to 1).
+            Columns item, similar_item, rank (from 1) and score (by `metric`).
 
         Raises
         ------
         ValueError
             If `fit` did not see an item.
         """
+        return self._similar("item", items, n_items, metric)
+
+    def similar_users(self, users, n_users=10, metric="cosine"):
+        """Find the users whose factors are most similar.
+
+        Parameters
+        ----------
+        users : array-like of shape (n,)
+            User IDs that `fit` saw.
+        n_users : int, default=10
+            How many similar users to give for each; fewer where there are fewer.
+        metric : {'cosine', 'dot'}, default='cosine'
+            The cosine of the two users' factors, from -1 to 1, or their dot product, which is
+            larger for factors that are larger.
+
+        Returns
+        -------
+        DataFrame of shape (n_similar, 4)
+            Columns user, similar_user, rank (from 1) and score (by `metric`).
+
+        Raises
+        ------
+        ValueError
+            If `fit` did not see a user.
+        """
+        return self._similar("user", users, n_users, metric)
+
+    def _similar(self, side: str, ids: Any, n: int, metric: str) -> pd.DataFrame:
         self._check_recommends()
-        vocabulary = self.encoder_.vocabularies_[1]
-        items = _ids(items, "items")
-        codes = vocabulary.codes(items)
+        which = ("user", "item").index(side)
+        vocabulary = self.encoder_.vocabularies_[which]
+        ids = _ids(ids, f"{side}s")
+        codes = vocabulary.codes(ids)
         if not codes.all():
-            unknown = items[codes == 0][:1].tolist()[0]
+            unknown = ids[codes == 0][:1].tolist()[0]
             raise ValueError(
-                f"similar_items compares items that fit saw, and it did not see {unknown!r}. "
-                "Pass IDs that are among encoder_.categories_[1]."
+                f"similar_{side}s compares {side}s that fit saw, and it did not see {unknown!r}. "
+                f"Pass IDs that are among encoder_.categories_[{which}]."
             )
-        n_items = min(_positive(n_items, "n_items"), len(vocabulary) - 1)
+        n = min(_positive(n, f"n_{side}s"), len(vocabulary) - 1)
+        if metric not in ("cosine", "dot"):
+            raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}.")
         with torch.inference_mode():
-            table = self.module_.item_factors.weight.cpu()[1:]
-            directions = torch.nn.functional.normalize(table)
+            table = getattr(self.module_, f"{side}_factors").weight.cpu()[1:]
+            if metric == "cosine":
+                table = torch.nn.functional.normalize(table)
             found = []
             for rows in torch.from_numpy(codes - 1).split(max(1, SCORES_AT_ONCE // len(table))):
-                cosines = directions[rows] @ directions.T
-                cosines[torch.arange(len(rows)), rows] = -torch.inf
-                found.append(cosines.topk(n_items))
-            cosines, similar = (torch.cat(part).ravel() for part in zip(*found, strict=True))
+                scores = table[rows] @ table.T
+                if metric == "cosine":
+                    scores.clamp_(-1, 1)
+                scores[torch.arange(len(rows)), rows] = -torch.inf
+                found.append(top(scores, n))
+        scores, similar = (np.concatenate(part).ravel() for part in zip(*found, strict=True))
         return pd.DataFrame(
             {
-                "item": items.repeat(n_items),
-                "similar_item": vocabulary.ids_of(similar.numpy() + 1),
-                "rank": np.tile(np.arange(1, n_items + 1), len(items)),
-                "score": cosines.clamp(-1, 1).numpy().astype(np.float64),
+                side: ids.repeat(n),
+                f"similar_{side}": vocabulary.ids_of(similar + 1),
+                "rank": np.tile(np.arange(1, n + 1), len(ids)),
+                "score": scores.astype(np.float64),
             }
         )
 
     def _check_recommends(self) -> None:
         check_is_fitted(self)
 
-    def _candidate_codes(self, candidates: Any) -> np.ndarray:
+    def _candidates(self, candidates: Any, users: Any) -> tuple[np.ndarray, csr_array | None]:
+        """Codes of all candidates, and which users may get which, if not all may get all."""
         vocabulary = self.encoder_.vocabularies_[1]
         if candidates is None:
-            return np.arange(1, len(vocabulary) + 1)
-        candidates = _ids(candidates, "candidates")
-        codes = np.unique(vocabulary.codes(candidates))
-        if codes[0] == 0:
-            unknown = candidates[vocabulary.codes(candidates) == 0][:1].tolist()[0]
+            return np.arange(1, len(vocabulary) + 1), None
+        if not isinstance(candidates, Mapping):
+            return np.unique(self._known_items(_ids(candidates, "candidates"))), None
+        missing = [user for user in users.tolist() if user not in candidates]
+        if missing:
+            raise ValueError(
+                f"candidates must have a list of items for each user, got none for {missing[0]!r}."
+            )
+        lists = [_ids(candidates[user], f"candidates[{user!r}]") for user in users.tolist()]
+        flat = pd.concat([pd.Series(items) for items in lists], ignore_index=True)
+        codes, places = np.unique(self._known_items(_ids(flat, "candidates")), return_inverse=True)
+        rows = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
+        there = np.ones(len(rows), dtype=bool)
+        return codes, csr_array((there, (rows, places)), (len(lists), len(codes)))
+
+    def _known_items(self, items: Any) -> np.ndarray:
+        codes = self.encoder_.vocabularies_[1].codes(items)
+        if not codes.all():
+            unknown = items[codes == 0][:1].tolist()[0]
             raise ValueError(
                 f"candidates must be items that fit saw, and it did not see {unknown!r}. Pass "
                 "IDs that are among encoder_.categories_[1]."
@@ -164,7 +224,47 @@ class RecommenderMixin:
         """Ratings of all pairs of codes, of shape (n_users, n_items), on the CPU."""
         device = self.module_.global_mean.device
         codes = [torch.from_numpy(codes).to(device) for codes in (users, items)]
-        return self.module_.all_pairs(*codes).cpu()
+        sides = self._sides_of_pairs(users, items)
+        sides = {name: _to_device(side, device) for name, side in sides.items()}
+        return self.module_.all_pairs(*codes, **sides).cpu()
+
+    def _sides_of_pairs(self, users: np.ndarray, items: np.ndarray) -> dict[str, Any]:
+        """What else the module takes of all pairs of codes, as arrays or dicts of them."""
+        return {}
+
+
+def top(scores: Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Find the highest scores of each row; of equal ones, those in the first columns.
+
+    Parameters
+    ----------
+    scores : Tensor of shape (n_rows, n_columns)
+        The scores.
+    n : int
+        How many to find.
+
+    Returns
+    -------
+    scores : ndarray of shape (n_rows, n)
+        The highest scores, in decreasing order.
+    columns : ndarray of shape (n_rows, n)
+        Where they are.
+    """
+    # One more than is wanted shows whether others have the last one's score.
+    found = scores.topk(min(n + 1, scores.shape[1]))
+    values, columns = found.values, found.indices
+    tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero()[:, 0]
+    values, columns = values[:, :n].clone(), columns[:, :n].clone()
+    if len(tied):
+        ordered = scores[tied].sort(descending=True, stable=True)
+        values[tied], columns[tied] = ordered.values[:, :n], ordered.indices[:, :n]
+    return values.numpy(), columns.numpy()
+
+
+def _to_device(side: Any, device: torch.device) -> Any:
+    if isinstance(side, dict):
+        return {name: torch.from_numpy(values).to(device) for name, values in side.items()}
+    return torch.from_numpy(side).to(device)
 
 
 def _ids(values: Any, name: str) -> Any:

@@ -145,7 +145,7 @@ class SideFeatures:
         return SideFeatures(self.numeric, **groups)
 
     def arrays(
-        self, X: pd.DataFrame | np.ndarray, rows: slice = slice(None)
+        self, X: pd.DataFrame | np.ndarray, rows: slice | np.ndarray = slice(None)
     ) -> dict[str, np.ndarray]:
         """Turn side features into what a network takes.
 
@@ -153,7 +153,7 @@ class SideFeatures:
         ----------
         X : DataFrame or ndarray of shape (n_samples, n_features)
             The checked interactions.
-        rows : slice, default=slice(None)
+        rows : slice or ndarray of int, default=slice(None)
             Which of their rows.
 
         Returns
@@ -163,7 +163,7 @@ class SideFeatures:
             shape and ``multi_valued`` of shape (n_rows, n_columns, max_values) in int64; each
             only if there are such columns.
         """
-        first_row = rows.start or 0
+        first_row = (rows.start or 0) if isinstance(rows, slice) else 0
         arrays = {}
         if self.numeric:
             places = [

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from sklrec._base import BaseRatingRegressor, mean_and_scale
+from sklrec._known_features import KnownFeatures
 from sklrec._recommend import RecommenderMixin
 from sklrec._side_features import SideFeatures
 from sklrec._solvers import Optimization
@@ -128,6 +129,8 @@ class DenseRecRegressor(RecommenderMixin, BaseRatingRegressor):
     side_features_ : SideFeatures
         What was learned of the other columns of X: ``numeric``, ``categorical`` and
         ``multi_valued`` ones.
+    known_features_ : KnownFeatures
+        Side features of users and of items, for `recommend`.
     user_factors_ : ndarray of shape (n_users, n_factors)
         The users' embeddings, in the order of ``encoder_.categories_[0]``; in units in which
         products are ratings.
@@ -169,8 +172,10 @@ class DenseRecRegressor(RecommenderMixin, BaseRatingRegressor):
     Datetimes and time differences are numbers; datetimes without a time zone are read as UTC.
     `partial_fit` keeps the quantiles and learns new categories.
 
-    `recommend` knows no side features and takes them as missing. Where they matter, let
-    `predict` rate the candidates.
+    A side feature that has one value in all rows of a user belongs to the user, and of the others
+    one that has one value in all rows of an item to the item. `recommend` takes those that were
+    last seen in `fit` or `partial_fit`, and all other side features as missing. Where these
+    matter, let `predict` rate the candidates.
 
     References
     ----------
@@ -281,7 +286,20 @@ class DenseRecRegressor(RecommenderMixin, BaseRatingRegressor):
             )
         else:
             self.side_features_ = previous.side_features_.extend(X)
-        return super()._learn(X, y, weight, previous)
+        inputs = super()._learn(X, y, weight, previous)
+        known = KnownFeatures() if previous is None else previous.known_features_
+        self.known_features_ = known.extend(
+            self.side_features_, X, {"user": inputs["users"], "item": inputs["items"]}
+        )
+        return inputs
+
+    def _sides_of_pairs(self, users, items):
+        known = self.known_features_
+        return {
+            "user_side": known.rows("user", users),
+            "item_side": known.rows("item", items),
+            "of_users": known.of_users,
+        }
 
     def _inputs(self, X, rows=slice(None)):
         return super()._inputs(X, rows) | self.side_features_.arrays(X, rows)

@@ -42,6 +42,10 @@ AUTO = {
     "als": _Auto(48, 0.11, 6),
     "gibbs": _Auto(10, 0.0, 210),
 }
+# The same with implicit features, where that is another.
+AUTO_IMPLICIT = {"sgd": _Auto(64, 0.1), "adam": _Auto(64, 0.13), "als": _Auto(24, 0.2, 6)}
+# Adam moves each term as far as it does an own row, and all of those that make up a sum together.
+IMPLICIT_ADAM_LR = 0.01
 # Standard deviation of the start of those solvers that the start means little to.
 SWEEPS_INIT_STD = 0.1
 
@@ -49,7 +53,13 @@ SWEEPS_INIT_STD = 0.1
 def _trains_in_parts(estimator):
     """Whether a solver can go on with some of the ratings alone."""
     if estimator.solver not in ("als", "gibbs"):
-        return True
+        if not estimator.implicit_features:
+            return True
+        raise AttributeError(
+            "implicit_features=True has no partial_fit: each further rating would change the "
+            "description of a user and of an item. Use fold_in for new users or items, or fit "
+            "with warm_start=True."
+        )
     raise AttributeError(
         f"solver={estimator.solver!r} needs all ratings at once and has no partial_fit. Use "
         "fold_in for new users or items, fit with warm_start=True, or solver='sgd'."
@@ -76,8 +86,8 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        Number of factors of each user and item. ``'auto'`` is 100 for ``'sgd'`` and ``'adam'``,
-        48 for ``'als'`` and 10 for ``'gibbs'``.
+        Number of factors of each user and item. ``'auto'`` is 100 for ``'sgd'`` and ``'adam'``
+        (64 with `implicit_features`), 48 for ``'als'`` (24) and 10 for ``'gibbs'``.
     solver : {'sgd', 'adam', 'als', 'gibbs'}, default='sgd'
         How the model is trained. ``'sgd'`` is stochastic gradient descent from a small random
         start, in which strong patterns grow first; a step moves only the rows of its batch.
@@ -89,8 +99,9 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         Whether the model has a global mean and biases.
     alpha : float or 'auto', default='auto'
         L2 penalty, in units of the ratings' standard deviation, on factors and biases, once for
-        each rating. ``'auto'`` is 0.07, and 0.11 for ``'als'``. ``'gibbs'`` has none: it draws the
-        distributions that the rows come from.
+        each rating. ``'auto'`` is 0.07, and 0.11 for ``'als'``; with `implicit_features` it is 0.1
+        for ``'sgd'``, 0.13 for ``'adam'`` and 0.2 for ``'als'``. ``'gibbs'`` has none: it draws
+        the distributions that the rows come from.
     n_iter : int or 'auto', default='auto'
         Number of sweeps over both tables, for ``'als'`` at most. ``'auto'`` is 6 for ``'als'``
         and 210 for ``'gibbs'``.
@@ -101,14 +112,15 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         grows with it.
     implicit_features : bool, default=False
         Whether each user is also described by the items that they rated, and each item by the
-        users who rated it, whatever the ratings were (both sides of SVD++). Only for
-        ``'gibbs'``.
+        users who rated it, whatever the ratings were (both sides of SVD++). More accurate, most
+        of all for those with few ratings, and slower.
     max_epochs : int, default=15
         Number of passes over the ratings of ``'sgd'`` and ``'adam'``.
     lr : float or 'auto', default='auto'
         Learning rate at the start. For ``'sgd'`` it is the step for one rating, whatever the
         batch size. ``'auto'`` is ``1.2 / max_epochs``, at most 0.3, for ``'sgd'``, so that more
-        epochs make the fit finer but no longer, and 0.02 for ``'adam'``.
+        epochs make the fit finer but no longer, and 0.02 for ``'adam'``, 0.01 with
+        `implicit_features`.
     lr_schedule : {'linear', 'constant'}, default='linear'
         Whether the learning rate falls, from batch to batch, linearly to 0 over `max_epochs`.
     batch_size : int, default=4096
@@ -155,7 +167,8 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     Attributes
     ----------
     module_ : MatrixFactorization or BayesianMatrixFactorization
-        The fitted ``nn.Module``; for ``solver='gibbs'`` the second, with all draws.
+        The fitted ``nn.Module``; for ``solver='gibbs'`` the second, with all draws. With
+        `implicit_features` its buffers ``user_terms`` and ``item_terms`` hold y and x.
     net_ : skorch.NeuralNetRegressor
         The skorch net that trained it, with its ``history``. Only for ``'sgd'`` and ``'adam'``.
     encoder_ : IDEncoder
@@ -207,10 +220,20 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     table, biases included, come from a Gaussian, whose mean and precision have a Normal-Wishart
     prior (mean 0 as if seen once, as many degrees of freedom as columns, scale 1). A sweep draws
     these, all users, all items and the precision of the noise, each from its distribution given
-    all else. With `implicit_features` a user's row gains
-    :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i`, and an item's
-    :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, biases included; all y, and all x, are drawn
-    jointly by conjugate gradients.
+    all else.
+
+    With `implicit_features` a user's row gains :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i`, and an
+    item's :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, biases included, where R are the training
+    interactions. The fitted rows, ``user_factors_`` and the like, have these sums in them, so that
+    it takes no longer to predict. ``'gibbs'`` draws all y, and all x, jointly by conjugate
+    gradients. ``'sgd'`` and ``'adam'`` penalise what a row has of its own as above, and add
+    :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. They move y and x eight times
+    an epoch, by the gradient of all batches since, ``'sgd'`` with momentum 0.9 and steps bounded
+    so that no sum overshoots. ``'als'`` penalises a term three times as much as an own row, for
+    each rating by the square of its share in the sum, and solves for all of them, after the own
+    rows, by conjugate gradients. A fit with ``warm_start=True`` takes the fitted rows as the rows'
+    own, and starts y and x from zero; there is no `partial_fit`, since each further rating would
+    change the description of others.
 
     The ``'sgd'`` step of a user or item that occurs so often in a batch that the sum of its
     gradients would overshoot is bounded to 0.8 of their average.
@@ -376,7 +399,8 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         takes 0.3 of the rate and starts its moments anew. The global mean stays that of the
         first call. An automatic rating scale widens with what comes.
 
-        Only with ``solver="sgd"`` and ``solver="adam"``: the others need all ratings at once.
+        Only with ``solver="sgd"`` and ``solver="adam"``, and without `implicit_features`: all
+        else needs all ratings at once.
 
         Parameters
         ----------
@@ -474,11 +498,11 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
         n_partners = getattr(known, f"n_{'item' if side == 'user' else 'user'}s") + 1
         ratings = RatingsByRow(
             rows,
-            partners,
+            [partners],
             z,
             weight,
             n_rows=n_new,
-            n_partners=n_partners,
+            n_partners=[n_partners],
             n_columns=module.n_factors + module.biased,
             biased=module.biased,
             device=module.global_mean.device,
@@ -527,12 +551,12 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _new_solver(self, **changes):
         if self._is_minibatch():
-            self._refuse_unused(("n_iter", "auto"), ("implicit_features", False))
-            return super()._new_solver(**changes)
+            self._refuse_unused(("n_iter", "auto"))
+            return super()._new_solver(implicit_features=self.implicit_features, **changes)
         self._refuse_unused(("optimizer", None), ("callbacks", None))
-        n_iter = AUTO[self.solver].n_iter if self.n_iter == "auto" else self.n_iter
+        n_iter = self._auto().n_iter if self.n_iter == "auto" else self.n_iter
         if self.solver == "als":
-            self._refuse_unused(("n_burn_in", 10), ("n_draws", 100), ("implicit_features", False))
+            self._refuse_unused(("n_burn_in", 10), ("n_draws", 100))
             return AlternatingLeastSquares(
                 alpha=self._alpha(),
                 n_iter=n_iter,
@@ -540,6 +564,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
                 early_stopping=changes.get("early_stopping", False),
                 n_iter_no_change=self.n_iter_no_change,
                 verbose=int(self.verbose),
+                implicit_features=self.implicit_features,
             )
         if self.alpha != "auto":  # not an error: scikit-learn's checks set it where it is there
             warnings.warn(
@@ -575,16 +600,23 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     def _is_minibatch(self):
         return self.solver in MINIBATCH_SOLVERS
 
+    def _auto(self):
+        auto = {**AUTO, **AUTO_IMPLICIT} if self.implicit_features else AUTO
+        return auto[self.solver]
+
     def _n_factors(self):
-        return AUTO[self.solver].n_factors if self.n_factors == "auto" else self.n_factors
+        return self._auto().n_factors if self.n_factors == "auto" else self.n_factors
 
     def _alpha(self):
-        return AUTO[self.solver].alpha if self.alpha == "auto" else self.alpha
+        return self._auto().alpha if self.alpha == "auto" else self.alpha
 
     def _optimization(self):
-        if self.optimizer is None:
-            return MINIBATCH_SOLVERS[self.solver]
-        return MINIBATCH_SOLVERS["adam"]._replace(optimizer=self.optimizer)
+        if self._takes_sparse_gradients():
+            return MINIBATCH_SOLVERS["sgd"]
+        optimization = MINIBATCH_SOLVERS["adam"]
+        if self.implicit_features:
+            optimization = optimization._replace(auto_lr=lambda max_epochs: IMPLICIT_ADAM_LR)
+        return optimization._replace(optimizer=self.optimizer or optimization.optimizer)
 
     def __getattr__(self, name):
         # Only asked for what is not there.

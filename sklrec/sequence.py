@@ -513,15 +513,17 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
             How many items to recommend to each user; fewer where there are fewer.
         exclude_seen : bool, default=True
             Whether to leave out what the user rated in `fit` and `partial_fit`.
-        candidates : array-like of shape (n_candidates,), default=None
-            IDs of the items to choose from; ``None`` is all that `fit` saw.
+        candidates : array-like of shape (n_candidates,) or dict, default=None
+            IDs of the items to choose from; ``None`` is all that `fit` saw. A dict has the IDs
+            of users as keys and a list of IDs of items for each user in `users`.
 
         Returns
         -------
         DataFrame of shape (n_recommendations, 4)
             Columns user, item, rank (from 1) and score (the rating that `predict` gives for a
             row later than the history, to float32's precision), users in the order in which they
-            were given.
+            were given. Of items with the same score the one that comes first in
+            ``encoder_.categories_[1]`` comes first.
 
         Raises
         ------

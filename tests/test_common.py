@@ -22,6 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 
 import sklrec
 from sklrec import (
+    BayesianFMRegressor,
     DenseRecRegressor,
     IDEncoder,
     MFRegressor,
@@ -33,10 +34,14 @@ from sklrec.datasets import make_ratings
 
 ESTIMATORS = [
     MFRegressor(),
+    MFRegressor(implicit_features=True),
     MFRegressor(solver="adam"),
+    MFRegressor(solver="adam", implicit_features=True),
     MFRegressor(solver="als"),
     MFRegressor(solver="gibbs"),
     MFRegressor(solver="gibbs", implicit_features=True),
+    BayesianFMRegressor(n_iter=40),
+    BayesianFMRegressor(n_iter=40, loss="ordinal"),
     DenseRecRegressor(),
     DenseRecRegressor(dropout=0.2),
     SequenceRatingRegressor(),

@@ -412,15 +412,53 @@ def test_recommendations_are_the_items_that_predict_rates_highest():
     assert found["score"].to_numpy() == pytest.approx(best["score"], rel=1e-5)
 
 
-def test_recommendations_take_side_features_as_missing(fitted):
+def known_of(sides, asked):
+    """What belongs to users and to items, as it was last seen; all else is missing."""
+    for side, names in sides.items():
+        last = SIDE.drop_duplicates(side, keep="last").set_index(side)
+        for name in names:
+            asked[name] = asked[side].map(last[name]).to_numpy()
+    return asked.reindex(columns=SIDE.columns)
+
+
+@pytest.mark.parametrize("options", [{}, {"products": False, "hidden_layer_sizes": (6, 5)}])
+@pytest.mark.parametrize("biased", [True, False])
+def test_recommendations_know_the_side_features_of_users_and_items(options, biased):
+    model = dense(biased=biased, **options).fit(SIDE, Y)
+    sides = {"user": [], "item": []}
+    for name, side in model.known_features_.side_of.items():
+        if side != "context":
+            sides[side].append(name)
+    assert sides["user"]
+    assert sides["item"]
+    users = SIDE["user"].unique()[:5]
+    found = model.recommend(users, n_items=4)
+    asked = known_of(sides, found[["user", "item"]].copy())
+    assert model.predict(asked) == pytest.approx(found["score"], rel=1e-5)
+    assert len(model.similar_items(found["item"], n_items=2)) == 2 * len(found)
+
+
+def test_an_unknown_user_is_recommended_to_without_side_features():
+    model = dense().fit(SIDE, Y)
+    found = model.recommend([-1], n_items=3)
+    items = [n for n, side in model.known_features_.side_of.items() if side == "item"]
+    asked = known_of({"item": items}, found[["user", "item"]].copy())
+    assert model.predict(asked) == pytest.approx(found["score"], rel=1e-5)
+
+
+def test_partial_fit_brings_what_is_known_up_to_date():
+    model = dense().fit(SIDE, Y)
     user = SIDE["user"].iloc[0]
-    found = fitted.recommend([user], n_items=3)
-    asked = SIDE.head(3).assign(
-        user=user, age=np.nan, device=None, day=pd.NaT, genres=None, shelf=None, timestamp=np.nan
-    )
-    asked["item"] = found["item"].to_numpy()
-    assert fitted.predict(asked) == pytest.approx(found["score"], rel=1e-5)
-    assert len(fitted.similar_items(found["item"], n_items=2)) == 6
+    newcomer = SIDE[SIDE["user"] == user].assign(user=-5)
+    wider = newcomer["genres"].fillna("x") + "|brand new|and one more"
+    model.partial_fit(newcomer.assign(genres=wider), Y[newcomer.index])
+    code = len(model.encoder_.categories_[0])
+    for table in (
+        model.known_features_.tables["user"],
+        model.known_features_.rows("user", [code]),
+    ):
+        assert all(len(rows) for rows in table.values())
+    assert len(model.recommend([-5, user], n_items=2)) == 4
 
 
 @pytest.mark.movielens

@@ -73,9 +73,9 @@ OBJECTS = public_objects()
 def test_the_usual_suspects_are_among_them():
     assert {
         "sklrec.MFRegressor",
-        "sklrec.DenseRecRegressor.fit",
-        "sklrec.DenseRecRegressor.recommend",
-        "sklrec.DenseRecRegressor.global_mean_",
+        "sklrec.BayesianFMRegressor.fit",
+        "sklrec.BayesianFMRegressor.recommend",
+        "sklrec.BayesianFMRegressor.global_mean_",
         "sklrec.IDEncoder.transform",
         "sklrec.SequencePadder.transform",
         "sklrec.SequenceWindower.transform",

@@ -1,6 +1,8 @@
 """Matrix factorisation as an estimator: what it predicts, and from what."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,9 +11,11 @@ from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import KFold
+from skorch.callbacks import Callback
 
 from sklrec import MFRegressor
 from sklrec.datasets import make_ratings
+from sklrec.modules import MatrixFactorization
 
 X, Y = make_ratings(60, 40, 1000, random_state=0)
 NOBODY, NOTHING = -1, -2  # a user and an item that no fit here sees
@@ -184,6 +188,139 @@ def test_a_model_that_goes_on_keeps_its_shape(change, text, method):
         getattr(model.set_params(**change), method)(X, Y)
     model.set_params(warm_start=False).fit(X, Y)
     assert model.module_.biased is change.get("biased", True)
+
+
+# --- implicit features
+
+
+def implicit(solver="sgd", **options):
+    return mf(solver=solver, implicit_features=True, **options)
+
+
+def planted(n_users=300, n_items=120, random_state=0):
+    """A log whose users rate what they like, and like what is near to what they rate."""
+    rng = np.random.default_rng(random_state)
+    tastes, topics = rng.integers(4, size=n_users), rng.integers(4, size=n_items)
+    met = rng.random((n_users, n_items)) < np.where(tastes[:, None] == topics, 0.2, 0.03)
+    users, items = np.nonzero(met)
+    likes = np.where(tastes[users] == topics[items], 1.0, -1.0)
+    likes *= np.where(topics[items] % 2, 1, -1)  # two kinds of topics are met, but not liked
+    return pairs(users, items), 3 + likes + 0.5 * rng.normal(size=len(users))
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_whom_one_met_tells_something_about_ratings(solver):
+    X, y = planted()
+    test = np.random.default_rng(1).random(len(y)) < 0.3
+    errors = [
+        root_mean_squared_error(y[test], model.fit(X[~test], y[~test]).predict(X[test]))
+        for model in (make(solver=solver, max_epochs=40, init_std=0.1) for make in (mf, implicit))
+    ]
+    assert errors[1] < errors[0] - 0.05
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("biased", [True, False])
+def test_the_model_is_an_ordinary_one_that_keeps_its_terms(solver, biased):
+    model = implicit(solver, biased=biased, max_epochs=15).fit(X, Y)
+    module = model.module_
+    assert type(module) is MatrixFactorization
+    assert model.net_.module_ is module
+    assert model.net_.module is module
+    assert module.user_terms.shape == (module.n_items + 1, 4 + biased)
+    assert module.item_terms.shape == (module.n_users + 1, 4 + biased)
+    assert module.user_terms.any()
+    assert module.item_terms.any()
+    assert model.predict(X) == pytest.approx(by_attributes(model, X), rel=1e-5)
+    assert np.array_equal(
+        implicit(solver, biased=biased, max_epochs=15).fit(X, Y).predict(X), model.predict(X)
+    )
+    trained = {id(t) for group in model.net_.optimizer_.param_groups for t in group["params"]}
+    assert trained == {id(table) for table in module.parameters()}
+    again = pickle.loads(pickle.dumps(model))
+    assert again.net_.module_ is again.module_
+    assert torch.equal(again.module_.user_terms, module.user_terms)
+    assert model.recommend(X["user"].iloc[:2], n_items=3).shape == (6, 4)
+    assert mf().fit(X, Y).module_.user_terms is None
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_the_best_epoch_comes_back_with_its_terms(solver):
+    rows = np.arange(len(Y)) % 4 == 0
+    options = {"max_epochs": 40, "alpha": 0.0, "lr": 0.1, "rating_scale": None}
+    model = implicit(solver, **options).fit(X[~rows], Y[~rows], X_val=X[rows], y_val=Y[rows])
+    best = min(model.validation_curve_)
+    assert model.validation_curve_[-1] > best
+    predictions = model.predict(X[rows])
+    assert root_mean_squared_error(Y[rows], predictions) ** 2 == pytest.approx(best, rel=1e-4)
+
+
+class InterruptAfter(Callback):
+    """Press Ctrl-C after some batches."""
+
+    def __init__(self, n_batches):
+        self.n_batches = n_batches
+
+    def on_batch_begin(self, net, **kwargs):
+        self.n_batches -= 1
+        if self.n_batches < 0:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_leaves_rows_that_have_all_in_them():
+    model = implicit(max_epochs=50, callbacks=[InterruptAfter(30)])
+    with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="interrupted after 30"):
+        model.fit(X, Y)
+    assert type(model.module_) is MatrixFactorization
+    assert model.module_.user_terms.any()
+    assert model.predict(X) == pytest.approx(by_attributes(model, X), rel=1e-5)
+    assert np.square(Y - model.predict(X)).mean() < 0.8 * Y.var()
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_any_optimiser_moves_the_terms(optimizer):
+    model = implicit(optimizer=optimizer, lr=0.05).fit(X, Y)
+    assert isinstance(model.net_.optimizer_, optimizer)
+    assert model.module_.user_terms.any()
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_there_is_no_part_of_a_description(solver):
+    model = implicit(solver)
+    assert not hasattr(model, "partial_fit")
+    text = "implicit_features=True has no partial_fit: .* or fit with warm_start=True"
+    for each in (model, model.fit(X, Y)):
+        with pytest.raises(AttributeError, match=text):
+            each.partial_fit(X, Y)
+    model.set_params(implicit_features=False).partial_fit(X, Y)
+    assert model.module_.user_terms is None
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+def test_a_fit_goes_on_from_the_rows_that_were_there(solver):
+    model = implicit(solver, warm_start=True, max_epochs=15).fit(X, Y)
+    before, terms = model.loss_curve_[-1], model.module_.user_terms
+    model.fit(X, Y)
+    assert model.loss_curve_[15] < 1.01 * before < 0.9 * model.loss_curve_[0]
+    assert model.module_.user_terms is not terms
+    model.fit(X.assign(user=X["user"] + 10), Y)  # some of them are new
+    assert len(model.module_.item_terms) == len(model.user_factors_) + 1
+    model.set_params(implicit_features=False).fit(X, Y)
+    assert model.module_.user_terms is None
+
+
+def test_weights_count_for_terms_too():
+    rng = np.random.default_rng(0)
+    weight = rng.integers(0, 3, size=len(Y))
+    rows = np.repeat(np.arange(len(Y)), weight)
+    # Full batches, so that both see the same; the repeated ones describe their rows differently.
+    options = {"batch_size": 10_000, "init_std": 1e-30, "max_epochs": 60}
+    once = np.flatnonzero(weight)
+    plain = implicit(**options).fit(X.iloc[once], Y[once])
+    weighted = implicit(**options).fit(X, Y, sample_weight=weight)
+    repeated = implicit(**options).fit(X.iloc[rows], Y[rows])
+    difference = np.abs(weighted.predict(X) - repeated.predict(X)).mean()
+    assert difference < 0.3 * np.abs(plain.predict(X) - repeated.predict(X)).mean()
 
 
 # --- accuracy

@@ -26,7 +26,7 @@ def test_equations_are_those_of_each_row(weighted, biased, at_once, monkeypatch)
     monkeypatch.setattr(normal_equations, "NUMBERS_AT_ONCE", at_once)
     rows, partners, values, weights, table = problem(weighted)
     by_row = RatingsByRow(
-        rows, partners, values, weights, n_rows=7, n_partners=5, n_columns=4, biased=biased
+        rows, [partners], values, weights, n_rows=7, n_partners=[5], n_columns=4, biased=biased
     )
     seen = []
     for some, grams, moments in by_row.equations(table):
@@ -46,9 +46,79 @@ def test_equations_are_those_of_each_row(weighted, biased, at_once, monkeypatch)
     assert np.allclose(by_row.total_weight, total)
 
 
+def dense_equations(values, tables, weights, biased):
+    """Gram product and moments of one row, by the rows of its partners' tables."""
+    tables = [table.astype(float) for table in tables]
+    target, features = values.copy(), sum(tables)
+    if biased:
+        target -= sum(table[:, -1] for table in tables)
+        features[:, -1] = 1
+    factors = slice(None, -1) if biased else slice(None)
+    for k, table in enumerate(tables):
+        for other in tables[:k]:
+            target -= (table[:, factors] * other[:, factors]).sum(1)
+    weighted = features if weights is None else features * weights[:, None]
+    return weighted.T @ features, weighted.T @ target
+
+
+def two_sided(weighted, biased, n_others=6):
+    rows, partners, values, weights, table = problem(weighted)
+    rng = np.random.default_rng(1)
+    others = rng.integers(n_others, size=len(rows))
+    other_table = torch.from_numpy(rng.normal(size=(n_others, 4)).astype(np.float32))
+    by_row = RatingsByRow(
+        rows,
+        [partners, others],
+        values,
+        weights,
+        n_rows=7,
+        n_partners=[5, n_others],
+        n_columns=4,
+        biased=biased,
+    )
+
+    def expected(row, values=values):
+        own = rows == row
+        tables = table.numpy()[partners[own]], other_table.numpy()[others[own]]
+        return dense_equations(
+            values[own], tables, None if weights is None else weights[own], biased
+        )
+
+    return by_row, (table, other_table), expected
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("at_once", [2**22, 40])
+def test_a_row_of_two_partners_is_regressed_on_their_sum(weighted, biased, at_once, monkeypatch):
+    monkeypatch.setattr(normal_equations, "NUMBERS_AT_ONCE", at_once)
+    by_row, tables, expected = two_sided(weighted, biased)
+    before = [table.clone() for table in tables]
+    seen = []
+    for some, grams, moments in by_row.equations(*tables):
+        seen += some.tolist()
+        for row, gram, moment in zip(some.tolist(), grams, moments, strict=True):
+            dense_gram, dense_moment = expected(row)
+            assert np.allclose(gram, dense_gram, atol=1e-4)
+            assert np.allclose(moment, dense_moment, atol=1e-4)
+    assert sorted(seen) == list(range(7))
+    assert all(torch.equal(table, old) for table, old in zip(tables, before, strict=True))
+
+
+def test_other_ratings_take_the_place_of_those_before():
+    by_row, tables, expected = two_sided(True, True)
+    new = np.random.default_rng(2).normal(size=60)
+    by_row.set_ratings(torch.from_numpy(new.astype(np.float32)))
+    for some, grams, moments in by_row.equations(*tables):
+        for row, gram, moment in zip(some.tolist(), grams, moments, strict=True):
+            dense_gram, dense_moment = expected(row, new)
+            assert np.allclose(gram, dense_gram, atol=1e-4)
+            assert np.allclose(moment, dense_moment, atol=1e-4)
+
+
 def test_terms_are_sums_by_the_root_of_the_number():
     rows, partners, values, _, table = problem(False)
-    by_row = RatingsByRow(rows, partners, values, None, n_rows=7, n_partners=5, n_columns=4)
+    by_row = RatingsByRow(rows, [partners], values, None, n_rows=7, n_partners=[5], n_columns=4)
     found = by_row.terms(table).numpy()
     for row in range(7):
         own = partners[rows == row]

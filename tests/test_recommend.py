@@ -6,6 +6,9 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import sklrec._recommend
 from sklrec import MFRegressor
@@ -57,6 +60,49 @@ def test_recommendations_are_the_highest_predictions(fitted, exclude_seen, block
     users = [*USERS[::-1], *([STRANGER] if fitted.biased else [])]  # else all are equal
     found = fitted.recommend(users, n_items=5, exclude_seen=exclude_seen)
     assert_recommends(found, by_brute_force(fitted, users, 5, ITEMS, exclude_seen))
+
+
+def with_small_whole_numbers(seed):
+    """A model with so few different scores that most are tied."""
+    model = mf(rating_scale=None).fit(X, Y)
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for table in model.module_.parameters():
+            table[1:] = torch.randint(-1, 2, table[1:].shape, generator=rng).float()
+        model.module_.scale.fill_(1.0)
+        model.module_.global_mean.fill_(0.0)
+    return model
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    n_items=st.integers(1, 45),
+    exclude_seen=st.booleans(),
+    per_user=st.booleans(),
+    data=st.data(),
+)
+def test_ties_seen_items_and_candidates_are_as_by_brute_force(
+    seed, n_items, exclude_seen, per_user, data
+):
+    model = with_small_whole_numbers(seed)
+    users = data.draw(st.lists(st.sampled_from([*USERS, STRANGER]), min_size=1, max_size=6))
+    some = st.lists(st.sampled_from(ITEMS), min_size=1, max_size=30)
+    candidates = {user: data.draw(some) for user in users} if per_user else data.draw(some)
+    found = model.recommend(
+        users, n_items=n_items, exclude_seen=exclude_seen, candidates=candidates
+    )
+    expected = []
+    ordered = model.encoder_.categories_[1]
+    for user in users:
+        own = ordered[np.isin(ordered, candidates[user] if per_user else candidates)]
+        if exclude_seen:
+            own = own[~np.isin(own, X.loc[X["user"] == user, "item"])]
+        asked = pd.DataFrame({"user": user, "item": own, "timestamp": 0})
+        asked["score"] = model.predict(asked) if len(own) else 0.0
+        best = asked.sort_values("score", ascending=False, kind="stable").head(n_items)
+        expected.append(best.assign(rank=np.arange(1, len(best) + 1)))
+    assert_recommends(found, pd.concat(expected))
 
 
 @pytest.mark.parametrize("n_items", [1, 3, 1000])
@@ -192,6 +238,20 @@ def test_an_item_is_similar_to_all_others_but_itself(fitted):
     assert found["score"].between(-1, 1).all()
 
 
+def test_users_are_similar_by_their_factors(fitted):
+    found = fitted.similar_users(USERS[:3], n_users=4, metric="dot")
+    assert list(found.columns) == ["user", "similar_user", "rank", "score"]
+    products = fitted.module_.user_factors.weight.detach().numpy()[1:].astype(float)
+    products = products @ products.T
+    np.fill_diagonal(products, -np.inf)
+    known = fitted.encoder_.categories_[0]
+    for user in USERS[:3]:
+        own, row = found[found["user"] == user], known.tolist().index(user)
+        best = np.argsort(-products[row])[:4]
+        assert own["similar_user"].tolist() == known[best].tolist()
+        assert own["score"].to_numpy() == pytest.approx(products[row, best], rel=1e-4)
+
+
 def test_one_item_is_similar_to_none():
     model = mf().fit(X.assign(item=7), Y)
     assert model.similar_items([7]).shape == (0, 4)
@@ -253,6 +313,21 @@ def test_one_item_is_similar_to_none():
             ValueError,
             r"similar_items compares items that fit saw, and it did not see 77\. Pass IDs that "
             r"are among encoder_\.categories_\[1\]\.",
+        ),
+        (
+            lambda m: m.recommend([1, 2], candidates={1: [ITEMS[0]]}),
+            ValueError,
+            "candidates must have a list of items for each user, got none for 2",
+        ),
+        (
+            lambda m: m.recommend([1], candidates={1: []}),
+            ValueError,
+            r"candidates\[1\] must hold at least one ID, got none",
+        ),
+        (
+            lambda m: m.similar_users([USERS[0]], metric="euclidean"),
+            ValueError,
+            "metric must be 'cosine' or 'dot', got 'euclidean'",
         ),
         (
             lambda m: m.similar_items("film"),

@@ -4,6 +4,7 @@
 import copy
 import pickle
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ X, Y = make_ratings(80, 50, 2_500, random_state=0)
 TRAIN = np.random.RandomState(0).rand(len(X)) < 0.8
 KINDS = {
     "als": {"solver": "als"},
+    "als implicit": {"solver": "als", "implicit_features": True},
     "gibbs": {"solver": "gibbs"},
     "implicit": {"solver": "gibbs", "implicit_features": True},
 }
@@ -85,6 +87,46 @@ def test_where_als_ends_no_row_alone_could_do_better():
     best = np.linalg.solve(ridge, features.T @ target)
     assert np.allclose(module.user_factors.weight.detach().numpy()[user], best[:-1], atol=5e-3)
     assert np.isclose(module.user_biases.detach().numpy()[user], best[-1], atol=5e-3)
+
+
+def test_where_als_ends_no_term_alone_could_do_better(monkeypatch):
+    model = mf("als implicit", alpha=0.2, n_iter=400)
+    to_the_end = replace(model._new_solver(), tol=-1.0)
+    monkeypatch.setattr(MFRegressor, "_new_solver", lambda self, **changes: to_the_end)
+    model.fit(X[TRAIN], Y[TRAIN])
+    module, codes = model.module_, model.encoder_.transform(X[TRAIN])
+    n_users, n_items = module.n_users + 1, module.n_items + 1
+    assert module.user_terms.shape == (n_items, 5)
+    assert module.item_terms.shape == (n_users, 5)
+    users, items = codes["user"].to_numpy(), codes["item"].to_numpy()
+    z = (np.asarray(Y[TRAIN]) - model.global_mean_) / module.scale.item()
+    p, q = (
+        np.hstack(
+            [
+                getattr(module, f"{side}_factors").weight.detach().numpy(),
+                getattr(module, f"{side}_biases").detach().numpy()[:, None],
+            ]
+        ).astype(float)
+        for side in ("user", "item")
+    )
+    error = z - (p[users, :4] * q[items, :4]).sum(1) - p[users, 4] - q[items, 4]
+    share = 1 / np.sqrt(np.bincount(users)[users])
+    features = np.hstack([q[items, :4], np.ones((len(z), 1))])
+    pull = np.zeros((n_users, 5))
+    np.add.at(pull, users, features * error[:, None])
+    gradient, penalty = np.zeros((n_items, 5)), np.zeros(n_items)
+    np.add.at(gradient, items, share[:, None] * pull[users])
+    np.add.at(penalty, items, share**2 * np.bincount(users)[users])
+    gradient -= 3 * 0.2 * penalty[:, None] * module.user_terms.numpy()
+    assert module.user_terms.abs().max() > 0.01
+    assert np.abs(gradient).max() < 2e-2
+
+
+def test_als_with_implicit_features_does_not_learn_by_heart(models):
+    plain, implicit = (
+        rmse(Y[~TRAIN], models[kind].predict(X[~TRAIN])) for kind in ("als", "als implicit")
+    )
+    assert implicit < 1.03 * plain
 
 
 def test_als_stops_when_little_is_gained():
@@ -186,7 +228,7 @@ def test_ctrl_c_leaves_what_there_is(kind, monkeypatch):
 
     monkeypatch.setattr(Chain, "sweep", once_more(Chain.sweep))
     monkeypatch.setattr(AlternatingLeastSquares, "sweep", once_more(AlternatingLeastSquares.sweep))
-    model = mf(kind, n_burn_in=3) if kind != "als" else mf(kind, tol=0.0)
+    model = mf(kind, tol=0.0) if kind.startswith("als") else mf(kind, n_burn_in=3)
     with pytest.warns(UserWarning, match="interrupted after 5 whole sweeps of 30"):
         with pytest.raises(KeyboardInterrupt):
             model.fit(X, Y)
@@ -272,8 +314,6 @@ def test_there_is_no_part_of_a_fit_and_no_net(models, kind):
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"solver": "als", "implicit_features": True}, "has no use for implicit_features=True"),
-        ({"solver": "sgd", "implicit_features": True}, "has no use for implicit_features=True"),
         ({"solver": "sgd", "n_iter": 5}, "has no use for n_iter=5"),
         ({"solver": "als", "n_draws": 5}, "has no use for n_draws=5"),
         ({"solver": "als", "callbacks": [1]}, r"has no use for callbacks=\[1\]"),
@@ -306,7 +346,7 @@ def test_a_prediction_is_a_function_of_its_row(models, kind, block, monkeypatch)
     assert np.array_equal(models[kind].predict(X.iloc[rows]), whole[rows])
     monkeypatch.setattr(MFRegressor, "_predict_rows", block)
     assert np.array_equal(models[kind].predict(X.iloc[rows]), whole[rows])
-    if kind != "als":
+    if not kind.startswith("als"):
         std = models[kind].predict(X, return_std=True)[1]
         assert np.array_equal(models[kind].predict(X.iloc[rows], return_std=True)[1], std[rows])
 

@@ -5,12 +5,37 @@ import warnings
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from sklrec._net import InteractionTensors
-from sklrec._normal_equations import solve
+from sklrec._normal_equations import RatingsByRow, solve
+from sklrec._shared_terms import SharedTerms, met
 from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._sweeps import SIDES, Ratings, Tables, progress
 from sklrec.modules import MatrixFactorization
+
+# Steps of conjugate gradients for what a side's rows contribute to the other's; each sweep goes on
+# from where the last one was.
+N_STEPS = 10
+# How much more than rows' own factors those are penalised that others contribute to them: each
+# rating adds to many. Chosen on held-out parts of training data, by benchmarks/choose_sweeps.py.
+TERMS_PENALTY = 3
+
+
+@dataclass(frozen=True)
+class Described:
+    """A side's rows as sums of their own and of what those whom they met contribute.
+
+    Parameters
+    ----------
+    by : SharedTerms
+        Whom they met.
+    terms : Tensor of shape (n_partners, n_columns)
+        What the other side's rows contribute.
+    """
+
+    by: SharedTerms
+    terms: Tensor
 
 
 @dataclass(frozen=True)
@@ -32,6 +57,8 @@ class AlternatingLeastSquares:
         Sweeps without a lower validation loss after which to stop.
     verbose : int
         Whether to show a progress bar.
+    implicit_features : bool, default=False
+        Whether each row is also described by whom it met.
     """
 
     alpha: float
@@ -40,6 +67,7 @@ class AlternatingLeastSquares:
     early_stopping: bool
     n_iter_no_change: int
     verbose: int
+    implicit_features: bool = False
 
     @torch.no_grad()
     def train(
@@ -70,23 +98,22 @@ class AlternatingLeastSquares:
         Outcome
             How it went.
         """
-        ratings, tables = Ratings(module, data), Tables.of(module)
+        ratings, tables = Ratings(module, data), Tables.of_module(module)
+        by_row, described = ratings.by_row(), self._described(ratings, tables)
         asked = None if valid is None else Ratings(module, valid)
         scale = module.scale.item() ** 2
         losses, valid_losses, interrupted = [], [], False
         best, best_loss, n_misses = None, float("inf"), 0
         try:
             for _ in progress(self.n_iter, self.verbose, "sweep"):
-                tables = self.sweep(ratings, tables)
-                predictions = tables.predict(ratings.users, ratings.items)
-                losses.append(ratings.mean_squared_error(predictions))
+                tables, described = self.sweep(by_row, tables, described)
+                losses.append(ratings.mean_squared_error(tables.predict(ratings.codes)))
                 if asked is not None:
-                    predictions = tables.predict(asked.users, asked.items)
-                    loss = asked.mean_squared_error(predictions)
+                    loss = asked.mean_squared_error(tables.predict(asked.codes))
                     valid_losses.append(loss)
                     n_misses = 0 if loss < best_loss - self.tol else n_misses + 1
                     if loss < best_loss:
-                        best, best_loss = tables, loss
+                        best, best_loss = (tables, described), loss
                     if self.early_stopping and n_misses >= self.n_iter_no_change:
                         break
                 if len(losses) > 1 and losses[-2] - losses[-1] < self.tol:
@@ -99,34 +126,120 @@ class AlternatingLeastSquares:
                 stacklevel=5,
             )
         if self.early_stopping and best is not None:
-            tables = best
+            tables, described = best
         tables.write(module)
+        for side in SIDES:
+            terms = described[side].terms if side in described else None
+            setattr(module, f"{side}_terms", terms)
         return Outcome(
             [scale * loss for loss in losses], [scale * loss for loss in valid_losses], interrupted
         )
 
-    def sweep(self, ratings: Ratings, tables: Tables) -> Tables:
+    def sweep(
+        self, by_row: dict[str, RatingsByRow], tables: Tables, described: dict[str, Described]
+    ) -> tuple[Tables, dict[str, Described]]:
         """Solve for the users with the items held, then the other way round.
 
         Parameters
         ----------
-        ratings : Ratings
+        by_row : dict of str to RatingsByRow
             The ratings.
         tables : Tables
-            The tables before.
+            The tables before, with all that describes their rows.
+        described : dict of str to Described
+            What describes rows besides themselves, for sides that are described so.
 
         Returns
         -------
-        Tables
-            The tables after.
+        tuple of (Tables, dict)
+            The same after the sweep.
         """
-        tables = tables.copy()
         for side, other in (SIDES, SIDES[::-1]):
-            by_row, table = ratings.by_row[side], getattr(tables, side)
-            for rows, grams, moments in by_row.equations(getattr(tables, other)):
-                # A row without ratings gets zeros, whatever it is penalised by.
-                penalty = self.alpha * by_row.total_weight[rows].clamp(min=1e-6)
-                precisions = grams.double()
-                precisions.diagonal(dim1=1, dim2=2).add_(penalty.unsqueeze(1))
-                table[rows] = solve(precisions, moments)[0]
-        return tables
+            if side in described:
+                rows, found = self._solve_both(by_row[side], tables[other], described[side])
+                described = {**described, side: found}
+            else:
+                rows = self._solve_rows(by_row[side], tables[side], tables[other])
+            tables = tables.with_rows(side, rows)
+        return tables, described
+
+    def _solve_rows(self, ratings: RatingsByRow, table: Tensor, partners: Tensor) -> Tensor:
+        table = table.clone()
+        for rows, grams, moments in ratings.equations(partners):
+            table[rows] = solve_penalised(grams, moments, self.alpha * ratings.total_weight[rows])
+        return table
+
+    def _solve_both(
+        self, ratings: RatingsByRow, partners: Tensor, described: Described
+    ) -> tuple[Tensor, Described]:
+        """Rows with what they share held, and then what they share."""
+        shape = ratings.n_rows, ratings.n_columns
+        grams, moments = partners.new_empty(*shape, shape[1]), partners.new_empty(shape)
+        own, shared = partners.new_empty(shape), described.by.expand(described.terms)
+        for rows, some_grams, some_moments in ratings.equations(partners):
+            grams[rows], moments[rows] = some_grams, some_moments
+            left = some_moments - times(some_grams, shared[rows])
+            own[rows] = solve_penalised(some_grams, left, self.alpha * ratings.total_weight[rows])
+        terms = described.by.solve(
+            grams,
+            moments - times(grams, own),
+            TERMS_PENALTY * self.alpha * ratings.total_weight,
+            described.terms,
+            N_STEPS,
+        )
+        return own + described.by.expand(terms), Described(described.by, terms)
+
+    def _described(self, ratings: Ratings, tables: Tables) -> dict[str, Described]:
+        if not self.implicit_features:
+            return {}
+        found = {}
+        for side, other in (SIDES, SIDES[::-1]):
+            weights = met(
+                ratings.numpy_codes(side),
+                ratings.numpy_codes(other),
+                ratings.n_rows[side],
+                ratings.n_rows[other],
+            )
+            by = SharedTerms(weights, device=tables[side].device)
+            found[side] = Described(by, torch.zeros_like(tables[other]))
+        return found
+
+
+def solve_penalised(grams: Tensor, moments: Tensor, penalties: Tensor) -> Tensor:
+    """Solve for rows with an L2 penalty.
+
+    Parameters
+    ----------
+    grams : Tensor of shape (n, n_columns, n_columns)
+        Their Gram products.
+    moments : Tensor of shape (n, n_columns)
+        Their moments.
+    penalties : Tensor of shape (n,)
+        Their penalties.
+
+    Returns
+    -------
+    Tensor of shape (n, n_columns)
+        The rows; those without ratings are zero, whatever they are penalised by.
+    """
+    precisions = grams.double()
+    precisions.diagonal(dim1=1, dim2=2).add_(penalties.clamp(min=1e-6).unsqueeze(1))
+    return solve(precisions, moments)[0]
+
+
+def times(grams: Tensor, rows: Tensor) -> Tensor:
+    """Multiply rows by their Gram products.
+
+    Parameters
+    ----------
+    grams : Tensor of shape (n, n_columns, n_columns)
+        The Gram products.
+    rows : Tensor of shape (n, n_columns)
+        The rows.
+
+    Returns
+    -------
+    Tensor of shape (n, n_columns)
+        The products.
+    """
+    return torch.bmm(grams, rows.unsqueeze(2)).squeeze(2)

@@ -4,6 +4,7 @@
 import torch
 
 from sklrec._normal_equations import RatingsByRow, solve
+from sklrec._solvers._als import solve_penalised, times
 from sklrec._solvers._sweeps import Tables
 from sklrec.modules import BayesianMatrixFactorization, MatrixFactorization
 
@@ -33,13 +34,15 @@ def fold_in(
     Tensor of shape (n_new, n_columns)
         Factors and, in the last column, biases.
     """
-    partners = getattr(Tables.of(module), "item" if side == "user" else "user")
-    found = partners.new_empty(ratings.n_rows, ratings.n_columns)
+    partners = Tables.of_module(module)["item" if side == "user" else "user"]
+    terms = getattr(module, f"{side}_terms", None)
+    shape = ratings.n_rows, ratings.n_columns
+    known = partners.new_zeros(shape) if terms is None else ratings.terms(terms)
+    found = partners.new_empty(shape)
     for rows, grams, moments in ratings.equations(partners):
-        precisions = grams.double()
-        penalty = alpha * ratings.total_weight[rows].clamp(min=1e-6)
-        precisions.diagonal(dim1=1, dim2=2).add_(penalty.unsqueeze(1))
-        found[rows] = solve(precisions, moments)[0]
+        left = moments - times(grams, known[rows])
+        penalties = alpha * ratings.total_weight[rows]
+        found[rows] = known[rows] + solve_penalised(grams, left, penalties)
     return found
 
 
@@ -78,7 +81,7 @@ def fold_in_draws(
         shift = prior @ own[k, 0].double()
         for rows, grams, moments in ratings.equations(partners[k]):
             precisions = grams.double() / module.noise[k] + prior
-            left = moments - torch.bmm(grams, known[rows].unsqueeze(2)).squeeze(2)
+            left = moments - times(grams, known[rows])
             right = left.double() / module.noise[k] + shift
             draws = solve(precisions, right, generator)[1]
             assert draws is not None

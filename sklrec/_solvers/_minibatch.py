@@ -18,9 +18,17 @@ from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._random import own_random_state
 from sklrec._rowwise_sgd import RowwiseSGD, row_loads
 from sklrec._solvers._solver import Outcome, Previous
+from sklrec._solvers._terms_sgd import TermsSGD
 from sklrec._threads import threads_for
 from sklrec.modules import MatrixFactorization
 from sklrec.modules._rating_module import RatingModule
+from sklrec.modules._svdpp import SVDPlusPlus
+
+# How often in an epoch implicit terms move; each time costs as much as a pass over all ratings.
+TERM_STEPS = 8
+# What all loads are multiplied by then: own rows and terms of either side move at once, each to
+# make up for the same errors.
+TERMS_CAUTION = 2.5
 
 
 class Optimization(NamedTuple):
@@ -67,6 +75,9 @@ class MinibatchSolver:
         Whether to stop, and to go back to the best epoch, by the validation loss.
     n_iter_no_change, tol : object
         As in the estimators.
+    implicit_features : bool, default=False
+        Whether rows are also described by whom they met. The module, a `MatrixFactorization`,
+        gets rows that have all that in them.
     """
 
     optimizer: type
@@ -83,6 +94,7 @@ class MinibatchSolver:
     early_stopping: bool
     n_iter_no_change: int
     tol: float
+    implicit_features: bool = False
 
     def train(
         self,
@@ -118,11 +130,14 @@ class MinibatchSolver:
         ValueError
             If the weights are not finite after the training.
         """
+        trained = self._with_terms(module, data) if self.implicit_features else module
         net = RatingNet(
-            module,
+            trained,
             alpha=self.alpha,
             reduction=self.reduction,
-            optimizer=self.optimizer,
+            optimizer=TermsSGD
+            if self._is_rowwise() and self.implicit_features
+            else self.optimizer,
             lr=self.lr,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
@@ -135,7 +150,7 @@ class MinibatchSolver:
             callbacks=self._schedule(data) + list(self.callbacks or []) + self._stopping(module),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
-            **self._groups(module, data, previous.n_ratings if previous else {}),
+            **self._groups(trained, data, previous.n_ratings if previous else {}),
             **{f"optimizer__{name}": value for name, value in self.optimizer_params.items()},
         ).initialize()
         n_before = 0
@@ -147,12 +162,17 @@ class MinibatchSolver:
             for group in net.optimizer_.param_groups:
                 group["lr"] *= self.lr_factor
                 group["initial_lr"] = group["lr"]  # schedules that go on want to know it
-        keep_freed_memory(self.batch_size, module.width)
+        # Where there are terms, whole tables come and go.
+        n_rows = max(len(p) for p in module.parameters()) if self.implicit_features else 0
+        keep_freed_memory(max(self.batch_size, n_rows), module.width)
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
             net.partial_fit(data, None)
-        module.eval()
+        trained.eval()
         net.set_params(train_split=None)  # it held the validation data
         self._check_outcome(net, n_before)
+        if isinstance(trained, SVDPlusPlus):
+            _forget(net.optimizer_, [trained.user_terms, trained.item_terms])
+            net.module_ = net.module = trained.collapse()
         epochs = net.history[n_before:]
         return Outcome(
             [float(epoch["train_loss"]) for epoch in epochs],
@@ -161,28 +181,44 @@ class MinibatchSolver:
             net,
         )
 
+    def _is_rowwise(self) -> bool:
+        return self.optimizer is RowwiseSGD
+
+    def _with_terms(self, module: RatingModule, data: InteractionTensors) -> SVDPlusPlus:
+        assert isinstance(module, MatrixFactorization)
+        n_between = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
+        codes = data.X["users"], data.X["items"]
+        return SVDPlusPlus(module, *codes, data.X.get("sample_weight"), n_between=n_between)
+
     def _groups(
         self,
         module: RatingModule,
         data: InteractionTensors,
         n_ratings: dict[str, np.ndarray],
     ) -> dict[str, Any]:
-        if self.optimizer is not RowwiseSGD:
+        if not self._is_rowwise():
             return {}
-        assert isinstance(module, MatrixFactorization)
         # How fast a rating's gradient changes as a row moves: by its partner's squared norm, which
         # tends to the size of the targets (1, or more where there is no mean), and by the penalty.
         targets = (data.y - module.global_mean) / module.scale
         curvature = max(1.0, targets.square().mean().sqrt().item()) + self.alpha
         groups = []
-        for side, n_rows in (("user", module.n_users + 1), ("item", module.n_items + 1)):
+        own, path = module, ""
+        if isinstance(module, SVDPlusPlus):
+            own, path = module.own, "own."
+            share = min(1.0, module.n_between * self.batch_size / len(data))
+            curvature *= TERMS_CAUTION
+            for side, load in module.loads().items():
+                groups.append((f"{side}_terms", {"load": curvature * share * load}))
+        assert isinstance(own, MatrixFactorization)
+        for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
             codes, weight = data.X[f"{side}s"], data.X.get("sample_weight")
             load = row_loads(codes, weight, n_rows, self.batch_size)
             if side in n_ratings:
                 # What a row has learned from its ratings so far weighs as much as they did.
                 earlier = torch.from_numpy(n_ratings[side]).to(load)
                 load[: len(earlier)] += earlier
-            groups.append((f"{side}_*", {"load": curvature * load}))
+            groups.append((f"{path}{side}_*", {"load": curvature * load}))
         return {"optimizer__param_groups": groups}
 
     def _schedule(self, data: InteractionTensors) -> list[Any]:
@@ -222,9 +258,21 @@ def _hand_on_state(previous: RatingNet, net: RatingNet) -> None:
         return
     old_tables = dict(previous.module_.named_parameters())
     for name, table in net.module_.named_parameters():
-        old = old_tables[name]
-        if old in previous.optimizer_.state and old.shape == table.shape:
+        old = old_tables.get(name)
+        if old is None or old.shape != table.shape:
+            continue
+        if old in previous.optimizer_.state:
             net.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
+
+
+def _forget(optimizer: torch.optim.Optimizer, tables: list[torch.nn.Parameter]) -> None:
+    """Take tables out of an optimiser, which would otherwise be pickled with them."""
+    gone = {id(table) for table in tables}
+    for group in optimizer.param_groups:
+        group["params"] = [table for table in group["params"] if id(table) not in gone]
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+    for table in tables:
+        optimizer.state.pop(table, None)
 
 
 # The estimators' solvers: optimiser, reduction, and the learning rate that lr="auto" means for a

@@ -1,9 +1,11 @@
-"""What the solvers that sweep over both tables share."""
+"""What the solvers that sweep over the tables share."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import combinations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,24 +18,24 @@ SIDES = ("user", "item")
 
 @dataclass
 class Tables:
-    """Factors and, in the last column, biases of users and items, in units of ``scale``.
+    """Factors and, in the last column, biases of each side, in units of ``scale``.
 
     Parameters
     ----------
-    user : Tensor of shape (n_users + 1, n_columns)
-        The users'.
-    item : Tensor of shape (n_items + 1, n_columns)
-        The items'.
+    of : dict of str to Tensor of shape (n_rows, n_columns)
+        The users' and the items', and those of other sides if there are any.
     biased : bool
         Whether the last column holds biases.
     """
 
-    user: Tensor
-    item: Tensor
+    of: dict[str, Tensor]
     biased: bool
 
+    def __getitem__(self, side: str) -> Tensor:
+        return self.of[side]
+
     @classmethod
-    def of(cls, module: MatrixFactorization) -> "Tables":
+    def of_module(cls, module: MatrixFactorization) -> "Tables":
         """Copy a module's tables.
 
         Parameters
@@ -46,14 +48,14 @@ class Tables:
         Tables
             Its tables.
         """
-        found = []
+        found = {}
         for side in SIDES:
             table = getattr(module, f"{side}_factors").weight.detach().clone()
             if module.biased:
                 biases = getattr(module, f"{side}_biases").detach()
                 table = torch.cat([table, biases.unsqueeze(1)], 1)
-            found.append(table)
-        return cls(found[0], found[1], module.biased)
+            found[side] = table
+        return cls(found, module.biased)
 
     @torch.no_grad()
     def write(self, module: MatrixFactorization) -> None:
@@ -66,44 +68,54 @@ class Tables:
         """
         n_factors = module.n_factors
         for side in SIDES:
-            table = getattr(self, side)
+            table = self.of[side]
             getattr(module, f"{side}_factors").weight.copy_(table[:, :n_factors])
             if module.biased:
                 getattr(module, f"{side}_biases").copy_(table[:, -1])
 
-    def copy(self) -> "Tables":
-        """Copy the tables.
+    def with_rows(self, side: str, rows: Tensor) -> "Tables":
+        """Replace one side's table.
+
+        Parameters
+        ----------
+        side : str
+            Which side.
+        rows : Tensor of shape (n_rows, n_columns)
+            Its new table.
 
         Returns
         -------
         Tables
-            The copy.
+            The tables with it; the others are shared.
         """
-        return Tables(self.user.clone(), self.item.clone(), self.biased)
+        return Tables({**self.of, side: rows}, self.biased)
 
-    def predict(self, users: Tensor, items: Tensor) -> Tensor:
-        """Predict the ratings of pairs.
+    def predict(self, codes: dict[str, Tensor]) -> Tensor:
+        """Predict ratings: products of each two sides' factors, and biases.
 
         Parameters
         ----------
-        users : Tensor of shape (n,)
-            User codes.
-        items : Tensor of shape (n,)
-            Item codes.
+        codes : dict of str to Tensor of shape (n,)
+            Each side's codes.
 
         Returns
         -------
         Tensor of shape (n,)
             Ratings, without mean and scale.
         """
-        p, q = self.user.index_select(0, users), self.item.index_select(0, items)
-        if not self.biased:
-            return (p * q).sum(1)
-        return (p[:, :-1] * q[:, :-1]).sum(1) + p[:, -1] + q[:, -1]
+        rows = [table.index_select(0, codes[side]) for side, table in self.of.items()]
+        n_factors = rows[0].shape[1] - self.biased
+        found = rows[0].new_zeros(len(rows[0]))
+        for p, q in combinations(rows, 2):
+            found += (p[:, :n_factors] * q[:, :n_factors]).sum(1)
+        if self.biased:
+            for row in rows:
+                found += row[:, -1]
+        return found
 
 
 class Ratings:
-    """Ratings of unit scale, as pairs and by the rows of either side.
+    """Ratings of unit scale, as rows of codes and by the rows of each side.
 
     Parameters
     ----------
@@ -111,30 +123,80 @@ class Ratings:
         What they are to be predicted by.
     data : InteractionTensors
         The ratings.
+    others : dict of str to Tensor of shape (n_ratings,), default=None
+        Codes of further sides than users and items, from 0.
     """
 
-    def __init__(self, module: MatrixFactorization, data: InteractionTensors):
-        self.users, self.items = data.X["users"], data.X["items"]
+    def __init__(
+        self,
+        module: MatrixFactorization,
+        data: InteractionTensors,
+        others: dict[str, Tensor] | None = None,
+    ):
+        self.codes = {"user": data.X["users"], "item": data.X["items"], **(others or {})}
         self.values = (data.y - module.global_mean) / module.scale
         self.weights = data.X.get("sample_weight")
-        n_rows = {"user": module.n_users + 1, "item": module.n_items + 1}
-        codes = {"user": self.users.cpu().numpy(), "item": self.items.cpu().numpy()}
+        self.n_rows = {"user": module.n_users + 1, "item": module.n_items + 1}
+        for side, codes in (others or {}).items():
+            self.n_rows[side] = int(codes.max()) + 1
+        self._columns = module.n_factors + module.biased, module.biased
+
+    def by_row(self) -> dict[str, RatingsByRow]:
+        """Sort the ratings by the rows of each side.
+
+        Returns
+        -------
+        dict of str to RatingsByRow
+            The ratings, by side.
+        """
+        codes = {side: codes.cpu().numpy() for side, codes in self.codes.items()}
         values = self.values.cpu().numpy()
         weights = None if self.weights is None else self.weights.cpu().numpy()
-        self.by_row = {
+        n_columns, biased = self._columns
+        return {
             side: RatingsByRow(
                 codes[side],
-                codes[other],
+                [codes[other] for other in self.others(side)],
                 values,
                 weights,
-                n_rows=n_rows[side],
-                n_partners=n_rows[other],
-                n_columns=module.n_factors + module.biased,
-                biased=module.biased,
-                device=data.y.device,
+                n_rows=self.n_rows[side],
+                n_partners=[self.n_rows[other] for other in self.others(side)],
+                n_columns=n_columns,
+                biased=biased,
+                device=self.values.device,
             )
-            for side, other in (SIDES, SIDES[::-1])
+            for side in codes
         }
+
+    def others(self, side: str) -> list[str]:
+        """Name all sides but one.
+
+        Parameters
+        ----------
+        side : str
+            That one.
+
+        Returns
+        -------
+        list of str
+            The others.
+        """
+        return [other for other in self.codes if other != side]
+
+    def numpy_codes(self, side: str) -> np.ndarray:
+        """Give a side's codes as an array.
+
+        Parameters
+        ----------
+        side : str
+            The side.
+
+        Returns
+        -------
+        ndarray of shape (n_ratings,)
+            The codes.
+        """
+        return self.codes[side].cpu().numpy()
 
     def mean_squared_error(self, predictions: Tensor) -> float:
         """Give the weighted mean of the squared errors.

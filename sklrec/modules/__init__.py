@@ -2,8 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklrec.modules._bayesian import BayesianMatrixFactorization
+from sklrec.modules._bayesian_fm import BayesianFactorizationMachine
 from sklrec.modules._dense import DenseNet
 from sklrec.modules._lstm import LSTMRating
 from sklrec.modules._matrix_factorization import MatrixFactorization
 
-__all__ = ["BayesianMatrixFactorization", "DenseNet", "LSTMRating", "MatrixFactorization"]
+__all__ = [
+    "BayesianFactorizationMachine",
+    "BayesianMatrixFactorization",
+    "DenseNet",
+    "LSTMRating",
+    "MatrixFactorization",
+]

@@ -297,12 +297,12 @@ class BayesianMatrixFactorization(MatrixFactorization):
                 feature = partner[unknown].clone()
                 if self.biased:
                     feature[:, -1] = 1  # what multiplies the bias
-                extra[unknown] += ((feature @ covariances[k]) * feature).sum(1)
+                extra[unknown] += ((feature @ covariances[k].to(feature)) * feature).sum(1)
         both = (users == 0) & (items == 0)
         if both.any():
             factors = slice(self.n_factors), slice(self.n_factors)
             products = self.user_covariances[k][factors] * self.item_covariances[k][factors].T
-            extra[both] += products.sum()
+            extra[both] += products.sum().to(extra)
         return extra
 
     def _ratings(self, p: Tensor, q: Tensor) -> Tensor:

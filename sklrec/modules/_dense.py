@@ -18,6 +18,9 @@ from sklrec.modules._rating_module import (
     wide,
 )
 
+# Numbers of a hidden layer that are held at once where all pairs are rated.
+PAIR_NUMBERS_AT_ONCE = 2**22
+
 
 class DenseNet(RatingModule):
     r"""Predict a rating by a dense net over embeddings.
@@ -201,8 +204,15 @@ class DenseNet(RatingModule):
         found = self._look_up(users, items, numeric, categorical, multi_valued)
         return self._rate(users, items, found)
 
-    def all_pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """Predict the ratings of all pairs of a user and an item, side features missing.
+    def all_pairs(
+        self,
+        users: Tensor,
+        items: Tensor,
+        user_side: dict[str, Tensor] | None = None,
+        item_side: dict[str, Tensor] | None = None,
+        of_users: Tensor | None = None,
+    ) -> Tensor:
+        """Predict the ratings of all pairs of a user and an item.
 
         Parameters
         ----------
@@ -210,13 +220,39 @@ class DenseNet(RatingModule):
             User codes, 0 for unknown.
         items : Tensor of shape (n_items,)
             Item codes, 0 for unknown.
+        user_side : dict of str to Tensor, default=None
+            Side features of the users, as in ``forward``; ``None`` is all missing.
+        item_side : dict of str to Tensor, default=None
+            Side features of the items; ``None`` is all missing.
+        of_users : Tensor of shape (n_side,), default=None
+            Which side features, numeric ones first and multi-valued ones last, are read from
+            `user_side`, and not from `item_side`; ``None`` is none.
 
         Returns
         -------
         Tensor of shape (n_users, n_items)
             Ratings, not clipped.
         """
-        return torch.stack([self(user.expand(len(items)), items) for user in users])
+        p, _, *user_rows = self._look_up(users, users * 0, **(user_side or {}))
+        _, q, *item_rows = self._look_up(items * 0, items, **(item_side or {}))
+        n_side = self.width // self.n_factors - 2
+        if of_users is None:
+            of_users = torch.zeros(n_side, dtype=torch.bool)
+        share = of_users.to(p).unsqueeze(1)
+        # (n_users, n_side, n_factors) and (n_items, n_side, n_factors)
+        of_user = torch.cat([p.new_zeros(len(p), 0, self.n_factors), *user_rows], 1) * share
+        of_item = torch.cat([q.new_zeros(len(q), 0, self.n_factors), *item_rows], 1) * (1 - share)
+        ratings = self._net_of_pairs(p, q, of_user.flatten(1), of_item.flatten(1))
+        if self.products:
+            # p·q and the products of both with all side features, those of users and of items
+            s, t = of_user.sum(1), of_item.sum(1)
+            ratings.addmm_(torch.cat([p, s], 1), torch.cat([q + t, q], 1).T)
+            ratings += (p * s).sum(1, keepdim=True)
+            ratings += (q * t).sum(1)
+        if self.biased:
+            ratings += self.user_biases[users].unsqueeze(1)
+            ratings += self.item_biases[items]
+        return self.global_mean + self.scale * ratings
 
     def penalty(  # type: ignore[override]
         self,
@@ -352,6 +388,30 @@ class DenseNet(RatingModule):
             ratings = ratings + biases_of(self.user_biases, users)
             ratings = ratings + biases_of(self.item_biases, items)
         return self.global_mean + self.scale * ratings
+
+    def _net_of_pairs(self, p: Tensor, q: Tensor, of_user: Tensor, of_item: Tensor) -> Tensor:
+        """What the net says of all pairs of a user and an item.
+
+        The first layer is a sum over what it reads, so that it is computed for each user and for
+        each item, not for each pair.
+        """
+        first, *others = self.layers
+        assert isinstance(first, nn.Linear)
+        by_user, by_item, by_side = first.weight.split(
+            [p.shape[1], q.shape[1], of_user.shape[1]], 1
+        )
+        users = p @ by_user.T + of_user @ by_side.T
+        items = q @ by_item.T + of_item @ by_side.T + first.bias
+        ratings = p.new_empty(len(p), len(q))
+        at_once = max(
+            1, PAIR_NUMBERS_AT_ONCE // (len(q) * max(self.hidden_layer_sizes, default=1))
+        )
+        for rows in range(0, len(p), at_once):
+            found = users[rows : rows + at_once].unsqueeze(1) + items
+            for layer in others:
+                found = layer(found)
+            ratings[rows : rows + at_once] = found.squeeze(2)
+        return ratings
 
     def _sum_squares(self, users: Tensor, items: Tensor, found: list[Tensor]) -> Tensor:
         squares = [rows.flatten(1).square().sum(1) for rows in found]

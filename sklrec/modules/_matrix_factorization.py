@@ -1,8 +1,11 @@
 """Matrix factorisation: the dot product of two rows of factors."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sklrec.modules._rating_module import (
     RatingModule,
@@ -48,6 +51,15 @@ class MatrixFactorization(RatingModule):
         that a batch touches.
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
+
+    Attributes
+    ----------
+    user_terms : Tensor of shape (n_items + 1, n_factors + 1) or None
+        What each item, as one that they interacted with, contributes to the rows of users:
+        factors and, in the last column unless ``biased=False``, a bias. It is in the rows
+        already. ``None`` if rows are not described in this way.
+    item_terms : Tensor of shape (n_users + 1, n_factors + 1) or None
+        What each user contributes to the rows of items.
 
     See Also
     --------
@@ -98,6 +110,10 @@ class MatrixFactorization(RatingModule):
         if biased:
             self.user_biases = nn.Parameter(torch.zeros(n_users + 1, dtype=torch.float32))
             self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
+        self.user_terms: Tensor | None
+        self.item_terms: Tensor | None
+        self.register_buffer("user_terms", None)
+        self.register_buffer("item_terms", None)
 
     @property
     def n_users(self) -> int:
@@ -228,14 +244,8 @@ class MatrixFactorization(RatingModule):
             b_i = self.item_biases.index_select(0, items)  # (n,)
             error += b_u
             error += b_i
-        weighted = error if sample_weight is None else error * sample_weight
-        total = len(ratings) if sample_weight is None else sample_weight.sum()
-        loss = weighted.dot(error) * self.scale.square() / total
-
-        factor = 1 if reduction == "sum" else 2 / total
-        decay = alpha * factor if sample_weight is None else alpha * factor * sample_weight
+        loss, slope, decay = weigh(error, sample_weight, alpha, reduction)
         decay_rows = decay.unsqueeze(1) if isinstance(decay, Tensor) else decay  # (n, 1)
-        slope = weighted if reduction == "sum" else weighted * factor
         # The unknown row is zero, so its penalty's gradient is; its error's has to be made so.
         u_slope, i_slope = slope.masked_fill(users == 0, 0), slope.masked_fill(items == 0, 0)
         p_rows = (p * decay_rows).addcmul_(q, u_slope.unsqueeze(1))
@@ -245,7 +255,7 @@ class MatrixFactorization(RatingModule):
         if self.biased:
             self._add_gradient(self.user_biases, users, b_u.mul_(decay).add_(u_slope))
             self._add_gradient(self.item_biases, items, b_i.mul_(decay).add_(i_slope))
-        return loss, torch.addcmul(ratings, error, self.scale)
+        return loss * self.scale.square(), torch.addcmul(ratings, error, self.scale)
 
     def _add_gradient(self, table: Tensor, codes: Tensor, rows: Tensor) -> None:
         if self.sparse:
@@ -276,14 +286,28 @@ class MatrixFactorization(RatingModule):
         MatrixFactorization
             This module; the rows that were there are unchanged.
         """
-        for side, n_rows in (("user", n_users), ("item", n_items)):
+        for side, other, n_rows in (("user", "item", n_users), ("item", "user", n_items)):
             factors = getattr(self, f"{side}_factors")
             grown = grown_embedding(factors, n_rows, self.init_std, generator)
             setattr(self, f"{side}_factors", grown)
             if self.biased:
                 biases = getattr(self, f"{side}_biases")
                 setattr(self, f"{side}_biases", grown_biases(biases, n_rows))
+            terms = getattr(self, f"{other}_terms")
+            if terms is not None:  # those who are new contribute nothing to others
+                n_more = n_rows + 1 - terms.shape[-2]
+                setattr(self, f"{other}_terms", F.pad(terms, (0, 0, 0, n_more)))
         return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Whether there are terms is part of the state.
+        for name in ("user_terms", "item_terms"):
+            values = state_dict.get(prefix + name)
+            if values is None:
+                setattr(self, name, None)
+            else:
+                setattr(self, name, self.global_mean.new_empty(values.shape))
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @torch.no_grad()
     def set_rows(self, side: str, rows: Tensor) -> None:
@@ -299,3 +323,36 @@ class MatrixFactorization(RatingModule):
         getattr(self, f"{side}_factors").weight[-len(rows) :] = rows[:, : self.n_factors]
         if self.biased:
             getattr(self, f"{side}_biases")[-len(rows) :] = rows[:, -1]
+
+
+def weigh(
+    error: Tensor, sample_weight: Tensor | None, alpha: float, reduction: str
+) -> tuple[Tensor, Tensor, float | Tensor]:
+    """Weigh the errors of a batch, and the penalty on what its ratings look up.
+
+    Parameters
+    ----------
+    error : Tensor of shape (n,)
+        Prediction minus rating, in units of the module's scale.
+    sample_weight : Tensor of shape (n,) or None
+        Weight of each rating, 1 if ``None``.
+    alpha : float
+        L2 penalty, once for each rating.
+    reduction : {'mean', 'sum'}
+        Whether gradients are those of the mean or those of half the sum.
+
+    Returns
+    -------
+    loss : Tensor of shape ()
+        The weighted mean of the squared errors.
+    slope : Tensor of shape (n,)
+        What the gradient of a prediction is multiplied by.
+    decay : float or Tensor of shape (n,)
+        What the rows that were looked up are multiplied by, for the gradient of the penalty.
+    """
+    weighted = error if sample_weight is None else error * sample_weight
+    total = len(error) if sample_weight is None else sample_weight.sum()
+    factor = 1 if reduction == "sum" else 2 / total
+    decay = alpha * factor if sample_weight is None else alpha * factor * sample_weight
+    slope = weighted if reduction == "sum" else weighted * factor
+    return weighted.dot(error) / total, slope, decay

@@ -5,9 +5,8 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from copy import copy, deepcopy
-from dataclasses import replace
-from numbers import Integral, Real
+from copy import copy
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +18,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._net import InteractionTensors, RatingNet
-from sklrec._solvers import MinibatchSolver, Optimization, Outcome, Previous
+from sklrec._solvers import Outcome, Previous, Solver
 from sklrec._threads import threads_for
 from sklrec._validation import (
     Interval,
@@ -61,8 +60,8 @@ def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
 class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     """Base of the estimators that predict the ratings of interactions.
 
-    A subclass brings its parameters, `_new_module`, `_grow_module` and `_optimization`; also
-    `_learn` and `_inputs` if it reads more than users and items.
+    A subclass brings its parameters, `_new_module` and `_new_solver`; also `_learn` and `_inputs`
+    if it reads more than users and items.
     """
 
     # Rows that predict computes at once: enough to keep torch busy, little enough that what it
@@ -72,23 +71,16 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     _parameter_constraints = {
         "user": [Interval(Integral, 0, None, closed="left"), str],
         "item": [Interval(Integral, 0, None, closed="left"), str],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions({"linear", "constant"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "alpha": [Interval(Real, 0, None, closed="left")],
-        "optimizer": [type, None],
-        "early_stopping": ["boolean", StrOptions({"auto"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
         "rating_scale": [StrOptions({"auto"}), tuple, list, None],
-        "warm_start": ["boolean"],
-        "callbacks": [list, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+
+    # Those that can go on with a model, or hold out rows, have parameters of these names.
+    warm_start = False
+    early_stopping: bool | str = False
+    validation_fraction: float
 
     encoder_: IDEncoder
     module_: Any  # a RatingModule
@@ -102,14 +94,6 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         self, y: np.ndarray, weight: np.ndarray, generator: torch.Generator
     ) -> RatingModule:
         """Make the untrained module, sized by the encoder."""
-
-    @abstractmethod
-    def _grow_module(self, generator: torch.Generator) -> None:
-        """Give `module_` rows for the IDs that are new in the encoder."""
-
-    @abstractmethod
-    def _optimization(self) -> Optimization:
-        """How the model is optimised, by `optimizer` if that is given."""
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
@@ -183,42 +167,6 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 )
             rated = inputs, y, weight
             interrupted = self._train(rated, valid, generator, previous, early_stopping=stopping)
-        return self._or_interrupt(interrupted)
-
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Train for one epoch on further interactions.
-
-        The first call starts a model; later ones go on with it. Users and items that were
-        not there before get rows of their own. The learning rate is constant. A model trained by
-        Adam takes 0.3 of it and starts its moments anew, so that a few ratings move little but
-        what they are of; a few passes teach new users. The global mean stays that of the first
-        call. An automatic rating scale widens with what comes.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, columns as at the first call.
-        y : array-like of shape (n_samples,)
-            The ratings.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each rating, not negative; only their proportions matter.
-
-        Returns
-        -------
-        object
-            The estimator.
-        """
-        with unchanged_on_failure(self):
-            previous = copy(self) if hasattr(self, "module_") else None
-            X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
-            rng = check_random_state(self.random_state)
-            generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
-            rated = self._learn(X, y, weight, previous), y, weight
-            changes: dict[str, Any] = {"max_epochs": 1, "lr_schedule": "constant"}
-            if previous is not None:
-                changes["lr_factor"] = Optimization(*self._optimization()).further
-            interrupted = self._train(rated, None, generator, previous, **changes)
         return self._or_interrupt(interrupted)
 
     def predict(self, X):
@@ -355,22 +303,25 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     ) -> bool:
         """Train a new module, or go on with the one before; give whether Ctrl-C ended it."""
         device = self._check_device()
-        if previous is None:
-            self.module_ = self._new_module(*rated[1:], generator)
-        else:
-            self.module_ = deepcopy(previous.module_)
-            self._grow_module(generator)
+        before = self._start_module(*rated[1:], generator, previous)
         self.module_.to(device)
         data = self._training_data(*rated, previous).to(device)
         valid_data = None if valid is None else self._validation_data(*valid, data).to(device)
         solver = self._new_solver(**changes)
-        before = None
-        if previous is not None:
-            net = getattr(previous, "net_", None)
-            before = Previous(net, previous._rating_counts())
         outcome = solver.train(self.module_, data, valid_data, generator, before)
         self._record(outcome, previous, with_validation=valid is not None)
         return outcome.interrupted
+
+    def _start_module(
+        self,
+        y: np.ndarray,
+        weight: np.ndarray,
+        generator: torch.Generator,
+        previous: Self | None,
+    ) -> Previous | None:
+        """Make the module that is to be trained; give what its training goes on from."""
+        self.module_ = self._new_module(y, weight, generator)
+        return None
 
     def _record(self, outcome: Outcome, previous: Self | None, *, with_validation: bool) -> None:
         """Learn how the training went."""
@@ -384,47 +335,9 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             earlier = getattr(previous, "validation_curve_", [])
             self.validation_curve_ = earlier + outcome.validation_curve
 
-    def _refuse_change(self, name: str) -> None:
-        """Raise if a parameter is not what `module_`, with which the training goes on, has."""
-        wanted, there = getattr(self, name), getattr(self.module_, name)
-        if wanted != there:
-            raise ValueError(
-                f"{name}={wanted!r} was asked for, but the training goes on with a model of "
-                f"{name}={there!r}. Set it back to {there!r}, or fit with warm_start=False."
-            )
-
-    def _alpha(self) -> float:
-        """The L2 penalty."""
-        return self.alpha
-
-    def _rating_counts(self) -> dict[str, np.ndarray]:
-        """How many ratings the rows of tables have had, where the optimiser wants to know."""
-        return {}
-
-    def _new_solver(self, **changes: Any) -> MinibatchSolver:
-        optimizer, reduction, auto_lr, params, _ = Optimization(*self._optimization())
-        if not issubclass(optimizer, torch.optim.Optimizer):
-            raise TypeError(
-                "optimizer must be None or a subclass of torch.optim.Optimizer, such as "
-                f"torch.optim.AdamW, got {optimizer!r}."
-            )
-        solver = MinibatchSolver(
-            optimizer=optimizer,
-            reduction=reduction,
-            optimizer_params=params,
-            lr_factor=1.0,
-            lr=auto_lr(self.max_epochs) if self.lr == "auto" else self.lr,
-            max_epochs=self.max_epochs,
-            batch_size=self.batch_size,
-            lr_schedule=self.lr_schedule,
-            alpha=self._alpha(),
-            callbacks=self.callbacks,
-            verbose=int(self.verbose),
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
-            early_stopping=False,
-        )
-        return replace(solver, **changes)
+    @abstractmethod
+    def _new_solver(self, **changes: Any) -> Solver:
+        """Make the solver, with `changes` to what the parameters say."""
 
     def _inputs(self, X, rows: slice = slice(None)) -> Inputs:
         """What the module takes of some rows."""
@@ -512,16 +425,6 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     def global_mean_(self):
         """Weighted mean of the training ratings."""
         return self.module_.global_mean.item()
-
-    def __getstate__(self):
-        # The net holds the module: in a pickle too it should be there once.
-        shared = {"module_"} if "net_" in vars(self) else set()
-        return {k: v for k, v in super().__getstate__().items() if k not in shared}
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if "net_" in state:
-            self.module_ = self.net_.module_
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -116,6 +116,7 @@ def encode(
     if not column.is_multi_valued:
         return start + values[:, np.newaxis], np.ones((len(values), 1), np.float32)
     there = values > 0
+    there[:, 1:] &= values[:, 1:] != values[:, :-1]  # they are sorted; each counts once
     n_there = there.sum(1, keepdims=True)
     # Where there is none, one cell stands for that.
     there[:, -1] |= n_there[:, 0] == 0

@@ -183,9 +183,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
     """
 
     _parameter_constraints = {
-        name: BaseRatingRegressor._parameter_constraints[name]
-        for name in ("user", "item", "rating_scale", "device", "random_state", "verbose")
-    } | {
+        **BaseRatingRegressor._parameter_constraints,
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "loss": [StrOptions({"squared_error", "ordinal"})],
         "implicit_features": ["boolean"],
@@ -196,10 +194,6 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
         "multi_valued": [dict, None],
     }
-
-    # Each fit is a chain of its own.
-    warm_start = False
-    early_stopping = False
 
     def __init__(
         self,
@@ -362,12 +356,6 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
                 f"{len(stars)} different ones. Round them, or set loss='squared_error'."
             )
         return stars
-
-    def _grow_module(self, generator):
-        raise NotImplementedError
-
-    def _optimization(self):
-        raise NotImplementedError
 
     def _new_solver(self, **changes):
         if self.n_burn_in >= self.n_iter:

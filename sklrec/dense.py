@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 
-from sklrec._base import BaseRatingRegressor, mean_and_scale
+from sklrec._base import mean_and_scale
 from sklrec._known_features import KnownFeatures
+from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._recommend import RecommenderMixin
 from sklrec._side_features import SideFeatures
 from sklrec._solvers import Optimization
@@ -24,7 +25,7 @@ FURTHER = 0.3
 FUSED = {"fused": True}
 
 
-class DenseRecRegressor(RecommenderMixin, BaseRatingRegressor):
+class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     r"""Dense net over embeddings of users, items and side features for rating prediction.
 
     A rating is predicted as
@@ -202,7 +203,7 @@ class DenseRecRegressor(RecommenderMixin, BaseRatingRegressor):
     """
 
     _parameter_constraints = {
-        **BaseRatingRegressor._parameter_constraints,
+        **MinibatchRatingRegressor._parameter_constraints,
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
         "products": ["boolean"],

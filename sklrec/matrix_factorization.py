@@ -12,7 +12,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._base import BaseRatingRegressor, mean_and_scale
+from sklrec._base import mean_and_scale
+from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._normal_equations import RatingsByRow
 from sklrec._recommend import RecommenderMixin
 from sklrec._solvers import (
@@ -66,7 +67,7 @@ def _trains_in_parts(estimator):
     )
 
 
-class MFRegressor(RecommenderMixin, BaseRatingRegressor):
+class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
     r"""Matrix factorisation with biases for rating prediction.
 
     A rating is predicted as
@@ -267,7 +268,7 @@ class MFRegressor(RecommenderMixin, BaseRatingRegressor):
     """
 
     _parameter_constraints = {
-        **BaseRatingRegressor._parameter_constraints,
+        **MinibatchRatingRegressor._parameter_constraints,
         "n_factors": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "solver": [StrOptions(set(AUTO))],
         "biased": ["boolean"],

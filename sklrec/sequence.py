@@ -10,8 +10,9 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._base import BaseRatingRegressor, mean_and_scale
+from sklrec._base import mean_and_scale
 from sklrec._histories import Histories
+from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._padded_sequences import (
     check_sequence_ratings,
     check_sequences,
@@ -46,7 +47,7 @@ SCORES_AT_ONCE = 2**16
 INTERACTIONS_AT_ONCE = 2**22
 
 
-class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
+class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     r"""An LSTM over a user's history for rating prediction.
 
     The rating of an item is predicted from the ratings that its user gave before. No parameter
@@ -255,7 +256,7 @@ class SequenceRatingRegressor(RecommenderMixin, BaseRatingRegressor):
     """
 
     _parameter_constraints = {
-        **BaseRatingRegressor._parameter_constraints,
+        **MinibatchRatingRegressor._parameter_constraints,
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
         "input": [StrOptions({"interactions", "sequences"})],

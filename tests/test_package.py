@@ -48,7 +48,7 @@ FLOORS = [
         "_sequence_tensors",
     ],
     ["_solvers"],
-    ["_recommend", "_base"],
+    ["_recommend", "_base", "_minibatch_base"],
     ["matrix_factorization", "bayesian_fm", "dense", "sequence"],
     ["__init__"],
 ]

@@ -9,16 +9,19 @@ from torch import Tensor
 
 from sklrec._solvers._sweeps import Ratings
 
-# What a probability is at least, so that its logarithm is finite.
-TINY = 1e-300
+# What a probability is at least, so that its logarithm is finite, and a density by it at most.
+TINY, STEEP = 1e-300, 1e6
+# The precision of the thresholds' prior, a Gaussian around 0.
+PRIOR_PRECISION = 0.01
 
 
 class OrderedProbit:
     """A rating is the k-th star if a latent Gaussian is between the thresholds k - 1 and k.
 
-    The Gaussian has the prediction as its mean and variance 1. The thresholds are drawn with
-    the latent values summed out, by a Metropolis-Hastings step that proposes from the Gaussian
-    approximation at the latest thresholds; the latent values, given them, are the targets.
+    The Gaussian has the prediction as its mean and variance 1. The thresholds, whose prior is a
+    wide Gaussian, are drawn with the latent values summed out, by a Metropolis-Hastings step that
+    proposes from the Gaussian approximation at the latest thresholds. The latent values, given
+    them, are the targets.
 
     Parameters
     ----------
@@ -138,21 +141,22 @@ class OrderedProbit:
         for at in (np.where(flip, -high, low), np.where(flip, -low, high)):
             finite = np.where(np.isinf(at), 0, at)
             density = np.where(np.isinf(at), 0, np.exp(-(finite**2) / 2) / np.sqrt(2 * np.pi))
-            ratios.append((density / chance, finite))
+            ratios.append(((density / chance).clip(max=STEEP), finite))
         (lower, at_lower), (upper, at_upper) = ratios
         n = len(self.stars)
 
         def by_level(values: np.ndarray) -> np.ndarray:
             return np.bincount(self.level, weights * values, minlength=n)
 
-        slope = by_level(upper)[:-1] - by_level(lower)[1:]
-        own = (
-            by_level(upper**2 + at_upper * upper)[:-1] + by_level(lower**2 - at_lower * lower)[1:]
-        )
-        mixed = -by_level(lower * upper)[1:-1]
-        banded = np.zeros((2, n - 1))
-        banded[0, 1:], banded[1] = mixed, own
-        return _Gaussian(thresholds, slope, banded, float(np.sum(weights * np.log(chance))))
+        slope = by_level(upper)[:-1] - by_level(lower)[1:] - PRIOR_PRECISION * thresholds
+        own = by_level(upper * (upper + at_upper))[:-1] + by_level(lower * (lower - at_lower))[1:]
+        mixed = by_level(lower * upper)[1:-1]
+        # Rounding must not make it indefinite where predictions are far off.
+        own = np.maximum(own, np.append(mixed, 0) + np.append(0, mixed)) + PRIOR_PRECISION
+        banded = np.stack([np.append(0, -mixed), own])[-len(own) :]
+        log_prior = -PRIOR_PRECISION / 2 * thresholds @ thresholds
+        log_likelihood = float(np.sum(weights * np.log(chance)) + log_prior)
+        return _Gaussian(thresholds, slope, banded, log_likelihood)
 
     def _to_tensor(self, of_level: np.ndarray) -> Tensor:
         return torch.from_numpy(of_level[self.level]).float().to(self.device)
@@ -170,11 +174,11 @@ class _Gaussian:
         self._banded = banded
 
     def spread(self, noise: np.ndarray) -> np.ndarray:
-        return solve_banded((0, 1), self._root, noise)
+        return solve_banded((0, len(self._root) - 1), self._root, noise)
 
     def log_density(self, at: np.ndarray) -> float:
         off = at - self.mean
-        product = self._banded[1] * off
+        product = self._banded[-1] * off
         product[:-1] += self._banded[0, 1:] * off[1:]
         product[1:] += self._banded[0, 1:] * off[:-1]
-        return float(np.log(self._root[1]).sum() - off @ product / 2)
+        return float(np.log(self._root[-1]).sum() - off @ product / 2)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
-from sklearn.utils import check_scalar, indexable
+from sklearn.utils import check_scalar
 
 from sklrec.model_selection._columns import SplitColumns
 
@@ -33,9 +33,16 @@ class GlobalTimeSplit(BaseCrossValidator):
         datetimes, which without a time zone are read as UTC. "auto" is the column of a DataFrame
         that is named `timestamp`; None takes the order of the rows for that of time.
 
+    Warnings
+    --------
+    It cannot keep out what was made of the whole log beforehand, such as an item's mean rating in
+    a column of X, an encoder fitted on all rows, or settings that were chosen on the test parts.
+    Put such steps in a pipeline, and leave out a last part of the log until the settings stand.
+
     See Also
     --------
     LastInteractionsSplit : Tests on the latest interactions of each user.
+    ColdUserKFold : Tests on users who are new.
     sklearn.model_selection.TimeSeriesSplit : Splits by the order of the rows.
 
     Notes
@@ -46,9 +53,7 @@ class GlobalTimeSplit(BaseCrossValidator):
     what comes. Many test users have no interaction in training at all, which is the price of
     it, and part of the truth.
 
-    It cannot keep out what was made of the whole log beforehand, such as an item's mean rating in
-    a column of X, an encoder fitted on all rows, or settings that were chosen on the test parts.
-    Put such steps in a pipeline, and leave out a last part of the log until the settings stand.
+    Which rows a split has does not depend on their order, unless `timestamp` is None.
 
     Examples
     --------
@@ -89,7 +94,7 @@ class GlobalTimeSplit(BaseCrossValidator):
         y : array-like of shape (n_samples,), default=None
             Ignored but for its length.
         groups : array-like of shape (n_samples,), default=None
-            Ignored but for its length.
+            Ignored, with a warning.
 
         Yields
         ------
@@ -102,10 +107,16 @@ class GlobalTimeSplit(BaseCrossValidator):
         ------
         ValueError
             If there are too few rows or different timestamps for so many splits.
+
+        Warns
+        -----
+        UserWarning
+            If `timestamp` is None and the rows are not in the order of a column named
+            `timestamp`, or if `groups` are given.
         """
-        X, y, groups = indexable(X, y, groups)
+        columns = SplitColumns(self, X, y, groups)
         n_splits = self.get_n_splits()
-        times = SplitColumns(self, X).times(self.timestamp)
+        times = columns.times(self.timestamp)
         order = np.argsort(times, kind="stable")
         cuts = self._cuts(times[order], n_splits)
         for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True):

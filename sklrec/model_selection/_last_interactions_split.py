@@ -1,13 +1,14 @@
 """The splitter that tests on the latest interactions of each user."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import warnings
 from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
-from sklearn.utils import check_random_state, check_scalar, indexable
+from sklearn.utils import check_random_state, check_scalar
 
 from sklrec.model_selection._columns import SplitColumns
 
@@ -32,9 +33,16 @@ class LastInteractionsSplit(BaseCrossValidator):
         Puts the interactions that a user had at one time in a random order, the same for the
         same int. With None they keep the order of the rows.
 
+    Warnings
+    --------
+    Others' future leaks: training rows of one user may be later than test rows of another, and
+    tell how an item was received since. Where that matters use `GlobalTimeSplit`, whose training
+    rows are all earlier than all test rows.
+
     See Also
     --------
     GlobalTimeSplit : Splits the whole log at moments.
+    UserStratifiedKFold : Tests on interactions of each user from any time.
 
     Notes
     -----
@@ -42,13 +50,10 @@ class LastInteractionsSplit(BaseCrossValidator):
     user is never answered by the user's own future, as it is if rows are split at random. And
     every test user has a past, `min_train` allowing.
 
-    What others did later does leak: training rows of one user may be later than test rows of
-    another, and tell how an item was received since. Where that matters use `GlobalTimeSplit`,
-    whose training rows are all earlier than all test rows.
-
     The cut may run through interactions of one timestamp. Their order is not known, and that of
     the rows may tell something that it should not, for instance if a file lists a user's best
-    films first; `random_state` then gives a fair draw.
+    films first. A warning says where that is so; `random_state` then gives a fair draw. Without
+    such ties the split does not depend on the order of the rows, unless `timestamp` is None.
 
     Examples
     --------
@@ -87,7 +92,7 @@ class LastInteractionsSplit(BaseCrossValidator):
         y : array-like of shape (n_samples,), default=None
             Ignored but for its length.
         groups : array-like of shape (n_samples,), default=None
-            Ignored but for its length.
+            Ignored, with a warning.
 
         Yields
         ------
@@ -100,12 +105,19 @@ class LastInteractionsSplit(BaseCrossValidator):
         ------
         ValueError
             If one of the parts is empty.
+
+        Warns
+        -----
+        UserWarning
+            If `random_state` is None and a user's cut runs through interactions of one timestamp,
+            if `timestamp` is None and a user's rows are not in the order of a column named
+            `timestamp`, or if `groups` are given.
         """
-        X, y, groups = indexable(X, y, groups)
+        columns = SplitColumns(self, X, y, groups)
         n_interactions = check_scalar(self.n_interactions, "n_interactions", Integral, min_val=1)
         min_train = check_scalar(self.min_train, "min_train", Integral, min_val=0)
-        columns = SplitColumns(self, X)
-        users, times = columns.users(self.user), columns.times(self.timestamp)
+        users = columns.codes(self.user)
+        times = columns.times(self.timestamp, users)
 
         if self.random_state is None:
             order = np.lexsort((times, users))
@@ -123,6 +135,8 @@ class LastInteractionsSplit(BaseCrossValidator):
                 f"n_interactions={n_interactions} are test rows and at least "
                 f"min_train={min_train} are training rows. Change one of these."
             )
+        if self.random_state is None:
+            _warn_of_ties(times[order], is_test)
         yield np.sort(order[~is_test]), np.sort(order[is_test])
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
@@ -143,3 +157,19 @@ class LastInteractionsSplit(BaseCrossValidator):
             Always 1.
         """
         return 1
+
+
+def _warn_of_ties(times: np.ndarray, is_test: np.ndarray) -> None:
+    """Warn if interactions of one user and time, sorted by both, are on both sides of the cut."""
+    # A test row after a training row is of the same user: either every user has a training row
+    # first (min_train > 0), or every user has a test row last.
+    is_first = is_test[1:] & ~is_test[:-1]
+    n_parted = (is_first & (times[1:] == times[:-1])).sum()
+    if n_parted:
+        warnings.warn(
+            f"For {n_parted} of {is_first.sum()} users LastInteractionsSplit cuts through "
+            "interactions of one timestamp, where the order of the rows decides which are the "
+            "last. Give random_state= an int for a fair draw.",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -52,8 +52,12 @@ def test_ties_stay_together_and_the_nearest_cut_is_taken(times, n_splits, tests)
 
 
 @property_test
-@given(st.lists(st.integers(0, 12), min_size=2, max_size=40), st.integers(1, 5))
-def test_every_training_row_is_strictly_earlier(times, n_splits):
+@given(
+    st.lists(st.integers(0, 12), min_size=2, max_size=40),
+    st.integers(1, 5),
+    st.randoms(use_true_random=False),
+)
+def test_every_training_row_is_strictly_earlier(times, n_splits, random):
     X = log(times)
     try:
         splits = list(GlobalTimeSplit(n_splits).split(X))
@@ -71,6 +75,12 @@ def test_every_training_row_is_strictly_earlier(times, n_splits):
             assert train.tolist() == before.tolist()
         before = np.union1d(train, test)
     assert len(before) == len(times)
+    names = list(range(len(times)))
+    random.shuffle(names)  # the same interactions in another order
+    again = GlobalTimeSplit(n_splits).split(X.iloc[names])
+    for (train, test), (shuffled_train, shuffled_test) in zip(splits, again, strict=True):
+        assert train.tolist() == np.sort(np.array(names)[shuffled_train]).tolist()
+        assert test.tolist() == np.sort(np.array(names)[shuffled_test]).tolist()
 
 
 @pytest.mark.parametrize(
@@ -168,7 +178,7 @@ def test_scikit_learns_protocol():
     X, y = make_ratings(20, 30, 300, random_state=0)
     assert cross_val_score(DummyRegressor(), X, y, cv=splitter).shape == (3,)
     search = GridSearchCV(DummyRegressor(), {"strategy": ["mean", "median"]}, cv=splitter)
-    assert search.fit(X, y, groups=X["user"]).n_splits_ == 3
+    assert search.fit(X, y).n_splits_ == 3
     before = vars(splitter).copy()
     list(splitter.split(X, y))
     assert vars(splitter) == before

@@ -1,6 +1,8 @@
 """The splitter that tests on the latest interactions of each user."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,7 +73,9 @@ def test_counts_and_order(rows, n_interactions, min_train, seed):
         with pytest.raises(ValueError, match="All rows would be"):
             split(splitter, X)
         return
-    train, test = split(splitter, X)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        train, test = split(splitter, X)
     assert sorted(train + test) == list(range(len(X)))
     assert train == sorted(train) and test == sorted(test)
     assert (
@@ -79,12 +83,26 @@ def test_counts_and_order(rows, n_interactions, min_train, seed):
     ).all()
     latest = X.iloc[train].groupby("user")["timestamp"].max()
     earliest = X.iloc[test].groupby("user")["timestamp"].min()
-    assert (latest.reindex(earliest.index).fillna(-1) <= earliest).all()
+    latest = latest.reindex(earliest.index).fillna(-1)
+    assert (latest <= earliest).all()
+    n_parted, n_users = (latest == earliest).sum(), (latest >= 0).sum()
+    told = [str(warning.message).partition(" LastInteractionsSplit")[0] for warning in caught]
+    is_told = n_parted and seed is None
+    assert told == ([f"For {n_parted} of {n_users} users"] if is_told else [])
 
 
 def test_ties_keep_the_order_of_rows_or_get_a_random_one():
     X = pd.DataFrame({"user": [1] * 100, "timestamp": [0] * 50 + [1] * 50})
-    assert split(LastInteractionsSplit(10), X)[1] == list(range(90, 100))
+    text = (
+        "For 1 of 1 users LastInteractionsSplit cuts through interactions of one timestamp, where "
+        r"the order of the rows decides which are the last\. Give random_state= an int for a fair "
+    )
+    with pytest.warns(UserWarning, match=text) as caught:
+        assert split(LastInteractionsSplit(10), X)[1] == list(range(90, 100))
+    assert len(caught) == 1 and caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert split(LastInteractionsSplit(50), X)[1] == list(range(50, 100))  # the whole tie
     drawn = [split(LastInteractionsSplit(10, random_state=seed), X)[1] for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
     assert min(map(min, drawn)) >= 50  # within the tie alone
@@ -98,6 +116,7 @@ def test_without_timestamps_rows_are_in_order(log):
         match=r"LastInteractionsSplit splits by time, but X has no column named 'timestamp'\. Giv",
     ):
         split(LastInteractionsSplit(), log[["user", "item"]])
+    log = log.rename(columns={"timestamp": "when"})
     assert split(LastInteractionsSplit(1, timestamp=None), log) == ([0, 1, 2, 5], [3, 4])
     backwards = log[::-1]
     assert split(LastInteractionsSplit(1, timestamp=None), backwards) == ([0, 1, 2, 3], [4, 5])
@@ -153,5 +172,5 @@ def test_scikit_learns_protocol(log):
     X, y = make_ratings(20, 30, 300, random_state=0)
     assert cross_val_score(DummyRegressor(), X, y, cv=splitter).shape == (1,)
     search = GridSearchCV(DummyRegressor(), {"strategy": ["mean", "median"]}, cv=splitter)
-    assert search.fit(X, y, groups=X["user"]).n_splits_ == 1
+    assert search.fit(X, y).n_splits_ == 1
     assert vars(splitter) == vars(LastInteractionsSplit(2, random_state=0))

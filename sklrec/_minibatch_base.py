@@ -1,0 +1,149 @@
+"""What those rating estimators share that train in minibatches and can go on with a model."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from abc import abstractmethod
+from copy import copy, deepcopy
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from sklrec._base import BaseRatingRegressor, unchanged_on_failure
+from sklrec._solvers import MinibatchSolver, Optimization, Previous, Solver
+from sklrec._validation import Interval, StrOptions, fit_context
+
+
+class MinibatchRatingRegressor(BaseRatingRegressor):
+    """Base of the estimators that a skorch net trains, and that can go on with a model.
+
+    A subclass brings its parameters, `_new_module`, `_grow_module` and `_optimization`; also
+    `_learn` and `_inputs` if it reads more than users and items.
+    """
+
+    _parameter_constraints = {
+        **BaseRatingRegressor._parameter_constraints,
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions({"linear", "constant"})],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "optimizer": [type, None],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "callbacks": [list, None],
+    }
+
+    @abstractmethod
+    def _grow_module(self, generator: torch.Generator) -> None:
+        """Give `module_` rows for the IDs that are new in the encoder."""
+
+    @abstractmethod
+    def _optimization(self) -> Optimization:
+        """How the model is optimised, by `optimizer` if that is given."""
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch on further interactions.
+
+        The first call starts a model; later ones go on with it. Users and items that were
+        not there before get rows of their own. The learning rate is constant. A model trained by
+        Adam takes 0.3 of it and starts its moments anew, so that a few ratings move little but
+        what they are of; a few passes teach new users. The global mean stays that of the first
+        call. An automatic rating scale widens with what comes.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, columns as at the first call.
+        y : array-like of shape (n_samples,)
+            The ratings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each rating, not negative; only their proportions matter.
+
+        Returns
+        -------
+        object
+            The estimator.
+        """
+        with unchanged_on_failure(self):
+            previous = copy(self) if hasattr(self, "module_") else None
+            X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
+            rng = check_random_state(self.random_state)
+            generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+            rated = self._learn(X, y, weight, previous), y, weight
+            changes: dict[str, Any] = {"max_epochs": 1, "lr_schedule": "constant"}
+            if previous is not None:
+                changes["lr_factor"] = Optimization(*self._optimization()).further
+            interrupted = self._train(rated, None, generator, previous, **changes)
+        return self._or_interrupt(interrupted)
+
+    def _start_module(
+        self,
+        y: np.ndarray,
+        weight: np.ndarray,
+        generator: torch.Generator,
+        previous: Self | None,
+    ) -> Previous | None:
+        if previous is None:
+            return super()._start_module(y, weight, generator, previous)
+        self.module_ = deepcopy(previous.module_)
+        self._grow_module(generator)
+        return Previous(getattr(previous, "net_", None), previous._rating_counts())
+
+    def _refuse_change(self, name: str) -> None:
+        """Raise if a parameter is not what `module_`, with which the training goes on, has."""
+        wanted, there = getattr(self, name), getattr(self.module_, name)
+        if wanted != there:
+            raise ValueError(
+                f"{name}={wanted!r} was asked for, but the training goes on with a model of "
+                f"{name}={there!r}. Set it back to {there!r}, or fit with warm_start=False."
+            )
+
+    def _alpha(self) -> float:
+        """The L2 penalty."""
+        return self.alpha
+
+    def _rating_counts(self) -> dict[str, np.ndarray]:
+        """How many ratings the rows of tables have had, where the optimiser wants to know."""
+        return {}
+
+    def _new_solver(self, **changes: Any) -> Solver:
+        optimizer, reduction, auto_lr, params, _ = Optimization(*self._optimization())
+        if not issubclass(optimizer, torch.optim.Optimizer):
+            raise TypeError(
+                "optimizer must be None or a subclass of torch.optim.Optimizer, such as "
+                f"torch.optim.AdamW, got {optimizer!r}."
+            )
+        solver = MinibatchSolver(
+            optimizer=optimizer,
+            reduction=reduction,
+            optimizer_params=params,
+            lr_factor=1.0,
+            lr=auto_lr(self.max_epochs) if self.lr == "auto" else self.lr,
+            max_epochs=self.max_epochs,
+            batch_size=self.batch_size,
+            lr_schedule=self.lr_schedule,
+            alpha=self._alpha(),
+            callbacks=self.callbacks,
+            verbose=int(self.verbose),
+            n_iter_no_change=self.n_iter_no_change,
+            tol=self.tol,
+            early_stopping=False,
+        )
+        return replace(solver, **changes)
+
+    def __getstate__(self):
+        # The net holds the module: in a pickle too it should be there once.
+        shared = {"module_"} if "net_" in vars(self) else set()
+        return {k: v for k, v in super().__getstate__().items() if k not in shared}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "net_" in state:
+            self.module_ = self.net_.module_

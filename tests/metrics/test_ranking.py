@@ -1,0 +1,291 @@
+"""Metrics of ranked lists, beside those of trec_eval and scikit-learn."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from time import perf_counter
+
+import numpy as np
+import pandas as pd
+import pytest
+import pytrec_eval
+from numpy.testing import assert_allclose
+from pandas.testing import assert_series_equal
+from sklearn.metrics import ndcg_score
+
+from sklrec.metrics import (
+    hit_rate_at_k,
+    map_at_k,
+    mrr_at_k,
+    ndcg_at_k,
+    precision_at_k,
+    recall_at_k,
+)
+
+METRICS = [hit_rate_at_k, map_at_k, mrr_at_k, ndcg_at_k, precision_at_k, recall_at_k]
+
+TRUE = pd.DataFrame({"user": ["ann", "ann", "bob"], "item": [1, 2, 3], "rating": [5, 3, 4]})
+PRED = pd.DataFrame(
+    {
+        "user": ["ann", "ann", "ann", "bob", "bob", "bob"],
+        "item": [7, 2, 1, 3, 7, 8],
+        "rank": [1, 2, 3, 1, 2, 3],
+        "score": [5.0, 4.5, 4.0, 4.0, 3.0, 2.0],
+    }
+)
+
+
+def random_tables(seed, *, ties=False, n_users=60, n_items=40):
+    """Relevant rows with ratings 1 to 4, and lists of different lengths, both in random order."""
+    rng = np.random.default_rng(seed)
+    true, pred = [], []
+    for user in range(n_users):
+        relevant = rng.permutation(n_items)[: rng.integers(1, 25)]
+        true.append(pd.DataFrame({"user": user, "item": relevant}))
+        # with ties: the lower item stands in the later row, as trec_eval breaks them
+        listed = rng.permutation(n_items)[: rng.integers(1, 20)]
+        listed = -np.sort(-listed) if ties else listed
+        scores = rng.integers(0, 4, len(listed)) if ties else rng.permutation(len(listed))
+        pred.append(pd.DataFrame({"user": user, "item": listed, "score": scores}))
+    true = pd.concat(true, ignore_index=True)
+    true["rating"] = rng.integers(1, 5, len(true))
+    # some are relevant to users without a list, and some lists are of users without anything
+    true, pred = true[true["user"] != 3], pd.concat(pred, ignore_index=True)
+    pred = pred[~pred["user"].isin([5, 6])]
+    if not ties:
+        pred = pred.sample(frac=1, random_state=seed)
+    return true.sample(frac=1, random_state=seed), pred
+
+
+def as_trec(table, column):
+    """The tables of pytrec_eval; an item's name is such that the highest item's comes last."""
+    return {
+        str(user): {
+            f"{item:05}": value
+            for item, value in zip(rows["item"].tolist(), rows[column].tolist(), strict=True)
+        }
+        for user, rows in table.groupby("user")
+    }
+
+
+def trec(true, pred, measure, k):
+    """What trec_eval gives each user, 0 to one without a list."""
+    relevance = as_trec(true, "rating")
+    evaluator = pytrec_eval.RelevanceEvaluator(relevance, {f"{measure}.{k}"})
+    found = evaluator.evaluate(as_trec(pred, "score"))
+    of_users = {user: found.get(user, {}).get(f"{measure}_{k}", 0.0) for user in relevance}
+    return pd.Series(of_users, dtype=float)
+
+
+def by_user(values):
+    values = values.copy()
+    values.index = values.index.astype(str)
+    return values
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("k", [1, 5, 10, 50])
+@pytest.mark.parametrize(
+    ("metric", "measure", "gain"),
+    [
+        (precision_at_k, "P", None),
+        (recall_at_k, "recall", None),
+        (hit_rate_at_k, "success", None),
+        (map_at_k, "map_cut", None),
+        (ndcg_at_k, "ndcg_cut", None),
+        (ndcg_at_k, "ndcg_cut", "rating"),
+    ],
+)
+def test_equals_trec_eval(metric, measure, gain, k, ties):
+    true, pred = random_tables(k, ties=ties)
+    options = {} if gain is None else {"gain": gain}
+    ours = by_user(metric(true, pred, k=k, average=None, **options))
+    theirs = trec(true if gain else true.assign(rating=1), pred, measure, k)
+    if metric is map_at_k:  # trec_eval divides by the number of relevant items, however many
+        n_relevant = by_user(true.groupby("user").size())
+        theirs = theirs * n_relevant / n_relevant.clip(upper=k)
+    assert 0 < theirs.mean() < 1
+    assert_allclose(ours, theirs.loc[ours.index], rtol=0, atol=1e-12)
+    assert len(ours) == len(theirs)
+    assert metric(true, pred, k=k, **options) == pytest.approx(theirs.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("k", [1, 5, 50])
+def test_reciprocal_rank_equals_trec_eval(k, ties):
+    true, pred = random_tables(k, ties=ties)
+    # trec_eval knows no limit: it gets lists that are cut
+    order = pred.sort_values(["user", "score"], ascending=[True, False], kind="stable")
+    cut = order.groupby("user").head(k)
+    evaluator = pytrec_eval.RelevanceEvaluator(as_trec(true, "rating"), {"recip_rank"})
+    found = evaluator.evaluate(as_trec(cut, "score"))
+    ours = by_user(mrr_at_k(true, pred, k=k, average=None))
+    theirs = [found.get(user, {}).get("recip_rank", 0.0) for user in ours.index]
+    assert 0 < np.mean(theirs) < 1
+    assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_ndcg_of_any_gains_equals_scikit_learn(k):
+    rng = np.random.default_rng(k)
+    gains, scores = rng.exponential(size=(2, 30, 12))
+    gains[rng.random(gains.shape) < 0.5] = 0
+    gains[:, 0] += 0.1
+    user, item = np.indices(gains.shape).reshape(2, -1)
+    true = pd.DataFrame({"user": user, "item": item, "gain": gains.ravel()})
+    pred = pd.DataFrame({"user": user, "item": item, "score": scores.ravel()})
+    ours = ndcg_at_k(true, pred, k=k, gain="gain")
+    assert ours == pytest.approx(ndcg_score(gains, scores, k=k, ignore_ties=True), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_ranks_scores_and_orders_of_rows_agree(metric):
+    true, pred = random_tables(0)
+    expected = metric(true, pred, average=None)
+    ranked = pred.assign(rank=pred.groupby("user")["score"].rank(ascending=False))
+    # a rank goes before a score, whatever that is
+    assert_series_equal(metric(true, ranked.assign(score=0), average=None), expected)
+    shuffled = ranked.sample(frac=1, random_state=1)
+    assert_series_equal(metric(true, shuffled, average=None), expected)
+    turned = metric(true[::-1], pred, average=None).loc[expected.index]
+    assert_series_equal(turned, expected, rtol=1e-14)
+
+
+def test_each_users_own():
+    own = ndcg_at_k(TRUE, PRED, average=None)
+    assert own.index.to_list() == ["ann", "bob"]
+    assert own.index.name == "user"
+    assert own.name == "ndcg@10"
+    assert ndcg_at_k(TRUE, PRED) == own.mean()
+    assert type(ndcg_at_k(TRUE, PRED)) is float
+
+
+@pytest.mark.parametrize(
+    ("metric", "k", "values"),
+    [
+        (hit_rate_at_k, 1, [0, 1]),
+        (map_at_k, 1, [0, 1]),
+        (map_at_k, 3, [(1 / 2 + 2 / 3) / 2, 1]),
+        (mrr_at_k, 10, [1 / 2, 1]),
+        (precision_at_k, 10, [2 / 10, 1 / 10]),
+        (recall_at_k, 2, [1 / 2, 1]),
+    ],
+)
+def test_by_hand(metric, k, values):
+    assert_allclose(metric(TRUE, PRED, k=k, average=None), values, rtol=1e-15)
+
+
+def test_users_with_nothing_relevant_are_left_out_and_those_without_a_list_count_as_nothing():
+    strangers = pd.DataFrame({"user": ["eve", "eve"], "item": [1, 2], "rank": [1, 2]})
+    assert recall_at_k(TRUE, pd.concat([PRED, strangers])) == 1
+    assert recall_at_k(TRUE, PRED[PRED["user"] == "bob"]) == 0.5
+
+
+def test_gains_of_zero_are_not_relevant():
+    true = pd.DataFrame({"user": [1, 1, 2, 3], "item": [1, 2, 1, 1], "gain": [0.0, 2, 0, 1]})
+    pred = pd.DataFrame({"user": [1, 1, 2, 3], "item": [1, 2, 1, 1], "rank": [1, 2, 1, 1]})
+    own = ndcg_at_k(true, pred, gain="gain", average=None)
+    assert own.to_dict() == pytest.approx({1: 1 / np.log2(3), 3: 1})
+
+
+@pytest.mark.parametrize(
+    "users", [["1", "2"], [1.5, 2.5], [("a", 1), ("b", 2)], pd.Categorical(["x", "y"])]
+)
+def test_ids_of_any_kind(users):
+    true = pd.DataFrame({"user": users, "item": ["a", "b"]})
+    pred = pd.DataFrame({"user": users, "item": ["a", "a"], "rank": [1, 1]})
+    assert hit_rate_at_k(true, pred, average=None).to_list() == [1, 0]
+
+
+@pytest.mark.parametrize("convert", [dict, lambda table: table.to_dict("records")])
+def test_what_can_become_a_dataframe(convert):
+    assert ndcg_at_k(convert(TRUE), convert(PRED)) == ndcg_at_k(TRUE, PRED)
+
+
+@pytest.mark.parametrize(
+    ("true", "pred", "message"),
+    [
+        (TRUE.drop(columns="user"), PRED, r"y_true must have one column 'user', but its columns"),
+        (TRUE, PRED.drop(columns="item"), r"y_pred must have one column 'item', but its columns"),
+        (TRUE, PRED[["user", "item"]], r"y_pred must have a column 'rank' or 'score', but its"),
+        (TRUE, pd.concat([PRED, PRED[["user"]]], axis=1), r"must have one column 'user'"),
+        (TRUE[:0], PRED, r"y_true is empty: there must be at least one row"),
+        (TRUE, PRED[:0], r"y_pred is empty: there must be at least one row"),
+        (7, PRED, r"y_true must be a DataFrame, or what pandas can make one of, got int"),
+        (
+            pd.concat([TRUE, TRUE[:1]]),
+            PRED,
+            r"y_true has user 'ann' and item 1 more than once, and 1 such rows too many",
+        ),
+        (TRUE, PRED.assign(item=1), r"y_pred has user 'ann' and item 1 more than once, and 4"),
+        (TRUE, PRED.assign(rank=[1, 3, 4, 1, 2, 3]), r"those of user 'ann' are 1, 3, 4\. Drop"),
+        (TRUE, PRED.assign(rank=[1, 2, 3, 2, 2, 1]), r"those of user 'bob' are 1, 2, 2\."),
+        (TRUE, PRED.assign(rank=[0, 1, 2, 0, 1, 2]), r"must be 1, 2, 3 and so on, each once"),
+        (TRUE, PRED.assign(rank=[1, 2.5, 3, 1, 2, 3]), r"those of user 'ann' are 1, 2\.5, 3"),
+        (TRUE, PRED.assign(rank=[1, 2, np.nan] * 2), r"Column 'rank' of y_pred is .* in row 2 "),
+        (TRUE, PRED.assign(rank="first"), r"Column 'rank' of y_pred must hold numbers"),
+        (
+            TRUE,
+            PRED.drop(columns="rank").assign(score=[np.nan, 1, 2, 3, 4, 5]),
+            r"Column 'score' of y_pred is missing or NaN in row 0 and in 1 of 6 rows",
+        ),
+        (TRUE.assign(user=["ann", None, "bob"]), PRED, r"Column 'user' of y_true is missing"),
+        (TRUE.assign(item=[1, np.nan, 3]), PRED, r"Column 'item' of y_true is missing or NaN"),
+        (
+            TRUE.assign(user=[1, 1, 2]),
+            PRED,
+            r"y_pred has no list for any user of y_true: its users are such as 'ann', those of "
+            r"y_true such as 1\.",
+        ),
+    ],
+)
+@pytest.mark.parametrize("metric", [ndcg_at_k, recall_at_k])
+def test_bad_tables(metric, true, pred, message):
+    with pytest.raises(ValueError, match=message):
+        metric(true, pred)
+
+
+@pytest.mark.parametrize(
+    ("gains", "message"),
+    [
+        ([1, -1, 1], r"not negative, but column 'gain' of y_true holds -1 for user 'ann' and"),
+        ([1, np.inf, 1], r"Gains must be finite"),
+        ([1, np.nan, 1], r"Column 'gain' of y_true is missing or NaN in row 1"),
+        ([0, 0, 0], r"Column 'gain' of y_true holds 0 only"),
+        (["good", "bad", "bad"], r"Column 'gain' of y_true must hold numbers"),
+    ],
+)
+def test_bad_gains(gains, message):
+    with pytest.raises(ValueError, match=message):
+        ndcg_at_k(TRUE.assign(gain=gains), PRED, gain="gain")
+
+
+def test_a_missing_column_of_gains():
+    with pytest.raises(ValueError, match=r"y_true must have one column 'worth'"):
+        ndcg_at_k(TRUE, PRED, gain="worth")
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_bad_parameters(metric):
+    for k in (0, -1, 2.0, "10", None, True):
+        with pytest.raises(ValueError, match="k must be an integer of at least 1, got"):
+            metric(TRUE, PRED, k=k)
+    with pytest.raises(ValueError, match=r"average must be 'macro', .* got 'micro'"):
+        metric(TRUE, PRED, average="micro")
+
+
+def test_the_tables_stay_as_they_are():
+    true, pred = TRUE.copy(), PRED.copy()
+    ndcg_at_k(true, pred, gain="rating")
+    assert true.equals(TRUE)
+    assert pred.equals(PRED)
+
+
+def test_many_users_take_no_loop():
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(50_000), 10)
+    items = np.tile(np.arange(0, 10_000, 1000), 50_000)
+    true = pd.DataFrame({"user": users, "item": items + rng.integers(0, 3, len(items))})
+    pred = pd.DataFrame({"user": users, "item": items, "rank": np.tile(np.arange(1, 11), 50_000)})
+    start = perf_counter()
+    assert recall_at_k(true, pred) == pytest.approx(1 / 3, abs=0.01)
+    # 0.1 s on an idle machine; a loop over users takes several seconds
+    assert perf_counter() - start < 2

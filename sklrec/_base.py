@@ -196,9 +196,11 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """What `predict` gives."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        return self._clip(self._by_blocks(X, self._predict_inputs))
+        return self._clip(self._by_blocks(X, self._predict_inputs, stacklevel=5))
 
-    def _by_blocks(self, X: Any, compute: Callable[[Inputs], np.ndarray]) -> np.ndarray:
+    def _by_blocks(
+        self, X: Any, compute: Callable[[Inputs], np.ndarray], *, stacklevel: int = 4
+    ) -> np.ndarray:
         """Compute something of checked rows, at most `_predict_rows` at once, in float64."""
         n_unknown = np.zeros(2, dtype=int)
         found = []
@@ -206,7 +208,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             inputs = self._inputs(X, slice(first, first + self._predict_rows))
             n_unknown += _count_unknown(inputs)
             found.append(compute(inputs).astype(np.float64))
-        self._warn_of_kind(X, n_unknown, stacklevel=5)
+        self._warn_of_kind(X, n_unknown, stacklevel=stacklevel)
         return np.concatenate(found)
 
     def _predict_inputs(self, inputs: Inputs) -> np.ndarray:

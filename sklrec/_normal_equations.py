@@ -125,6 +125,18 @@ class RatingsByRow:
         for bucket in self._buckets:
             bucket.ratings = padded[bucket.places]
 
+    def set_weights(self, weights: Tensor) -> None:
+        """Replace the weights, but for `total_weight`.
+
+        Parameters
+        ----------
+        weights : Tensor of shape (n_ratings,)
+            The new ones, in the order of the ratings.
+        """
+        padded = torch.cat([weights, weights.new_zeros(1)])
+        for bucket in self._buckets:
+            bucket.weights = padded[bucket.places]
+
     def equations(self, *partners: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Give the normal equations of some rows after others.
 
@@ -236,7 +248,7 @@ def solve(
         If a matrix is not positive definite, even with something added to its diagonal.
     """
     precisions, right = precisions.double(), moments.double().unsqueeze(2)
-    lower = _cholesky(precisions)
+    lower = cholesky(precisions)
     forward = torch.linalg.solve_triangular(lower, right, upper=False)
     if generator is None:
         found = torch.linalg.solve_triangular(lower.transpose(1, 2), forward, upper=True)
@@ -247,7 +259,24 @@ def solve(
     return found[:, :, 0], found[:, :, 1]
 
 
-def _cholesky(matrices: Tensor) -> Tensor:
+def cholesky(matrices: Tensor) -> Tensor:
+    """Factorise many small matrices, with something added to the diagonal where it has to be.
+
+    Parameters
+    ----------
+    matrices : Tensor of shape (n, d, d)
+        Symmetric matrices.
+
+    Returns
+    -------
+    Tensor of shape (n, d, d)
+        Their lower Cholesky factors.
+
+    Raises
+    ------
+    ValueError
+        If a matrix is not positive definite, even with something added to its diagonal.
+    """
     lower, failed = torch.linalg.cholesky_ex(matrices)
     for jitter in JITTERS:
         if not failed.any():

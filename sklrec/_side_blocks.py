@@ -14,6 +14,9 @@ from sklrec._validation import column_values
 
 Column = NumericColumn | ValuesColumn
 SIDES = ("user", "item", "context")
+# How many different numbers there are between two quantiles: rows that are alike need to be
+# sampled but once.
+STEPS = 8
 
 
 class SideBlock:
@@ -103,7 +106,7 @@ def encode(
         places = column.places(cells, first_row) + (len(column.edges) - 1) / 2
         missing = np.isnan(places)
         low = np.where(missing, 0, np.floor(places)).clip(0, max(0, len(column.edges) - 2))
-        share = np.where(missing, 0, places - low)
+        share = np.where(missing, 0, np.round((places - low) * STEPS) / STEPS)
         values = np.stack([low + 1, (low + 2).clip(max=len(column.edges))], axis=1).astype(
             np.int64
         )

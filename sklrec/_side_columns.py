@@ -95,9 +95,10 @@ class NumericColumn:
         numbers = numbers[~np.isnan(numbers)]
         if len(numbers) == 0:
             return column
-        return replace(
-            column, edges=np.unique(np.quantile(numbers, np.linspace(0, 1, n_bins + 1)))
-        )
+        edges = np.unique(numbers)
+        if len(edges) > n_bins + 1:
+            edges = np.unique(np.quantile(numbers, np.linspace(0, 1, n_bins + 1)))
+        return replace(column, edges=edges)
 
     def places(self, values: Any, first_row: int) -> np.ndarray:
         """Find where numbers lie between the edges.

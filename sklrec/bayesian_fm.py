@@ -230,6 +230,51 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+        """Fit the model to rated interactions.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, a row each, with a column of user IDs, one of item IDs, and any
+            number of columns of side features.
+        y : array-like of shape (n_samples,)
+            The ratings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each rating, not negative; only their proportions matter. Rows of
+            weight 0 are as good as absent: their IDs stay unknown.
+        X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
+            Interactions to measure the validation loss on after each sweep. Behind an encoder in
+            a Pipeline they have to be encoded too: see ``transform_input`` of
+            `sklearn.pipeline.Pipeline`.
+        y_val : array-like of shape (n_val,), default=None
+            The ratings of `X_val`.
+        sample_weight_val : array-like of shape (n_val,), default=None
+            Weight of each rating of `y_val`.
+
+        Returns
+        -------
+        BayesianFMRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X, y or a parameter is not what was asked for; the estimator is then as it
+            was before.
+        KeyboardInterrupt
+            If Ctrl-C ended the sampling; the estimator holds the model of the draws so far.
+
+        Warns
+        -----
+        UserWarning
+            If IDs of `X_val` are of another kind than those of `X`, or if the sampling was
+            interrupted.
+        """
+        return super().fit(
+            X, y, sample_weight, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val
+        )
+
     def predict(self, X, return_std=False):
         """Predict the ratings of interactions.
 
@@ -285,6 +330,11 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
             If IDs are unknown because they are of another kind than those that `fit` saw.
         """
         check_is_fitted(self)
+        if self.module_.stars is None:
+            raise ValueError(
+                "The model was fitted with another loss and knows no probabilities of stars. Fit "
+                "it with loss='ordinal'."
+            )
         return self._by_blocks(self._check_X(X, reset=False), self._star_probabilities)
 
     def _moments(self, inputs):
@@ -324,9 +374,10 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         mean, scale = mean_and_scale(y, weight)
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         stars = None
+        self.__dict__.pop("stars_", None)  # an earlier fit's
         if self.loss == "ordinal":
             self.stars_ = self._different(y)
-            stars = torch.from_numpy(self.stars_.astype(np.float32))
+            stars = torch.from_numpy(self.stars_)
         module = BayesianFactorizationMachine(
             n_users,
             n_items,
@@ -349,7 +400,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         return module
 
     def _different(self, y):
-        stars = np.unique(y)
+        stars = np.unique(y.astype(np.float32))
         if len(stars) > MAX_STARS:
             raise ValueError(
                 f"loss='ordinal' takes ratings as classes, such as the stars 1 to 5, got "

@@ -375,19 +375,11 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 "return_std=True needs draws of a posterior distribution, and this model is one "
                 f"of solver={self.solver!r}. Fit with solver='gibbs'."
             )
-        X = self._check_X(X, reset=False)
-        inputs = self._inputs(X)
-        device = self.module_.global_mean.device
-        codes = [torch.from_numpy(inputs[name]).to(device) for name in ("users", "items")]
-        with torch.inference_mode():
-            parts = [
-                self.module_.moments(*rows)
-                for rows in zip(*(c.split(self._predict_rows) for c in codes), strict=True)
-            ]
-        means, stds = (
-            torch.cat(part).cpu().numpy().astype(float) for part in zip(*parts, strict=True)
-        )
-        return self._clip(means), stds
+        found = self._by_blocks(self._check_X(X, reset=False), self._moments)
+        return self._clip(found[:, 0].copy()), found[:, 1]
+
+    def _moments(self, inputs):
+        return torch.stack(self._call(self.module_.moments, inputs), 1).cpu().numpy()
 
     @available_if(_trains_in_parts)
     def partial_fit(self, X, y, sample_weight=None):
@@ -509,7 +501,13 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
             device=module.global_mean.device,
         )
         if isinstance(known, BayesianMatrixFactorization):
-            module.set_rows(side, fold_in_draws(known, side, ratings, generator))
+            users = torch.from_numpy(rows if side == "user" else partners)
+            weight = torch.from_numpy(weight.astype(np.float32))
+            device = module.global_mean.device
+            found = fold_in_draws(
+                known, side, ratings, users.to(device), weight.to(device), generator
+            )
+            module.set_rows(side, found)
         else:
             module.set_rows(side, fold_in(known, side, ratings, self._alpha()))
 

@@ -10,12 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import _models, _results
+from benchmarks import _models, _results, bayesian, fm
 from benchmarks._baselines import SHRINKAGE, causal_biases, item_means
 from benchmarks._data import folds, mae, read_log, rmse
 from benchmarks._models import CORNAC, SURPRISE
 from benchmarks._peers import REQUIREMENTS, ROOT, Answer, Field, LeftOut, environment, run
 from benchmarks._post_models import PostDense, PostLSTM, PostMF, cut_windows, train
+from benchmarks.peers._serve import serve
 
 CSV = "u,book,stars,other\n1,a,4,x\n2,b,5,x\n1,a,1,x\n3,a,2,x\n"
 
@@ -120,6 +121,136 @@ def test_run_reports_the_last_line_of_an_error(monkeypatch, tmp_path):
     log = pd.DataFrame({"user": [1], "item": ["a"], "rating": [3.0]})
     with pytest.raises(LeftOut, match=r"^KeyError: 7$"):
         run(SURPRISE, log, log)
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Have `run` carry out its requests with these functions, in this process."""
+
+    def use(build, fit, predict, *pairs):
+        def call(command, time_limit=None):
+            monkeypatch.setattr("sys.argv", command[-2:])
+            serve(build, fit, predict, *pairs)
+
+        monkeypatch.setattr("benchmarks._peers.environment", lambda library: "python")
+        monkeypatch.setattr("benchmarks._peers._call", call)
+        monkeypatch.setattr("benchmarks.peers._serve.reset_peak", lambda: None)
+
+    return use
+
+
+def test_side_features_travel_to_those_that_take_them(in_process):
+    log = pd.DataFrame(
+        {
+            "user": [1, 2, 1],
+            "item": ["a", "b", "b"],
+            "rating": [1.0, 5.0, 3.0],
+            "genres": ["x|y", "", "z"],
+            "year": [1990.0, np.nan, 2000.0],
+        }
+    )
+    built = []
+
+    def build(users, items, ratings, scale, **side):
+        built.append((users, items, ratings, scale, side))
+
+    in_process(
+        build,
+        lambda trainset, shift: shift,
+        lambda shift, asked: asked["year"] + shift,
+        lambda users, items, **side: side,
+    )
+    unread = log.assign(other="never sent", rating=np.nan)[["other", *log.columns[::-1]]]
+    answers = run(SURPRISE, log, unread[:1], [{"shift": -1987}, {"shift": -3000}])
+    assert [answer.prediction.tolist() for answer in answers] == [[3.0], [1.0]]
+    assert len(built) == 3  # the first is the warm-up
+    users, items, ratings, scale, side = built[-1]
+    assert (users.tolist(), items.tolist(), ratings.tolist()) == (
+        [1, 2, 1],
+        ["a", "b", "b"],
+        [1.0, 5.0, 3.0],
+    )
+    assert scale == [1.0, 5.0]
+    assert list(side) == ["genres", "year"]
+    assert side["genres"].tolist() == ["x|y", "", "z"]
+    np.testing.assert_array_equal(side["year"], log["year"])
+
+
+def test_without_side_features_a_peer_gets_users_items_and_ratings_alone(in_process):
+    log = pd.DataFrame({"user": [1, 2], "item": [5, 6], "rating": [2.0, 4.0]})
+    in_process(
+        lambda users, items, ratings, scale: ratings.mean(),
+        lambda mean: mean,
+        lambda mean, asked: mean + 0 * asked[0] + (asked[1] == 6),
+    )
+    (answer,) = run(CORNAC, log, log)
+    assert answer.prediction.tolist() == [3.0, 4.0]
+
+
+def test_what_the_machines_read_is_fixed():
+    names = [model.name for model, _ in fm.MODELS]
+    assert len(set(names)) == len(names)
+    columns = dict(zip(names, (columns for _, columns in fm.MODELS), strict=True))
+    read = columns[fm.CHOSEN.name]
+    assert {"user", "item", "day", "session", "genres"} < set(read)
+    assert set(fm.CHOSEN.params) == {"estimator", "multi_valued"}
+    for model, columns in fm.MODELS:
+        if model.library == "myfm":
+            assert columns[:2] == fm.IDS
+            assert "age" not in columns
+            assert {*model.params["user_features"], *model.params["item_features"]} < {*columns}
+
+
+def test_bars_of_the_machines():
+    shuffled = pd.DataFrame(
+        {"RMSE": [0.874, 0.878, 0.88], "Fit, s": [8.0, 30.0, 20.0]},
+        index=[fm.CHOSEN.name, "myFM one", "myFM two"],
+    )
+    published = pd.DataFrame({"RMSE": [0.885]}, index=[fm.CHOSEN.name])
+    points = pd.DataFrame({"seconds": [2.0, 4.0, 8.0], "rmse": [0.879, 0.877, 0.874]})
+    found = fm.bars(shuffled, published, points)
+    assert [(entry["value"], entry["limit"], entry["met"]) for entry in found] == [
+        (0.874, 0.8775, True),
+        (0.885, 0.884, False),
+        (0.874, 0.878, True),
+        (4.0, 15.0, True),
+    ]
+    assert found[2]["what"].endswith("the bar is myFM one")
+    assert found[3]["what"].startswith("Seconds to 0.8780, as myFM one")
+    slow = fm.bars(shuffled, published, points.assign(rmse=0.9))[3]
+    assert (slow["value"], slow["met"]) == (None, False)
+    assert len(fm.bars(shuffled[:1], published, points)) == 2
+
+
+def test_the_chosen_setting_by_length_is_that_of_one_seed():
+    rows = pd.DataFrame(
+        [
+            (fm.CHOSEN.name, fm.SHUFFLED, 0, 30, 0.9, 1.0),
+            (fm.CHOSEN.name, fm.SHUFFLED, 0, 30, 0.8, 3.0),
+            (fm.CHOSEN.name, fm.SHUFFLED, 0, 210, 0.7, 5.0),
+            (fm.CHOSEN.name, fm.SHUFFLED, 1, 210, 0.5, 9.0),
+            (fm.CHOSEN.name, fm.PUBLISHED, 0, 210, 0.1, 9.0),
+            ("other", fm.SHUFFLED, 0, 30, 0.1, 9.0),
+        ],
+        columns=["model", "split", "seed", "length", "rmse", "fit_seconds"],
+    )
+    points = fm.by_length(rows)
+    assert points.index.tolist() == [30, 210]
+    np.testing.assert_allclose(points.to_numpy(), [[2.0, 0.85], [5.0, 0.7]])
+
+
+def test_the_bar_of_intervals_is_about_the_furthest():
+    rows = [["log", "a", 0.51, 0.8, 0.94], ["log", "b", 0.5, 0.77, 0.96]]
+    found = bayesian.coverage_bar(rows)
+    assert found["value"] == pytest.approx(0.03)
+    assert not found["met"]
+
+
+def test_folding_in_may_be_no_further_off_than_a_hundredth_either_way():
+    rows = [["a", 0.9, 0.905, 1.0], ["b", 0.9, 0.88, 1.0], ["c", 0.9, 0.92, 1.0]]
+    found = bayesian.fold_in_bars(rows)
+    assert [entry["met"] for entry in found] == [True, False, False]
+    np.testing.assert_allclose([entry["value"] for entry in found], [0.005, 0.02, 0.02])
 
 
 RESULT = {

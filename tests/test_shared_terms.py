@@ -76,7 +76,7 @@ def test_joint_draws_have_the_mean_and_the_covariance_of_the_posterior(groups):
     terms = shared(weights, groups)
     arguments, priors = tensors(grams, residuals), [tensors(*prior) for prior in priors]
     generator, start = torch.Generator().manual_seed(0), torch.zeros(N_PARTNERS, D)
-    n = 3000
+    n = 2000
     draws = np.stack(
         [
             terms.draw(*arguments, alpha, priors, start, generator, n_steps=12).numpy().ravel()
@@ -87,7 +87,7 @@ def test_joint_draws_have_the_mean_and_the_covariance_of_the_posterior(groups):
     assert np.allclose(
         draws.mean(0), covariance @ right.ravel(), atol=4 * deviation.max() / n**0.5
     )
-    assert np.allclose(np.cov(draws.T), covariance, atol=0.09 * deviation.max() ** 2)
+    assert np.allclose(np.cov(draws.T), covariance, atol=0.11 * deviation.max() ** 2)
 
 
 def test_each_group_has_a_prior_of_its_own():

@@ -7,16 +7,20 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array, hstack
 from torch import Tensor
+from torch.linalg import solve_triangular
 
-from sklrec._normal_equations import RatingsByRow, solve
+from sklrec._normal_equations import RatingsByRow, cholesky, solve
 from sklrec._shared_terms import SharedTerms, met
 from sklrec._solvers._als import times
 from sklrec._solvers._likelihoods import Likelihood
 from sklrec._solvers._prior import Prior
+from sklrec._solvers._rescaling import rescale, stretched, sums
 from sklrec._solvers._sweeps import SIDES, Ratings, Tables
 
 # Steps of conjugate gradients for what rows share; each sweep goes on from where the last one was.
 N_STEPS = 10
+# Standard deviation of their random start.
+TERMS_STD = 0.1
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ class Chain:
             for name, of_rows in by_row.items()
         }
         self.tables = Tables({n: side.table for n, side in self.sides.items()}, tables.biased)
-        self._aim_at(likelihood.targets)
+        self._follow_likelihood()
 
     def sweep(self) -> float:
         """Draw everything once.
@@ -130,13 +134,12 @@ class Chain:
             side.priors = self._draw_priors(side)
             partners = [self.tables[other] for other in self.ratings.others(name)]
             if side.shared is None:
-                side.own = self._draw_rows(side, partners)
+                self._draw_rows(side, partners)
             else:
                 self._draw_all(side, partners)
             self.tables = self.tables.with_rows(name, side.table)
-        predictions = self.tables.predict(self.ratings.codes)
-        targets, loss = self.likelihood.draw(predictions, self.rng)
-        self._aim_at(targets)
+        loss = self.likelihood.draw(self.tables.predict(self.ratings.codes), self.rng)
+        self._follow_likelihood()
         return loss
 
     def state(self) -> dict[str, Tensor]:
@@ -154,15 +157,21 @@ class Chain:
                 state[f"{name}_values"] = of_features
             if side.own is None:
                 continue
-            table = side.table.clone()
+            expanded = side.expanded
             if side.features is not None:  # a row's features are added when it is predicted
-                table -= side.features.expand(of_features)
-            table[0] = torch.from_numpy(side.priors[0].mean)  # what is expected of the unknown
-            state[f"{name}s"] = table
+                expanded = expanded - side.features.expand(of_features)
+            table = side.own + expanded
+            mean = torch.from_numpy(side.priors[0].mean)
             covariance = torch.from_numpy(np.linalg.inv(side.priors[0].precision))
-            state[f"{name}_covariances"] = covariance
             if side.n_partners:
                 state[f"{name}_terms"] = side.terms[: side.n_partners]
+                state[f"{name}_priors"] = torch.cat([mean.unsqueeze(0), covariance])
+                # An unknown row is one of those like the known ones: it will have met some, too.
+                met_by_known = expanded[1:].double().cpu()
+                mean = mean + met_by_known.mean(0)
+                covariance = covariance + met_by_known.T.cov(correction=0)
+            table[0] = mean
+            state[f"{name}s"], state[f"{name}_covariances"] = table, covariance
         return state
 
     def _start_side(
@@ -186,24 +195,30 @@ class Chain:
             weights.append(features.weights)
             groups += [(n_partners + a, n_partners + b) for a, b in features.groups]
         like = tables["user"]
-        shared = None
-        if weights:
-            shared = SharedTerms(hstack(weights, format="csr"), groups, like.device)
-        return Side(
+        side = Side(
             by_row,
             own,
-            shared,
-            like.new_zeros(shared.n_terms if shared else 0, like.shape[1]),
+            None,
+            like.new_zeros(0, like.shape[1]),
             like.new_zeros(by_row.n_rows, like.shape[1]),
             n_partners,
             SharedTerms(features.weights, device=like.device) if features else None,
         )
+        if weights:
+            side.shared = SharedTerms(hstack(weights, format="csr"), groups, like.device)
+            start = torch.randn(side.shared.n_terms, like.shape[1], generator=self.generator)
+            side.terms = TERMS_STD * start.to(like)
+            side.expanded = side.shared.expand(side.terms)
+        side.priors = self._draw_priors(side)
+        return side
 
-    def _aim_at(self, targets: Tensor | None) -> None:
-        """Let the tables predict something else, if anything."""
-        if targets is not None:
-            for side in self.sides.values():
-                side.by_row.set_ratings(targets)
+    def _follow_likelihood(self) -> None:
+        """Let the tables predict what the likelihood says, as precisely."""
+        for side in self.sides.values():
+            if self.likelihood.targets is not None:
+                side.by_row.set_ratings(self.likelihood.targets)
+            if self.likelihood.weights is not None:
+                side.by_row.set_weights(self.likelihood.weights)
 
     def _draw_priors(self, side: Side) -> list[Prior]:
         tables = [] if side.own is None else [side.own[1:]]
@@ -211,43 +226,77 @@ class Chain:
             tables += [side.terms[group] for group in side.shared.groups]
         return [Prior.draw(table, self.rng) for table in tables]
 
-    def _draw_rows(self, side: Side, partners: list[Tensor]) -> Tensor:
-        """Draw a side's own rows, some after others."""
+    def _draw_rows(self, side: Side, partners: list[Tensor]) -> None:
+        """Draw a side's own rows, some after others, where that is all there is."""
         assert side.own is not None
         own = side.own.clone()
+        mean, precision = side.priors[0].to(own.double())
+        squares, products = precision * 0, mean * 0
         for rows, grams, moments in side.by_row.equations(*partners):
-            own[rows] = self._draw(grams, moments, side.priors[0])
-        return own
+            of_ratings = self.likelihood.precision * grams.double()
+            pulls = self.likelihood.precision * moments.double()
+            drawn = solve(of_ratings + precision, pulls + precision @ mean, self.generator)[1]
+            assert drawn is not None
+            own[rows] = drawn
+            found = sums(drawn.double(), of_ratings, pulls)
+            squares, products = squares + found[0], products + found[1]
+        by = rescale(squares, products, side.priors[0], self.rng)
+        side.own = own * torch.from_numpy(by).to(own)
+        side.priors[0] = stretched(side.priors[0], by)
 
     def _draw_all(self, side: Side, partners: list[Tensor]) -> None:
-        """Draw a side's own rows with the shared terms held, and then these."""
-        by_row, shared = side.by_row, side.shared
+        """Draw the shared terms with a side's own rows summed out, and then these.
+
+        Drawn in turns, own rows and terms would hold each other in place: only their sum is
+        seen by the ratings.
+        """
+        by_row, shape = side.by_row, (side.by_row.n_rows, side.by_row.n_columns)
+        grams = side.expanded.new_empty(*shape, shape[1], dtype=torch.float64)
+        pulls = side.expanded.new_empty(shape, dtype=torch.float64)
+        for rows, some_grams, moments in by_row.equations(*partners):
+            grams[rows] = self.likelihood.precision * some_grams.double()
+            pulls[rows] = self.likelihood.precision * moments.double()
+        if side.own is None:
+            self._draw_terms(side, grams, pulls)
+            return
+        mean, precision = side.priors[0].to(grams)
+        lower = cholesky(grams + precision)
+        half = solve_triangular(lower, precision.expand_as(grams), upper=False)
+        left = solve_triangular(lower, (pulls - grams @ mean).unsqueeze(2), upper=False)
+        seen = precision - half.mT @ half
+        self._draw_terms(side, seen, (half.mT @ left).squeeze(2))
+
+        pulls = pulls - times(grams, side.expanded.double())
+        noise = torch.randn(*shape, 1, generator=self.generator, dtype=torch.float64).to(grams)
+        right = (pulls + precision @ mean).unsqueeze(2)
+        right = solve_triangular(lower, right, upper=False) + noise
+        own = solve_triangular(lower.mT, right, upper=True).squeeze(2)
+        by = rescale(*sums(own, grams, pulls), side.priors[0], self.rng)
+        side.own = (own * torch.from_numpy(by).to(own)).to(side.expanded)
+        side.priors[0] = stretched(side.priors[0], by)
+
+    def _draw_terms(self, side: Side, grams: Tensor, pulls: Tensor) -> None:
+        """Draw the shared terms, given what the ratings say of the rows' sums of them."""
+        shared = side.shared
         assert shared is not None
-        shape = by_row.n_rows, by_row.n_columns
-        grams, moments = side.expanded.new_empty(*shape, shape[1]), side.expanded.new_empty(shape)
-        own = None if side.own is None else side.own.clone()
-        for rows, some_grams, some_moments in by_row.equations(*partners):
-            grams[rows], moments[rows] = some_grams, some_moments
-            if own is not None:
-                left = some_moments - times(some_grams, side.expanded[rows])
-                own[rows] = self._draw(some_grams, left, side.priors[0])
-        side.own = own
-        side.terms = shared.draw(
-            grams,
-            moments if own is None else moments - times(grams, own),
-            self.likelihood.precision,
-            [prior.to(moments) for prior in side.priors[-len(shared.groups) :]],
+        first = len(side.priors) - len(shared.groups)
+        terms = shared.draw(
+            grams.to(side.expanded),
+            pulls.to(side.expanded),
+            1.0,
+            [prior.to(side.expanded) for prior in side.priors[first:]],
             side.terms,
             self.generator,
             N_STEPS,
         )
-        side.expanded = shared.expand(side.terms)
-
-    def _draw(self, grams: Tensor, moments: Tensor, prior: Prior) -> Tensor:
-        exact = grams.double()
-        mean, precision = prior.to(exact)
-        precisions = self.likelihood.precision * exact + precision
-        right = self.likelihood.precision * moments.double() + precision @ mean
-        draws = solve(precisions, right, self.generator)[1]
-        assert draws is not None
-        return draws
+        expanded = shared.expand(terms).double()
+        for number, group in enumerate(shared.groups, first):
+            alone = torch.zeros_like(terms)
+            alone[group] = terms[group]
+            part = shared.expand(alone).double()
+            rest = pulls - times(grams, expanded - part)
+            by = rescale(*sums(part, grams, rest), side.priors[number], self.rng)
+            side.priors[number] = stretched(side.priors[number], by)
+            terms[group] *= torch.from_numpy(by).to(terms)
+            expanded = expanded + part * (torch.from_numpy(by).to(part) - 1)
+        side.terms, side.expanded = terms, shared.expand(terms)

@@ -51,6 +51,8 @@ def fold_in_draws(
     module: BayesianMatrixFactorization,
     side: str,
     ratings: RatingsByRow,
+    users: torch.Tensor,
+    weights: torch.Tensor,
     generator: torch.Generator,
 ) -> torch.Tensor:
     """Draw the new rows of one side, given each draw of all else.
@@ -63,6 +65,10 @@ def fold_in_draws(
         The side that has new rows.
     ratings : RatingsByRow
         Their ratings; new rows count from 0.
+    users : Tensor of shape (n_ratings,)
+        The users of the ratings. New users are taken to be as moody as all.
+    weights : Tensor of shape (n_ratings,)
+        The ratings' weights.
     generator : torch.Generator
         Source of the draws.
 
@@ -74,11 +80,16 @@ def fold_in_draws(
     own = getattr(module, f"{side}_draws")
     partners = module.item_draws if side == "user" else module.user_draws
     found = own.new_empty(module.n_draws, ratings.n_rows, ratings.n_columns)
-    terms = getattr(module, f"{side}_terms")
+    terms, noise = getattr(module, f"{side}_terms"), module.user_noise
+    priors = getattr(module, f"{side}_priors")
+    if priors is None:
+        priors = torch.cat([own[:, :1], getattr(module, f"{side}_covariances")], 1)
     for k in range(module.n_draws):
         known = own.new_zeros(found.shape[1:]) if terms is None else ratings.terms(terms[k])
-        prior = torch.linalg.inv(getattr(module, f"{side}_covariances")[k].double())
-        shift = prior @ own[k, 0].double()
+        prior = torch.linalg.inv(priors[k, 1:].double())
+        shift = prior @ priors[k, 0].double()
+        if side == "item" and noise is not None:
+            ratings.set_weights(weights / noise[k, users])
         for rows, grams, moments in ratings.equations(partners[k]):
             precisions = grams.double() / module.noise[k] + prior
             left = moments - times(grams, known[rows])

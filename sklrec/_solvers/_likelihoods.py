@@ -9,6 +9,10 @@ from torch import Tensor
 
 from sklrec._solvers._sweeps import Ratings
 
+# Degrees of freedom of the prior of users' shares: errors of unknown users have tails as of
+# Student's t with as many.
+FREEDOM = 4
+
 
 class Likelihood(Protocol):
     """What a chain asks of a likelihood.
@@ -18,13 +22,16 @@ class Likelihood(Protocol):
     precision : float
         The precision of the targets around the predictions.
     targets : Tensor of shape (n_ratings,) or None
-        What the tables are to predict at first; ``None`` if it is the ratings.
+        What the tables are to predict; ``None`` if it is the ratings.
+    weights : Tensor of shape (n_ratings,) or None
+        What `precision` is multiplied by; ``None`` if it is the ratings' weights.
     """
 
     precision: float
     targets: Tensor | None
+    weights: Tensor | None
 
-    def draw(self, predictions: Tensor, rng: np.random.Generator) -> tuple[Tensor | None, float]:
+    def draw(self, predictions: Tensor, rng: np.random.Generator) -> float:
         """Draw what the likelihood does not know.
 
         Parameters
@@ -36,9 +43,7 @@ class Likelihood(Protocol):
 
         Returns
         -------
-        targets : Tensor of shape (n_ratings,) or None
-            What the tables are to predict from now on; ``None`` if that did not change.
-        loss : float
+        float
             Mean squared error of the ratings around what is predicted, in units of ``scale``.
         """
 
@@ -53,7 +58,10 @@ class Likelihood(Protocol):
 
 
 class GaussianNoise:
-    """Ratings are predictions and Gaussian noise of unknown precision.
+    """Ratings are predictions and Gaussian noise, of unknown precision for each user.
+
+    Some users are moodier than others. A user's precision is that of all, times a share that
+    comes from a Gamma distribution around 1.
 
     Parameters
     ----------
@@ -66,15 +74,24 @@ class GaussianNoise:
         The precision of the noise.
     targets : None
         The ratings are the targets.
+    weights : Tensor of shape (n_ratings,) or None
+        The ratings' weights times their users' shares; ``None`` at first.
+    shares : ndarray of shape (n_users + 1,)
+        The users' shares.
     """
 
     def __init__(self, ratings: Ratings):
         self.ratings = ratings
         self.precision = 1.0
         self.targets: Tensor | None = None
+        self.weights: Tensor | None = None
+        self._users = ratings.numpy_codes("user")
+        self._own = None if ratings.weights is None else ratings.weights.double().cpu().numpy()
+        self.shares = np.ones(ratings.n_rows["user"])
+        self._counts = np.bincount(self._users, minlength=len(self.shares))
 
-    def draw(self, predictions: Tensor, rng: np.random.Generator) -> tuple[Tensor | None, float]:
-        """Draw the precision.
+    def draw(self, predictions: Tensor, rng: np.random.Generator) -> float:
+        """Draw the precision, and then the users' shares.
 
         Parameters
         ----------
@@ -85,16 +102,23 @@ class GaussianNoise:
 
         Returns
         -------
-        targets : None
-            The targets stay the ratings.
-        loss : float
+        float
             Mean squared error of the ratings around the predictions.
         """
-        loss = self.ratings.mean_squared_error(predictions)
+        errors = (self.ratings.values - predictions).double().square().cpu().numpy()
+        loss = np.average(errors, weights=self._own)
+        if self._own is not None:
+            errors *= self._own
+        shared = errors @ self.shares[self._users]
         # As if one rating had been seen with an error of the ratings' own scale.
-        n = len(predictions)
-        self.precision = rng.gamma((1 + n) / 2) / ((1 + n * loss) / 2)
-        return None, loss
+        self.precision = float(rng.gamma((1 + len(errors)) / 2) / ((1 + shared) / 2))
+        of_users = np.bincount(self._users, errors, minlength=len(self.shares))
+        self.shares = draw_shares(self._counts, self.precision * of_users, rng)
+        weights = self.shares[self._users]
+        if self._own is not None:
+            weights = weights * self._own
+        self.weights = torch.from_numpy(weights.astype(np.float32)).to(predictions.device)
+        return float(loss)
 
     def state(self) -> dict[str, Tensor]:
         """Copy the draw.
@@ -102,6 +126,29 @@ class GaussianNoise:
         Returns
         -------
         dict of str to Tensor
-            The variance of the noise.
+            The variance of the noise, and what it is multiplied by for each user; for an unknown
+            one what is expected by the prior.
         """
-        return {"noise": torch.tensor(1 / self.precision)}
+        shares = 1 / self.shares
+        shares[0] = FREEDOM / (FREEDOM - 2)
+        return {"noise": torch.tensor(1 / self.precision), "user_noise": torch.from_numpy(shares)}
+
+
+def draw_shares(counts: np.ndarray, squares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw how precise each user is, as a share of how precise all are.
+
+    Parameters
+    ----------
+    counts : ndarray of shape (n_users,)
+        Numbers of the users' ratings.
+    squares : ndarray of shape (n_users,)
+        Sums of their squared errors, in units of the common variance.
+    rng : numpy.random.Generator
+        Source of the draws.
+
+    Returns
+    -------
+    ndarray of shape (n_users,)
+        The shares.
+    """
+    return rng.gamma((FREEDOM + counts) / 2) / ((FREEDOM + squares) / 2)

@@ -36,6 +36,8 @@ class OrderedProbit:
         The precision of the targets, 1.
     targets : Tensor of shape (n_ratings,)
         The latent values.
+    weights : None
+        The ratings' weights hold.
     thresholds : ndarray of shape (n_stars - 1,)
         The thresholds.
 
@@ -47,21 +49,22 @@ class OrderedProbit:
     """
 
     precision = 1.0
+    weights: Tensor | None = None
 
     def __init__(self, ratings: Ratings, stars: Tensor):
         self.stars = stars.double().cpu().numpy()
         self.values = ratings.values.double().cpu().numpy()
         middles = (self.stars[1:] + self.stars[:-1]) / 2
         self.level = np.searchsorted(middles, self.values)
-        self.weights = None if ratings.weights is None else ratings.weights.double().cpu().numpy()
+        self._own = None if ratings.weights is None else ratings.weights.double().cpu().numpy()
         self.device = ratings.values.device
-        count = np.bincount(self.level, self.weights, minlength=len(self.stars))
+        count = np.bincount(self.level, self._own, minlength=len(self.stars))
         share = np.cumsum(count) / count.sum()
         self.thresholds = ndtri(share[:-1])
         # At first the latent values are the normal scores of the stars.
         self.targets: Tensor | None = self._to_tensor(ndtri(share - count / count.sum() / 2))
 
-    def draw(self, predictions: Tensor, rng: np.random.Generator) -> tuple[Tensor | None, float]:
+    def draw(self, predictions: Tensor, rng: np.random.Generator) -> float:
         """Draw the thresholds and the latent values.
 
         Parameters
@@ -73,9 +76,7 @@ class OrderedProbit:
 
         Returns
         -------
-        targets : Tensor of shape (n_ratings,)
-            The latent values.
-        loss : float
+        float
             Mean squared error of the ratings around the mean star.
         """
         centres = predictions.double().cpu().numpy()
@@ -83,7 +84,7 @@ class OrderedProbit:
         self.targets = torch.from_numpy(self._draw_latent(centres, rng)).float().to(self.device)
         above = ndtr(self.thresholds - centres[:, None])
         mean = self.stars[-1] - above @ np.diff(self.stars)
-        return self.targets, float(np.average((self.values - mean) ** 2, weights=self.weights))
+        return float(np.average((self.values - mean) ** 2, weights=self._own))
 
     def state(self) -> dict[str, Tensor]:
         """Copy the draw.
@@ -113,13 +114,13 @@ class OrderedProbit:
         below = ndtr(low)
         share = below + rng.random(len(centres)) * (ndtr(high) - below)
         latent = ndtri(share.clip(TINY, None)).clip(low, high)
-        if self.weights is not None:
+        if self._own is not None:
             # The mean of as many latent values as the rating counts for, as far as its mean and
             # variance go.
             density = [np.where(np.isinf(x), 0, np.exp(-(x**2) / 2)) for x in (low, high)]
             chance = (ndtr(high) - below).clip(TINY, None) * np.sqrt(2 * np.pi)
             mean = ((density[0] - density[1]) / chance).clip(low, high)
-            latent = mean + (latent - mean) / np.sqrt(self.weights)
+            latent = mean + (latent - mean) / np.sqrt(self._own)
         return centres + np.where(flip, -latent, latent)
 
     def _bounds(
@@ -136,7 +137,7 @@ class OrderedProbit:
         """A Gaussian with the slope and the curvature of the likelihood at some thresholds."""
         low, high, flip = self._bounds(thresholds, centres)
         chance = (ndtr(high) - ndtr(low)).clip(TINY, None)
-        weights = 1.0 if self.weights is None else self.weights
+        weights = 1.0 if self._own is None else self._own
         ratios = []  # densities at the lower and at the upper threshold, by the probability
         for at in (np.where(flip, -high, low), np.where(flip, -low, high)):
             finite = np.where(np.isinf(at), 0, at)

@@ -7,6 +7,7 @@ from torch import Tensor
 from sklrec.modules._matrix_factorization import MatrixFactorization
 
 _OF_A_DRAW = ("user_draws", "item_draws", "noise", "user_covariances", "item_covariances")
+_OPTIONAL = ("user_terms", "item_terms", "user_priors", "item_priors", "user_noise")
 
 
 class BayesianMatrixFactorization(MatrixFactorization):
@@ -87,13 +88,16 @@ class BayesianMatrixFactorization(MatrixFactorization):
         self.noise: Tensor
         self.user_terms: Tensor | None
         self.item_terms: Tensor | None
+        self.user_priors: Tensor | None
+        self.item_priors: Tensor | None
+        self.user_noise: Tensor | None
         self.user_covariances: Tensor
         self.item_covariances: Tensor
         self.register_buffer("user_draws", torch.zeros(0, n_users + 1, width))
         self.register_buffer("item_draws", torch.zeros(0, n_items + 1, width))
         self.register_buffer("noise", torch.zeros(0))
-        self.register_buffer("user_terms", None)
-        self.register_buffer("item_terms", None)
+        for name in _OPTIONAL:
+            self.register_buffer(name, None)
         self.register_buffer("user_covariances", torch.zeros(0, width, width))
         self.register_buffer("item_covariances", torch.zeros(0, width, width))
         for parameter in self.parameters():
@@ -114,6 +118,9 @@ class BayesianMatrixFactorization(MatrixFactorization):
         item_covariances: Tensor,
         user_terms: Tensor | None = None,
         item_terms: Tensor | None = None,
+        user_priors: Tensor | None = None,
+        item_priors: Tensor | None = None,
+        user_noise: Tensor | None = None,
     ) -> "BayesianMatrixFactorization":
         """Replace the draws, and set the parameters to their means.
 
@@ -134,13 +141,21 @@ class BayesianMatrixFactorization(MatrixFactorization):
             What the items contribute to the users who rated them; it is in `users` already.
         item_terms : Tensor of shape (n_draws, n_users + 1, n_factors + 1), default=None
             What the users contribute to the items that they rated.
+        user_priors : Tensor of shape (n_draws, n_factors + 2, n_factors + 1), default=None
+            Mean and covariance of what users have of their own, if that is not all there is.
+        item_priors : Tensor of shape (n_draws, n_factors + 2, n_factors + 1), default=None
+            The same of items.
+        user_noise : Tensor of shape (n_draws, n_users + 1), default=None
+            What `noise` is multiplied by for each user; 1 if ``None``.
 
         Returns
         -------
         BayesianMatrixFactorization
             This module.
         """
-        self.user_terms, self.item_terms = user_terms, item_terms
+        optional = user_terms, item_terms, user_priors, item_priors, user_noise
+        for name, values in zip(_OPTIONAL, optional, strict=True):
+            setattr(self, name, None if values is None else values.to(self.scale))
         draws = users, items, noise, user_covariances, item_covariances
         for name, values in zip(_OF_A_DRAW, draws, strict=True):
             setattr(self, name, values.to(getattr(self, name)))
@@ -174,7 +189,8 @@ class BayesianMatrixFactorization(MatrixFactorization):
         super().grow(n_users, n_items, generator)
         for name in _OF_A_DRAW:
             setattr(self, name, getattr(self, name)[:0])
-        self.user_terms = self.item_terms = None
+        for name in _OPTIONAL:
+            setattr(self, name, None)
         return self
 
     @torch.no_grad()
@@ -189,15 +205,19 @@ class BayesianMatrixFactorization(MatrixFactorization):
             Number of items after growing; not less than before.
         """
         draws = {name: getattr(self, name) for name in _OF_A_DRAW}
-        terms = [self.user_terms, self.item_terms]
+        optional = {name: getattr(self, name) for name in _OPTIONAL}
         for k, (side, n_rows) in enumerate((("user", n_users), ("item", n_items))):
-            table, of_side = draws[f"{side}_draws"], terms[1 - k]
+            table, name = draws[f"{side}_draws"], f"{('item', 'user')[k]}_terms"
+            of_side = optional[name]
             more = table[:, :1].expand(-1, n_rows + 1 - table.shape[1], -1)
             draws[f"{side}_draws"] = torch.cat([table, more], 1)
             if of_side is not None:  # those who are new contribute nothing to others
-                terms[1 - k] = torch.cat([of_side, torch.zeros_like(more)], 1)
+                optional[name] = torch.cat([of_side, torch.zeros_like(more)], 1)
+        if self.user_noise is not None:
+            more = self.user_noise[:, :1].expand(-1, n_users + 1 - self.user_noise.shape[1])
+            optional["user_noise"] = torch.cat([self.user_noise, more], 1)
         self.grow(n_users, n_items, torch.Generator())
-        self.set_draws(*draws.values(), *terms)
+        self.set_draws(*draws.values(), **optional)
 
     @torch.no_grad()
     def set_rows(self, side: str, rows: Tensor) -> None:
@@ -254,7 +274,7 @@ class BayesianMatrixFactorization(MatrixFactorization):
             found = self._ratings(p, q).double()
             total += found
             squares += found.square()
-            extra += self.noise[k] + self._of_unknown(k, users, items, p, q)
+            extra += self._noise(k, users) + self._of_unknown(k, users, items, p, q)
         mean = total / self.n_draws
         variance = squares / self.n_draws - mean.square() + extra / self.n_draws
         scale = self.scale.double()
@@ -284,6 +304,12 @@ class BayesianMatrixFactorization(MatrixFactorization):
                 ratings += p[:, -1:]
                 ratings += q[:, -1]
         return self.global_mean + self.scale * ratings / self.n_draws
+
+    def _noise(self, k: int, users: Tensor) -> Tensor:
+        """Variances of ratings around what one draw predicts."""
+        return (
+            self.noise[k] if self.user_noise is None else self.noise[k] * self.user_noise[k, users]
+        )
 
     def _of_unknown(self, k: int, users: Tensor, items: Tensor, p: Tensor, q: Tensor) -> Tensor:
         """Variances that come of users or items being unknown, by one draw's priors."""

@@ -147,6 +147,9 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         item_covariances: Tensor,
         user_terms: Tensor | None = None,
         item_terms: Tensor | None = None,
+        user_priors: Tensor | None = None,
+        item_priors: Tensor | None = None,
+        user_noise: Tensor | None = None,
         user_values: Tensor | None = None,
         item_values: Tensor | None = None,
         context_values: Tensor | None = None,
@@ -171,6 +174,12 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
             What the items contribute to the users who rated them; it is in `users` already.
         item_terms : Tensor of shape (n_draws, n_users + 1, n_factors + 1), default=None
             What the users contribute to the items that they rated.
+        user_priors : Tensor of shape (n_draws, n_factors + 2, n_factors + 1), default=None
+            Mean and covariance of what users have of their own, if that is not all there is.
+        item_priors : Tensor of shape (n_draws, n_factors + 2, n_factors + 1), default=None
+            The same of items.
+        user_noise : Tensor of shape (n_draws, n_users + 1), default=None
+            What `noise` is multiplied by for each user; 1 if ``None``.
         user_values : Tensor of shape (n_draws, n_values, n_factors + 1), default=None
             Factors and biases of the values of users' side features.
         item_values : Tensor of shape (n_draws, n_values, n_factors + 1), default=None
@@ -192,9 +201,8 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
             setattr(self, name, (none if values is None else values).to(getattr(self, name)))
         if thresholds is not None:
             self.threshold_draws = thresholds.to(self.threshold_draws)
-        super().set_draws(
-            users, items, noise, user_covariances, item_covariances, user_terms, item_terms
-        )
+        draws = users, items, noise, user_covariances, item_covariances
+        super().set_draws(*draws, user_terms, item_terms, user_priors, item_priors, user_noise)
         return self
 
     def forward(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
@@ -250,7 +258,7 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
             found, variance = self._draw(k, users, items, features)
             total += found
             squares += found.square()
-            extra += self.noise[k] + variance
+            extra += self._noise(k, users) + variance
         mean = total / self.n_draws
         variance = squares / self.n_draws - mean.square() + extra / self.n_draws
         scale = self.scale.double()
@@ -336,22 +344,32 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
     def _rows(self, k: int, side: str, codes: Tensor, features: dict[str, Tensor]) -> Tensor:
         """One draw's rows of a side, those of side features included.
 
-        In float64: sums of different numbers of paddings have to come out the same.
+        Added one after the other, so that any number of paddings changes nothing.
         """
         values, weights = (
             features[name] if name in features else getattr(self, name)[codes]
             for name in (f"{side}_values", f"{side}_weights")
         )
         table = getattr(self, f"{side}_value_draws")[k].double()
-        found = (table[values] * weights.unsqueeze(2)).sum(1)
+        found = table.new_zeros(len(codes), self.n_factors + 1)
+        for value, weight in zip(values.T, weights.T, strict=True):
+            found += table[value] * weight.unsqueeze(1)
         return found if side == "context" else found + getattr(self, f"{side}_draws")[k, codes]
 
     def _of_unknown_pairs(
         self, k: int, users: Tensor, items: Tensor, p: Tensor, q: Tensor
     ) -> Tensor:
         """As `_of_unknown`, for all pairs of users and items."""
-        if users.all() and items.all():
-            return p.new_zeros(1, 1)
-        grid = torch.cartesian_prod(torch.arange(len(users)), torch.arange(len(items))).T
-        u, i = grid.to(users.device)
-        return self._of_unknown(k, users[u], items[i], p[u], q[i]).view(len(users), len(items))
+        extra = p.new_zeros(len(users), len(items))
+        for codes, partner, covariances, axis in (
+            (users, q, self.user_covariances, 0),
+            (items, p, self.item_covariances, 1),
+        ):
+            feature = partner.clone()
+            feature[:, -1] = 1  # what multiplies the bias
+            variances = ((feature @ covariances[k].to(feature)) * feature).sum(1)
+            unknown = (codes == 0).to(p)
+            extra += variances.unsqueeze(axis) * unknown.unsqueeze(1 - axis)
+        factors = slice(self.n_factors), slice(self.n_factors)
+        both = (self.user_covariances[k][factors] * self.item_covariances[k][factors].T).sum()
+        return extra + both * torch.outer((users == 0).to(p), (items == 0).to(p))

@@ -11,6 +11,7 @@ NAMES = [
     "accuracy",
     "time_to_rmse",
     "bayesian",
+    "fm",
     "post",
     "dense",
     "sequence",

@@ -9,6 +9,8 @@ import pandas as pd
 from sklearn.model_selection import KFold
 
 Fold = tuple[pd.DataFrame, pd.DataFrame]
+USER_FEATURES, ITEM_FEATURES = ["age", "gender", "occupation"], ["genres", "year"]
+SEPARATORS = {"genres": "|"}
 
 
 def movielens() -> pd.DataFrame:
@@ -17,6 +19,22 @@ def movielens() -> pd.DataFrame:
 
     X, y = fetch_movielens("100k", return_X_y=True)
     return X[["user", "item"]].assign(rating=np.asarray(y, dtype=np.float64))
+
+
+def described_movielens() -> pd.DataFrame:
+    """The same with timestamps, with what is known of users and items, and with days.
+
+    `day` counts from 1970 and `session` is a user's day, both as text.
+    """
+    from sklrec.datasets import fetch_movielens
+
+    data = fetch_movielens("100k")
+    log = data.data.assign(rating=data.target)
+    log = log.merge(data.user_frame[["user", *USER_FEATURES]], on="user", how="left")
+    log = log.merge(data.item_frame[["item", *ITEM_FEATURES]], on="item", how="left")
+    day = (log["timestamp"] // 86_400).astype(str)
+    session = log["user"].astype(str) + "_" + day
+    return log.assign(year=log["year"].astype(np.float64), day=day, session=session)
 
 
 def made(n_users: int, n_items: int, n_ratings: int) -> pd.DataFrame:

@@ -90,9 +90,10 @@ def run(
     model : Model
         The library and its settings.
     train : DataFrame
-        Columns `user`, `item` and `rating`; their range is the rating scale.
+        Columns `user`, `item` and `rating`, whose range is the rating scale. Further columns
+        are side features.
     pairs : DataFrame
-        Columns `user` and `item`.
+        The same columns without `rating`, which is not read.
     jobs : sequence of dict
         Settings that each job adds to the model's own.
     warm_up : bool
@@ -118,8 +119,8 @@ def run(
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(request))
-        columns = {column: _plain(train[column]) for column in ("user", "item", "rating")}
-        asked = {f"test_{column}": _plain(pairs[column]) for column in ("user", "item")}
+        columns = {f"train_{column}": _plain(train[column]) for column in train}
+        asked = {f"test_{column}": _plain(pairs[column]) for column in train if column != "rating"}
         np.savez(folder / "data.npz", **columns, **asked)
         _call(
             [python, "-m", f"benchmarks.peers.{model.library}_peer", name],

@@ -1,18 +1,21 @@
-"""Exact and Bayesian solvers on MovieLens 100K: accuracy against time, and honest intervals."""
+"""Exact and Bayesian solvers on MovieLens 100K: accuracy, time, intervals and folding in."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
+from sklearn.base import clone
 
-from benchmarks._data import folds, movielens, rmse
-from benchmarks._models import ALS, GIBBS, IMPLICIT, LENSKIT, MYFM, MYFM_IMPLICIT
+from benchmarks._data import SEPARATORS, Fold, described_movielens, folds, movielens, rmse
+from benchmarks._models import ALS, GIBBS, IMPLICIT, LENSKIT, MYFM, MYFM_IMPLICIT, OURS
 from benchmarks._peers import Field
 from benchmarks._results import bar
+from benchmarks.fm import READS
 from benchmarks.time_to_rmse import Curve
-from sklrec import MFRegressor
+from sklrec import BayesianFMRegressor, MFRegressor
 from sklrec.datasets import make_ratings
 
 CURVES = [
@@ -27,6 +30,8 @@ DEFAULT = {ALS.name: 6, GIBBS.name: 210, IMPLICIT.name: 210}
 TIME_LIMIT = 300  # seconds for all points of a curve on one fold
 SEEDS = range(5)
 SHARES = (0.5, 0.8, 0.95)
+FOLDED = [OURS, ALS, GIBBS, IMPLICIT]
+IDS = ["user", "item"]
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
@@ -58,7 +63,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         )
         .reset_index()
     )
-    covered = coverage(parts[0])
+    covered, folded = coverage(), fold_in(*parts[0])
     return {
         "title": "Exact and Bayesian solvers on MovieLens 100K",
         "notes": [
@@ -67,8 +72,14 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             "of its own. Implicit: each user is also described by the items rated in training, "
             "and each item by its raters.",
             *seeds(frame),
+            "Intervals are a prediction and so many standard deviations of a normal distribution "
+            "to either side. BayesianFMRegressor reads all side features on MovieLens 100K, and "
+            "IDs alone elsewhere.",
+            "Folding in, on the first shuffled fold: a tenth of the users is left out of the fit "
+            "and added by fold_in with the same ratings (but those of items that nobody else has "
+            "rated); RMSE on the held-out ratings of these users.",
         ],
-        "bars": bars(points),
+        "bars": [*bars(points), coverage_bar(covered), *fold_in_bars(folded)],
         "tables": [
             {
                 "title": "Accuracy against time",
@@ -86,6 +97,16 @@ def run(*, quick: bool = False) -> dict[str, Any]:
                 "columns": {"Ratings": "", "Model": "", **{f"{s:.0%}": ".3f" for s in SHARES}},
                 "rows": covered,
             },
+            {
+                "title": "Fitting on all against folding in a tenth of the users",
+                "columns": {
+                    "Model": "",
+                    "Fitted, RMSE": ".4f",
+                    "Folded in, RMSE": ".4f",
+                    "fold_in, s": ".2f",
+                },
+                "rows": folded,
+            },
         ],
         "curves": [
             {"model": name, "seconds": list(found["seconds"]), "rmse": list(found["rmse"])}
@@ -96,23 +117,62 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     }
 
 
-def coverage(first: tuple[pd.DataFrame, pd.DataFrame]) -> list[list[Any]]:
+def coverage() -> list[list[Any]]:
     """Shares of held-out ratings inside the intervals, for real and for made ratings."""
-    X, y = make_ratings(500, 300, 40_000, random_state=0)
-    made = X.assign(rating=y)
-    test = np.random.default_rng(0).random(len(made)) < 0.2
+    factors = [(model.name, MFRegressor(**model.params), IDS) for model in (GIBBS, IMPLICIT)]
+    described = list(READS.values())[-1]
+    machines = [
+        ("sklrec BayesianFMRegressor", BayesianFMRegressor()),
+        ("sklrec BayesianFMRegressor(loss='ordinal')", BayesianFMRegressor(loss="ordinal")),
+    ]
+    by_ids = [(name, machine, IDS) for name, machine in machines]
+    by_all = [
+        (name, clone(machine).set_params(multi_valued=SEPARATORS), described)
+        for name, machine in machines
+    ]
+    first = next(folds(described_movielens(), shuffle=True))
     rows = []
-    for name, (train, held_out) in {
-        "MovieLens 100K, first shuffled fold": first,
-        "make_ratings(500, 300, 40_000)": (made[~test], made[test]),
-    }.items():
-        for model in (GIBBS, IMPLICIT):
-            fitted = MFRegressor(**model.params, random_state=0)
-            fitted.fit(train[["user", "item"]], train["rating"])
-            mean, std = fitted.predict(held_out[["user", "item"]], return_std=True)
+    for log, (train, held_out), models in (
+        ("MovieLens 100K, first shuffled fold", first, [*factors, *by_all]),
+        ("make_ratings(500, 300, 40_000)", made_fold(None), [*factors, by_ids[0]]),
+        ("make_ratings(500, 300, 40_000, step=1)", made_fold(1), by_ids),
+    ):
+        for name, model, columns in models:
+            fitted = clone(model).set_params(random_state=0).fit(train[columns], train["rating"])
+            mean, std = fitted.predict(held_out[columns], return_std=True)
             off = np.abs(held_out["rating"].to_numpy() - mean) / std
             shares = [float(np.mean(off < norm.ppf(0.5 + share / 2))) for share in SHARES]
-            rows.append([name, model.name, *shares])
+            rows.append([log, name, *shares])
+    return rows
+
+
+def made_fold(step: float | None) -> Fold:
+    """Made ratings, a fifth of them held out."""
+    X, y = make_ratings(500, 300, 40_000, step=step, random_state=0)
+    made = X.assign(rating=y)
+    test = np.random.default_rng(0).random(len(made)) < 0.2
+    return made[~test], made[test]
+
+
+def fold_in(train: pd.DataFrame, test: pd.DataFrame) -> list[list[Any]]:
+    """RMSE on held-out ratings of a tenth of the users: fitted like all others, or folded in."""
+    users = train["user"].unique()
+    chosen = np.random.default_rng(0).choice(users, len(users) // 10, replace=False)
+    is_new = train["user"].isin(chosen)
+    rest, new = train[~is_new], train[is_new]
+    new = new[new["item"].isin(rest["item"])]
+    asked = test[test["user"].isin(chosen)]
+    rows = []
+    for model in FOLDED:
+        whole, part = (
+            MFRegressor(**model.params, random_state=0).fit(known[IDS], known["rating"])
+            for known in (train, rest)
+        )
+        start = perf_counter()
+        folded = part.fold_in(new[IDS], new["rating"])
+        elapsed = perf_counter() - start
+        errors = [rmse(asked["rating"].to_numpy(), m.predict(asked[IDS])) for m in (whole, folded)]
+        rows.append([model.name, *errors, elapsed])
     return rows
 
 
@@ -155,3 +215,19 @@ def bars(points: pd.DataFrame) -> list[dict[str, Any]]:
         limit = lenskit["seconds"].max()
         found.append(bar(what, at.loc[(ALS.name, DEFAULT[ALS.name]), "seconds"], limit, ".2f"))
     return found
+
+
+def coverage_bar(rows: list[list[Any]]) -> dict[str, Any]:
+    """How far any share is from what its interval is for."""
+    off = max(
+        abs(found - share) for row in rows for found, share in zip(row[2:], SHARES, strict=True)
+    )
+    return bar("Furthest that a share is off its interval's", off, 0.02, ".3f")
+
+
+def fold_in_bars(rows: list[list[Any]]) -> list[dict[str, Any]]:
+    """How far folding in is from fitting."""
+    return [
+        bar(f"RMSE of {name}: folded in against fitted", abs(folded - fitted), 0.01, ".4f")
+        for name, fitted, folded, _ in rows
+    ]

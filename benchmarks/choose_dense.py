@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import KFold, ShuffleSplit
 
-from benchmarks._data import rmse
+from benchmarks._data import SEPARATORS, described_movielens, rmse
 from benchmarks._results import RESULTS
-from benchmarks.dense import IDS, SEPARATORS, SIDE, movielens
+from benchmarks.dense import IDS, SIDE
 from sklrec import DenseRecRegressor
 
 SETTINGS: list[dict[str, Any]] = [
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.choose_dense")
     parser.add_argument("--splits", type=int, default=3)
     options = parser.parse_args()
-    log = movielens()
+    log = described_movielens()
     log = log.iloc[next(KFold(5, shuffle=True, random_state=0).split(log))[0]]
     rows = []
     for setting in SETTINGS:

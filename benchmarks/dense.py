@@ -7,18 +7,22 @@ from typing import Any
 import pandas as pd
 from sklearn.model_selection import KFold
 
-from benchmarks._data import mae, rmse
+from benchmarks._data import (
+    ITEM_FEATURES,
+    SEPARATORS,
+    USER_FEATURES,
+    described_movielens,
+    mae,
+    rmse,
+)
 from benchmarks._measure import seconds
 from benchmarks._models import FASTAI_NN
 from benchmarks._peers import Field
 from benchmarks._results import bar
 from sklrec import DenseRecRegressor, MFRegressor
-from sklrec.datasets import fetch_movielens
 
 IDS = ["user", "item"]
-USER_FEATURES, ITEM_FEATURES = ["age", "gender", "occupation"], ["genres", "year"]
 SIDE = [*IDS, "timestamp", *USER_FEATURES, *ITEM_FEATURES]
-SEPARATORS = {"genres": "|"}
 BY_IDS, BY_SIDE = "DenseRecRegressor, IDs only", "DenseRecRegressor, side features"
 MODELS = {
     BY_IDS: (DenseRecRegressor, IDS, {}),
@@ -37,7 +41,7 @@ TIME_LIMIT = 300  # seconds for a peer on one fold; one that takes longer is lef
 
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Compare on the shuffled folds."""
-    log = movielens()
+    log = described_movielens()
     for estimator, columns, options in MODELS.values():
         estimator(max_epochs=1, **options).fit(log[columns][:1_000], log["rating"][:1_000])
     field = Field([FASTAI_NN], TIME_LIMIT)
@@ -71,14 +75,6 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         "left_out": field.left_out,
         "measurements": rows,
     }
-
-
-def movielens() -> pd.DataFrame:
-    """The ratings in the order of their file, with what is known of users and items."""
-    data = fetch_movielens("100k")
-    log = data.data.assign(rating=data.target)
-    log = log.merge(data.user_frame[["user", *USER_FEATURES]], on="user", how="left")
-    return log.merge(data.item_frame[["item", *ITEM_FEATURES]], on="item", how="left")
 
 
 def compare(field: Field, known: pd.DataFrame, asked: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -13,7 +13,8 @@ import numpy as np
 
 from benchmarks._measure import peak_bytes, reset_peak, resident_bytes
 
-Table = dict[str, np.ndarray]
+Table = tuple[list[np.ndarray], dict[str, np.ndarray]]  # the main columns, and side features
+MAIN = ("user", "item", "rating")
 
 
 def serve(
@@ -27,28 +28,32 @@ def serve(
     Parameters
     ----------
     build : callable
-        ``build(users, items, ratings, scale)`` gives the library's own training set.
+        ``build(users, items, ratings, scale, **side)`` gives the library's own training set;
+        `side` holds the arrays of side features by name, if the benchmark gives any.
     fit : callable
         ``fit(trainset, **params)`` gives a fitted model.
     predict : callable
         ``predict(model, pairs)`` gives one number a pair.
     pairs : callable
-        ``pairs(users, items)`` gives the pairs in the form that the library takes; not timed.
+        ``pairs(users, items, **side)`` gives the pairs in the form that the library takes; not
+        timed.
     """
     folder = Path(sys.argv[1])
     request = json.loads((folder / "request.json").read_text())
     with np.load(folder / "data.npz") as arrays:
         data = dict(arrays)
-    train = [data["user"], data["item"], data["rating"]]
-    test = [data["test_user"], data["test_item"]]
+    train, test = (read_table(data, f"{name}_") for name in ("train", "test"))
     scale = request["scale"]
 
-    def carry_out(train: list, test: list, params: dict, repeats: int) -> tuple[dict, np.ndarray]:
+    def carry_out(
+        train: Table, test: Table, params: dict, repeats: int
+    ) -> tuple[dict, np.ndarray]:
         gc.collect()
         reset_peak()
         before = resident_bytes()
         start = perf_counter()
-        trainset = build(*train, scale)
+        columns, side = train
+        trainset = build(*columns, scale, **side)
         built = perf_counter()
         model = fit(trainset, **params)
         fitted = perf_counter()
@@ -58,7 +63,8 @@ def serve(
             "peak_bytes": peak_bytes(),
             "fit_bytes": peak_bytes() - before,
         }
-        asked = pairs(*test)
+        columns, side = test
+        asked = pairs(*columns, **side)
         gc.collect()
         reset_peak()
         before = resident_bytes()
@@ -73,11 +79,22 @@ def serve(
         return report, prediction
 
     if n := request["warm_up_rows"]:
-        few = [column[:n] for column in train], [column[:n] for column in test]
-        carry_out(*few, request["jobs"][0], 1)
+        carry_out(first_rows(train, n), first_rows(test, n), request["jobs"][0], 1)
     reports, predictions = [], {}
     for number, params in enumerate(request["jobs"]):
         report, predictions[str(number)] = carry_out(train, test, params, request["repeats"])
         reports.append(report)
     np.savez(folder / "predictions.npz", **predictions)
     (folder / "reply.json").write_text(json.dumps(reports))
+
+
+def read_table(data: dict[str, np.ndarray], prefix: str) -> Table:
+    """The arrays whose names begin with the prefix."""
+    found = {name.removeprefix(prefix): data[name] for name in data if name.startswith(prefix)}
+    return [found.pop(name) for name in MAIN if name in found], found
+
+
+def first_rows(table: Table, n: int) -> Table:
+    """The first n rows of all columns."""
+    columns, side = table
+    return [column[:n] for column in columns], {name: side[name][:n] for name in side}

@@ -1,68 +1,105 @@
-"""myFM: a Bayesian factorisation machine on one-hot IDs, and on who rated what."""
+"""myFM: a Bayesian factorisation machine on one-hot IDs, who rated what, and side features."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
-from myfm import MyFMRegressor, RelationBlock
-from scipy.sparse import csr_matrix, hstack, identity, vstack
+from myfm import MyFMOrderedProbit, MyFMRegressor, RelationBlock
+from myfm.utils.encoders import MultipleValuesToSparseEncoder
+from scipy.sparse import csr_matrix, hstack
 from sklearn.preprocessing import OneHotEncoder, normalize
 
 from benchmarks.peers._serve import serve
 
 
-def build(users, items, ratings, scale):
-    pairs = np.column_stack([users, items])
-    encoder = OneHotEncoder(handle_unknown="ignore").fit(pairs)
-    return encoder, pairs, ratings
+class Design:
+    """What varies from row to row as a matrix, and a block each that describes users and items.
+
+    Without anything to say about users and items but who they are, there is the matrix alone.
+    """
+
+    def __init__(self, ids, side, implicit, features, multi_valued):
+        self.features = features
+        self.context = [name for name in side if name not in features[0] + features[1]]
+        self.encode_ids = [one_hot(own) for own in ids]
+        self.encode = {
+            name: several_hot(side[name], multi_valued[name])
+            if name in multi_valued
+            else one_hot(side[name])
+            for name in side
+        }
+        self.partners = None
+        if implicit:
+            users, items = (encode(own) for encode, own in zip(self.encode_ids, ids, strict=True))
+            met = csr_matrix(users.T @ items)
+            # rows of unit length: each entry is one by the root of their number
+            self.partners = [normalize(table, norm="l2") for table in (met, met.T.tocsr())]
+
+    def __call__(self, ids, side):
+        """The matrix or None, the blocks, and how many columns each field has."""
+        parts = [self.encode[name](side[name]) for name in self.context]
+        blocks, shapes = [], []
+        if self.partners is None and not any(self.features):
+            parts = [e(own) for e, own in zip(self.encode_ids, ids, strict=True)] + parts
+        else:
+            for number, own in enumerate(ids):
+                _, first, places = np.unique(own, return_index=True, return_inverse=True)
+                fields = [known := self.encode_ids[number](own[first])]
+                if self.partners is not None:
+                    fields.append(known @ self.partners[number])
+                fields += [self.encode[f](side[f][first]) for f in self.features[number]]
+                blocks.append(RelationBlock(places, hstack(fields, format="csr")))
+                shapes += [field.shape[1] for field in fields]
+        X = hstack(parts, format="csr") if parts else None
+        return X, blocks, [part.shape[1] for part in parts] + shapes
 
 
-def fit(trainset, n_iter, implicit=False, **params):
-    encoder, pairs, ratings = trainset
-    sizes = [len(ids) for ids in encoder.categories_]
+def one_hot(values):
+    encoder = OneHotEncoder(handle_unknown="ignore").fit(values[:, None])
+    return lambda found: encoder.transform(found[:, None])
+
+
+def several_hot(values, separator):
+    options = {"sep": separator, "handle_unknown": "ignore"}
+    return MultipleValuesToSparseEncoder(np.unique(values), **options).to_sparse
+
+
+def pairs(users, items, **side):
+    return [users, items], side
+
+
+def build(users, items, ratings, scale, **side):
+    return pairs(users, items, **side), ratings
+
+
+def fit(
+    trainset,
+    n_iter,
+    ordinal=False,
+    implicit=False,
+    user_features=(),
+    item_features=(),
+    multi_valued=None,
+    **params,
+):
+    table, ratings = trainset
+    features = list(user_features), list(item_features)
+    design = Design(*table, implicit, features, multi_valued or {})
+    X, blocks, shapes = design(*table)
+    stars = None
     model = MyFMRegressor(random_seed=0, **params)
-    if not implicit:
-        X = encoder.transform(pairs)
-        return encoder, None, model.fit(X, ratings, n_iter=n_iter, group_shapes=sizes)
-    tables = described(encoder, pairs)
-    shapes = [sizes[0], sizes[1], sizes[1], sizes[0]]
-    blocks = blocks_of(encoder, tables, pairs)
-    model.fit(None, ratings, X_rel=blocks, n_iter=n_iter, group_shapes=shapes)
-    return encoder, tables, model
-
-
-def described(encoder, pairs):
-    """Each user by their ID and the items they rated, items likewise; last a row for others."""
-    rows, columns = (known_or_last(encoder, pairs, side) for side in (0, 1))
-    n_users, n_items = (len(ids) for ids in encoder.categories_)
-    met = csr_matrix((np.ones(len(rows)), (rows, columns)), (n_users, n_items))
-    tables = []
-    for own, others in ((n_users, met), (n_items, met.T.tocsr())):
-        # rows of unit length: each entry is one by the root of their number
-        table = hstack([identity(own, format="csr"), normalize(others, norm="l2")])
-        tables.append(vstack([table, csr_matrix((1, table.shape[1]))], format="csr"))
-    return tables
-
-
-def known_or_last(encoder, pairs, side):
-    """Places of IDs among those that were seen, and the one after them for others."""
-    ids = encoder.categories_[side]
-    places = np.searchsorted(ids, pairs[:, side]).clip(max=len(ids) - 1)
-    return np.where(ids[places] == pairs[:, side], places, len(ids))
-
-
-def blocks_of(encoder, tables, pairs):
-    return [
-        RelationBlock(known_or_last(encoder, pairs, side), table)
-        for side, table in enumerate(tables)
-    ]
+    if ordinal:
+        stars, ratings = np.unique(ratings, return_inverse=True)
+        model = MyFMOrderedProbit(random_seed=0, **params)
+    model.fit(X, ratings, X_rel=blocks, n_iter=n_iter, group_shapes=shapes)
+    return design, stars, model
 
 
 def predict(fitted, asked):
-    encoder, tables, model = fitted
-    pairs = np.column_stack(asked)
-    if tables is None:
-        return model.predict(encoder.transform(pairs))
-    return model.predict(None, blocks_of(encoder, tables, pairs))
+    design, stars, model = fitted
+    X, blocks, _ = design(*asked)
+    if stars is None:
+        return model.predict(X, blocks)
+    return model.predict_proba(X, blocks) @ stars
 
 
 if __name__ == "__main__":
-    serve(build, fit, predict)
+    serve(build, fit, predict, pairs)

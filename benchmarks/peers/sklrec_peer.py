@@ -1,22 +1,22 @@
-"""sklrec's `MFRegressor`; encoding the IDs is a part of its fit."""
+"""sklrec's estimators; encoding the IDs is a part of their fit."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pandas as pd
 
+import sklrec
 from benchmarks.peers._serve import serve
-from sklrec import MFRegressor
 
 
-def pairs(users, items):
-    return pd.DataFrame({"user": users, "item": items})
+def pairs(users, items, **side):
+    return pd.DataFrame({"user": users, "item": items, **side})
 
 
-def build(users, items, ratings, scale):
-    return pairs(users, items), ratings
+def build(users, items, ratings, scale, **side):
+    return pairs(users, items, **side), ratings
 
 
-def fit(trainset, **params):
-    return MFRegressor(**{"random_state": 0, **params}).fit(*trainset)
+def fit(trainset, estimator="MFRegressor", **params):
+    return getattr(sklrec, estimator)(**{"random_state": 0, **params}).fit(*trainset)
 
 
 def predict(model, X):

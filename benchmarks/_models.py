@@ -58,6 +58,17 @@ IMPLICIT = Model(
     "sklrec",
     {"solver": "gibbs", "implicit_features": True},
 )
+SGD_IMPLICIT = Model(
+    "sklrec MFRegressor(implicit_features=True)", "sklrec", {"implicit_features": True}
+)
+ALS_IMPLICIT = Model(
+    "sklrec MFRegressor(solver='als', implicit_features=True)",
+    "sklrec",
+    {"solver": "als", "implicit_features": True},
+)
+IMPLICIT_60 = Model(
+    f"{IMPLICIT.name[:-1]}, n_iter=60)", "sklrec", {**IMPLICIT.params, "n_iter": 60}
+)
 MYFM_IMPLICIT = Model(
     "myFM MyFMRegressor, implicit", "myfm", {"rank": 10, "n_iter": 300, "implicit": True}
 )

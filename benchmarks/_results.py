@@ -60,8 +60,8 @@ def write_page(order: Iterable[str], folder: Path = RESULTS) -> Path:
         "Made by `python -m benchmarks` (`make bench`) from the JSON files beside this page. "
         "Every table compares models in the same run on the same machine, each library in an "
         "environment and a process of its own, after an unmeasured fit on a few rows unless "
-        f"it says otherwise. All may use {THREADS} threads; Surprise's fit uses one, myFM's "
-        "hardly more, and Cornac's one if it is given a seed.",
+        "it says otherwise. All may use as many threads as the line below a table says; "
+        "Surprise's fit uses one, myFM's hardly more, and Cornac's one if it is given a seed.",
     ]
     for name in names:
         result = json.loads(found[name].read_text())

@@ -10,7 +10,17 @@ from scipy.stats import norm
 from sklearn.base import clone
 
 from benchmarks._data import SEPARATORS, Fold, described_movielens, folds, movielens, rmse
-from benchmarks._models import ALS, GIBBS, IMPLICIT, LENSKIT, MYFM, MYFM_IMPLICIT, OURS
+from benchmarks._models import (
+    ALS,
+    ALS_IMPLICIT,
+    GIBBS,
+    IMPLICIT,
+    LENSKIT,
+    MYFM,
+    MYFM_IMPLICIT,
+    OURS,
+    SGD_IMPLICIT,
+)
 from benchmarks._peers import Field
 from benchmarks._results import bar
 from benchmarks.fm import READS
@@ -20,6 +30,8 @@ from sklrec.datasets import make_ratings
 
 CURVES = [
     Curve(ALS, "n_iter", [3, 6, 12]),
+    Curve(ALS_IMPLICIT, "n_iter", [3, 6, 12]),
+    Curve(SGD_IMPLICIT, "max_epochs", [5, 10, 15]),
     Curve(LENSKIT, "epochs", [10, 20]),
     Curve(GIBBS, "n_iter", [40, 60, 80, 110, 160, 210, 310]),
     Curve(MYFM, "n_iter", [50, 100, 200]),

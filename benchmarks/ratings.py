@@ -7,7 +7,17 @@ from typing import Any
 from sklearn.model_selection import train_test_split
 
 from benchmarks._data import mae, read_log, rmse
-from benchmarks._models import ALS, GIBBS, IMPLICIT, MYFM_IMPLICIT, OURS, PEERS
+from benchmarks._models import (
+    ALS,
+    ALS_IMPLICIT,
+    GIBBS,
+    IMPLICIT,
+    IMPLICIT_60,
+    MYFM_IMPLICIT,
+    OURS,
+    PEERS,
+    SGD_IMPLICIT,
+)
 from benchmarks._peers import Field
 
 
@@ -24,7 +34,8 @@ def run(
     if quick:
         log = log.sample(min(len(log), 50_000), random_state=0)
     train, test = train_test_split(log, test_size=0.1, random_state=0)
-    field = Field([OURS, ALS, GIBBS, IMPLICIT, *PEERS, MYFM_IMPLICIT], time_limit)
+    ours = [OURS, SGD_IMPLICIT, ALS, ALS_IMPLICIT, GIBBS, IMPLICIT_60, IMPLICIT]
+    field = Field([*ours, *PEERS, MYFM_IMPLICIT], time_limit)
     rows = []
     for model in list(field.models):
         for answer in field.run(model, train, test) or []:

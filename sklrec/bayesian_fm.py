@@ -143,8 +143,10 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
     The rows of each table, and the values of each side feature, come from a Gaussian, whose mean
     and precision have a Normal-Wishart prior (mean 0 as if seen once, as many degrees of freedom
     as columns, scale 1). A sweep draws these, all users, all items and the context, each from
-    its distribution given all else; what rows share is drawn jointly by conjugate gradients. For
-    ``'ordinal'`` it also draws the thresholds and, given them, the latent values.
+    its distribution given all else, and stretches whole columns together with their prior. What
+    rows share is drawn jointly, by conjugate gradients, with the rows' own summed out. With
+    ``'squared_error'`` each user has noise of a precision of their own; `MFRegressor` says how.
+    ``'ordinal'`` also draws the thresholds and, given them, the latent values.
 
     With ``'ordinal'`` a row of weight w counts as w such rows as far as the mean and the variance
     of its latent value go.

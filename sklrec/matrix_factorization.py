@@ -219,16 +219,18 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     The model of ``'gibbs'`` is that of the formula above with Gaussian noise. The rows of either
     table, biases included, come from a Gaussian, whose mean and precision have a Normal-Wishart
-    prior (mean 0 as if seen once, as many degrees of freedom as columns, scale 1). A sweep draws
-    these, all users, all items and the precision of the noise, each from its distribution given
-    all else.
+    prior (mean 0 as if seen once, as many degrees of freedom as columns, scale 1). Some users are
+    moodier than others: the precision of the noise is that of all, times a share of each user's,
+    which comes from a Gamma distribution around 1 (with 4 degrees of freedom). A sweep draws
+    these, all users and all items, each from its distribution given all else, and stretches
+    whole columns together with their prior, which moves sooner so.
 
     With `implicit_features` a user's row gains :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i`, and an
     item's :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, biases included, where R are the training
     interactions. The fitted rows, ``user_factors_`` and the like, have these sums in them, so that
     it takes no longer to predict. ``'gibbs'`` draws all y, and all x, jointly by conjugate
-    gradients. ``'sgd'`` and ``'adam'`` penalise what a row has of its own as above, and add
-    :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. They move y and x eight times
+    gradients, with the rows' own summed out. ``'sgd'`` and ``'adam'`` penalise what a row has of
+    its own as above, and add :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. They move y and x eight times
     an epoch, by the gradient of all batches since, ``'sgd'`` with momentum 0.9 and steps bounded
     so that no sum overshoots. ``'als'`` penalises a term three times as much as an own row, for
     each rating by the square of its share in the sum, and solves for all of them, after the own
@@ -246,7 +248,9 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
     Matrix Factorization using Markov Chain Monte Carlo", :doi:`10.1145/1390156.1390267`; for
     implicit features Koren (2008), "Factorization Meets the Neighborhood",
     :doi:`10.1145/1401890.1401944`, and Rendle, Zhang, Koren (2019), "On the Difficulty of
-    Evaluating Baselines", :doi:`10.48550/arXiv.1905.01395`.
+    Evaluating Baselines", :doi:`10.48550/arXiv.1905.01395`; for the stretching of columns Liu,
+    Sabatti (2000), "Generalised Gibbs Sampler and Multigrid Monte Carlo for Bayesian
+    Computation", :doi:`10.1093/biomet/87.2.353`.
 
     Examples
     --------

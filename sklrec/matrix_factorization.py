@@ -230,13 +230,13 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
     interactions. The fitted rows, ``user_factors_`` and the like, have these sums in them, so that
     it takes no longer to predict. ``'gibbs'`` draws all y, and all x, jointly by conjugate
     gradients, with the rows' own summed out. ``'sgd'`` and ``'adam'`` penalise what a row has of
-    its own as above, and add :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating.
-    They move y and x eight times an epoch, by the gradient of all batches since, ``'sgd'`` with
-    momentum 0.9 and steps bounded so that no sum overshoots. ``'als'`` penalises a term three times as much as an own row, for
-    each rating by the square of its share in the sum, and solves for all of them, after the own
-    rows, by conjugate gradients. A fit with ``warm_start=True`` takes the fitted rows as the rows'
-    own, and starts y and x from zero; there is no `partial_fit`, since each further rating would
-    change the description of others.
+    its own as above, and add :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. They
+    move y and x eight times an epoch, by the gradient of all batches since, ``'sgd'`` with
+    momentum 0.9 and steps bounded so that no sum overshoots. ``'als'`` penalises a term three
+    times as much as an own row, for each rating by the square of its share in the sum, and solves
+    for all of them, after the own rows, by conjugate gradients. A fit with ``warm_start=True``
+    takes the fitted rows as the rows' own, and starts y and x from zero; there is no
+    `partial_fit`, since each further rating would change the description of others.
 
     The ``'sgd'`` step of a user or item that occurs so often in a batch that the sum of its
     gradients would overshoot is bounded to 0.8 of their average.

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 
@@ -10,6 +10,10 @@ import torch
 # its processor to another program by then, all wait for it, thousands of times in a fit, which
 # was measured to make it 50 times as slow; on an idle machine the second thread saves a third.
 NUMBERS_PER_THREAD = 2**19
+
+
+# A sweep over all ratings comes in about so many pieces: rows of about equal length, each.
+PIECES_OF_SWEEP = 8
 
 
 @contextmanager
@@ -29,3 +33,21 @@ def threads_for(batch_size: int, n_columns: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def threads_for_sweeps(n_ratings: int, n_columns: int) -> AbstractContextManager[None]:
+    """Let torch use only as many threads as sweeps over all ratings keep busy, at least one.
+
+    Parameters
+    ----------
+    n_ratings : int
+        Number of ratings.
+    n_columns : int
+        Numbers in a row.
+
+    Returns
+    -------
+    context manager
+        For the time of the sweeps.
+    """
+    return threads_for(n_ratings // PIECES_OF_SWEEP, n_columns)

@@ -215,7 +215,8 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     The training of ``'sgd'`` and ``'adam'`` keeps to one thread as long as
     ``batch_size * n_factors`` is below a million, as it is by default; beyond that it uses one
-    more for each half a million. The other two use all threads that torch may.
+    more for each half a million. The other two do so by an eighth of the number of ratings in
+    place of `batch_size`.
 
     The model of ``'gibbs'`` is that of the formula above with Gaussian noise. The rows of either
     table, biases included, come from a Gaussian, whose mean and precision have a Normal-Wishart

@@ -12,6 +12,7 @@ from sklrec._normal_equations import RatingsByRow, solve
 from sklrec._shared_terms import SharedTerms, met
 from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._sweeps import SIDES, Ratings, Tables, progress
+from sklrec._threads import threads_for_sweeps
 from sklrec.modules import MatrixFactorization
 
 # Steps of conjugate gradients for what a side's rows contribute to the other's; each sweep goes on
@@ -105,19 +106,20 @@ class AlternatingLeastSquares:
         losses, valid_losses, interrupted = [], [], False
         best, best_loss, n_misses = None, float("inf"), 0
         try:
-            for _ in progress(self.n_iter, self.verbose, "sweep"):
-                tables, described = self.sweep(by_row, tables, described)
-                losses.append(ratings.mean_squared_error(tables.predict(ratings.codes)))
-                if asked is not None:
-                    loss = asked.mean_squared_error(tables.predict(asked.codes))
-                    valid_losses.append(loss)
-                    n_misses = 0 if loss < best_loss - self.tol else n_misses + 1
-                    if loss < best_loss:
-                        best, best_loss = (tables, described), loss
-                    if self.early_stopping and n_misses >= self.n_iter_no_change:
+            with threads_for_sweeps(len(data), module.width):
+                for _ in progress(self.n_iter, self.verbose, "sweep"):
+                    tables, described = self.sweep(by_row, tables, described)
+                    losses.append(ratings.mean_squared_error(tables.predict(ratings.codes)))
+                    if asked is not None:
+                        loss = asked.mean_squared_error(tables.predict(asked.codes))
+                        valid_losses.append(loss)
+                        n_misses = 0 if loss < best_loss - self.tol else n_misses + 1
+                        if loss < best_loss:
+                            best, best_loss = (tables, described), loss
+                        if self.early_stopping and n_misses >= self.n_iter_no_change:
+                            break
+                    if len(losses) > 1 and losses[-2] - losses[-1] < self.tol:
                         break
-                if len(losses) > 1 and losses[-2] - losses[-1] < self.tol:
-                    break
         except KeyboardInterrupt:
             interrupted = True
             warnings.warn(

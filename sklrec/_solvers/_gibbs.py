@@ -15,6 +15,7 @@ from sklrec._solvers._ordered_probit import OrderedProbit
 from sklrec._solvers._side_values import contexts_of, features_of
 from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._sweeps import Ratings, Tables, progress
+from sklrec._threads import threads_for_sweeps
 from sklrec.modules import BayesianFactorizationMachine, BayesianMatrixFactorization
 
 
@@ -78,17 +79,20 @@ class GibbsSampler:
         total: Tensor | None = None
         draws: list[dict[str, Tensor]] = []
         try:
-            for sweep in progress(self.n_iter, self.verbose, "sweep"):
-                losses.append(scale * chain.sweep())
-                if sweep in keeps:
-                    draws.append(chain.state())
-                if valid is not None:
-                    # Until the burn-in is over, that of the latest draw alone.
-                    n = max(1, sweep - self.n_burn_in + 1)
-                    module.set_draws(**_stack([chain.state()]))
-                    found = module(**{k: v for k, v in valid.X.items() if k != "sample_weight"})
-                    total = found if n == 1 or total is None else total + found
-                    valid_losses.append(_mean_squared_error(valid, total / n))
+            with threads_for_sweeps(len(data), module.width):
+                for sweep in progress(self.n_iter, self.verbose, "sweep"):
+                    losses.append(scale * chain.sweep())
+                    if sweep in keeps:
+                        draws.append(chain.state())
+                    if valid is not None:
+                        # Until the burn-in is over, that of the latest draw alone.
+                        n = max(1, sweep - self.n_burn_in + 1)
+                        module.set_draws(**_stack([chain.state()]))
+                        found = module(
+                            **{k: v for k, v in valid.X.items() if k != "sample_weight"}
+                        )
+                        total = found if n == 1 or total is None else total + found
+                        valid_losses.append(_mean_squared_error(valid, total / n))
         except KeyboardInterrupt:
             interrupted = True
             warnings.warn(

@@ -4,6 +4,7 @@
 import argparse
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from benchmarks._measure import settle_environment
 
@@ -20,6 +21,8 @@ NAMES = [
     "overhead",
     "encoding",
     "import_time",
+    "ranking",
+    "recommend",
     "ratings",
 ]
 
@@ -29,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(NAMES)}; or all")
     parser.add_argument("--quick", action="store_true", help="a short try-out; writes nothing")
-    log = parser.add_argument_group("another log")
+    log = parser.add_argument_group("another log, of ratings and recommend")
     log.add_argument("--ratings", type=Path, metavar="FILE", help="a CSV file, or a zip of one")
     log.add_argument("--user", default="user_id", metavar="COL", help="default: %(default)s")
     log.add_argument("--item", default="item_id", metavar="COL", help="default: %(default)s")
@@ -43,20 +46,18 @@ def main() -> None:
     settle_environment()
     results = import_module("benchmarks._results")
     for name in options.names or NAMES:
-        arguments = {"quick": options.quick}
+        arguments: dict[str, Any] = {"quick": options.quick}
         target = name
+        if name in ("ratings", "recommend") and options.ratings is not None:
+            columns = (options.user, options.item, options.rating)
+            arguments |= {"path": options.ratings, "columns": columns}
         if name == "ratings":
             if options.ratings is None:
                 print("ratings log: left out, no --ratings FILE given", flush=True)
                 continue
             title = options.name or options.ratings.name.split(".")[0]
             target = f"ratings_{title}"
-            arguments |= {
-                "path": options.ratings,
-                "columns": (options.user, options.item, options.rating),
-                "title": title,
-                "time_limit": options.time_limit,
-            }
+            arguments |= {"title": title, "time_limit": options.time_limit}
         print(f"== {target}", flush=True)
         facts = results.machine()
         result = import_module(f"benchmarks.{name}").run(**arguments) | {"machine": facts}

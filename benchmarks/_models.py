@@ -79,6 +79,8 @@ FASTAI_NN = Model(
     "fastai",
     {"layers": [100, 50], "n_epochs": 5, "lr": 5e-3, "wd": 0.1},
 )
+# All that was rated is taken for chosen, whatever the rating.
+IMPLICIT_ALS = Model("implicit AlternatingLeastSquares", "implicit", {"factors": 64})
 
 PEERS = [
     SURPRISE,

@@ -23,6 +23,7 @@ REQUIREMENTS = {
     "lenskit": ["lenskit==2025.8.1", "torch==2.13.0", "numpy==2.4.6", "pandas==2.3.3"],
     "myfm": ["myfm==0.4.0", "scikit-learn==1.9.1", "numpy==2.4.6"],
     "libmf": ["libmf==0.9.2", "numpy==2.4.6", "pandas==3.1.1"],
+    "implicit": ["implicit==0.7.3", "numpy==2.4.6", "scipy==1.17.1", "pandas==3.1.1"],
     # torchvision would bring a torch of its own choice
     "fastai": [
         "fastai==2.8.12",
@@ -82,6 +83,7 @@ def run(
     warm_up: bool = True,
     repeats: int = 1,
     time_limit: float | None = None,
+    scale: tuple[float, float] | None = None,
 ) -> list[Answer]:
     """Fit on `train` and predict `pairs`, once for each job, in one fresh process.
 
@@ -90,8 +92,7 @@ def run(
     model : Model
         The library and its settings.
     train : DataFrame
-        Columns `user`, `item` and `rating`, whose range is the rating scale. Further columns
-        are side features.
+        Columns `user`, `item` and `rating`. Further columns are side features.
     pairs : DataFrame
         The same columns without `rating`, which is not read.
     jobs : sequence of dict
@@ -102,36 +103,70 @@ def run(
         How often to predict; the median time counts.
     time_limit : float
         Seconds for the whole process.
+    scale : tuple of float
+        The rating scale, which predictions are clipped to, and which may be infinite where they
+        only rank; the range of the ratings if not given.
 
     Returns
     -------
     list of Answer
         One a job.
     """
-    python = environment(model.library)
-    scale = float(train["rating"].min()), float(train["rating"].max())
+    if scale is None:
+        scale = float(train["rating"].min()), float(train["rating"].max())
     request = {
         "jobs": [{**model.params, **job} for job in jobs],
         "scale": scale,
         "warm_up_rows": WARM_UP_ROWS if warm_up else 0,
         "repeats": repeats,
     }
+    columns = {f"train_{column}": _plain(train[column]) for column in train}
+    asked = {f"test_{column}": _plain(pairs[column]) for column in train if column != "rating"}
+    module = f"{model.library}_peer"
+    replies, predictions = exchange(model.library, module, request, columns | asked, time_limit)
+    return [
+        Answer(np.clip(predictions[str(number)], *scale), **reply)
+        for number, reply in enumerate(replies)
+    ]
+
+
+def exchange(
+    library: str,
+    module: str,
+    request: dict[str, Any],
+    arrays: dict[str, np.ndarray],
+    time_limit: float | None = None,
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """Have a module of `benchmarks.peers` carry out a request in a fresh process.
+
+    Parameters
+    ----------
+    library : str
+        Whose environment it runs in.
+    module : str
+        The module's name.
+    request : dict
+        What is asked for, as far as JSON can say it.
+    arrays : dict of str to ndarray
+        The data.
+    time_limit : float
+        Seconds for the process.
+
+    Returns
+    -------
+    reply : object
+        What the module says, from JSON.
+    arrays : dict of str to ndarray
+        The data that it gives back.
+    """
+    python = environment(library)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(request))
-        columns = {f"train_{column}": _plain(train[column]) for column in train}
-        asked = {f"test_{column}": _plain(pairs[column]) for column in train if column != "rating"}
-        np.savez(folder / "data.npz", **columns, **asked)
-        _call(
-            [python, "-m", f"benchmarks.peers.{model.library}_peer", name],
-            time_limit,
-        )
-        replies = json.loads((folder / "reply.json").read_text())
-        with np.load(folder / "predictions.npz") as predictions:
-            return [
-                Answer(np.clip(predictions[str(number)], *scale), **reply)
-                for number, reply in enumerate(replies)
-            ]
+        np.savez(folder / "data.npz", **arrays)
+        _call([python, "-m", f"benchmarks.peers.{module}", name], time_limit)
+        with np.load(folder / "reply.npz") as found:
+            return json.loads((folder / "reply.json").read_text()), dict(found)
 
 
 def environment(library: str) -> Path:

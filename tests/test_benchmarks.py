@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import _models, _results, bayesian, fm
+from benchmarks import _models, _results, bayesian, fm, ranking, recommend
 from benchmarks._baselines import SHRINKAGE, causal_biases, item_means
 from benchmarks._data import folds, mae, read_log, rmse
 from benchmarks._models import CORNAC, SURPRISE
@@ -185,6 +185,59 @@ def test_without_side_features_a_peer_gets_users_items_and_ratings_alone(in_proc
     )
     (answer,) = run(CORNAC, log, log)
     assert answer.prediction.tolist() == [3.0, 4.0]
+
+
+def test_scores_that_only_rank_are_not_clipped(in_process):
+    log = pd.DataFrame({"user": [1, 2], "item": [5, 6], "rating": [2.0, 4.0]})
+    scales = []
+    in_process(
+        lambda users, items, ratings, scale: scales.append(scale),
+        lambda trainset: None,
+        lambda model, asked: np.array([-7.5, 9.0]),
+    )
+    (clipped,) = run(CORNAC, log, log)
+    (ranked,) = run(CORNAC, log, log, scale=ranking.INFINITE)
+    assert clipped.prediction.tolist() == [2.0, 4.0]
+    assert ranked.prediction.tolist() == [-7.5, 9.0]
+    assert scales[-1] == [-np.inf, np.inf]
+
+
+def test_highest_scores_become_lists_without_what_was_rated():
+    scores = pd.DataFrame(
+        [[1.0, 3.0, 2.0, 3.0], [0.0, 0.0, 0.0, 5.0]], index=[7, 4], columns=[20, 30, 10, 40]
+    )
+    train = pd.DataFrame({"user": [7, 4, 9, 7], "item": [30, 40, 20, 99]})
+    found = ranking.highest(scores, train, 2)
+    expected = pd.DataFrame({"user": [7, 7, 4, 4], "item": [40, 10, 20, 30], "rank": [1, 2, 1, 2]})
+    pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+
+
+def test_popularity_is_the_number_of_ratings_and_ties_go_by_the_item():
+    train = pd.DataFrame({"user": range(6), "item": [3, 2, 3, 1, 2, 9], "rating": 1.0})
+    counts = ranking.Protocol(train, train, train).popularity
+    assert counts.index.tolist() == [2, 3, 1, 9]
+    assert counts.tolist() == [2, 2, 1, 1]
+
+
+def test_newcomers_rate_items_that_the_others_know(monkeypatch):
+    monkeypatch.setattr(recommend, "N_NEW", 2)
+    monkeypatch.setattr(recommend, "N_RATINGS", 3)
+    rng = np.random.default_rng(0)
+    log = pd.DataFrame({"user": np.repeat(range(20), 8), "item": rng.integers(0, 30, 160)})
+    log = log.assign(rating=1.0)
+    rest, new = recommend.newcomers(log)
+    assert new["user"].nunique() == 2
+    assert not set(new["user"]) & set(rest["user"])
+    assert set(new["item"]) <= set(rest["item"])
+    assert new.groupby("user").size().max() == 3
+    assert rest["user"].nunique() == 18
+
+
+def test_lists_agree_by_place_and_as_sets():
+    ours = np.array([[1, 2], [3, 4], [5, 6], [7, 8]])
+    theirs = np.array([[1, 2], [4, 3], [5, 9], [7, 8]])
+    assert "62.500% of the places" in recommend.agreement(ours, theirs)
+    assert "75.000% of the lists" in recommend.agreement(ours, theirs)
 
 
 def test_what_the_machines_read_is_fixed():

@@ -267,6 +267,7 @@ def test_contexts_that_are_alike_are_one():
 
 
 def test_who_has_no_rating_is_drawn_from_the_prior(monkeypatch):
+    monkeypatch.setattr(chain_module, "rescale", lambda *args: np.ones(3))
     mean, precision = np.array([1.0, -1.0, 2.0]), 1e8 * np.eye(3)
     monkeypatch.setattr(Prior, "draw", lambda table, rng: Prior(mean, precision))
     module, data = machine([])

@@ -38,10 +38,7 @@ def serve(
         ``pairs(users, items, **side)`` gives the pairs in the form that the library takes; not
         timed.
     """
-    folder = Path(sys.argv[1])
-    request = json.loads((folder / "request.json").read_text())
-    with np.load(folder / "data.npz") as arrays:
-        data = dict(arrays)
+    request, data = read_request()
     train, test = (read_table(data, f"{name}_") for name in ("train", "test"))
     scale = request["scale"]
 
@@ -65,17 +62,10 @@ def serve(
         }
         columns, side = test
         asked = pairs(*columns, **side)
-        gc.collect()
-        reset_peak()
-        before = resident_bytes()
-        times = []
-        for _ in range(repeats):
-            prediction = None  # frees the last one before the next is made
-            start = perf_counter()
-            prediction = np.asarray(predict(model, asked), dtype=np.float64)
-            times.append(perf_counter() - start)
-        report["predict_seconds"] = float(np.median(times))
-        report["predict_bytes"] = peak_bytes() - before - prediction.nbytes
+        prediction, report["predict_seconds"], held = measured(
+            lambda: np.asarray(predict(model, asked), dtype=np.float64), repeats
+        )
+        report["predict_bytes"] = held - prediction.nbytes
         return report, prediction
 
     if n := request["warm_up_rows"]:
@@ -84,8 +74,38 @@ def serve(
     for number, params in enumerate(request["jobs"]):
         report, predictions[str(number)] = carry_out(train, test, params, request["repeats"])
         reports.append(report)
-    np.savez(folder / "predictions.npz", **predictions)
-    (folder / "reply.json").write_text(json.dumps(reports))
+    write_reply(reports, predictions)
+
+
+def read_request() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The request that the command line names, and its data."""
+    folder = Path(sys.argv[1])
+    with np.load(folder / "data.npz") as arrays:
+        return json.loads((folder / "request.json").read_text()), dict(arrays)
+
+
+def write_reply(reply: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Answer the request that the command line names."""
+    folder = Path(sys.argv[1])
+    np.savez(folder / "reply.npz", **arrays)
+    (folder / "reply.json").write_text(json.dumps(reply))
+
+
+def measured(function: Callable[[], Any], repeats: int) -> tuple[Any, float, float]:
+    """What a function gives, its median seconds, and the bytes that it held beyond those before.
+
+    What it gives is among these bytes.
+    """
+    gc.collect()
+    reset_peak()
+    before = resident_bytes()
+    times = []
+    for _ in range(repeats):
+        found = None  # frees the last one before the next is made
+        start = perf_counter()
+        found = function()
+        times.append(perf_counter() - start)
+    return found, float(np.median(times)), peak_bytes() - before
 
 
 def read_table(data: dict[str, np.ndarray], prefix: str) -> Table:

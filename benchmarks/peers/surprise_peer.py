@@ -17,7 +17,7 @@ def build(users, items, ratings, scale):
 
 
 def fit(trainset, **params):
-    return SVD(random_state=0, **params).fit(trainset)
+    return SVD(**{"random_state": 0, **params}).fit(trainset)
 
 
 def predict(model, asked):

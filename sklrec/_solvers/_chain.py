@@ -21,6 +21,8 @@ from sklrec._solvers._sweeps import SIDES, Ratings, Tables
 N_STEPS = 10
 # Standard deviation of their random start.
 TERMS_STD = 0.1
+# Added to the diagonal of a Gram product, as a share of its mean: about what rounding takes away.
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -254,7 +256,7 @@ class Chain:
         grams = side.expanded.new_empty(*shape, shape[1], dtype=torch.float64)
         pulls = side.expanded.new_empty(shape, dtype=torch.float64)
         for rows, some_grams, moments in by_row.equations(*partners):
-            grams[rows] = self.likelihood.precision * some_grams.double()
+            grams[rows] = self.likelihood.precision * firm(some_grams).double()
             pulls[rows] = self.likelihood.precision * moments.double()
         if side.own is None:
             self._draw_terms(side, grams, pulls)
@@ -300,3 +302,22 @@ class Chain:
             terms[group] *= torch.from_numpy(by).to(terms)
             expanded = expanded + part * (torch.from_numpy(by).to(part) - 1)
         side.terms, side.expanded = terms, shared.expand(terms)
+
+
+def firm(grams: Tensor) -> Tensor:
+    """Let rounding not make Gram products asymmetric or indefinite.
+
+    Parameters
+    ----------
+    grams : Tensor of shape (n, n_columns, n_columns)
+        Gram products.
+
+    Returns
+    -------
+    Tensor of shape (n, n_columns, n_columns)
+        Almost the same.
+    """
+    grams = (grams + grams.mT) / 2
+    diagonal = grams.diagonal(dim1=1, dim2=2)
+    diagonal.add_(ROUNDING * diagonal.mean(1, keepdim=True))
+    return grams

@@ -1,0 +1,146 @@
+"""A service around one fitted `MFRegressor`: an example to start one's own from.
+
+``MODEL=mf.joblib uvicorn --app-dir docs/serving --factory app:from_environment``
+"""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import joblib
+import pandas as pd
+import torch
+from fastapi import Depends, FastAPI, HTTPException, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from sklrec import MFRegressor
+
+MANY = 1_000
+
+
+class Body(BaseModel):
+    """A request's body; what it does not know, it refuses."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Asked(Body):
+    """Users who want recommendations."""
+
+    users: list[int] = Field(min_length=1, max_length=MANY)
+    n_items: int = Field(10, ge=1, le=100)
+    exclude_seen: bool = True
+    candidates: list[int] | None = Field(None, min_length=1, max_length=MANY)
+
+
+class Pair(Body):
+    """A user and an item."""
+
+    user: int
+    item: int
+
+
+class Pairs(Body):
+    """Pairs to be rated."""
+
+    pairs: list[Pair] = Field(min_length=1, max_length=MANY)
+
+
+class Rated(Body):
+    """An item and what a newcomer thinks of it."""
+
+    item: int
+    rating: float
+
+
+class Newcomer(Body):
+    """Somebody whom the model does not know, with first ratings."""
+
+    ratings: list[Rated] = Field(min_length=1, max_length=MANY)
+    n_items: int = Field(10, ge=1, le=100)
+
+
+class Recommendation(BaseModel):
+    """An item for a user."""
+
+    user: int | None
+    item: int
+    rank: int
+    score: float
+
+
+def create_app(path: str | os.PathLike[str]) -> FastAPI:
+    """Make the service of a file that `joblib.dump` wrote, by you: such files can run code."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        # Requests run beside each other, a thread each, so that torch's own threads would only
+        # be in their way.
+        torch.set_num_threads(1)
+        app.state.model = joblib.load(path)
+        yield
+
+    app = FastAPI(title="Recommendations", lifespan=lifespan)
+    app.post("/recommend")(recommend)
+    app.post("/predict")(predict)
+    app.post("/newcomer")(newcomer)
+    app.get("/health")(health)
+    return app
+
+
+def from_environment() -> FastAPI:
+    """Make the service of the model file that the variable MODEL names."""
+    return create_app(os.environ["MODEL"])
+
+
+def loaded(request: Request) -> MFRegressor:
+    """Give the model, which is loaded once, before the first request."""
+    return request.app.state.model
+
+
+Model = Annotated[MFRegressor, Depends(loaded)]
+
+
+# These are no coroutines: FastAPI runs each in a thread of its own. None changes the model.
+def recommend(asked: Asked, model: Model) -> list[Recommendation]:
+    """Items for users; a user who is not known gets what is liked best by all."""
+    try:
+        found = model.recommend(
+            asked.users,
+            asked.n_items,
+            exclude_seen=asked.exclude_seen,
+            candidates=asked.candidates,
+        )
+    except ValueError as error:  # an item among the candidates that the model does not know
+        raise HTTPException(422, str(error)) from error
+    return found.to_dict("records")
+
+
+def predict(asked: Pairs, model: Model) -> list[float]:
+    """Ratings of pairs."""
+    return model.predict(pd.DataFrame([pair.model_dump() for pair in asked.pairs])).tolist()
+
+
+def newcomer(asked: Newcomer, model: Model) -> list[Recommendation]:
+    """Items for somebody new, from a few ratings, without a word to the model itself."""
+    rated = pd.DataFrame([one.model_dump() for one in asked.ratings])
+    known = rated[rated["item"].isin(model.encoder_.categories_[1])]
+    if known.empty:
+        raise HTTPException(422, "None of these items is known.")
+    somebody = int(model.encoder_.categories_[0].max()) + 1
+    try:
+        folded = model.fold_in(
+            known[["item"]].assign(user=somebody)[["user", "item"]], known["rating"]
+        )
+    except ValueError as error:  # a rating outside the scale
+        raise HTTPException(422, str(error)) from error
+    found = folded.recommend([somebody], asked.n_items)
+    return found.astype({"user": object}).assign(user=None).to_dict("records")
+
+
+def health(model: Model) -> dict[str, int]:
+    """Whether the model is there, and how large it is."""
+    users, items = model.encoder_.categories_
+    return {"users": len(users), "items": len(items)}

@@ -166,11 +166,15 @@ class MatrixFactorization(RatingModule):
         Tensor of shape (n_users, n_items)
             Ratings, not clipped.
         """
-        ratings = self.user_factors(users) @ self.item_factors(items).T
+        p, q = self.scale * self.user_factors(users), self.item_factors(items)
+        # Offsets as columns of their own: further passes would cost more than the product does.
+        of_users, of_items = self.global_mean.expand(len(p)), q.new_zeros(len(q))
         if self.biased:
-            ratings += biases_of(self.user_biases, users).unsqueeze(1)
-            ratings += biases_of(self.item_biases, items)
-        return self.global_mean + self.scale * ratings
+            of_users = of_users + self.scale * biases_of(self.user_biases, users)
+            of_items = self.scale * biases_of(self.item_biases, items)
+        left = torch.cat([p, of_users.unsqueeze(1), p.new_ones(len(p), 1)], 1)
+        right = torch.cat([q, q.new_ones(len(q), 1), of_items.unsqueeze(1)], 1)
+        return left @ right.T
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
         """Give the squared norms of the factors and biases that each pair looks up.

@@ -23,6 +23,7 @@ NAMES = [
     "import_time",
     "ranking",
     "recommend",
+    "approximate",
     "serving",
     "ratings",
 ]

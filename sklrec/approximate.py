@@ -1,0 +1,207 @@
+"""Recommendations from catalogues of millions, by an approximate index of the items."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from sklrec.modules import MatrixFactorization
+
+__all__ = ["ApproximateItems"]
+
+# Users who are asked for at once: few, so that those in a block have seen about as much.
+USERS_AT_ONCE = 256
+
+
+class ApproximateItems:
+    """An approximate index over the items of a fitted `MFRegressor`.
+
+    It finds most of the items that `MFRegressor.recommend` finds, and looks at few of them: what
+    a list costs hardly grows with the catalogue. Scores are exact; only items can be missed. It
+    pays from some hundred thousand items on. The index is faiss's graph of neighbours, which the
+    extra ``sklrec[approximate]`` installs.
+
+    Parameters
+    ----------
+    estimator : MFRegressor
+        The fitted estimator, not of ``solver='gibbs'``, whose predictions are means over many
+        products. The index does not follow it if it is fitted anew.
+    n_links : int, default=32
+        Number of neighbours of each item in the graph. More find more, and take more memory.
+    ef_construction : int, default=200
+        How many candidates are looked at where an item is added.
+    ef_search : int, default=128
+        How many candidates are looked at in a search, at least. More find more, and take longer.
+
+    Attributes
+    ----------
+    estimator : MFRegressor
+        The estimator.
+
+    Raises
+    ------
+    ImportError
+        If faiss is not installed.
+    ValueError
+        If the estimator or a parameter is not what was asked for.
+
+    See Also
+    --------
+    sklrec.MFRegressor.recommend : The exact lists.
+
+    References
+    ----------
+    Malkov, Yashunin (2020), "Efficient and Robust Approximate Nearest Neighbor Search Using
+    Hierarchical Navigable Small World Graphs", :doi:`10.1109/TPAMI.2018.2889473`.
+
+    Bachrach et al. (2014), "Speeding Up the Xbox Recommender System Using a Euclidean
+    Transformation for Inner-Product Spaces", :doi:`10.1145/2645710.2645741`.
+
+    Examples
+    --------
+    >>> from sklrec import MFRegressor
+    >>> from sklrec.approximate import ApproximateItems
+    >>> from sklrec.datasets import make_ratings
+    >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
+    >>> mf = MFRegressor(n_factors=8, random_state=0).fit(X, y)
+    >>> ApproximateItems(mf).recommend([7], n_items=3).columns.to_list()
+    ['user', 'item', 'rank', 'score']
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        *,
+        n_links: int = 32,
+        ef_construction: int = 200,
+        ef_search: int = 128,
+    ):
+        check_is_fitted(estimator)
+        # A subclass, such as the Bayesian one, predicts something else than one product.
+        if type(getattr(estimator, "module_", None)) is not MatrixFactorization:
+            raise ValueError(
+                "ApproximateItems needs an MFRegressor whose predictions are one product of "
+                f"factors, of solver='sgd', 'adam' or 'als', got {estimator!r}."
+            )
+        sizes = {"n_links": n_links, "ef_construction": ef_construction, "ef_search": ef_search}
+        for name, value in sizes.items():
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+        self.estimator = estimator
+        self._ef_search = int(ef_search)
+        items = _offered(estimator.module_)
+        norms = np.linalg.norm(items, axis=1)
+        # One more number brings all items to the same length, so that the largest product is
+        # that of the nearest item.
+        rest = np.sqrt(np.maximum(0, norms.max() ** 2 - norms**2))
+        longest = max(float(norms.max()), 1e-12)
+        items = np.hstack([items, rest[:, np.newaxis]]) / longest
+        self._index = _faiss().IndexHNSWFlat(
+            items.shape[1], int(n_links), _faiss().METRIC_INNER_PRODUCT
+        )
+        self._index.hnsw.efConstruction = int(ef_construction)
+        self._index.add(np.ascontiguousarray(items, dtype=np.float32))
+
+    def recommend(self, users, n_items=10, *, exclude_seen=True):
+        """Recommend items with high predicted ratings, almost always the highest.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_users,)
+            User IDs. A user whom `fit` did not see gets the items that are rated highest
+            regardless of the user.
+        n_items : int, default=10
+            How many items to recommend to each user; fewer where there are fewer.
+        exclude_seen : bool, default=True
+            Whether to leave out what the user rated in `fit` and `partial_fit`.
+
+        Returns
+        -------
+        DataFrame of shape (n_recommendations, 4)
+            Columns user, item, rank (from 1) and score (the rating that `predict` gives), users
+            in the order in which they were given.
+        """
+        if not isinstance(n_items, Integral) or n_items < 1:
+            raise ValueError(f"n_items must be an integer of at least 1, got {n_items!r}.")
+        model = self.estimator
+        user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
+        users = np.asarray(users)
+        codes = user_vocabulary.codes(users)
+        n_seen = np.diff(model.seen_.indptr)[codes] if exclude_seen else np.zeros_like(codes)
+        # Users who have seen about as much together: a search finds as many for each.
+        order = np.argsort(n_seen, kind="stable")
+        found = []
+        for first in range(0, len(order), USERS_AT_ONCE):
+            rows = order[first : first + USERS_AT_ONCE]
+            found.append(
+                self._search(
+                    rows, codes[rows], int(n_items), int(n_seen[rows].max()), exclude_seen
+                )
+            )
+        rows, items, scores = (np.concatenate(part) for part in zip(*found, strict=True))
+        # best first inside each user; of equal scores the item that was known first
+        best = np.lexsort([items, -scores, rows])
+        rows, items, scores = rows[best], items[best], scores[best]
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        rank = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows)))) + 1
+        keep = rank <= int(n_items)
+        if model.rating_scale_ is not None:
+            scores = scores.clip(*model.rating_scale_)
+        return pd.DataFrame(
+            {
+                "user": users[rows[keep]],
+                "item": item_vocabulary.ids_of(items[keep]),
+                "rank": rank[keep],
+                "score": scores[keep].astype(np.float64),
+            }
+        )
+
+    def _search(
+        self, rows: np.ndarray, codes: np.ndarray, n_items: int, n_seen: int, exclude_seen: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Rows, item codes and exact scores of what is found and was not seen."""
+        model = self.estimator
+        asked = _wanted(model.module_, codes)
+        wide = min(self._index.ntotal, n_items + n_seen)
+        parameters = _faiss().SearchParametersHNSW(efSearch=max(self._ef_search, wide))
+        near = self._index.search(asked, wide, params=parameters)[1]
+        place, column = np.nonzero(near >= 0)
+        items = near[place, column] + 1
+        if exclude_seen:
+            seen = np.asarray(model.seen_[codes[place], items]).ravel()
+            place, items = place[~seen], items[~seen]
+        with torch.inference_mode():
+            device = model.module_.global_mean.device
+            pairs = (torch.from_numpy(part).to(device) for part in (codes[place], items))
+            scores = model.module_(*pairs).cpu().numpy()
+        return rows[place], items, scores
+
+
+def _offered(module: MatrixFactorization) -> np.ndarray:
+    """The items' factors and biases."""
+    factors = module.item_factors.weight.detach().cpu().numpy()[1:]
+    if not module.biased:
+        return factors
+    biases = module.item_biases.detach().cpu().numpy()[1:]
+    return np.hstack([factors, biases[:, np.newaxis]])
+
+
+def _wanted(module: MatrixFactorization, codes: np.ndarray) -> np.ndarray:
+    """What the users' products with these, and with the number that is added, are highest of."""
+    factors = module.user_factors.weight.detach().cpu().numpy()[codes]
+    columns = [factors, np.ones((len(codes), 1))] if module.biased else [factors]
+    return np.hstack([*columns, np.zeros((len(codes), 1))]).astype(np.float32)
+
+
+def _faiss() -> Any:
+    try:
+        import faiss  # here, since few need it
+    except ImportError as error:
+        raise ImportError(
+            "ApproximateItems needs faiss. Install it with: pip install 'sklrec[approximate]'"
+        ) from error
+    return faiss

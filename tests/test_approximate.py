@@ -1,0 +1,78 @@
+"""The approximate index finds almost what the exact lists have."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import builtins
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+
+from sklrec import DenseRecRegressor, MFRegressor
+from sklrec.approximate import ApproximateItems
+from sklrec.datasets import make_ratings
+
+X, Y = make_ratings(200, 2_000, 12_000, random_state=0)
+USERS = np.unique(X["user"])
+
+
+@pytest.fixture(scope="module", params=[{}, {"biased": False}, {"solver": "als"}], ids=str)
+def model(request):
+    return MFRegressor(n_factors=8, rating_scale=None, random_state=0, **request.param).fit(X, Y)
+
+
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_most_items_are_those_of_the_exact_lists(model, exclude_seen):
+    users = [*USERS[::-1], 99_999]
+    exact = model.recommend(users, 10, exclude_seen=exclude_seen)
+    found = ApproximateItems(model).recommend(users, 10, exclude_seen=exclude_seen)
+    assert list(found.columns) == list(exact.columns)
+    assert found["user"].tolist() == exact["user"].tolist()
+    assert found["rank"].tolist() == exact["rank"].tolist()
+    both = found[found["user"] != 99_999].merge(exact, on=["user", "item"])
+    assert len(both) > 0.95 * 10 * len(USERS)
+    assert both["score_x"].to_numpy() == pytest.approx(both["score_y"], rel=1e-5)
+
+
+def test_it_pays_to_look_at_more(model):
+    exact = set(map(tuple, model.recommend(USERS, 10)[["user", "item"]].to_numpy()))
+    shares = []
+    for options in ({"n_links": 2, "ef_construction": 2, "ef_search": 1}, {}):
+        index = ApproximateItems(model, **options)
+        pairs = set(map(tuple, index.recommend(USERS, 10)[["user", "item"]].to_numpy()))
+        shares.append(len(pairs & exact) / len(exact))
+    assert shares[0] < shares[1]
+
+
+def test_who_has_seen_nearly_everything_gets_what_is_left():
+    few, stars = make_ratings(20, 12, 200, random_state=0)
+    model = MFRegressor(n_factors=2, random_state=0).fit(few, stars)
+    users = np.unique(few["user"])
+    exact, found = (m.recommend(users, 10) for m in (model, ApproximateItems(model)))
+    assert found["item"].tolist() == exact["item"].tolist()
+
+
+def test_what_is_refused(model):
+    with pytest.raises(NotFittedError):
+        ApproximateItems(MFRegressor())
+    bayesian = MFRegressor(solver="gibbs", n_iter=12).fit(X[:500], Y[:500])
+    dense = DenseRecRegressor(max_epochs=1).fit(X[["user", "item"]][:500], Y[:500])
+    for other in (bayesian, dense):
+        with pytest.raises(ValueError, match="whose predictions are one product"):
+            ApproximateItems(other)
+    with pytest.raises(ValueError, match="n_links must be an integer of at least 1, got 0"):
+        ApproximateItems(model, n_links=0)
+    with pytest.raises(ValueError, match="n_items must be an integer of at least 1, got 0"):
+        ApproximateItems(model).recommend([1], 0)
+
+
+def test_a_missing_faiss_is_named(model, monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *args, **kwargs):
+        if name == "faiss":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(ImportError, match=r"pip install 'sklrec\[approximate\]'"):
+        ApproximateItems(model)

@@ -63,8 +63,9 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
     n_burn_in : int, default=10
         Number of the first sweeps that are not kept.
     n_draws : int, default=100
-        How many of the other sweeps are kept at most, evenly spaced. The model's size and the
-        time of predictions grow with it.
+        How many of the other sweeps are kept at most, evenly spaced. The time of predictions
+        grows with it, and so does the model: each user, item and value of a side feature takes
+        ``4 * n_draws * (n_factors + 1)`` bytes.
     n_bins : int, default=16
         How many parts with equally many rows a numeric side feature is divided into at most. Its
         effect is linear inside each.
@@ -419,3 +420,14 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         return GibbsSampler(
             self.n_iter, self.n_burn_in, self.n_draws, self.implicit_features, int(self.verbose)
         )
+
+    def __getattr__(self, name):
+        # Only asked for what is not there.
+        if name == "predict_rating_proba":
+            _is_ordinal(self)
+        if name in ("partial_fit", "fold_in"):
+            raise AttributeError(
+                f"BayesianFMRegressor has no {name}: each fit is a chain of its own. Fit anew, or "
+                "use MFRegressor, which has it."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -185,6 +185,8 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         The items' biases, in units of the ratings.
     global_mean_ : float
         The weighted mean of the training ratings; 0 if ``biased=False``.
+    alpha_ : float
+        The L2 penalty that the training used; 0 for ``'gibbs'``, which has none.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
     n_iter_ : int
@@ -377,8 +379,8 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         check_is_fitted(self)
         if not isinstance(self.module_, BayesianMatrixFactorization):
             raise ValueError(
-                "return_std=True needs draws of a posterior distribution, and this model is one "
-                f"of solver={self.solver!r}. Fit with solver='gibbs'."
+                "return_std=True needs draws of a posterior distribution, and this model, a "
+                f"{type(self.module_).__name__}, has none. Fit with solver='gibbs'."
             )
         found = self._by_blocks(self._check_X(X, reset=False), self._moments)
         return self._clip(found[:, 0].copy()), found[:, 1]
@@ -506,15 +508,17 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
             device=module.global_mean.device,
         )
         if isinstance(known, BayesianMatrixFactorization):
-            users = torch.from_numpy(rows if side == "user" else partners)
-            weight = torch.from_numpy(weight.astype(np.float32))
             device = module.global_mean.device
-            found = fold_in_draws(
-                known, side, ratings, users.to(device), weight.to(device), generator
-            )
+            other = "item" if side == "user" else "user"
+            codes = {side: rows, other: partners}
+            codes = {name: torch.from_numpy(part).to(device) for name, part in codes.items()}
+            z, weight = (torch.from_numpy(v.astype(np.float32)).to(device) for v in (z, weight))
+            found, noise = fold_in_draws(known, side, ratings, codes, z, weight, generator)
             module.set_rows(side, found)
+            if noise is not None:
+                module.user_noise[:, -n_new:] = noise
         else:
-            module.set_rows(side, fold_in(known, side, ratings, self._alpha()))
+            module.set_rows(side, fold_in(known, side, ratings, self.alpha_))
 
     def _new_module(self, y, weight, generator):
         mean, scale = mean_and_scale(y, weight)
@@ -553,6 +557,10 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
             strict=False,
         )
 
+    def _record(self, outcome, previous, *, with_validation):
+        super()._record(outcome, previous, with_validation=with_validation)
+        self.alpha_ = self._alpha()
+
     def _new_solver(self, **changes):
         if self._is_minibatch():
             self._refuse_unused(("n_iter", "auto"))
@@ -580,7 +588,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         if self.early_stopping is True:
             raise ValueError(
                 "early_stopping=True has no meaning for solver='gibbs', whose model is the mean "
-                "of many draws. Set early_stopping=False, or n_iter to the number of draws."
+                "of many draws. Set early_stopping=False, and n_iter to the number of sweeps."
             )
         if self.n_burn_in >= n_iter:
             raise ValueError(

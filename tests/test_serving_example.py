@@ -4,11 +4,12 @@
 import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import joblib
-import numpy as np
 import pandas as pd
 import pytest
+import torch
 from fastapi.testclient import TestClient
 
 from sklrec import MFRegressor
@@ -20,34 +21,61 @@ X, Y = X[["user", "item"]], Y.clip(1, 5)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return MFRegressor(n_factors=4, max_epochs=5, rating_scale=(1, 5), random_state=0).fit(X, Y)
+def service():
+    spec = importlib.util.spec_from_file_location("serving_app", APP)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="module")
-def client(model, tmp_path_factory):
-    spec = importlib.util.spec_from_file_location("serving_app", APP)
-    app = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(app)
+def model():
+    # an automatic rating scale, which `fold_in` alone would widen
+    return MFRegressor(n_factors=4, max_epochs=5, random_state=0).fit(X, Y)
+
+
+@pytest.fixture(scope="module")
+def model_file(model, tmp_path_factory):
     path = tmp_path_factory.mktemp("model") / "mf.joblib"
     joblib.dump(model, path)
-    with TestClient(app.create_app(path)) as client:
+    return path
+
+
+@pytest.fixture(scope="module")
+def client(service, model_file):
+    with TestClient(service.create_app(model_file)) as client:
         yield client
 
 
 def test_it_recommends_what_the_model_does(client, model):
-    answer = client.post("/recommend", json={"users": [3, 999], "n_items": 4})
+    answer = client.post("/recommend", json={"users": [3], "n_items": 4})
     assert answer.status_code == 200
-    expected = model.recommend([3, 999], 4).to_dict("records")
-    assert answer.json() == expected
-    options = {"users": [3], "n_items": 2, "exclude_seen": False, "candidates": [1, 2, 3]}
-    found = pd.DataFrame(client.post("/recommend", json=options).json())
-    assert found["item"].isin([1, 2, 3]).all()
-    assert len(found) == 2
+    assert answer.json() == model.recommend([3], 4).to_dict("records")
+    candidates = X["item"].unique()[:20].tolist()
+    for exclude_seen in (True, False):
+        asked = {"users": [3], "exclude_seen": exclude_seen, "candidates": candidates}
+        expected = model.recommend([3], exclude_seen=exclude_seen, candidates=candidates)
+        assert client.post("/recommend", json=asked).json() == expected.to_dict("records")
+
+
+def test_unknown_users_get_what_is_liked_best_by_all(client, model):
+    answer = client.post("/recommend", json={"users": [999, -1], "n_items": 4})
+    assert answer.status_code == 200
+    found = pd.DataFrame(answer.json())
+    assert found["user"].tolist() == [999] * 4 + [-1] * 4
+    biases = pd.Series(model.item_biases_, model.encoder_.categories_[1])
+    best = biases.nlargest(4).index.tolist()
+    assert found["item"].tolist() == best * 2
+
+
+def test_who_has_seen_all_gets_nothing(client):
+    seen = X.loc[X["user"] == 3, "item"].tolist()
+    answer = client.post("/recommend", json={"users": [3], "candidates": seen})
+    assert (answer.status_code, answer.json()) == (200, [])
 
 
 def test_it_rates_pairs(client, model):
-    pairs = [{"user": 3, "item": 5}, {"user": 999, "item": 5}]
+    pairs = [{"user": 3, "item": 5}, {"user": 999, "item": 5}, {"user": 3, "item": 999}]
     answer = client.post("/predict", json={"pairs": pairs})
     assert answer.json() == model.predict(pd.DataFrame(pairs)).tolist()
 
@@ -69,33 +97,71 @@ def test_it_is_well(client):
 @pytest.mark.parametrize(
     ("path", "body", "text"),
     [
-        ("/recommend", {}, "Field required"),
-        ("/recommend", {"users": []}, "at least 1 item"),
-        ("/recommend", {"users": ["x"]}, "valid integer"),
-        ("/recommend", {"users": [1], "n_items": 0}, "greater than or equal to 1"),
-        ("/recommend", {"users": [1], "nonsense": 1}, "Extra inputs are not permitted"),
-        ("/recommend", {"users": [1], "candidates": [999]}, "it did not see 999"),
-        ("/predict", {"pairs": [{"user": 1}]}, "Field required"),
-        ("/newcomer", {"ratings": [{"item": 999, "rating": 3}]}, "None of these items is known"),
-        ("/newcomer", {"ratings": [{"item": 5, "rating": 7}]}, "inside rating_scale"),
-        ("/newcomer", {"ratings": [{"item": 5, "rating": "NaN"}]}, "finite number"),
+        ("/recommend", "{}", "Field required"),
+        ("/recommend", "{", "JSON decode error"),
+        ("/recommend", "[1]", "valid dictionary"),
+        ("/recommend", '{"users": []}', "at least 1 item"),
+        ("/recommend", f'{{"users": {[1] * 1_001}}}', "at most 1000 items"),
+        ("/recommend", '{"users": ["1"]}', "valid integer"),
+        ("/recommend", '{"users": [true]}', "valid integer"),
+        ("/recommend", '{"users": [NaN]}', "valid integer"),
+        ("/recommend", '{"users": [1], "n_items": 0}', "greater than or equal to 1"),
+        ("/recommend", '{"users": [1], "nonsense": 1}', "Extra inputs are not permitted"),
+        ("/recommend", '{"users": [1], "candidates": [999]}', "it did not see 999"),
+        ("/predict", '{"pairs": [{"user": 1}]}', "Field required"),
+        ("/newcomer", '{"ratings": []}', "at least 1 item"),
+        ("/newcomer", '{"ratings": [{"item": 999, "rating": 3}]}', "None of these items is known"),
+        ("/newcomer", '{"ratings": [{"item": 5, "rating": 7}]}', "between 1 and 5"),
+        ("/newcomer", '{"ratings": [{"item": 5, "rating": "3"}]}', "valid number"),
+        ("/newcomer", '{"ratings": [{"item": 5, "rating": NaN}]}', "finite number"),
+        ("/newcomer", '{"ratings": [{"item": 5, "rating": Infinity}]}', "finite number"),
     ],
 )
 def test_bad_bodies_are_refused(client, path, body, text):
-    answer = client.post(path, json=body)
+    answer = client.post(path, content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 422
     assert text in answer.text
 
 
-def test_threads_do_not_disturb_each_other(client, model):
-    users = np.arange(24) % 12
+def test_the_model_is_loaded_once_and_torch_gets_one_thread(service, model_file, monkeypatch):
+    load, loaded = joblib.load, []
+    monkeypatch.setattr(joblib, "load", lambda path: loaded.append(path) or load(path))
+    monkeypatch.setenv("MODEL", str(model_file))
+    app = service.from_environment()
+    app.get("/threads")(lambda: torch.get_num_threads())
+    assert not loaded
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with TestClient(app) as client:
+            for user in range(3):
+                client.post("/recommend", json={"users": [user]}).raise_for_status()
+            assert client.get("/threads").json() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert loaded == [str(model_file)]
 
-    def ask(user):
-        rated = {"ratings": [{"item": int(user), "rating": 5}], "n_items": 3}
-        client.post("/newcomer", json=rated)
-        return client.post("/recommend", json={"users": [int(user)], "n_items": 5}).json()
 
-    with ThreadPoolExecutor(24) as threads:
-        found = list(threads.map(ask, users))
-    for user, rows in zip(users, found, strict=True):
-        assert rows == model.recommend([user], 5).to_dict("records")
+def test_threads_do_not_disturb_each_other(client, service, model_file):
+    asked = []
+    for user in range(8):
+        ratings = [{"item": user, "rating": 5}, {"item": user + 8, "rating": 1}]
+        asked += [
+            ("/recommend", {"users": [user, user + 8, 999]}),
+            ("/predict", {"pairs": [{"user": user, "item": item} for item in range(40)]}),
+            ("/newcomer", {"ratings": ratings}),
+        ]
+    alone = [client.post(path, json=body).raise_for_status().json() for path, body in asked]
+    # of a model just loaded, which has not answered anybody
+    together = Barrier(len(asked))
+    with (
+        TestClient(service.create_app(model_file)) as fresh,
+        ThreadPoolExecutor(len(asked)) as threads,
+    ):
+
+        def ask(path, body):
+            together.wait(60)
+            return [fresh.post(path, json=body).raise_for_status().json() for _ in range(3)]
+
+        found = list(threads.map(ask, *zip(*asked, strict=True)))
+    assert found == [[answer] * 3 for answer in alone]

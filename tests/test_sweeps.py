@@ -432,3 +432,24 @@ def test_nothing_is_printed_or_warned_of(capsys):
     assert capsys.readouterr().out == ""
     mf("als", n_iter=12, verbose=1).fit(X, Y)
     assert "sweep" in capsys.readouterr().err
+
+
+@bayesian
+def test_folded_in_users_are_as_sure_as_fitted_ones(kind):
+    X, y = make_ratings(300, 100, 15_000, random_state=1)
+    new = X["user"] % 5 == 0
+    held_out = new & (np.random.RandomState(0).rand(len(X)) < 0.3)
+    model = mf(kind, n_iter=60).fit(X[~new], y[~new])
+    folded = model.fold_in(X[new & ~held_out], y[new & ~held_out])
+    mean, std = folded.predict(X[held_out], return_std=True)
+    off = np.abs(y[held_out] - mean) / std
+    for share in (0.5, 0.8, 0.95):
+        assert np.mean(off < norm.ppf(0.5 + share / 2)) == pytest.approx(share, abs=0.04)
+
+
+def test_folding_in_goes_by_the_fit_and_not_by_what_was_set_since():
+    model = mf("als").fit(X[TRAIN], Y[TRAIN])
+    new = pd.DataFrame({"user": -1, "item": X["item"].unique()[:3], "timestamp": 0})
+    before = model.fold_in(new, [1.0, 2.0, 3.0]).predict(new)
+    model.set_params(alpha=5.0)
+    assert np.array_equal(model.fold_in(new, [1.0, 2.0, 3.0]).predict(new), before)

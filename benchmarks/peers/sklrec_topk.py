@@ -14,14 +14,14 @@ def highest(model: MFRegressor, n_items: int) -> np.ndarray:
     """Give the items with the highest scores of each user, as positions."""
     users = torch.arange(1, model.module_.n_users + 1)
     items = torch.arange(1, model.module_.n_items + 1)
-    found = []
+    found = np.empty((len(users), n_items), dtype=np.int64)
     for block in users.split(max(1, SCORES_AT_ONCE // len(items))):
         with torch.inference_mode():
             scores = model.module_.all_pairs(block, items)
             row, column = model.seen_[block.numpy()][:, 1:].nonzero()
             scores[torch.from_numpy(row), torch.from_numpy(column)] = -torch.inf
-            found.append(top(scores, n_items)[1])
-    return np.concatenate(found)
+            found[block.numpy() - 1] = top(scores, n_items)[1]
+    return found
 
 
 def main() -> None:

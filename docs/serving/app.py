@@ -13,6 +13,8 @@ import joblib
 import pandas as pd
 import torch
 from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from sklrec import MFRegressor
@@ -21,9 +23,9 @@ MANY = 1_000
 
 
 class Body(BaseModel):
-    """A request's body; what it does not know, it refuses."""
+    """A request's body; it refuses what it does not know, and takes no "7" for 7."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class Asked(Body):
@@ -77,12 +79,14 @@ def create_app(path: str | os.PathLike[str]) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         # Requests run beside each other, a thread each, so that torch's own threads would only
-        # be in their way.
+        # be in their way. Besides, the number is the whole process's, and `predict` lowers it
+        # for a moment where there is little to do; at one there is nothing to lower.
         torch.set_num_threads(1)
         app.state.model = joblib.load(path)
         yield
 
     app = FastAPI(title="Recommendations", lifespan=lifespan)
+    app.exception_handler(RequestValidationError)(refuse)
     app.post("/recommend")(recommend)
     app.post("/predict")(predict)
     app.post("/newcomer")(newcomer)
@@ -93,6 +97,12 @@ def create_app(path: str | os.PathLike[str]) -> FastAPI:
 def from_environment() -> FastAPI:
     """Make the service of the model file that the variable MODEL names."""
     return create_app(os.environ["MODEL"])
+
+
+def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
+    """Say what is wrong with a body without repeating it: NaN, for one, cannot be answered."""
+    detail = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
+    return JSONResponse({"detail": detail}, 422)
 
 
 def loaded(request: Request) -> MFRegressor:
@@ -126,16 +136,17 @@ def predict(asked: Pairs, model: Model) -> list[float]:
 def newcomer(asked: Newcomer, model: Model) -> list[Recommendation]:
     """Items for somebody new, from a few ratings, without a word to the model itself."""
     rated = pd.DataFrame([one.model_dump() for one in asked.ratings])
+    # `fold_in` would widen a scale that `fit` took from the ratings
+    scale = model.rating_scale_
+    if scale is not None and not rated["rating"].between(*scale).all():
+        raise HTTPException(422, f"Ratings must lie between {scale[0]:g} and {scale[1]:g}.")
     known = rated[rated["item"].isin(model.encoder_.categories_[1])]
     if known.empty:
         raise HTTPException(422, "None of these items is known.")
     somebody = int(model.encoder_.categories_[0].max()) + 1
-    try:
-        folded = model.fold_in(
-            known[["item"]].assign(user=somebody)[["user", "item"]], known["rating"]
-        )
-    except ValueError as error:  # a rating outside the scale
-        raise HTTPException(422, str(error)) from error
+    folded = model.fold_in(
+        known[["item"]].assign(user=somebody)[["user", "item"]], known["rating"]
+    )
     found = folded.recommend([somebody], asked.n_items)
     return found.astype({"user": object}).assign(user=None).to_dict("records")
 

@@ -98,6 +98,8 @@ class Chain:
     features : dict of str to Features, default=None
         What the rows of a side are described by. Of sides other than users and items this is
         all that there is.
+    keep_terms : bool, default=True
+        Whether states have what folding in needs: what partners contribute, and the priors.
 
     Attributes
     ----------
@@ -113,7 +115,9 @@ class Chain:
         generator: torch.Generator,
         implicit: bool = False,
         features: dict[str, Features] | None = None,
+        keep_terms: bool = True,
     ):
+        self.keep_terms = keep_terms
         self.ratings, self.likelihood, self.generator = ratings, likelihood, generator
         self.rng = np.random.default_rng(generator.initial_seed())
         by_row = ratings.by_row()
@@ -166,8 +170,9 @@ class Chain:
             mean = torch.from_numpy(side.priors[0].mean)
             covariance = torch.from_numpy(np.linalg.inv(side.priors[0].precision))
             if side.n_partners:
-                state[f"{name}_terms"] = side.terms[: side.n_partners]
-                state[f"{name}_priors"] = torch.cat([mean.unsqueeze(0), covariance])
+                if self.keep_terms:
+                    state[f"{name}_terms"] = side.terms[: side.n_partners]
+                    state[f"{name}_priors"] = torch.cat([mean.unsqueeze(0), covariance])
                 # An unknown row is one of those like the known ones: it will have met some, too.
                 met_by_known = expanded[1:].double().cpu()
                 mean = mean + met_by_known.mean(0)

@@ -73,7 +73,7 @@ class GibbsSampler:
             How it went.
         """
         chain = self._start(module, data, generator)
-        keeps = set(np.linspace(self.n_burn_in, self.n_iter - 1, self.n_kept).round().astype(int))
+        keeps = set(np.linspace(self.n_iter - 1, self.n_burn_in, self.n_kept).round().astype(int))
         scale = module.scale.item() ** 2
         losses, valid_losses, interrupted = [], [], False
         total: Tensor | None = None
@@ -124,11 +124,20 @@ class GibbsSampler:
         likelihood: Likelihood = GaussianNoise(ratings)
         if stars is not None:
             likelihood = OrderedProbit(ratings, (stars - module.global_mean) / module.scale)
-        return Chain(ratings, tables, likelihood, generator, self.implicit_features, features)
+        return Chain(
+            ratings,
+            tables,
+            likelihood,
+            generator,
+            self.implicit_features,
+            features,
+            keep_terms=not isinstance(module, BayesianFactorizationMachine),  # it folds none in
+        )
 
 
 def _stack(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
+    # Popped one after the other, so that they are not there twice all at once.
+    return {name: torch.stack([draw.pop(name) for draw in draws]) for name in list(draws[0])}
 
 
 def _mean_squared_error(data: InteractionTensors, predictions: Tensor) -> float:

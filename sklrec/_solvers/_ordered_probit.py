@@ -59,6 +59,8 @@ class OrderedProbit:
         self._own = None if ratings.weights is None else ratings.weights.double().cpu().numpy()
         self.device = ratings.values.device
         count = np.bincount(self.level, self._own, minlength=len(self.stars))
+        # Stars that hardly count must not end at infinity, or all at the same place.
+        count = count.clip(min=1e-10 * count.sum())
         share = np.cumsum(count) / count.sum()
         self.thresholds = ndtri(share[:-1])
         # At first the latent values are the normal scores of the stars.
@@ -82,8 +84,9 @@ class OrderedProbit:
         centres = predictions.double().cpu().numpy()
         self._draw_thresholds(centres, rng)
         self.targets = torch.from_numpy(self._draw_latent(centres, rng)).float().to(self.device)
-        above = ndtr(self.thresholds - centres[:, None])
-        mean = self.stars[-1] - above @ np.diff(self.stars)
+        mean = np.full(len(centres), self.stars[-1])
+        for threshold, step in zip(self.thresholds, np.diff(self.stars), strict=True):
+            mean -= step * ndtr(threshold - centres)
         return float(np.average((self.values - mean) ** 2, weights=self._own))
 
     def state(self) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Lists by an approximate index of a million items beside the exact ones."""
+"""Lists by an approximate index of a large catalogue beside the exact ones."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -16,7 +16,7 @@ SEARCHES = [64, 128, 256, 512]
 
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Recommend to some users exactly and by indices that look at more and more."""
-    size = (5_000, 20_000, 100_000) if quick else (50_000, 1_000_000, 5_000_000)
+    size = (5_000, 20_000, 100_000) if quick else (20_000, 300_000, 1_500_000)
     log = made(*size)
     model = MFRegressor(n_factors=N_FACTORS, max_epochs=8, random_state=0)
     model.fit(log[["user", "item"]], log["rating"])

@@ -18,6 +18,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._net import InteractionTensors, RatingNet
+from sklrec._random import new_generator
 from sklrec._solvers import Outcome, Previous, Solver
 from sklrec._threads import threads_for
 from sklrec._validation import (
@@ -147,7 +148,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                     f"{type(self).__name__}: 1 sample has no other to be compared with."
                 )
             rng = check_random_state(self.random_state)
-            generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+            generator = new_generator(rng)
             stopping = self.early_stopping is True or (
                 self.early_stopping == "auto" and X_val is not None
             )
@@ -196,10 +197,16 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """What `predict` gives."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        return self._clip(self._by_blocks(X, self._predict_inputs, stacklevel=5))
+        return self._clip(self._by_blocks(X, self._predict_inputs))
+
+    def _predicted_with_std(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """What `predict` gives with ``return_std=True``, where the module knows it."""
+        check_is_fitted(self)
+        found = self._by_blocks(self._check_X(X, reset=False), self._moments)
+        return self._clip(found[:, 0].copy()), found[:, 1]
 
     def _by_blocks(
-        self, X: Any, compute: Callable[[Inputs], np.ndarray], *, stacklevel: int = 4
+        self, X: Any, compute: Callable[[Inputs], np.ndarray], *, stacklevel: int = 5
     ) -> np.ndarray:
         """Compute something of checked rows, at most `_predict_rows` at once, in float64."""
         n_unknown = np.zeros(2, dtype=int)
@@ -214,6 +221,10 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     def _predict_inputs(self, inputs: Inputs) -> np.ndarray:
         """Ratings of at most `_predict_rows` rows, not clipped."""
         return self._call(self.module_, inputs).cpu().numpy()
+
+    def _moments(self, inputs: Inputs) -> np.ndarray:
+        """Means and standard deviations of at most `_predict_rows` rows, not clipped."""
+        return torch.stack(self._call(self.module_.moments, inputs), 1).cpu().numpy()
 
     def _call(self, compute: Callable[..., Any], inputs: Inputs) -> Any:
         """Let a module compute something of at most `_predict_rows` rows."""

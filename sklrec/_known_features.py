@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklrec._side_blocks import assign_sides
+from sklrec._side_blocks import OWNERS, assign_sides
 from sklrec._side_features import SideFeatures
 
-SIDES = ("user", "item")
+# What stands for nothing in the arrays of each kind of columns.
+_MISSING = {"numeric": np.nan, "categorical": 0, "multi_valued": 0}
 
 
 class KnownFeatures:
@@ -34,7 +35,7 @@ class KnownFeatures:
     ):
         self.side_of = side_of
         self.of_users = np.zeros(0, bool) if of_users is None else of_users
-        self.tables = tables or {side: {} for side in SIDES}
+        self.tables = tables or {side: {} for side in OWNERS}
 
     def __repr__(self) -> str:
         return f"<KnownFeatures {self.side_of or {}}>"
@@ -84,7 +85,7 @@ class KnownFeatures:
             side_of = {name: side for side, block in blocks.items() for name in block.names}
         groups = {name: getattr(side_features, name) for name in _MISSING}
         tables: dict[str, dict[str, np.ndarray]] = {}
-        for side in SIDES:
+        for side in OWNERS:
             # the last row of each code
             there, last = np.unique(codes[side][::-1], return_index=True)
             found = side_features.arrays(X, len(codes[side]) - 1 - last)
@@ -97,9 +98,6 @@ class KnownFeatures:
         columns = [column for group in groups.values() for column in group]
         of_users = np.array([side_of[column.name] == "user" for column in columns], dtype=bool)
         return KnownFeatures(side_of, of_users, tables)
-
-
-_MISSING = {"numeric": np.nan, "categorical": 0, "multi_valued": 0}
 
 
 def _updated(

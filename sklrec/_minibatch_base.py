@@ -12,6 +12,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from sklrec._base import BaseRatingRegressor, unchanged_on_failure
+from sklrec._random import new_generator
 from sklrec._solvers import MinibatchSolver, Optimization, Previous, Solver
 from sklrec._validation import Interval, StrOptions, fit_context
 
@@ -74,8 +75,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         with unchanged_on_failure(self):
             previous = copy(self) if hasattr(self, "module_") else None
             X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
-            rng = check_random_state(self.random_state)
-            generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+            generator = new_generator(check_random_state(self.random_state))
             rated = self._learn(X, y, weight, previous), y, weight
             changes: dict[str, Any] = {"max_epochs": 1, "lr_schedule": "constant"}
             if previous is not None:

@@ -294,6 +294,46 @@ def cholesky(matrices: Tensor) -> Tensor:
     return lower
 
 
+def solve_penalised(grams: Tensor, moments: Tensor, penalties: Tensor) -> Tensor:
+    """Solve for rows with an L2 penalty.
+
+    Parameters
+    ----------
+    grams : Tensor of shape (n, n_columns, n_columns)
+        Their Gram products.
+    moments : Tensor of shape (n, n_columns)
+        Their moments.
+    penalties : Tensor of shape (n,)
+        Their penalties.
+
+    Returns
+    -------
+    Tensor of shape (n, n_columns)
+        The rows; those without ratings are zero, whatever they are penalised by.
+    """
+    precisions = grams.double()
+    precisions.diagonal(dim1=1, dim2=2).add_(penalties.clamp(min=1e-6).unsqueeze(1))
+    return solve(precisions, moments)[0]
+
+
+def times(grams: Tensor, rows: Tensor) -> Tensor:
+    """Multiply rows by their Gram products.
+
+    Parameters
+    ----------
+    grams : Tensor of shape (n, n_columns, n_columns)
+        The Gram products.
+    rows : Tensor of shape (n, n_columns)
+        The rows.
+
+    Returns
+    -------
+    Tensor of shape (n, n_columns)
+        The products.
+    """
+    return torch.bmm(grams, rows.unsqueeze(2)).squeeze(2)
+
+
 def _by_length(count: np.ndarray, n_columns: int) -> Iterator[np.ndarray]:
     """Rows whose numbers of ratings differ by at most a third, as many as fit into memory."""
     order = np.argsort(count, kind="stable")

@@ -1,9 +1,10 @@
-"""torch's global random state, borrowed for what takes no generator of its own."""
+"""Generators of torch, and its global random state for what takes no generator of its own."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 
@@ -25,3 +26,19 @@ def own_random_state(generator: torch.Generator, device: str | torch.device) -> 
         if others:
             torch.get_device_module(device.type).manual_seed(generator.initial_seed())
         yield
+
+
+def new_generator(rng: np.random.RandomState) -> torch.Generator:
+    """Seed a generator by a draw.
+
+    Parameters
+    ----------
+    rng : RandomState instance
+        Where the seed is drawn from.
+
+    Returns
+    -------
+    torch.Generator
+        The generator.
+    """
+    return torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))

@@ -67,13 +67,13 @@ class RecommenderMixin:
         """
         self._check_recommends()
         user_vocabulary, item_vocabulary = self.encoder_.vocabularies_
-        users = _ids(users, "users")
+        users = read_ids(users, "users")
         user_codes = user_vocabulary.codes(users)
         n_unknown = int(np.count_nonzero(user_codes == 0))
         if message := user_vocabulary.kind_mismatch(users, n_unknown):
             warnings.warn(message, UserWarning, stacklevel=2)
         item_codes, allowed = self._candidates(candidates, users)
-        n_items = min(_positive(n_items, "n_items"), len(item_codes))
+        n_items = min(check_positive(n_items, "n_items"), len(item_codes))
         block = max(1, SCORES_AT_ONCE // len(item_codes))
         found = []
         for first in range(0, len(user_codes), block):
@@ -155,7 +155,7 @@ class RecommenderMixin:
         self._check_recommends()
         which = ("user", "item").index(side)
         vocabulary = self.encoder_.vocabularies_[which]
-        ids = _ids(ids, f"{side}s")
+        ids = read_ids(ids, f"{side}s")
         codes = vocabulary.codes(ids)
         if not codes.all():
             unknown = ids[codes == 0][:1].tolist()[0]
@@ -163,7 +163,7 @@ class RecommenderMixin:
                 f"similar_{side}s compares {side}s that fit saw, and it did not see {unknown!r}. "
                 f"Pass IDs that are among encoder_.categories_[{which}]."
             )
-        n = min(_positive(n, f"n_{side}s"), len(vocabulary) - 1)
+        n = min(check_positive(n, f"n_{side}s"), len(vocabulary) - 1)
         if metric not in ("cosine", "dot"):
             raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}.")
         with torch.inference_mode():
@@ -196,15 +196,17 @@ class RecommenderMixin:
         if candidates is None:
             return np.arange(1, len(vocabulary) + 1), None
         if not isinstance(candidates, Mapping):
-            return np.unique(self._known_items(_ids(candidates, "candidates"))), None
+            return np.unique(self._known_items(read_ids(candidates, "candidates"))), None
         missing = [user for user in users.tolist() if user not in candidates]
         if missing:
             raise ValueError(
                 f"candidates must have a list of items for each user, got none for {missing[0]!r}."
             )
-        lists = [_ids(candidates[user], f"candidates[{user!r}]") for user in users.tolist()]
+        lists = [read_ids(candidates[user], f"candidates[{user!r}]") for user in users.tolist()]
         flat = pd.concat([pd.Series(items) for items in lists], ignore_index=True)
-        codes, places = np.unique(self._known_items(_ids(flat, "candidates")), return_inverse=True)
+        codes, places = np.unique(
+            self._known_items(read_ids(flat, "candidates")), return_inverse=True
+        )
         rows = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
         there = np.ones(len(rows), dtype=bool)
         return codes, csr_array((there, (rows, places)), (len(lists), len(codes)))
@@ -267,8 +269,26 @@ def _to_device(side: Any, device: torch.device) -> Any:
     return torch.from_numpy(side).to(device)
 
 
-def _ids(values: Any, name: str) -> Any:
-    """IDs as a one-dimensional array."""
+def read_ids(values: Any, name: str) -> Any:
+    """Read IDs as a one-dimensional array.
+
+    Parameters
+    ----------
+    values : array-like of shape (n,)
+        The IDs.
+    name : str
+        What they are called in messages.
+
+    Returns
+    -------
+    ndarray or ExtensionArray of shape (n,)
+        The IDs.
+
+    Raises
+    ------
+    ValueError
+        If they are no list, or none.
+    """
     if not is_list_like(values, allow_sets=False) or getattr(values, "ndim", 1) != 1:
         raise ValueError(f"{name} must be a list of IDs, got {values!r}. Pass [{values!r}].")
     if len(values) == 0:
@@ -277,7 +297,26 @@ def _ids(values: Any, name: str) -> Any:
     return ids.to_numpy() if isinstance(ids.dtype, np.dtype) else ids.array
 
 
-def _positive(value: Any, name: str) -> int:
+def check_positive(value: Any, name: str) -> int:
+    """Check a number of things.
+
+    Parameters
+    ----------
+    value : int
+        The number.
+    name : str
+        What it is called in messages.
+
+    Returns
+    -------
+    int
+        The same.
+
+    Raises
+    ------
+    ValueError
+        If it is no integer of at least 1.
+    """
     if not isinstance(value, Integral) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
     return int(value)

@@ -78,19 +78,23 @@ class RowwiseSGD(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            steps: dict[int, Tensor] = {}  # a group's tables share the codes of the batch
-            for table in group["params"]:
-                if table.grad is None:
-                    continue
-                rows, gradient = table.grad._indices()[0], table.grad._values()
-                key = rows.data_ptr()
-                if key not in steps:
-                    limit = group["limit"].index_select(0, rows)
-                    steps[key] = limit.clamp_(max=group["lr"]).neg_()
-                step = steps[key] if gradient.ndim == 1 else steps[key].unsqueeze(1)
-                # Twice as fast as index_add_ with an alpha.
-                table.index_add_(0, rows, gradient.mul_(step))
+            self._move(group)
         return loss
+
+    def _move(self, group: dict[str, Any]) -> None:
+        """Move a group's tables."""
+        steps: dict[int, Tensor] = {}  # a group's tables share the codes of the batch
+        for table in group["params"]:
+            if table.grad is None:
+                continue
+            rows, gradient = table.grad._indices()[0], table.grad._values()
+            key = rows.data_ptr()
+            if key not in steps:
+                limit = group["limit"].index_select(0, rows)
+                steps[key] = limit.clamp_(max=group["lr"]).neg_()
+            step = steps[key] if gradient.ndim == 1 else steps[key].unsqueeze(1)
+            # Twice as fast as index_add_ with an alpha.
+            table.index_add_(0, rows, gradient.mul_(step))
 
 
 def row_loads(codes: Tensor, weight: Tensor | None, n_rows: int, batch_size: int) -> Tensor:

@@ -9,6 +9,10 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from sklrec._normal_equations import times
+
+# Steps of conjugate gradients; each sweep goes on from where the last one was.
+N_STEPS = 10
 # Added to the diagonal of a row's Gram product, as a share of its mean, to take its root: with
 # few ratings it has no full rank.
 JITTER = 1e-5
@@ -190,8 +194,7 @@ class SharedTerms:
         return conjugate_gradients(apply, right, start, diagonal, n_steps)
 
     def _apply(self, grams: Tensor, terms: Tensor) -> Tensor:
-        seen = torch.bmm(grams, self.expand(terms).unsqueeze(2)).squeeze(2)
-        return self._gather @ seen
+        return self._gather @ times(grams, self.expand(terms))
 
     def _diagonal(self, grams: Tensor) -> Tensor:
         return self._gather_squared @ grams.diagonal(dim1=1, dim2=2).contiguous()

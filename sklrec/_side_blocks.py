@@ -13,7 +13,8 @@ from sklrec._side_features import SideFeatures
 from sklrec._validation import column_values
 
 Column = NumericColumn | ValuesColumn
-SIDES = ("user", "item", "context")
+OWNERS = ("user", "item")
+SIDES = (*OWNERS, "context")
 # How many different numbers there are between two quantiles: rows that are alike need to be
 # sampled but once.
 STEPS = 8

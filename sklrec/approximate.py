@@ -1,7 +1,6 @@
 """Recommendations from catalogues of millions, by an approximate index of the items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,8 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from sklrec._recommend import check_positive, read_ids
+from sklrec.metrics._hits import place_in_run
 from sklrec.modules import MatrixFactorization
 
 __all__ = ["ApproximateItems"]
@@ -89,8 +90,7 @@ class ApproximateItems:
             )
         sizes = {"n_links": n_links, "ef_construction": ef_construction, "ef_search": ef_search}
         for name, value in sizes.items():
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+            check_positive(value, name)
         self.estimator = estimator
         self._ef_search = int(ef_search)
         items = _offered(estimator.module_)
@@ -125,11 +125,10 @@ class ApproximateItems:
             Columns user, item, rank (from 1) and score (the rating that `predict` gives), users
             in the order in which they were given.
         """
-        if not isinstance(n_items, Integral) or n_items < 1:
-            raise ValueError(f"n_items must be an integer of at least 1, got {n_items!r}.")
+        n_items = check_positive(n_items, "n_items")
         model = self.estimator
         user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
-        users = np.asarray(users)
+        users = read_ids(users, "users")
         codes = user_vocabulary.codes(users)
         n_seen = np.diff(model.seen_.indptr)[codes] if exclude_seen else np.zeros_like(codes)
         # Users who have seen about as much together: a search finds as many for each.
@@ -138,17 +137,14 @@ class ApproximateItems:
         for first in range(0, len(order), USERS_AT_ONCE):
             rows = order[first : first + USERS_AT_ONCE]
             found.append(
-                self._search(
-                    rows, codes[rows], int(n_items), int(n_seen[rows].max()), exclude_seen
-                )
+                self._search(rows, codes[rows], n_items, int(n_seen[rows].max()), exclude_seen)
             )
         rows, items, scores = (np.concatenate(part) for part in zip(*found, strict=True))
         # best first inside each user; of equal scores the item that was known first
         best = np.lexsort([items, -scores, rows])
         rows, items, scores = rows[best], items[best], scores[best]
-        starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        rank = np.arange(len(rows)) - np.repeat(starts, np.diff(np.append(starts, len(rows)))) + 1
-        keep = rank <= int(n_items)
+        rank = 1 + place_in_run(rows)
+        keep = rank <= n_items
         if model.rating_scale_ is not None:
             scores = scores.clip(*model.rating_scale_)
         return pd.DataFrame(

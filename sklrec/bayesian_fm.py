@@ -13,12 +13,10 @@ from sklrec._base import BaseRatingRegressor, mean_and_scale
 from sklrec._recommend import RecommenderMixin
 from sklrec._side_blocks import SIDES, SideBlock, assign_sides
 from sklrec._side_features import SideFeatures
-from sklrec._solvers import GibbsSampler
+from sklrec._solvers import INIT_STD, GibbsSampler
 from sklrec._validation import Interval, StrOptions, resolve_columns
 from sklrec.modules import BayesianFactorizationMachine
 
-# Standard deviation of the random start, which means little in the end.
-INIT_STD = 0.1
 # More different ratings than that are hardly stars.
 MAX_STARS = 1000
 
@@ -306,9 +304,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         """
         if not return_std:
             return self._predicted(X)
-        check_is_fitted(self)
-        found = self._by_blocks(self._check_X(X, reset=False), self._moments)
-        return self._clip(found[:, 0].copy()), found[:, 1]
+        return self._predicted_with_std(X)
 
     @available_if(_is_ordinal)
     def predict_rating_proba(self, X):
@@ -338,10 +334,9 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
                 "The model was fitted with another loss and knows no probabilities of stars. Fit "
                 "it with loss='ordinal'."
             )
-        return self._by_blocks(self._check_X(X, reset=False), self._star_probabilities)
-
-    def _moments(self, inputs):
-        return torch.stack(self._call(self.module_.moments, inputs), 1).cpu().numpy()
+        return self._by_blocks(
+            self._check_X(X, reset=False), self._star_probabilities, stacklevel=4
+        )
 
     def _star_probabilities(self, inputs):
         return self._call(self.module_.star_probabilities, inputs).cpu().numpy()
@@ -412,11 +407,6 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         return stars
 
     def _new_solver(self, **changes):
-        if self.n_burn_in >= self.n_iter:
-            raise ValueError(
-                f"n_burn_in={self.n_burn_in} leaves nothing of n_iter={self.n_iter} sweeps. Set a "
-                "smaller n_burn_in, or a larger n_iter."
-            )
         return GibbsSampler(
             self.n_iter, self.n_burn_in, self.n_draws, self.implicit_features, int(self.verbose)
         )

@@ -15,8 +15,10 @@ from sklearn.utils.validation import check_is_fitted
 from sklrec._base import mean_and_scale
 from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._normal_equations import RatingsByRow
+from sklrec._random import new_generator
 from sklrec._recommend import RecommenderMixin
 from sklrec._solvers import (
+    INIT_STD,
     MINIBATCH_SOLVERS,
     AlternatingLeastSquares,
     GibbsSampler,
@@ -47,8 +49,6 @@ AUTO = {
 AUTO_IMPLICIT = {"sgd": _Auto(64, 0.1), "adam": _Auto(64, 0.13), "als": _Auto(24, 0.2, 6)}
 # Adam moves each term as far as it does an own row, and all of those that make up a sum together.
 IMPLICIT_ADAM_LR = 0.01
-# Standard deviation of the start of those solvers that the start means little to.
-SWEEPS_INIT_STD = 0.1
 
 
 def _trains_in_parts(estimator):
@@ -382,11 +382,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 "return_std=True needs draws of a posterior distribution, and this model, a "
                 f"{type(self.module_).__name__}, has none. Fit with solver='gibbs'."
             )
-        found = self._by_blocks(self._check_X(X, reset=False), self._moments)
-        return self._clip(found[:, 0].copy()), found[:, 1]
-
-    def _moments(self, inputs):
-        return torch.stack(self._call(self.module_.moments, inputs), 1).cpu().numpy()
+        return self._predicted_with_std(X)
 
     @available_if(_trains_in_parts)
     def partial_fit(self, X, y, sample_weight=None):
@@ -461,8 +457,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 "fold_in takes ratings by new users of known items, or by known users of new "
                 f"items; row {odd[0]} has {both}. Leave such rows out, or fit anew."
             )
-        rng = check_random_state(self.random_state)
-        generator = torch.Generator().manual_seed(int(rng.randint(2**31 - 1)))
+        generator = new_generator(check_random_state(self.random_state))
         for side, other, n in (("user", "item", n_known[0]), ("item", "user", n_known[1])):
             rows = is_new[side]
             if rows.any():
@@ -530,11 +525,11 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
             "biased": self.biased,
             "global_mean": mean,
             "scale": scale,
-            "init_std": self.init_std if self._is_minibatch() else SWEEPS_INIT_STD,
+            "init_std": self.init_std if self._is_minibatch() else INIT_STD,
             "generator": generator,
         }
         sizes = n_users, n_items, self._n_factors()
-        if self.solver == "gibbs" and self.optimizer is None:
+        if self.solver == "gibbs":
             return BayesianMatrixFactorization(*sizes, **shared)
         return MatrixFactorization(*sizes, **shared, sparse=self._takes_sparse_gradients())
 
@@ -547,15 +542,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         # The solver may be another than before, and so may the kind of module.
         mean, scale = grown.global_mean.item(), grown.scale.item()
         self.module_ = self._make_module(mean, scale, generator)
-        tables = {name: v for name, v in grown.state_dict().items() if "_draws" not in name}
-        self.module_.load_state_dict(
-            {
-                name: tables[name]
-                for name in MatrixFactorization.state_dict(self.module_)
-                if name in dict(self.module_.named_parameters())
-            },
-            strict=False,
-        )
+        self.module_.load_state_dict(dict(grown.named_parameters()), strict=False)
 
     def _record(self, outcome, previous, *, with_validation):
         super()._record(outcome, previous, with_validation=with_validation)
@@ -589,11 +576,6 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
             raise ValueError(
                 "early_stopping=True has no meaning for solver='gibbs', whose model is the mean "
                 "of many draws. Set early_stopping=False, and n_iter to the number of sweeps."
-            )
-        if self.n_burn_in >= n_iter:
-            raise ValueError(
-                f"n_burn_in={self.n_burn_in} leaves nothing of n_iter={n_iter} sweeps. Set a "
-                "smaller n_burn_in, or a larger n_iter."
             )
         return GibbsSampler(
             n_iter, self.n_burn_in, self.n_draws, self.implicit_features, int(self.verbose)

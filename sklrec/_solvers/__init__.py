@@ -6,8 +6,10 @@ from sklrec._solvers._fold_in import fold_in, fold_in_draws
 from sklrec._solvers._gibbs import GibbsSampler
 from sklrec._solvers._minibatch import MINIBATCH_SOLVERS, MinibatchSolver, Optimization
 from sklrec._solvers._solver import Outcome, Previous, Solver
+from sklrec._solvers._sweeps import INIT_STD
 
 __all__ = [
+    "INIT_STD",
     "MINIBATCH_SOLVERS",
     "AlternatingLeastSquares",
     "GibbsSampler",

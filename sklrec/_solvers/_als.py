@@ -8,16 +8,14 @@ import torch
 from torch import Tensor
 
 from sklrec._net import InteractionTensors
-from sklrec._normal_equations import RatingsByRow, solve
-from sklrec._shared_terms import SharedTerms, met
+from sklrec._normal_equations import RatingsByRow, solve_penalised, times
+from sklrec._shared_terms import N_STEPS, SharedTerms, met
+from sklrec._solvers._best import Best
 from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._sweeps import SIDES, Ratings, Tables, progress
 from sklrec._threads import threads_for_sweeps
 from sklrec.modules import MatrixFactorization
 
-# Steps of conjugate gradients for what a side's rows contribute to the other's; each sweep goes on
-# from where the last one was.
-N_STEPS = 10
 # How much more than rows' own factors those are penalised that others contribute to them: each
 # rating adds to many. Chosen on held-out parts of training data, by benchmarks/choose_sweeps.py.
 TERMS_PENALTY = 3
@@ -104,19 +102,16 @@ class AlternatingLeastSquares:
         asked = None if valid is None else Ratings(module, valid)
         scale = module.scale.item() ** 2
         losses, valid_losses, interrupted = [], [], False
-        best, best_loss, n_misses = None, float("inf"), 0
+        best: Best[tuple[Tables, dict[str, Described]]] = Best(self.tol, self.n_iter_no_change)
         try:
             with threads_for_sweeps(len(data), module.width):
                 for _ in progress(self.n_iter, self.verbose, "sweep"):
                     tables, described = self.sweep(by_row, tables, described)
                     losses.append(ratings.mean_squared_error(tables.predict(ratings.codes)))
                     if asked is not None:
-                        loss = asked.mean_squared_error(tables.predict(asked.codes))
-                        valid_losses.append(loss)
-                        n_misses = 0 if loss < best_loss - self.tol else n_misses + 1
-                        if loss < best_loss:
-                            best, best_loss = (tables, described), loss
-                        if self.early_stopping and n_misses >= self.n_iter_no_change:
+                        valid_losses.append(asked.mean_squared_error(tables.predict(asked.codes)))
+                        is_over = best.see((tables, described), valid_losses[-1])
+                        if self.early_stopping and is_over:
                             break
                     if len(losses) > 1 and losses[-2] - losses[-1] < self.tol:
                         break
@@ -127,8 +122,8 @@ class AlternatingLeastSquares:
                 "model is what it had become by then.",
                 stacklevel=5,
             )
-        if self.early_stopping and best is not None:
-            tables, described = best
+        if self.early_stopping and best.state is not None:
+            tables, described = best.state
         tables.write(module)
         for side in SIDES:
             terms = described[side].terms if side in described else None
@@ -205,43 +200,3 @@ class AlternatingLeastSquares:
             by = SharedTerms(weights, device=tables[side].device)
             found[side] = Described(by, torch.zeros_like(tables[other]))
         return found
-
-
-def solve_penalised(grams: Tensor, moments: Tensor, penalties: Tensor) -> Tensor:
-    """Solve for rows with an L2 penalty.
-
-    Parameters
-    ----------
-    grams : Tensor of shape (n, n_columns, n_columns)
-        Their Gram products.
-    moments : Tensor of shape (n, n_columns)
-        Their moments.
-    penalties : Tensor of shape (n,)
-        Their penalties.
-
-    Returns
-    -------
-    Tensor of shape (n, n_columns)
-        The rows; those without ratings are zero, whatever they are penalised by.
-    """
-    precisions = grams.double()
-    precisions.diagonal(dim1=1, dim2=2).add_(penalties.clamp(min=1e-6).unsqueeze(1))
-    return solve(precisions, moments)[0]
-
-
-def times(grams: Tensor, rows: Tensor) -> Tensor:
-    """Multiply rows by their Gram products.
-
-    Parameters
-    ----------
-    grams : Tensor of shape (n, n_columns, n_columns)
-        The Gram products.
-    rows : Tensor of shape (n, n_columns)
-        The rows.
-
-    Returns
-    -------
-    Tensor of shape (n, n_columns)
-        The products.
-    """
-    return torch.bmm(grams, rows.unsqueeze(2)).squeeze(2)

@@ -9,17 +9,14 @@ from scipy.sparse import csr_array, hstack
 from torch import Tensor
 from torch.linalg import solve_triangular
 
-from sklrec._normal_equations import RatingsByRow, cholesky, solve
-from sklrec._shared_terms import SharedTerms, met
-from sklrec._solvers._als import times
+from sklrec._normal_equations import RatingsByRow, cholesky, solve, times
+from sklrec._shared_terms import N_STEPS, SharedTerms, met
 from sklrec._solvers._likelihoods import Likelihood
 from sklrec._solvers._prior import Prior
 from sklrec._solvers._rescaling import rescale, stretched, sums
 from sklrec._solvers._sweeps import SIDES, Ratings, Tables
 
-# Steps of conjugate gradients for what rows share; each sweep goes on from where the last one was.
-N_STEPS = 10
-# Standard deviation of their random start.
+# Standard deviation of the random start of what rows share.
 TERMS_STD = 0.1
 # Added to the diagonal of a Gram product, as a share of its mean: about what rounding takes away.
 ROUNDING = 1e-5

@@ -4,8 +4,7 @@
 import numpy as np
 import torch
 
-from sklrec._normal_equations import RatingsByRow, solve
-from sklrec._solvers._als import solve_penalised, times
+from sklrec._normal_equations import RatingsByRow, solve, solve_penalised, times
 from sklrec._solvers._likelihoods import draw_shares
 from sklrec._solvers._sweeps import Tables
 from sklrec.modules import BayesianMatrixFactorization, MatrixFactorization
@@ -94,7 +93,8 @@ def fold_in_draws(
     moody = side == "user" and noise is not None
     new_noise = own.new_ones(module.n_draws, ratings.n_rows) if moody else None
     rng = np.random.default_rng(generator.initial_seed())
-    counts = np.bincount(codes[side].cpu().numpy(), minlength=ratings.n_rows)
+    places = codes[side].cpu().numpy()
+    counts = np.bincount(places, minlength=ratings.n_rows)
     for k in range(module.n_draws):
         known = own.new_zeros(found.shape[1:]) if terms is None else ratings.terms(terms[k])
         prior = torch.linalg.inv(priors[k, 1:].double())
@@ -114,9 +114,7 @@ def fold_in_draws(
             if new_noise is not None:
                 tables = Tables({side: found[k], other: partners[k]}, module.biased)
                 errors = (values - tables.predict(codes)).square() * weights / module.noise[k]
-                squares = np.bincount(
-                    codes[side].cpu().numpy(), errors.cpu().numpy(), minlength=ratings.n_rows
-                )
+                squares = np.bincount(places, errors.cpu().numpy(), minlength=ratings.n_rows)
                 shares = torch.from_numpy(draw_shares(counts, squares, rng)).to(own)
                 new_noise[k] = 1 / shares
                 ratings.set_weights(weights * shares[codes[side]])

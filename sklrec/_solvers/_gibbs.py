@@ -14,7 +14,7 @@ from sklrec._solvers._likelihoods import GaussianNoise, Likelihood
 from sklrec._solvers._ordered_probit import OrderedProbit
 from sklrec._solvers._side_values import contexts_of, features_of
 from sklrec._solvers._solver import Outcome, Previous
-from sklrec._solvers._sweeps import Ratings, Tables, progress
+from sklrec._solvers._sweeps import Ratings, Tables, mean_square, progress
 from sklrec._threads import threads_for_sweeps
 from sklrec.modules import BayesianFactorizationMachine, BayesianMatrixFactorization
 
@@ -42,6 +42,13 @@ class GibbsSampler:
     n_draws: int
     implicit_features: bool
     verbose: int
+
+    def __post_init__(self) -> None:
+        if self.n_burn_in >= self.n_iter:
+            raise ValueError(
+                f"n_burn_in={self.n_burn_in} leaves nothing of n_iter={self.n_iter} sweeps. Set a "
+                "smaller n_burn_in, or a larger n_iter."
+            )
 
     @torch.no_grad()
     def train(
@@ -92,7 +99,8 @@ class GibbsSampler:
                             **{k: v for k, v in valid.X.items() if k != "sample_weight"}
                         )
                         total = found if n == 1 or total is None else total + found
-                        valid_losses.append(_mean_squared_error(valid, total / n))
+                        errors = valid.y - total / n
+                        valid_losses.append(mean_square(errors, valid.X.get("sample_weight")))
         except KeyboardInterrupt:
             interrupted = True
             warnings.warn(
@@ -138,11 +146,3 @@ class GibbsSampler:
 def _stack(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     # Popped one after the other, so that they are not there twice all at once.
     return {name: torch.stack([draw.pop(name) for draw in draws]) for name in list(draws[0])}
-
-
-def _mean_squared_error(data: InteractionTensors, predictions: Tensor) -> float:
-    errors = (data.y - predictions).double().square()
-    weight = data.X.get("sample_weight")
-    if weight is None:
-        return errors.mean().item()
-    return (errors.dot(weight.double()) / weight.sum()).item()

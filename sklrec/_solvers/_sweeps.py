@@ -14,6 +14,9 @@ from sklrec._normal_equations import RatingsByRow
 from sklrec.modules import MatrixFactorization
 
 SIDES = ("user", "item")
+# Standard deviation of the random start of tables that are solved for or drawn in whole sweeps,
+# to which it means little.
+INIT_STD = 0.1
 
 
 @dataclass
@@ -211,10 +214,28 @@ class Ratings:
         float
             The mean.
         """
-        errors = (self.values - predictions).double().square()
-        if self.weights is None:
-            return errors.mean().item()
-        return (errors.dot(self.weights.double()) / self.weights.sum()).item()
+        return mean_square(self.values - predictions, self.weights)
+
+
+def mean_square(errors: Tensor, weights: Tensor | None) -> float:
+    """Give the weighted mean of squares.
+
+    Parameters
+    ----------
+    errors : Tensor of shape (n,)
+        What is squared.
+    weights : Tensor of shape (n,) or None
+        The weights, 1 if ``None``.
+
+    Returns
+    -------
+    float
+        The mean.
+    """
+    squares = errors.double().square()
+    if weights is None:
+        return squares.mean().item()
+    return (squares.dot(weights.double()) / weights.sum()).item()
 
 
 def progress(n_iter: int, verbose: int, unit: str) -> Iterator[int]:

@@ -1,10 +1,7 @@
 """Gradient descent for own rows together with terms that many rows share."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable
 from typing import Any
-
-import torch
 
 from sklrec._rowwise_sgd import RowwiseSGD
 
@@ -27,35 +24,15 @@ class TermsSGD(RowwiseSGD):
         Step for one rating.
     """
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move each table against its gradient.
-
-        Parameters
-        ----------
-        closure : callable, default=None
-            Evaluates the loss again and returns it.
-
-        Returns
-        -------
-        object
-            What ``closure`` returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for table in group["params"]:
-                if table.grad is None or table.grad.is_sparse:
-                    continue
-                state = self.state[table]
-                gradient, table.grad = table.grad, None
-                if "speed" in state:
-                    gradient.add_(state["speed"], alpha=MOMENTUM)
-                state["speed"] = gradient
-                table.addcmul_(
-                    gradient, group["limit"].clamp(max=group["lr"]).unsqueeze(1), value=-1
-                )
-        super().step()
-        return loss
+    def _move(self, group: dict[str, Any]) -> None:
+        for table in group["params"]:
+            if table.grad is None or table.grad.is_sparse:
+                continue
+            state = self.state[table]
+            gradient, table.grad = table.grad, None
+            if "speed" in state:
+                gradient.add_(state["speed"], alpha=MOMENTUM)
+            state["speed"] = gradient
+            limit = group["limit"].clamp(max=group["lr"])
+            table.addcmul_(gradient, limit.unsqueeze(1), value=-1)
+        super()._move(group)

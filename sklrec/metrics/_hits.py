@@ -145,11 +145,22 @@ class Hits:
         ndarray of shape (n_hits,)
             The numbers.
         """
-        return 1 + _place_in_run(self.users)
+        return 1 + place_in_run(self.users)
 
 
-def _place_in_run(sorted_values: np.ndarray) -> np.ndarray:
-    """How many equal values stand before each one."""
+def place_in_run(sorted_values: np.ndarray) -> np.ndarray:
+    """Count how many equal values stand before each one.
+
+    Parameters
+    ----------
+    sorted_values : ndarray of shape (n,)
+        Values in increasing order.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The counts.
+    """
     first = np.searchsorted(sorted_values, sorted_values, side="left")
     return np.arange(len(sorted_values)) - first
 
@@ -162,7 +173,7 @@ def _ndcg(hits: Hits, k: int) -> np.ndarray:
     # In the best list the relevant items come first, in decreasing order of gain.
     order = np.lexsort((-hits.relevant_gains, hits.relevant_users))
     users, gains = hits.relevant_users[order], hits.relevant_gains[order]
-    ranks = 1 + _place_in_run(users)
+    ranks = 1 + place_in_run(users)
     best = np.where(ranks <= k, gains * _discount(ranks), 0)
     return hits.sums(hits.gains * _discount(hits.ranks)) / np.bincount(users, best)
 

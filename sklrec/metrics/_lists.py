@@ -10,7 +10,7 @@ import pandas as pd
 
 from sklrec._validation import column_values
 from sklrec._vocabulary import Vocabulary
-from sklrec.metrics._hits import Hits, Pairs
+from sklrec.metrics._hits import Hits, Pairs, place_in_run
 
 
 class Interactions:
@@ -196,9 +196,8 @@ def ranks_in_order(users: np.ndarray, order: np.ndarray) -> np.ndarray:
     ndarray of shape (n_rows,)
         Numbers from 1.
     """
-    counts = np.bincount(users)
     ranks = np.empty(len(users), dtype=np.int64)
-    ranks[order] = 1 + np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
+    ranks[order] = 1 + place_in_run(users[order])
     return ranks
 
 

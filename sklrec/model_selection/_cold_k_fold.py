@@ -2,82 +2,28 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator, GroupKFold
+from sklearn.model_selection import GroupKFold
 
-from sklrec.model_selection._columns import SplitColumns
+from sklrec.model_selection._cold_split import ColdSplit
 
 
-class _ColdKFold(BaseCrossValidator):
+class _ColdKFold(ColdSplit):
     """`GroupKFold` over the IDs of one column of X."""
 
-    _side: str  # the parameter that names the column
+    def _by_groups(self) -> GroupKFold:
+        return GroupKFold(self.n_splits, shuffle=self.shuffle, random_state=self.random_state)
 
-    def split(
-        self, X: Any, y: Any = None, groups: Any = None
+    def _split_groups(
+        self, splitter: GroupKFold, codes: np.ndarray, n_ids: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Generate the rows of each split.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each, in any order.
-        y : array-like of shape (n_samples,), default=None
-            Ignored but for its length.
-        groups : array-like of shape (n_samples,), default=None
-            Ignored, with a warning: the column of X tells what belongs together.
-
-        Yields
-        ------
-        train : ndarray
-            The training rows, ascending.
-        test : ndarray
-            The test rows, ascending.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer users, or items, than folds.
-
-        Warns
-        -----
-        UserWarning
-            If `groups` are given.
-        """
-        columns = SplitColumns(self, X, y, groups)
-        folds = self._folds()
-        codes = columns.codes(getattr(self, self._side))
-        n_ids = codes.max() + 1
-        if n_ids < folds.n_splits:
+        if n_ids < splitter.n_splits:
             raise ValueError(
                 f"n_splits={self.n_splits} folds of whole {self._side}s cannot be had from "
                 f"{n_ids} {self._side}s: lower n_splits."
             )
-        yield from folds.split(codes, groups=codes)
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Give the number of splits.
-
-        Parameters
-        ----------
-        X : object, default=None
-            Ignored.
-        y : object, default=None
-            Ignored.
-        groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-            `n_splits`.
-        """
-        return self._folds().get_n_splits()
-
-    def _folds(self) -> GroupKFold:
-        return GroupKFold(self.n_splits, shuffle=self.shuffle, random_state=self.random_state)
+        yield from splitter.split(codes, groups=codes)
 
 
 class ColdUserKFold(_ColdKFold):

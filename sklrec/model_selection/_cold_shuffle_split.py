@@ -3,85 +3,36 @@
 
 from collections.abc import Iterator
 from numbers import Integral
-from typing import Any
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator, GroupShuffleSplit
+from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import check_random_state, check_scalar
 
-from sklrec.model_selection._columns import SplitColumns
+from sklrec.model_selection._cold_split import ColdSplit
 
 
-class _ColdShuffleSplit(BaseCrossValidator):
+class _ColdShuffleSplit(ColdSplit):
     """`GroupShuffleSplit` over the IDs of one column of X."""
 
-    _side: str  # the parameter that names the column
-
-    def split(
-        self, X: Any, y: Any = None, groups: Any = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Generate the rows of each split.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each, in any order.
-        y : array-like of shape (n_samples,), default=None
-            Ignored but for its length.
-        groups : array-like of shape (n_samples,), default=None
-            Ignored, with a warning: the column of X tells what belongs together.
-
-        Yields
-        ------
-        train : ndarray
-            The training rows, ascending.
-        test : ndarray
-            The test rows, ascending.
-
-        Raises
-        ------
-        ValueError
-            If there are too few users, or items, for such sizes.
-
-        Warns
-        -----
-        UserWarning
-            If `groups` are given.
-        """
-        columns = SplitColumns(self, X, y, groups)
-        draws = GroupShuffleSplit(
-            self.get_n_splits(),
+    def _by_groups(self) -> GroupShuffleSplit:
+        return GroupShuffleSplit(
+            int(check_scalar(self.n_splits, "n_splits", Integral, min_val=1)),
             test_size=self.test_size,
             train_size=self.train_size,
-            random_state=check_random_state(self.random_state),
+            random_state=self.random_state,
         )
-        codes = columns.codes(getattr(self, self._side))
+
+    def _split_groups(
+        self, splitter: GroupShuffleSplit, codes: np.ndarray, n_ids: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        splitter.random_state = check_random_state(self.random_state)
         try:
-            yield from draws.split(codes, groups=codes)
+            yield from splitter.split(codes, groups=codes)
         except ValueError as error:
             raise ValueError(
                 f"{error}\nThe samples of {type(self).__name__} are {self._side}s, and X has "
-                f"{codes.max() + 1} of them."
+                f"{n_ids} of them."
             ) from error
-
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Give the number of splits.
-
-        Parameters
-        ----------
-        X : object, default=None
-            Ignored.
-        y : object, default=None
-            Ignored.
-        groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-            `n_splits`.
-        """
-        return int(check_scalar(self.n_splits, "n_splits", Integral, min_val=1))
 
 
 class ColdUserShuffleSplit(_ColdShuffleSplit):

@@ -250,7 +250,7 @@ class BayesianMatrixFactorization(MatrixFactorization):
         """
         return self.moments(users, items)[0]
 
-    def moments(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, users: Tensor, items: Tensor, **features: Tensor) -> tuple[Tensor, Tensor]:
         """Predict ratings and how much they may differ from that.
 
         Parameters
@@ -259,6 +259,8 @@ class BayesianMatrixFactorization(MatrixFactorization):
             User codes, 0 for unknown.
         items : Tensor of shape (n,)
             Item codes, 0 for unknown.
+        **features : Tensor
+            What else a subclass's draws predict by.
 
         Returns
         -------
@@ -270,11 +272,10 @@ class BayesianMatrixFactorization(MatrixFactorization):
         total, squares = torch.zeros(2, len(users), dtype=torch.float64, device=users.device)
         extra = torch.zeros(len(users), dtype=torch.float64, device=users.device)
         for k in range(self.n_draws):
-            p, q = self.user_draws[k, users], self.item_draws[k, items]
-            found = self._ratings(p, q).double()
+            found, variance = self._draw(k, users, items, **features)
             total += found
             squares += found.square()
-            extra += self._noise(k, users) + self._of_unknown(k, users, items, p, q)
+            extra += self._noise(k, users) + variance
         mean = total / self.n_draws
         variance = squares / self.n_draws - mean.square() + extra / self.n_draws
         scale = self.scale.double()
@@ -304,6 +305,13 @@ class BayesianMatrixFactorization(MatrixFactorization):
                 ratings += p[:, -1:]
                 ratings += q[:, -1]
         return self.global_mean + self.scale * ratings / self.n_draws
+
+    def _draw(
+        self, k: int, users: Tensor, items: Tensor, **features: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What one draw predicts, and the variances that come of unknown users and items."""
+        p, q = self.user_draws[k, users], self.item_draws[k, items]
+        return self._ratings(p, q).double(), self._of_unknown(k, users, items, p, q)
 
     def _noise(self, k: int, users: Tensor) -> Tensor:
         """Variances of ratings around what one draw predicts."""

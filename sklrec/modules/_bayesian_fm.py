@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -140,46 +141,20 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
     @torch.no_grad()
     def set_draws(
         self,
-        users: Tensor,
-        items: Tensor,
-        noise: Tensor,
-        user_covariances: Tensor,
-        item_covariances: Tensor,
-        user_terms: Tensor | None = None,
-        item_terms: Tensor | None = None,
-        user_priors: Tensor | None = None,
-        item_priors: Tensor | None = None,
-        user_noise: Tensor | None = None,
+        *draws: Any,
         user_values: Tensor | None = None,
         item_values: Tensor | None = None,
         context_values: Tensor | None = None,
         thresholds: Tensor | None = None,
+        **further: Any,
     ) -> "BayesianFactorizationMachine":
         """Replace the draws, and set the parameters to their means.
 
         Parameters
         ----------
-        users : Tensor of shape (n_draws, n_users + 1, n_factors + 1)
-            The users' factors and, in the last column, biases, without those of side features;
-            those that are expected of an unknown user in row 0.
-        items : Tensor of shape (n_draws, n_items + 1, n_factors + 1)
-            The same of the items.
-        noise : Tensor of shape (n_draws,)
-            Variance of the ratings around what the tables predict, in units of `scale` squared.
-        user_covariances : Tensor of shape (n_draws, n_factors + 1, n_factors + 1)
-            Covariances of an unknown user's factors and bias.
-        item_covariances : Tensor of shape (n_draws, n_factors + 1, n_factors + 1)
-            Covariances of an unknown item's factors and bias.
-        user_terms : Tensor of shape (n_draws, n_items + 1, n_factors + 1), default=None
-            What the items contribute to the users who rated them; it is in `users` already.
-        item_terms : Tensor of shape (n_draws, n_users + 1, n_factors + 1), default=None
-            What the users contribute to the items that they rated.
-        user_priors : Tensor of shape (n_draws, n_factors + 2, n_factors + 1), default=None
-            Mean and covariance of what users have of their own, if that is not all there is.
-        item_priors : Tensor of shape (n_draws, n_factors + 2, n_factors + 1), default=None
-            The same of items.
-        user_noise : Tensor of shape (n_draws, n_users + 1), default=None
-            What `noise` is multiplied by for each user; 1 if ``None``.
+        *draws : Tensor
+            What `BayesianMatrixFactorization.set_draws` takes; rows are without those of side
+            features.
         user_values : Tensor of shape (n_draws, n_values, n_factors + 1), default=None
             Factors and biases of the values of users' side features.
         item_values : Tensor of shape (n_draws, n_values, n_factors + 1), default=None
@@ -188,21 +163,22 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
             The same of what belongs to ratings.
         thresholds : Tensor of shape (n_draws, n_stars - 1), default=None
             Thresholds between the stars.
+        **further : Tensor
+            As `draws`, by name.
 
         Returns
         -------
         BayesianFactorizationMachine
             This module.
         """
+        super().set_draws(*draws, **further)
+        none = self.user_draws[:, :0]
         of_values = user_values, item_values, context_values
         for side, values in zip(SIDES, of_values, strict=True):
             name = f"{side}_value_draws"
-            none = users.new_zeros(len(users), 0, users.shape[2])
             setattr(self, name, (none if values is None else values).to(getattr(self, name)))
         if thresholds is not None:
             self.threshold_draws = thresholds.to(self.threshold_draws)
-        draws = users, items, noise, user_covariances, item_covariances
-        super().set_draws(*draws, user_terms, item_terms, user_priors, item_priors, user_noise)
         return self
 
     def forward(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
@@ -251,19 +227,7 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
             mean = chances @ stars
             variance = chances @ stars.square() - mean.square()
             return mean.float(), variance.clamp(min=0).sqrt().float()
-        total, squares, extra = torch.zeros(
-            3, len(users), dtype=torch.float64, device=users.device
-        )
-        for k in range(self.n_draws):
-            found, variance = self._draw(k, users, items, features)
-            total += found
-            squares += found.square()
-            extra += self._noise(k, users) + variance
-        mean = total / self.n_draws
-        variance = squares / self.n_draws - mean.square() + extra / self.n_draws
-        scale = self.scale.double()
-        means = self.global_mean + scale * mean
-        return means.float(), (scale * variance.clamp(min=0).sqrt()).float()
+        return super().moments(users, items, **features)
 
     def star_probabilities(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
         """Predict the probability of each star.
@@ -285,7 +249,7 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         n_thresholds = self.threshold_draws.shape[1]
         below = torch.zeros(n_thresholds, len(users), dtype=torch.float64, device=users.device)
         for k in range(self.n_draws):
-            found, variance = self._draw(k, users, items, features)
+            found, variance = self._draw(k, users, items, **features)
             spread = (1 + variance).sqrt()
             for number, threshold in enumerate(self.threshold_draws[k]):
                 below[number] += torch.special.ndtr((threshold - found) / spread)
@@ -323,16 +287,15 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
                 ratings += self.global_mean + self.scale * found
                 continue
             ratings += stars[-1]
-            extra = self._of_unknown_pairs(k, users, items, p, q)
+            spread = (1 + self._of_unknown_pairs(k, users, items, p, q)).sqrt()
             for number, threshold in enumerate(self.threshold_draws[k].to(found)):
                 step = stars[number + 1] - stars[number]
-                ratings -= step * torch.special.ndtr((threshold - found) / (1 + extra).sqrt())
+                ratings -= step * torch.special.ndtr((threshold - found) / spread)
         return ratings / self.n_draws
 
     def _draw(
-        self, k: int, users: Tensor, items: Tensor, features: dict[str, Tensor]
+        self, k: int, users: Tensor, items: Tensor, **features: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What one draw predicts, and the variances that come of unknown users and items."""
         p, q = self._rows(k, "user", users, features), self._rows(k, "item", items, features)
         found = self._ratings(p, q)
         if self.groups["context"]:

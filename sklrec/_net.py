@@ -44,6 +44,39 @@ class InteractionTensors(Dataset):
             X["sample_weight"] = sample_weight
         super().__init__(X, y, length=n_rows)
 
+    def row_weights(self, name: str, n_rows: int) -> Tensor:
+        """Sum the weights of the interactions of each row of a table.
+
+        Parameters
+        ----------
+        name : str
+            The input whose codes say which row an interaction looks up, such as ``"users"``.
+        n_rows : int
+            Number of rows of the table.
+
+        Returns
+        -------
+        Tensor of shape (n_rows,)
+            The sums, as floats: counts where interactions have no weights.
+        """
+        weight = self.X.get("sample_weight")
+        return torch.bincount(self.X[name], weight, minlength=n_rows).float()
+
+    def mean_square(self, mean: Tensor) -> float:
+        """Average the squared distance of the ratings from a mean, whatever their weights.
+
+        Parameters
+        ----------
+        mean : Tensor of shape ()
+            What is taken off each rating.
+
+        Returns
+        -------
+        float
+            In squared units of the ratings.
+        """
+        return (self.y - mean).square().mean().item()
+
     def n_batches(self, batch_size: int) -> int:
         """Count the batches of an epoch.
 

@@ -95,26 +95,3 @@ class RowwiseSGD(torch.optim.Optimizer):
             step = steps[key] if gradient.ndim == 1 else steps[key].unsqueeze(1)
             # Twice as fast as index_add_ with an alpha.
             table.index_add_(0, rows, gradient.mul_(step))
-
-
-def row_loads(codes: Tensor, weight: Tensor | None, n_rows: int, batch_size: int) -> Tensor:
-    """Sum the weight that each row is expected to have in a batch.
-
-    Parameters
-    ----------
-    codes : Tensor of shape (n,)
-        Row of each rating.
-    weight : Tensor of shape (n,) or None
-        Weight of each rating, 1 if ``None``.
-    n_rows : int
-        Number of rows of the table.
-    batch_size : int
-        Number of ratings in a batch.
-
-    Returns
-    -------
-    Tensor of shape (n_rows,)
-        Expected sum of weights.
-    """
-    total = torch.bincount(codes, weight, minlength=n_rows)
-    return total.float() * min(1.0, batch_size / len(codes))

@@ -39,6 +39,16 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def test_weights_of_rows_and_the_mean_square():
+    codes = torch.tensor([1, 1, 1, 3])
+    ratings = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    data = InteractionTensors({"users": codes}, ratings)
+    assert data.row_weights("users", 5).tolist() == [0, 3, 0, 1, 0]
+    assert data.mean_square(torch.tensor(3.0)) == pytest.approx((4 + 1 + 0 + 9) / 4)
+    weighted = InteractionTensors({"users": codes}, ratings, torch.tensor([1.0, 2.0, 0.5, 4.0]))
+    assert weighted.row_weights("users", 5).tolist() == [0, 3.5, 0, 4, 0]
+
+
 def order_of(batches):
     return torch.cat([inputs["users"] for inputs, _ in batches]).tolist()
 

@@ -10,7 +10,7 @@ import torch
 from torch.optim import lr_scheduler
 from torch.testing import assert_close
 
-from sklrec._rowwise_sgd import SHARE_OF_AVERAGE, RowwiseSGD, row_loads
+from sklrec._rowwise_sgd import SHARE_OF_AVERAGE, RowwiseSGD
 from sklrec.modules import MatrixFactorization
 
 
@@ -200,14 +200,6 @@ def test_its_state_can_be_saved_and_loaded():
     other.load_state_dict(optimizer.state_dict())
     assert other.param_groups[0]["lr"] == 0.5
     assert_close(other.param_groups[0]["limit"], optimizer.param_groups[0]["limit"])
-
-
-def test_loads_are_the_expected_weights_in_a_batch():
-    codes = torch.tensor([1, 1, 1, 3])
-    assert_close(row_loads(codes, None, 5, 2), torch.tensor([0, 1.5, 0, 0.5, 0]))
-    assert_close(row_loads(codes, None, 5, 100), torch.tensor([0, 3.0, 0, 1, 0]))
-    weight = torch.tensor([1.0, 2.0, 0.5, 4.0])
-    assert_close(row_loads(codes, weight, 5, 2), torch.tensor([0, 1.75, 0, 2, 0]))
 
 
 def test_a_fit_does_not_wait_for_the_compiler_of_torch():

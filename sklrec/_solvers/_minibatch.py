@@ -16,7 +16,7 @@ from sklrec._callbacks import BatchSchedule, StopAtBest
 from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._random import own_random_state
-from sklrec._rowwise_sgd import RowwiseSGD, row_loads
+from sklrec._rowwise_sgd import RowwiseSGD
 from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._terms_sgd import TermsSGD
 from sklrec._threads import threads_for
@@ -200,8 +200,8 @@ class MinibatchSolver:
             return {}
         # How fast a rating's gradient changes as a row moves: by its partner's squared norm, which
         # tends to the size of the targets (1, or more where there is no mean), and by the penalty.
-        targets = (data.y - module.global_mean) / module.scale
-        curvature = max(1.0, targets.square().mean().sqrt().item()) + self.alpha
+        size = data.mean_square(module.global_mean) ** 0.5 / module.scale.item()
+        curvature = max(1.0, size) + self.alpha
         groups = []
         own, path = module, ""
         if isinstance(module, SVDPlusPlus):
@@ -212,8 +212,7 @@ class MinibatchSolver:
                 groups.append((f"{side}_terms", {"load": curvature * share * load}))
         assert isinstance(own, MatrixFactorization)
         for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
-            codes, weight = data.X[f"{side}s"], data.X.get("sample_weight")
-            load = row_loads(codes, weight, n_rows, self.batch_size)
+            load = data.row_weights(f"{side}s", n_rows) * min(1.0, self.batch_size / len(data))
             if side in n_ratings:
                 # What a row has learned from its ratings so far weighs as much as they did.
                 earlier = torch.from_numpy(n_ratings[side]).to(load)

@@ -23,6 +23,21 @@ def item_means(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
     return mean + test["item"].map(biases).fillna(0).to_numpy()
 
 
+def user_and_item_biases(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """Item means plus the mean deviation of each test row's user from them, shrunk towards 0.
+
+    Parameters
+    ----------
+    train : DataFrame
+        Columns `user`, `item` and `rating`.
+    test : DataFrame
+        Columns `user` and `item`.
+    """
+    deviations = (train["rating"] - item_means(train, train)).groupby(train["user"])
+    biases = deviations.sum() / (deviations.count() + SHRINKAGE)
+    return item_means(train, test) + test["user"].map(biases).fillna(0).to_numpy()
+
+
 def causal_biases(train: pd.DataFrame, test: pd.DataFrame, history: pd.DataFrame) -> np.ndarray:
     """Item means plus the user's mean deviation from them so far, shrunk towards 0.
 

@@ -45,6 +45,19 @@ def made(n_users: int, n_items: int, n_ratings: int) -> pd.DataFrame:
     return X[["user", "item"]].assign(rating=np.asarray(y, dtype=np.float64))
 
 
+def grown_size(n_ratings: int) -> tuple[int, int]:
+    """Users and items of a log that grows as public film ratings do: 100 ratings a user."""
+    return n_ratings // 100, round(5 * n_ratings**0.5)
+
+
+def grown(n_ratings: int, *, timestamps: bool = False) -> pd.DataFrame:
+    """A made log with as many users and items as `grown_size` says."""
+    from sklrec.datasets import make_ratings
+
+    X, y = make_ratings(*grown_size(n_ratings), n_ratings, timestamps=timestamps, random_state=0)
+    return X.assign(rating=np.asarray(y, dtype=np.float64))
+
+
 def read_log(path: str | Path, user: str, item: str, rating: str) -> pd.DataFrame:
     """Ratings from a CSV file or a zip of one; repeated pairs become one row with their mean."""
     columns = {user: "user", item: "item", rating: "rating"}

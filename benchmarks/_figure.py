@@ -4,12 +4,12 @@
 from pathlib import Path
 from typing import Any
 
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.figure import Figure
 
 
-def draw_curves(curves: list[dict[str, Any]], path: Path) -> None:
-    """Draw RMSE over seconds, a line a model; the first model's is heavier.
+def draw_curves(curves: list[dict[str, Any]], path: Path, timed: str = "Fit") -> None:
+    """Draw RMSE over seconds, a line a model; ours are solid and heavier.
 
     Parameters
     ----------
@@ -17,20 +17,25 @@ def draw_curves(curves: list[dict[str, Any]], path: Path) -> None:
         Each with `model`, `seconds` and `rmse`, the last two of equal length.
     path : Path
         The SVG file to write.
+    timed : str
+        What took the seconds.
     """
-    figure = Figure(figsize=(9, 4.5), layout="constrained")
+    figure = Figure(figsize=(11, 5.5), layout="constrained")
     axes = figure.subplots()
-    for number, curve in enumerate(curves):
+    axes.set_prop_cycle(color=colormaps["tab20"].colors)
+    for curve in curves:
+        ours = curve["model"].startswith("sklrec")
         axes.plot(
             curve["seconds"],
             curve["rmse"],
-            marker="o",
+            marker="o" if ours else "^",
             markersize=4,
-            linewidth=1 if number else 2.5,
-            zorder=2 if number else 3,
+            linestyle="-" if ours else "--",
+            linewidth=2 if ours else 1,
+            zorder=3 if ours else 2,
             label=curve["model"],
         )
-    axes.set(xscale="log", xlabel="Fit, seconds", ylabel="RMSE, stars")
+    axes.set(xscale="log", xlabel=f"{timed}, seconds", ylabel="RMSE, stars")
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     with rc_context({"svg.hashsalt": "sklrec"}):  # the same picture is the same file

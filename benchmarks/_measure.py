@@ -10,6 +10,7 @@ from time import perf_counter
 # Of every library; the variable is there for machines with a busy core.
 THREADS = int(os.environ.get("BENCH_THREADS", "2"))
 _THREAD_VARIABLES = (
+    "BENCH_THREADS",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -27,7 +28,12 @@ def settle_environment() -> None:
     """
     for name in [name for name in os.environ if name.startswith("OPENBLAS_")]:
         del os.environ[name]
-    os.environ.update(dict.fromkeys(_THREAD_VARIABLES, str(THREADS)))
+    os.environ.update(thread_variables(THREADS))
+
+
+def thread_variables(n: int) -> dict[str, str]:
+    """The environment variables that give a process n threads, whatever library it uses."""
+    return dict.fromkeys(_THREAD_VARIABLES, str(n))
 
 
 def seconds(function: Callable[[], object]) -> float:

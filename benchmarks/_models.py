@@ -15,6 +15,36 @@ class Model(NamedTuple):
 OURS = Model("sklrec MFRegressor", "sklrec", {})
 ADAM = Model("sklrec MFRegressor(solver='adam')", "sklrec", {"solver": "adam"})
 
+# Few factors and few passes; benchmarks/choose_fast.py looked for their settings, and for those of
+# the peers called fast.
+FAST_SGD = [
+    Model(
+        f"sklrec MFRegressor, fast, {n_factors} factors, batches of {batch_size:,}",
+        "sklrec",
+        {"n_factors": n_factors, "batch_size": batch_size, "alpha": alpha},
+    )
+    for n_factors, batch_size, alpha in (
+        (16, 4_096, 0.05),
+        (32, 8_192, 0.05),
+        (16, 16_384, 0.07),
+        (32, 16_384, 0.07),
+    )
+]
+FAST_ADAM = [
+    Model(
+        f"sklrec MFRegressor(solver='adam'), fast, {n_factors} factors",
+        "sklrec",
+        {
+            "solver": "adam",
+            "n_factors": n_factors,
+            "batch_size": batch_size,
+            "lr": lr,
+            "alpha": 0.1,
+        },
+    )
+    for n_factors, batch_size, lr in ((8, 16_384, 0.04), (16, 16_384, 0.04), (32, 8_192, 0.08))
+]
+
 SURPRISE = Model("Surprise SVD", "surprise", {})
 SURPRISE_TUNED = Model(
     "Surprise SVD, tuned",
@@ -31,6 +61,9 @@ CORNAC_100 = Model(
     "Cornac MF, 100 epochs",
     "cornac",
     {"k": 200, "max_iter": 100, "learning_rate": 0.005, "lambda_reg": 0.08},
+)
+CORNAC_FAST = Model(
+    "Cornac MF, fast", "cornac", {"k": 32, "learning_rate": 0.05, "lambda_reg": 0.08}
 )
 # With a seed Cornac uses one thread, and two can be slower: they share the factors' cache lines.
 CORNAC_60_SEEDED, CORNAC_100_SEEDED = (
@@ -51,6 +84,11 @@ LIBMF = Model(
         "lambda_q2": 0.08,
     },
 )
+LIBMF_DEFAULT = Model("LIBMF, its defaults", "libmf", {})
+LIBMF_FAST = [
+    Model(f"LIBMF, fast, {k} factors, rate {eta}", "libmf", {**LIBMF.params, "k": k, "eta": eta})
+    for k, eta in ((8, 0.1), (16, 0.1), (32, 0.1), (32, 0.2))
+]
 ALS = Model("sklrec MFRegressor(solver='als')", "sklrec", {"solver": "als"})
 GIBBS = Model("sklrec MFRegressor(solver='gibbs')", "sklrec", {"solver": "gibbs"})
 IMPLICIT = Model(
@@ -78,6 +116,11 @@ FASTAI_NN = Model(
     "fastai collab_learner(use_nn=True)",
     "fastai",
     {"layers": [100, 50], "n_epochs": 5, "lr": 5e-3, "wd": 0.1},
+)
+FASTAI_DOT = Model(
+    "fastai collab_learner",
+    "fastai",
+    {"n_factors": 50, "n_epochs": 5, "lr": 5e-3, "wd": 0.1},
 )
 # All that was rated is taken for chosen, whatever the rating.
 IMPLICIT_ALS = Model("implicit AlternatingLeastSquares", "implicit", {"factors": 64})

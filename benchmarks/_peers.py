@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -13,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmarks._measure import THREADS, thread_variables
 from benchmarks._models import Model
+from benchmarks.peers._serve import WARM_UP_ROWS
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / "benchmarks" / ".envs"
@@ -33,7 +36,6 @@ REQUIREMENTS = {
         "pandas==3.1.1",
     ],
 }
-WARM_UP_ROWS = 2_000
 _environments: dict[str, Any] = {}  # a Python each, or why there is none
 
 
@@ -56,17 +58,21 @@ class Answer(NamedTuple):
 class Field:
     """The models of one benchmark; one that cannot go on drops out, and `left_out` says why."""
 
-    def __init__(self, models: Iterable[Model], time_limit: float | None = None):
+    def __init__(
+        self, models: Iterable[Model], time_limit: float | None = None, threads: int = THREADS
+    ):
         self.models = list(models)
         self.left_out: list[str] = []
         self.time_limit = time_limit
+        self.threads = threads
 
     def run(self, model: Model, *args: Any, **kwargs: Any) -> list[Answer] | None:
         """Answers of `run`, or None for a model that has dropped out."""
         if model not in self.models:
             return None
         try:
-            return run(model, *args, time_limit=self.time_limit, **kwargs)
+            options = {"time_limit": self.time_limit, "threads": self.threads}
+            return run(model, *args, **options, **kwargs)
         except LeftOut as reason:
             self.models.remove(model)
             self.left_out.append(f"{model.name}: left out, {reason}")
@@ -83,6 +89,7 @@ def run(
     warm_up: bool = True,
     repeats: int = 1,
     time_limit: float | None = None,
+    threads: int = THREADS,
     scale: tuple[float, float] | None = None,
 ) -> list[Answer]:
     """Fit on `train` and predict `pairs`, once for each job, in one fresh process.
@@ -103,6 +110,8 @@ def run(
         How often to predict; the median time counts.
     time_limit : float
         Seconds for the whole process.
+    threads : int
+        How many threads the process may use.
     scale : tuple of float
         The rating scale, which predictions are clipped to, and which may be infinite where they
         only rank; the range of the ratings if not given.
@@ -123,7 +132,8 @@ def run(
     columns = {f"train_{column}": _plain(train[column]) for column in train}
     asked = {f"test_{column}": _plain(pairs[column]) for column in train if column != "rating"}
     module = f"{model.library}_peer"
-    replies, predictions = exchange(model.library, module, request, columns | asked, time_limit)
+    data = columns | asked
+    replies, predictions = exchange(model.library, module, request, data, time_limit, threads)
     return [
         Answer(np.clip(predictions[str(number)], *scale), **reply)
         for number, reply in enumerate(replies)
@@ -136,6 +146,7 @@ def exchange(
     request: dict[str, Any],
     arrays: dict[str, np.ndarray],
     time_limit: float | None = None,
+    threads: int = THREADS,
 ) -> tuple[Any, dict[str, np.ndarray]]:
     """Have a module of `benchmarks.peers` carry out a request in a fresh process.
 
@@ -151,6 +162,8 @@ def exchange(
         The data.
     time_limit : float
         Seconds for the process.
+    threads : int
+        How many threads the process may use.
 
     Returns
     -------
@@ -164,7 +177,7 @@ def exchange(
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(request))
         np.savez(folder / "data.npz", **arrays)
-        _call([python, "-m", f"benchmarks.peers.{module}", name], time_limit)
+        _call([python, "-m", f"benchmarks.peers.{module}", name], time_limit, threads)
         with np.load(folder / "reply.npz") as found:
             return json.loads((folder / "reply.json").read_text()), dict(found)
 
@@ -205,10 +218,18 @@ def _make_environment(library: str) -> Path:
     return python
 
 
-def _call(command: list[str | Path], time_limit: float | None = None) -> None:
+def _call(
+    command: list[str | Path], time_limit: float | None = None, threads: int = THREADS
+) -> None:
     try:
         done = subprocess.run(
-            command, cwd=ROOT, timeout=time_limit, capture_output=True, text=True, check=False
+            command,
+            cwd=ROOT,
+            env=os.environ | thread_variables(threads),
+            timeout=time_limit,
+            capture_output=True,
+            text=True,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise LeftOut(f"slower than {time_limit:g} s") from None

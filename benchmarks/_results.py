@@ -69,7 +69,7 @@ def write_page(order: Iterable[str], folder: Path = RESULTS) -> Path:
         if curves := result.get("curves"):
             from benchmarks._figure import draw_curves
 
-            draw_curves(curves, folder / f"{name}.svg")
+            draw_curves(curves, folder / f"{name}.svg", result.get("timed", "Fit"))
             parts.append(f"![{result['title']}]({name}.svg)")
     path = folder / "README.md"
     _replace(path, "\n\n".join(parts) + "\n")

@@ -23,8 +23,8 @@ from benchmarks._models import (
 )
 from benchmarks._peers import Field
 from benchmarks._results import bar
+from benchmarks.curves import Curve
 from benchmarks.fm import READS
-from benchmarks.time_to_rmse import Curve
 from sklrec import BayesianFMRegressor, MFRegressor
 from sklrec.datasets import make_ratings
 

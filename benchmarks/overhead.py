@@ -38,7 +38,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     net = model.net_
     settings = {
         "n_factors": model.user_factors_.shape[1],
-        "init_std": model.init_std,
+        "init_std": model.module_.init_std,
         "alpha": net.alpha,
         "lr": net.lr,
         "batch_size": net.batch_size,
@@ -70,10 +70,10 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         "title": "Overhead of an epoch",
         "notes": [
             "MFRegressor with default parameters on MovieLens 100K, through skorch, beside a "
-            "loop of torch calls with the same seed, batches and updates. The training alone, "
-            "without encoding; medians of runs that alternate. Both keep to the threads that "
-            "MFRegressor gives a batch of this size, which is one; the last row lets torch have "
-            "all of them. "
+            "plain loop of torch calls that makes the same updates, with a row of factors for "
+            "each rating. The training alone, without encoding; medians of runs that alternate. "
+            "Both keep to the threads that MFRegressor gives a batch of this size, which is one; "
+            "the last row lets torch have all of them. "
             + ", ".join(f"{name}={value:g}" for name, value in settings.items())
             + "."
         ],

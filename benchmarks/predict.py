@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks._bandwidth import last_level_cache
 from benchmarks._data import made, movielens
 from benchmarks._models import CORNAC, OURS, SURPRISE
-from benchmarks._peers import Field
+from benchmarks._peers import Field, exchange
 from benchmarks._results import bar
 
 # 32 factors for all. One epoch: a prediction takes as long with barely trained factors.
@@ -19,6 +20,9 @@ SETTINGS = {
 }
 N_PAIRS = {OURS.name: 1_000_000, SURPRISE.name: 200_000, CORNAC.name: 200_000}
 MILLION = 1e6
+# Of each table for the comparison with memory, in last-level caches.
+CACHES = 2
+FACTORS = [32, 64, 128]
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
@@ -42,6 +46,17 @@ def run(*, quick: bool = False) -> dict[str, Any]:
                 rows.append([model.name, title, rate])
                 if model is OURS:
                     bars.append(bar(f"Million pairs/s, {title}", rate, 3.0, ".2f", at_least=True))
+    bounds = [bound(n_factors, quick) for n_factors in (FACTORS[:1] if quick else FACTORS)]
+    bars += [
+        bar(
+            f"Codes to ratings, {row['n_factors']} factors, share of the bandwidth bound",
+            row["share"],
+            0.25,
+            ".2f",
+            at_least=True,
+        )
+        for row in bounds
+    ]
     memory = {n: extra_memory(field, logs["MovieLens 100K"], n) for n in (1_000_000, 8_000_000)}
     few, many = (value for value in memory.values())
     bars.append(bar("MB that 8 M pairs need beyond those of 1 M", many - few, 8.0, ".1f"))
@@ -52,6 +67,12 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             "items. sklrec takes a DataFrame and encodes it, which is part of the time; the "
             "peers' own form of the pairs is made beforehand. Medians of 7 calls. Memory is "
             "the peak during `predict` beyond input and output.",
+            "Codes to ratings: what `predict` does once IDs are codes, for random pairs from two "
+            f"tables of {CACHES} times the last-level cache ({last_level_cache() / 2**20:.0f} "
+            "MiB) each. For a pair two codes, two rows of factors and two biases have to be "
+            "read, and a float64 has to be written; the bound is these bytes at the rate of a "
+            "copy of a tensor four times as large, by the same threads in the same process, the "
+            "best of several for both.",
         ],
         "bars": bars,
         "tables": [
@@ -61,12 +82,48 @@ def run(*, quick: bool = False) -> dict[str, Any]:
                 "rows": rows,
             },
             {
+                "title": "Codes to ratings, and memory bandwidth",
+                "columns": {
+                    "Factors": "d",
+                    "Bytes a pair": "d",
+                    "Copy, GB/s": ".1f",
+                    "Million pairs/s": ".1f",
+                    "Bound, million pairs/s": ".1f",
+                    "Share": ".0%",
+                },
+                "rows": [list(row.values()) for row in bounds],
+            },
+            {
                 "title": "Memory beyond input and output, sklrec",
                 "columns": {"Pairs": ",d", "MB": ".1f"},
                 "rows": [list(row) for row in memory.items()],
             },
         ],
         "left_out": field.left_out,
+    }
+
+
+def bound(n_factors: int, quick: bool) -> dict[str, Any]:
+    """Pairs a second from large tables, and how many memory traffic would allow at most."""
+    table_bytes = CACHES * last_level_cache()
+    request = {
+        "n_factors": n_factors,
+        "n_rows": table_bytes // (4 * n_factors),
+        "n_pairs": 200_000 if quick else 2_000_000,
+        "copied_bytes": 4 * table_bytes,
+        "repeats": 3 if quick else 9,
+    }
+    reply, _ = exchange("sklrec", "sklrec_codes", request, {})
+    n_bytes = 2 * 8 + 2 * 4 * (n_factors + 1) + 8
+    most = reply["bandwidth"] / n_bytes
+    reached = request["n_pairs"] / reply["seconds"]
+    return {
+        "n_factors": n_factors,
+        "n_bytes": n_bytes,
+        "bandwidth": reply["bandwidth"] / 1e9,
+        "reached": reached / MILLION,
+        "most": most / MILLION,
+        "share": reached / most,
     }
 
 

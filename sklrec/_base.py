@@ -17,6 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sklrec._devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._net import InteractionTensors, RatingNet
 from sklrec._random import new_generator
 from sklrec._solvers import Outcome, Previous, Solver
@@ -33,6 +34,7 @@ from sklrec._validation import (
     take_rows,
 )
 from sklrec._vocabulary import Vocabulary
+from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._rating_module import RatingModule
 from sklrec.preprocessing import IDEncoder
 
@@ -97,23 +99,27 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """Make the untrained module, sized by the encoder."""
 
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None
+    ):
         """Fit the model to rated interactions.
 
         Parameters
         ----------
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             The interactions, a row each, with a column of user IDs and one of item IDs:
-            strings, integers or anything hashable.
-        y : array-like of shape (n_samples,)
-            The ratings.
+            strings, integers or anything hashable. `MFRegressor` also takes ratings that come
+            in chunks, such as `sklrec.datasets.ParquetRatings`, as X and y in one.
+        y : array-like of shape (n_samples,), default=None
+            The ratings. To be left out only if X has them in it.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each rating, not negative; only their proportions matter. Rows of
             weight 0 are as good as absent: their IDs stay unknown.
         X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
             Interactions to measure the validation loss on after each epoch, and to stop
-            early by unless ``early_stopping=False``. Behind an encoder in a Pipeline they
-            have to be encoded too: see ``transform_input`` of `sklearn.pipeline.Pipeline`.
+            early by unless ``early_stopping=False``; in chunks too, if X is. Behind an
+            encoder in a Pipeline they have to be encoded too: see ``transform_input`` of
+            `sklearn.pipeline.Pipeline`.
         y_val : array-like of shape (n_val,), default=None
             The ratings of `X_val`.
         sample_weight_val : array-like of shape (n_val,), default=None
@@ -138,20 +144,15 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             If IDs of `X_val` are of another kind than those of `X`, or if the training was
             interrupted.
         """
+        if isinstance(X, ChunkedRatings):
+            return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val)
         with unchanged_on_failure(self):
             previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
             X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
-            n_ratings = np.count_nonzero(~np.isnan(y))
-            if n_ratings < 2:
-                raise ValueError(
-                    f"Found array with {n_ratings} sample(s) while a minimum of 2 is required by "
-                    f"{type(self).__name__}: 1 sample has no other to be compared with."
-                )
-            rng = check_random_state(self.random_state)
+            self._refuse_too_few(int(np.count_nonzero(~np.isnan(y))))
+            rng = self._new_rng()
             generator = new_generator(rng)
-            stopping = self.early_stopping is True or (
-                self.early_stopping == "auto" and X_val is not None
-            )
+            stopping = self._stops_early(X_val)
             inputs = self._learn(X, y, weight, previous)
             valid = self._check_validation(X_val, y_val, sample_weight_val)
             if valid is not None:
@@ -169,6 +170,33 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             rated = inputs, y, weight
             interrupted = self._train(rated, valid, generator, previous, early_stopping=stopping)
         return self._or_interrupt(interrupted)
+
+    def _fit_chunks(
+        self, source: ChunkedRatings, y, sample_weight, X_val, y_val, sample_weight_val
+    ) -> Self:
+        """Fit the model to ratings that come in chunks."""
+        raise ValueError(
+            f"{type(self).__name__} needs all ratings at once and cannot be fitted to them in "
+            "chunks. MFRegressor can, with solver='sgd' or 'adam'; or pass X and y as a whole."
+        )
+
+    def _new_rng(self) -> np.random.RandomState:
+        """What all that is random in a fit is drawn from."""
+        return check_random_state(self.random_state)
+
+    def _refuse_too_few(self, n_ratings: int) -> None:
+        """Raise if there is nothing to learn from."""
+        if n_ratings < 2:
+            raise ValueError(
+                f"Found array with {n_ratings} sample(s) while a minimum of 2 is required by "
+                f"{type(self).__name__}: 1 sample has no other to be compared with."
+            )
+
+    def _stops_early(self, X_val: Any) -> bool:
+        """Whether the training stops by the validation loss."""
+        if self.early_stopping == "auto":
+            return X_val is not None
+        return self.early_stopping is True
 
     def predict(self, X):
         """Predict the ratings of interactions.
@@ -210,13 +238,16 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     ) -> np.ndarray:
         """Compute something of checked rows, at most `_predict_rows` at once, in float64."""
         n_unknown = np.zeros(2, dtype=int)
-        found = []
+        found = np.empty(0)
         for first in range(0, max(1, X.shape[0]), self._predict_rows):
             inputs = self._inputs(X, slice(first, first + self._predict_rows))
             n_unknown += _count_unknown(inputs)
-            found.append(compute(inputs).astype(np.float64))
+            part = compute(inputs)
+            if first == 0:
+                found = np.empty((X.shape[0], *part.shape[1:]))
+            found[first : first + len(part)] = part
         self._warn_of_kind(X, n_unknown, stacklevel=stacklevel)
-        return np.concatenate(found)
+        return found
 
     def _predict_inputs(self, inputs: Inputs) -> np.ndarray:
         """Ratings of at most `_predict_rows` rows, not clipped."""
@@ -240,6 +271,11 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
 
     def _check_X(self, X: Any, *, reset: bool) -> Any:
         """Check the shape of X; `reset` is whether it is the first of a fit."""
+        if isinstance(X, ChunkedRatings):
+            raise ValueError(
+                f"Only fit reads a whole {type(X).__name__}, and X_val only if X is such too. "
+                "Pass one chunk at a time: for X, y, sample_weight in ratings."
+            )
         return check_interactions(self, X, reset=reset)
 
     def _check_y(self, y: Any, *, y_name: str) -> np.ndarray:
@@ -248,27 +284,53 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
 
     def _check_rated(self, X, y, sample_weight, *, reset: bool, y_name: str = "y"):
         """Check interactions and ratings, and drop rows without a rating or of weight 0."""
+        X, y, weight = self._check_rows(
+            X, y, sample_weight, reset=reset, y_name=y_name, allow_all_zero_weights=False
+        )
+        if sample_weight is not None and len(weight):
+            weight = weight / weight.mean()
+        return X, y, weight
+
+    def _check_rows(
+        self,
+        X,
+        y,
+        sample_weight,
+        *,
+        reset: bool,
+        y_name: str = "y",
+        allow_all_zero_weights: bool = True,
+    ):
+        """The same of some rows alone, whose weights are then as they were."""
         X = self._check_X(X, reset=reset)
         y = self._check_y(y, y_name=y_name)
         check_consistent_length(X, y)
         weight = np.ones(len(y))
         if sample_weight is not None:
             weight = check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+                sample_weight,
+                X,
+                dtype=np.float64,
+                ensure_non_negative=True,
+                allow_all_zero_weights=allow_all_zero_weights,
             )
         counts = (weight > 0) & ~np.isnan(y).reshape(len(y), -1).all(axis=1)
         if not counts.all():
             X, y, weight = take_rows(X, counts), y[counts], weight[counts]
-        return X, y, weight / weight.mean() if len(weight) else weight
+        return X, y, weight
 
-    def _check_validation(self, X_val, y_val, sample_weight_val):
+    def _has_validation(self, X_val, y_val, sample_weight_val) -> bool:
+        """Whether there is validation data; raise if there is but a part of it."""
         given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
         missing = [name for name in ("X_val", "y_val") if given[name] is None]
         present = [name for name in given if given[name] is not None]
-        if not present:
-            return None
-        if missing:
+        if present and missing:
             raise ValueError(f"{present[0]} is provided, but {missing[0]} was not provided.")
+        return bool(present)
+
+    def _check_validation(self, X_val, y_val, sample_weight_val):
+        if not self._has_validation(X_val, y_val, sample_weight_val):
+            return None
         return self._check_rated(X_val, y_val, sample_weight_val, reset=False, y_name="y_val")
 
     def _or_interrupt(self, interrupted: bool):
@@ -291,20 +353,25 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         holds must not change, so that it can come back if the training fails.
         """
         self.rating_scale_ = self._new_rating_scale(y, previous is not None)
-        columns = resolve_columns(self, (self.user, self.item), X)
+        columns = self._find_columns(X, previous)
         if previous is None:
             self.encoder_ = IDEncoder(columns=columns).fit(X)
-        elif columns != previous.encoder_.column_indices_:
-            raise ValueError(
-                f"user={self.user!r} and item={self.item!r} are other columns than those of the "
-                "model that the training goes on with. Set them back, or fit with "
-                "warm_start=False."
-            )
         else:
             self.encoder_ = copy(previous.encoder_).partial_fit(X)
         inputs = self._inputs(X)
         self.seen_ = self._new_seen(inputs["users"], inputs["items"], previous)
         return inputs
+
+    def _find_columns(self, X, previous: Self | None) -> tuple[int, ...]:
+        """The positions of the users' and the items' column."""
+        columns = resolve_columns(self, (self.user, self.item), X)
+        if previous is not None and columns != previous.encoder_.column_indices_:
+            raise ValueError(
+                f"user={self.user!r} and item={self.item!r} are other columns than those of the "
+                "model that the training goes on with. Set them back, or fit with "
+                "warm_start=False."
+            )
+        return columns
 
     def _train(
         self,
@@ -411,7 +478,13 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     def _new_seen(self, users: np.ndarray, items: np.ndarray, previous: Self | None) -> csr_array:
         """Which item codes (columns) each user code (row) has interacted with."""
         n_users, n_items = (len(v) + 1 for v in self.encoder_.vocabularies_)
-        seen = csr_array((np.ones(len(users), bool), (users, items)), (n_users, n_items))
+        # csr_array keeps the width of these, which outlive the fit.
+        pairs = users.astype(np.int32), items.astype(np.int32)
+        seen = csr_array((np.ones(len(users), bool), pairs), (n_users, n_items))
+        return self._with_seen_before(seen, previous)
+
+    def _with_seen_before(self, seen: csr_array, previous: Self | None) -> csr_array:
+        """Add what was seen in the fits that this one goes on from."""
         if previous is not None:
             before = previous.seen_.copy()
             before.resize(seen.shape)
@@ -419,10 +492,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         return seen
 
     def _check_device(self) -> torch.device:
-        try:
-            device = torch.device(self.device)
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
+        if not is_there(self.device):
             there = ["cpu"]
             if torch.cuda.is_available():
                 there += [f"cuda:{k}" for k in range(torch.cuda.device_count())]
@@ -431,8 +501,39 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"device={str(self.device)!r} is not there on this machine; there is "
                 f"{', '.join(there)}."
-            ) from error
-        return device
+            )
+        device = torch.device(self.device)
+        return with_float64(device) if self._needs_float64() else device
+
+    def _needs_float64(self) -> bool:
+        """Whether the training takes more than float32."""
+        return False
+
+    def __copy__(self):
+        # By way of a pickle the module would go to the CPU and back.
+        copied = object.__new__(type(self))
+        copied.__dict__.update(vars(self))
+        return copied
+
+    def __getstate__(self):
+        state = dict(super().__getstate__())
+        if "net_" in state:
+            # The net holds the module: in a pickle too it should be there once.
+            del state["module_"]
+        elif "module_" in state:
+            device = self.module_.global_mean.device
+            if device.type != "cpu":  # machines without such a device should read it too
+                state["module_"], state["_device"] = on_cpu(self.module_), str(device)
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        device = state.pop("_device", "cpu")
+        super().__setstate__(state)
+        if "net_" in state:
+            self.module_ = self.net_.module_
+        elif device != "cpu":
+            self.module_.to(this_or_cpu(device))
 
     @property
     def global_mean_(self):

@@ -1,26 +1,36 @@
 """Callbacks of skorch that the solvers set."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback
 
 
-class BatchSchedule(LRScheduler):
-    """A learning-rate schedule that moves with every batch of one training.
+class LinearFall(Callback):
+    """Let all learning rates fall, batch by batch, to nothing at the end of one training.
+
+    As ``torch.optim.lr_scheduler.LinearLR`` does at ten times the cost of a step.
 
     Parameters
     ----------
-    policy : type
-        The ``torch.optim.lr_scheduler.LRScheduler`` subclass.
-    **kwargs : dict
-        Its parameters.
+    n_steps : int
+        Number of batches of the training.
     """
 
-    def __init__(self, policy, **kwargs):
-        # last_epoch=-1: a further training runs through a schedule of its own.
-        super().__init__(policy, step_every="batch", last_epoch=-1, **kwargs)
+    def __init__(self, n_steps):
+        self.n_steps = n_steps
 
-    def on_train_end(self, net, **kwargs):
-        del self.lr_scheduler_  # holds the optimiser, and a pickle would hold its tables twice
+    def on_train_begin(self, net, **kwargs):
+        self.n_done_ = 0
+        self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
+
+    def on_batch_end(self, net, training, **kwargs):
+        if not training:
+            return
+        groups = net.optimizer_.param_groups
+        net.history.record_batch("event_lr", groups[0]["lr"])
+        self.n_done_ += 1
+        share = max(0.0, 1 - self.n_done_ / self.n_steps)
+        for group, rate in zip(groups, self.rates_, strict=True):
+            group["lr"] = rate * share
 
 
 class StopAtBest(Callback):

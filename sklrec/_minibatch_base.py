@@ -9,9 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
 from sklrec._base import BaseRatingRegressor, unchanged_on_failure
+from sklrec._distributed import common_random_state, own_device
 from sklrec._random import new_generator
 from sklrec._solvers import MinibatchSolver, Optimization, Previous, Solver
 from sklrec._validation import Interval, StrOptions, fit_context
@@ -37,6 +37,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
+        "distributed": ["boolean"],
         "callbacks": [list, None],
     }
 
@@ -75,7 +76,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         with unchanged_on_failure(self):
             previous = copy(self) if hasattr(self, "module_") else None
             X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
-            generator = new_generator(check_random_state(self.random_state))
+            generator = new_generator(self._new_rng())
             rated = self._learn(X, y, weight, previous), y, weight
             changes: dict[str, Any] = {"max_epochs": 1, "lr_schedule": "constant"}
             if previous is not None:
@@ -92,6 +93,10 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
     ) -> Previous | None:
         if previous is None:
             return super()._start_module(y, weight, generator, previous)
+        return self._go_on_from(previous, generator)
+
+    def _go_on_from(self, previous: Self, generator: torch.Generator) -> Previous:
+        """Make the module from the one before, with rows for what is new in the encoder."""
         self.module_ = deepcopy(previous.module_)
         self._grow_module(generator)
         return Previous(getattr(previous, "net_", None), previous._rating_counts())
@@ -104,6 +109,16 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
                 f"{name}={wanted!r} was asked for, but the training goes on with a model of "
                 f"{name}={there!r}. Set it back to {there!r}, or fit with warm_start=False."
             )
+
+    def _new_rng(self) -> np.random.RandomState:
+        rng = super()._new_rng()
+        if self.distributed and self.random_state is None:
+            return common_random_state(rng, super()._check_device())
+        return rng
+
+    def _check_device(self) -> torch.device:
+        device = super()._check_device()
+        return own_device(device) if self.distributed else device
 
     def _alpha(self) -> float:
         """The L2 penalty."""
@@ -135,15 +150,6 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             n_iter_no_change=self.n_iter_no_change,
             tol=self.tol,
             early_stopping=False,
+            distributed=self.distributed,
         )
         return replace(solver, **changes)
-
-    def __getstate__(self):
-        # The net holds the module: in a pickle too it should be there once.
-        shared = {"module_"} if "net_" in vars(self) else set()
-        return {k: v for k, v in super().__getstate__().items() if k not in shared}
-
-    def __setstate__(self, state):
-        super().__setstate__(state)
-        if "net_" in state:
-            self.module_ = self.net_.module_

@@ -6,11 +6,12 @@ from typing import Any
 
 import torch
 from skorch import NeuralNetRegressor
-from skorch.callbacks import EpochTimer, PassthroughScoring, PrintLog
+from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, PrintLog
 from skorch.dataset import Dataset
 from torch import Tensor
 
 from sklrec._callbacks import EpochBar
+from sklrec._devices import this_or_cpu
 
 Batch = tuple[dict[str, Tensor], Tensor]
 
@@ -221,34 +222,58 @@ class RatingNet(NeuralNetRegressor):
 
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
-        X, ratings = batch
-        loss, y_pred = self.module_.backward_squared_error(
-            **X, ratings=ratings, alpha=self.alpha, reduction=self.reduction, **fit_params
+        loss, y_pred = self._backward(
+            *batch, alpha=self.alpha, reduction=self.reduction, **fit_params
         )
         return {"loss": loss, "y_pred": y_pred}
+
+    def _backward(self, X, ratings, **options):
+        module = self.module_
+        backward = module.backward_of_pairs if "pairs" in X else module.backward_squared_error
+        return backward(**X, ratings=ratings, **options)
 
     def _set_training(self, training=True):
         # skorch walks through all submodules at every batch, also when nothing changes.
         if self.module_.training != training:
             super()._set_training(training)
 
+    def notify(self, method_name, **cb_kwargs):
+        # Most callbacks hear of batches only to ignore it, which costs as much as some products.
+        if not method_name.startswith(("on_batch", "on_grad")):
+            return super().notify(method_name, **cb_kwargs)
+        getattr(self, method_name)(self, **cb_kwargs)
+        for _, callback in self.callbacks_:
+            if getattr(type(callback), method_name, None) is not getattr(Callback, method_name):
+                getattr(callback, method_name)(self, **cb_kwargs)
+
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         if iterator is None:
             return
+        names = f"{prefix}_loss", f"{prefix}_batch_size"
+        n_before = len(self.history[-1]["batches"])
+        waiting: list[tuple[Tensor, int | Tensor]] = []
         try:
             for batch in iterator:
                 self.notify("on_batch_begin", batch=batch, training=training)
                 step = step_fn(batch, **fit_params)
-                self.history.record_batch(f"{prefix}_loss", step["loss"].item())
-                # What the epoch's mean weighs this batch's by.
+                # The epoch's mean weighs this batch's by its size.
                 weight = batch[0].get("sample_weight")
-                size = len(batch[1]) if weight is None else weight.sum().item()
-                self.history.record_batch(f"{prefix}_batch_size", size)
+                size = batch[1].shape[0] if weight is None else weight.sum()
+                if step["loss"].device.type == "cpu":
+                    self.history.record_batch(names[0], step["loss"].item())
+                    self.history.record_batch(names[1], float(size))
+                else:  # reading a number there would wait for all that was asked for so far
+                    waiting.append((step["loss"], size))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
         except KeyboardInterrupt:
             # Callbacks too stop a training by KeyboardInterrupt, but at the end of an epoch.
             self.interrupted_ = True
             raise
+        for name, numbers in zip(names, _on_the_host(waiting), strict=True):
+            for batch, number in zip(
+                self.history[-1]["batches"][n_before:], numbers, strict=False
+            ):
+                batch[name] = number
         self.history.record(f"{prefix}_batch_count", len(iterator))
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
@@ -261,5 +286,15 @@ class RatingNet(NeuralNetRegressor):
         return state
 
     def __setstate__(self, state):
-        super().__setstate__(state)
+        # skorch would warn of a device that is not there, and knows but CUDA's.
+        super().__setstate__({**state, "device": str(this_or_cpu(state["device"]))})
         self.module = self.module_
+
+
+def _on_the_host(pairs: list[tuple[Tensor, int | Tensor]]) -> tuple[list[float], list[float]]:
+    """Losses and sizes as numbers, which are waited for once."""
+    losses = [loss for loss, _ in pairs]
+    known = [float(size) for _, size in pairs if isinstance(size, int)]
+    waiting = [size for _, size in pairs if not isinstance(size, int)]
+    numbers = torch.stack(losses + waiting).tolist() if pairs else []
+    return numbers[: len(pairs)], known or numbers[len(pairs) :]

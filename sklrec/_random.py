@@ -23,8 +23,9 @@ def own_random_state(generator: torch.Generator, device: str | torch.device) -> 
     others = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(others, device_type=device.type):
         torch.default_generator.manual_seed(generator.initial_seed())
-        if others:
-            torch.get_device_module(device.type).manual_seed(generator.initial_seed())
+        if others:  # manual_seed() would seed the current device, which may be another
+            seeded = torch.Generator(device).manual_seed(generator.initial_seed())
+            torch.get_device_module(device.type).set_rng_state(seeded.get_state(), device)
         yield
 
 

@@ -19,6 +19,9 @@ NOTHING = 0.2
 LOG_GAP = 5.0
 # Places, padding included, in a batch that is only predicted.
 PLACES_AT_ONCE = 2**14
+# Batches that are planned, and moved to the device, at once: a device need not wait for each, and
+# the plan of an epoch need not be in memory.
+BATCHES_AT_ONCE = 64
 
 
 class SequenceTensors(InteractionTensors):
@@ -165,13 +168,10 @@ class SequenceTensors(InteractionTensors):
         ratings : Tensor of shape (n_targets,)
             The targets' ratings.
         """
-        arranged = self._arranged(generator)
-        for pieces in self._grouped(batch_size, generator):
-            rows, read, asked = self._batch(pieces, *arranged)
-            chosen = torch.from_numpy(rows).to(self._device)
+        for chosen, _, read, asked in self._batches(batch_size, generator):
             inputs = read | asked
             if "sample_weight" in self.X:
-                inputs["sample_weight"] = self.X["sample_weight"][chosen]
+                inputs["sample_weight"] = self.X["sample_weight"].index_select(0, chosen)
             yield inputs, self.y.index_select(0, chosen)
 
     def whole_batches(
@@ -188,9 +188,7 @@ class SequenceTensors(InteractionTensors):
         asked : dict of str to Tensor of shape (n_targets,)
             What ``LSTMRating.rate`` takes.
         """
-        arranged = self._arranged(None)
-        for pieces in self._grouped(PLACES_AT_ONCE, None):
-            rows, read, asked = self._batch(pieces, *arranged)
+        for _, rows, read, asked in self._batches(PLACES_AT_ONCE, None):
             yield self._order[rows], read, asked
 
     def _grouped(self, batch_size: int, generator: torch.Generator | None) -> list[np.ndarray]:
@@ -268,34 +266,69 @@ class SequenceTensors(InteractionTensors):
         tied = self._tie >= 0
         return np.where(tied, before, self._before), np.where(tied, after, self._before)
 
-    def _batch(
-        self,
-        pieces: np.ndarray,
-        flat: dict[str, Tensor],
-        places: dict[str, np.ndarray],
-    ) -> tuple[np.ndarray, dict[str, Tensor], dict[str, Tensor]]:
-        """Pad pieces to the longest of them, and gather their targets."""
-        first = self._first[pieces]
-        lengths = self._last[pieces] - first
-        place = np.arange(max(1, lengths.max()))
-        there = place < lengths[:, None]  # (n_pieces, length)
-        index = torch.from_numpy(np.where(there, first[:, None] + place, 0))
-        index, padding = index.to(self._device), torch.from_numpy(~there).to(self._device)
-        read = {name: values[index].masked_fill_(padding, 0) for name, values in flat.items()}
-        read["lengths"] = torch.from_numpy(lengths).to(self._device)
+    def _batches(
+        self, batch_size: int, generator: torch.Generator | None
+    ) -> Iterator[tuple[Tensor, np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
+        """Rows of targets, on the device and on the CPU, what is read and what is asked."""
+        flat, places = self._arranged(generator)
+        groups = self._grouped(batch_size, generator)
+        for number in range(0, len(groups), BATCHES_AT_ONCE):
+            yield from self._planned(groups[number : number + BATCHES_AT_ONCE], flat, places)
 
+    def _planned(
+        self, groups: list[np.ndarray], flat: dict[str, Tensor], places: dict[str, np.ndarray]
+    ) -> Iterator[tuple[Tensor, np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
+        """The same of some batches, for which all that says what is in them moves at once."""
+        n_pieces = np.array([len(pieces) for pieces in groups])
+        pieces = np.concatenate(groups)
+        first, lengths = self._first[pieces], self._last[pieces] - self._first[pieces]
         n_targets = np.diff(self._target_starts)[pieces]
         owner = np.repeat(np.arange(len(pieces)), n_targets)
         offset = self._target_starts[pieces] - (np.cumsum(n_targets) - n_targets)
         rows = np.arange(len(owner)) + offset[owner]
         shift = self.histories.starts[self._sequence[rows]] - first[owner]
-        asked = {"sequences": owner}
-        for name, of_targets in places.items():
-            asked[name] = (of_targets[rows] + shift).clip(0, lengths[owner])
-        tensors = {name: torch.from_numpy(v).to(self._device) for name, v in asked.items()}
-        chosen = torch.from_numpy(rows).to(self._device)
-        tensors["items"] = self.X["items"].index_select(0, chosen)
-        return rows, read, tensors
+        plan = {
+            "chosen": rows,
+            "sequences": np.concatenate([np.arange(n) for n in n_pieces])[owner],
+            **{
+                name: (of_targets[rows] + shift).clip(0, lengths[owner])
+                for name, of_targets in places.items()
+            },
+        }
+        starts = np.cumsum(n_pieces) - n_pieces
+        n_of_batch = np.add.reduceat(n_targets, starts)
+        of_pieces = zip(
+            *(self._moved(values).split(n_pieces.tolist()) for values in (first, lengths)),
+            strict=True,
+        )
+        of_targets = zip(
+            *(self._moved(v).split(n_of_batch.tolist()) for v in plan.values()), strict=True
+        )
+        for (start, n_there), columns, here, width in zip(
+            of_pieces,
+            of_targets,
+            np.split(rows, np.cumsum(n_of_batch)[:-1]),
+            np.maximum.reduceat(lengths, starts).tolist(),
+            strict=True,
+        ):
+            asked = dict(zip(plan, columns, strict=True))
+            chosen = asked.pop("chosen")
+            asked["items"] = self.X["items"].index_select(0, chosen)
+            yield chosen, here, _padded(flat, start, n_there, max(1, width)), asked
+
+    def _moved(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values).to(self._device)
+
+
+def _padded(
+    flat: dict[str, Tensor], first: Tensor, lengths: Tensor, width: int
+) -> dict[str, Tensor]:
+    """Pieces of flat tensors, padded to a width."""
+    place = torch.arange(width, device=first.device)
+    padding = place >= lengths.unsqueeze(1)  # (n_pieces, width)
+    index = (first.unsqueeze(1) + place).masked_fill_(padding, 0)
+    read = {name: values[index].masked_fill_(padding, 0) for name, values in flat.items()}
+    return {**read, "lengths": lengths}
 
 
 def _log_gaps(times: np.ndarray, unit: float) -> np.ndarray:

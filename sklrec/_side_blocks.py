@@ -105,7 +105,8 @@ def encode(
     first_row = (rows.start or 0) if isinstance(rows, slice) else 0
     if isinstance(column, NumericColumn):
         places = column.places(cells, first_row) + (len(column.edges) - 1) / 2
-        missing = np.isnan(places)
+        # Of a column that `fit` saw nothing of, no number means anything.
+        missing = np.isnan(places) | (column.kind is None)
         low = np.where(missing, 0, np.floor(places)).clip(0, max(0, len(column.edges) - 2))
         share = np.where(missing, 0, np.round((places - low) * STEPS) / STEPS)
         values = np.stack([low + 1, (low + 2).clip(max=len(column.edges))], axis=1).astype(

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from threading import Lock, Thread
 
 import torch
 
@@ -15,10 +16,15 @@ NUMBERS_PER_THREAD = 2**19
 # A sweep over all ratings comes in about so many pieces: rows of about equal length, each.
 PIECES_OF_SWEEP = 8
 
+# Held for the moment in which new threads would begin with a number that is meant for another.
+_lowering = Lock()
+
 
 @contextmanager
 def threads_for(batch_size: int, n_columns: int) -> Iterator[None]:
     """Let torch use only as many threads as a batch keeps busy, at least one.
+
+    This is for the Python thread that asks. Others, and those to come, keep their number.
 
     Parameters
     ----------
@@ -27,12 +33,18 @@ def threads_for(batch_size: int, n_columns: int) -> Iterator[None]:
     n_columns : int
         Numbers in a row.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(min(before, max(1, batch_size * n_columns // NUMBERS_PER_THREAD)))
+    enough = max(1, batch_size * n_columns // NUMBERS_PER_THREAD)
+    with _lowering:
+        before = torch.get_num_threads()
     try:
+        if enough < before:
+            with _lowering:
+                torch.set_num_threads(enough)
+                _begin_new_threads_with(before)
         yield
     finally:
-        torch.set_num_threads(before)
+        if torch.get_num_threads() != before:
+            torch.set_num_threads(before)
 
 
 def threads_for_sweeps(n_ratings: int, n_columns: int) -> AbstractContextManager[None]:
@@ -51,3 +63,20 @@ def threads_for_sweeps(n_ratings: int, n_columns: int) -> AbstractContextManager
         For the time of the sweeps.
     """
     return threads_for(n_ratings // PIECES_OF_SWEEP, n_columns)
+
+
+def _begin_new_threads_with(n_threads: int) -> None:
+    """Let new Python threads begin with a number of torch's threads.
+
+    Each has a number of its own, and begins with the one that was set last, by whichever thread.
+    So the number of this one stays if another sets it.
+
+    Parameters
+    ----------
+    n_threads : int
+        The number of threads.
+    """
+    setter = Thread(target=torch.set_num_threads, args=(n_threads,), daemon=True)
+    with suppress(RuntimeError):  # no thread can be started: Python is about to end
+        setter.start()
+        setter.join()

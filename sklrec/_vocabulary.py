@@ -329,6 +329,87 @@ class Vocabulary:
         return codes
 
 
+class GrowingVocabulary:
+    """A vocabulary that is learned chunk by chunk, in time linear in the rows.
+
+    New IDs get hash tables of their own, and two tables become one when the newer is half as
+    long as the older. Each ID is so hashed anew a few times, however many chunks there are.
+
+    Parameters
+    ----------
+    known : Vocabulary
+        What is known at the start; its codes stay.
+    """
+
+    def __init__(self, known: Vocabulary):
+        self._parts = [known]
+
+    def encode(self, values: Any) -> np.ndarray:
+        """Give the codes of IDs; those that are new get the next ones, in order of appearance.
+
+        Parameters
+        ----------
+        values : ndarray, ExtensionArray, Series or list of shape (n_samples,)
+            The IDs of a chunk.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+            The int64 codes.
+
+        Raises
+        ------
+        ValueError
+            If IDs are missing or infinite, or if new ones are of another kind than those before.
+        TypeError
+            If an ID cannot be hashed.
+        """
+        oldest = self._parts[0]
+        values = _as_array(values, oldest.name)
+        codes = oldest.codes(values)
+        n_known = len(oldest)
+        unknown = np.flatnonzero(codes == 0)
+        for part in self._parts[1:]:
+            found = part.codes(values[unknown])
+            codes[unknown] = np.where(found > 0, found + n_known, 0)
+            unknown = unknown[found == 0]
+            n_known += len(part)
+        if len(unknown):
+            new, found = Vocabulary.build(values[unknown], oldest.name)
+            self._refuse_other_kind(new)
+            codes[unknown] = found + n_known
+            self._parts.append(new)
+            while len(self._parts) > 1 and 2 * len(self._parts[-1]) >= len(self._parts[-2]):
+                self._join_last()
+        return codes
+
+    def finish(self) -> Vocabulary:
+        """Make one vocabulary of all.
+
+        Returns
+        -------
+        Vocabulary
+            The map from all IDs so far to their codes.
+        """
+        while len(self._parts) > 1:
+            self._join_last()
+        return self._parts[0]
+
+    def _join_last(self) -> None:
+        newer, older = self._parts.pop(), self._parts.pop()
+        self._parts.append(Vocabulary(_join(older._ids, newer._ids), older.name, older.rare))
+
+    def _refuse_other_kind(self, new: Vocabulary) -> None:
+        oldest = self._parts[0]
+        kinds = {new.kind, oldest.kind}
+        if len(oldest) and len(kinds) > 1 and "mixed" not in kinds and not kinds <= _NUMBERS:
+            raise ValueError(
+                f"Column {oldest.name!r} holds {_PLURALS[new.kind]}{_such_as(new._ids)} here but "
+                f"{_PLURALS[oldest.kind]}{_such_as(oldest._ids)} before. The same ID would be "
+                "two: convert the column to one type in all chunks."
+            )
+
+
 def _as_array(values: Any, name: int | str) -> Any:
     """An ndarray for numpy's dtypes, an array of pandas for its own."""
     if isinstance(values, list | tuple):

@@ -132,11 +132,14 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
     one that has one value in all rows of an item belongs to the item; the rest to the rating.
     The first two are stored and sampled once a user and once an item, however many ratings they
     have. `predict` reads them from its own rows, so that an unknown user with known features is
-    more than an average one. `recommend` takes those of `fit`, and the context as missing.
+    more than an average one. `recommend` takes those of `fit`, and the context as missing;
+    `similar_items` and `similar_users` compare whole rows, with what `fit` knew of features.
 
-    Side features may be missing (NaN, None, NaT): that is a value of its own. A value that `fit`
-    did not see counts as missing. Datetimes and time differences are numbers. Where moods
-    change, a column of the user's day, as in
+    Side features may be missing (NaN, None, NaT): that is a value of its own, so that a column
+    with gaps in some of a user's rows, but not in all, belongs to the rating; fill them in first.
+    A value that `fit` did not see counts as missing, and so does all that comes in a column that
+    held nothing in `fit`. Datetimes and time differences are numbers. Where moods change, a
+    column of the user's day, as in
     ``X["session"] = X["user"].astype(str) + X["day"].astype(str)``, often helps.
 
     The rows of each table, and the values of each side feature, come from a Gaussian, whose mean
@@ -231,7 +234,9 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None
+    ):
         """Fit the model to rated interactions.
 
         Parameters
@@ -239,8 +244,8 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             The interactions, a row each, with a column of user IDs, one of item IDs, and any
             number of columns of side features.
-        y : array-like of shape (n_samples,)
-            The ratings.
+        y : array-like of shape (n_samples,), default=None
+            The ratings; there must be some.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each rating, not negative; only their proportions matter. Rows of
             weight 0 are as good as absent: their IDs stay unknown.
@@ -405,6 +410,9 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
                 f"{len(stars)} different ones. Round them, or set loss='squared_error'."
             )
         return stars
+
+    def _needs_float64(self):
+        return True
 
     def _new_solver(self, **changes):
         return GibbsSampler(

@@ -10,6 +10,7 @@ from sklrec._base import mean_and_scale
 from sklrec._known_features import KnownFeatures
 from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._recommend import RecommenderMixin
+from sklrec._rowwise_adam import RowwiseAdam
 from sklrec._side_features import SideFeatures
 from sklrec._solvers import Optimization
 from sklrec._validation import Interval, StrOptions, resolve_columns
@@ -21,6 +22,9 @@ LAYERS_SHARE_OF_LR = 0.05
 AUTO_LR = 0.015
 # Of the learning rate, what partial_fit takes: a few ratings should move little but their own.
 FURTHER = 0.3
+# Rows of all tables for each rating of a batch from which on only the touched ones are moved: as
+# fast as one pass over all of them.
+SPARSE_FROM = 16
 # All of a table's step in one pass over it.
 FUSED = {"fused": True}
 
@@ -112,6 +116,12 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Further skorch callbacks. They are used as they are, not copied.
     device : str or torch.device, default='cpu'
         Where to train and predict.
+    distributed : bool, default=False
+        Whether the processes that ``torchrun`` or ``accelerate launch`` started train together.
+        All of them fit to the same X and y, compute their part of every batch, with
+        ``device="cuda"`` on a GPU each, and end with the same model, that of one process.
+        `batch_size` is that of all parts together. A process that was not launched trains alone.
+        Needs Accelerate: ``pip install sklrec[distributed]``.
     random_state : int, RandomState instance or None, default=None
         Seed of the random start, the order of the batches, dropout and the held-out part.
         torch's, numpy's and Python's global random states are left as they are, save that
@@ -166,6 +176,11 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     Notes
     -----
+    From 16 users, items and values of side features for each rating of a batch on (16,384 by
+    default), a step of Adam moves only the embeddings and biases that its batch holds, each at
+    once by all that Adam would move it by momentum. A step then costs no more for a larger
+    catalogue. With fewer, or with an `optimizer`, all move in each step.
+
     Side features may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
     has an embedding of its own, learned if there are any in `fit`; a missing category is as good
     as an unknown one. Of numbers only their place among the quantiles of `fit` counts, so that
@@ -243,6 +258,7 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         warm_start=False,
         callbacks=None,
         device="cpu",
+        distributed=False,
         random_state=None,
         verbose=0,
     ):
@@ -271,6 +287,7 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
+        self.distributed = distributed
         self.random_state = random_state
         self.verbose = verbose
 
@@ -325,6 +342,7 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
             global_mean=mean,
             scale=scale,
             init_std=self.init_std,
+            sparse=self._takes_sparse_gradients(),
             generator=generator,
         )
 
@@ -339,17 +357,24 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
             )
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         self.module_.grow(n_users, n_items, self.side_features_.n_values, generator)
+        self.module_.sparse = self._takes_sparse_gradients()
         self.module_.dropout.p = self.dropout
 
     def _optimization(self):
         params: dict[str, Any] = {}
-        if self.optimizer is None:
+        sparse = self._takes_sparse_gradients()
+        if self.optimizer is None and not sparse:
             params |= FUSED
         if self.products:
             lr = AUTO_LR if self.lr == "auto" else self.lr
             params["param_groups"] = [("layers.*", {"lr": LAYERS_SHARE_OF_LR * lr})]
-        optimizer = torch.optim.Adam if self.optimizer is None else self.optimizer
+        optimizer = self.optimizer or (RowwiseAdam if sparse else torch.optim.Adam)
         return Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
+
+    def _takes_sparse_gradients(self):
+        n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        n_rows += self.side_features_.n_values
+        return self.optimizer is None and n_rows > SPARSE_FROM * self.batch_size
 
     def _layer_sizes(self):
         sizes = self.hidden_layer_sizes

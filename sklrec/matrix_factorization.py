@@ -13,10 +13,12 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._base import mean_and_scale
-from sklrec._minibatch_base import MinibatchRatingRegressor
+from sklrec._devices import with_float64
+from sklrec._fit_chunks import ChunkedRatingRegressor
 from sklrec._normal_equations import RatingsByRow
 from sklrec._random import new_generator
 from sklrec._recommend import RecommenderMixin
+from sklrec._rowwise_adam import RowwiseAdam
 from sklrec._solvers import (
     INIT_STD,
     MINIBATCH_SOLVERS,
@@ -47,8 +49,18 @@ AUTO = {
 }
 # The same with implicit features, where that is another.
 AUTO_IMPLICIT = {"sgd": _Auto(64, 0.1), "adam": _Auto(64, 0.13), "als": _Auto(24, 0.2, 6)}
+# Standard deviation of a start from which the strongest patterns grow first.
+SMALL_START = 0.01
+# Rows of both tables for each rating of a batch from which on Adam moves only the touched ones.
+# Both have about the same speed at half of it, and the results of few IDs stay what they are.
+SPARSE_FROM = 4
 # Adam moves each term as far as it does an own row, and all of those that make up a sum together.
 IMPLICIT_ADAM_LR = 0.01
+
+
+def _sgd_start(max_epochs):
+    """Give the standard deviation of the start for a number of epochs."""
+    return min(0.08, max(SMALL_START, 0.7 / max_epochs**2))
 
 
 def _trains_in_parts(estimator):
@@ -67,7 +79,7 @@ def _trains_in_parts(estimator):
     )
 
 
-class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
+class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
     r"""Matrix factorisation with biases for rating prediction.
 
     A rating is predicted as
@@ -92,7 +104,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
     solver : {'sgd', 'adam', 'als', 'gibbs'}, default='sgd'
         How the model is trained. ``'sgd'`` is stochastic gradient descent from a small random
         start, in which strong patterns grow first; a step moves only the rows of its batch.
-        ``'adam'`` is Adam on the batch's mean, over whole tables. ``'als'`` solves for all users
+        ``'adam'`` is Adam on the batch's mean. ``'als'`` solves for all users
         and for all items, exactly and in turns. ``'gibbs'`` is Bayesian matrix factorisation: it
         draws from the posterior distribution, predicts the mean over the draws, and knows how
         sure it is; the most accurate one, and nothing has to be tuned.
@@ -119,7 +131,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Number of passes over the ratings of ``'sgd'`` and ``'adam'``.
     lr : float or 'auto', default='auto'
         Learning rate at the start. For ``'sgd'`` it is the step for one rating, whatever the
-        batch size. ``'auto'`` is ``1.2 / max_epochs``, at most 0.3, for ``'sgd'``, so that more
+        batch size. ``'auto'`` is ``1.2 / max_epochs``, at most 0.2, for ``'sgd'``, so that more
         epochs make the fit finer but no longer, and 0.02 for ``'adam'``, 0.01 with
         `implicit_features`.
     lr_schedule : {'linear', 'constant'}, default='linear'
@@ -130,8 +142,10 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         A ``torch.optim.Optimizer`` subclass to train with instead of the solver's own. It is
         given dense gradients of the batch's mean, as Adam is, and Adam's `lr` if that is
         ``'auto'``.
-    init_std : float, default=0.01
-        Standard deviation of the factors' random start for ``'sgd'`` and ``'adam'``.
+    init_std : float or 'auto', default='auto'
+        Standard deviation of the factors' random start for ``'sgd'`` and ``'adam'``. ``'auto'``
+        is 0.01, but with ``'sgd'`` and fewer than 9 epochs more, up to 0.08: there is no time to
+        grow from a small start.
     early_stopping : bool or 'auto', default='auto'
         Whether to stop when the validation loss no longer falls, and to go back to the epoch
         in which it was lowest. ``'auto'`` does so if `X_val` is given to `fit`; ``True``
@@ -158,6 +172,13 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Further skorch callbacks. They are used as they are, not copied.
     device : str or torch.device, default='cpu'
         Where to train and predict.
+    distributed : bool, default=False
+        Whether the processes that ``torchrun`` or ``accelerate launch`` started train together.
+        All of them fit to the same X and y, compute their part of every batch, with
+        ``device="cuda"`` on a GPU each, and end with the same model, that of one process.
+        `batch_size` is that of all parts together. A process that was not launched trains alone.
+        Needs Accelerate: ``pip install sklrec[distributed]``.
+        Not for ``'als'`` and ``'gibbs'``.
     random_state : int, RandomState instance or None, default=None
         Seed of the random start, the order of the batches and the held-out part. torch's,
         numpy's and Python's global random states are left as they are, save that ``None``
@@ -241,6 +262,11 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
     takes the fitted rows as the rows' own, and starts y and x from zero; there is no
     `partial_fit`, since each further rating would change the description of others.
 
+    From 4 users and items for each rating of a batch on (16,384 by default), a step of ``'adam'``
+    moves only those that its batch holds, each at once by all that Adam would move it by momentum.
+    A step then costs no more for a larger catalogue. With fewer, with `implicit_features` or with
+    an `optimizer`, all users and items move in each step. Those of ``'sgd'`` never do.
+
     The ``'sgd'`` step of a user or item that occurs so often in a batch that the sum of its
     gradients would overshoot is bounded to 0.8 of their average.
 
@@ -275,7 +301,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
     """
 
     _parameter_constraints = {
-        **MinibatchRatingRegressor._parameter_constraints,
+        **ChunkedRatingRegressor._parameter_constraints,
         "n_factors": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "solver": [StrOptions(set(AUTO))],
         "biased": ["boolean"],
@@ -284,7 +310,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         "n_burn_in": [Interval(Integral, 0, None, closed="left")],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "implicit_features": ["boolean"],
-        "init_std": [Interval(Real, 0, None, closed="neither")],
+        "init_std": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     }
 
     def __init__(
@@ -303,7 +329,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         lr_schedule="linear",
         batch_size=4096,
         optimizer=None,
-        init_std=0.01,
+        init_std="auto",
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=5,
@@ -314,6 +340,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         warm_start=False,
         callbacks=None,
         device="cpu",
+        distributed=False,
         random_state=None,
         verbose=0,
     ):
@@ -341,6 +368,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
+        self.distributed = distributed
         self.random_state = random_state
         self.verbose = verbose
 
@@ -500,7 +528,7 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
             n_partners=[n_partners],
             n_columns=module.n_factors + module.biased,
             biased=module.biased,
-            device=module.global_mean.device,
+            device=with_float64(module.global_mean.device),
         )
         if isinstance(known, BayesianMatrixFactorization):
             device = module.global_mean.device
@@ -516,16 +544,15 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
             module.set_rows(side, fold_in(known, side, ratings, self.alpha_))
 
     def _new_module(self, y, weight, generator):
-        mean, scale = mean_and_scale(y, weight)
-        return self._make_module(mean if self.biased else 0.0, scale, generator)
+        return self._make_module(*mean_and_scale(y, weight), generator)
 
     def _make_module(self, mean, scale, generator):
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         shared = {
             "biased": self.biased,
-            "global_mean": mean,
+            "global_mean": mean if self.biased else 0.0,
             "scale": scale,
-            "init_std": self.init_std if self._is_minibatch() else INIT_STD,
+            "init_std": self._init_std() if self._is_minibatch() else INIT_STD,
             "generator": generator,
         }
         sizes = n_users, n_items, self._n_factors()
@@ -550,9 +577,16 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     def _new_solver(self, **changes):
         if self._is_minibatch():
-            self._refuse_unused(("n_iter", "auto"))
+            self._refuse_unused(("n_iter", "auto"), ("n_burn_in", 10), ("n_draws", 100))
             return super()._new_solver(implicit_features=self.implicit_features, **changes)
-        self._refuse_unused(("optimizer", None), ("callbacks", None))
+        self._refuse_unused(
+            ("optimizer", None),
+            ("callbacks", None),
+            ("lr", "auto"),
+            ("lr_schedule", "linear"),
+            ("batch_size", 4096),
+            ("distributed", False),
+        )
         n_iter = self._auto().n_iter if self.n_iter == "auto" else self.n_iter
         if self.solver == "als":
             self._refuse_unused(("n_burn_in", 10), ("n_draws", 100))
@@ -591,8 +625,22 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
                     f"{default!r}, or use another solver."
                 )
 
+    def _check_fits_chunks(self):
+        if self.implicit_features or not self._is_minibatch():
+            what = f"solver={self.solver!r}"
+            if self.implicit_features:
+                what = "implicit_features=True"
+            raise ValueError(
+                f"{what} needs all ratings at once and cannot be fitted to them in chunks. "
+                "solver='sgd' and solver='adam' can, without implicit_features; or pass X and y "
+                "as a whole."
+            )
+
     def _is_minibatch(self):
         return self.solver in MINIBATCH_SOLVERS
+
+    def _needs_float64(self):
+        return not self._is_minibatch()
 
     def _auto(self):
         auto = {**AUTO, **AUTO_IMPLICIT} if self.implicit_features else AUTO
@@ -604,10 +652,19 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
     def _alpha(self):
         return self._auto().alpha if self.alpha == "auto" else self.alpha
 
+    def _init_std(self):
+        if self.init_std != "auto":
+            return self.init_std
+        of_sgd = self.solver == "sgd" and self.optimizer is None
+        return _sgd_start(self.max_epochs) if of_sgd else SMALL_START
+
     def _optimization(self):
-        if self._takes_sparse_gradients():
+        sparse = self._takes_sparse_gradients()
+        if sparse and self.solver == "sgd":
             return MINIBATCH_SOLVERS["sgd"]
         optimization = MINIBATCH_SOLVERS["adam"]
+        if sparse:
+            return optimization._replace(optimizer=RowwiseAdam)
         if self.implicit_features:
             optimization = optimization._replace(auto_lr=lambda max_epochs: IMPLICIT_ADAM_LR)
         return optimization._replace(optimizer=self.optimizer or optimization.optimizer)
@@ -627,7 +684,13 @@ class MFRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return {"user": self.seen_.sum(axis=1), "item": self.seen_.sum(axis=0)}
 
     def _takes_sparse_gradients(self):
-        return self.optimizer is None and self.solver == "sgd"
+        if self.optimizer is not None or not self._is_minibatch():
+            return False
+        if self.solver == "sgd":
+            return True
+        # The sums that describe rows by whom they met have whole tables as gradients.
+        n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        return not self.implicit_features and n_rows > SPARSE_FROM * self.batch_size
 
     @property
     def user_factors_(self):

@@ -23,6 +23,7 @@ from sklrec._padded_sequences import (
     to_histories,
 )
 from sklrec._recommend import RecommenderMixin
+from sklrec._rowwise_adam import RowwiseAdam
 from sklrec._sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._solvers import Optimization
 from sklrec._threads import threads_for
@@ -39,6 +40,9 @@ from sklrec._vocabulary import Vocabulary
 from sklrec.modules import LSTMRating
 
 ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3)
+# Items for each place of a batch from which on only the touched ones are moved.
+# Where items are that many, both ways take the same time.
+SPARSE_FROM = 4
 # What tells the two inputs apart.
 FITTED_FORM = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
 FITTED_FORM |= {"with_ratings_", "n_outputs_"}
@@ -144,6 +148,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Further skorch callbacks. They are used as they are, not copied.
     device : str or torch.device, default='cpu'
         Where to train and predict.
+    distributed : bool, default=False
+        Whether the processes that ``torchrun`` or ``accelerate launch`` started train together.
+        All of them fit to the same X and y, compute their part of every batch, with
+        ``device="cuda"`` on a GPU each, and end with the same model, that of one process.
+        `batch_size` is that of all parts together. A process that was not launched trains alone.
+        Needs Accelerate: ``pip install sklrec[distributed]``.
     random_state : int, RandomState instance or None, default=None
         Seed of the random start, the order of batches, dropout and the held-out part. torch's,
         numpy's and Python's global random states are left as they are, save that ``None``
@@ -225,6 +235,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     `fit` did not see counts as an unknown item, as 0 does in the last column. `user`, `item` and
     `timestamp` are not used, and there is nobody to `recommend` to.
 
+    **Many items.** From 4 items for each interaction of a batch on (8,192 by default), a step of
+    Adam moves only the factors and biases of items that its batch holds, each at once by all that
+    Adam would move it by momentum, and the penalty on an item is shared out among the batches that
+    hold it. A step then costs no more for a larger catalogue. With fewer, or with an `optimizer`,
+    all items move in each step.
+
     Ctrl-C during the training ends `fit` with a KeyboardInterrupt, but leaves a usable model,
     that of the steps so far, and a warning. Before the training it leaves the estimator as it
     was. So does any error.
@@ -301,6 +317,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         warm_start=False,
         callbacks=None,
         device="cpu",
+        distributed=False,
         random_state=None,
         verbose=0,
     ):
@@ -330,10 +347,13 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
+        self.distributed = distributed
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None):
+    def fit(
+        self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None
+    ):
         """Fit the model to rated interactions, or to padded sequences.
 
         Parameters
@@ -341,8 +361,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             The interactions, a row each and in any order if they have timestamps: users, items
             and timestamps. With ``input='sequences'`` the padded sequences.
-        y : array-like of shape (n_samples,) or (n_samples, max_len)
-            The ratings; the second form is for sequences.
+        y : array-like of shape (n_samples,) or (n_samples, max_len), default=None
+            The ratings, of which there must be some; the second form is for sequences.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row, not negative; only their proportions matter. Rows of weight 0
             are as good as absent, also from histories.
@@ -661,6 +681,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             global_mean=mean,
             scale=scale,
             init_std=self.init_std,
+            sparse=self._takes_sparse_gradients(),
             generator=generator,
         )
 
@@ -668,12 +689,16 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         for name in ("n_factors", "hidden_size", "items_only", "bidirectional"):
             self._refuse_change(name)
         self.module_.grow(self.n_items_, generator)
+        self.module_.sparse = self._takes_sparse_gradients()
         self.module_.dropout.p = self.dropout
 
     def _optimization(self):
-        if self.optimizer is None:
-            return ADAM
-        return ADAM._replace(optimizer=self.optimizer)
+        if self._takes_sparse_gradients():
+            return ADAM._replace(optimizer=RowwiseAdam)
+        return ADAM._replace(optimizer=self.optimizer or ADAM.optimizer)
+
+    def _takes_sparse_gradients(self):
+        return self.optimizer is None and self.n_items_ > SPARSE_FROM * self.batch_size
 
     # --- histories and what is to be predicted from them
 
@@ -687,16 +712,29 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     def _training_data(self, inputs, y, weight, previous):
         if self.input == "sequences":
             data = self._padded_tensors(inputs, y, weight)
-            self.module_.n_ratings = len(data) + (previous.module_.n_ratings if previous else 0)
+            self._spread_penalty(data, previous)
             return data
         histories = self._histories(inputs, y, previous)
-        self.module_.n_ratings = len(histories.items)
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is None:
             times = histories.latest_places(users)
-        return self._tensors(
+        data = self._tensors(
             histories, users, items, times, y, weight, history_dropout=self.history_dropout
         )
+        self._spread_penalty(data)
+        return data
+
+    def _spread_penalty(self, data, previous=None):
+        """Tell the module how many ratings there are, and lookups of items, with those before."""
+        module = self.module_
+        codes = torch.cat([torch.from_numpy(data.histories.items), data.X["items"]])
+        n_lookups = torch.bincount(codes, minlength=self.n_items_ + 1).to(module.scale)
+        module.n_ratings = len(data) if self.input == "sequences" else len(data.histories.items)
+        if previous is not None:
+            module.n_ratings += previous.module_.n_ratings
+            before = previous.module_.n_lookups.to(n_lookups)
+            n_lookups[: len(before)] += before
+        module.n_lookups = n_lookups
 
     def _validation_data(self, inputs, y, weight, training):
         if self.input == "sequences":

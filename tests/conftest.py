@@ -13,6 +13,8 @@ import torch
 
 from sklrec.datasets import fetch_movielens
 
+collect_ignore = ["remote"]  # changes torch for good: test_gpu.py runs it in a process of its own
+
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():

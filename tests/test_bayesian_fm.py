@@ -411,6 +411,19 @@ def test_recommendations_are_of_contexts_of_which_nothing_is_known(models, loss)
     assert len(models[loss].similar_items([SIDE["item"].iloc[0]], n_items=3)) == 3
 
 
+@losses
+@pytest.mark.parametrize("flag", [True, False])
+def test_who_is_similar_is_so_by_features_too(loss, flag):
+    """Here a user's taste and an item's genre explain all that users and items tell."""
+    y = RATINGS if loss == "squared_error" else RATINGS.round()
+    model = fm(loss, n_iter=20, multi_valued={"topics": "|"}, implicit_features=flag)
+    model.fit(FRAME, y)
+    items = model.similar_items(np.arange(60), n_items=5)
+    assert (items["item"] % 3 == items["similar_item"] % 3).mean() > 0.95
+    users = model.similar_users(np.arange(120), n_users=5)
+    assert (users["user"] % 4 == users["similar_user"] % 4).mean() > 0.95
+
+
 # --- hard data
 
 
@@ -492,6 +505,8 @@ def test_features_of_no_use_are_no_trouble():
     model = fm(n_iter=12).fit(useless, Y)
     assert np.isfinite(model.predict(useless, return_std=True)).all()
     assert model.side_blocks_["user"].names == ["constant", "nothing", "none"]
+    later = useless.assign(nothing=7.0, none="a")
+    assert np.array_equal(model.predict(later), model.predict(useless))
 
 
 # --- weights

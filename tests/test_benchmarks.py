@@ -10,8 +10,26 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import _models, _results, bayesian, fm, ranking, recommend
-from benchmarks._baselines import SHRINKAGE, causal_biases, item_means
+from benchmarks import (
+    __main__,
+    _models,
+    _results,
+    bayesian,
+    choose_fast,
+    curves,
+    fm,
+    profile,
+    ranking,
+    recommend,
+    scaling,
+)
+from benchmarks._bandwidth import ASSUMED_CACHE, last_level_cache
+from benchmarks._baselines import (
+    SHRINKAGE,
+    causal_biases,
+    item_means,
+    user_and_item_biases,
+)
 from benchmarks._data import folds, mae, read_log, rmse
 from benchmarks._models import CORNAC, SURPRISE
 from benchmarks._peers import REQUIREMENTS, ROOT, Answer, Field, LeftOut, environment, run
@@ -128,7 +146,7 @@ def in_process(monkeypatch):
     """Have `run` carry out its requests with these functions, in this process."""
 
     def use(build, fit, predict, *pairs):
-        def call(command, time_limit=None):
+        def call(command, time_limit=None, threads=None):
             monkeypatch.setattr("sys.argv", command[-2:])
             serve(build, fit, predict, *pairs)
 
@@ -306,6 +324,146 @@ def test_folding_in_may_be_no_further_off_than_a_hundredth_either_way():
     np.testing.assert_allclose([entry["value"] for entry in found], [0.005, 0.02, 0.02])
 
 
+POINTS = pd.DataFrame(
+    [
+        ("sklrec MFRegressor", "max_epochs=3", 1, 1.0, 0.92),
+        ("sklrec MFRegressor", "max_epochs=9", 1, 3.0, 0.90),
+        ("sklrec MFRegressor", "max_epochs=9", 2, 2.0, 0.90),
+        ("LIBMF", "nr_iters=2", 1, 0.9, 0.94),  # not good enough to count
+        ("LIBMF", "nr_iters=4", 1, 1.0, 0.92),  # matched, if only just
+        ("LIBMF", "nr_iters=8", 1, 2.5, 0.91),  # matched with two threads
+        ("LIBMF", "nr_iters=9", 1, 2.6, 0.915),  # behind LIBMF itself
+        ("myFM", "n_iter=300", 1, 9.0, 0.88),  # better than any of ours
+    ],
+    columns=["model", "setting", "threads", "seconds", "rmse"],
+)
+
+
+def test_a_peers_point_is_matched_by_one_of_ours_no_later_and_no_worse():
+    one = curves.front(POINTS, 0.93, threads=1)
+    assert one["setting"].tolist() == ["nr_iters=4", "nr_iters=8", "nr_iters=9", "n_iter=300"]
+    assert one["ours"].tolist() == [1.0, 3.0, 3.0, np.inf]
+    assert one["matched"].tolist() == [True, False, False, False]
+    two = curves.front(POINTS, 0.93, threads=2)
+    assert two["matched"].tolist() == [True, True, True, False]
+
+
+def test_bars_of_the_curves():
+    surprise = pd.DataFrame(
+        [
+            (SURPRISE.name, "n_epochs=20", 1, 10.0, 0.935),
+            (_models.ADAM.name, "max_epochs=2", 1, 0.5, 0.93),
+        ],
+        columns=POINTS.columns,
+    )
+    points = pd.concat([POINTS[POINTS["threads"] == 1], surprise], ignore_index=True)
+    found = curves.bars(points, curves.front(points, 0.93, 1), 1, movielens=True)
+    assert [(entry["value"], entry["met"]) for entry in found] == [
+        (3, False),  # points that are not matched
+        (3.0 / 2.5, True),  # LIBMF's best
+        (3.0 / 2.5, True),  # the worst of its front
+        (0.05, True),  # Adam beside Surprise
+        (1.0, True),  # ours to 0.937
+    ]
+
+
+def test_points_are_means_of_errors_and_medians_of_seconds():
+    row = {"model": "a", "setting": "n=1", "threads": 1, "build_seconds": 4.0}
+    rows = [
+        {**row, "fit_seconds": fit, "predict_seconds": 1.0, "rmse": error}
+        for fit, error in ((1.0, 0.8), (2.0, 0.9), (9.0, 1.0))
+    ]
+    (point,) = curves.summary(rows).to_dict("records")
+    assert (point["seconds"], point["total"]) == (3.0, 7.0)
+    assert point["rmse"] == pytest.approx(0.9)
+
+
+def test_every_curve_varies_one_parameter_upwards():
+    for curve in curves.CURVES:
+        assert curve.values == sorted(set(curve.values))
+        assert curve.parameter.startswith(("n_", "max_", "nr_", "epochs"))
+
+
+def test_the_front_leaves_out_what_another_beats_in_both():
+    points = pd.DataFrame({"seconds": [3.0, 1.0, 2.0, 2.0], "rmse": [0.8, 0.9, 0.95, 0.85]})
+    assert choose_fast.front(points).index.tolist() == [1, 3, 0]
+
+
+def test_exponents_are_fitted_from_a_hundred_thousand_ratings_on():
+    n = np.array([10_000, 100_000, 1_000_000, 10_000_000])
+    found = pd.DataFrame({"n_ratings": n, "seconds": 2e-6 * n**1.5})
+    found.loc[0, "seconds"] = 99.0
+    assert scaling.exponent(found) == pytest.approx(1.5)
+    assert np.isnan(scaling.exponent(found[:2]))
+
+
+def test_memory_is_in_bytes_of_x_and_y_beyond_the_model():
+    found = scaling.row("a", 1_000, 1.0, held=58_000, model=10_000)
+    assert found["multiple"] == 2.0
+    assert np.isnan(scaling.row("peer", 1_000, 1.0, held=58_000)["multiple"])
+
+
+def test_a_size_that_would_take_too_long_is_left_out(monkeypatch):
+    def cost(library, module, request, arrays, time_limit):
+        n = request["n_ratings"]
+        return {"seconds": n / 1e4, "fit_bytes": n, "model_bytes": 0}, {}
+
+    monkeypatch.setattr(scaling, "exchange", cost)
+    rows, left_out = scaling.grow(scaling.CASES[0], scaling.SIZES)
+    assert [row["n_ratings"] for row in rows] == scaling.SIZES[:3]
+    assert left_out == ["MFRegressor: 10,000,000 would take 1000 s"]
+
+
+def test_own_time_and_built_in_functions_belong_to_files():
+    kinds = {
+        ("site/sklrec/_vocabulary.py", None): profile.ENCODING,
+        ("site/pandas/core/base.py", "<method 'x' of 'numpy.ndarray' objects>"): profile.ENCODING,
+        ("site/sklrec/_net.py", "<built-in method torch.randperm>"): profile.BATCHES,
+        ("site/sklrec/_rowwise_sgd.py", "<method 'index_add_' of 'torch'>"): profile.OPTIMISER,
+        ("site/torch/optim/adam.py", None): profile.PYTHON,
+        ("site/sklrec/modules/_dense.py", None): profile.ARITHMETIC,
+        ("site/sklrec/modules/_dense.py", "<built-in method builtins.len>"): profile.PYTHON,
+        ("site/skorch/net.py", "<method 'item' of 'torch._C.TensorBase'>"): profile.ARITHMETIC,
+        ("site/skorch/net.py", None): profile.PYTHON,
+        ("site/scipy/sparse/_csr.py", "<built-in method scipy.sparse.x>"): profile.REST,
+    }
+    assert {asked: profile.kind_of(*asked) for asked in kinds} == kinds
+
+
+def test_shares_of_a_call_add_up():
+    found = profile.shares(lambda: torch.ones(1000, 1000).sum())
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert list(found) == profile.SHARES
+
+
+def test_the_last_level_cache_is_the_largest_one(tmp_path):
+    assert last_level_cache(tmp_path) == ASSUMED_CACHE
+    for number, size in enumerate(["32K", "512K", "32768K", "1M"]):
+        (tmp_path / f"index{number}").mkdir()
+        (tmp_path / f"index{number}" / "size").write_text(size + "\n")
+    assert last_level_cache(tmp_path) == 32 << 20
+
+
+def test_every_name_is_that_of_a_module():
+    found = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
+    assert set(__main__.NAMES) <= found
+
+
+def test_another_log_is_for_those_that_read_one(tmp_path):
+    def asked(name, *arguments):
+        options = __main__.parser().parse_args(arguments)
+        return [target for target, _ in __main__.tasks(name, options)]
+
+    log = "--ratings", str(tmp_path / "books.csv.zip")
+    assert asked("curves") == ["curves"]
+    assert asked("curves", *log) == ["curves", "curves_books"]
+    assert asked("ratings") == []
+    assert asked("ratings", *log, "--name", "mine") == ["ratings_mine"]
+    assert asked("predict", *log) == ["predict"]
+    (task,) = __main__.tasks("recommend", __main__.parser().parse_args(log))
+    assert list(task[1]) == ["path", "columns"]
+
+
 RESULT = {
     "title": "Things",
     "notes": ["What was done."],
@@ -387,6 +545,14 @@ def test_item_means_are_shrunk_towards_the_mean():
     asked = pd.DataFrame({"item": [9, 7, 6]})
     expected = [3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3]
     np.testing.assert_allclose(item_means(LOG, asked), expected)
+
+
+def test_biases_of_users_are_shrunk_too():
+    deviations = LOG["rating"] - item_means(LOG, LOG)
+    first = deviations[LOG["user"] == 1].sum() / (4 + SHRINKAGE)
+    asked = pd.DataFrame({"user": [1, 3], "item": [7, 7]})
+    items = item_means(LOG, asked)
+    np.testing.assert_allclose(user_and_item_biases(LOG, asked), items + [first, 0])
 
 
 def test_causal_biases_read_what_is_strictly_earlier():

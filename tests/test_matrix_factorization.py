@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 from sklearn.base import clone
 from sklearn.linear_model import Ridge
 from sklearn.metrics import root_mean_squared_error
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import Callback
 
 from sklrec import MFRegressor
@@ -188,6 +189,37 @@ def test_a_model_that_goes_on_keeps_its_shape(change, text, method):
         getattr(model.set_params(**change), method)(X, Y)
     model.set_params(warm_start=False).fit(X, Y)
     assert model.module_.biased is change.get("biased", True)
+
+
+UNREAD_BY_SWEEPS = {"lr": 0.1, "lr_schedule": "constant", "batch_size": 512}
+UNREAD_BY_POINT_SOLVERS = {"n_burn_in": 3, "n_draws": 5}
+
+
+@pytest.mark.parametrize(
+    ("solver", "name", "value"),
+    [
+        *((s, *item) for s in ("als", "gibbs") for item in UNREAD_BY_SWEEPS.items()),
+        *((s, *item) for s in ("sgd", "adam", "als") for item in UNREAD_BY_POINT_SOLVERS.items()),
+    ],
+)
+def test_what_a_solver_does_not_read_is_refused_where_it_can_only_be_a_mistake(
+    solver, name, value
+):
+    default = MFRegressor().get_params()[name]
+    text = (
+        f"solver={solver!r} has no use for {name}={value!r}. Leave it at {default!r}, or use "
+        "another solver."
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        MFRegressor(solver=solver, **{name: value}).fit(X, Y)
+    MFRegressor(solver=solver, n_factors=2, **{name: default}).fit(X[:300], Y[:300])
+
+
+def test_a_search_over_solvers_may_share_how_long_to_train():
+    shared = mf(max_epochs=2, init_std=0.1, n_iter_no_change=3, tol=1e-3, early_stopping=False)
+    grid = [{"solver": ["sgd", "adam"]}, {"solver": ["als", "gibbs"], "n_iter": [12]}]
+    search = GridSearchCV(shared, grid, cv=2, error_score="raise").fit(X, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
 # --- implicit features

@@ -106,11 +106,18 @@ def test_it_is_well(client):
         ("/recommend", '{"users": [true]}', "valid integer"),
         ("/recommend", '{"users": [NaN]}', "valid integer"),
         ("/recommend", '{"users": [1], "n_items": 0}', "greater than or equal to 1"),
+        ("/recommend", '{"users": [1], "n_items": 101}', "less than or equal to 100"),
+        ("/recommend", f'{{"users": [{2**63}]}}', f"less than {2**63}"),
+        ("/recommend", f'{{"users": [{-(2**63) - 1}]}}', f"equal to {-(2**63)}"),
+        ("/recommend", f'{{"users": [1], "candidates": [{2**63}]}}', f"less than {2**63}"),
         ("/recommend", '{"users": [1], "nonsense": 1}', "Extra inputs are not permitted"),
         ("/recommend", '{"users": [1], "candidates": [999]}', "it did not see 999"),
         ("/predict", '{"pairs": [{"user": 1}]}', "Field required"),
+        ("/predict", f'{{"pairs": [{{"user": {2**63}, "item": 5}}]}}', f"less than {2**63}"),
+        ("/predict", f'{{"pairs": [{{"user": 3, "item": {2**63}}}]}}', f"less than {2**63}"),
         ("/newcomer", '{"ratings": []}', "at least 1 item"),
         ("/newcomer", '{"ratings": [{"item": 999, "rating": 3}]}', "None of these items is known"),
+        ("/newcomer", f'{{"ratings": [{{"item": {2**63}, "rating": 3}}]}}', f"less than {2**63}"),
         ("/newcomer", '{"ratings": [{"item": 5, "rating": 7}]}', "between 1 and 5"),
         ("/newcomer", '{"ratings": [{"item": 5, "rating": "3"}]}', "valid number"),
         ("/newcomer", '{"ratings": [{"item": 5, "rating": NaN}]}', "finite number"),
@@ -140,6 +147,31 @@ def test_the_model_is_loaded_once_and_torch_gets_one_thread(service, model_file,
     finally:
         torch.set_num_threads(before)
     assert loaded == [str(model_file)]
+
+
+def test_requests_leave_nothing_behind_in_the_model(service, model_file):
+    """Not even tables for looking up IDs, which would double its size."""
+    app, ends = service.create_app(model_file), [-(2**63), 2**63 - 1]
+    with TestClient(app) as client:
+
+        def held():
+            model = app.state.model
+            objects = model, model.encoder_, *model.encoder_.vocabularies_, model.module_
+            learned = model.module_.state_dict(), model.seen_, model.rating_scale_
+            return [set(vars(each)) for each in objects], joblib.hash(learned)
+
+        before = held()
+        for path, body in (
+            ("/recommend", {"users": [3, *ends]}),
+            ("/recommend", {"users": [3], "candidates": [5, *ends]}),
+            ("/recommend", {"users": [2**63]}),
+            ("/predict", {"pairs": [{"user": end, "item": end} for end in ends]}),
+            ("/predict", {"pairs": [{"user": 3, "item": 2**64}]}),
+            ("/newcomer", {"ratings": [{"item": item, "rating": 5} for item in (5, *ends)]}),
+            ("/newcomer", {"ratings": [{"item": 5, "rating": 5}, {"item": 2**63, "rating": 1}]}),
+        ):
+            assert client.post(path, json=body).status_code in (200, 422)
+            assert held() == before
 
 
 def test_threads_do_not_disturb_each_other(client, service, model_file):

@@ -74,6 +74,11 @@ def test_a_column_of_nothing_has_no_rows_but_the_missing_one():
         assert np.array_equal(dense(block, nothing)[:, 0], [1, 1])
 
 
+def test_of_a_column_of_nothing_all_that_comes_later_counts_as_missing():
+    block = learned([np.nan, np.nan])
+    assert np.array_equal(dense(block, [7.0, 0.0, np.nan])[:, 0], [1, 1, 1])
+
+
 @pytest.mark.parametrize(
     "values",
     [

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklrec._vocabulary import Vocabulary
+from sklrec._vocabulary import GrowingVocabulary, Vocabulary
 
 property_test = settings(deadline=None, derandomize=True, database=None)
 
@@ -505,3 +505,59 @@ def test_threads_look_up_at_once(as_objects):
 def test_repr_is_short():
     vocabulary = Vocabulary.from_values(np.arange(1000), "user")
     assert repr(vocabulary) == "<Vocabulary of column 'user': 1000 IDs, kind 'integer'>"
+
+
+CHUNKS = [
+    (np.arange(0, 300, 3), np.arange(0, 900, 2), np.array([7, 8, 7])),
+    (pd.array(["a", "b"]), np.array(["b", "c"], dtype=object), pd.Categorical(["d", "a"])),
+    (np.array([1, 2]), np.array([2.0, 2.5]), np.array([3, 2], dtype=np.uint8)),
+    (objects(["a", 1, (2, 3)]), np.array([1, 5]), np.array(["a", "z"])),
+]
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_growing_by_chunks_gives_what_all_at_once_gives(chunks):
+    growing = GrowingVocabulary(Vocabulary.from_values(chunks[0], "user"))
+    codes = [growing.encode(chunk) for chunk in chunks]
+    whole = Vocabulary.from_values(objects([x for chunk in chunks for x in chunk]), "user")
+    grown = growing.finish()
+    assert list(grown.ids) == list(whole.ids)
+    for chunk, found in zip(chunks, codes, strict=True):
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, whole.codes(chunk))
+        np.testing.assert_array_equal(found, grown.codes(chunk))
+
+
+def test_growing_from_nothing_new_gives_the_same_vocabulary():
+    known = Vocabulary.from_values(np.arange(10), "user")
+    growing = GrowingVocabulary(known)
+    assert growing.encode(np.array([3, 3])).tolist() == [4, 4]
+    assert growing.finish() is known
+
+
+def test_growing_hashes_each_id_a_few_times_only(monkeypatch):
+    n_hashed = 0
+    init = Vocabulary.__init__
+
+    def counting(self, ids, *args, **kwargs):
+        nonlocal n_hashed
+        n_hashed += len(ids)
+        init(self, ids, *args, **kwargs)
+
+    monkeypatch.setattr(Vocabulary, "__init__", counting)
+    growing = GrowingVocabulary(Vocabulary.from_values(np.arange(100), "user"))
+    for first in range(100, 30_000, 100):
+        growing.encode(np.arange(first, first + 100))
+    assert len(growing.finish()) == 30_000
+    assert n_hashed < 15 * 30_000  # a new table for each chunk would come to 150 times
+
+
+def test_growing_refuses_other_kinds_and_missing_ids():
+    growing = GrowingVocabulary(Vocabulary.from_values(np.arange(10), "user"))
+    with pytest.raises(
+        ValueError, match=r"'user' holds strings \(such as 'a'\) here but integers"
+    ):
+        growing.encode(np.array(["a"]))
+    with pytest.raises(ValueError, match="'user' holds nan in row 2"):
+        growing.encode(np.array([1.0, 20.0, np.nan]))
+    assert growing.encode(np.array([30])).tolist() == [11]

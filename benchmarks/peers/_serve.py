@@ -15,6 +15,7 @@ from benchmarks._measure import peak_bytes, reset_peak, resident_bytes
 
 Table = tuple[list[np.ndarray], dict[str, np.ndarray]]  # the main columns, and side features
 MAIN = ("user", "item", "rating")
+WARM_UP_ROWS = 2_000
 
 
 def serve(

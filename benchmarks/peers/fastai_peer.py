@@ -1,4 +1,4 @@
-"""fastai's `collab_learner` with a neural network on the embeddings."""
+"""fastai's `collab_learner`: products of embeddings, or with layers a network on them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pandas as pd
@@ -18,11 +18,12 @@ def build(users, items, ratings, scale):
     return CollabDataLoaders.from_df(frame, valid_pct=0.0, seed=0, bs=64), scale
 
 
-def fit(trainset, n_epochs, lr, wd, layers):
+def fit(trainset, n_epochs, lr, wd, **params):
     dls, (low, high) = trainset
     set_seed(0)
     # A sigmoid never reaches its ends, which lie outside the scale for that: at 0 and 5.5 stars.
-    learner = collab_learner(dls, use_nn=True, layers=layers, y_range=(low - 1, high + 0.5))
+    ends = low - 1, high + 0.5
+    learner = collab_learner(dls, use_nn="layers" in params, y_range=ends, **params)
     with learner.no_bar(), learner.no_logging():
         learner.fit_one_cycle(n_epochs, lr, wd=wd)
     return learner
@@ -31,7 +32,7 @@ def fit(trainset, n_epochs, lr, wd, layers):
 def predict(learner, asked):
     with learner.no_bar(), learner.no_logging():
         predictions, _ = learner.get_preds(dl=learner.dls.test_dl(asked))
-    return predictions.squeeze(1).numpy()
+    return predictions.numpy().ravel()  # of one column with a network
 
 
 if __name__ == "__main__":

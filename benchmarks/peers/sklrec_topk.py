@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks._bandwidth import multiplication_rate
 from benchmarks.peers._serve import measured, read_request, write_reply
 from sklrec import MFRegressor
 from sklrec._recommend import SCORES_AT_ONCE, top
@@ -38,7 +39,12 @@ def main() -> None:
     found = pd.Index(names).get_indexer(lists["item"]).reshape(len(users), n_items)
     seen = model.seen_[1:, 1:]
     write_reply(
-        {"recommend": recommended, "bare": bare, "same": float(np.mean(found == places))},
+        {
+            "recommend": recommended,
+            "bare": bare,
+            "same": float(np.mean(found == places)),
+            "rate": multiplication_rate(),
+        },
         {
             "items": found,
             "user_factors": model.user_factors_.astype(np.float32),

@@ -20,6 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from sklrec import MFRegressor
 
 MANY = 1_000
+# What a column of 64-bit integers can hold. For larger IDs the model would make itself, and keep,
+# a second table of all users or items.
+ID = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Body(BaseModel):
@@ -31,17 +34,17 @@ class Body(BaseModel):
 class Asked(Body):
     """Users who want recommendations."""
 
-    users: list[int] = Field(min_length=1, max_length=MANY)
+    users: list[ID] = Field(min_length=1, max_length=MANY)
     n_items: int = Field(10, ge=1, le=100)
     exclude_seen: bool = True
-    candidates: list[int] | None = Field(None, min_length=1, max_length=MANY)
+    candidates: list[ID] | None = Field(None, min_length=1, max_length=MANY)
 
 
 class Pair(Body):
     """A user and an item."""
 
-    user: int
-    item: int
+    user: ID
+    item: ID
 
 
 class Pairs(Body):
@@ -53,7 +56,7 @@ class Pairs(Body):
 class Rated(Body):
     """An item and what a newcomer thinks of it."""
 
-    item: int
+    item: ID
     rating: float
 
 

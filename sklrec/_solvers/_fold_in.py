@@ -26,7 +26,7 @@ def fold_in(
     side : {'user', 'item'}
         The side that has new rows.
     ratings : RatingsByRow
-        Their ratings; new rows count from 0.
+        Their ratings, on a device with float64; new rows count from 0.
     alpha : float
         L2 penalty on factors and biases, once for each rating.
 
@@ -35,10 +35,11 @@ def fold_in(
     Tensor of shape (n_new, n_columns)
         Factors and, in the last column, biases.
     """
-    partners = Tables.of_module(module)["item" if side == "user" else "user"]
+    device = ratings.total_weight.device
+    partners = Tables.of_module(module)["item" if side == "user" else "user"].to(device)
     terms = getattr(module, f"{side}_terms", None)
     shape = ratings.n_rows, ratings.n_columns
-    known = partners.new_zeros(shape) if terms is None else ratings.terms(terms)
+    known = partners.new_zeros(shape) if terms is None else ratings.terms(terms.to(device))
     found = partners.new_empty(shape)
     for rows, grams, moments in ratings.equations(partners):
         left = moments - times(grams, known[rows])

@@ -4,17 +4,19 @@
 import warnings
 from collections.abc import Callable
 from copy import copy, deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from skorch.helper import predefined_split
-from torch.optim import lr_scheduler
 
-from sklrec._callbacks import BatchSchedule, StopAtBest
+from sklrec._callbacks import LinearFall, StopAtBest
+from sklrec._distributed import DistributedRatingNet, Processes
 from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
+from sklrec._pair_batches import PairBatches
 from sklrec._random import own_random_state
 from sklrec._rowwise_sgd import RowwiseSGD
 from sklrec._solvers._solver import Outcome, Previous
@@ -78,6 +80,8 @@ class MinibatchSolver:
     implicit_features : bool, default=False
         Whether rows are also described by whom they met. The module, a `MatrixFactorization`,
         gets rows that have all that in them.
+    distributed : bool, default=False
+        Whether the processes that a launcher started train together.
     """
 
     optimizer: type
@@ -95,6 +99,7 @@ class MinibatchSolver:
     n_iter_no_change: int
     tol: float
     implicit_features: bool = False
+    distributed: bool = False
 
     def train(
         self,
@@ -130,8 +135,9 @@ class MinibatchSolver:
         ValueError
             If the weights are not finite after the training.
         """
+        kind = self._joined(module, data, valid, generator) if self.distributed else RatingNet
         trained = self._with_terms(module, data) if self.implicit_features else module
-        net = RatingNet(
+        net = kind(
             trained,
             alpha=self.alpha,
             reduction=self.reduction,
@@ -142,7 +148,7 @@ class MinibatchSolver:
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             dataset=InteractionTensors,
-            iterator_train=BatchIterator,
+            iterator_train=self._iterator(trained, data),
             iterator_train__generator=generator,
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
@@ -179,6 +185,34 @@ class MinibatchSolver:
             [float(epoch["valid_loss"]) for epoch in epochs if "valid_loss" in epoch],
             net.interrupted_,
             net,
+        )
+
+    def _joined(
+        self,
+        module: RatingModule,
+        data: InteractionTensors,
+        valid: InteractionTensors | None,
+        generator: torch.Generator,
+    ) -> Callable[..., RatingNet]:
+        """The net for all processes, once they agree on what they train, and on what."""
+        processes = Processes.joined(module.global_mean.device)
+        if processes is None:
+            return RatingNet
+        state = module.state_dict()
+        processes.check_alike(
+            training_data=data,
+            validation_data=valid,
+            random_state=generator.initial_seed(),
+            setting_of_parameters=replace(self, callbacks=None, verbose=0),
+            shape_of_the_model={name: values.shape for name, values in state.items()},
+        )
+        processes.copy_first(state.values())
+        return partial(DistributedRatingNet, processes=processes)
+
+    def _iterator(self, module: RatingModule, data: InteractionTensors) -> type:
+        of_pairs = isinstance(module, MatrixFactorization | SVDPlusPlus)
+        return (
+            PairBatches if of_pairs and PairBatches.suits(data, self.batch_size) else BatchIterator
         )
 
     def _is_rowwise(self) -> bool:
@@ -224,9 +258,7 @@ class MinibatchSolver:
         if self.lr_schedule == "constant":
             return []
         n_steps = self.max_epochs * data.n_batches(self.batch_size)
-        falling = BatchSchedule(
-            lr_scheduler.LinearLR, start_factor=1.0, end_factor=0.0, total_iters=n_steps
-        )
+        falling = LinearFall(n_steps)
         return [("lr_schedule", falling)]
 
     def _stopping(self, module: RatingModule) -> list[Any]:
@@ -244,7 +276,10 @@ class MinibatchSolver:
                 f"{self.max_epochs}; the model is what it had become by then.",
                 stacklevel=6,
             )
-        if not all(bool(p.isfinite().all()) for p in net.module_.parameters()):
+        # The extremes tell it without a copy of the table.
+        tables = [p.detach() for p in net.module_.parameters() if p.numel() > 0]
+        extremes = [torch.stack(torch.aminmax(table)) for table in tables]
+        if not all(bool(found.isfinite().all()) for found in extremes):
             raise ValueError(
                 f"The training diverged with lr={self.lr}: the factors are no longer finite. "
                 "Use a lower lr, or a larger alpha."
@@ -258,7 +293,7 @@ def _hand_on_state(previous: RatingNet, net: RatingNet) -> None:
     old_tables = dict(previous.module_.named_parameters())
     for name, table in net.module_.named_parameters():
         old = old_tables.get(name)
-        if old is None or old.shape != table.shape:
+        if old is None or old.shape != table.shape or old.device != table.device:
             continue
         if old in previous.optimizer_.state:
             net.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
@@ -278,6 +313,6 @@ def _forget(optimizer: torch.optim.Optimizer, tables: list[torch.nn.Parameter]) 
 # number of epochs. How far gradient descent gets from its small start depends on the sum of all
 # its steps, so that fewer epochs call for larger ones. benchmarks/choose_defaults.py chose both.
 MINIBATCH_SOLVERS = {
-    "sgd": Optimization(RowwiseSGD, "sum", lambda max_epochs: min(0.3, 1.2 / max_epochs)),
+    "sgd": Optimization(RowwiseSGD, "sum", lambda max_epochs: min(0.2, 1.2 / max_epochs)),
     "adam": Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3),
 }

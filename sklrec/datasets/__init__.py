@@ -1,7 +1,15 @@
-"""Rating data: the MovieLens data sets, and ratings made from a planted model."""
+"""Rating data: MovieLens, ratings made from a planted model, and ratings that come in chunks."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from sklrec.datasets._chunks import ArrayRatings, ChunkedRatings
 from sklrec.datasets._generate import make_ratings
 from sklrec.datasets._movielens import fetch_movielens
+from sklrec.datasets._parquet import ParquetRatings
 
-__all__ = ["fetch_movielens", "make_ratings"]
+__all__ = [
+    "ArrayRatings",
+    "ChunkedRatings",
+    "ParquetRatings",
+    "fetch_movielens",
+    "make_ratings",
+]

@@ -123,8 +123,11 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         n_thresholds = 0 if stars is None else len(stars) - 1
         self.register_buffer("threshold_draws", torch.zeros(0, n_thresholds, dtype=torch.float64))
 
+    @torch.no_grad()
     def set_features(self, side: str, values: Tensor, weights: Tensor) -> None:
         """Say what all users, or all items, are described by.
+
+        With draws, their parameters become the means of the rows that they have by that.
 
         Parameters
         ----------
@@ -137,6 +140,7 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         """
         setattr(self, f"{side}_values", values)
         setattr(self, f"{side}_weights", weights)
+        self._set_means(side)
 
     @torch.no_grad()
     def set_draws(
@@ -148,7 +152,9 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         thresholds: Tensor | None = None,
         **further: Any,
     ) -> "BayesianFactorizationMachine":
-        """Replace the draws, and set the parameters to their means.
+        """Replace the draws, and set the parameters to the means of whole rows.
+
+        Whole are rows with those of the side features that `set_features` named.
 
         Parameters
         ----------
@@ -179,7 +185,21 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
             setattr(self, name, (none if values is None else values).to(getattr(self, name)))
         if thresholds is not None:
             self.threshold_draws = thresholds.to(self.threshold_draws)
+        for side in ("user", "item"):
+            self._set_means(side)
         return self
+
+    def _set_means(self, side: str) -> None:
+        """Set a side's parameters to the means of its whole rows, so that those compare."""
+        if not self.groups[side] or not self.n_draws:
+            return
+        codes = torch.arange(len(getattr(self, f"{side}_values")), device=self.noise.device)
+        rows = self._rows(0, side, codes, {})
+        for k in range(1, self.n_draws):
+            rows += self._rows(k, side, codes, {})
+        rows /= self.n_draws
+        getattr(self, f"{side}_factors").weight.copy_(rows[:, :-1])
+        getattr(self, f"{side}_biases").copy_(rows[:, -1])
 
     def forward(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
         """Predict one rating for each pair of codes: the mean over the draws.

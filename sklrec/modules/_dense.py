@@ -15,6 +15,7 @@ from sklrec.modules._rating_module import (
     grown_embedding,
     linear,
     new_linear,
+    rows_of,
     wide,
 )
 
@@ -77,6 +78,9 @@ class DenseNet(RatingModule):
         the embedding of a missing number start at zero. Hidden layers start as in
         ``nn.Linear``, the output layer at zero, so that the net adds nothing before it has
         learned something.
+    sparse : bool, default=False
+        Whether the tables of users, items and values get sparse gradients, which hold only the
+        rows that a batch touches.
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
 
@@ -123,6 +127,7 @@ class DenseNet(RatingModule):
         global_mean: float = 0.0,
         scale: float = 1.0,
         init_std: float = 0.05,
+        sparse: bool = False,
         generator: torch.Generator | None = None,
     ):
         super().__init__(global_mean, scale)
@@ -135,6 +140,7 @@ class DenseNet(RatingModule):
         self.n_categorical = n_categorical
         self.n_multi_valued = n_multi_valued
         self.init_std = init_std
+        self.sparse = sparse
         self.user_factors = embedding(n_users, n_factors, init_std, generator)
         self.item_factors = embedding(n_items, n_factors, init_std, generator)
         if biased:
@@ -339,7 +345,10 @@ class DenseNet(RatingModule):
         features, of shape (n, n_features, n_factors).
         """
         n_rows = len(users)
-        found = [self.user_factors(users), self.item_factors(items)]
+        found = [
+            rows_of(self.user_factors, users, sparse=self.sparse),
+            rows_of(self.item_factors, items, sparse=self.sparse),
+        ]
         if self.n_numeric:
             if numeric is None:
                 numeric = self.bin_factors.new_full((n_rows, self.n_numeric), torch.nan)
@@ -347,13 +356,17 @@ class DenseNet(RatingModule):
         if self.n_categorical:
             if categorical is None:
                 categorical = users.new_zeros(n_rows, self.n_categorical)
-            found.append(self.value_factors(categorical))
+            found.append(rows_of(self.value_factors, categorical, sparse=self.sparse))
         if self.n_multi_valued:
             if multi_valued is None:
                 multi_valued = users.new_zeros(n_rows, self.n_multi_valued, 1)
             # Unlike a mean over a tensor, it adds in the same order however many zeros follow.
             means = F.embedding_bag(
-                multi_valued.flatten(0, 1), self.value_factors.weight, mode="mean", padding_idx=0
+                multi_valued.flatten(0, 1),
+                self.value_factors.weight,
+                mode="mean",
+                padding_idx=0,
+                sparse=self.sparse,
             )
             found.append(means.view(n_rows, self.n_multi_valued, -1))
         return found
@@ -385,8 +398,8 @@ class DenseNet(RatingModule):
                 of_side = torch.stack([rows.sum(1) for rows in side]).sum(0)
                 ratings = ratings + ((user + item) * of_side).sum(1)
         if self.biased:
-            ratings = ratings + biases_of(self.user_biases, users)
-            ratings = ratings + biases_of(self.item_biases, items)
+            for biases in self._biases(users, items):
+                ratings = ratings + biases
         return self.global_mean + self.scale * ratings
 
     def _net_of_pairs(self, p: Tensor, q: Tensor, of_user: Tensor, of_item: Tensor) -> Tensor:
@@ -416,9 +429,14 @@ class DenseNet(RatingModule):
     def _sum_squares(self, users: Tensor, items: Tensor, found: list[Tensor]) -> Tensor:
         squares = [rows.flatten(1).square().sum(1) for rows in found]
         if self.biased:
-            squares.append(biases_of(self.user_biases, users).square())
-            squares.append(biases_of(self.item_biases, items).square())
+            squares += [biases.square() for biases in self._biases(users, items)]
         return torch.stack(squares).sum(0)
+
+    def _biases(self, users: Tensor, items: Tensor) -> list[Tensor]:
+        return [
+            biases_of(self.user_biases, users, sparse=self.sparse),
+            biases_of(self.item_biases, items, sparse=self.sparse),
+        ]
 
 
 def _layers(

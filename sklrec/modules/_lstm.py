@@ -2,6 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -16,6 +19,7 @@ from sklrec.modules._rating_module import (
     grown_embedding,
     linear,
     new_linear,
+    rows_of,
     uniform_start,
     wide,
 )
@@ -64,8 +68,17 @@ class LSTMRating(RatingModule):
         of it for the factors of what was rated. Those of what was seen start at 0.
     n_ratings : int, default=1
         Number of ratings in training, over which :meth:`penalty` is spread.
+    sparse : bool, default=False
+        Whether the items' tables get sparse gradients, which hold only the rows that a batch
+        touches.
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
+
+    Attributes
+    ----------
+    n_lookups : Tensor of shape (n_items + 1,) or None
+        How often an epoch looks up each item, to be read or to be rated, over which
+        :meth:`penalty` is spread if ``sparse=True``; ``None`` is as often as the batch does.
 
     See Also
     --------
@@ -107,6 +120,7 @@ class LSTMRating(RatingModule):
         scale: float = 1.0,
         init_std: float = 0.2,
         n_ratings: int = 1,
+        sparse: bool = False,
         generator: torch.Generator | None = None,
     ):
         super().__init__(global_mean, scale)
@@ -116,6 +130,9 @@ class LSTMRating(RatingModule):
         self.bidirectional = bidirectional
         self.init_std = init_std
         self.n_ratings = n_ratings
+        self.sparse = sparse
+        self.n_lookups: Tensor | None
+        self.register_buffer("n_lookups", None, persistent=False)
         self.item_factors = embedding(n_items, n_factors, init_std, generator)
         n_inputs = n_factors
         if not items_only:
@@ -262,22 +279,48 @@ class LSTMRating(RatingModule):
         """Give the squared norm of all factors and biases, spread over the ratings.
 
         It does not depend on what is looked up: an item that is rated often is penalised no more
-        than others, and so relatively less.
+        than others, and so relatively less. With ``sparse=True`` it is spread over an epoch's
+        lookups of each item instead, so that all batches together penalise items in the same way
+        while each of them reads only its own.
 
         Parameters
         ----------
-        **inputs : dict of str to Tensor
-            What ``forward`` takes; not used.
+        **inputs : Tensor
+            What ``forward`` takes; only used with ``sparse=True``.
 
         Returns
         -------
         Tensor of shape ()
             The sum of the squares by the number of ratings.
         """
+        if self.sparse:
+            return self._penalty_of_batch(**inputs)
         tables = [self.item_factors.weight]
         if not self.items_only:
             tables += [self.rated_factors.weight, self.seen_factors.weight, self.item_biases]
         return torch.stack([table.square().sum() for table in tables]).sum() / self.n_ratings
+
+    def _penalty_of_batch(self, past_items: Tensor, items: Tensor, **inputs: Tensor) -> Tensor:
+        codes = torch.cat([past_items.flatten(), items])
+        counts = torch.ones_like(codes)
+        if codes.device.type == "cpu":  # elsewhere one would have to wait for how many differ
+            codes, counts = codes.unique(return_counts=True)
+        rows = [self._rows(self.item_factors, codes)]
+        if not self.items_only:
+            rows += [self._rows(self.rated_factors, codes), self._rows(self.seen_factors, codes)]
+            rows.append(self._biases(codes).unsqueeze(1))
+        squares = torch.cat(rows, 1).square().sum(1)  # that of padding is 0
+        n_lookups = self.n_lookups
+        if n_lookups is None:
+            n_lookups = counts.new_zeros(self.n_items + 1).index_add_(0, codes, counts)
+        share = counts / n_lookups.index_select(0, codes).clamp(min=1)
+        return (squares * share).sum() / len(items)
+
+    def _rows(self, table: nn.Embedding, codes: Tensor) -> Tensor:
+        return rows_of(table, codes, sparse=self.sparse)
+
+    def _biases(self, codes: Tensor) -> Tensor:
+        return biases_of(self.item_biases, codes, sparse=self.sparse)
 
     def grow(self, n_items: int, generator: torch.Generator | None = None) -> "LSTMRating":
         """Give new items rows at the end of the tables.
@@ -307,17 +350,17 @@ class LSTMRating(RatingModule):
         self, items: Tensor, ratings: Tensor, there: Tensor, gaps: Tensor
     ) -> dict[str, Tensor]:
         """What there is to read of each interaction, of shape (n_sequences, max_len, ...)."""
-        factors = self.item_factors(items) * there
+        factors = self._rows(self.item_factors, items) * there
         if self.items_only:
             return {"factors": factors}
         ratings = (ratings - self.global_mean) / self.scale
-        deviation = (ratings - biases_of(self.item_biases, items)).nan_to_num(0.0).unsqueeze(-1)
+        deviation = (ratings - self._biases(items)).nan_to_num(0.0).unsqueeze(-1)
         return {
             "factors": factors,
             "deviation": deviation * there,
             "gap": gaps.unsqueeze(-1),
-            "rated": self.rated_factors(items) * there,
-            "seen": self.seen_factors(items) * there,
+            "rated": self._rows(self.rated_factors, items) * there,
+            "seen": self._rows(self.seen_factors, items) * there,
         }
 
     def _run(self, lstm: nn.LSTM, steps: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -350,13 +393,13 @@ class LSTMRating(RatingModule):
         output = linear(self.output, hidden)
         summary = (rated_deviations - mean * rated) / (n_read + 1).sqrt()
         user = self.dropout(output[:, 1:] + summary)
-        bias = (mean + output[:, :1]).squeeze(1) + biases_of(self.item_biases, items)
-        return bias + (user * self.item_factors(items)).sum(1)
+        bias = (mean + output[:, :1]).squeeze(1) + self._biases(items)
+        return bias + (user * self._rows(self.item_factors, items)).sum(1)
 
     def _rate_by_items(
         self, read: dict[str, Tensor], behind: dict[str, Tensor] | None, items: Tensor
     ) -> Tensor:
-        own = self.item_factors(items)
+        own = self._rows(self.item_factors, items)
         hidden = [_cell(self.lstm, own, read["hidden"], read["cell"])[0]]
         if behind is not None:
             hidden.append(_cell(self.backward_lstm, own, behind["hidden"], behind["cell"])[0])
@@ -372,8 +415,17 @@ def _run_lstm(lstm: nn.LSTM, inputs: Tensor) -> Tensor:
     start = wide(inputs.new_zeros(1, len(inputs), lstm.hidden_size))
     # has_biases, num_layers, dropout, train, bidirectional, batch_first
     options = (True, 1, 0.0, False, False, True)
-    hidden, *_ = torch.lstm(wide(inputs), (start, start), weights, *options)
+    with _unwarned() if inputs.device.type == "cuda" else nullcontext():
+        hidden, *_ = torch.lstm(wide(inputs), (start, start), weights, *options)
     return hidden.to(inputs.dtype)
+
+
+@contextmanager
+def _unwarned() -> Iterator[None]:
+    """Let cuDNN not ask for weights in one piece, which those in float64 are not."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "RNN module weights")
+        yield
 
 
 def _cell(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklrec.modules._pairs import Pairs, Side
 from sklrec.modules._rating_module import (
     RatingModule,
     biases_of,
@@ -14,6 +15,9 @@ from sklrec.modules._rating_module import (
     grown_biases,
     grown_embedding,
 )
+
+# Numbers of a table that a prediction gathers at once on the CPU: a megabyte.
+NUMBERS_AT_ONCE = 2**18
 
 
 class MatrixFactorization(RatingModule):
@@ -145,7 +149,16 @@ class MatrixFactorization(RatingModule):
         Tensor of shape (n,)
             Ratings, not clipped.
         """
-        ratings = (self.user_factors(users) * self.item_factors(items)).sum(1)  # (n,)
+        if torch.is_grad_enabled() or users.device.type != "cpu":
+            return self._ratings(users, items)
+        # What is gathered at once should stay in the processor's cache: up to thrice as fast.
+        n_rows = max(1, NUMBERS_AT_ONCE // self.n_factors)
+        parts = zip(users.split(n_rows), items.split(n_rows), strict=True)
+        return torch.cat([self._ratings(*part) for part in parts])
+
+    def _ratings(self, users: Tensor, items: Tensor) -> Tensor:
+        p, q = self.user_factors(users), self.item_factors(items)  # (n, n_factors)
+        ratings = (p * q if torch.is_grad_enabled() else p.mul_(q)).sum(1)  # (n,)
         if self.biased:
             ratings = ratings + biases_of(self.user_biases, users)
             ratings = ratings + biases_of(self.item_biases, items)
@@ -240,34 +253,83 @@ class MatrixFactorization(RatingModule):
         predictions : Tensor of shape (n,)
             What ``forward`` returns for the batch.
         """
-        p = self.user_factors.weight.index_select(0, users)  # (n, n_factors)
-        q = self.item_factors.weight.index_select(0, items)  # (n, n_factors)
-        error = (p * q).sum(1).sub_((ratings - self.global_mean) / self.scale)  # (n,)
+        pairs = Pairs(users, items, sample_weight)
+        return self.backward_of_pairs(
+            pairs, ratings, sample_weight, alpha=alpha, reduction=reduction
+        )
+
+    @torch.no_grad()
+    def backward_of_pairs(
+        self,
+        pairs: Pairs,
+        ratings: Tensor,
+        sample_weight: Tensor | None = None,
+        *,
+        alpha: float = 0.0,
+        reduction: str = "mean",
+    ) -> tuple[Tensor, Tensor]:
+        """Do what `backward_squared_error` does for pairs that were grouped before.
+
+        Parameters
+        ----------
+        pairs : Pairs
+            The batch's pairs.
+        ratings : Tensor of shape (n,)
+            Ratings to be predicted.
+        sample_weight : Tensor of shape (n,), default=None
+            Weight of each rating, 1 if ``None``.
+        alpha : float, default=0.0
+            What the penalty is multiplied by.
+        reduction : {'mean', 'sum'}, default='mean'
+            Whether the gradient is that of the mean or that of half the sum.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The weighted mean of the squared errors, in units of the ratings.
+        predictions : Tensor of shape (n,)
+            What ``forward`` returns for the batch.
+        """
+        user, item = pairs.user, pairs.item
+        user_table, item_table = self.user_factors.weight, self.item_factors.weight
+        p = user_table.index_select(0, user.rows)  # (n_user_rows, n_factors)
+        q = item_table.index_select(0, item.rows)  # (n_item_rows, n_factors)
+        error = pairs.products(p, q).sub_((ratings - self.global_mean) / self.scale)  # (n,)
         if self.biased:
-            b_u = self.user_biases.index_select(0, users)  # (n,)
-            b_i = self.item_biases.index_select(0, items)  # (n,)
-            error += b_u
-            error += b_i
+            b_u = self.user_biases.index_select(0, user.rows)  # (n_user_rows,)
+            b_i = self.item_biases.index_select(0, item.rows)  # (n_item_rows,)
+            error += user.spread(b_u)
+            error += item.spread(b_i)
         loss, slope, decay = weigh(error, sample_weight, alpha, reduction)
-        decay_rows = decay.unsqueeze(1) if isinstance(decay, Tensor) else decay  # (n, 1)
-        # The unknown row is zero, so its penalty's gradient is; its error's has to be made so.
-        u_slope, i_slope = slope.masked_fill(users == 0, 0), slope.masked_fill(items == 0, 0)
-        p_rows = (p * decay_rows).addcmul_(q, u_slope.unsqueeze(1))
-        q_rows = q.mul_(decay_rows).addcmul_(p, i_slope.unsqueeze(1))  # q is not needed any more
-        self._add_gradient(self.user_factors.weight, users, p_rows)
-        self._add_gradient(self.item_factors.weight, items, q_rows)
+        for side, table, rows, partners in ((user, user_table, p, q), (item, item_table, q, p)):
+            gradient = side.sums(side.arrange(slope), partners)
+            self._add_gradient(table, side, gradient, rows, decay)
         if self.biased:
-            self._add_gradient(self.user_biases, users, b_u.mul_(decay).add_(u_slope))
-            self._add_gradient(self.item_biases, items, b_i.mul_(decay).add_(i_slope))
+            for side, table, rows in (
+                (user, self.user_biases, b_u),
+                (item, self.item_biases, b_i),
+            ):
+                self._add_gradient(table, side, side.totals(side.arrange(slope)), rows, decay)
         return loss * self.scale.square(), torch.addcmul(ratings, error, self.scale)
 
-    def _add_gradient(self, table: Tensor, codes: Tensor, rows: Tensor) -> None:
+    def _add_gradient(
+        self, table: Tensor, side: Side, gradient: Tensor, rows: Tensor, decay: float | Tensor
+    ) -> None:
+        """Add to a table's gradient that of the error and that of the penalty on its `rows`."""
+        # The unknown row is zero, so its penalty's gradient is; its error's has to be made so.
+        gradient = side.without_unknown(gradient)
+        decays = side.weights * decay
+        gradient.addcmul_(rows, decays if rows.ndim == 1 else decays.unsqueeze(1))
         if self.sparse:
             gradient = torch.sparse_coo_tensor(
-                codes.unsqueeze(0), rows, table.shape, check_invariants=False
+                side.rows.long().unsqueeze(0),
+                gradient,
+                table.shape,
+                check_invariants=False,
+                is_coalesced=side.has_distinct_rows,
             )
         else:
-            gradient = torch.zeros_like(table).index_add_(0, codes, rows)
+            gradient = torch.zeros_like(table).index_add_(0, side.rows, gradient)
         table.grad = gradient if table.grad is None else table.grad + gradient
 
     @torch.no_grad()
@@ -351,12 +413,12 @@ def weigh(
         The weighted mean of the squared errors.
     slope : Tensor of shape (n,)
         What the gradient of a prediction is multiplied by.
-    decay : float or Tensor of shape (n,)
-        What the rows that were looked up are multiplied by, for the gradient of the penalty.
+    decay : float or Tensor of shape ()
+        What a row that was looked up is multiplied by for each unit of weight, for the gradient
+        of the penalty.
     """
     weighted = error if sample_weight is None else error * sample_weight
-    total = len(error) if sample_weight is None else sample_weight.sum()
+    total = error.shape[0] if sample_weight is None else sample_weight.sum()
     factor = 1 if reduction == "sum" else 2 / total
-    decay = alpha * factor if sample_weight is None else alpha * factor * sample_weight
     slope = weighted if reduction == "sum" else weighted * factor
-    return weighted.dot(error) / total, slope, decay
+    return weighted.dot(error) / total, slope, alpha * factor

@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from sklrec._devices import is_plain
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -107,7 +109,7 @@ def wide(values: Tensor) -> Tensor:
     Tensor
         The numbers as float64; as they are on Apple's devices, which have no float64.
     """
-    return values if values.device.type == "mps" else values.double()
+    return values if is_plain(values.device) else values.double()
 
 
 def linear(layer: nn.Linear, values: Tensor) -> Tensor:
@@ -252,7 +254,27 @@ def grown_biases(before: nn.Parameter, n_rows: int) -> nn.Parameter:
     return before if n_more == 0 else nn.Parameter(torch.cat([before, before.new_zeros(n_more)]))
 
 
-def biases_of(table: Tensor, codes: Tensor) -> Tensor:
+def rows_of(table: nn.Embedding, codes: Tensor, *, sparse: bool = False) -> Tensor:
+    """Look up rows; that of code 0 gets no gradient.
+
+    Parameters
+    ----------
+    table : nn.Embedding
+        The table.
+    codes : Tensor of any shape
+        The codes.
+    sparse : bool, default=False
+        Whether the table gets a sparse gradient, which holds only the rows that were looked up.
+
+    Returns
+    -------
+    Tensor of shape (..., n_columns)
+        The rows.
+    """
+    return F.embedding(codes, table.weight, padding_idx=0, sparse=sparse)
+
+
+def biases_of(table: Tensor, codes: Tensor, *, sparse: bool = False) -> Tensor:
     """Look up biases; that of code 0 gets no gradient.
 
     Parameters
@@ -261,13 +283,35 @@ def biases_of(table: Tensor, codes: Tensor) -> Tensor:
         The biases.
     codes : Tensor of any shape
         The codes.
+    sparse : bool, default=False
+        Whether the table gets a sparse gradient, which holds only the biases that were looked up.
 
     Returns
     -------
     Tensor of the shape of `codes`
         The biases.
     """
+    if sparse:
+        return _SparseBiases.apply(table, codes)
     return F.embedding(codes, table.unsqueeze(1), padding_idx=0).squeeze(-1)
+
+
+class _SparseBiases(torch.autograd.Function):
+    """Biases with a sparse gradient, which torch has for tables of rows alone."""
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, codes: Tensor) -> Tensor:
+        ctx.save_for_backward(codes)
+        ctx.shape = table.shape
+        return table[codes]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (codes,) = ctx.saved_tensors
+        known = gradient.masked_fill(codes == 0, 0).flatten()
+        return torch.sparse_coo_tensor(
+            codes.view(1, -1), known, ctx.shape, check_invariants=False
+        ), None
 
 
 def _as_embedding(table: Tensor) -> nn.Embedding:

@@ -6,7 +6,9 @@ import warnings
 import torch
 from torch import Tensor, nn
 
+from sklrec._devices import is_plain
 from sklrec.modules._matrix_factorization import MatrixFactorization, weigh
+from sklrec.modules._pairs import Pairs
 from sklrec.modules._rating_module import RatingModule, biases_of
 
 # The penalty on a term against that on an own row, both once for each of their ratings. Chosen on
@@ -178,31 +180,71 @@ class SVDPlusPlus(RatingModule):
         predictions : Tensor of shape (n,)
             What ``forward`` returns for the batch.
         """
+        pairs = Pairs(users, items, sample_weight)
+        return self.backward_of_pairs(
+            pairs, ratings, sample_weight, alpha=alpha, reduction=reduction
+        )
+
+    @torch.no_grad()
+    def backward_of_pairs(
+        self,
+        pairs: Pairs,
+        ratings: Tensor,
+        sample_weight: Tensor | None = None,
+        *,
+        alpha: float = 0.0,
+        reduction: str = "mean",
+    ) -> tuple[Tensor, Tensor]:
+        """Do what `backward_squared_error` does for pairs that were grouped before.
+
+        Parameters
+        ----------
+        pairs : Pairs
+            The batch's pairs.
+        ratings : Tensor of shape (n,)
+            Ratings to be predicted.
+        sample_weight : Tensor of shape (n,), default=None
+            Weight of each rating, 1 if ``None``.
+        alpha : float, default=0.0
+            What the penalty is multiplied by.
+        reduction : {'mean', 'sum'}, default='mean'
+            Whether the gradient is that of the mean or that of half the sum.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The weighted mean of the squared errors, in units of the ratings.
+        predictions : Tensor of shape (n,)
+            What ``forward`` returns for the batch.
+        """
         own = self.own
-        p_own = own.user_factors.weight.index_select(0, users)  # (n, n_factors)
-        q_own = own.item_factors.weight.index_select(0, items)  # (n, n_factors)
+        user, item = pairs.user, pairs.item
+        p_own = own.user_factors.weight.index_select(0, user.rows)  # (n_user_rows, n_factors)
+        q_own = own.item_factors.weight.index_select(0, item.rows)  # (n_item_rows, n_factors)
         (p_sums, b_u_sums), (q_sums, b_i_sums) = self._expanded("user"), self._expanded("item")
-        p = p_sums.index_select(0, users).add_(p_own)
-        q = q_sums.index_select(0, items).add_(q_own)
-        error = (p * q).sum(1).sub_((ratings - self.global_mean) / self.scale)  # (n,)
+        p = p_sums.index_select(0, user.rows).add_(p_own)
+        q = q_sums.index_select(0, item.rows).add_(q_own)
+        error = pairs.products(p, q).sub_((ratings - self.global_mean) / self.scale)  # (n,)
         if own.biased:
-            b_u = own.user_biases.index_select(0, users)
-            b_i = own.item_biases.index_select(0, items)
-            error += b_u.add(b_u_sums.index_select(0, users))
-            error += b_i.add(b_i_sums.index_select(0, items))
+            b_u = own.user_biases.index_select(0, user.rows)
+            b_i = own.item_biases.index_select(0, item.rows)
+            error += user.spread(b_u.add(b_u_sums.index_select(0, user.rows)))
+            error += item.spread(b_i.add(b_i_sums.index_select(0, item.rows)))
         loss, slope, decay = weigh(error, sample_weight, alpha, reduction)
-        u_slope, i_slope = slope.masked_fill(users == 0, 0), slope.masked_fill(items == 0, 0)
-        p_rows, q_rows = q.mul_(u_slope.unsqueeze(1)), p.mul_(i_slope.unsqueeze(1))
-        self._gradients["user"][0].index_add_(0, users, p_rows)
-        self._gradients["item"][0].index_add_(0, items, q_rows)
-        decay_rows = decay.unsqueeze(1) if isinstance(decay, Tensor) else decay  # (n, 1)
-        own._add_gradient(own.user_factors.weight, users, p_rows.add_(p_own.mul_(decay_rows)))
-        own._add_gradient(own.item_factors.weight, items, q_rows.add_(q_own.mul_(decay_rows)))
-        if own.biased:
-            self._gradients["user"][1].index_add_(0, users, u_slope)
-            self._gradients["item"][1].index_add_(0, items, i_slope)
-            own._add_gradient(own.user_biases, users, b_u.mul_(decay).add_(u_slope))
-            own._add_gradient(own.item_biases, items, b_i.mul_(decay).add_(i_slope))
+        of_rows = {"user": p_own, "item": q_own}
+        partners = {"user": q, "item": p}
+        of_biases = {"user": b_u, "item": b_i} if own.biased else {}
+        for name, side in (("user", user), ("item", item)):
+            slopes = side.arrange(slope)
+            gradient = side.without_unknown(side.sums(slopes, partners[name]))
+            self._gradients[name][0].index_add_(0, side.rows, gradient)
+            table = getattr(own, f"{name}_factors").weight
+            own._add_gradient(table, side, gradient, of_rows[name], decay)
+            if own.biased:
+                gradient = side.without_unknown(side.totals(slopes))
+                self._gradients[name][1].index_add_(0, side.rows, gradient)
+                table = getattr(own, f"{name}_biases")
+                own._add_gradient(table, side, gradient, of_biases[name], decay)
         if reduction == "mean":
             self._decay += 2 * alpha
         else:
@@ -271,4 +313,4 @@ def _sparse(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]
         entries = torch.sparse_coo_tensor(
             torch.stack([rows, columns]), values, size, check_invariants=False
         )
-        return entries.to_sparse_csr()
+        return entries.coalesce() if is_plain(rows.device) else entries.to_sparse_csr()

@@ -215,6 +215,31 @@ def test_of_the_unknown_less_is_known():
     assert (unknown[1] > known[1]).all()
 
 
+def means_of(made, side):
+    factors, biases = getattr(made, f"{side}_factors").weight, getattr(made, f"{side}_biases")
+    return torch.cat([factors, biases.unsqueeze(1)], 1).numpy()
+
+
+@pytest.mark.parametrize("features_first", [True, False])
+def test_parameters_are_means_of_whole_rows(features_first):
+    made, codes = module(), {"user": torch.arange(4), "item": torch.arange(5)}
+    own = {side: getattr(made, f"{side}_draws").mean(0).numpy() for side in codes}
+    if features_first:
+        draws = [made.user_draws, made.item_draws, made.noise]
+        draws += [made.user_covariances, made.item_covariances]
+        values = {f"{side}_values": getattr(made, f"{side}_value_draws") for side in SIZES}
+        for side in codes:
+            getattr(made, f"{side}_factors").weight.zero_()
+        made.set_draws(*draws, **values)
+    for side, of_side in codes.items():
+        whole = rows_of(made, side, of_side, {}).mean(0)
+        assert np.allclose(means_of(made, side), whole, atol=1e-6)
+        assert not np.allclose(own[side], whole, atol=0.1)
+    plain = module(sizes={side: [] for side in SIZES})
+    for side in codes:
+        assert np.allclose(means_of(plain, side), getattr(plain, f"{side}_draws").mean(0))
+
+
 def test_without_features_it_is_a_bayesian_matrix_factorisation():
     made = module(sizes={side: [] for side in SIZES})
     plain = BayesianMatrixFactorization(N_USERS, N_ITEMS, K, global_mean=3.0, scale=1.5)

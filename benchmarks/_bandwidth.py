@@ -1,0 +1,44 @@
+"""What the machine can do at most: memory traffic and multiplications, as torch does them."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import re
+from pathlib import Path
+
+import torch
+
+from benchmarks._measure import seconds
+
+_CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+ASSUMED_CACHE = 64 << 20
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def last_level_cache(folder: Path = _CACHES) -> int:
+    """Bytes of the largest cache of the first core; 64 MiB where the system does not say."""
+    sizes = [path.read_text().strip() for path in folder.glob("index*/size")]
+    found = [re.fullmatch(r"(\d+)([KMG]?)", size) for size in sizes]
+    return max((int(m[1]) * _UNITS.get(m[2], 1) for m in found if m), default=ASSUMED_CACHE)
+
+
+def streaming_bandwidth(n_bytes: int, repeats: int = 7) -> float:
+    """Bytes a second that can be read and written, of the best of several copies.
+
+    Parameters
+    ----------
+    n_bytes : int
+        Size of what is copied; larger than the last-level cache, or it is the cache's speed.
+    repeats : int
+        How many copies.
+    """
+    source = torch.ones(n_bytes // 4)
+    target = torch.empty_like(source)
+    target.copy_(source)  # the pages are given out at the first write
+    best = min(seconds(lambda: target.copy_(source)) for _ in range(repeats))
+    return 2 * 4 * len(source) / best
+
+
+def multiplication_rate(n: int = 2_048, repeats: int = 5) -> float:
+    """Floating point operations a second of float32 matrices' products, best of several."""
+    a, b = torch.ones(n, n), torch.ones(n, n)
+    a @ b  # warms up
+    return 2 * n**3 / min(seconds(lambda: a @ b) for _ in range(repeats))

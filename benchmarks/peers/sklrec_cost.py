@@ -1,0 +1,49 @@
+"""What one fit of an estimator of ours costs in seconds and bytes, on ratings made here."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import gc
+
+import numpy as np
+import torch
+
+import sklrec
+from benchmarks._data import grown
+from benchmarks._measure import peak_bytes, reset_peak, resident_bytes, seconds
+from benchmarks.peers._serve import WARM_UP_ROWS, read_request, write_reply
+
+ENOUGH, MOST = 2.0, 5  # seconds after which short fits are no longer repeated, and how many
+
+
+def model_bytes(module: torch.nn.Module) -> int:
+    """Bytes of a fitted module's tables."""
+    tables = [*module.parameters(), *module.buffers()]
+    return sum(table.numel() * table.element_size() for table in tables)
+
+
+def main() -> None:
+    """Fit on arrays: int64 columns of IDs, and float64 ratings."""
+    request, _ = read_request()
+    log = grown(request["n_ratings"], timestamps=request["timestamps"])
+    y = log.pop("rating").to_numpy()
+    X = np.ascontiguousarray(log.to_numpy())
+    del log
+    estimator = getattr(sklrec, request["estimator"])
+
+    def fit():
+        return estimator(random_state=0, **request["params"]).fit(X, y)
+
+    estimator(random_state=0, **request["params"]).fit(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
+    gc.collect()
+    reset_peak()
+    before = resident_bytes()
+    found = []
+    times = [seconds(lambda: found.append(fit()))]
+    held = peak_bytes() - before
+    size = model_bytes(found.pop().module_)
+    while sum(times) < ENOUGH and len(times) < MOST:
+        times.append(seconds(fit))
+    write_reply({"seconds": min(times), "fit_bytes": held, "model_bytes": size}, {})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The batches of a training on pairs, made once."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sklrec._net import InteractionTensors
+from sklrec.modules._pairs import Pairs, can_group, sorted_by_code
+
+
+class PairBatches:
+    """What skorch iterates over in place of a ``DataLoader``: batches of grouped pairs.
+
+    Which rows make a batch is drawn once, and with that, all that there is to know of a batch
+    but the factors. Each epoch has the batches in another order, which was measured to be as
+    good as drawing them anew.
+
+    Parameters
+    ----------
+    dataset : InteractionTensors
+        The data.
+    batch_size : int
+        Rows in a batch.
+    generator : torch.Generator
+        Source of the batches and of each epoch's order.
+    """
+
+    def __init__(self, dataset: InteractionTensors, batch_size: int, generator: torch.Generator):
+        self.generator = generator
+        order = torch.randperm(len(dataset), generator=generator)
+        self.batches = [_grouped(dataset, rows) for rows in order.split(batch_size)]
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
+        for k in torch.randperm(len(self), generator=self.generator).tolist():
+            yield self.batches[k]
+
+    @staticmethod
+    def suits(dataset: Any, batch_size: int) -> bool:
+        """Tell whether a dataset's pairs can be grouped.
+
+        Parameters
+        ----------
+        dataset : object
+            The data.
+        batch_size : int
+            Rows in a batch.
+
+        Returns
+        -------
+        bool
+            Whether they are at hand, on the CPU, and enough for a batch.
+        """
+        return isinstance(dataset, InteractionTensors) and can_group(
+            dataset.X["users"][:batch_size]
+        )
+
+
+def _grouped(dataset: InteractionTensors, rows: Tensor) -> tuple[dict[str, Any], Tensor]:
+    # In the order of the users, whose side then needs none of its own.
+    order, _ = sorted_by_code(dataset.X["users"].index_select(0, rows))
+    rows = rows.index_select(0, order)
+    X: dict[str, Any] = {name: v.index_select(0, rows) for name, v in dataset.X.items()}
+    X["pairs"] = Pairs(X.pop("users"), X.pop("items"), X.get("sample_weight"))
+    return X, dataset.y.index_select(0, rows)

@@ -1,0 +1,241 @@
+"""Ratings in chunks: what the descriptions of them yield, and what they refuse."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import mmap
+import sys
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from sklrec.datasets import ArrayRatings, ChunkedRatings, ParquetRatings
+
+
+@pytest.fixture
+def frame():
+    rng = np.random.default_rng(0)
+    return pd.DataFrame(
+        {
+            "user": rng.integers(50, size=1_000),
+            "item": rng.integers(20, size=1_000),
+            "day": np.arange(1_000),
+            "stars": rng.integers(1, 6, size=1_000).astype(float),
+            "trust": rng.random(1_000),
+        }
+    )
+
+
+def joined(ratings):
+    """All chunks as one."""
+    chunks = list(ratings)
+    X = np.concatenate([np.asarray(X) for X, _, _ in chunks])
+    y = np.concatenate([np.asarray(y) for _, y, _ in chunks])
+    weights = [weight for _, _, weight in chunks]
+    return X, y, None if weights[0] is None else np.concatenate(weights)
+
+
+def test_chunks_are_given_as_they_come():
+    X, y, weight = np.zeros((2, 2)), [1.0, 2.0], [1.0, 3.0]
+    assert list(ChunkedRatings([(X, y), [X, y, weight]])) == [(X, y, None), (X, y, weight)]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "message"),
+    [
+        ("abc", "chunk 0 is str where a tuple"),
+        (pd.DataFrame({"user": [1]}), "chunk 0 is DataFrame where a tuple"),
+        ((1, 2, 3, 4), "chunk 0 is a tuple of 4 where a tuple"),
+    ],
+)
+def test_a_chunk_must_be_a_tuple(chunk, message):
+    with pytest.raises(ValueError, match=message):
+        list(ChunkedRatings([chunk]))
+
+
+def test_chunks_must_be_iterable():
+    with pytest.raises(TypeError, match="chunks must be an iterable of"):
+        list(ChunkedRatings(3))
+
+
+@pytest.mark.parametrize("chunk_size", [0, -1, 2.5, "many"])
+def test_a_chunk_has_a_whole_number_of_rows(chunk_size):
+    for make in (
+        lambda: ArrayRatings([], [], chunk_size=chunk_size),
+        lambda: ParquetRatings("x", rating="stars", chunk_size=chunk_size),
+    ):
+        with pytest.raises(ValueError, match="chunk_size must be a positive integer"):
+            make()
+
+
+def test_arrays_are_read_slice_by_slice(frame, tmp_path):
+    ids = frame[["user", "item"]].to_numpy()
+    np.save(tmp_path / "ids.npy", ids)
+    mapped = np.load(tmp_path / "ids.npy", mmap_mode="r")
+    ratings = ArrayRatings(mapped, frame["stars"], frame["trust"], chunk_size=300)
+    assert [len(y) for _, y, _ in ratings] == [300, 300, 300, 100]
+    assert not any(isinstance(X, np.memmap) for X, _, _ in ratings)
+    X, y, weight = joined(ratings)
+    np.testing.assert_array_equal(X, ids)
+    np.testing.assert_array_equal(y, frame["stars"])
+    np.testing.assert_array_equal(weight, frame["trust"])
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_DONTNEED"), reason="the system gives no pages back")
+def test_pages_that_were_read_are_given_back(tmp_path):
+    np.save(tmp_path / "ids.npy", np.ones((4_000_000, 2), dtype=np.int32))
+    mapped = np.load(tmp_path / "ids.npy", mmap_mode="r")
+    path = tmp_path / "ids.npy"
+
+    def resident():
+        text = open("/proc/self/smaps").read()
+        entry = text[text.index(str(path)) :]
+        return int(entry[entry.index("Rss:") :].split()[1])  # kB
+
+    for _ in ArrayRatings(mapped, np.ones(4_000_000, dtype=np.float32), chunk_size=500_000):
+        assert resident() < 8_000  # of 32,000
+
+
+def test_private_changes_to_a_mapped_array_survive(tmp_path):
+    np.save(tmp_path / "ids.npy", np.zeros((10, 2)))
+    mapped = np.load(tmp_path / "ids.npy", mmap_mode="c")
+    mapped[3] = 7
+    X, _, _ = joined(ArrayRatings(mapped, np.ones(10), chunk_size=4))
+    assert X[3].tolist() == [7, 7]
+    assert mapped[3].tolist() == [7, 7]
+
+
+def test_arrays_of_unequal_length_are_refused():
+    with pytest.raises(ValueError, match="X has 3, y has 2"):
+        list(ArrayRatings(np.zeros((3, 2)), np.zeros(2)))
+
+
+def test_a_folder_of_parquet_files(frame, tmp_path):
+    frame[:400].to_parquet(tmp_path / "a.parquet", row_group_size=70)
+    frame[400:].to_parquet(tmp_path / "b.parquet")
+    for source in (tmp_path, str(tmp_path), ds.dataset(tmp_path)):
+        ratings = ParquetRatings(source, rating="stars", sample_weight="trust", chunk_size=150)
+        X, y, weight = joined(ratings)
+        np.testing.assert_array_equal(X, frame[["user", "item", "day"]])
+        np.testing.assert_array_equal(y, frame["stars"])
+        np.testing.assert_array_equal(weight, frame["trust"])
+        assert max(len(y) for _, y, _ in ratings) < 300
+        assert next(list(X) for X, _, _ in ratings) == ["user", "item", "day"]
+
+
+def test_chosen_columns_come_in_their_order(frame, tmp_path):
+    frame.to_parquet(tmp_path / "a.parquet")
+    ratings = ParquetRatings(
+        tmp_path / "a.parquet", rating="stars", columns=["item", "user"], chunk_size=10_000
+    )
+    ((X, _, weight),) = ratings
+    pd.testing.assert_frame_equal(X, frame[["item", "user"]])
+    assert weight is None
+
+
+def test_partitions_are_columns(frame, tmp_path):
+    frame["year"] = np.where(frame["day"] < 300, 2001, 2002)
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_to_dataset(table, tmp_path, partition_cols=["year"])
+    dataset = ds.dataset(tmp_path, partitioning="hive")
+    X, y, _ = joined(ParquetRatings(dataset, rating="stars", columns=["user", "year"]))
+    np.testing.assert_array_equal(X, frame[["user", "year"]])
+    np.testing.assert_array_equal(y, frame["stars"])
+
+
+def test_a_dataset_in_another_format(frame, tmp_path):
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    dataset = ds.dataset(tmp_path / "a.csv", format="csv")
+    X, _, _ = joined(ParquetRatings(dataset, rating="stars", columns=["user", "item"]))
+    np.testing.assert_array_equal(X, frame[["user", "item"]])
+
+
+def test_strings_dictionaries_and_numbers_of_other_sizes_go_together(tmp_path):
+    first = pa.table({"user": ["a", "b"], "item": [1, 2], "stars": [1, 2]})
+    second = pa.table(
+        {
+            "user": pa.array(["b", "c"]).dictionary_encode(),
+            "item": pa.array([1, 2], pa.int16()),
+            "stars": [1.5, 2.5],
+        }
+    )
+    pq.write_table(first, tmp_path / "a.parquet")
+    pq.write_table(second, tmp_path / "b.parquet")
+    X, y, _ = joined(ParquetRatings(tmp_path, rating="stars"))
+    assert X.tolist() == [["a", 1], ["b", 2], ["b", 1], ["c", 2]]
+    assert y.tolist() == [1, 2, 1.5, 2.5]
+
+
+def test_empty_row_groups_and_files_are_harmless(frame, tmp_path):
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema) as writer:
+        for part in (table[:0], table[:500], table[:0], table[500:], table[:0]):
+            writer.write_table(part)
+    pq.write_table(table[:0], tmp_path / "b.parquet")
+    X, _, _ = joined(ParquetRatings(tmp_path, rating="stars"))
+    assert len(X) == 1_000
+
+
+def test_a_truncated_file_is_named(frame, tmp_path):
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.to_parquet(tmp_path / "b.parquet")
+    whole = (tmp_path / "b.parquet").read_bytes()
+    for cut in (0, 100, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "b.parquet").write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r"b\.parquet cannot be read.*leave it out"):
+            list(ParquetRatings(tmp_path, rating="stars"))
+    with pytest.raises(ValueError, match=r"b\.parquet cannot be read"):
+        list(ParquetRatings(tmp_path / "b.parquet", rating="stars"))
+
+
+def test_damage_within_a_file_is_named(frame, tmp_path):
+    path = tmp_path / "a.parquet"
+    frame.to_parquet(path, compression="gzip")
+    damaged = bytearray(path.read_bytes())
+    damaged[4:2_000] = bytes(1_996)
+    path.write_bytes(damaged)
+    with pytest.raises((ValueError, OSError), match=r"a\.parquet cannot be read"):
+        list(ParquetRatings(path, rating="stars"))
+
+
+def test_a_missing_path_and_an_empty_folder(tmp_path):
+    with pytest.raises(OSError, match="nothing cannot be read"):
+        list(ParquetRatings(tmp_path / "nothing", rating="stars"))
+    with pytest.raises(ValueError, match="holds no Parquet file"):
+        list(ParquetRatings(tmp_path, rating="stars"))
+
+
+def test_a_missing_column_is_named_with_its_file(frame, tmp_path):
+    frame.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="has no column 'rating'; it has 'user', 'item', 'day'"):
+        list(ParquetRatings(tmp_path, rating="rating"))
+    frame.drop(columns="item").to_parquet(tmp_path / "b.parquet")
+    with pytest.raises(ValueError, match=r"b\.parquet has no column 'item', unlike the files"):
+        list(ParquetRatings(tmp_path, rating="stars"))
+
+
+def test_a_column_is_of_x_or_holds_ratings(frame, tmp_path):
+    frame.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="'stars' cannot be one of columns and hold ratings"):
+        list(ParquetRatings(tmp_path, rating="stars", columns=["user", "item", "stars"]))
+
+
+def test_mixed_types_are_named_with_both_files(frame, tmp_path):
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.astype({"user": str}).to_parquet(tmp_path / "b.parquet")
+    message = r"'user' is of type (large_)?string in .*b\.parquet but of type int64 in .*a\.par"
+    with pytest.raises(ValueError, match=message):
+        list(ParquetRatings(tmp_path, rating="stars"))
+
+
+def test_a_source_must_be_a_path_or_a_dataset(frame):
+    with pytest.raises(TypeError, match="source must be the path of a Parquet file"):
+        list(ParquetRatings(frame, rating="stars"))
+
+
+def test_without_pyarrow_the_extra_is_named(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pyarrow.dataset", None)
+    with pytest.raises(ImportError, match=r"pip install 'sklrec\[parquet\]'"):
+        list(ParquetRatings(tmp_path, rating="stars"))

@@ -1,0 +1,142 @@
+"""Searches on several cores: joblib's backends, and a Dask cluster, give what one core gives."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import pickle
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from distributed import Client, LocalCluster
+from joblib import Parallel, delayed, parallel_config
+from sklearn import clone
+from sklearn.model_selection import GridSearchCV, KFold, cross_validate
+from sklearn.pipeline import make_pipeline
+from skorch.callbacks import LRScheduler
+
+from sklrec import DenseRecRegressor, IDEncoder, MFRegressor, SequenceRatingRegressor
+from sklrec.datasets import make_ratings
+
+X, Y = make_ratings(60, 40, n_ratings=1500, random_state=0)
+CV = KFold(2, shuffle=True, random_state=0)
+SGD = MFRegressor(
+    max_epochs=3,
+    lr_schedule="constant",
+    callbacks=[LRScheduler("StepLR", step_size=1)],
+    random_state=0,
+)
+SEARCHES = {
+    "sgd": (SGD, {"n_factors": [2, 8]}),
+    "als": (MFRegressor(solver="als", n_iter=3, random_state=0), {"alpha": [0.01, 0.3]}),
+    "gibbs": (
+        MFRegressor(solver="gibbs", n_iter=6, n_burn_in=2, random_state=0),
+        {"n_factors": [2, 4]},
+    ),
+    "dense": (DenseRecRegressor(max_epochs=2, random_state=0), {"hidden_layer_sizes": [(4,), ()]}),
+    "dropout": (
+        DenseRecRegressor(max_epochs=2, random_state=0),
+        {"dropout": [0.2, 0.5]},
+    ),
+    "sequence": (
+        SequenceRatingRegressor(hidden_size=8, max_epochs=2, random_state=0),
+        {"n_factors": [4, 8]},
+    ),
+    "pipeline": (make_pipeline(IDEncoder(), SGD), {"mfregressor__n_factors": [2, 8]}),
+}
+
+WITH_DROPOUT = {"dropout", "sequence"}
+
+
+@contextmanager
+def loky():
+    """Two processes of joblib's own, each of which lets torch have one thread."""
+    with parallel_config(backend="loky", inner_max_num_threads=1):
+        yield
+
+
+@contextmanager
+def threading():
+    """Python threads of this process, in which torch has one thread too."""
+    with parallel_config(backend="threading"):
+        yield
+
+
+@contextmanager
+def dask():
+    """Two processes of a Dask cluster on this machine."""
+    options = {"processes": True, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
+    with (
+        LocalCluster(n_workers=2, host="127.0.0.1", **options) as cluster,
+        Client(cluster) as client,
+        parallel_config(backend="dask", client=client),
+    ):
+        yield
+
+
+@pytest.fixture(scope="module", params=[loky, threading, dask], ids=lambda start: start.__name__)
+def workers(request):
+    """Have `n_jobs=2` mean two workers of a kind."""
+    with request.param():
+        yield request.param.__name__
+
+
+def search(name, **options):
+    estimator, grid = SEARCHES[name]
+    options = {"cv": CV, "scoring": "neg_root_mean_squared_error"} | options
+    return GridSearchCV(clone(estimator), grid, return_train_score=True, **options).fit(X, Y)
+
+
+@pytest.fixture(scope="module")
+def on_one_core():
+    return {name: search(name) for name in SEARCHES}
+
+
+def results(found):
+    return {
+        name: np.asarray(values).tolist()
+        for name, values in found.cv_results_.items()
+        if not name.endswith("_time")
+    }
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_a_search_finds_what_it_finds_on_one_core(workers, on_one_core, name):
+    if workers == "threading" and name in WITH_DROPOUT:
+        pytest.skip("dropout draws from torch's one generator for all threads of a process")
+    wanted = on_one_core[name]
+    found = search(name, n_jobs=2)
+    assert results(found) == results(wanted)
+    assert len(set(found.cv_results_["mean_test_score"])) == 2
+    assert np.array_equal(found.predict(X), wanted.predict(X))
+    again = pickle.loads(pickle.dumps(found))
+    assert results(again) == results(wanted)
+    assert np.array_equal(again.predict(X), wanted.predict(X))
+
+
+def test_fitted_estimators_come_back_whole(workers, on_one_core):
+    best = on_one_core["sgd"].best_estimator_
+    fitted = cross_validate(best, X, Y, cv=CV, n_jobs=2, return_estimator=True)["estimator"]
+    for (rows, _), there in zip(CV.split(X), fitted, strict=True):
+        here = clone(best).fit(X.iloc[rows], Y.iloc[rows])
+        assert np.array_equal(there.predict(X), here.predict(X))
+        assert there.loss_curve_ == here.loss_curve_
+        assert there.recommend([X["user"].iloc[0]]).equals(here.recommend([X["user"].iloc[0]]))
+        assert (
+            there.partial_fit(X, Y).predict(X).tolist()
+            == here.partial_fit(X, Y).predict(X).tolist()
+        )
+
+
+def test_each_worker_lets_torch_have_one_thread(workers):
+    counts = Parallel(n_jobs=2)(delayed(torch.get_num_threads)() for _ in range(4))
+    assert counts == [1, 1, 1, 1]
+    search("sgd", n_jobs=2)
+    assert Parallel(n_jobs=2)(delayed(torch.get_num_threads)() for _ in range(4)) == counts
+    assert torch.get_num_threads() == 1
+
+
+# the last one, since joblib's own processes have to be started anew after an error
+def test_what_goes_wrong_in_a_worker_is_said_here(workers):
+    wild = MFRegressor(solver="adam", max_epochs=2, lr=1e30, rating_scale=None)
+    with pytest.raises(ValueError, match="The training diverged with lr=1e"):
+        cross_validate(wild, X, Y, cv=CV, n_jobs=2, error_score="raise")

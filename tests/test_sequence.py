@@ -471,6 +471,19 @@ def test_the_penalty_is_that_of_all_ratings_so_far():
     assert model.module_.n_ratings == 2 * np.count_nonzero(~np.isnan(stars))
 
 
+def test_lookups_of_items_are_those_of_all_ratings_so_far():
+    model = sequence().fit(X, Y)
+    counts = X["item"].value_counts().reindex(model.encoder_.categories_[1]).to_numpy()
+    # As part of a history and as what is to be rated.
+    assert np.array_equal(model.module_.n_lookups.numpy(), np.r_[0, 2 * counts])
+    sequences, stars = padded()
+    model = of_sequences().fit(sequences, stars)
+    first = model.module_.n_lookups
+    assert first.sum() == 2 * np.count_nonzero(~np.isnan(stars))
+    model.partial_fit(sequences, stars)
+    assert torch.equal(model.module_.n_lookups, 2 * first)
+
+
 def test_training_goes_on_with_the_same_sizes_only():
     model = sequence(warm_start=True).fit(X, Y)
     for name, value in [("hidden_size", 5), ("n_factors", 5), ("bidirectional", True)]:

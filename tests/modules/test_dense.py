@@ -314,3 +314,31 @@ def test_without_side_features_there_are_no_tables_of_them():
     assert not hasattr(module, "value_factors")
     assert not hasattr(module, "bin_factors")
     assert module.grow(6, 7).n_users == 6
+
+
+@pytest.mark.parametrize("side", [False, True])
+def test_sparse_gradients_hold_the_rows_that_were_looked_up(side):
+    options = {"alpha": 0.3, **(SIDE if side else {})}
+    module = make_module(side=side)
+    sparse = copy.deepcopy(module)
+    sparse.sparse = True
+    results = [
+        one.backward_squared_error(RATINGS, WEIGHT, users=USERS, items=ITEMS, **options)
+        for one in (module, sparse)
+    ]
+    assert_close(*results)
+    for name, values in sparse.named_parameters():
+        expected = module.get_parameter(name).grad
+        is_table = name.startswith(("user", "item", "value"))
+        assert values.grad.is_sparse == is_table
+        assert_close(values.grad.to_dense() if is_table else values.grad, expected)
+    assert set(sparse.item_factors.weight.grad._indices()[0].tolist()) == {2, 4, 7}
+    biases = sparse.item_biases.grad
+    assert biases._values()[biases._indices()[0] == 0].eq(0).all()
+
+
+def test_sparse_modules_predict_the_same():
+    module = make_module()
+    expected = module(USERS, ITEMS, **SIDE)
+    module.sparse = True
+    assert torch.equal(module(USERS, ITEMS, **SIDE), expected)

@@ -186,3 +186,40 @@ def test_the_start_comes_from_the_generator():
     one, two = lstm(bidirectional=True), lstm(bidirectional=True)
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("params", [{}, {"items_only": True}, {"bidirectional": True}])
+def test_sparse_gradients_are_those_of_whole_tables(params):
+    gradients = []
+    for sparse in (False, True):
+        module = lstm(dropout=0.0, sparse=sparse, **params)
+        ratings = torch.tensor([5.0, 3, 2, 4, 1])
+        module.backward_squared_error(ratings, **PAST, **ASKED)
+        for name, values in module.named_parameters():
+            is_table = name.startswith(("item", "rated", "seen"))
+            assert values.grad.is_sparse == (sparse and is_table)
+        gradients.append([values.grad.to_dense() for values in module.parameters()])
+    for whole, of_rows in zip(*gradients, strict=True):
+        assert torch.allclose(whole, of_rows, atol=1e-6)
+
+
+def test_the_penalty_of_a_batch_reads_its_items_alone():
+    module = lstm(sparse=True)
+    norms = sum(
+        table.square().sum(1)
+        for table in (
+            module.item_factors.weight,
+            module.rated_factors.weight,
+            module.seen_factors.weight,
+            module.item_biases.unsqueeze(1),
+        )
+    )
+    # Looked up are 3, 1, 2, 7, 4, 8, and then 5, 6, 1, 0, 2.
+    once, twice = norms[[3, 4, 5, 6, 7, 8]].sum(), norms[[1, 2]].sum()
+    assert torch.isclose(module.penalty(**PAST, **ASKED), (once + twice) / 5)
+    module.n_lookups = torch.full((N_ITEMS + 1,), 4.0)
+    found = module.penalty(**PAST, **ASKED)
+    assert torch.isclose(found, (once / 4 + twice / 2) / 5)
+    found.backward()
+    rows = module.seen_factors.weight.grad.coalesce()
+    assert rows.indices()[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]

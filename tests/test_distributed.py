@@ -73,11 +73,11 @@ CASES = {
         mf(solver="adam", implicit_features=True, batch_size=100), ADAM, sample_weight=WEIGHT
     ),
     "dense": Case(dense(batch_size=500, dropout=0.3), ADAM, sample_weight=WEIGHT),
-    "dense_rows": Case(dense(batch_size=12, max_epochs=1), RowwiseAdam, sample_weight=WEIGHT),
+    "dense_rows": Case(dense(batch_size=6, max_epochs=1), RowwiseAdam, sample_weight=WEIGHT),
     "dense_stops": Case(dense(lr=0.1).set_params(**STOPS), ADAM),
     "sequence": Case(sequence(batch_size=400), ADAM, sample_weight=WEIGHT),
     "sequence_rows": Case(
-        sequence(batch_size=19, max_len=2, alpha=30.0, max_epochs=1),
+        sequence(batch_size=9, max_len=2, alpha=30.0, max_epochs=1),
         RowwiseAdam,
         sample_weight=WEIGHT,
     ),

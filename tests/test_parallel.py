@@ -47,6 +47,15 @@ SEARCHES = {
 WITH_DROPOUT = {"dropout", "sequence"}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Let torch have one thread here, from which the threads of this process take theirs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @contextmanager
 def loky():
     """Two processes of joblib's own, each of which lets torch have one thread."""

@@ -1,15 +1,17 @@
 """Adam that moves only the rows of a table that occur in the batch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import sqrt
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from sklrec._rowwise_optimizer import RowwiseOptimizer
 
-class RowwiseAdam(torch.optim.Optimizer):
+
+class RowwiseAdam(RowwiseOptimizer):
     r"""Adam for embedding tables with sparse gradients, and for all else.
 
     In ``torch.optim.Adam`` a row goes on for many steps by the momentum of one gradient, whether
@@ -54,8 +56,6 @@ class RowwiseAdam(torch.optim.Optimizer):
     ):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
 
-    # torch's own versions of the next two methods import its compiler at their first call,
-    # which takes longer than a whole fit of 100,000 ratings.
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take in parameters.
 
@@ -67,43 +67,12 @@ class RowwiseAdam(torch.optim.Optimizer):
         params = list(param_group["params"])
         self.param_groups.append({**self.defaults, **param_group, "params": params})
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients.
+    def _move(self, group: dict[str, Any]) -> None:
+        for parameter in group["params"]:
+            if parameter.grad is not None:
+                self._move_one(parameter, parameter.grad, group)
 
-        Parameters
-        ----------
-        set_to_none : bool, default=True
-            Kept for torch's interface: gradients are never kept as zeros.
-        """
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move each parameter by its gradient.
-
-        Parameters
-        ----------
-        closure : callable, default=None
-            Evaluates the loss again and returns it.
-
-        Returns
-        -------
-        object
-            What ``closure`` returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._move(parameter, parameter.grad, group)
-        return loss
-
-    def _move(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _move_one(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state["step"] = 0

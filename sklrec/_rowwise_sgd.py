@@ -1,18 +1,19 @@
 """Gradient descent that touches only the rows of a table that occur in the batch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from sklrec._rowwise_optimizer import RowwiseOptimizer
 
 # Users and items move at once, each to make up for the same errors. With their whole averages, a
 # batch that is full of both would put the mean off by as much as it was, with the other sign.
 SHARE_OF_AVERAGE = 0.8
 
 
-class RowwiseSGD(torch.optim.Optimizer):
+class RowwiseSGD(RowwiseOptimizer):
     """Stochastic gradient descent for embedding tables with sparse gradients.
 
     A gradient that is summed over a batch grows with the number of times that a row occurs
@@ -32,8 +33,6 @@ class RowwiseSGD(torch.optim.Optimizer):
     def __init__(self, params: Iterable[dict[str, Any]], lr: float):
         super().__init__(params, {"lr": lr})
 
-    # torch's own versions of the next two methods import its compiler at their first call,
-    # which takes longer than a whole fit of 100,000 ratings.
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Take in tables and keep each row's largest stable step in place of its load.
 
@@ -46,40 +45,6 @@ class RowwiseSGD(torch.optim.Optimizer):
         self.param_groups.append(
             {**self.defaults, "params": list(param_group["params"]), "limit": limit}
         )
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forget all gradients.
-
-        Parameters
-        ----------
-        set_to_none : bool, default=True
-            Kept for torch's interface: sparse gradients are never kept as zeros.
-        """
-        for group in self.param_groups:
-            for table in group["params"]:
-                table.grad = None
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Move each table against its gradient.
-
-        Parameters
-        ----------
-        closure : callable, default=None
-            Evaluates the loss again and returns it.
-
-        Returns
-        -------
-        object
-            What ``closure`` returned.
-        """
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            self._move(group)
-        return loss
 
     def _move(self, group: dict[str, Any]) -> None:
         """Move a group's tables."""

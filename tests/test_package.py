@@ -25,6 +25,7 @@ FLOORS = [
         "_callbacks",
         "_memory",
         "_random",
+        "_rowwise_optimizer",
         "_rowwise_adam",
         "_rowwise_sgd",
         "_threads",

@@ -23,6 +23,7 @@ from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._terms_sgd import TermsSGD
 from sklrec._threads import threads_for
 from sklrec.modules import MatrixFactorization
+from sklrec.modules._pair_module import PairModule
 from sklrec.modules._rating_module import RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
 
@@ -210,7 +211,7 @@ class MinibatchSolver:
         return partial(DistributedRatingNet, processes=processes)
 
     def _iterator(self, module: RatingModule, data: InteractionTensors) -> type:
-        of_pairs = isinstance(module, MatrixFactorization | SVDPlusPlus)
+        of_pairs = isinstance(module, PairModule)
         return (
             PairBatches if of_pairs and PairBatches.suits(data, self.batch_size) else BatchIterator
         )

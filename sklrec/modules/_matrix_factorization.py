@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklrec.modules._pair_module import PairModule
 from sklrec.modules._pairs import Pairs, Side
 from sklrec.modules._rating_module import (
-    RatingModule,
     biases_of,
     embedding,
     grown_biases,
@@ -20,7 +20,7 @@ from sklrec.modules._rating_module import (
 NUMBERS_AT_ONCE = 2**18
 
 
-class MatrixFactorization(RatingModule):
+class MatrixFactorization(PairModule):
     r"""Predict a rating from the dot product of a user's and an item's factors.
 
     .. math:: \hat r_{ui} = \mu + \sigma (b_u + b_i + \langle p_u, q_i \rangle)
@@ -211,54 +211,6 @@ class MatrixFactorization(RatingModule):
         return torch.cat(rows, 1).square().sum(1)
 
     @torch.no_grad()
-    def backward_squared_error(  # type: ignore[override]
-        self,
-        users: Tensor,
-        items: Tensor,
-        ratings: Tensor,
-        sample_weight: Tensor | None = None,
-        *,
-        alpha: float = 0.0,
-        reduction: str = "mean",
-    ) -> tuple[Tensor, Tensor]:
-        r"""Add the gradient of a batch's squared error to the tables' ``grad``.
-
-        The gradient is that of the weighted mean, or of half the weighted sum, of
-
-        .. math:: (r - \hat r)^2 / \sigma^2
-                  + \alpha (\|p_u\|^2 + \|q_i\|^2 + b_u^2 + b_i^2)
-
-        in closed form, which takes half the time that autograd takes through ``forward``.
-
-        Parameters
-        ----------
-        users : Tensor of shape (n,)
-            User codes.
-        items : Tensor of shape (n,)
-            Item codes.
-        ratings : Tensor of shape (n,)
-            Ratings to be predicted.
-        sample_weight : Tensor of shape (n,), default=None
-            Weight of each rating, 1 if ``None``.
-        alpha : float, default=0.0
-            L2 penalty on the rows that the batch touches, once for each rating.
-        reduction : {'mean', 'sum'}, default='mean'
-            Whether the gradient is that of the mean or that of half the sum.
-
-        Returns
-        -------
-        loss : Tensor of shape ()
-            The weighted mean of the squared errors, in units of the ratings. As with torch's
-            ``weight_decay``, the penalty is not in it.
-        predictions : Tensor of shape (n,)
-            What ``forward`` returns for the batch.
-        """
-        pairs = Pairs(users, items, sample_weight)
-        return self.backward_of_pairs(
-            pairs, ratings, sample_weight, alpha=alpha, reduction=reduction
-        )
-
-    @torch.no_grad()
     def backward_of_pairs(
         self,
         pairs: Pairs,
@@ -268,7 +220,14 @@ class MatrixFactorization(RatingModule):
         alpha: float = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
-        """Do what `backward_squared_error` does for pairs that were grouped before.
+        r"""Do what `backward_squared_error` does for pairs that were grouped before.
+
+        The gradient is that of the weighted mean, or of half the weighted sum, of
+
+        .. math:: (r - \hat r)^2 / \sigma^2
+                  + \alpha (\|p_u\|^2 + \|q_i\|^2 + b_u^2 + b_i^2)
+
+        in closed form, which takes half the time that autograd takes through ``forward``.
 
         Parameters
         ----------

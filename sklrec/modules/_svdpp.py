@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from sklrec._devices import is_plain
 from sklrec.modules._matrix_factorization import MatrixFactorization, weigh
+from sklrec.modules._pair_module import PairModule
 from sklrec.modules._pairs import Pairs
-from sklrec.modules._rating_module import RatingModule, biases_of
+from sklrec.modules._rating_module import biases_of
 
 # The penalty on a term against that on an own row, both once for each of their ratings. Chosen on
 # held-out parts of training data of several logs.
@@ -17,7 +18,7 @@ TERM_PENALTY = 5.0
 OTHER = {"user": "item", "item": "user"}
 
 
-class SVDPlusPlus(RatingModule):
+class SVDPlusPlus(PairModule):
     r"""Train a matrix factorisation together with what each row gains from whom it met.
 
     A user's row gains :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i` and an item's
@@ -143,49 +144,6 @@ class SVDPlusPlus(RatingModule):
         return self.own.penalty(users, items) + TERM_PENALTY * terms.square().sum(1)
 
     @torch.no_grad()
-    def backward_squared_error(  # type: ignore[override]
-        self,
-        users: Tensor,
-        items: Tensor,
-        ratings: Tensor,
-        sample_weight: Tensor | None = None,
-        *,
-        alpha: float = 0.0,
-        reduction: str = "mean",
-    ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of a batch's penalised squared error to the own tables' ``grad``.
-
-        After each `n_between` batches the terms get theirs: the mean, or the sum, of what these
-        batches gave.
-
-        Parameters
-        ----------
-        users : Tensor of shape (n,)
-            User codes.
-        items : Tensor of shape (n,)
-            Item codes.
-        ratings : Tensor of shape (n,)
-            Ratings to be predicted.
-        sample_weight : Tensor of shape (n,), default=None
-            Weight of each rating, 1 if ``None``.
-        alpha : float, default=0.0
-            What the penalty is multiplied by.
-        reduction : {'mean', 'sum'}, default='mean'
-            Whether the gradient is that of the mean or that of half the sum.
-
-        Returns
-        -------
-        loss : Tensor of shape ()
-            The weighted mean of the squared errors, in units of the ratings.
-        predictions : Tensor of shape (n,)
-            What ``forward`` returns for the batch.
-        """
-        pairs = Pairs(users, items, sample_weight)
-        return self.backward_of_pairs(
-            pairs, ratings, sample_weight, alpha=alpha, reduction=reduction
-        )
-
-    @torch.no_grad()
     def backward_of_pairs(
         self,
         pairs: Pairs,
@@ -196,6 +154,9 @@ class SVDPlusPlus(RatingModule):
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
         """Do what `backward_squared_error` does for pairs that were grouped before.
+
+        After each `n_between` batches the terms get their gradient: the mean, or the sum, of what
+        these batches gave.
 
         Parameters
         ----------

@@ -2,11 +2,16 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import re
+import sys
 from importlib.metadata import distribution
+from pathlib import Path
 
 from numpydoc.docscrape_sphinx import SphinxDocString
 
 import sklrec.preprocessing
+
+sys.path.insert(0, str(Path(__file__).parent))
+import start_figure
 
 project = "sklrec"
 author = "The sklrec developers"
@@ -23,6 +28,9 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
 ]
+# drawn anew from the results, in a folder that git ignores
+start_figure.main(Path(__file__).parent / "generated" / "figures")
+
 exclude_patterns = ["_build", "_pictures", "_templates", "examples", "auto_examples/*.ipynb"]
 templates_path = ["_templates"]
 html_static_path = ["_static"]

@@ -1,9 +1,11 @@
 """Recommenders for people who live in scikit-learn: PyTorch rating models as estimators."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from sklrec._version import __version__ as __version__
 from sklrec.bayesian_fm import BayesianFMRegressor
 from sklrec.dense import DenseRecRegressor
 from sklrec.matrix_factorization import MFRegressor
+from sklrec.persistence._files import load, save
 from sklrec.preprocessing import IDEncoder, SequencePadder, SequenceWindower
 from sklrec.sequence import SequenceRatingRegressor
 
@@ -15,5 +17,6 @@ __all__ = [
     "SequencePadder",
     "SequenceRatingRegressor",
     "SequenceWindower",
+    "load",
+    "save",
 ]
-__version__ = "0.1.0.dev0"

@@ -17,6 +17,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._net import InteractionTensors, RatingNet
 from sklrec._random import new_generator
@@ -100,7 +101,15 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
-        self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None
+        self,
+        X,
+        y=None,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        checkpoint=None,
     ):
         """Fit the model to rated interactions.
 
@@ -124,6 +133,10 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
             The ratings of `X_val`.
         sample_weight_val : array-like of shape (n_val,), default=None
             Weight of each rating of `y_val`.
+        checkpoint : str or PathLike, default=None
+            File that keeps the state of the training. If the process dies, the same call goes on
+            from it, and ends with the same model. The file stays after `fit`; delete it once the
+            model is saved. It belongs to one fit: not for a search, whose fits would share it.
 
         Returns
         -------
@@ -133,24 +146,25 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, y or a parameter is not what was asked for; the estimator is then as it
-            was before.
+            If X, y or a parameter is not what was asked for, or if `checkpoint` is that of
+            another fit; the estimator is then as it was before.
         KeyboardInterrupt
             If Ctrl-C ended the training; the estimator holds the model of the steps so far.
 
         Warns
         -----
         UserWarning
-            If IDs of `X_val` are of another kind than those of `X`, or if the training was
-            interrupted.
+            If IDs of `X_val` are of another kind than those of `X`, if the training was
+            interrupted, or if `checkpoint` could not be written.
         """
+        kept = self._open_checkpoint(checkpoint)
         if isinstance(X, ChunkedRatings):
-            return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val)
+            return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val, kept)
         with unchanged_on_failure(self):
             previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
             X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
             self._refuse_too_few(int(np.count_nonzero(~np.isnan(y))))
-            rng = self._new_rng()
+            rng = kept.random_state(self.random_state, self._new_rng())
             generator = new_generator(rng)
             stopping = self._stops_early(X_val)
             inputs = self._learn(X, y, weight, previous)
@@ -168,11 +182,24 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                     (_take(inputs, part), y[part], weight[part]) for part in parts
                 )
             rated = inputs, y, weight
-            interrupted = self._train(rated, valid, generator, previous, early_stopping=stopping)
+            interrupted = self._train(
+                rated, valid, generator, previous, kept, early_stopping=stopping
+            )
         return self._or_interrupt(interrupted)
 
+    def _open_checkpoint(self, path: Any) -> Checkpoint:
+        """The file of a fit that is to be kept there, if any."""
+        return NO_CHECKPOINT if path is None else Checkpoint(path, self)
+
     def _fit_chunks(
-        self, source: ChunkedRatings, y, sample_weight, X_val, y_val, sample_weight_val
+        self,
+        source: ChunkedRatings,
+        y,
+        sample_weight,
+        X_val,
+        y_val,
+        sample_weight_val,
+        checkpoint: Checkpoint,
     ) -> Self:
         """Fit the model to ratings that come in chunks."""
         raise ValueError(
@@ -260,7 +287,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     def _call(self, compute: Callable[..., Any], inputs: Inputs) -> Any:
         """Let a module compute something of at most `_predict_rows` rows."""
         device = self.module_.global_mean.device
-        with torch.inference_mode(), threads_for(self._predict_rows, self.module_.width):
+        with torch.inference_mode(), threads_for(len(inputs["users"]), self.module_.width):
             return compute(**{name: torch.from_numpy(v).to(device) for name, v in inputs.items()})
 
     def _clip(self, ratings: np.ndarray) -> np.ndarray:
@@ -379,6 +406,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         valid: tuple[Inputs, np.ndarray, np.ndarray] | None,
         generator: torch.Generator,
         previous: Self | None,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
         **changes: Any,
     ) -> bool:
         """Train a new module, or go on with the one before; give whether Ctrl-C ended it."""
@@ -388,7 +416,8 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         data = self._training_data(*rated, previous).to(device)
         valid_data = None if valid is None else self._validation_data(*valid, data).to(device)
         solver = self._new_solver(**changes)
-        outcome = solver.train(self.module_, data, valid_data, generator, before)
+        checkpoint.begin(self.module_, data, valid_data)
+        outcome = solver.train(self.module_, data, valid_data, generator, before, checkpoint)
         self._record(outcome, previous, with_validation=valid is not None)
         return outcome.interrupted
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sklrec._base import unchanged_on_failure
+from sklrec._checkpoints import Checkpoint
 from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._random import new_generator
 from sklrec._stored_interactions import StoredInteractions, seen_by_users
@@ -39,13 +40,20 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
         """Raise if the parameters ask for what needs all ratings at once."""
 
     def _fit_chunks(
-        self, source: ChunkedRatings, y, sample_weight, X_val, y_val, sample_weight_val
+        self,
+        source: ChunkedRatings,
+        y,
+        sample_weight,
+        X_val,
+        y_val,
+        sample_weight_val,
+        checkpoint: Checkpoint,
     ) -> Self:
         self._check_fits_chunks()
         _refuse_twice(source, y=y, sample_weight=sample_weight)
         with unchanged_on_failure(self), TemporaryDirectory(prefix="sklrec-") as folder:
             previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
-            rng = self._new_rng()
+            rng = checkpoint.random_state(self.random_state, self._new_rng())
             generator = new_generator(rng)
             device = self._check_device()
             stopping = self._stops_early(X_val)
@@ -64,15 +72,12 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
                 self.module_ = self._make_module(*training.mean_and_scale(), generator)
             before = None if previous is None else self._go_on_from(previous, generator)
             self.module_.to(device)
+            data = training.to(device)
+            valid_data = valid.to(device) if len(valid) else None
             solver: Any = self._new_solver(early_stopping=stopping)
-            outcome = solver.train(
-                self.module_,
-                training.to(device),
-                valid.to(device) if len(valid) else None,
-                generator,
-                before,
-            )
-            self._record(outcome, previous, with_validation=len(valid) > 0)
+            checkpoint.begin(self.module_, data, valid_data)
+            outcome = solver.train(self.module_, data, valid_data, generator, before, checkpoint)
+            self._record(outcome, previous, with_validation=valid_data is not None)
         return self._or_interrupt(outcome.interrupted)
 
     def _store(

@@ -2,21 +2,22 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 import torch
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, PrintLog
 from skorch.dataset import Dataset
+from skorch.history import History
 from torch import Tensor
 
 from sklrec._callbacks import EpochBar
+from sklrec._checkpoints import random_states, set_random_states
 from sklrec._devices import this_or_cpu
+from sklrec._training_data import Batch, TrainingData
 
-Batch = tuple[dict[str, Tensor], Tensor]
 
-
-class InteractionTensors(Dataset):
+class InteractionTensors(Dataset, TrainingData):
     """Codes, ratings and weights as tensors that are made once.
 
     Parameters
@@ -46,72 +47,16 @@ class InteractionTensors(Dataset):
         super().__init__(X, y, length=n_rows)
 
     def row_weights(self, name: str, n_rows: int) -> Tensor:
-        """Sum the weights of the interactions of each row of a table.
-
-        Parameters
-        ----------
-        name : str
-            The input whose codes say which row an interaction looks up, such as ``"users"``.
-        n_rows : int
-            Number of rows of the table.
-
-        Returns
-        -------
-        Tensor of shape (n_rows,)
-            The sums, as floats: counts where interactions have no weights.
-        """
         weight = self.X.get("sample_weight")
         return torch.bincount(self.X[name], weight, minlength=n_rows).float()
 
     def mean_square(self, mean: Tensor) -> float:
-        """Average the squared distance of the ratings from a mean, whatever their weights.
-
-        Parameters
-        ----------
-        mean : Tensor of shape ()
-            What is taken off each rating.
-
-        Returns
-        -------
-        float
-            In squared units of the ratings.
-        """
         return (self.y - mean).square().mean().item()
-
-    def n_batches(self, batch_size: int) -> int:
-        """Count the batches of an epoch.
-
-        Parameters
-        ----------
-        batch_size : int
-            Rows in a batch.
-
-        Returns
-        -------
-        int
-            How many `batches` gives.
-        """
-        return -(-len(self) // batch_size)
 
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None
     ) -> Iterator[Batch]:
-        """Slice whole tensors, which are permuted once an epoch rather than row by row.
-
-        Parameters
-        ----------
-        batch_size : int
-            Rows in a batch; the last one may have fewer.
-        generator : torch.Generator, default=None
-            Source of the order; ``None`` keeps the rows in theirs.
-
-        Yields
-        ------
-        inputs : dict of str to Tensor
-            Slices of what the module takes, and of ``sample_weight`` if there is any.
-        ratings : Tensor of shape (n_rows,)
-            Slices of the ratings.
-        """
+        # Whole tensors are permuted once an epoch rather than row by row.
         X, y = self.X, self.y
         if generator is not None:
             order = torch.randperm(len(y), generator=generator).to(y.device)
@@ -122,19 +67,7 @@ class InteractionTensors(Dataset):
         for *inputs, ratings in zip(*columns, y.split(batch_size), strict=True):
             yield dict(zip(X, inputs, strict=True)), ratings
 
-    def to(self, device: str | torch.device) -> "InteractionTensors":
-        """Move all tensors to a device.
-
-        Parameters
-        ----------
-        device : str or torch.device
-            Where to.
-
-        Returns
-        -------
-        InteractionTensors
-            This dataset.
-        """
+    def to(self, device: str | torch.device) -> Self:
         self.X = {name: values.to(device) for name, values in self.X.items()}
         self.y = self.y.to(device)
         return self
@@ -279,6 +212,46 @@ class RatingNet(NeuralNetRegressor):
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         self.interrupted_ = False
         return super().partial_fit(X, y, classes, **fit_params)
+
+    def to_resume(self) -> dict[str, Any]:
+        """Give all that further epochs depend on.
+
+        Returns
+        -------
+        dict of str to object
+            What `resume` takes: nothing but numbers, tensors and collections of them.
+        """
+        groups = self.optimizer_.param_groups
+        return {
+            "module": dict(self.module_.state_dict()),
+            "carried": self.module_._carried(),
+            "groups": [{k: v for k, v in g.items() if k != "params"} for g in groups],
+            "optimizer": [self.optimizer_.state.get(p, {}) for g in groups for p in g["params"]],
+            "random": random_states(self.iterator_train__generator, torch.device(self.device)),
+            # An epoch that has only begun is none.
+            "history": [epoch for epoch in self.history if "train_loss" in epoch],
+        }
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go back to where a training was.
+
+        Parameters
+        ----------
+        state : dict of str to object
+            What `to_resume` gave.
+        """
+        self.module_.load_state_dict(state["module"])
+        self.module_._carry_on(state["carried"])
+        of_parameters = iter(state["optimizer"])
+        for group, then in zip(self.optimizer_.param_groups, state["groups"], strict=True):
+            group.update(then)
+            for parameter in group["params"]:
+                if of_parameter := next(of_parameters):
+                    self.optimizer_.state[parameter] = of_parameter
+        set_random_states(
+            state["random"], self.iterator_train__generator, torch.device(self.device)
+        )
+        self.history = History(state["history"])
 
     def __getstate__(self):
         state = super().__getstate__()

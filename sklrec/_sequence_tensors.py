@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sklrec._histories import Histories
-from sklrec._net import Batch, InteractionTensors
+from sklrec._net import InteractionTensors
+from sklrec._training_data import Batch
 
 # Sequences are batched by lengths that are multiplied, in each epoch anew, by e to the power of
 # this times a normal number: little padding, and yet other company for a sequence every time.
@@ -190,6 +191,19 @@ class SequenceTensors(InteractionTensors):
         """
         for _, rows, read, asked in self._batches(PLACES_AT_ONCE, None):
             yield self._order[rows], read, asked
+
+    def in_one_batch(self) -> dict[str, Tensor]:
+        """Give all there is in one batch for prediction.
+
+        Returns
+        -------
+        dict of str to Tensor
+            What ``LSTMRating`` takes, targets in the order in which they were given.
+        """
+        flat, places = self._arranged(None)
+        [(_, rows, read, asked)] = self._planned([np.arange(len(self._first))], flat, places)
+        given = torch.from_numpy(np.argsort(self._order[rows]))
+        return {**read, **{name: values[given] for name, values in asked.items()}}
 
     def _grouped(self, batch_size: int, generator: torch.Generator | None) -> list[np.ndarray]:
         """Put pieces of about the same length together."""

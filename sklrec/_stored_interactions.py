@@ -3,14 +3,14 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from sklrec._net import Batch
+from sklrec._training_data import Batch, TrainingData
 
 # Files that rows go to, each to one chosen at random. A row's neighbours in its file are the same
 # in every epoch, and so is what a block can be made of, but for the order of the files.
@@ -22,7 +22,7 @@ ROW = np.dtype([("users", np.int32), ("items", np.int32), ("ratings", np.float32
 WEIGHTED_ROW = np.dtype([*ROW.descr, ("sample_weight", np.float32)])
 
 
-class StoredInteractions(Dataset):
+class StoredInteractions(TrainingData):
     """Codes, ratings and weights in files: what `InteractionTensors` is for data in memory.
 
     Parameters
@@ -103,20 +103,6 @@ class StoredInteractions(Dataset):
         return float(self._mean), float(std) if std > 0 else 1.0
 
     def row_weights(self, name: str, n_rows: int) -> Tensor:
-        """Sum the weights of the interactions of each row of a table.
-
-        Parameters
-        ----------
-        name : str
-            ``"users"`` or ``"items"``: whose codes say which row an interaction looks up.
-        n_rows : int
-            Number of rows of the table.
-
-        Returns
-        -------
-        Tensor of shape (n_rows,)
-            The sums, as floats: counts where interactions have no weights.
-        """
         total = torch.zeros(n_rows, dtype=torch.float64)
         for rows in self._blocks(BLOCK_ROWS):
             for X, ratings in self._batches_of(rows, len(rows), torch.device("cpu")):
@@ -125,57 +111,15 @@ class StoredInteractions(Dataset):
         return total.float().to(self._device)
 
     def mean_square(self, mean: Tensor) -> float:
-        """Average the squared distance of the ratings from a mean, whatever their weights.
-
-        Parameters
-        ----------
-        mean : Tensor of shape ()
-            What is taken off each rating.
-
-        Returns
-        -------
-        float
-            In squared units of the ratings.
-        """
         total = 0.0
         for rows in self._blocks(BLOCK_ROWS):
             total += np.square(rows["ratings"] - mean.item(), dtype=np.float64).sum()
         return float(total / len(self))
 
-    def n_batches(self, batch_size: int) -> int:
-        """Count the batches of an epoch.
-
-        Parameters
-        ----------
-        batch_size : int
-            Rows in a batch.
-
-        Returns
-        -------
-        int
-            How many `batches` gives.
-        """
-        return -(-len(self) // batch_size)
-
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None
     ) -> Iterator[Batch]:
-        """Read the files in random order, and permute what is read before it is cut.
-
-        Parameters
-        ----------
-        batch_size : int
-            Rows in a batch; the last one may have fewer.
-        generator : torch.Generator, default=None
-            Source of the order; ``None`` keeps to that of the files.
-
-        Yields
-        ------
-        inputs : dict of str to Tensor
-            What the module takes, and ``sample_weight`` if weights differ.
-        ratings : Tensor of shape (n_rows,)
-            The ratings.
-        """
+        # Files in random order, and what is read of them permuted before it is cut.
         left = np.empty(0, self._dtype)  # rows that fill no batch wait for the next block
         for block in self._blocks(max(BLOCK_ROWS, batch_size), generator):
             rows = np.concatenate([left, block])
@@ -187,19 +131,7 @@ class StoredInteractions(Dataset):
             yield from self._batches_of(rows[:n_cut], batch_size, self._device)
         yield from self._batches_of(left, batch_size, self._device)
 
-    def to(self, device: str | torch.device) -> "StoredInteractions":
-        """Have batches moved to a device.
-
-        Parameters
-        ----------
-        device : str or torch.device
-            Where to.
-
-        Returns
-        -------
-        StoredInteractions
-            This dataset.
-        """
+    def to(self, device: str | torch.device) -> Self:
         self._device = torch.device(device)
         return self
 

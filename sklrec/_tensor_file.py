@@ -4,7 +4,9 @@
 import hashlib
 import json
 import os
+import re
 import secrets
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -64,7 +66,7 @@ def write_tensor_file(
             f"{MAX_HEADER_BYTES:,} bytes that a file may have beside its arrays. Look for a "
             "parameter that holds data, and set it to something shorter."
         )
-    _write_whole(Path(os.path.realpath(path)), content)
+    write_whole(path, content)
 
 
 def read_tensor_file(
@@ -102,28 +104,30 @@ def read_tensor_file(
             arrays = {name: file.get_tensor(name) for name in file.keys()}
     # Whatever the library makes of a hostile header, it is one and the same to the user.
     except (SafetensorError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        _refuse(path, kind, f"its header and its length do not fit together ({error})")
+        refuse(path, kind, f"its header and its length do not fit together ({error})")
     if metadata.get("sha256") != _digest(kind, metadata.get("document", ""), arrays):
-        _refuse(path, kind, "its content does not have the checksum that was written with it")
+        refuse(path, kind, "its content does not have the checksum that was written with it")
     try:
         document = json.loads(metadata["document"], parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        _refuse(path, kind, f"its document is not JSON as sklrec writes it ({error})")
+        refuse(path, kind, f"its document is not JSON as sklrec writes it ({error})")
     if not isinstance(document, dict):
-        _refuse(path, kind, "its document is not a JSON object")
+        refuse(path, kind, "its document is not a JSON object")
     return document, arrays
 
 
 def _check_header_bytes(path: str, kind: str) -> None:
     """Refuse a header that is longer than the file, or than any that sklrec writes."""
+    if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
+        refuse(path, kind, "it is not a regular file")  # and might never come to an end
     with open(path, "rb") as file:
         length = file.read(_LENGTH_BYTES)
         n_left = os.fstat(file.fileno()).st_size - _LENGTH_BYTES
     if n_left < 0:
-        _refuse(path, kind, f"it is {len(length)} bytes long")
+        refuse(path, kind, f"it is {len(length)} bytes long")
     n_header = _header_bytes(length)
     if n_header > min(n_left, MAX_HEADER_BYTES):
-        _refuse(
+        refuse(
             path,
             kind,
             f"it announces a header of {n_header:,} bytes, where {n_left:,} bytes follow and at "
@@ -145,8 +149,8 @@ def _check_format(path: str, kind: str, metadata: Mapping[str, str]) -> None:
             f"Give a file that was written as a {kind}."
         )
     version = metadata.get("version", "")
-    if not (version.isascii() and version.isdigit() and 0 < len(version) < 6):
-        _refuse(path, kind, f"it has version {version[:20]!r} of the format, which is no number")
+    if not re.fullmatch("[1-9][0-9]{0,4}", version):
+        refuse(path, kind, f"it has version {version[:20]!r} of the format, where 1 is the first")
     if int(version) > FORMAT:
         raise ValueError(
             f"{path!r} has version {version} of the format, and this sklrec reads versions up to "
@@ -154,7 +158,18 @@ def _check_format(path: str, kind: str, metadata: Mapping[str, str]) -> None:
         )
 
 
-def _refuse(path: str, kind: str, reason: str) -> NoReturn:
+def refuse(path: str, kind: str, reason: str) -> NoReturn:
+    """Raise, saying why a file cannot be read and what to do.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    kind : str
+        What it had to be, such as ``'model'``.
+    reason : str
+        What does not fit.
+    """
     raise ValueError(
         f"{path!r} cannot be read as a {kind}: {reason}. It is no such file, or was truncated or "
         "altered. Write it again, or copy it again from where it is whole."
@@ -175,12 +190,26 @@ def _digest(kind: str, text: str, arrays: Mapping[str, np.ndarray]) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{len(name)} {name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.reshape(-1).view(np.uint8))
+        digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
-    """Let a file appear complete, in place of the one before, once the disk has it."""
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Let a file appear complete, in place of the one before, once the disk has it.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The file; where it is a link, what it points to.
+    content : bytes
+        What is to be in it.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; what was there before stays.
+    """
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         descriptor, is_named = _open_new(temporary)
@@ -192,8 +221,10 @@ def _write_whole(path: Path, content: bytes) -> None:
                 # With no folder given, Python would link the entry in /proc and not the file.
                 os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # the name that the caller knows
+            error.filename, error.filename2 = str(path), None
         raise
     _sync_folder(path.parent)
 

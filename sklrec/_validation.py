@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from numbers import Real
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,20 @@ def check_interactions(estimator: Any, X: Any, *, reset: bool, min_features: int
     -------
     DataFrame or ndarray of shape (n_samples, n_features)
         A DataFrame itself, anything else as an array, not copied where that can be avoided.
+
+    Raises
+    ------
+    ValueError
+        If X is no table, an empty one, or does not look as it did in `fit`.
+    TypeError
+        If X is sparse, or the path of a file.
     """
+    if isinstance(X, str | PathLike):
+        raise TypeError(
+            f"Expected 2D array, got a path instead: {str(X)!r}. Read the file first, for example "
+            "with pandas.read_csv or pandas.read_parquet. To fit an MFRegressor to Parquet files "
+            "that do not fit into memory, pass sklrec.datasets.ParquetRatings(path, rating=...)."
+        )
     given = X
     if not reset:
         min_features = 0  # a wrong number of columns has a message of its own below

@@ -352,7 +352,15 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         self.verbose = verbose
 
     def fit(
-        self, X, y=None, sample_weight=None, *, X_val=None, y_val=None, sample_weight_val=None
+        self,
+        X,
+        y=None,
+        sample_weight=None,
+        *,
+        X_val=None,
+        y_val=None,
+        sample_weight_val=None,
+        checkpoint=None,
     ):
         """Fit the model to rated interactions, or to padded sequences.
 
@@ -373,6 +381,10 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             The ratings of `X_val`.
         sample_weight_val : array-like of shape (n_val,), default=None
             Weight of each row of `X_val`.
+        checkpoint : str or PathLike, default=None
+            File that keeps the state of the training. If the process dies, the same call goes on
+            from it, and ends with the same model. The file stays after `fit`; delete it once the
+            model is saved. It belongs to one fit: not for a search, whose fits would share it.
 
         Returns
         -------
@@ -382,8 +394,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Raises
         ------
         ValueError
-            If X, y or a parameter is not what was asked for; the estimator is then as it
-            was before.
+            If X, y or a parameter is not what was asked for, or if `checkpoint` is that of
+            another fit; the estimator is then as it was before.
         TypeError
             If timestamps are neither numbers nor datetimes.
         KeyboardInterrupt
@@ -392,8 +404,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Warns
         -----
         UserWarning
-            If IDs of `X_val` are of another kind than those of `X`, or if the training was
-            interrupted.
+            If IDs of `X_val` are of another kind than those of `X`, if the training was
+            interrupted, or if `checkpoint` could not be written.
         """
         return super().fit(
             X,
@@ -402,6 +414,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             X_val=X_val,
             y_val=y_val,
             sample_weight_val=sample_weight_val,
+            checkpoint=checkpoint,
         )
 
     def predict(self, X, *, history=None):
@@ -792,17 +805,21 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return ratings
 
     def _predict_padded(self, inputs):
-        items = inputs["items"]
-        histories, places = to_histories(items, inputs.get("ratings"))
-        row, column = np.nonzero(inputs["there"])
-        if self.n_outputs_ == 1:
-            row, column = np.arange(len(items)), np.full(len(items), items.shape[1] - 1)
-        data = self._tensors(histories, row, items[row, column], places[row, column])
+        data, where = self._padded_targets(inputs)
         if self.n_outputs_ == 1:
             return self._rate(data)
-        ratings = np.full(items.shape, np.nan)
-        ratings[row, column] = self._rate(data)
+        ratings = np.full(inputs["items"].shape, np.nan)
+        ratings[where] = self._rate(data)
         return ratings
+
+    def _padded_targets(self, inputs):
+        """What is to be predicted in padded sequences, and the rows and columns where it is."""
+        items = inputs["items"]
+        histories, places = to_histories(items, inputs.get("ratings"))
+        where = np.nonzero(inputs["there"])
+        if self.n_outputs_ == 1:
+            where = np.arange(len(items)), np.full(len(items), items.shape[1] - 1)
+        return self._tensors(histories, where[0], items[where], places[where]), where
 
     def _rate(self, data):
         """Ratings of targets, in the order in which they were given, clipped."""

@@ -7,6 +7,8 @@ import warnings
 
 # Before scipy is imported: scikit-learn skips its array API checks without it.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
+# Pictures are drawn without a screen, in doctests too.
+os.environ.setdefault("MPLBACKEND", "agg")
 
 import pytest
 import torch

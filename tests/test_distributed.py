@@ -17,7 +17,8 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 
-from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor, _distributed
+from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor
+from sklrec._distributed import _processes, own_device
 from sklrec._rowwise_adam import RowwiseAdam
 from sklrec._rowwise_sgd import RowwiseSGD
 from sklrec._solvers._terms_sgd import TermsSGD
@@ -358,7 +359,7 @@ def test_accelerate_is_asked_for_by_name(monkeypatch):
 
 def test_a_device_without_an_exchange_is_refused():
     with pytest.raises(ValueError, match="device='cpu' or device='cuda', got 'mps'"):
-        _distributed.own_device(torch.device("mps"))
+        own_device(torch.device("mps"))
 
 
 def test_processes_that_accelerate_did_not_join_are_named(monkeypatch):
@@ -378,7 +379,7 @@ def test_processes_that_do_not_find_each_other_say_so(monkeypatch):
         where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(deaf.getsockname()[1])}
         for name, value in (where | {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}).items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(_distributed, "TIMEOUT", timedelta(seconds=1))
+        monkeypatch.setattr(_processes, "TIMEOUT", timedelta(seconds=1))
         PartialState._reset_state()
         with pytest.raises(
             RuntimeError, match=r"did not find each other .* Check that all of them"

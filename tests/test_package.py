@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import sklrec
+import sklrec.inspection
 import sklrec.metrics
 import sklrec.model_selection
 
@@ -28,7 +29,9 @@ FLOORS = [
         "_rowwise_optimizer",
         "_rowwise_adam",
         "_rowwise_sgd",
+        "_tensor_file",
         "_threads",
+        "_version",
         "_validation",
         "_vocabulary",
         "_timestamps",
@@ -36,12 +39,15 @@ FLOORS = [
         "_histories",
         "_normal_equations",
         "_shared_terms",
+        "_packing",
         "preprocessing",
         "model_selection",
         "metrics",
         "datasets",
     ],
     [
+        "_training_data",
+        "_checkpoints",
         "_net",
         "_pair_batches",
         "_distributed",
@@ -56,7 +62,7 @@ FLOORS = [
     ["_solvers"],
     ["_recommend", "_base", "_minibatch_base", "_fit_chunks"],
     ["matrix_factorization", "bayesian_fm", "dense", "sequence"],
-    ["approximate", "__init__"],
+    ["approximate", "inspection", "persistence", "__init__"],
 ]
 
 
@@ -140,7 +146,7 @@ def test_importing_it_imports_nothing_slow():
         "import sys\n"
         "before = set(sys.modules)\n"
         "import sklrec, sklrec.datasets, sklrec.modules, sklrec.preprocessing\n"
-        "import sklrec.metrics, sklrec.model_selection\n"
+        "import sklrec.inspection, sklrec.metrics, sklrec.model_selection\n"
         "print(*(set(sys.modules) - before))"
     )
     done = subprocess.run(
@@ -154,8 +160,8 @@ def test_importing_it_imports_nothing_slow():
 
 
 def test_what_is_exported_is_there_and_sorted():
-    parts = [sklrec.datasets, sklrec.metrics, sklrec.model_selection, sklrec.preprocessing]
-    for module in (sklrec, *parts):
+    names = ["datasets", "inspection", "metrics", "model_selection", "preprocessing"]
+    for module in (sklrec, *(getattr(sklrec, name) for name in names)):
         assert list(module.__all__) == sorted(module.__all__)
         assert all(hasattr(module, name) for name in module.__all__)
 

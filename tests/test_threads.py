@@ -4,6 +4,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
 
+import numpy as np
 import pytest
 import torch
 from joblib import parallel_config
@@ -212,6 +213,22 @@ def test_minibatches(model):
     assert_as_it_was()
     with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="interrupted"):
         model.set_params(callbacks=[Spy(error=KeyboardInterrupt())]).fit(X, Y)
+    assert_as_it_was()
+
+
+def test_a_prediction_of_few_rows(monkeypatch):
+    model = MFRegressor(n_factors=100, max_epochs=1, random_state=0).fit(X, Y)
+    enough_for_two = 2 * NUMBERS_PER_THREAD // model.module_.width + 1
+    seen = []
+    forward = model.module_.forward
+    monkeypatch.setattr(
+        model.module_,
+        "forward",
+        lambda **inputs: seen.append(torch.get_num_threads()) or forward(**inputs),
+    )
+    for n_rows in (1, len(X), enough_for_two):
+        model.predict(X.iloc[np.arange(n_rows) % len(X)])
+    assert seen == [1, 1, 2]
     assert_as_it_was()
 
 

@@ -91,6 +91,12 @@ def test_number_and_names_of_columns_are_learned():
         (FRAME["user"], ValueError, "Expected a 2-dimensional container but got"),
         (3, ValueError, "Expected 2D array, got scalar array instead"),
         (RATINGS[None], ValueError, "Found array with dim 3, while dim <= 2 is required by Probe"),
+        (
+            "log.csv",
+            TypeError,
+            r"got a path instead: 'log\.csv'\. Read the file first, .*ParquetRatings\(path, rati",
+        ),
+        (Path("log.csv"), TypeError, r"got a path instead: 'log\.csv'\. Read the file first"),
     ],
 )
 def test_what_is_no_table_is_refused(X, error, text):

@@ -3,10 +3,12 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._net import InteractionTensors
 from sklrec._normal_equations import RatingsByRow, solve_penalised, times
 from sklrec._shared_terms import N_STEPS, SharedTerms, met
@@ -76,6 +78,7 @@ class AlternatingLeastSquares:
         valid: InteractionTensors | None,
         generator: torch.Generator,
         previous: Previous | None = None,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
     ) -> Outcome:
         """Train a module in place.
 
@@ -91,6 +94,8 @@ class AlternatingLeastSquares:
             Not used.
         previous : Previous, default=None
             Not used: all there is to go on from is in the module.
+        checkpoint : Checkpoint, default=NO_CHECKPOINT
+            Where the training keeps its state, and may find one to go on from.
 
         Returns
         -------
@@ -103,9 +108,23 @@ class AlternatingLeastSquares:
         scale = module.scale.item() ** 2
         losses, valid_losses, interrupted = [], [], False
         best: Best[tuple[Tables, dict[str, Described]]] = Best(self.tol, self.n_iter_no_change)
+        if (saved := checkpoint.resume()) is not None:
+            losses, valid_losses, best.loss, best.n_misses = saved["losses"]
+            found = [_put_back(kept, tables, described) for kept in saved["solutions"]]
+            tables, described = found[0]
+            best.state = found[1] if len(found) > 1 else None
+
+        def state() -> dict[str, Any]:
+            solutions = [(tables, described)] + ([] if best.state is None else [best.state])
+            return {
+                "losses": (losses, valid_losses, best.loss, best.n_misses),
+                "solutions": [_kept(*solution) for solution in solutions],
+            }
+
         try:
             with threads_for_sweeps(len(data), module.width):
-                for _ in progress(self.n_iter, self.verbose, "sweep"):
+                n_done = self.n_iter if checkpoint.finished else len(losses)
+                for _ in progress(self.n_iter, self.verbose, "sweep", n_done):
                     tables, described = self.sweep(by_row, tables, described)
                     losses.append(ratings.mean_squared_error(tables.predict(ratings.codes)))
                     if asked is not None:
@@ -115,6 +134,8 @@ class AlternatingLeastSquares:
                             break
                     if len(losses) > 1 and losses[-2] - losses[-1] < self.tol:
                         break
+                    checkpoint.save(state)
+            checkpoint.finish(state)
         except KeyboardInterrupt:
             interrupted = True
             warnings.warn(
@@ -200,3 +221,17 @@ class AlternatingLeastSquares:
             by = SharedTerms(weights, device=tables[side].device)
             found[side] = Described(by, torch.zeros_like(tables[other]))
         return found
+
+
+def _kept(tables: Tables, described: dict[str, Described]) -> dict[str, Any]:
+    """What a file keeps of a solution."""
+    return {"tables": tables.of, "terms": {side: by.terms for side, by in described.items()}}
+
+
+def _put_back(
+    kept: dict[str, Any], tables: Tables, described: dict[str, Described]
+) -> tuple[Tables, dict[str, Described]]:
+    """The solution of which a file kept that, in place of the one at the start."""
+    terms = kept["terms"]
+    put_back = {side: Described(by.by, terms[side]) for side, by in described.items()}
+    return Tables(kept["tables"], tables.biased), put_back

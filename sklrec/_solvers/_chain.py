@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -177,6 +178,42 @@ class Chain:
             table[0] = mean
             state[f"{name}s"], state[f"{name}_covariances"] = table, covariance
         return state
+
+    def to_resume(self) -> dict[str, Any]:
+        """Give all that further sweeps depend on.
+
+        Returns
+        -------
+        dict of str to object
+            What `resume` takes.
+        """
+        sides = {n: (side.own, side.terms, side.priors) for n, side in self.sides.items()}
+        return {
+            "sides": sides,
+            "likelihood": self.likelihood.to_resume(),
+            "generator": self.generator.get_state(),
+            "rng": self.rng.bit_generator.state,
+        }
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Go back to where a chain was.
+
+        Parameters
+        ----------
+        saved : dict of str to object
+            What `to_resume` gave.
+        """
+        for name, (own, terms, priors) in saved["sides"].items():
+            side = self.sides[name]
+            side.own, side.terms = own, terms
+            side.priors = [Prior(*prior) for prior in priors]
+            if side.shared is not None:
+                side.expanded = side.shared.expand(terms)
+        self.tables = Tables({n: s.table for n, s in self.sides.items()}, self.tables.biased)
+        self.likelihood.resume(saved["likelihood"])
+        self._follow_likelihood()
+        self.generator.set_state(saved["generator"])
+        self.rng.bit_generator.state = saved["rng"]
 
     def _start_side(
         self,

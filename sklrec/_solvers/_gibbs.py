@@ -3,11 +3,13 @@
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._net import InteractionTensors
 from sklrec._solvers._chain import Chain, Features
 from sklrec._solvers._likelihoods import GaussianNoise, Likelihood
@@ -58,6 +60,7 @@ class GibbsSampler:
         valid: InteractionTensors | None,
         generator: torch.Generator,
         previous: Previous | None = None,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
     ) -> Outcome:
         """Train a module in place.
 
@@ -73,6 +76,8 @@ class GibbsSampler:
             Source of the draws.
         previous : Previous, default=None
             Not used: all there is to go on from is in the module.
+        checkpoint : Checkpoint, default=NO_CHECKPOINT
+            Where the chain is kept, and may be found to go on from.
 
         Returns
         -------
@@ -85,9 +90,17 @@ class GibbsSampler:
         losses, valid_losses, interrupted = [], [], False
         total: Tensor | None = None
         draws: list[dict[str, Tensor]] = []
+        if (saved := checkpoint.resume()) is not None:
+            chain.resume(saved["chain"])
+            losses, valid_losses, total, draws = saved["so_far"]
+
+        def state() -> dict[str, Any]:
+            so_far = losses, valid_losses, total, draws
+            return {"chain": chain.to_resume(), "so_far": so_far}
+
         try:
             with threads_for_sweeps(len(data), module.width):
-                for sweep in progress(self.n_iter, self.verbose, "sweep"):
+                for sweep in progress(self.n_iter, self.verbose, "sweep", len(losses)):
                     losses.append(scale * chain.sweep())
                     if sweep in keeps:
                         draws.append(chain.state())
@@ -101,6 +114,8 @@ class GibbsSampler:
                         total = found if n == 1 or total is None else total + found
                         errors = valid.y - total / n
                         valid_losses.append(mean_square(errors, valid.X.get("sample_weight")))
+                    checkpoint.save(state)
+            checkpoint.finish(state)
         except KeyboardInterrupt:
             interrupted = True
             warnings.warn(

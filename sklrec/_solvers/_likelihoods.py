@@ -1,7 +1,7 @@
 """How ratings come from what the tables predict."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -54,6 +54,24 @@ class Likelihood(Protocol):
         -------
         dict of str to Tensor
             The draw.
+        """
+
+    def to_resume(self) -> dict[str, Any]:
+        """Give what further draws depend on.
+
+        Returns
+        -------
+        dict of str to object
+            What `resume` takes.
+        """
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Go back to an earlier draw.
+
+        Parameters
+        ----------
+        saved : dict of str to object
+            What `to_resume` gave.
         """
 
 
@@ -114,10 +132,7 @@ class GaussianNoise:
         self.precision = float(rng.gamma((1 + len(errors)) / 2) / ((1 + shared) / 2))
         of_users = np.bincount(self._users, errors, minlength=len(self.shares))
         self.shares = draw_shares(self._counts, self.precision * of_users, rng)
-        weights = self.shares[self._users]
-        if self._own is not None:
-            weights = weights * self._own
-        self.weights = torch.from_numpy(weights.astype(np.float32)).to(predictions.device)
+        self._weigh()
         return float(loss)
 
     def state(self) -> dict[str, Tensor]:
@@ -132,6 +147,35 @@ class GaussianNoise:
         shares = 1 / self.shares
         shares[0] = FREEDOM / (FREEDOM - 2)
         return {"noise": torch.tensor(1 / self.precision), "user_noise": torch.from_numpy(shares)}
+
+    def to_resume(self) -> dict[str, Any]:
+        """Give what further draws depend on.
+
+        Returns
+        -------
+        dict of str to object
+            What `resume` takes.
+        """
+        return {"precision": self.precision, "shares": self.shares}
+
+    def resume(self, saved: dict[str, Any]) -> None:
+        """Go back to an earlier draw.
+
+        Parameters
+        ----------
+        saved : dict of str to object
+            What `to_resume` gave.
+        """
+        self.precision, self.shares = saved["precision"], saved["shares"]
+        self._weigh()
+
+    def _weigh(self) -> None:
+        """Let the weights have the users' shares in them."""
+        weights = self.shares[self._users]
+        if self._own is not None:
+            weights = weights * self._own
+        device = self.ratings.values.device
+        self.weights = torch.from_numpy(weights.astype(np.float32)).to(device)
 
 
 def draw_shares(counts: np.ndarray, squares: np.ndarray, rng: np.random.Generator) -> np.ndarray:

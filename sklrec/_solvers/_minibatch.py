@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from skorch.helper import predefined_split
 
-from sklrec._callbacks import LinearFall, StopAtBest
+from sklrec._callbacks import KeepCheckpoint, LinearFall, StopAtBest
+from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._distributed import DistributedRatingNet, Processes
 from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
@@ -109,6 +110,7 @@ class MinibatchSolver:
         valid: InteractionTensors | None,
         generator: torch.Generator,
         previous: Previous | None = None,
+        checkpoint: Checkpoint = NO_CHECKPOINT,
     ) -> Outcome:
         """Train a module in place.
 
@@ -125,6 +127,8 @@ class MinibatchSolver:
         previous : Previous, default=None
             What the training goes on from. The history of its net goes on, and so does the
             optimiser's state of every table that kept its size.
+        checkpoint : Checkpoint, default=NO_CHECKPOINT
+            Where the training keeps its state, and may find one to go on from.
 
         Returns
         -------
@@ -173,7 +177,7 @@ class MinibatchSolver:
         n_rows = max(len(p) for p in module.parameters()) if self.implicit_features else 0
         keep_freed_memory(max(self.batch_size, n_rows), module.width)
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
-            net.partial_fit(data, None)
+            self._train_net(net, data, n_before, checkpoint)
         trained.eval()
         net.set_params(train_split=None)  # it held the validation data
         self._check_outcome(net, n_before)
@@ -187,6 +191,30 @@ class MinibatchSolver:
             net.interrupted_,
             net,
         )
+
+    def _train_net(
+        self, net: RatingNet, data: InteractionTensors, n_before: int, checkpoint: Checkpoint
+    ) -> None:
+        """Train for all epochs, or for those that are left."""
+        state = checkpoint.resume()
+        if checkpoint.finished:
+            net.interrupted_ = False
+            net.resume(state)
+            return
+        n_done = 0 if state is None else len(state["history"]) - n_before
+        if checkpoint is not NO_CHECKPOINT:
+            # First, to be there before others see the epoch begin. It is none of the net's own.
+            net.callbacks_.insert(0, ("checkpoint", KeepCheckpoint(checkpoint, state)))
+        net.partial_fit(data, None, epochs=self.max_epochs - n_done)
+        if checkpoint is NO_CHECKPOINT:
+            return
+        del net.callbacks_[0]
+        if net.interrupted_:
+            return
+        try:
+            checkpoint.finish(net.to_resume)
+        except KeyboardInterrupt:
+            net.interrupted_ = True
 
     def _joined(
         self,

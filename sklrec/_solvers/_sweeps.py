@@ -238,7 +238,7 @@ def mean_square(errors: Tensor, weights: Tensor | None) -> float:
     return (squares.dot(weights.double()) / weights.sum()).item()
 
 
-def progress(n_iter: int, verbose: int, unit: str) -> Iterator[int]:
+def progress(n_iter: int, verbose: int, unit: str, first: int = 0) -> Iterator[int]:
     """Count, and show a bar if that is wanted.
 
     Parameters
@@ -249,15 +249,17 @@ def progress(n_iter: int, verbose: int, unit: str) -> Iterator[int]:
         Whether to show a bar.
     unit : str
         What is counted.
+    first : int, default=0
+        How far it was counted before.
 
     Yields
     ------
     int
-        0, 1, ...
+        `first`, ``first + 1``, ...
     """
     if not verbose:
-        yield from range(n_iter)
+        yield from range(first, n_iter)
         return
     from tqdm.auto import trange  # here, since importing it is slow and few need it
 
-    yield from trange(n_iter, desc="fit", unit=unit)
+    yield from trange(first, n_iter, desc="fit", unit=unit, initial=first, total=n_iter)

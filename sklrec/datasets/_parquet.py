@@ -124,11 +124,14 @@ class ParquetRatings(ChunkedRatings):
         """The columns of X."""
         there = dataset.schema.names
         given = [] if self.columns is None else list(self.columns)
-        for name in [*given, *self._of_ratings()]:
-            if name not in there:
-                raise ValueError(
-                    f"{_named(self.source)} has no column {name!r}; it has {_listed(there)}."
-                )
+        wanted = {"columns": given, "rating": [self.rating], "sample_weight": [self.sample_weight]}
+        for parameter, names in wanted.items():
+            for name in names:
+                if name is not None and name not in there:
+                    raise ValueError(
+                        f"{_named(self.source)} has no column {name!r}; it has "
+                        f"{_listed(there)}. Give {parameter}= a name that is there."
+                    )
         for name in self._of_ratings():
             if name in given:
                 raise ValueError(

@@ -1,14 +1,13 @@
 """A scorer that ranks items for each user and looks for what the user liked."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 
 from sklrec._validation import check_ratings
@@ -26,7 +25,7 @@ def make_ranking_scorer(
     threshold: float | None = None,
     candidates: str = "all",
     counts: bool = False,
-) -> Callable[[BaseEstimator, Any, Any], float | dict[str, float]]:
+) -> "RankingScorer":
     """Make a scorer of the lists that a rating model recommends, for `scoring=`.
 
     The scorer works in `cross_val_score`, `cross_validate`, `GridSearchCV` and their like. It asks
@@ -181,6 +180,34 @@ class RankingScorer:
         float or dict
             The score, or the scores and counts by their names.
         """
+        hits, counts = self.find(estimator, X, y)
+        hits = hits.within(self.k)
+        scores: dict[str, float] = {
+            f"{name}@{self.k}": float(METRICS[name](hits, self.k).mean()) for name in self.metrics
+        }
+        if self.several or self.counts:
+            return scores | counts
+        return scores.popitem()[1]
+
+    def find(self, estimator: Any, X: Any, y: Any) -> tuple[Hits, dict[str, float]]:
+        """Find what is relevant in the lists of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            The fitted estimator.
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            Test interactions.
+        y : array-like of shape (n_samples,)
+            Their ratings.
+
+        Returns
+        -------
+        hits : Hits
+            What was found, at least within k.
+        counts : dict of str to float
+            The counts of users; empty if they were not asked for.
+        """
         relevant = self._relevant(X, y)
         model, users, items = read_rows(estimator, X)
         # Users who have nothing relevant are left out; the others get codes without gaps.
@@ -197,17 +224,12 @@ class RankingScorer:
             first_rows = asked[np.unique(user_codes[asked], return_index=True)[1]]
             listed, ranks = _recommended(model, users.seen[first_rows], items, self.k)
         hits = Hits.find(n_scored, wanted, np.ones(len(wanted.users)), listed, ranks)
-        hits = hits.within(self.k)
-        scores: dict[str, float] = {
-            f"{name}@{self.k}": float(METRICS[name](hits, self.k).mean()) for name in self.metrics
-        }
+        counts: dict[str, float] = {}
         if self.counts:
-            scores["n_users"] = n_scored
-            scores["n_cold_users"] = _count_cold(model, users, user_codes, asked)
-            scores["n_skipped_users"] = len(scored) - n_scored
-        elif not self.several:
-            return scores.popitem()[1]
-        return scores
+            counts["n_users"] = n_scored
+            counts["n_cold_users"] = _count_cold(model, users, user_codes, asked)
+            counts["n_skipped_users"] = len(scored) - n_scored
+        return hits, counts
 
     def _relevant(self, X: Any, y: Any) -> np.ndarray:
         """Which rows tell of something that their user liked."""

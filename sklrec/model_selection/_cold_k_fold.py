@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.model_selection import GroupKFold
 
 from sklrec.model_selection._cold_split import ColdSplit
+from sklrec.model_selection._splitter import Split
 
 
 class _ColdKFold(ColdSplit):
@@ -17,7 +18,7 @@ class _ColdKFold(ColdSplit):
 
     def _split_groups(
         self, splitter: GroupKFold, codes: np.ndarray, n_ids: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ) -> Iterator[Split]:
         if n_ids < splitter.n_splits:
             raise ValueError(
                 f"n_splits={self.n_splits} folds of whole {self._side}s cannot be had from "

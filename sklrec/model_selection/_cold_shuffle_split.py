@@ -9,6 +9,7 @@ from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import check_random_state, check_scalar
 
 from sklrec.model_selection._cold_split import ColdSplit
+from sklrec.model_selection._splitter import Split
 
 
 class _ColdShuffleSplit(ColdSplit):
@@ -24,7 +25,7 @@ class _ColdShuffleSplit(ColdSplit):
 
     def _split_groups(
         self, splitter: GroupShuffleSplit, codes: np.ndarray, n_ids: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    ) -> Iterator[Split]:
         splitter.random_state = check_random_state(self.random_state)
         try:
             yield from splitter.split(codes, groups=codes)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator
 
 from sklrec.model_selection._columns import SplitColumns
+from sklrec.model_selection._splitter import InteractionSplitter, Split
 
 
-class ColdSplit(BaseCrossValidator):
+class ColdSplit(InteractionSplitter):
     """One of scikit-learn's splitters by groups, over the IDs of one column of X."""
 
     _side: str  # the parameter that names the column
@@ -21,62 +21,13 @@ class ColdSplit(BaseCrossValidator):
         """Make scikit-learn's splitter, which checks the parameters."""
 
     @abstractmethod
-    def _split_groups(
-        self, splitter: Any, codes: np.ndarray, n_ids: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _split_groups(self, splitter: Any, codes: np.ndarray, n_ids: int) -> Iterator[Split]:
         """Let it split, or say what is wrong in terms of users, or items."""
 
-    def split(
-        self, X: Any, y: Any = None, groups: Any = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Generate the rows of each split.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each, in any order.
-        y : array-like of shape (n_samples,), default=None
-            Ignored but for its length.
-        groups : array-like of shape (n_samples,), default=None
-            Ignored, with a warning: the column of X tells what belongs together.
-
-        Yields
-        ------
-        train : ndarray
-            The training rows, ascending.
-        test : ndarray
-            The test rows, ascending.
-
-        Raises
-        ------
-        ValueError
-            If there are too few users, or items, for such folds or sizes.
-
-        Warns
-        -----
-        UserWarning
-            If `groups` are given.
-        """
-        columns = SplitColumns(self, X, y, groups)
+    def _split(self, columns: SplitColumns) -> Iterator[Split]:
         splitter = self._by_groups()
         codes = columns.codes(getattr(self, self._side))
         yield from self._split_groups(splitter, codes, codes.max() + 1)
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Give the number of splits.
-
-        Parameters
-        ----------
-        X : object, default=None
-            Ignored.
-        y : object, default=None
-            Ignored.
-        groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-            `n_splits`.
-        """
+    def _n_splits(self) -> int:
         return self._by_groups().get_n_splits()

@@ -116,5 +116,5 @@ class SplitColumns:
                 "that of time, but the column 'timestamp' of X tells another order. Leave "
                 "timestamp='auto', or sort X by time.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )

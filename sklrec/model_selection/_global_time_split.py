@@ -4,16 +4,15 @@
 from collections.abc import Iterator
 from math import ceil
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_scalar
 
 from sklrec.model_selection._columns import SplitColumns
+from sklrec.model_selection._splitter import InteractionSplitter, Split
 
 
-class GlobalTimeSplit(BaseCrossValidator):
+class GlobalTimeSplit(InteractionSplitter):
     """Split the log at moments: train on all that came before, test on what came next.
 
     Like `TimeSeriesSplit`, it chains forward, each training part holding the one before and its
@@ -31,7 +30,8 @@ class GlobalTimeSplit(BaseCrossValidator):
     timestamp : int or str, default="auto"
         The column of timestamps, by position or by a DataFrame's column name: numbers, or
         datetimes, which without a time zone are read as UTC. "auto" is the column of a DataFrame
-        that is named `timestamp`; None takes the order of the rows for that of time.
+        that is named `timestamp`; None takes the order of the rows for that of time, and warns if
+        a column of that name tells another.
 
     Warnings
     --------
@@ -82,63 +82,15 @@ class GlobalTimeSplit(BaseCrossValidator):
         self.test_size = test_size
         self.timestamp = timestamp
 
-    def split(
-        self, X: Any, y: Any = None, groups: Any = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Generate the rows of each split.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each, in any order.
-        y : array-like of shape (n_samples,), default=None
-            Ignored but for its length.
-        groups : array-like of shape (n_samples,), default=None
-            Ignored, with a warning.
-
-        Yields
-        ------
-        train : ndarray
-            The training rows, ascending.
-        test : ndarray
-            The test rows, ascending.
-
-        Raises
-        ------
-        ValueError
-            If there are too few rows or different timestamps for so many splits.
-
-        Warns
-        -----
-        UserWarning
-            If `timestamp` is None and the rows are not in the order of a column named
-            `timestamp`, or if `groups` are given.
-        """
-        columns = SplitColumns(self, X, y, groups)
-        n_splits = self.get_n_splits()
+    def _split(self, columns: SplitColumns) -> Iterator[Split]:
+        n_splits = self._n_splits()
         times = columns.times(self.timestamp)
         order = np.argsort(times, kind="stable")
         cuts = self._cuts(times[order], n_splits)
         for start, stop in zip(cuts, [*cuts[1:], len(order)], strict=True):
             yield np.sort(order[:start]), np.sort(order[start:stop])
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Give the number of splits.
-
-        Parameters
-        ----------
-        X : object, default=None
-            Ignored.
-        y : object, default=None
-            Ignored.
-        groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-            `n_splits`.
-        """
+    def _n_splits(self) -> int:
         return int(check_scalar(self.n_splits, "n_splits", Integral, min_val=1))
 
     def _cuts(self, times: np.ndarray, n_splits: int) -> list[int]:

@@ -4,16 +4,15 @@
 import warnings
 from collections.abc import Iterator
 from numbers import Integral
-from typing import Any
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state, check_scalar
 
 from sklrec.model_selection._columns import SplitColumns
+from sklrec.model_selection._splitter import InteractionSplitter, Split
 
 
-class LastInteractionsSplit(BaseCrossValidator):
+class LastInteractionsSplit(InteractionSplitter):
     """Hold out the last interactions of each user, in one split.
 
     Parameters
@@ -25,13 +24,14 @@ class LastInteractionsSplit(BaseCrossValidator):
     timestamp : int or str, default="auto"
         The column of timestamps, likewise: numbers, or datetimes, which without a time zone are
         read as UTC. "auto" is the column of a DataFrame that is named `timestamp`; None takes
-        the order of the rows for that of time.
+        the order of the rows for that of time, and warns if a column of that name tells another.
     min_train : int, default=1
         How many interactions of each user stay in training at least: users with fewer than
         `n_interactions` + `min_train` have fewer test rows, perhaps none.
     random_state : int, RandomState instance or None, default=None
         Puts the interactions that a user had at one time in a random order, the same for the
-        same int. With None they keep the order of the rows.
+        same int. With None they keep the order of the rows, and a warning tells for how many users
+        the cut runs through interactions of one time.
 
     Warnings
     --------
@@ -80,40 +80,7 @@ class LastInteractionsSplit(BaseCrossValidator):
         self.min_train = min_train
         self.random_state = random_state
 
-    def split(
-        self, X: Any, y: Any = None, groups: Any = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Generate the rows of the one split.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each, in any order.
-        y : array-like of shape (n_samples,), default=None
-            Ignored but for its length.
-        groups : array-like of shape (n_samples,), default=None
-            Ignored, with a warning.
-
-        Yields
-        ------
-        train : ndarray
-            The training rows, ascending.
-        test : ndarray
-            The test rows, ascending.
-
-        Raises
-        ------
-        ValueError
-            If one of the parts is empty.
-
-        Warns
-        -----
-        UserWarning
-            If `random_state` is None and a user's cut runs through interactions of one timestamp,
-            if `timestamp` is None and a user's rows are not in the order of a column named
-            `timestamp`, or if `groups` are given.
-        """
-        columns = SplitColumns(self, X, y, groups)
+    def _split(self, columns: SplitColumns) -> Iterator[Split]:
         n_interactions = check_scalar(self.n_interactions, "n_interactions", Integral, min_val=1)
         min_train = check_scalar(self.min_train, "min_train", Integral, min_val=0)
         users = columns.codes(self.user)
@@ -139,23 +106,7 @@ class LastInteractionsSplit(BaseCrossValidator):
             _warn_of_ties(times[order], is_test)
         yield np.sort(order[~is_test]), np.sort(order[is_test])
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Give the number of splits.
-
-        Parameters
-        ----------
-        X : object, default=None
-            Ignored.
-        y : object, default=None
-            Ignored.
-        groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-            Always 1.
-        """
+    def _n_splits(self) -> int:
         return 1
 
 
@@ -171,5 +122,5 @@ def _warn_of_ties(times: np.ndarray, is_test: np.ndarray) -> None:
             "interactions of one timestamp, where the order of the rows decides which are the "
             "last. Give random_state= an int for a fair draw.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

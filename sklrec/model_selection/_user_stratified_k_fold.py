@@ -3,16 +3,16 @@
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-from sklearn.model_selection import BaseCrossValidator, KFold
+from sklearn.model_selection import KFold
 from sklearn.utils import check_random_state
 
 from sklrec.model_selection._columns import SplitColumns
+from sklrec.model_selection._splitter import InteractionSplitter, Split
 
 
-class UserStratifiedKFold(BaseCrossValidator):
+class UserStratifiedKFold(InteractionSplitter):
     """Spread the interactions of each user evenly over the folds.
 
     It does with users what `StratifiedKFold` does with classes: of every user's n rows each test
@@ -76,39 +76,8 @@ class UserStratifiedKFold(BaseCrossValidator):
         self.shuffle = shuffle
         self.random_state = random_state
 
-    def split(
-        self, X: Any, y: Any = None, groups: Any = None
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Generate the rows of each split.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each.
-        y : array-like of shape (n_samples,), default=None
-            Ignored but for its length.
-        groups : array-like of shape (n_samples,), default=None
-            Ignored, with a warning.
-
-        Yields
-        ------
-        train : ndarray
-            The training rows, ascending.
-        test : ndarray
-            The test rows, ascending.
-
-        Raises
-        ------
-        ValueError
-            If there are fewer rows than folds.
-
-        Warns
-        -----
-        UserWarning
-            If a pair of user and item occurs on both sides of a split, or if `groups` are given.
-        """
-        columns = SplitColumns(self, X, y, groups)
-        n_splits = self.get_n_splits()
+    def _split(self, columns: SplitColumns) -> Iterator[Split]:
+        n_splits = self._n_splits()
         users = columns.codes(self.user)
         if len(users) < n_splits:
             raise ValueError(
@@ -121,23 +90,7 @@ class UserStratifiedKFold(BaseCrossValidator):
             is_test = folds == fold
             yield np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
-    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Give the number of splits.
-
-        Parameters
-        ----------
-        X : object, default=None
-            Ignored.
-        y : object, default=None
-            Ignored.
-        groups : object, default=None
-            Ignored.
-
-        Returns
-        -------
-        int
-            `n_splits`.
-        """
+    def _n_splits(self) -> int:
         # scikit-learn's own checks of these three, and its own words
         return KFold(
             self.n_splits, shuffle=self.shuffle, random_state=self.random_state
@@ -175,7 +128,7 @@ def _warn_of_repeats(users: np.ndarray, items: np.ndarray, folds: np.ndarray) ->
             "Keep one row of each pair, for example with drop_duplicates, or give item=None if "
             "they may recur.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=4,
         )
 
 

@@ -344,7 +344,7 @@ class DenseNet(RatingModule):
         """Embeddings of the user and the item, of shape (n, n_factors), and of each kind of side
         features, of shape (n, n_features, n_factors).
         """
-        n_rows = len(users)
+        n_rows = users.shape[0]  # which, unlike len(), stays open in an exported graph
         found = [
             rows_of(self.user_factors, users, sparse=self.sparse),
             rows_of(self.item_factors, items, sparse=self.sparse),
@@ -360,16 +360,20 @@ class DenseNet(RatingModule):
         if self.n_multi_valued:
             if multi_valued is None:
                 multi_valued = users.new_zeros(n_rows, self.n_multi_valued, 1)
-            # Unlike a mean over a tensor, it adds in the same order however many zeros follow.
-            means = F.embedding_bag(
-                multi_valued.flatten(0, 1),
-                self.value_factors.weight,
-                mode="mean",
-                padding_idx=0,
-                sparse=self.sparse,
-            )
-            found.append(means.view(n_rows, self.n_multi_valued, -1))
+            found.append(self._embed_values(multi_valued))
         return found
+
+    def _embed_values(self, codes: Tensor) -> Tensor:
+        """Means of shape (n, n_multi_valued, n_factors) over known values."""
+        table = self.value_factors
+        if torch.compiler.is_exporting():  # graphs have no bags
+            n_known = (codes > 0).sum(2, keepdim=True)
+            return rows_of(table, codes).sum(2) / n_known.clamp(min=1)
+        # Unlike a mean over a tensor, it adds in the same order however many zeros follow.
+        means = F.embedding_bag(
+            codes.flatten(0, 1), table.weight, mode="mean", padding_idx=0, sparse=self.sparse
+        )
+        return means.view(*codes.shape[:2], -1)
 
     def _embed_numbers(self, numeric: Tensor) -> Tensor:
         """Embeddings of shape (n, n_numeric, n_factors) that change linearly within each bin."""

@@ -196,6 +196,8 @@ class LSTMRating(RatingModule):
         Tensor of shape (n,)
             Ratings, not clipped.
         """
+        if self.items_only and torch.compiler.is_exporting():
+            return self._rate_row_by_row(past_items, lengths, sequences, before, items, after)
         states = self.read(past_items, past_ratings, past_gaps, lengths)
         return self.rate(states, sequences, before, items, after)
 
@@ -406,10 +408,40 @@ class LSTMRating(RatingModule):
         both = self.dropout(torch.cat(hidden, 1).to(own.dtype))
         return linear(self.output, both).squeeze(1)
 
+    def _rate_row_by_row(
+        self,
+        past_items: Tensor,
+        lengths: Tensor,
+        sequences: Tensor,
+        before: Tensor,
+        items: Tensor,
+        after: Tensor | None,
+    ) -> Tensor:
+        """What ``forward`` gives with ``items_only=True``, by a run of its own for each rating.
+
+        In exported graphs an LSTM gives its cells after the last step alone, so that none can
+        take another step from the middle of a sequence.
+        """
+        own = self._rows(self.item_factors, items).unsqueeze(1)
+        sides = [(self.lstm, past_items, before)]
+        if self.bidirectional:
+            place = torch.arange(past_items.shape[1], device=past_items.device)
+            from_end = past_items.gather(1, (lengths[:, None] - 1 - place).clamp(min=0))
+            n_after = lengths[sequences] - (before if after is None else after)
+            sides.append((self.backward_lstm, from_end, n_after))
+        hidden = []
+        for lstm, codes, n_read in sides:
+            steps = F.pad(self._rows(self.item_factors, codes[sequences]), (0, 0, 0, 1))
+            is_own = torch.arange(steps.shape[1], device=steps.device) == n_read.unsqueeze(1)
+            states = _run_lstm(lstm, torch.where(is_own.unsqueeze(2), own, steps))
+            hidden.append(states[torch.arange(items.shape[0], device=items.device), n_read])
+        z = linear(self.output, torch.cat(hidden, 1)).squeeze(1)
+        return self.global_mean + self.scale * z
+
 
 def _run_lstm(lstm: nn.LSTM, inputs: Tensor) -> Tensor:
     """Hidden states after each step."""
-    if lstm.training:
+    if lstm.training or torch.compiler.is_exporting():
         return lstm(inputs)[0]
     weights = [wide(lstm.get_parameter(name)) for name in WEIGHTS]
     start = wide(inputs.new_zeros(1, len(inputs), lstm.hidden_size))

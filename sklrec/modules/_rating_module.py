@@ -47,6 +47,13 @@ class RatingModule(nn.Module):
         """What ``forward`` and `penalty` give; to be overridden where they share some work."""
         return self(**inputs), self.penalty(**inputs)
 
+    def _carried(self) -> dict[str, Any]:
+        """What goes from one batch to the next besides parameters and buffers."""
+        return {}
+
+    def _carry_on(self, carried: dict[str, Any]) -> None:
+        """Go on with what `_carried` gave."""
+
     def backward_squared_error(
         self,
         ratings: Tensor,
@@ -107,9 +114,11 @@ def wide(values: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        The numbers as float64; as they are on Apple's devices, which have no float64.
+        The numbers as float64; as they are on Apple's devices, which have no float64, and in an
+        exported graph, since few runtimes have all its operators in float64.
     """
-    return values if is_plain(values.device) else values.double()
+    is_float32 = is_plain(values.device) or torch.compiler.is_exporting()
+    return values if is_float32 else values.double()
 
 
 def linear(layer: nn.Linear, values: Tensor) -> Tensor:

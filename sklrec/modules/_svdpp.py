@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -231,6 +232,13 @@ class SVDPlusPlus(PairModule):
                 getattr(self.own, f"{side}_biases").add_(biases)
             setattr(self.own, f"{side}_terms", getattr(self, f"{side}_terms").detach().clone())
         return self.own
+
+    def _carried(self) -> dict[str, Any]:
+        names = "_gradients", "_decay", "_n_batches"
+        return {name: getattr(self, name) for name in names}
+
+    def _carry_on(self, carried: dict[str, Any]) -> None:
+        vars(self).update(carried)
 
     def _expanded(self, side: str) -> tuple[Tensor, Tensor]:
         """What all rows gain, in their factors and in their biases."""

@@ -209,8 +209,17 @@ def test_a_missing_path_and_an_empty_folder(tmp_path):
 
 def test_a_missing_column_is_named_with_its_file(frame, tmp_path):
     frame.to_parquet(tmp_path / "a.parquet")
-    with pytest.raises(ValueError, match="has no column 'rating'; it has 'user', 'item', 'day'"):
+    with pytest.raises(
+        ValueError,
+        match=r"has no column 'rating'; it has 'user', 'item', 'day', .*\. Give rating= a name th",
+    ):
         list(ParquetRatings(tmp_path, rating="rating"))
+    with pytest.raises(
+        ValueError, match=r"no column 'day2'; it has .*\. Give columns= a name tha"
+    ):
+        list(ParquetRatings(tmp_path, rating="stars", columns=["user", "item", "day2"]))
+    with pytest.raises(ValueError, match=r"no column 'w'; it has .*\. Give sample_weight= a name"):
+        list(ParquetRatings(tmp_path, rating="stars", sample_weight="w"))
     frame.drop(columns="item").to_parquet(tmp_path / "b.parquet")
     with pytest.raises(ValueError, match=r"b\.parquet has no column 'item', unlike the files"):
         list(ParquetRatings(tmp_path, rating="stars"))

@@ -1,0 +1,162 @@
+"""Open the built pages in headless Chromium and look for what a reader would stumble over."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import argparse
+import os
+import shutil
+import sys
+import threading
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+DOCS = Path(__file__).parent
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+# those that are drawn as pictures too: to be looked at, for no check sees ugliness
+DRAWN = {
+    "start": "index.html",
+    "chapter": "user_guide/matrix_factorization.html",
+    "coming_from": "coming_from/index.html",
+    "api": "generated/sklrec.MFRegressor.html",
+    "benchmarks": "benchmarks.html",
+}
+WORD = "recommend"  # what is searched for
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+
+def find_chromium():
+    """Give the path of a Chromium that is installed, or None; CHROMIUM= names one."""
+    return shutil.which(os.environ.get("CHROMIUM") or "") or next(
+        filter(None, map(shutil.which, NAMES)), None
+    )
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    """Serve files without a line for each."""
+
+    def log_message(self, *args):
+        """Say nothing."""
+
+
+@contextmanager
+def served(folder):
+    """Serve a folder on a loopback address; searching does not work from files."""
+    handler = partial(QuietHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def watch(page, faults):
+    """Note errors in the console, uncaught ones, and requests that fail or leave the machine."""
+
+    def on_request(request):
+        if urlsplit(request.url).hostname not in ("127.0.0.1", None):
+            faults.append(f"asks another machine for {request.url}")
+
+    def on_response(response):
+        if response.status >= 400:
+            faults.append(f"{response.status} for {response.url}")
+
+    page.on("console", lambda m: m.type == "error" and faults.append(f"console: {m.text}"))
+    page.on("pageerror", lambda error: faults.append(f"uncaught: {error}"))
+    page.on("request", on_request)
+    page.on("response", on_response)
+
+
+def settle(page):
+    """Wait until all is there, formulas and pictures below the fold included."""
+    page.evaluate(
+        """async () => {
+            await window.MathJax?.startup?.promise;
+            document.querySelectorAll('img').forEach(img => { img.loading = 'eager'; });
+            await Promise.all([...document.images].map(img => img.decode().catch(() => null)));
+        }"""
+    )
+
+
+def check_page(page, faults):
+    """Look at the page that is open: no sideways scrolling, no picture missing."""
+    settle(page)
+    wide, window = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    if wide > window:
+        faults.append(f"{wide} pixels wide in a window of {window}")
+    for source in page.evaluate(
+        "[...document.images].filter(img => !img.naturalWidth).map(img => img.src)"
+    ):
+        faults.append(f"picture {source} does not show")
+
+
+def check_search(page, address, faults):
+    """Type a word as a reader does, and expect pages that have it."""
+    page.goto(address)
+    page.keyboard.press("Control+k")
+    page.locator("input[type=search]:visible").first.fill(WORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/search.html?q=*")
+    try:
+        page.wait_for_selector("#search-results li a", timeout=15_000)
+    except Exception as error:  # playwright's own, which is imported only where there is Chromium
+        faults.append(f"search for {WORD!r} finds nothing: {error}")
+
+
+def check_size(browser, size, address, pages, pictures):
+    """Open all pages in a window of one size; return the faults of each."""
+    width, height = SIZES[size]
+    found = {}
+    with browser.new_context(viewport={"width": width, "height": height}) as context:
+        for path in pages:
+            page, faults = context.new_page(), found.setdefault(f"{path} ({size})", [])
+            watch(page, faults)
+            page.goto(f"{address}/{path}", wait_until="load")
+            check_page(page, faults)
+            for name in (name for name, drawn in DRAWN.items() if drawn == path):
+                page.screenshot(path=pictures / f"{name}_{size}.png")
+                for scheme in ("light", "dark"):
+                    page.evaluate("s => document.documentElement.dataset.theme = s", scheme)
+                    whole = pictures / f"{name}_{size}_{scheme}.png"
+                    page.screenshot(path=whole, full_page=True)
+            page.close()
+        page, faults = context.new_page(), found.setdefault(f"search ({size})", [])
+        watch(page, faults)
+        check_search(page, f"{address}/index.html", faults)
+        page.screenshot(path=pictures / f"search_{size}.png")
+    return {place: faults for place, faults in found.items() if faults}
+
+
+def main():
+    """Check all pages; exit with 1 if a reader would find a fault."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("html", nargs="?", type=Path, default=DOCS / "_build" / "html")
+    parser.add_argument("--pictures", type=Path, default=DOCS / "_build" / "pages")
+    args = parser.parse_args()
+
+    chromium = find_chromium()
+    if chromium is None:
+        print("skipped: no Chromium found to open the pages with; install one or set CHROMIUM=")
+        return 0
+    pages = sorted(path.relative_to(args.html).as_posix() for path in args.html.rglob("*.html"))
+    if missing := set(DRAWN.values()) - set(pages):
+        print(f"{args.html} lacks {', '.join(sorted(missing))}; build with `make docs` first")
+        return 1
+    from playwright.sync_api import sync_playwright
+
+    args.pictures.mkdir(parents=True, exist_ok=True)
+    found = {}
+    with served(args.html) as address, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium)
+        for size in SIZES:
+            found |= check_size(browser, size, address, pages, args.pictures)
+        browser.close()
+    for place, faults in found.items():
+        print(place, *dict.fromkeys(faults), sep="\n    ")
+    print(f"{len(pages)} pages in {len(SIZES)} sizes, {len(found)} with faults.", end=" ")
+    print(f"Pictures of some to look at are in {args.pictures}.")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

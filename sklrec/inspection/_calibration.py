@@ -1,0 +1,220 @@
+"""The picture of whether a model is as sure as it may be."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from inspect import signature
+from typing import Any, Self
+
+import numpy as np
+from scipy.special import ndtri
+
+from sklrec.inspection._drawing import GREY, axes_for, check_matplotlib, style
+from sklrec.inspection._inputs import check_numbers, check_rated, fitted_model, name_of
+
+LEVELS = np.linspace(0.05, 0.95, 19)
+
+
+class CalibrationDisplay:
+    """Share of ratings inside the intervals that predicted standard deviations give.
+
+    A model with `return_std` says of each rating that it lies with some probability, the nominal
+    coverage, inside a central interval of a Gaussian around its prediction. Below the diagonal
+    fewer do, and the model is too sure of itself; above it more do.
+
+    Parameters
+    ----------
+    nominal : array-like of shape (n_levels,)
+        Nominal coverages, between 0 and 1.
+    observed : array-like of shape (n_levels,)
+        The shares of ratings that were inside.
+    estimator_name : str, default=None
+        What the legend calls the model.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        The axes that were drawn on.
+    figure_ : matplotlib Figure
+        The figure that they are in.
+    line_ : matplotlib Line2D
+        The observed coverage.
+    diagonal_ : matplotlib Line2D
+        Where it should be.
+
+    See Also
+    --------
+    sklrec.MFRegressor : With ``solver='gibbs'`` it has `return_std`.
+    sklrec.BayesianFMRegressor : It has `return_std` too.
+
+    Notes
+    -----
+    Ratings are few different numbers, so that a narrow interval holds either none of them or one:
+    look at the whole line, and at the upper levels most of all.
+
+    Examples
+    --------
+    >>> from sklrec import MFRegressor
+    >>> from sklrec.datasets import make_ratings
+    >>> from sklrec.inspection import CalibrationDisplay
+    >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
+    >>> bayesian = MFRegressor(solver="gibbs", n_iter=50, random_state=0)
+    >>> bayesian = bayesian.fit(X[:1500], y[:1500])
+    >>> display = CalibrationDisplay.from_estimator(bayesian, X[1500:], y[1500:])
+    >>> bool(abs(display.observed - display.nominal).max() < 0.1)
+    True
+    """
+
+    def __init__(self, nominal: Any, observed: Any, *, estimator_name: str | None = None):
+        self.nominal = nominal
+        self.observed = observed
+        self.estimator_name = estimator_name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        levels: Any = None,
+        name: str | None = None,
+        ax: Any = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the coverage of an estimator on rated interactions.
+
+        Parameters
+        ----------
+        estimator : estimator instance
+            A fitted estimator whose `predict` takes `return_std`, or a `Pipeline` or a search
+            that ends in one.
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, held-out ones: the model has seen too much of others.
+        y : array-like of shape (n_samples,)
+            Their ratings.
+        levels : array-like of shape (n_levels,), default=None
+            Nominal coverages, between 0 and 1. None is 0.05, 0.1 and so on up to 0.95.
+        name : str, default=None
+            What the legend calls the model; None takes the name of its class.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure. Several models can share one.
+        line_kwargs : dict, default=None
+            Style of the line, as of ``Axes.plot``.
+
+        Returns
+        -------
+        CalibrationDisplay
+            The display.
+
+        Raises
+        ------
+        ValueError
+            If the estimator has no `return_std`.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        model = fitted_model(estimator)
+        if "return_std" not in signature(model.predict).parameters:
+            raise ValueError(
+                f"{type(model).__name__}.predict has no return_std, so that there is nothing to "
+                "calibrate. Use MFRegressor(solver='gibbs') or BayesianFMRegressor."
+            )
+        y = check_rated(X, y)
+        # a search takes no return_std and hands it to nobody
+        best = getattr(estimator, "best_estimator_", estimator)
+        y_pred, y_std = best.predict(X, return_std=True)
+        return cls.from_predictions(
+            y,
+            y_pred,
+            y_std,
+            levels=levels,
+            name=name_of(model, name),
+            ax=ax,
+            line_kwargs=line_kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: Any,
+        y_pred: Any,
+        y_std: Any,
+        *,
+        levels: Any = None,
+        name: str | None = None,
+        ax: Any = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
+        """Draw the coverage of predictions that are there already.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n_samples,)
+            The actual ratings.
+        y_pred : array-like of shape (n_samples,)
+            What was predicted.
+        y_std : array-like of shape (n_samples,)
+            The predicted standard deviations of the ratings around that.
+        levels : array-like of shape (n_levels,), default=None
+            Nominal coverages, between 0 and 1. None is 0.05, 0.1 and so on up to 0.95.
+        name : str, default=None
+            What the legend calls the model.
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure. Several models can share one.
+        line_kwargs : dict, default=None
+            Style of the line, as of ``Axes.plot``.
+
+        Returns
+        -------
+        CalibrationDisplay
+            The display.
+        """
+        check_matplotlib(f"{cls.__name__}.from_predictions")
+        y_true, y_pred, y_std = check_numbers(y_true=y_true, y_pred=y_pred, y_std=y_std)
+        if y_std.min() < 0:
+            raise ValueError(f"y_std must not be negative, got {y_std.min():g}.")
+        nominal = LEVELS.copy() if levels is None else np.asarray(levels, dtype=np.float64)
+        if nominal.ndim != 1 or len(nominal) == 0 or not ((nominal > 0) & (nominal < 1)).all():
+            raise ValueError(f"levels must be a list of numbers between 0 and 1, got {levels!r}.")
+        widths = ndtri((1 + nominal) / 2)
+        errors = np.abs(y_true - y_pred)
+        observed = np.array([np.mean(errors <= width * y_std) for width in widths])
+        return cls(nominal, observed, estimator_name=name).plot(ax, line_kwargs=line_kwargs)
+
+    def plot(self, ax: Any = None, *, line_kwargs: dict[str, Any] | None = None) -> Self:
+        """Draw the line.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; None makes a new figure. Several models can share one.
+        line_kwargs : dict, default=None
+            Style of the line, as of ``Axes.plot``.
+
+        Returns
+        -------
+        CalibrationDisplay
+            This display.
+        """
+        ax = axes_for(self, ax)
+        diagonals = [line for line in ax.lines if line.get_gid() == "calibrated"]
+        options = style("lines.Line2D", line_kwargs, markersize=4, label=self.estimator_name)
+        self.line_ = ax.plot(self.nominal, self.observed, **options)[0]
+        # one line for all the models on these axes
+        self.diagonal_ = (
+            diagonals[0]
+            if diagonals
+            else ax.axline(
+                (0, 0), slope=1, color=GREY, linestyle="--", label="calibrated", gid="calibrated"
+            )
+        )
+        ax.set(
+            xlim=(0, 1),
+            ylim=(0, 1),
+            xlabel="nominal coverage of the interval",
+            ylabel="share of ratings inside the interval",
+        )
+        ax.set_aspect("equal")
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_formatter("{x:.0%}")
+        ax.grid(alpha=0.3)
+        ax.legend(loc="upper left")
+        return self

@@ -1,0 +1,2 @@
+"""Model files: fitted estimators as arrays and a document, without code."""
+# SPDX-License-Identifier: BSD-3-Clause

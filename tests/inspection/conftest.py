@@ -1,0 +1,46 @@
+"""What the tests of displays share: small ratings, fitted models, and no window."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import matplotlib
+import pytest
+
+from sklrec import MFRegressor
+from sklrec.datasets import make_ratings
+
+
+@pytest.fixture(autouse=True)
+def no_window():
+    """Draw without a screen, and close what a test drew."""
+    import matplotlib.pyplot as plt
+
+    matplotlib.use("Agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="session")
+def train():
+    """Give (X, y) of training ratings, whole stars."""
+    X, y = make_ratings(100, 50, n_ratings=2000, step=1, random_state=0)
+    return X[:1500], y[:1500]
+
+
+@pytest.fixture(scope="session")
+def test():
+    """Give (X, y) of ratings to predict, of the same users and items."""
+    X, y = make_ratings(100, 50, n_ratings=2000, step=1, random_state=0)
+    return X[1500:], y[1500:]
+
+
+@pytest.fixture(scope="session")
+def mf(train, test):
+    """Give an MFRegressor that was validated."""
+    X_val, y_val = test
+    mf = MFRegressor(n_factors=4, max_epochs=5, early_stopping=False, random_state=0)
+    return mf.fit(*train, X_val=X_val, y_val=y_val)
+
+
+@pytest.fixture(scope="session")
+def gibbs(train):
+    """Give one that knows how sure it is."""
+    return MFRegressor(solver="gibbs", n_factors=4, n_iter=30, random_state=0).fit(*train)

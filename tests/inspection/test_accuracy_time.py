@@ -1,0 +1,72 @@
+"""Tests of the picture of accuracy against time."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pytest
+
+from sklrec.inspection import AccuracyTimeDisplay
+
+RESULTS = {
+    "slow": {"fit_time": np.array([3, 5]), "test_score": np.array([-0.7, -0.9])},
+    "fast": {"fit_time": np.array([1, 1]), "test_score": np.array([-1.0, -1.0])},
+}
+
+
+def test_the_front_is_what_no_other_beats():
+    seconds = [1, 2, 3, 4, 4, 0.5]
+    errors = [5, 4, 4, 3, 2, 6]
+    display = AccuracyTimeDisplay(seconds, errors, list("abcdef")).plot()
+    assert display.front_.tolist() == [5, 0, 1, 4]
+    assert display.line_.get_xdata().tolist() == [0.5, 1, 2, 4]
+    assert display.line_.get_ydata().tolist() == [6, 5, 4, 2]
+    assert display.scatter_.get_offsets().tolist() == np.transpose([seconds, errors]).tolist()
+    filled = (display.scatter_.get_facecolors()[:, :3] < 1).any(axis=1)
+    assert filled.tolist() == [True, True, False, False, True, True]
+    assert [text.get_text() for text in display.text_] == list("abcdef")
+    assert display.ax_.get_xscale() == "log"
+    assert display.ax_.get_xlabel() == "time to fit (seconds)"
+
+
+def test_means_over_folds_are_drawn():
+    display = AccuracyTimeDisplay.from_cv_results(RESULTS, error_name="RMSE, stars")
+    assert display.seconds.tolist() == [4, 1]
+    assert np.allclose(display.errors, [0.8, 1.0])
+    assert display.names == ["slow", "fast"]
+    assert display.ax_.get_ylabel() == "RMSE, stars"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [([0.2, 30], ["0.2", "0.5", "1", "2", "5"]), ([0.01, 1000], ["0.01", "0.1", "1", "10"])],
+)
+def test_seconds_are_written_plainly(seconds, shown):
+    display = AccuracyTimeDisplay(seconds, [1, 2], ["a", "b"]).plot()
+    display.figure_.canvas.draw()
+    labels = [text.get_text() for text in display.ax_.get_xticklabels()]
+    assert set(shown) <= set(labels)
+    assert not any("^" in label for label in labels)
+
+
+def test_styles_are_taken():
+    display = AccuracyTimeDisplay([1, 2], [1, 2], ["a", "b"]).plot(
+        scatter_kwargs={"s": 9}, line_kwargs={"c": "red"}, text_kwargs={"size": 20}
+    )
+    assert display.scatter_.get_sizes().tolist() == [9]
+    assert display.line_.get_color() == "red"
+    assert display.text_[0].get_fontsize() == 20
+
+
+def test_what_cannot_be_drawn_is_refused():
+    with pytest.raises(ValueError, match="seconds must be positive, got 0"):
+        AccuracyTimeDisplay([0], [1], ["a"]).plot()
+    with pytest.raises(ValueError, match="There are 2 models, but 1 names"):
+        AccuracyTimeDisplay([1, 2], [1, 2], ["a"]).plot()
+    with pytest.raises(ValueError, match="All must have as many rows"):
+        AccuracyTimeDisplay([1, 2], [1], ["a"]).plot()
+    with pytest.raises(ValueError, match="results is empty"):
+        AccuracyTimeDisplay.from_cv_results({})
+    with pytest.raises(ValueError, match="The results of 'slow' have no 'test_rmse', only fit"):
+        AccuracyTimeDisplay.from_cv_results(RESULTS, score="test_rmse")
+    positive = {"a": {"fit_time": [1], "test_score": [0.5]}}
+    with pytest.raises(ValueError, match="'test_score' holds positive numbers"):
+        AccuracyTimeDisplay.from_cv_results(positive)

@@ -1,0 +1,67 @@
+"""Tests of the checks of what displays are given."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+
+from sklrec import IDEncoder, MFRegressor
+from sklrec.inspection import (
+    CalibrationDisplay,
+    ErrorByActivityDisplay,
+    ItemMapDisplay,
+    PredictedRatingsDisplay,
+    RankingCurveDisplay,
+    TrainingHistoryDisplay,
+)
+from sklrec.inspection._inputs import check_numbers, fitted_model
+
+OF_ROWS = [
+    CalibrationDisplay,
+    ErrorByActivityDisplay,
+    PredictedRatingsDisplay,
+    RankingCurveDisplay,
+]
+
+
+@pytest.mark.parametrize("display", [ItemMapDisplay, TrainingHistoryDisplay])
+def test_unfitted_estimators_are_refused(display):
+    with pytest.raises(NotFittedError, match="This MFRegressor instance is not fitted yet"):
+        display.from_estimator(MFRegressor())
+
+
+@pytest.mark.parametrize("display", OF_ROWS)
+def test_unfitted_estimators_are_refused_for_rows(display, test):
+    with pytest.raises(NotFittedError, match="This MFRegressor instance is not fitted yet"):
+        display.from_estimator(MFRegressor(solver="gibbs"), *test)
+
+
+@pytest.mark.parametrize("display", OF_ROWS)
+def test_ratings_are_needed_for_each_row(display, gibbs, test):
+    X, y = test
+    with pytest.raises(ValueError, match="y is None"):
+        display.from_estimator(gibbs, X, None)
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[500, 499\]"):
+        display.from_estimator(gibbs, X, y[:-1])
+
+
+def test_the_model_is_found_in_pipelines_and_searches(train):
+    pipeline = make_pipeline(IDEncoder(), MFRegressor(n_factors=2, max_epochs=1, random_state=0))
+    search = GridSearchCV(pipeline, {"mfregressor__n_factors": [3]}, cv=2).fit(*train)
+    model = search.best_estimator_[-1]
+    assert fitted_model(search) is model
+    assert fitted_model(model) is model
+    assert len(TrainingHistoryDisplay.from_estimator(search).loss) == 1
+
+
+def test_numbers_are_checked():
+    a, b = check_numbers(a=[1, 2], b=np.array([[3.0], [4.0]]))
+    assert (a.tolist(), b.tolist()) == ([1.0, 2.0], [3.0, 4.0])
+    with pytest.raises(ValueError, match=r"All must have as many rows, .*: a 2, b 1\."):
+        check_numbers(a=[1, 2], b=[3])
+    with pytest.raises(ValueError, match="Input b contains NaN"):
+        check_numbers(a=[1], b=[np.nan])
+    with pytest.raises(ValueError, match="minimum of 1 is required"):
+        check_numbers(a=[])

@@ -1,0 +1,98 @@
+"""Tests of the picture of a training."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyRegressor
+
+from sklrec import (
+    BayesianFMRegressor,
+    DenseRecRegressor,
+    MFRegressor,
+    SequenceRatingRegressor,
+)
+from sklrec.inspection import TrainingHistoryDisplay
+
+
+def test_lines_are_the_curves(mf):
+    display = TrainingHistoryDisplay.from_estimator(mf)
+    epochs = [1, 2, 3, 4, 5]
+    assert display.line_.get_xdata().tolist() == epochs
+    assert np.allclose(display.line_.get_ydata() ** 2, mf.loss_curve_)
+    assert display.validation_line_.get_xdata().tolist() == epochs
+    assert np.allclose(display.validation_line_.get_ydata() ** 2, mf.validation_curve_)
+    assert display.ax_.get_xlabel() == "epoch"
+    assert display.ax_.get_ylabel() == "RMSE (units of the ratings)"
+    assert display.figure_ is display.ax_.figure
+
+
+def test_the_best_epoch_is_marked():
+    display = TrainingHistoryDisplay([9.0, 4.0, 1.0], validation_loss=[9.0, 4.0, 6.25]).plot()
+    assert display.best_epoch_ == 2
+    assert display.best_line_.get_xdata() == [2, 2]
+    labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    assert labels == ["training", "validation", "lowest: 2 in epoch 2"]
+
+
+def test_the_loss_itself_can_be_drawn(mf):
+    display = TrainingHistoryDisplay.from_estimator(mf, kind="mse")
+    assert display.line_.get_ydata().tolist() == mf.loss_curve_
+    assert display.ax_.get_ylabel() == "mean squared error (squared units of the ratings)"
+
+
+def test_validation_of_the_last_epochs_stands_at_the_end():
+    display = TrainingHistoryDisplay([9.0, 4.0, 1.0, 1.0], validation_loss=[4.0, 9.0]).plot()
+    assert display.validation_line_.get_xdata().tolist() == [3, 4]
+    assert display.best_epoch_ == 3
+
+
+def test_without_validation_nothing_is_marked():
+    display = TrainingHistoryDisplay([2.0, 1.0]).plot()
+    assert display.validation_line_ is display.best_line_ is display.best_epoch_ is None
+
+
+def test_nan_is_a_gap():
+    loss = [np.nan, 1.0]
+    display = TrainingHistoryDisplay(loss, validation_loss=loss).plot()
+    assert display.best_epoch_ == 2
+    display = TrainingHistoryDisplay(loss, validation_loss=[np.nan, np.nan]).plot()
+    assert display.best_epoch_ is None
+
+
+@pytest.mark.parametrize(
+    ("estimator", "unit"),
+    [
+        (MFRegressor(solver="adam", n_factors=2, max_epochs=2), "epoch"),
+        (MFRegressor(solver="als", n_factors=2, n_iter=2), "sweep"),
+        (MFRegressor(solver="gibbs", n_factors=2, n_iter=2, n_burn_in=1), "sweep"),
+        (BayesianFMRegressor(n_factors=2, n_iter=2, n_burn_in=1), "sweep"),
+        (DenseRecRegressor(n_factors=2, max_epochs=2), "epoch"),
+        (SequenceRatingRegressor(n_factors=2, max_epochs=2), "epoch"),
+    ],
+)
+def test_every_estimator_has_a_history(estimator, unit, train, test):
+    X_val, y_val = test
+    estimator.set_params(random_state=0).fit(*train, X_val=X_val, y_val=y_val)
+    display = TrainingHistoryDisplay.from_estimator(estimator)
+    assert display.ax_.get_xlabel() == unit
+    assert len(display.line_.get_ydata()) == estimator.n_iter_
+    assert len(display.validation_line_.get_ydata()) == estimator.n_iter_
+
+
+def test_styles_and_axes_are_taken(mf):
+    first = TrainingHistoryDisplay.from_estimator(mf)
+    second = TrainingHistoryDisplay.from_estimator(
+        mf, ax=first.ax_, line_kwargs={"lw": 5}, best_kwargs={"c": "red"}
+    )
+    assert second.ax_ is first.ax_
+    assert second.line_.get_linewidth() == second.validation_line_.get_linewidth() == 5
+    assert second.best_line_.get_color() == "red"
+
+
+def test_what_cannot_be_drawn_is_refused(mf, train):
+    with pytest.raises(ValueError, match="kind must be one of 'rmse', 'mse', got 'r2'"):
+        TrainingHistoryDisplay.from_estimator(mf, kind="r2")
+    with pytest.raises(ValueError, match="DummyRegressor has no loss_curve_"):
+        TrainingHistoryDisplay.from_estimator(DummyRegressor().fit(*train))
+    with pytest.raises(ValueError, match="a training loss for each epoch, got 1 of them and 2"):
+        TrainingHistoryDisplay([1.0], validation_loss=[1.0, 2.0]).plot()

@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
+OLDEST := .venv-oldest
 
-.PHONY: help demo test lint types tests docs bench wheel format clean
+.PHONY: help demo test test-oldest lint types tests audit docs docs-test bench wheel format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/'
 
 # --- environment: one stamp for each set of extras, remade when what it depends on changes
 $(BIN)/python:
@@ -35,8 +36,23 @@ types: $(VENV)/.extra-test
 tests: $(VENV)/.extra-test
 	$(BIN)/python -m pytest
 
+test-oldest: $(OLDEST)/.made  ## tests on the oldest versions that pyproject.toml allows
+	$(OLDEST)/bin/python -m pytest
+
+$(OLDEST)/.made: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints-oldest.txt -e '.[test]'
+	@touch $@
+
+audit: $(VENV)/.extra-test  ## known vulnerabilities of the pinned versions
+	@$(PIP) pip-audit
+	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt || { echo "audit: either the list above names vulnerable versions, or pip-audit could not ask for one; it needs pypi.org"; exit 1; }
+
 docs: $(VENV)/.extra-docs  ## build the documentation into docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+docs-test: docs  ## open the built pages in headless Chromium, if there is one: console, search, sizes
+	$(BIN)/python docs/check_pages.py
 
 bench: $(VENV)/.extra-benchmarks  ## all benchmarks beside the peers; BENCH="--ratings FILE" adds a log
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -50,5 +66,5 @@ format: $(VENV)/.extra-test  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and builds
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf docs/_build docs/generated docs/auto_examples

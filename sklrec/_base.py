@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.callback import CallbackSupportMixin
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -21,6 +22,7 @@ from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._net import InteractionTensors, RatingNet
 from sklrec._random import new_generator
+from sklrec._sklearn_callbacks import heard_by_callbacks
 from sklrec._solvers import Outcome, Previous, Solver
 from sklrec._threads import threads_for
 from sklrec._validation import (
@@ -61,7 +63,7 @@ def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-class BaseRatingRegressor(RegressorMixin, BaseEstimator):
+class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     """Base of the estimators that predict the ratings of interactions.
 
     A subclass brings its parameters, `_new_module` and `_new_solver`; also `_learn` and `_inputs`
@@ -85,6 +87,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     warm_start = False
     early_stopping: bool | str = False
     validation_fraction: float
+    max_epochs: int
 
     encoder_: IDEncoder
     module_: Any  # a RatingModule
@@ -100,6 +103,7 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
         """Make the untrained module, sized by the encoder."""
 
     @fit_context(prefer_skip_nested_validation=True)
+    @heard_by_callbacks
     def fit(
         self,
         X,
@@ -186,6 +190,10 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
                 rated, valid, generator, previous, kept, early_stopping=stopping
             )
         return self._or_interrupt(interrupted)
+
+    def _n_steps(self) -> int:
+        """How many epochs or sweeps a fit has at most."""
+        return self.max_epochs
 
     def _open_checkpoint(self, path: Any) -> Checkpoint:
         """The file of a fit that is to be kept there, if any."""
@@ -574,6 +582,16 @@ class BaseRatingRegressor(RegressorMixin, BaseEstimator):
     def global_mean_(self):
         """Weighted mean of the training ratings."""
         return self.module_.global_mean.item()
+
+    @property
+    def n_users_(self):
+        """Number of known users."""
+        return len(self.encoder_.vocabularies_[0])
+
+    @property
+    def n_ratings_(self):
+        """Number of pairs of a user and an item that have been seen together."""
+        return self.seen_.nnz
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -27,7 +27,7 @@ FREE_PARAMETERS = {"callbacks", "verbose"}
 # Rows of data that are read at once.
 DIGEST_ROWS = 2**15
 # What there is in a file.
-PARTS = ["fit", "data", "random_state", "finished", "state"]
+PARTS = ["fit", "data", "start", "random_state", "finished", "state"]
 # Longer values of parameters stand in the file by their digests.
 MAX_CHARACTERS = 200
 
@@ -120,11 +120,13 @@ class Checkpoint:
         self._data = {
             "the training data": _digest_of_data(data),
             "the validation data": "" if valid is None else _digest_of_data(valid),
-            "the model that the training starts from": _digest([module.state_dict()]),
         }
+        # After the data, whose mean is in it.
+        self._start = {"the model that the training starts from": _digest([module.state_dict()])}
         if self._saved:
-            there = self._saved["data"]
-            self._refuse([name for name, found in self._data.items() if there[name] != found])
+            for part, here in (("data", self._data), ("start", self._start)):
+                there = self._saved[part]
+                self._refuse([name for name in here if here[name] != there[name]])
         self._next_time = time.monotonic() + MIN_SECONDS
 
     def resume(self) -> Any:
@@ -162,9 +164,9 @@ class Checkpoint:
 
     def _write(self, path: str, state: Any) -> None:
         start = time.monotonic()
-        parts = self._fit, self._data, self._random_state, self.finished, state
+        facts = self._fit, self._data, self._start, self._random_state
         try:
-            document, arrays = pack(dict(zip(PARTS, parts, strict=True)))
+            document, arrays = pack(dict(zip(PARTS, (*facts, self.finished, state), strict=True)))
             write_tensor_file(path, "checkpoint", {"content": document}, arrays)
         except (OSError, TypeError) as error:
             # Hours of training are worth more than their checkpoint.
@@ -308,7 +310,7 @@ def _text(value: Any) -> str:
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     text = str(value) if isinstance(value, torch.device) else repr(value)
-    return text if len(text) <= MAX_CHARACTERS else f"one with digest {_digest([], text)[:8]}"
+    return text if len(text) <= MAX_CHARACTERS else f"a value with digest {_digest([], text)[:8]}"
 
 
 def _digest_of_data(data: TrainingData) -> str:

@@ -1,6 +1,7 @@
 """One file of arrays and a document, written whole or not at all, read without running code."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import contextlib
 import hashlib
 import json
 import os
@@ -222,7 +223,8 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
                 os.link(f"/proc/self/fd/{descriptor}", temporary, src_dir_fd=descriptor)
         temporary.replace(path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         if isinstance(error, OSError):  # the name that the caller knows
             error.filename, error.filename2 = str(path), None
         raise

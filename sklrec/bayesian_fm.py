@@ -106,6 +106,12 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    n_users_ : int
+        Number of known users.
+    n_items_ : int
+        Number of known items.
+    n_ratings_ : int
+        Number of pairs of a user and an item that were seen together.
     n_iter_ : int
         Number of sweeps that were run.
     loss_curve_ : list of float
@@ -431,6 +437,14 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _needs_float64(self):
         return True
+
+    @property
+    def n_items_(self):
+        """Number of known items."""
+        return len(self.encoder_.vocabularies_[1])
+
+    def _n_steps(self):
+        return self.n_iter
 
     def _new_solver(self, **changes):
         return GibbsSampler(

@@ -155,6 +155,12 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    n_users_ : int
+        Number of known users.
+    n_items_ : int
+        Number of known items.
+    n_ratings_ : int
+        Number of pairs of a user and an item that were seen together.
     n_iter_ : int
         Number of epochs that were run.
     loss_curve_ : list of float
@@ -385,6 +391,11 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
                     f"(64, 32), got {sizes!r}."
                 )
         return tuple(int(size) for size in sizes)
+
+    @property
+    def n_items_(self):
+        """Number of known items."""
+        return len(self.encoder_.vocabularies_[1])
 
     @property
     def user_factors_(self):

@@ -143,6 +143,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
             traced,
             input_names=list(axes),
             output_names=["ratings"],
+            dynamic_shapes=(shapes,),
             dynamo=True,
             verbose=False,
         )

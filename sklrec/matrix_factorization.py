@@ -210,6 +210,12 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
         The L2 penalty that the training used; 0 for ``'gibbs'``, which has none.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    n_users_ : int
+        Number of known users.
+    n_items_ : int
+        Number of known items.
+    n_ratings_ : int
+        Number of pairs of a user and an item that were seen together.
     n_iter_ : int
         Number of epochs or sweeps that were run.
     loss_curve_ : list of float
@@ -587,7 +593,7 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
             ("batch_size", 4096),
             ("distributed", False),
         )
-        n_iter = self._auto().n_iter if self.n_iter == "auto" else self.n_iter
+        n_iter = self._n_steps()
         if self.solver == "als":
             self._refuse_unused(("n_burn_in", 10), ("n_draws", 100))
             return AlternatingLeastSquares(
@@ -635,6 +641,11 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
                 "solver='sgd' and solver='adam' can, without implicit_features; or pass X and y "
                 "as a whole."
             )
+
+    def _n_steps(self):
+        if self._is_minibatch():
+            return self.max_epochs
+        return self._auto().n_iter if self.n_iter == "auto" else self.n_iter
 
     def _is_minibatch(self):
         return self.solver in MINIBATCH_SOLVERS
@@ -691,6 +702,11 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
         # The sums that describe rows by whom they met have whole tables as gradients.
         n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         return not self.implicit_features and n_rows > SPARSE_FROM * self.batch_size
+
+    @property
+    def n_items_(self):
+        """Number of known items."""
+        return len(self.encoder_.vocabularies_[1])
 
     @property
     def user_factors_(self):

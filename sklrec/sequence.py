@@ -175,6 +175,11 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         ``input='interactions'``.
     item_factors_ : ndarray of shape (n_items, n_factors)
         The items' factors :math:`q`, in the order of ``encoder_.categories_[1]`` or of the codes.
+    n_users_ : int
+        Number of known users. Only if ``input='interactions'``.
+    n_ratings_ : int
+        Number of pairs of a user and an item that were seen together. Only if
+        ``input='interactions'``.
     n_items_ : int
         Number of items.
     timestamp_index_ : int or None

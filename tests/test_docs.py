@@ -5,7 +5,10 @@ import doctest
 import importlib
 import pkgutil
 import re
+import subprocess
+import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import pytest
 import sklrec
 
 DOCS = Path(__file__).parent.parent / "docs"
-MADE_BY_THE_BUILD = {"_build", "generated", "auto_examples"}
+MADE_BY_THE_BUILD = {"_build", "_templates", "generated", "auto_examples"}
 PAGES = sorted(
     path.relative_to(DOCS).as_posix()
     for path in DOCS.rglob("*.rst")
@@ -21,16 +24,30 @@ PAGES = sorted(
 )
 
 
+RUN_ELSEWHERE = {
+    "../serving/app.py",  # test_serving_example.py
+    "from_surprise.py",
+    "from_lenskit.py",
+    "from_fastai.py",
+}
+
+
 def examples_of(page):
     return doctest.DocTestParser().get_doctest((DOCS / page).read_text(), {}, page, page, 0)
 
 
+def marks_of(page):
+    text, marks = (DOCS / page).read_text(), []
+    if "fetch_movielens(" in text:
+        marks.append(pytest.mark.movielens)
+    if ">>> import onnxruntime" in text:
+        missing = find_spec("onnxruntime") is None
+        marks.append(pytest.mark.skipif(missing, reason="needs onnxruntime"))
+    return marks
+
+
 PAGES_WITH_CODE = [
-    pytest.param(page, marks=pytest.mark.movielens)
-    if "fetch_movielens(" in (DOCS / page).read_text()
-    else page
-    for page in PAGES
-    if examples_of(page).examples
+    pytest.param(page, marks=marks_of(page)) for page in PAGES if examples_of(page).examples
 ]
 
 
@@ -50,21 +67,77 @@ def test_no_code_escapes_the_doctests(page):
     text = (DOCS / page).read_text()
     for language in re.findall(r"^ *\.\. code(?:-block)?::(.*)$", text, flags=re.MULTILINE):
         assert language.strip() == "console"
+    shown = re.findall(r"^ *\.\. literalinclude:: (.*)$", text, flags=re.MULTILINE)
+    for path in shown:  # programs that are run elsewhere: by a test, or with another library
+        assert path in RUN_ELSEWHERE
     without_directives = re.sub(r"^ *\.\. .*$", "", text, flags=re.MULTILINE)
     assert not re.search(r"::$", without_directives, flags=re.MULTILINE)  # a literal block
+
+
+def test_parts_of_other_libraries_code_are_all_shown_and_whole():
+    page = (DOCS / "coming_from" / "index.rst").read_text()
+    for path in sorted((DOCS / "coming_from").glob("*.py")):
+        marks = re.findall(r"^# \[\w+\]$", path.read_text(), flags=re.MULTILINE)
+        body = re.split(r"^# \[\w+\]$", path.read_text(), flags=re.MULTILINE)[1:]
+        for mark, code in zip(marks, body, strict=True):
+            compile(code, f"{path.name} {mark}", "exec")
+        blocks = re.findall(rf"literalinclude:: {path.name}\n((?: +:.*\n)+)", page)
+        after = [re.search(r":start-after: (.*)", block)[1] for block in blocks]
+        before = [re.search(r":end-before: (.*)", block) for block in blocks]
+        # each begins where the one before ended, and the last goes on to the end
+        assert after[0] == marks[0] and set(after) <= set(marks)
+        assert [found and found[1] for found in before] == after[1:] + [None]
+        version = re.search(r"run with (\S+ \S+) on", path.read_text())[1]
+        assert f"With {version}." in page
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_make_targets_exist(page):
     makefile = (DOCS.parent / "Makefile").read_text()
-    for target in re.findall(r"\$ make (\w+)", (DOCS / page).read_text()):
+    for target in re.findall(r"\$ make ([\w-]+)", (DOCS / page).read_text()):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_linked_pages_and_pictures_exist(page):
+    text, folder = (DOCS / page).read_text(), (DOCS / page).parent
+    for target in re.findall(r":doc:`(?:[^`<]*<)?([^`<>]+)>?`", text):
+        start = DOCS if target.startswith("/") else folder
+        path = start / target.lstrip("/")
+        if "auto_examples" in path.parts and path.name != "index":
+            path = DOCS / "examples" / path.name
+        exists = [path.with_name(path.name + suffix).exists() for suffix in (".rst", ".md", ".py")]
+        assert any(exists) or path.name == "index", target
+    for target in re.findall(r"(?:figure|image|literalinclude):: (\S+)|:file: (\S+)", text):
+        path = folder / "".join(target)
+        assert path.exists() or not MADE_BY_THE_BUILD.isdisjoint(path.parts), target
+
+
+def test_every_page_is_in_a_table_of_contents():
+    listed = {"index.rst"}
+    for page in PAGES:
+        for tree in re.findall(r"\.\. toctree::\n((?: +.*\n|\n)+)", (DOCS / page).read_text()):
+            entries = [line.strip() for line in tree.splitlines() if line.strip()]
+            for entry in entries:
+                if not entry.startswith(":"):
+                    path = (DOCS / page).parent / f"{entry}.rst"
+                    listed.add(path.relative_to(DOCS).as_posix())
+    assert set(PAGES) - {"examples/GALLERY_HEADER.rst"} <= listed
+
+
+def test_pages_cannot_be_opened_without_chromium_and_it_is_said():
+    script = DOCS / "check_pages.py"
+    found = subprocess.run(
+        [sys.executable, script], env={"PATH": ""}, capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("skipped: no Chromium found")
 
 
 def test_every_public_name_is_in_the_api_reference():
     reference = (DOCS / "api.rst").read_text()
     documented = set()
-    for section in re.split(r"^\.\. module:: ", reference, flags=re.MULTILINE)[1:]:
+    for section in re.split(r"^\.\. (?:current)?module:: ", reference, flags=re.MULTILINE)[1:]:
         module = section.split(maxsplit=1)[0]
         names = re.findall(r"^   (\w+)$|^\.\. data:: (\w+)$", section, flags=re.MULTILINE)
         documented |= {f"{module}.{''.join(name)}" for name in names}

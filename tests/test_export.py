@@ -100,6 +100,15 @@ def test_lstm_over_histories(ratings, asked, tmp_path):
     lstm = SequenceRatingRegressor(n_factors=4, hidden_size=3, max_epochs=1, random_state=0)
     lstm.set_params(max_len=4).fit(X[:1200], y[:1200])
     session = session_of(lstm, tmp_path)
+    assert {axes.name: axes.shape for axes in session.get_inputs()} == {
+        "past_items": ["n_sequences", "max_len"],
+        "past_ratings": ["n_sequences", "max_len"],
+        "past_gaps": ["n_sequences", "max_len"],
+        "lengths": ["n_sequences"],
+        "sequences": ["n"],
+        "before": ["n"],
+        "items": ["n"],
+    }
     assert_parity(session, lstm, asked)
     assert_parity(session, lstm, asked, sizes=[7], history=(X, y))
 

@@ -3,9 +3,11 @@
 
 import ast
 import importlib.metadata
+import shutil
 import subprocess
 import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,7 @@ FLOORS = [
         "_devices",
         "modules",
         "_callbacks",
+        "_sklearn_callbacks",
         "_memory",
         "_random",
         "_rowwise_optimizer",
@@ -62,7 +65,7 @@ FLOORS = [
     ["_solvers"],
     ["_recommend", "_base", "_minibatch_base", "_fit_chunks"],
     ["matrix_factorization", "bayesian_fm", "dense", "sequence"],
-    ["approximate", "inspection", "persistence", "__init__"],
+    ["approximate", "export", "inspection", "persistence", "__init__"],
 ]
 
 
@@ -177,6 +180,37 @@ def test_the_version_is_that_of_the_metadata():
 
 def project():
     return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_the_oldest_versions_are_those_of_the_metadata():
+    lines = (ROOT / "constraints-oldest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if not line.startswith("#"))
+    floors = dict(requirement.split(">=") for requirement in project()["dependencies"])
+    assert pinned.keys() == floors.keys()
+    for name, floor in floors.items():
+        assert f"{pinned[name]}.".startswith(f"{floor}."), name
+
+
+def test_the_wheel_holds_the_package_alone(tmp_path):
+    pytest.importorskip("setuptools")
+    source = tmp_path / "source"
+    shutil.copytree(PACKAGE, source / "sklrec", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("tests", "benchmarks", "docs"):
+        (source / name).mkdir()
+        (source / name / "__init__.py").touch()
+    subprocess.run(
+        [sys.executable, "-c", "from setuptools.build_meta import *; build_wheel('..')"],
+        cwd=source,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    [wheel] = tmp_path.glob("*.whl")
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    of_package = [path for path in PACKAGE.rglob("*") if path.suffix in (".py", ".typed")]
+    assert names == {path.relative_to(ROOT).as_posix() for path in of_package}
 
 
 def test_types_are_shipped():

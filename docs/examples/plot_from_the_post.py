@@ -23,12 +23,12 @@ train, test = next(KFold(5, shuffle=True, random_state=0).split(X))
 
 # %%
 # Each list begins at the post's network and sizes, trained in batches by our optimisers, and each
-# line changes what it names and keeps what came before. One change is in all of them already, for
-# the post's own start, factors from a standard normal distribution, ends in numbers that are no
-# longer finite at any rate that learns something in 15 epochs: factors begin small.
+# line changes what it names and keeps what came before. One change is in all of them already:
+# factors begin small. From the post's own start, a standard normal distribution, matrix
+# factorisation with our rate ends in numbers that are no longer finite.
 #
-# What stands in a line is not what the change is worth by itself: a penalty brings little without
-# products that learn the training ratings by heart, and products bring nothing without a penalty.
+# What stands in a line is not what the change is worth by itself. Past ratings, for one, are read
+# by a network that nothing holds back yet, and it learns the training ratings by heart.
 ladders = {
     MFRegressor: {
         "the dot product alone, 20 factors": {"n_factors": 20, "biased": False, "alpha": 0.0},
@@ -87,5 +87,7 @@ for place, (name, steps) in zip(axes, table.groupby("model", sort=False), strict
     place.bar_label(bars, fmt="{:.3f}", padding=3)
     place.invert_yaxis()
     place.set_title(name, loc="left")
-axes[-1].set(xlabel="RMSE in stars", xlim=(table["stars"].min() - 0.03, table["stars"].max() + 0.03))
+axes[-1].set(
+    xlabel="RMSE in stars", xlim=(table["stars"].min() - 0.03, table["stars"].max() + 0.03)
+)
 plt.show()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._net import InteractionTensors
 from sklrec._normal_equations import RatingsByRow, solve_penalised, times
 from sklrec._shared_terms import N_STEPS, SharedTerms, met
+from sklrec._sklearn_callbacks import heard_steps
 from sklrec._solvers._best import Best
 from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._sweeps import SIDES, Ratings, Tables, progress
@@ -121,10 +123,16 @@ class AlternatingLeastSquares:
                 "solutions": [_kept(*solution) for solution in solutions],
             }
 
+        def so_far() -> MatrixFactorization:
+            copied = deepcopy(module)
+            tables.write(copied)
+            return copied
+
         try:
             with threads_for_sweeps(len(data), module.width):
                 n_done = self.n_iter if checkpoint.finished else len(losses)
-                for _ in progress(self.n_iter, self.verbose, "sweep", n_done):
+                sweeps = progress(self.n_iter, self.verbose, "sweep", n_done)
+                for _ in heard_steps(sweeps, "sweep", so_far):
                     tables, described = self.sweep(by_row, tables, described)
                     losses.append(ratings.mean_squared_error(tables.predict(ratings.codes)))
                     if asked is not None:

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._net import InteractionTensors
+from sklrec._sklearn_callbacks import heard_steps
 from sklrec._solvers._chain import Chain, Features
 from sklrec._solvers._likelihoods import GaussianNoise, Likelihood
 from sklrec._solvers._ordered_probit import OrderedProbit
@@ -98,9 +100,15 @@ class GibbsSampler:
             so_far = losses, valid_losses, total, draws
             return {"chain": chain.to_resume(), "so_far": so_far}
 
+        def so_far() -> BayesianMatrixFactorization:
+            copied = deepcopy(module)
+            copied.set_draws(**_stack([dict(draw) for draw in draws] or [chain.state()]))
+            return copied
+
         try:
             with threads_for_sweeps(len(data), module.width):
-                for sweep in progress(self.n_iter, self.verbose, "sweep", len(losses)):
+                sweeps = progress(self.n_iter, self.verbose, "sweep", len(losses))
+                for sweep in heard_steps(sweeps, "sweep", so_far):
                     losses.append(scale * chain.sweep())
                     if sweep in keeps:
                         draws.append(chain.state())

@@ -20,6 +20,7 @@ from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._pair_batches import PairBatches
 from sklrec._random import own_random_state
 from sklrec._rowwise_sgd import RowwiseSGD
+from sklrec._sklearn_callbacks import HeardEpochs, is_heard
 from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._terms_sgd import TermsSGD
 from sklrec._threads import threads_for
@@ -158,7 +159,12 @@ class MinibatchSolver:
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
             # Stopping comes last: it raises, and the others should see that epoch too.
-            callbacks=self._schedule(data) + list(self.callbacks or []) + self._stopping(module),
+            callbacks=[
+                *self._schedule(data),
+                *(self.callbacks or []),
+                *([("heard_epochs", HeardEpochs())] if is_heard() else []),
+                *self._stopping(module),
+            ],
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
             **self._groups(trained, data, previous.n_ratings if previous else {}),

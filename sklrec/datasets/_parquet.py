@@ -124,10 +124,12 @@ class ParquetRatings(ChunkedRatings):
         """The columns of X."""
         there = dataset.schema.names
         given = [] if self.columns is None else list(self.columns)
-        wanted = {"columns": given, "rating": [self.rating], "sample_weight": [self.sample_weight]}
+        wanted = {"columns": given, "rating": [self.rating]}
+        if self.sample_weight is not None:
+            wanted["sample_weight"] = [self.sample_weight]
         for parameter, names in wanted.items():
             for name in names:
-                if name is not None and name not in there:
+                if name not in there:
                     raise ValueError(
                         f"{_named(self.source)} has no column {name!r}; it has "
                         f"{_listed(there)}. Give {parameter}= a name that is there."

@@ -217,21 +217,27 @@ class SVDPlusPlus(PairModule):
         return loss * self.scale.square(), torch.addcmul(ratings, error, self.scale)
 
     @torch.no_grad()
-    def collapse(self) -> MatrixFactorization:
+    def collapse(self, own: MatrixFactorization | None = None) -> MatrixFactorization:
         """Add to the own rows what they gain, for good.
+
+        Parameters
+        ----------
+        own : MatrixFactorization, default=None
+            A copy of `own` to be changed in its place.
 
         Returns
         -------
         MatrixFactorization
             The module `own`, which predicts as this one did and holds copies of the terms.
         """
+        own = self.own if own is None else own
         for side in OTHER:
             factors, biases = self._expanded(side)
-            getattr(self.own, f"{side}_factors").weight.add_(factors)
-            if self.own.biased:
-                getattr(self.own, f"{side}_biases").add_(biases)
-            setattr(self.own, f"{side}_terms", getattr(self, f"{side}_terms").detach().clone())
-        return self.own
+            getattr(own, f"{side}_factors").weight.add_(factors)
+            if own.biased:
+                getattr(own, f"{side}_biases").add_(biases)
+            setattr(own, f"{side}_terms", getattr(self, f"{side}_terms").detach().clone())
+        return own
 
     def _carried(self) -> dict[str, Any]:
         names = "_gradients", "_decay", "_n_batches"

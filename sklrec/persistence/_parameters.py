@@ -71,7 +71,7 @@ def _pack(part: PartWriter, name: str, value: Any) -> Any:
         state: Any = value.get_state(legacy=False)
         if state["bit_generator"] != "MT19937":
             raise TypeError("of random states it holds those of the Mersenne Twister")
-        part.array(name, state["state"]["key"])
+        part.array(f"{name}.key", state["state"]["key"])
         numbers = int(state["state"]["pos"]), int(state["has_gauss"])
         return {"random state": [*numbers, float(state["gauss"])]}
     return pack_plain(value)
@@ -121,7 +121,7 @@ def _unpack(part: PartReader, name: str) -> Any:
 
 
 def _unpack_random_state(part: PartReader, name: str, content: Any) -> np.random.RandomState:
-    keys = part.array(name, "uint32", (N_KEYS,))
+    keys = part.array(f"{name}.key", "uint32", (N_KEYS,))
     if not isinstance(content, list) or [type(n) for n in content] != [int, int, float]:
         part.refuse(name, "should have a position and a Gaussian number")
     position, has_gauss, gauss = content

@@ -193,3 +193,9 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "pipeline": _pipeline,
     "windowing pipeline": _windowing_pipeline,
 }
+
+# Rows that stored files are used on.
+ROWS: dict[str, Callable[[], Any]] = {
+    "log": lambda: log()[0],
+    "log with sides": lambda: log_with_sides()[0],
+}

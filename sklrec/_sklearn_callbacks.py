@@ -1,0 +1,157 @@
+"""What scikit-learn's callbacks hear of a fit: its beginning and end, and those of its steps."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
+from copy import deepcopy
+from functools import partial, wraps
+from typing import Any
+
+from skorch.callbacks import Callback
+from torch import nn
+
+from sklrec.modules._svdpp import SVDPlusPlus
+
+# Makes the module that the training would end with if it ended here.
+ModuleSoFar = Callable[[], nn.Module]
+
+
+class FitSteps:
+    """The epochs or sweeps of a fit, as tasks of scikit-learn's callbacks.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        The estimator that is being fitted.
+    context : sklearn.callback.CallbackContext
+        The task of the whole fit.
+    **data : dict
+        X, y and metadata of the fit, as the callbacks want to know them.
+    """
+
+    def __init__(self, estimator: Any, context: Any, **data: Any):
+        self.estimator, self.context, self.data = estimator, context, data
+        self.must_stop = False
+        self._step: Any = None
+
+    def begin(self, name: str) -> None:
+        """Tell that a step begins.
+
+        Parameters
+        ----------
+        name : str
+            What it is called.
+        """
+        self._step = self.context.subcontext(task_name=name)
+        self._step.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def end(self, module: ModuleSoFar) -> None:
+        """Tell that it ended; learn whether the training must stop.
+
+        Parameters
+        ----------
+        module : callable
+            Makes the module as it is now; it is asked only if a callback wants to predict.
+        """
+        self.must_stop |= self._step.call_on_fit_task_end(
+            estimator=self.estimator,
+            reconstruction_attributes=lambda: {"module_": module()},
+            **self.data,
+        )
+
+
+_STEPS: ContextVar[FitSteps | None] = ContextVar("steps of the fit", default=None)
+
+
+def heard_by_callbacks(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Let the callbacks of ``set_callbacks`` hear of a fit.
+
+    Parameters
+    ----------
+    fit : method
+        ``fit`` of an estimator that is a ``CallbackSupportMixin`` and has `_n_steps`. It runs
+        inside scikit-learn's ``_fit_context``, which ends what is begun here.
+
+    Returns
+    -------
+    method
+        The same, heard.
+    """
+
+    @wraps(fit)
+    def heard(self: Any, X: Any, y: Any = None, sample_weight: Any = None, **params: Any) -> Any:
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        data = {"X": X, "y": y, "metadata": weights}
+        context = self._init_callback_context(max_subtasks=self._n_steps())
+        context.call_on_fit_task_begin(estimator=self, **data)
+        token = _STEPS.set(FitSteps(self, context, **data) if context._callbacks else None)
+        try:
+            fitted = fit(self, X, y, sample_weight, **params)
+        finally:
+            _STEPS.reset(token)
+        context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **data)
+        return fitted
+
+    return heard
+
+
+def heard_steps(steps: Iterable[int], name: str, module: ModuleSoFar) -> Iterator[int]:
+    """Let the callbacks hear of steps that are counted, and stop if they say so.
+
+    Parameters
+    ----------
+    steps : iterable of int
+        The count.
+    name : str
+        What a step is called.
+    module : callable
+        Makes the module as it is after a step.
+
+    Yields
+    ------
+    int
+        The numbers of `steps`.
+    """
+    fit = _STEPS.get()
+    if fit is None:
+        yield from steps
+        return
+    for number in steps:
+        fit.begin(name)
+        try:
+            yield number
+        finally:
+            fit.end(module)
+        if fit.must_stop:
+            return
+
+
+class HeardEpochs(Callback):
+    """Let scikit-learn's callbacks hear of the epochs of a skorch net."""
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        if (fit := _STEPS.get()) is not None:
+            if fit.must_stop:
+                raise KeyboardInterrupt  # how a callback tells skorch to stop
+            fit.begin("epoch")
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if (fit := _STEPS.get()) is not None:
+            fit.end(partial(_as_trained, net.module_))
+
+
+def _as_trained(module: nn.Module) -> nn.Module:
+    if isinstance(module, SVDPlusPlus):
+        return module.collapse(deepcopy(module.own)).eval()
+    return deepcopy(module).eval()
+
+
+def is_heard() -> bool:
+    """Tell whether there are callbacks that hear of the fit.
+
+    Returns
+    -------
+    bool
+        Whether there are.
+    """
+    return _STEPS.get() is not None

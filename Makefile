@@ -36,6 +36,11 @@ types: $(VENV)/.extra-test
 tests: $(VENV)/.extra-test
 	$(BIN)/python -m pytest
 
+coverage: $(VENV)/.extra-test  ## tests, and which lines and branches they reach
+	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
+
 test-oldest: $(OLDEST)/.made  ## tests on the oldest versions that pyproject.toml allows
 	$(OLDEST)/bin/python -m pytest
 
@@ -46,7 +51,7 @@ $(OLDEST)/.made: pyproject.toml constraints-oldest.txt
 
 audit: $(VENV)/.extra-test  ## known vulnerabilities of the pinned versions
 	@$(PIP) pip-audit
-	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt || { echo "audit: either the list above names vulnerable versions, or pip-audit could not ask for one; it needs pypi.org"; exit 1; }
+	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt || { echo "audit: either the list above names vulnerable versions, or pip-audit could not ask for one; it needs the advisory database of the package index"; exit 1; }
 
 docs: $(VENV)/.extra-docs  ## build the documentation into docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

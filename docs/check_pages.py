@@ -103,27 +103,36 @@ def check_search(page, address, faults):
         faults.append(f"search for {WORD!r} finds nothing: {error}")
 
 
-def check_size(browser, size, address, pages, pictures):
-    """Open all pages in a window of one size; return the faults of each."""
-    width, height = SIZES[size]
+def draw(page, name, size, pictures):
+    """Take pictures of the open page: the window, and all of it in light and in dark."""
+    page.screenshot(path=pictures / f"{name}_{size}.png")
+    for scheme in ("light", "dark"):
+        page.evaluate("s => document.documentElement.dataset.theme = s", scheme)
+        page.screenshot(path=pictures / f"{name}_{size}_{scheme}.png", full_page=True)
+
+
+def check_all(browser, address, pages, pictures):
+    """Open all pages, each in a window of both sizes; return the faults of each."""
     found = {}
-    with browser.new_context(viewport={"width": width, "height": height}) as context:
+    drawn = {path: name for name, path in DRAWN.items()}
+    with browser.new_context() as context:
         for path in pages:
-            page, faults = context.new_page(), found.setdefault(f"{path} ({size})", [])
+            page, faults = context.new_page(), found.setdefault(path, [])
             watch(page, faults)
             page.goto(f"{address}/{path}", wait_until="load")
-            check_page(page, faults)
-            for name in (name for name, drawn in DRAWN.items() if drawn == path):
-                page.screenshot(path=pictures / f"{name}_{size}.png")
-                for scheme in ("light", "dark"):
-                    page.evaluate("s => document.documentElement.dataset.theme = s", scheme)
-                    whole = pictures / f"{name}_{size}_{scheme}.png"
-                    page.screenshot(path=whole, full_page=True)
+            for size, (width, height) in SIZES.items():
+                page.set_viewport_size({"width": width, "height": height})
+                check_page(page, faults)
+                if path in drawn:
+                    draw(page, drawn[path], size, pictures)
             page.close()
-        page, faults = context.new_page(), found.setdefault(f"search ({size})", [])
-        watch(page, faults)
-        check_search(page, f"{address}/index.html", faults)
-        page.screenshot(path=pictures / f"search_{size}.png")
+        for size, (width, height) in SIZES.items():
+            page, faults = context.new_page(), found.setdefault(f"search ({size})", [])
+            page.set_viewport_size({"width": width, "height": height})
+            watch(page, faults)
+            check_search(page, f"{address}/index.html", faults)
+            page.screenshot(path=pictures / f"search_{size}.png")
+            page.close()
     return {place: faults for place, faults in found.items() if faults}
 
 
@@ -138,18 +147,18 @@ def main():
     if chromium is None:
         print("skipped: no Chromium found to open the pages with; install one or set CHROMIUM=")
         return 0
-    pages = sorted(path.relative_to(args.html).as_posix() for path in args.html.rglob("*.html"))
+    found = (path.relative_to(args.html) for path in args.html.rglob("*.html"))
+    # the theme's own folder has a template that ends in .html
+    pages = sorted(path.as_posix() for path in found if path.parts[0] != "_static")
     if missing := set(DRAWN.values()) - set(pages):
         print(f"{args.html} lacks {', '.join(sorted(missing))}; build with `make docs` first")
         return 1
     from playwright.sync_api import sync_playwright
 
     args.pictures.mkdir(parents=True, exist_ok=True)
-    found = {}
     with served(args.html) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium)
-        for size in SIZES:
-            found |= check_size(browser, size, address, pages, args.pictures)
+        found = check_all(browser, address, pages, args.pictures)
         browser.close()
     for place, faults in found.items():
         print(place, *dict.fromkeys(faults), sep="\n    ")

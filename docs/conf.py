@@ -82,7 +82,9 @@ sphinx_gallery_conf = {
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sklrec"
+html_favicon = "_static/favicon.svg"
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}  # light or dark as the system has it
 toc_object_entries_show_parents = "hide"
 html_theme_options = {
     "header_links_before_dropdown": 5,
@@ -95,7 +97,18 @@ html_theme_options = {
     "show_prev_next": True,
     "show_toc_level": 2,
 }
-html_sidebars = {"index": [], "quickstart": [], "changelog": []}
+html_sidebars = {  # pages without pages below them
+    page: []
+    for page in (
+        "index",
+        "quickstart",
+        "benchmarks",
+        "coming_from/index",
+        "conventions",
+        "glossary",
+        "changelog",
+    )
+}
 
 
 def escape_learned_sizes(app, what, name, obj, options, lines):

@@ -103,7 +103,6 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """Make the untrained module, sized by the encoder."""
 
     @fit_context(prefer_skip_nested_validation=True)
-    @heard_by_callbacks
     def fit(
         self,
         X,
@@ -161,35 +160,36 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             If IDs of `X_val` are of another kind than those of `X`, if the training was
             interrupted, or if `checkpoint` could not be written.
         """
-        kept = self._open_checkpoint(checkpoint)
-        if isinstance(X, ChunkedRatings):
-            return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val, kept)
-        with unchanged_on_failure(self):
-            previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
-            X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
-            self._refuse_too_few(int(np.count_nonzero(~np.isnan(y))))
-            rng = kept.random_state(self.random_state, self._new_rng())
-            generator = new_generator(rng)
-            stopping = self._stops_early(X_val)
-            inputs = self._learn(X, y, weight, previous)
-            valid = self._check_validation(X_val, y_val, sample_weight_val)
-            if valid is not None:
-                X_valid, *valid = valid
-                valid_inputs = self._inputs(X_valid)
-                self._warn_of_kind(X_valid, valid_inputs)
-                valid = valid_inputs, *valid
-            elif stopping:
-                parts = train_test_split(
-                    np.arange(len(y)), test_size=self.validation_fraction, random_state=rng
+        with heard_by_callbacks(self, X, y, sample_weight):
+            kept = self._open_checkpoint(checkpoint)
+            if isinstance(X, ChunkedRatings):
+                return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val, kept)
+            with unchanged_on_failure(self):
+                previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
+                X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
+                self._refuse_too_few(int(np.count_nonzero(~np.isnan(y))))
+                rng = kept.random_state(self.random_state, self._new_rng())
+                generator = new_generator(rng)
+                stopping = self._stops_early(X_val)
+                inputs = self._learn(X, y, weight, previous)
+                valid = self._check_validation(X_val, y_val, sample_weight_val)
+                if valid is not None:
+                    X_valid, *valid = valid
+                    valid_inputs = self._inputs(X_valid)
+                    self._warn_of_kind(X_valid, valid_inputs)
+                    valid = valid_inputs, *valid
+                elif stopping:
+                    parts = train_test_split(
+                        np.arange(len(y)), test_size=self.validation_fraction, random_state=rng
+                    )
+                    (inputs, y, weight), valid = (
+                        (_take(inputs, part), y[part], weight[part]) for part in parts
+                    )
+                rated = inputs, y, weight
+                interrupted = self._train(
+                    rated, valid, generator, previous, kept, early_stopping=stopping
                 )
-                (inputs, y, weight), valid = (
-                    (_take(inputs, part), y[part], weight[part]) for part in parts
-                )
-            rated = inputs, y, weight
-            interrupted = self._train(
-                rated, valid, generator, previous, kept, early_stopping=stopping
-            )
-        return self._or_interrupt(interrupted)
+            return self._or_interrupt(interrupted)
 
     def _n_steps(self) -> int:
         """How many epochs or sweeps a fit has at most."""
@@ -619,7 +619,8 @@ def mean_and_scale(y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     """
     mean = np.average(y, weights=weight)
     std = np.sqrt(np.average((y - mean) ** 2, weights=weight))
-    return float(mean), float(std) if std > 0 else 1.0
+    # What is 0 in float32 cannot be divided by.
+    return float(mean), float(std) if std >= np.finfo(np.float32).tiny else 1.0
 
 
 def _tensors(inputs: Inputs, y: np.ndarray, weight: np.ndarray) -> InteractionTensors:

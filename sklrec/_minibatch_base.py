@@ -28,7 +28,8 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "lr": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        # a step of more cannot be told in float32
+        "lr": [StrOptions({"auto"}), Interval(Real, 0, 1e30, closed="right")],
         "lr_schedule": [StrOptions({"linear", "constant"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="left")],

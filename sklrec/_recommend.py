@@ -90,6 +90,7 @@ class RecommenderMixin:
             chosen = item_codes[top_items[row, rank]]
             found.append((first + row, chosen, rank + 1, top_scores[row, rank]))
         rows, items, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
+        score = score.astype(np.float64)  # before it is clipped, to bounds that are such
         if self.rating_scale_ is not None:
             score = score.clip(*self.rating_scale_)
         return pd.DataFrame(
@@ -97,7 +98,7 @@ class RecommenderMixin:
                 "user": users[rows],
                 "item": item_vocabulary.ids_of(items),
                 "rank": rank,
-                "score": score.astype(np.float64),
+                "score": score,
             }
         )
 

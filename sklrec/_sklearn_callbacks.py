@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import deepcopy
-from functools import partial, wraps
+from functools import partial
 from typing import Any
 
 from skorch.callbacks import Callback
@@ -63,36 +64,29 @@ class FitSteps:
 _STEPS: ContextVar[FitSteps | None] = ContextVar("steps of the fit", default=None)
 
 
-def heard_by_callbacks(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Let the callbacks of ``set_callbacks`` hear of a fit.
+@contextmanager
+def heard_by_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Iterator[None]:
+    """Let the callbacks of ``set_callbacks`` hear of a fit that runs inside.
 
     Parameters
     ----------
-    fit : method
-        ``fit`` of an estimator that is a ``CallbackSupportMixin`` and has `_n_steps`. It runs
-        inside scikit-learn's ``_fit_context``, which ends what is begun here.
-
-    Returns
-    -------
-    method
-        The same, heard.
+    estimator : estimator instance
+        A ``CallbackSupportMixin`` that has `_n_steps`. Its ``fit`` runs inside scikit-learn's
+        ``_fit_context``, which ends what is begun here.
+    X, y, sample_weight : object
+        What ``fit`` was given.
     """
-
-    @wraps(fit)
-    def heard(self: Any, X: Any, y: Any = None, sample_weight: Any = None, **params: Any) -> Any:
-        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
-        data = {"X": X, "y": y, "metadata": weights}
-        context = self._init_callback_context(max_subtasks=self._n_steps())
-        context.call_on_fit_task_begin(estimator=self, **data)
-        token = _STEPS.set(FitSteps(self, context, **data) if context._callbacks else None)
-        try:
-            fitted = fit(self, X, y, sample_weight, **params)
-        finally:
-            _STEPS.reset(token)
-        context.call_on_fit_task_end(estimator=self, reconstruction_attributes=dict, **data)
-        return fitted
-
-    return heard
+    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+    data = {"X": X, "y": y, "metadata": weights}
+    context = estimator._init_callback_context(max_subtasks=estimator._n_steps())
+    context.call_on_fit_task_begin(estimator=estimator, **data)
+    is_asked = hasattr(estimator, "_skl_callbacks")
+    token = _STEPS.set(FitSteps(estimator, context, **data) if is_asked else None)
+    try:
+        yield
+    finally:
+        _STEPS.reset(token)
+    context.call_on_fit_task_end(estimator=estimator, reconstruction_attributes=dict, **data)
 
 
 def heard_steps(steps: Iterable[int], name: str, module: ModuleSoFar) -> Iterator[int]:

@@ -46,6 +46,10 @@ class _Clipped(nn.Module):
 class _LSTM(nn.Module):
     """ONNX's own operator in place of ``nn.LSTM``, which torch would write out step by step."""
 
+    of_inputs: Tensor
+    of_hidden: Tensor
+    biases: Tensor
+
     def __init__(self, lstm: nn.LSTM):
         super().__init__()
         self.input_size, self.hidden_size = lstm.input_size, lstm.hidden_size

@@ -878,6 +878,14 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 "items, but neither users nor IDs."
             )
 
+    def _similar(self, side, ids, n, metric):
+        if side == "user":
+            raise ValueError(
+                "similar_users compares the factors of users, of which this model has none: a "
+                "user is what their history says. similar_items compares items."
+            )
+        return super()._similar(side, ids, n, metric)
+
     def _scores(self, users, items):
         data = self._tensors(self.histories_, users, np.ones_like(users), None)
         device = self.module_.global_mean.device

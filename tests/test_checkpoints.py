@@ -409,7 +409,7 @@ def test_in_a_pipeline(path):
 def test_kill_9():
     driver = Path(__file__).parent / "kill_checkpoints.py"
     done = subprocess.run(
-        [sys.executable, driver, "--fits", "3", "--writes", "2", "--only", "sgd"],
+        [sys.executable, driver, "--fits", "2", "--writes", "1", "--only", "sgd"],
         capture_output=True,
         text=True,
         timeout=120,

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 CHUNK_BYTES = 1 << 16
+MAX_BYTES = 1 << 30  # the largest archive there is, that of MovieLens 32M, has a quarter of it
 SOCKET_TIMEOUT_S = 10.0  # to connect, and between two pieces of the answer
 PIP_TIMEOUT_S = 300.0  # pip has timeouts of its own; this one only ends what hangs
 
@@ -108,6 +109,11 @@ def _store(chunks: Iterable[bytes], path: Path, sha256: str) -> None:
             for chunk in chunks:
                 digest.update(chunk)
                 file.write(chunk)
+                if file.tell() > MAX_BYTES:
+                    raise DownloadError(
+                        f"What came is not the file that was wanted: it does not end after "
+                        f"{MAX_BYTES:,} bytes."
+                    )
             if digest.hexdigest() != sha256:
                 raise DownloadError(
                     f"What came is not the file that was wanted: {file.tell():,} bytes with "

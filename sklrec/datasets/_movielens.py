@@ -165,8 +165,7 @@ def fetch_movielens(
         with _explained(folder):
             folder.mkdir(exist_ok=True)
             found = _fetch(name, folder, mirror=mirror, n_retries=n_retries, delay=delay)
-    with ZipFile(folder / found.filename) as archive:
-        tables = found.read(archive)
+    tables = _read(folder / found.filename, found)
     return _present(name, tables, return_X_y=return_X_y, as_frame=as_frame)
 
 
@@ -209,6 +208,20 @@ def _find(name: str, folder: Path, *, mirror: bool, download_if_missing: bool) -
             f"{_by_hand(wanted.archive, folder)}"
         )
     return None
+
+
+def _read(path: Path, found: Archive) -> Tables:
+    """Read an archive, which need not be one, and need not hold what it should."""
+    try:
+        with ZipFile(path) as archive:
+            return found.read(archive)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # zipfile, its decompressors, csv and pandas have many kinds
+        raise OSError(
+            f"{path} cannot be read ({type(error).__name__}: {error}). Delete it and fetch it "
+            "again."
+        ) from error
 
 
 def _fetch(name: str, folder: Path, *, mirror: bool, n_retries: int, delay: float) -> Archive:

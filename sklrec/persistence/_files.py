@@ -141,6 +141,7 @@ _OF_CONTENT = (
     TypeError,
     KeyError,
     IndexError,
+    AttributeError,
     ArithmeticError,
     RuntimeError,
 )

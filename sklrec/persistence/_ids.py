@@ -231,7 +231,8 @@ def _write_objects(part: PartWriter, ids: np.ndarray) -> None:
 
 
 def _read_objects(part: PartReader) -> np.ndarray:
-    packed = json.loads(part.array("json", "uint8", (ANY,)).tobytes())
+    text = part.array("json", "uint8", (ANY,)).tobytes().decode("ascii")
+    packed = json.loads(text)  # which of bytes would guess the encoding
     if type(packed) is not list:
         part.refuse("json", "should be a JSON array")
     values = [unpack_plain(v) for v in packed]

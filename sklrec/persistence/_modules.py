@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -475,13 +476,16 @@ def _start(part: PartReader) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A number as Python's own."""
-    return value if isinstance(value, bool | int) else float(value)
+    """A number or a boolean as Python's own."""
+    if isinstance(value, bool | np.bool_):
+        return bool(value)
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
     """All parameters and buffers, those too that torch keeps out of a module's state."""
-    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    tensors = dict(module.named_parameters(remove_duplicate=False))
+    return tensors | dict(module.named_buffers(remove_duplicate=False))
 
 
 def _replace(module: nn.Module, name: str, values: torch.Tensor) -> None:

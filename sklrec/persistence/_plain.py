@@ -128,16 +128,15 @@ def _pack_array(array: np.ndarray, depth: int) -> list[Any]:
         return [array.dtype.kind, [pack_plain(v, depth + 2) for v in array.tolist()]]
     if array.dtype.kind == "O":
         return ["O", [pack_plain(v, depth + 2) for v in array]]
-    return ["", [_pack_scalar(v) for v in array]]
+    if not NUMPY_DTYPE.fullmatch(array.dtype.name):
+        raise TypeError(f"an array of dtype {array.dtype}")
+    return [array.dtype.name, [_pack_scalar(v)[1] for v in array]]
 
 
 def _unpack_array(content: Any, depth: int) -> np.ndarray:
     kind, packed = _list(content, 2)
-    if kind == "":
-        scalars = [_unpack_scalar(element) for element in _list(packed)]
-        if len({scalar.dtype for scalar in scalars}) != 1:
-            raise ValueError("an array does not have one dtype")
-        return np.array(scalars)
+    if isinstance(kind, str) and NUMPY_DTYPE.fullmatch(kind):
+        return np.array([_unpack_scalar([kind, v]) for v in _list(packed)], dtype=kind)
     elements = [unpack_plain(element, depth + 2) for element in _list(packed)]
     if kind == "O":
         return np.fromiter(elements, object, len(elements))

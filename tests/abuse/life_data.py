@@ -101,6 +101,12 @@ TIMES = {
 USUAL = st.sampled_from(["integers", "strings"])
 
 
+def rarely(draw, n_times):
+    """Be true once in so many times."""
+    # Neither of the ends, which are drawn more often than what is between them.
+    return draw(st.integers(0, n_times)) == n_times // 2
+
+
 def columns_of(draw, kinds, n_rows, usual):
     """Values of a column, each some of a small pool, and the dtype they are to have."""
     name = draw(st.one_of(usual, usual, st.sampled_from(list(kinds))))
@@ -136,10 +142,10 @@ def tables(draw, kind, *, n_rows=None):
             usual = st.sampled_from(["numbers", "strings", "barred", "gaps"])
             columns.append(columns_of(draw, SIDES, n_rows, usual))
             names.append(f"side{k}")
-    if draw(st.integers(0, 9)) == 0:
-        values, dtype = columns[draw(st.integers(0, len(columns) - 1))]
+    if rarely(draw, 9):
+        values, _ = columns[draw(st.integers(0, len(columns) - 1))]
         values[draw(st.integers(0, n_rows - 1))] = draw(st.sampled_from(ODD_CELLS))
-    if draw(st.integers(0, 9)) == 0:
+    if rarely(draw, 9):
         n_wanted = draw(st.integers(0, len(columns)))
         columns, names = columns[:n_wanted], names[:n_wanted]
     form = draw(
@@ -183,7 +189,7 @@ def padded(draw, n_rows=None):
     n_rows = draw(st.integers(1, 6)) if n_rows is None else n_rows
     width = draw(st.integers(1, 4))
     cells = st.one_of(st.integers(0, 4), st.integers(0, 4), st.sampled_from([0, 7, 10**6]))
-    if draw(st.integers(0, 9)) == 0:
+    if rarely(draw, 9):
         cells = st.one_of(cells, st.sampled_from([-1, 0.5, np.nan, np.inf, 2**60, 1e300]))
     rows = st.lists(cells, min_size=width, max_size=width)
     X = np.array(draw(st.lists(rows, min_size=n_rows, max_size=n_rows)))
@@ -193,7 +199,7 @@ def padded(draw, n_rows=None):
         ratings = np.array(draw(st.lists(rows, min_size=n_rows, max_size=n_rows)))
         ratings[:, -1] = np.nan
         X = np.hstack([X, ratings])
-    return pd.DataFrame(X) if draw(st.integers(0, 5)) == 0 else X
+    return pd.DataFrame(X) if rarely(draw, 5) else X
 
 
 RATINGS = {
@@ -221,7 +227,7 @@ USUAL_RATINGS = st.sampled_from(["stars", "halves", "floats"])
 @st.composite
 def ratings(draw, X, kind):
     n_rows = len(X)
-    if draw(st.integers(0, 24)) == 0:
+    if rarely(draw, 24):
         n_rows = draw(st.integers(0, 13))
     name = draw(st.one_of(USUAL_RATINGS, USUAL_RATINGS, st.sampled_from(list(RATINGS))))
     values = draw(st.lists(RATINGS[name], min_size=n_rows, max_size=n_rows))
@@ -271,7 +277,7 @@ def ratings(draw, X, kind):
 def weights(draw, X):
     if draw(st.integers(0, 2)):
         return None
-    n_rows = len(X) + (draw(st.integers(0, 19)) == 0)
+    n_rows = len(X) + (rarely(draw, 19))
     usual = st.floats(0.1, 10)
     usual = st.one_of(usual, st.just(0.0))
     odd = st.sampled_from([np.nan, -1.0, np.inf, 1e300, 1e-300, 5e-324, 1e38, 1e-38, "1", None])

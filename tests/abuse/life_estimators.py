@@ -3,6 +3,7 @@
 
 import numpy as np
 from hypothesis import strategies as st
+from life_data import rarely
 
 from sklrec import BayesianFMRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
 
@@ -142,7 +143,7 @@ def parameters(draw, kind):
     known = PARAMS[kind]
     names = draw(st.lists(st.sampled_from(sorted(known)), max_size=3, unique=True))
     params = {name: draw(known[name]) for name in names}
-    if draw(st.integers(0, 9)) == 0:
+    if rarely(draw, 9):
         names = sorted(
             {*known, "n_factors", "device", "verbose", "random_state", "callbacks"}
             - ({"callbacks"} if kind in ("fm", "exact") else set())

@@ -15,7 +15,7 @@ import sklearn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from life_data import ODD_CELLS, ratings, tables, weights
-from life_estimators import MAKE, PARAMS, parameters
+from life_estimators import MAKE, parameters
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -25,6 +25,7 @@ PACKAGE, CHECKS = (os.path.dirname(module.__file__) for module in (sklrec, sklea
 # What scikit-learn raises; NotFittedError is both of the others' first two.
 ERRORS = ValueError, TypeError
 N_ACTIONS = 5
+BOTH = st.integers(0, 1)
 
 
 def snapshot(value):
@@ -89,6 +90,11 @@ class Life:
 
     # --- learning
 
+    def begin(self):
+        self.fit()
+        if self.fitted is None:
+            self.fit()
+
     def fit(self, method="fit"):
         estimator = self.estimator
         learn = getattr(estimator, method, None)
@@ -125,13 +131,15 @@ class Life:
         ):
             self.fitted = X
             assert np.isfinite(self.estimator.loss_curve_).all()
-            assert np.isfinite(self.estimator.validation_curve_).all()
+            assert not np.isnan(self.estimator.validation_curve_).any()
 
     def fold_in(self):
         fold_in = getattr(self.estimator, "fold_in", None)
         if fold_in is None:
             return
         X, y, weight = self.rated()
+        if self.fitted is not None and len(self.fitted) == len(y):
+            X = self.newcomers()
         before, predictions = vars(self.estimator).copy(), self.predict_fitted()
         folded = self.attempt(fold_in, X, y, weight)
         assert all(value is before[name] for name, value in vars(self.estimator).items())
@@ -140,6 +148,17 @@ class Life:
         if folded is not None:
             self.counts["folded in"] += 1
             self.estimator, self.fitted = folded, X
+
+    def newcomers(self):
+        """New users of known items, or known users of new ones."""
+        X = deepcopy(self.fitted)
+        new, side = self.draw(st.sampled_from([99, "new", 1.5, ("a", 1)])), self.draw(BOTH)
+        if isinstance(X, pd.DataFrame):
+            return X.assign(**{X.columns[side]: [new] * len(X)}) if "user" in X else X
+        X = X.astype(object) if isinstance(X, np.ndarray) else X
+        for row in X:
+            row[side % len(row)] = new
+        return X
 
     def set_params(self):
         wanted = self.draw(parameters(self.kind))
@@ -228,9 +247,9 @@ class Life:
     def recommend(self):
         estimator = self.estimator
         users, candidates = self.ids(0), None
-        if self.draw(st.integers(0, 2)) == 0:
+        if self.draw(st.integers(0, 4)) == 2:
             candidates = self.ids(1)
-        elif self.draw(st.integers(0, 2)) == 0 and isinstance(users, list | tuple):
+        elif isinstance(users, list | tuple) and self.draw(st.integers(0, 4)) == 2:
             candidates = {}
             for user in users:
                 try:
@@ -259,7 +278,7 @@ class Life:
         assert (found["score"].diff()[goes_on] <= 0).all()
 
     def similar(self):
-        which = self.draw(st.integers(0, 1))
+        which = self.draw(BOTH)
         ids = self.ids(which)
         n = self.draw(st.sampled_from([1, 3, 10**9, 0, "x"]))
         metric = self.draw(st.sampled_from(["cosine", "cosine", "dot", "dot", "euclidean", None]))
@@ -311,7 +330,7 @@ def test_a_whole_life(abuse, solver):
     def live(data):
         abuse.counts["lives"] += 1
         life = Life(data, solver, abuse.counts)
-        life.fit()
+        life.begin()
         for _ in range(data.draw(st.integers(1, N_ACTIONS))):
             data.draw(st.sampled_from(ACTIONS))(life)
 

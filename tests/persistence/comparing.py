@@ -55,7 +55,9 @@ def _stored(value: Any) -> dict[str, Any]:
 
 def _assert_same_module(got: torch.nn.Module, wanted: torch.nn.Module, place: str) -> None:
     for tensors in ("named_parameters", "named_buffers"):
-        mine, theirs = (dict(getattr(module, tensors)()) for module in (got, wanted))
+        mine, theirs = (
+            dict(getattr(module, tensors)(remove_duplicate=False)) for module in (got, wanted)
+        )
         assert set(mine) == set(theirs), place
         for name, tensor in theirs.items():
             assert_same(

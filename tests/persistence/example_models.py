@@ -2,7 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -22,7 +25,7 @@ from sklrec.datasets import make_ratings
 
 GIBBS = {"solver": "gibbs", "n_iter": 5, "n_burn_in": 2, "n_draws": 3}
 SGD = {"max_epochs": 2}
-FM = {"n_factors": 2, "n_iter": 4, "n_burn_in": 1, "n_draws": 2, "multi_valued": {"genre": "|"}}
+GENRES = {"multi_valued": {"genre": "|"}}
 
 
 def log() -> tuple[pd.DataFrame, pd.Series]:
@@ -90,7 +93,7 @@ def _dense(**params: Any) -> Callable[[], tuple[Any, Any]]:
 
 
 def _dense_further() -> tuple[Any, Any]:
-    dense, X = _dense(multi_valued={"genre": "|"})()
+    dense, X = _dense(**GENRES)()
     more = X[:4].assign(user="new", genre="d|a", country="Z")
     return dense.partial_fit(more, [1.0, 2.0, 3.0, 4.0]), pd.concat([X, more])
 
@@ -123,8 +126,8 @@ def _padded(each: bool = False, **params: Any) -> Callable[[], tuple[Any, Any]]:
 
 def _fm(**params: Any) -> Callable[[], tuple[Any, Any]]:
     def build() -> tuple[Any, Any]:
-        X, y = log_with_sides()
-        fm = BayesianFMRegressor(random_state=0, **FM, **params)
+        X, y = log_with_sides() if "multi_valued" in params else log()
+        fm = BayesianFMRegressor(2, n_iter=4, n_burn_in=1, n_draws=2, random_state=0, **params)
         return fm.fit(X, y.round()), X
 
     return build
@@ -134,6 +137,22 @@ def _encoder() -> tuple[Any, Any]:
     X, _ = log_with_sides()
     encoder = IDEncoder(columns=["user", "country"], min_frequency=3)
     return encoder.set_output(transform="pandas").fit(X), X
+
+
+def _encoder_of_odd_ids() -> tuple[Any, Any]:
+    days = pd.date_range("2024-03-30", periods=4, tz="Europe/Paris")
+    X = pd.DataFrame(
+        {
+            "user": pd.Series([("a", 1), b"b", UUID(int=5), Decimal("1.5")], dtype=object),
+            "item": days,
+            "category": pd.Categorical(days.tz_convert("UTC"), ordered=True),
+            "nullable": pd.array([1, 2, 5, 7], dtype="Int16"),
+            "string": pd.array(["a", "", "\ud800", "b"], dtype="string[python]"),
+            "scalar": pd.Series([np.int8(5), days[0], date(2024, 1, 1), True], dtype=object),
+            "gap": days - days[0],
+        }
+    )
+    return IDEncoder(columns=list(range(7))).fit(X), X
 
 
 def _padder() -> tuple[Any, Any]:
@@ -176,7 +195,7 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "sgd further": _further("partial_fit"),
     "stopped early": _stopped,
     "array of strings": _array_of_strings,
-    "dense": _dense(multi_valued={"genre": "|"}),
+    "dense": _dense(**GENRES),
     "dense alone": _dense(),
     "dense further": _dense_further,
     "sequence": _sequence(["user", "item", "timestamp"], bidirectional=True),
@@ -184,9 +203,11 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "sequences": _padded(),
     "sequences of items": _padded(items_only=True, bidirectional=True),
     "sequences of ratings": _padded(each=True),
-    "machine": _fm(),
-    "ordinal machine": _fm(loss="ordinal"),
+    "machine": _fm(**GENRES),
+    "machine alone": _fm(implicit_features=False),
+    "ordinal machine": _fm(loss="ordinal", **GENRES),
     "encoder": _encoder,
+    "encoder of odd ids": _encoder_of_odd_ids,
     "padder": _padder,
     "matrix padder": _matrix_padder,
     "windower": _windower,

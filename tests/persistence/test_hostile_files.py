@@ -182,9 +182,7 @@ CASES = [
     ("ordinal machine", MODULE + "stars", lambda a: a[::-1].copy(), "stars should rise"),
     ("ordinal machine", MODULE + "threshold_draws", lambda a: -a, "threshold_draws should rise"),
     ("dense", MODULE + "layers.0.weight", lambda a: a[:, 1:], r"should have the shape \(any, "),
-    (
-        "dense", MODULE + "user_factors.weight", with_last(9e14), "make ratings of more"
-    ),
+    ("dense", MODULE + "user_factors.weight", with_last(9e14), "make ratings of more"),
     ("dense", MODULE + "layers.2.weight", lambda a: a[:0], "should have at least one unit"),
     ("dense", SIDES + "numeric.0.edges", lambda a: a[::-1].copy(), "finite numbers in increasing"),
     ("dense", SIDES + "categorical.0.codes", with_last(10**9), "codes 1 to .*, each once"),

@@ -162,6 +162,7 @@ def test_optimizers_of_torch_and_devices_come_back(again, optimizer):
         {"multi_valued": {2 + 1: "|"}, "categorical_features": np.array([2, 5])},
         {"categorical_features": [False, False, True, False, False, False, False]},
         {"hidden_layer_sizes": np.array([4, 2]), "user": np.int64(0), "alpha": np.float32(0.5)},
+        {"n_bins": np.int64(4), "biased": np.bool_(False), "init_std": np.float32(0.1)},
         {"hidden_layer_sizes": [], "rating_scale": [0, 6], "n_factors": np.int32(2)},
     ],
 )

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from sklrec._codes import as_codes
 from sklrec._histories import Histories
-from sklrec._validation import check_ratings
+from sklrec._validation import check_ratings, refuse_too_large
 
 # Codes up to here are believed, however few there are.
 LARGEST_CODE = 1_000_000
@@ -183,6 +183,7 @@ def check_sequence_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> 
     )
     if np.isnan(y).all():
         raise ValueError(f"{input_name} holds no rating: all of it is NaN.")
+    refuse_too_large(y, input_name)
     return y
 
 

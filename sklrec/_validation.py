@@ -29,11 +29,13 @@ __all__ = [
     "check_sample_weight",
     "column_values",
     "fit_context",
+    "refuse_too_large",
     "resolve_columns",
     "take_rows",
 ]
 
 N_NAMES_SHOWN = 20
+LARGEST_RATING = 1e18  # its square is still a number in float32
 
 
 def check_interactions(estimator: Any, X: Any, *, reset: bool, min_features: int = 2) -> Any:
@@ -217,7 +219,7 @@ def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarra
     Raises
     ------
     ValueError
-        If there are none, or if they are not finite numbers in one column.
+        If there are none, or if they are not finite numbers, and not beyond 1e18, in one column.
     """
     name = type(estimator).__name__
     if y is None:
@@ -240,7 +242,7 @@ def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarra
                     "for example with pandas.to_numeric."
                 )
     try:
-        return check_array(
+        ratings = check_array(
             y, ensure_2d=False, dtype=np.float64, input_name=input_name, estimator=name
         )
     except ValueError as error:
@@ -251,3 +253,28 @@ def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarra
             f"{error}\nRatings must be finite numbers, and {len(bad)} of {len(y)} are not, the "
             f"first in row {bad[0]}: drop these rows of X and {input_name}."
         ) from error
+    refuse_too_large(ratings, input_name)
+    return ratings
+
+
+def refuse_too_large(ratings: np.ndarray, input_name: str) -> None:
+    """Raise if ratings are so large that their errors cannot be told in float32.
+
+    Parameters
+    ----------
+    ratings : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        The ratings; NaN is none.
+    input_name : str
+        What the caller's user called them.
+
+    Raises
+    ------
+    ValueError
+        If one is.
+    """
+    large = ratings[np.abs(ratings) > LARGEST_RATING]
+    if len(large):
+        raise ValueError(
+            f"{input_name} holds ratings of up to {LARGEST_RATING:g} in size, got {large[0]:g}. "
+            "Divide them by what makes them small numbers."
+        )

@@ -26,7 +26,6 @@ from surprise.model_selection import cross_validate
 scores = cross_validate(svd, data, measures=["rmse"], cv=5)
 scores["test_rmse"].mean()
 
-# [tune]
 from surprise.model_selection import GridSearchCV
 
 search = GridSearchCV(

@@ -176,9 +176,9 @@ class MinibatchSolver:
             n_before = len(net.history)
             if self.lr_factor == 1:
                 _hand_on_state(previous.net, net)
-            for group in net.optimizer_.param_groups:
-                group["lr"] *= self.lr_factor
-                group["initial_lr"] = group["lr"]  # schedules that go on want to know it
+        for group in net.optimizer_.param_groups:
+            group["lr"] *= self.lr_factor
+            group["initial_lr"] = group["lr"]  # schedules that go on want to know it
         # Where there are terms, whole tables come and go.
         n_rows = max(len(p) for p in module.parameters()) if self.implicit_features else 0
         keep_freed_memory(max(self.batch_size, n_rows), module.width)

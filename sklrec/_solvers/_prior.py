@@ -62,7 +62,13 @@ class Prior(NamedTuple):
         centred = rows - mean
         scatter = np.eye(d) + centred.T @ centred + n / (1 + n) * np.outer(mean, mean)
         # A Wishart draw by Bartlett's decomposition: L A Aᵀ Lᵀ with L Lᵀ the inverse scatter
-        lower = np.linalg.cholesky(np.linalg.inv(scatter))
+        try:
+            lower = np.linalg.cholesky(np.linalg.inv(scatter))
+        except np.linalg.LinAlgError as error:
+            raise ValueError(
+                "The draws have left what float64 can tell apart: the ratings are much farther "
+                "from 0 than from each other. Subtract their mean, or set biased=True."
+            ) from error
         bartlett = np.tril(rng.standard_normal((d, d)), -1)
         bartlett[np.diag_indices(d)] = np.sqrt(rng.chisquare(d + n - np.arange(d)))
         root = lower @ bartlett

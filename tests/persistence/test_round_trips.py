@@ -109,7 +109,9 @@ def test_new_users_are_folded_into_what_was_loaded(models, again, name):
     np.testing.assert_array_equal(found.predict(new), wanted.predict(new))
 
 
-@pytest.mark.parametrize("name", ["sgd", "sgd warm", "sgd further", "array of strings"])
+@pytest.mark.parametrize(
+    "name", ["sgd", "sgd warm", "sgd further", "array of strings", "adam", "dense", "sequence"]
+)
 def test_training_goes_on_with_what_was_loaded_as_it_would_have(models, again, name):
     estimator, X = models(name)
     found, wanted = again(estimator), copy.deepcopy(estimator)

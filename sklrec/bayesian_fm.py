@@ -377,7 +377,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
             resolve_columns(self, (self.user, self.item), X),
             categorical_features=self.categorical_features,
             multi_valued=self.multi_valued,
-            n_bins=self.n_bins,
+            n_bins=int(self.n_bins),
         )
         self.side_blocks_ = {name: SideBlock() for name in SIDES}
         inputs = super()._learn(X, y, weight, previous)
@@ -408,7 +408,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         module = BayesianFactorizationMachine(
             n_users,
             n_items,
-            self.n_factors,
+            int(self.n_factors),
             **{f"n_{name}_values": block.sizes for name, block in self.side_blocks_.items()},
             stars=stars,
             global_mean=mean,
@@ -448,7 +448,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _new_solver(self, **changes):
         return GibbsSampler(
-            self.n_iter, self.n_burn_in, self.n_draws, self.implicit_features, int(self.verbose)
+            int(self.n_iter), int(self.n_burn_in), int(self.n_draws), self.implicit_features, int(self.verbose)
         )
 
     def __getattr__(self, name):

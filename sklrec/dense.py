@@ -306,7 +306,7 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 id_positions,
                 categorical_features=self.categorical_features,
                 multi_valued=self.multi_valued,
-                n_bins=self.n_bins,
+                n_bins=int(self.n_bins),
             )
         else:
             self.side_features_ = previous.side_features_.extend(X)
@@ -335,13 +335,13 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return DenseNet(
             n_users,
             n_items,
-            self.n_factors,
+            int(self.n_factors),
             self._layer_sizes(),
             products=self.products,
             biased=self.biased,
             dropout=self.dropout,
             n_numeric=len(side.numeric),
-            n_bins=self.n_bins,
+            n_bins=int(self.n_bins),
             n_categorical=len(side.categorical),
             n_multi_valued=len(side.multi_valued),
             n_values=side.n_values,
@@ -380,7 +380,7 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     def _takes_sparse_gradients(self):
         n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         n_rows += self.side_features_.n_values
-        return self.optimizer is None and n_rows > SPARSE_FROM * self.batch_size
+        return self.optimizer is None and n_rows > SPARSE_FROM * int(self.batch_size)
 
     def _layer_sizes(self):
         sizes = self.hidden_layer_sizes

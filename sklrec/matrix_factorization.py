@@ -618,7 +618,7 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
                 "of many draws. Set early_stopping=False, and n_iter to the number of sweeps."
             )
         return GibbsSampler(
-            n_iter, self.n_burn_in, self.n_draws, self.implicit_features, int(self.verbose)
+            n_iter, int(self.n_burn_in), int(self.n_draws), self.implicit_features, int(self.verbose)
         )
 
     def _refuse_unused(self, *usual):
@@ -645,7 +645,7 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
     def _n_steps(self):
         if self._is_minibatch():
             return self.max_epochs
-        return self._auto().n_iter if self.n_iter == "auto" else self.n_iter
+        return self._auto().n_iter if self.n_iter == "auto" else int(self.n_iter)
 
     def _is_minibatch(self):
         return self.solver in MINIBATCH_SOLVERS
@@ -658,7 +658,7 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
         return auto[self.solver]
 
     def _n_factors(self):
-        return self._auto().n_factors if self.n_factors == "auto" else self.n_factors
+        return self._auto().n_factors if self.n_factors == "auto" else int(self.n_factors)
 
     def _alpha(self):
         return self._auto().alpha if self.alpha == "auto" else self.alpha
@@ -701,7 +701,7 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
             return True
         # The sums that describe rows by whom they met have whole tables as gradients.
         n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
-        return not self.implicit_features and n_rows > SPARSE_FROM * self.batch_size
+        return not self.implicit_features and n_rows > SPARSE_FROM * int(self.batch_size)
 
     @property
     def n_items_(self):

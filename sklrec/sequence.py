@@ -691,8 +691,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         mean, scale = mean_and_scale(y[rated], weight[rated])
         return LSTMRating(
             self.n_items_,
-            self.n_factors,
-            self.hidden_size,
+            int(self.n_factors),
+            int(self.hidden_size),
             items_only=self.items_only,
             bidirectional=self.bidirectional,
             dropout=self.dropout,
@@ -716,7 +716,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return ADAM._replace(optimizer=self.optimizer or ADAM.optimizer)
 
     def _takes_sparse_gradients(self):
-        return self.optimizer is None and self.n_items_ > SPARSE_FROM * self.batch_size
+        return self.optimizer is None and self.n_items_ > SPARSE_FROM * int(self.batch_size)
 
     # --- histories and what is to be predicted from them
 

@@ -791,7 +791,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             y,
             weight,
             time_unit=self.time_unit_,
-            max_len=self.max_len,
+            max_len=None if self.max_len is None else int(self.max_len),
             bidirectional=self.module_.bidirectional,
             **params,
         )

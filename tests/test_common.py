@@ -199,6 +199,20 @@ def test_copies_do_the_same(estimator, copied):
 
 
 @each
+@pytest.mark.parametrize("kind", [np.int64, np.int8])
+def test_counts_may_be_of_numpy(estimator, kind):
+    # as np.arange gives them to a search; int8 overflows where they are multiplied
+    usual = small(estimator)
+    counts = {
+        name: kind(value)
+        for name, value in usual.get_params().items()
+        if type(value) is int and 0 < value <= np.iinfo(kind).max
+    }
+    other = clone(usual).set_params(**counts)
+    assert np.array_equal(output_of(other.fit(X, Y)), output_of(usual.fit(X, Y)))
+
+
+@each
 def test_fitting_a_copy_leaves_the_original_alone(estimator):
     original = small(estimator).fit(X, Y)
     before = output_of(original)

@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 OLDEST := .venv-oldest
 
-.PHONY: help demo test test-oldest lint types tests audit docs docs-test bench wheel format clean
+ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
+
+.PHONY: help demo test test-oldest lint types tests coverage audit fuzz docs docs-test bench wheel format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -34,15 +36,15 @@ types: $(VENV)/.extra-test
 	$(BIN)/mypy
 
 tests: $(VENV)/.extra-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(ON_ALL_CORES)
 
 coverage: $(VENV)/.extra-test  ## tests, and which lines and branches they reach
-	$(BIN)/python -m coverage run -m pytest
+	$(BIN)/python -m coverage run -m pytest $(ON_ALL_CORES)
 	$(BIN)/python -m coverage combine --quiet
 	$(BIN)/python -m coverage report
 
 test-oldest: $(OLDEST)/.made  ## tests on the oldest versions that pyproject.toml allows
-	$(OLDEST)/bin/python -m pytest
+	$(OLDEST)/bin/python -m pytest $(ON_ALL_CORES)
 
 $(OLDEST)/.made: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
@@ -52,6 +54,9 @@ $(OLDEST)/.made: pyproject.toml constraints-oldest.txt
 audit: $(VENV)/.extra-test  ## known vulnerabilities of the pinned versions
 	@$(PIP) pip-audit
 	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt || { echo "audit: either the list above names vulnerable versions, or pip-audit could not ask for one; it needs the advisory database of the package index"; exit 1; }
+
+fuzz: $(VENV)/.extra-test  ## estimators, archives, model files and checkpoints under long abuse; FUZZ=lives
+	$(BIN)/python tests/abuse/fuzz.py $(FUZZ)
 
 docs: $(VENV)/.extra-docs  ## build the documentation into docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

@@ -135,11 +135,12 @@ class KeepCheckpoint(Callback):
     def on_epoch_begin(self, net, **kwargs):
         if self.state is not None:
             # Now that batches are drawn and callbacks have begun, as they had then.
-            net.resume(self.state)
-            net.on_epoch_begin(net)
-            for name, callback in self._resumable(net).items():
-                if name in self.state["callbacks"]:
-                    callback.resume(self.state["callbacks"][name])
+            with self.checkpoint.reading():
+                net.resume(self.state)
+                net.on_epoch_begin(net)
+                for name, callback in self._resumable(net).items():
+                    if name in self.state["callbacks"]:
+                        callback.resume(self.state["callbacks"][name])
             self.state = None
         try:
             self.checkpoint.save(partial(self._whole_state, net))

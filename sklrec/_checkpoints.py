@@ -6,7 +6,8 @@ import importlib
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,6 @@ class Checkpoint:
         self._fit = _describe(estimator)
         if os.path.exists(self._path):
             self._read(self._path)
-            self._refuse_another_fit(self._saved["fit"])
 
     def random_state(self, seed: Any, rng: np.random.RandomState) -> np.random.RandomState:
         """Give the source of all that is random in the fit.
@@ -92,7 +92,8 @@ class Checkpoint:
             return rng
         if self._saved:
             rng = np.random.RandomState()
-            rng.set_state(self._saved["random_state"])
+            with self.reading():
+                rng.set_state(self._saved["random_state"])
         self._random_state = rng.get_state(legacy=False)
         return rng
 
@@ -125,8 +126,10 @@ class Checkpoint:
         self._start = {"the model that the training starts from": _digest([module.state_dict()])}
         if self._saved:
             for part, here in (("data", self._data), ("start", self._start)):
-                there = self._saved[part]
-                self._refuse([name for name in here if here[name] != there[name]])
+                with self.reading():
+                    there = self._saved[part]
+                    changed = [name for name in here if here[name] != there[name]]
+                self._refuse(changed)
         self._next_time = time.monotonic() + MIN_SECONDS
 
     def resume(self) -> Any:
@@ -138,6 +141,27 @@ class Checkpoint:
             What a solver has shown, or ``None`` if there is nothing to go on from.
         """
         return self._saved.pop("state", None)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Blame the file for whatever goes wrong inside.
+
+        A checksum tells what was damaged from what is whole, but anybody can write one.
+
+        Raises
+        ------
+        ValueError
+            If anything went wrong but for the memory, of which another time may have enough.
+        """
+        try:
+            yield
+        except (MemoryError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"{self._path!r} is a checkpoint, but not one that this fit can go on from "
+                f"({error!r:.200}). Delete it, or give another path."
+            ) from error
 
     def save(self, state: Callable[[], Any]) -> None:
         """Write the state if it is time to.
@@ -180,18 +204,17 @@ class Checkpoint:
 
     def _read(self, path: str) -> None:
         document, arrays = read_tensor_file(path, "checkpoint")
-        try:
+        with self.reading():
             content = unpack(document["content"], arrays)
             self._saved = {name: content[name] for name in PARTS}
-            self.finished = self._saved["finished"]
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{path!r} is a checkpoint, but not as sklrec writes it ({error!r}). Delete it, "
-                "or give another path."
-            ) from error
+            self.finished = self._saved["finished"] is True
+            if not isinstance(self._saved["state"], dict):
+                raise TypeError("it has no state")
+            changed = self._changed(self._saved["fit"])
+        self._refuse(changed)
 
-    def _refuse_another_fit(self, there: dict[str, Any]) -> None:
-        """Raise if the file is that of a fit with other parameters, or by other code."""
+    def _changed(self, there: dict[str, Any]) -> list[str]:
+        """What is not as it was in the fit of the file: parameters, or the code."""
         here = self._fit
         changed = [
             f"{name} ({there[name]} in the file, {here[name]} now)"
@@ -205,7 +228,7 @@ class Checkpoint:
                 for name in sorted(old | new)
                 if old.get(name) != new.get(name)
             ]
-        self._refuse(changed)
+        return changed
 
     def _refuse(self, changed: list[str]) -> None:
         if changed:

@@ -133,6 +133,8 @@ def read_timestamps(
     TypeError
         If they are neither numbers nor datetimes, or some of each.
     """
+    if len(values) == 0:  # no dtype says what is not there
+        return np.zeros(0, dtype=np.int64)
     found = timestamp_kind(values, name, first_row=first_row)
     if kind is not None and found != kind:
         raise ValueError(

@@ -45,6 +45,14 @@ def movielens():
     return X.copy(), y.copy()
 
 
+def pytest_sessionstart(session):
+    """Fetch MovieLens 100K before the workers start, which would all do so at once."""
+    if hasattr(session.config, "workerinput"):
+        return
+    if session.config.getoption("numprocesses", None):
+        _load_movielens()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config, items):
     """Skip what needs MovieLens 100K if it cannot be had; doctests that load it need it too."""

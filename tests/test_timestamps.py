@@ -157,6 +157,12 @@ def test_an_odd_row_is_named_by_its_number_in_x():
         read_timestamps(objects(1, pd.Timestamp(0)), "when", first_row=5)
 
 
+@pytest.mark.parametrize("dtype", [object, "int64", "datetime64[ns]"])
+@pytest.mark.parametrize("kind", [None, "numbers", "datetimes"])
+def test_no_times_are_of_any_kind(dtype, kind):
+    assert len(read_timestamps(np.empty(0, dtype=dtype), "when", kind)) == 0
+
+
 def test_numbers_and_datetimes_do_not_mix():
     numbers, datetimes = np.array([5]), np.array(["2020"], dtype="M8[s]")
     with pytest.raises(

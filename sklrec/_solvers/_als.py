@@ -111,10 +111,11 @@ class AlternatingLeastSquares:
         losses, valid_losses, interrupted = [], [], False
         best: Best[tuple[Tables, dict[str, Described]]] = Best(self.tol, self.n_iter_no_change)
         if (saved := checkpoint.resume()) is not None:
-            losses, valid_losses, best.loss, best.n_misses = saved["losses"]
-            found = [_put_back(kept, tables, described) for kept in saved["solutions"]]
-            tables, described = found[0]
-            best.state = found[1] if len(found) > 1 else None
+            with checkpoint.reading():
+                losses, valid_losses, best.loss, best.n_misses = saved["losses"]
+                found = [_put_back(kept, tables, described) for kept in saved["solutions"]]
+                tables, described = found[0]
+                best.state = found[1] if len(found) > 1 else None
 
         def state() -> dict[str, Any]:
             solutions = [(tables, described)] + ([] if best.state is None else [best.state])

@@ -93,8 +93,9 @@ class GibbsSampler:
         total: Tensor | None = None
         draws: list[dict[str, Tensor]] = []
         if (saved := checkpoint.resume()) is not None:
-            chain.resume(saved["chain"])
-            losses, valid_losses, total, draws = saved["so_far"]
+            with checkpoint.reading():
+                chain.resume(saved["chain"])
+                losses, valid_losses, total, draws = saved["so_far"]
 
         def state() -> dict[str, Any]:
             so_far = losses, valid_losses, total, draws

@@ -205,9 +205,11 @@ class MinibatchSolver:
         state = checkpoint.resume()
         if checkpoint.finished:
             net.interrupted_ = False
-            net.resume(state)
+            with checkpoint.reading():
+                net.resume(state)
             return
-        n_done = 0 if state is None else len(state["history"]) - n_before
+        with checkpoint.reading():
+            n_done = 0 if state is None else len(state["history"]) - n_before
         if checkpoint is not NO_CHECKPOINT:
             # First, to be there before others see the epoch begin. It is none of the net's own.
             net.callbacks_.insert(0, ("checkpoint", KeepCheckpoint(checkpoint, state)))

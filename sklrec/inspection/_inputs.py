@@ -26,9 +26,16 @@ def fitted_model(estimator: Any) -> Any:
     ------
     NotFittedError
         If it is not fitted.
+    ValueError
+        If it is a search that kept no model.
     """
     check_is_fitted(estimator)
     while True:
+        if getattr(estimator, "refit", None) is False:
+            raise ValueError(
+                f"This {type(estimator).__name__} has refit=False and so no model. Set refit=True "
+                "and fit it, or give a model fitted with its best_params_."
+            )
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
         elif isinstance(estimator, Pipeline):

@@ -12,6 +12,8 @@ LABELS = {
     "rmse": "RMSE (units of the ratings)",
     "mse": "mean squared error (squared units of the ratings)",
 }
+# Solvers of models that have others, too.
+SWEEPING = ("als", "gibbs")
 
 
 class TrainingHistoryDisplay:
@@ -114,8 +116,7 @@ class TrainingHistoryDisplay:
         display = cls(
             model.loss_curve_,
             validation_loss=getattr(model, "validation_curve_", None),
-            # what trains by minibatches keeps its skorch net; all else goes in sweeps
-            unit="epoch" if hasattr(model, "net_") else "sweep",
+            unit=_unit(model),
         )
         return display.plot(ax, kind=kind, line_kwargs=line_kwargs, best_kwargs=best_kwargs)
 
@@ -187,3 +188,10 @@ class TrainingHistoryDisplay:
         few = len(x) <= 50  # beyond that, markers would hide the line
         defaults = {"color": color, "marker": marker if few else "", "markersize": 4}
         return ax.plot(x, y, **style("lines.Line2D", given, label=label, **defaults))[0]
+
+
+def _unit(model: Any) -> str:
+    """What a model's training counts: epochs if it goes by minibatches."""
+    # not by `net_`, which a model from a file lacks
+    has_epochs = hasattr(model, "max_epochs") and getattr(model, "solver", "") not in SWEEPING
+    return "epoch" if has_epochs else "sweep"

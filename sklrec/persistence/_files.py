@@ -81,7 +81,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     True
     """
     document, arrays = _take_apart(estimator)
-    with _explained(f"This {type(estimator).__name__} cannot be saved: ", "."):
+    with _explained(f"This {type(estimator).__name__} cannot be saved: "):
         _put_together(document, arrays)  # what cannot be read must not be written
     write_tensor_file(path, KIND, document, arrays)
 
@@ -148,11 +148,11 @@ _OF_CONTENT = (
 
 
 @contextmanager
-def _explained(before: str, after: str) -> Iterator[None]:
+def _explained(before: str) -> Iterator[None]:
     try:
         yield
     except _OF_CONTENT as error:
-        raise ValueError(f"{before}{error}{after}") from error
+        raise ValueError(f"{before}{str(error).removesuffix('.')}.") from error
 
 
 def _take_apart(estimator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -167,10 +167,11 @@ def _take_apart(estimator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     elif type(estimator) in KINDS:
         write_estimator(model, estimator)
     else:
-        what = estimator.__name__ if isinstance(estimator, type) else type(estimator).__name__
+        what = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
         raise TypeError(
             f"A model file holds a fitted {', '.join(kind.__name__ for kind in KINDS)} or a "
-            f"scikit-learn Pipeline of these, got {what}. Use joblib.dump for other objects."
+            f"scikit-learn Pipeline of these, got {what}. Of a search save its best_estimator_; "
+            "use joblib.dump for other objects."
         )
     return root.document, root.arrays
 

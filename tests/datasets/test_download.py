@@ -148,6 +148,15 @@ def test_wrong_checksum(server, answer, cache, wanted, sha256):
     assert path.read_bytes() == b"as it was"
 
 
+def test_answer_without_an_end(server, answer, cache, wanted, monkeypatch):
+    monkeypatch.setattr(_download, "MAX_BYTES", 100_000)
+    url = server.serve("data.zip", answer(BODY))
+    with pytest.raises(DownloadError, match="it does not end after 100,000 bytes"):
+        download(url, cache / "data.zip", wanted)
+    assert server.n_requests == 1
+    assert os.listdir(cache) == []
+
+
 def test_full_disk(server, answer, cache, wanted, monkeypatch):
     def fsync(_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -408,6 +408,37 @@ def test_member_that_unfolds_to_too_much(serve, tmp_path, monkeypatch):
         fetch_movielens("1m", data_home=tmp_path)
 
 
+def test_file_that_is_no_archive(use, cache):
+    """With the right checksum, which then was that of something else."""
+    use("1m", "http://127.0.0.1:9/ml-1m.zip", b"no archive")
+    path = cache / "movielens" / "ml-1m.zip"
+    path.parent.mkdir()
+    path.write_bytes(b"no archive")
+    with pytest.raises(
+        OSError,
+        match=r"ml-1m\.zip cannot be read \(BadZipFile: File is not a zip file\)\. Delete it and",
+    ):
+        fetch_movielens("1m", data_home=cache)
+
+
+def test_archive_without_a_member(use, cache):
+    members = {name: rows for name, rows in MEMBERS["1m"].items() if "movies" not in name}
+    use("1m", "http://127.0.0.1:9/ml-1m.zip", make_zip(members))
+    (cache / "movielens").mkdir()
+    (cache / "movielens" / "ml-1m.zip").write_bytes(make_zip(members))
+    with pytest.raises(OSError, match=r"There is no item named 'ml-1m/movies\.dat' in the arch"):
+        fetch_movielens("1m", data_home=cache)
+
+
+def test_archive_that_unfolds_to_too_much_for_its_size(use, cache):
+    content = make_zip({**MEMBERS["1m"], "ml-1m/movies.dat": b"1::a::b\n" * 10_000})
+    use("1m", "http://127.0.0.1:9/ml-1m.zip", content)
+    (cache / "movielens").mkdir()
+    (cache / "movielens" / "ml-1m.zip").write_bytes(content)
+    with pytest.raises(OSError, match=r"movies\.dat in .* would unfold to 80,000 bytes; a Movie"):
+        fetch_movielens("1m", data_home=cache)
+
+
 @pytest.mark.movielens
 def test_movielens_100k(movielens):
     X, y = movielens

@@ -302,6 +302,7 @@ def _edit_arrays(
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if how == "bits":
+                flat = flat.copy()  # some are views of what may not be written to
                 raw = flat.view(np.uint8)
                 raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
             else:

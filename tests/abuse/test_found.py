@@ -1,0 +1,76 @@
+"""What the long runs have found, each in a few lines."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklrec import BayesianFMRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
+
+IDS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "als", "gibbs"])
+def test_scores_lie_inside_a_scale_that_float32_cannot_tell(solver):
+    y = 1e9 + np.array([1.0, 2, 3, 4])
+    recommended = (
+        MFRegressor(2, solver=solver, random_state=0)
+        .fit(IDS, y)
+        .recommend([0, 1], exclude_seen=False)
+    )
+    assert recommended["score"].between(1e9 + 1, 1e9 + 4).all()
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam", "als", "gibbs"])
+def test_a_spread_of_next_to_nothing(solver):
+    """Whose inverse float32 does not know: as if all ratings that count were the same."""
+    model = MFRegressor(2, solver=solver, random_state=0)
+    predictions = model.fit(IDS, [3.0, 3, 3, 4], sample_weight=[1, 1, 1, 1e-300]).predict(IDS)
+    assert np.isfinite(predictions).all()
+    assert predictions[:3] == pytest.approx(3, abs=0.3)
+
+
+@pytest.mark.parametrize("lr", [1e31, 1e300])
+@pytest.mark.parametrize("Estimator", [MFRegressor, DenseRecRegressor, SequenceRatingRegressor])
+def test_a_learning_rate_beyond_float32(Estimator, lr):
+    with pytest.raises(ValueError, match=r"'lr' .* a float in the range \(0\.0, 1e\+30\]"):
+        Estimator(lr=lr).fit(IDS, [1, 2, 3, 4])
+
+
+@pytest.mark.parametrize("large", [1.1e18, -1e38, 1e300])
+@pytest.mark.parametrize(
+    "Estimator", [MFRegressor, BayesianFMRegressor, DenseRecRegressor, SequenceRatingRegressor]
+)
+def test_ratings_whose_squares_are_beyond_float32(Estimator, large):
+    with pytest.raises(ValueError, match=r"^y holds ratings of up to 1e\+18 in size, got .*Divid"):
+        Estimator().fit(IDS, [1, large, 2, 3])
+
+
+def test_large_ratings_of_padded_sequences():
+    X = np.array([[1, 2], [2, 1]])
+    model = SequenceRatingRegressor(input="sequences", items_only=True, max_epochs=1)
+    with pytest.raises(ValueError, match=r"^y holds ratings of up to 1e\+18 in size, got 1e\+20"):
+        model.fit(X, [[1.0, np.nan], [2.0, 1e20]])
+
+
+def test_bayesian_factors_of_ratings_far_from_0():
+    model = MFRegressor(2, solver="gibbs", biased=False, random_state=0)
+    with pytest.raises(ValueError, match=r"much farther from 0 than from each other\. Subtract"):
+        model.fit(np.zeros((4, 2), int), [1e15] * 4)
+
+
+def test_users_of_a_sequence_model_have_no_factors():
+    X = pd.DataFrame(IDS, columns=["user", "item"])
+    model = SequenceRatingRegressor(max_epochs=1, random_state=0).fit(X, [1, 2, 3, 4])
+    with pytest.raises(ValueError, match="similar_users compares the factors of users, of which"):
+        model.similar_users([0])
+
+
+def test_a_history_of_others():
+    """Of whose rows none are read, so that their timestamps say nothing of their kind."""
+    X = pd.DataFrame({"user": ["a", "b"], "item": [1, 2], "timestamp": [1, 2]})
+    model = SequenceRatingRegressor(max_epochs=1, random_state=0).fit(X, [1, 2])
+    past = np.array([["c", 1, 3], ["c", 2, 4]], dtype=object)
+    past = pd.DataFrame(past, columns=X.columns)
+    found = model.predict(X, history=(past, [1, 2]))
+    assert np.isfinite(found).all()

@@ -1,0 +1,112 @@
+"""What a fit must not depend on: hash seeds, the order of equal rows, threads, kinds of tables."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fitted_models import ESTIMATORS, X, Y
+
+from sklrec import MFRegressor, _threads
+
+# By how much predictions differ, at most, if sums are added up by two threads in place of one:
+# of ratings with a standard deviation of about 1, after the few steps of these fits.
+THREADS_TOLERANCE = 1e-5
+
+FITS = """
+import sys
+import warnings
+sys.path.append(sys.argv[1])
+import torch
+torch.set_num_threads(1)
+from fitted_models import ESTIMATORS, X, Y
+warnings.simplefilter("ignore")
+X = X.assign(user="u" + X["user"].astype(str), item=[(k, "i") for k in X["item"]])
+tags = [{"a", "bc", f"tag {k % 7}"} for k, _ in X["item"]]
+for name, make in ESTIMATORS.items():
+    model = make().fit(X.assign(tags=tags), Y)
+    print(name, model.predict(X.assign(tags=tags)).tobytes().hex()[:4000])
+    print(model.recommend(["u1", "u2", "?"], n_items=3).to_csv())
+"""
+
+
+def test_hash_seeds():
+    here = str(Path(__file__).parent)
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", FITS, here],
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=Path(here).parents[1],
+            env=os.environ | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
+        )
+        for seed in ("1", "2")
+    ]
+    found = [child.communicate(timeout=300)[0] for child in children]
+    assert [child.returncode for child in children] == [0, 0]
+    assert all(name in found[0] for name in ESTIMATORS)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_order_of_equal_rows(name):
+    """Rows that are alike in all that is read may change places, whatever else they hold."""
+    twice, y = pd.concat([X, X], ignore_index=True), pd.concat([Y, Y], ignore_index=True)
+    if name not in ("dense", "fm"):  # these two read all columns
+        twice["note"] = np.arange(len(twice))
+    moved = np.r_[len(X) : 2 * len(X), 0 : len(X)]
+    found = [
+        ESTIMATORS[name]().fit(twice.iloc[order], y.iloc[order]).predict(twice)
+        for order in (np.arange(len(y)), moved)
+    ]
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("kind", [int, str])
+def test_pandas_and_numpy(name, kind):
+    ids = X[["user", "item"]].astype(kind)
+    tables = [ids, ids.to_numpy(), ids.to_numpy(dtype=object), ids.to_numpy().tolist()]
+    if kind is int:
+        tables += [ids.to_numpy(dtype=np.uint8), ids.astype("Int64"), np.asfortranarray(ids)]
+    else:
+        tables += [ids.astype("string[python]"), ids.astype("category"), ids.to_numpy(dtype="U5")]
+    found = [ESTIMATORS[name]().fit(table, Y).predict(table) for table in tables]
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_number_of_threads(name, monkeypatch):
+    # Data are few here: each thread would get more than there is.
+    monkeypatch.setattr(_threads, "NUMBERS_PER_THREAD", 1)
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            found.append(ESTIMATORS[name]().fit(X, Y).predict(X))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(*found, rtol=0, atol=THREADS_TOLERANCE)
+
+
+def test_threads_that_share_large_sums():
+    """Where there really is enough to share out, and what two threads add up differs."""
+    rng = np.random.default_rng(0)
+    table = np.column_stack([rng.integers(0, 500, 20_000), rng.integers(0, 300, 20_000)])
+    y = rng.integers(1, 6, 20_000).astype(float)
+    before, found = torch.get_num_threads(), []
+    try:
+        for n_threads in (1, 2):
+            torch.set_num_threads(n_threads)
+            model = MFRegressor(64, max_epochs=2, batch_size=20_000, random_state=0)
+            found.append(model.fit(table, y).predict(table))
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(*found, rtol=0, atol=THREADS_TOLERANCE)

@@ -27,12 +27,20 @@ class PairBatches:
         Rows in a batch.
     generator : torch.Generator
         Source of the batches and of each epoch's order.
+    n_cohorts : int, default=1
+        Into how many cohorts users are divided at random; see `drawn`.
     """
 
-    def __init__(self, dataset: InteractionTensors, batch_size: int, generator: torch.Generator):
+    def __init__(
+        self,
+        dataset: InteractionTensors,
+        batch_size: int,
+        generator: torch.Generator,
+        n_cohorts: int = 1,
+    ):
         self.generator = generator
-        order = torch.randperm(len(dataset), generator=generator)
-        self.batches = [_grouped(dataset, rows) for rows in order.split(batch_size)]
+        drawn_rows = drawn(dataset, batch_size, generator, n_cohorts)
+        self.batches = [_grouped(dataset, rows) for rows in drawn_rows]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -60,6 +68,43 @@ class PairBatches:
         return isinstance(dataset, InteractionTensors) and can_group(
             dataset.X["users"][:batch_size]
         )
+
+
+def drawn(
+    dataset: InteractionTensors, batch_size: int, generator: torch.Generator, n_cohorts: int
+) -> tuple[Tensor, ...]:
+    """Draw which rows make a batch.
+
+    Of large tables a batch drawn from all rows would have each user once, and most of a step would
+    be waiting for users' factors from memory. A batch from one cohort has several ratings of each
+    user, whose factors are then read once.
+
+    Parameters
+    ----------
+    dataset : InteractionTensors
+        The data.
+    batch_size : int
+        Rows in a batch.
+    generator : torch.Generator
+        What to draw from.
+    n_cohorts : int
+        Into how many cohorts users are divided at random. The ratings of a cohort come one after
+        another, so that a batch is of one or of two cohorts.
+
+    Returns
+    -------
+    tuple of Tensor
+        The positions of each batch's rows.
+    """
+    order = torch.randperm(len(dataset), generator=generator)
+    if n_cohorts > 1:
+        users = dataset.X["users"]
+        n_users = int(users.max()) + 1
+        cohorts = torch.randperm(n_users, generator=generator) % n_cohorts
+        # numpy sorts the small integers by radix, in time linear in the rows.
+        of_rows = cohorts.numpy().astype(np.min_scalar_type(n_cohorts))[users[order].numpy()]
+        order = order[torch.from_numpy(np.argsort(of_rows, kind="stable"))]
+    return order.split(batch_size)
 
 
 def _grouped(dataset: InteractionTensors, rows: Tensor) -> tuple[dict[str, Any], Tensor]:

@@ -49,6 +49,19 @@ def test_batches_follow_the_generator():
     assert not torch.equal(first, other)
 
 
+def test_batches_of_cohorts_have_few_users_each_and_every_rating_once():
+    generator = torch.Generator().manual_seed(0)
+    users = torch.randint(1, 4000, (20 * SIZE,), generator=generator)
+    log = InteractionTensors({"users": users, "items": users}, torch.arange(20.0 * SIZE), None)
+    alike = PairBatches(log, SIZE, torch.Generator().manual_seed(0))
+    made = PairBatches(log, SIZE, torch.Generator().manual_seed(0), n_cohorts=20)
+    assert torch.equal(torch.cat([y for _, y in made]).sort().values, log.y)
+    n_users = [len(X["pairs"].user.rows) for X, _ in made]
+    # 200 users in a cohort, and of two at most in a batch; drawn from all, some 480 of 512
+    assert max(n_users) <= 400
+    assert min(len(X["pairs"].user.rows) for X, _ in alike) > 450
+
+
 def test_what_it_suits():
     assert PairBatches.suits(data(), SIZE)
     assert not PairBatches.suits(data(), GROUPED_FROM - 1)

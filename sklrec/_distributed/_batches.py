@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sklrec._distributed._parts import Cut
-from sklrec._pair_batches import PairBatches
+from sklrec._pair_batches import PairBatches, drawn
 from sklrec.modules._pairs import Pairs
 
 
@@ -46,14 +46,23 @@ class PairParts(PairBatches):
         Rows in a batch.
     generator : torch.Generator
         Source of the batches and of each epoch's order.
+    n_cohorts : int
+        Into how many cohorts users are divided.
     cut : Cut
-        What cuts them.
+        What cuts the batches.
     """
 
-    def __init__(self, dataset: Any, batch_size: int, generator: torch.Generator, cut: Cut):
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int,
+        generator: torch.Generator,
+        n_cohorts: int,
+        cut: Cut,
+    ):
         self.generator = generator
-        order = torch.randperm(len(dataset), generator=generator)
-        self.batches = [_grouped_part(dataset, rows, cut) for rows in order.split(batch_size)]
+        drawn_rows = drawn(dataset, batch_size, generator, n_cohorts)
+        self.batches = [_grouped_part(dataset, rows, cut) for rows in drawn_rows]
 
 
 def _grouped_part(dataset: Any, rows: Tensor, cut: Cut) -> tuple[dict[str, Any], Tensor]:

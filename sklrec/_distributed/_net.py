@@ -43,7 +43,8 @@ class DistributedRatingNet(RatingNet):
     def get_iterator(self, dataset, training=False):
         cut = Cut(self.processes, self.reduction)
         if training and self.iterator_train is PairBatches:
-            return PairParts(dataset, self.batch_size, self.iterator_train__generator, cut)
+            own = self.get_params_for("iterator_train")
+            return PairParts(dataset, self.batch_size, own["generator"], own["n_cohorts"], cut)
         return Parts(super().get_iterator(dataset, training), cut)
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):

@@ -294,7 +294,10 @@ def read_ids(values: Any, name: str) -> Any:
         raise ValueError(f"{name} must be a list of IDs, got {values!r}. Pass [{values!r}].")
     if len(values) == 0:
         raise ValueError(f"{name} must hold at least one ID, got none.")
-    ids = pd.Index(values, tupleize_cols=False)
+    try:
+        ids = pd.Index(values, tupleize_cols=False)
+    except UnicodeEncodeError:  # half of a surrogate pair, which pandas' own strings cannot hold
+        ids = pd.Index(values, dtype=object, tupleize_cols=False)
     return ids.to_numpy() if isinstance(ids.dtype, np.dtype) else ids.array
 
 

@@ -448,7 +448,11 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _new_solver(self, **changes):
         return GibbsSampler(
-            int(self.n_iter), int(self.n_burn_in), int(self.n_draws), self.implicit_features, int(self.verbose)
+            int(self.n_iter),
+            int(self.n_burn_in),
+            int(self.n_draws),
+            self.implicit_features,
+            int(self.verbose),
         )
 
     def __getattr__(self, name):

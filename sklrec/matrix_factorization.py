@@ -618,7 +618,11 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
                 "of many draws. Set early_stopping=False, and n_iter to the number of sweeps."
             )
         return GibbsSampler(
-            n_iter, int(self.n_burn_in), int(self.n_draws), self.implicit_features, int(self.verbose)
+            n_iter,
+            int(self.n_burn_in),
+            int(self.n_draws),
+            self.implicit_features,
+            int(self.verbose),
         )
 
     def _refuse_unused(self, *usual):

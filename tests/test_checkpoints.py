@@ -271,8 +271,55 @@ def test_files_that_are_none(path):
     with pytest.raises(ValueError, match="should be a checkpoint, but is a model"):
         mf().fit(X, y, checkpoint=path)
     write_tensor_file(path, "checkpoint", {"content": {"dict": [["fit", 1]]}}, {})
-    with pytest.raises(ValueError, match=r"not as sklrec writes it .* Delete it, or give another"):
+    with pytest.raises(ValueError, match=r"go on from \(KeyError.*\)\. Delete it, or give"):
         mf().fit(X, y, checkpoint=path)
+
+
+def nested(n_levels):
+    return [nested(n_levels - 1)] if n_levels else []
+
+
+def entry(document, *names):
+    """The pair of a name and a value that is so deep in packed dictionaries."""
+    for name in names:
+        pair = next(pair for pair in document["dict"] if pair[0] == name)
+        document = pair[1]
+    return pair
+
+
+@pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    ("make", "names", "value"),
+    [
+        (mf, ["state", "module", "user_factors.weight"], {"tensor": ["0", "no device"]}),
+        (mf, ["state", "module", "user_factors.weight"], {"tensor": ["0", "cuda:99"]}),
+        (mf, ["state", "module"], {"dict": []}),
+        (mf, ["state", "random", "own"], 3),
+        (mf, ["state", "history"], None),
+        (mf, ["state"], None),
+        (mf, ["state"], {"dict": []}),
+        (mf, ["state"], nested(600)),
+        (mf, ["data"], {"dict": []}),
+        (mf, ["start"], 1),
+        (mf, ["fit"], []),
+        (lambda: mf(random_state=None), ["random_state"], {"dict": []}),
+        (lambda: mf(solver="als", tol=0), ["state", "solutions"], []),
+        (lambda: mf(solver="als", tol=0), ["state", "losses"], 0),
+        (gibbs, ["state", "chain", "sides"], {"dict": []}),
+        (gibbs, ["state", "so_far"], {"tuple": []}),
+    ],
+)
+def test_content_that_no_fit_has_written(make, names, value, finished, path, monkeypatch):
+    if finished:
+        make().fit(X, y, checkpoint=path)
+    else:
+        died(monkeypatch, make, path)
+    document, arrays = read_tensor_file(path, "checkpoint")
+    entry(document["content"], *names)[1] = value
+    write_tensor_file(path, "checkpoint", document, arrays)
+    with pytest.raises(ValueError, match=r"not one that this fit can go on from .* Delete it, or"):
+        make().fit(X, y, checkpoint=path)
 
 
 def test_a_truncated_file(path):

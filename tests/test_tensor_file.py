@@ -172,7 +172,7 @@ def test_files_that_are_not_there_are_errors_of_the_system(path, tmp_path):
         read_tensor_file(tmp_path / "no_file", "thing")
     with pytest.raises(IsADirectoryError):
         read_tensor_file(tmp_path, "thing")
-    with pytest.raises(FileNotFoundError, match=r"'.*/no_folder/file'"):
+    with pytest.raises(FileNotFoundError, match=r"'.*/no_folder/file'$"):
         write_tensor_file(tmp_path / "no_folder" / "file", "thing", {}, {})
     with pytest.raises(NotADirectoryError, match=r"'.*file/file'"):
         write_tensor_file(path / "file", "thing", {}, {})

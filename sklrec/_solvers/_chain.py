@@ -203,9 +203,8 @@ class Chain:
         saved : dict of str to object
             What `to_resume` gave.
         """
-        for name, (own, terms, priors) in saved["sides"].items():
-            side = self.sides[name]
-            side.own, side.terms = own, terms
+        for name, side in self.sides.items():
+            side.own, side.terms, priors = saved["sides"][name]
             side.priors = [Prior(*prior) for prior in priors]
             if side.shared is not None:
                 side.expanded = side.shared.expand(terms)

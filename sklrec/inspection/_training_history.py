@@ -12,7 +12,7 @@ LABELS = {
     "rmse": "RMSE (units of the ratings)",
     "mse": "mean squared error (squared units of the ratings)",
 }
-# Solvers of models that have others, too.
+# The solvers of `MFRegressor` that do not go by minibatches.
 SWEEPING = ("als", "gibbs")
 
 

@@ -167,7 +167,8 @@ def _take_apart(estimator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     elif type(estimator) in KINDS:
         write_estimator(model, estimator)
     else:
-        what = f"the class {estimator.__name__}" if isinstance(estimator, type) else type(estimator).__name__
+        is_class = isinstance(estimator, type)
+        what = f"the class {estimator.__name__}" if is_class else type(estimator).__name__
         raise TypeError(
             f"A model file holds a fitted {', '.join(kind.__name__ for kind in KINDS)} or a "
             f"scikit-learn Pipeline of these, got {what}. Of a search save its best_estimator_; "

@@ -74,3 +74,11 @@ def test_a_history_of_others():
     past = pd.DataFrame(past, columns=X.columns)
     found = model.predict(X, history=(past, [1, 2]))
     assert np.isfinite(found).all()
+
+
+def test_ids_that_are_half_a_surrogate_pair():
+    X = pd.DataFrame({"user": ["\ud800", "b"], "item": ["a\udfff", "c"]}, dtype=object)
+    model = MFRegressor(2, random_state=0).fit(X, [1, 2])
+    found = model.recommend(["\ud800"], candidates=["a\udfff", "c"], exclude_seen=False)
+    assert sorted(found["item"]) == ["a\udfff", "c"]
+    assert model.similar_items(["a\udfff"])["similar_item"].tolist() == ["c"]

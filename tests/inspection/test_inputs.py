@@ -56,6 +56,14 @@ def test_the_model_is_found_in_pipelines_and_searches(train):
     assert len(TrainingHistoryDisplay.from_estimator(search).loss) == 1
 
 
+def test_a_search_without_a_model_is_refused(train):
+    search = GridSearchCV(
+        MFRegressor(max_epochs=1, random_state=0), {"n_factors": [2]}, cv=2, refit=False
+    )
+    with pytest.raises(ValueError, match=r"This GridSearchCV has refit=False and so no model\."):
+        fitted_model(search.fit(*train))
+
+
 def test_numbers_are_checked():
     a, b = check_numbers(a=[1, 2], b=np.array([[3.0], [4.0]]))
     assert (a.tolist(), b.tolist()) == ([1.0, 2.0], [3.0, 4.0])

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from sklearn.dummy import DummyRegressor
 
+import sklrec
 from sklrec import (
     BayesianFMRegressor,
     DenseRecRegressor,
@@ -70,13 +71,16 @@ def test_nan_is_a_gap():
         (SequenceRatingRegressor(n_factors=2, max_epochs=2), "epoch"),
     ],
 )
-def test_every_estimator_has_a_history(estimator, unit, train, test):
+def test_every_estimator_has_a_history(estimator, unit, train, test, tmp_path):
     X_val, y_val = test
     estimator.set_params(random_state=0).fit(*train, X_val=X_val, y_val=y_val)
     display = TrainingHistoryDisplay.from_estimator(estimator)
     assert display.ax_.get_xlabel() == unit
     assert len(display.line_.get_ydata()) == estimator.n_iter_
     assert len(display.validation_line_.get_ydata()) == estimator.n_iter_
+    sklrec.save(estimator, tmp_path / "model")  # without its net
+    loaded = sklrec.load(tmp_path / "model")
+    assert TrainingHistoryDisplay.from_estimator(loaded).unit == unit
 
 
 def test_styles_and_axes_are_taken(mf):

@@ -93,7 +93,7 @@ class RecommenderMixin:
         score = score.astype(np.float64)  # before it is clipped, to bounds that are such
         if self.rating_scale_ is not None:
             score = score.clip(*self.rating_scale_)
-        return pd.DataFrame(
+        return _as_frame(
             {
                 "user": users[rows],
                 "item": item_vocabulary.ids_of(items),
@@ -179,7 +179,7 @@ class RecommenderMixin:
                 scores[torch.arange(len(rows)), rows] = -torch.inf
                 found.append(top(scores, n))
         scores, similar = (np.concatenate(part).ravel() for part in zip(*found, strict=True))
-        return pd.DataFrame(
+        return _as_frame(
             {
                 side: ids.repeat(n),
                 f"similar_{side}": vocabulary.ids_of(similar + 1),
@@ -262,6 +262,15 @@ def top(scores: Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
         ordered = scores[tied].sort(descending=True, stable=True)
         values[tied], columns[tied] = ordered.values[:, :n], ordered.indices[:, :n]
     return values.numpy(), columns.numpy()
+
+
+def _as_frame(columns: dict[str, Any]) -> pd.DataFrame:
+    try:
+        return pd.DataFrame(columns)
+    except UnicodeEncodeError:  # as in read_ids
+        return pd.DataFrame(
+            {name: pd.Series(values, dtype=values.dtype) for name, values in columns.items()}
+        )
 
 
 def _to_device(side: Any, device: torch.device) -> Any:

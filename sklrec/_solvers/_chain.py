@@ -207,7 +207,7 @@ class Chain:
             side.own, side.terms, priors = saved["sides"][name]
             side.priors = [Prior(*prior) for prior in priors]
             if side.shared is not None:
-                side.expanded = side.shared.expand(terms)
+                side.expanded = side.shared.expand(side.terms)
         self.tables = Tables({n: s.table for n, s in self.sides.items()}, self.tables.biased)
         self.likelihood.resume(saved["likelihood"])
         self._follow_likelihood()

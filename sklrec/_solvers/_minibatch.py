@@ -258,8 +258,9 @@ class MinibatchSolver:
     def _n_cohorts(self, module: RatingModule, data: InteractionTensors) -> int:
         """Into how many cohorts users are divided, each with its own batches."""
         # Adam moves a row by as much for one rating as for four, and terms are those of all users.
-        suits = self._is_rowwise() and isinstance(module, MatrixFactorization)
-        if not suits or not PairBatches.suits(data, self.batch_size):
+        if not self._is_rowwise() or not isinstance(module, MatrixFactorization):
+            return 1
+        if not PairBatches.suits(data, self.batch_size):
             return 1
         return max(1, module.n_users // (self.batch_size // RATINGS_A_USER))
 

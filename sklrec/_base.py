@@ -425,7 +425,8 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         valid_data = None if valid is None else self._validation_data(*valid, data).to(device)
         solver = self._new_solver(**changes)
         checkpoint.begin(self.module_, data, valid_data)
-        outcome = solver.train(self.module_, data, valid_data, generator, before, checkpoint)
+        with checkpoint.named():
+            outcome = solver.train(self.module_, data, valid_data, generator, before, checkpoint)
         self._record(outcome, previous, with_validation=valid is not None)
         return outcome.interrupted
 

@@ -163,6 +163,19 @@ class Checkpoint:
                 f"({error!r:.200}). Delete it, or give another path."
             ) from error
 
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the file, if the training went on from it, in whatever goes wrong inside."""
+        try:
+            yield
+        except Exception as error:
+            if self._saved and "state" not in self._saved:
+                error.add_note(
+                    f"The training went on from the checkpoint {self._path!r}. If nothing else "
+                    "explains the error, delete that file, or give another path."
+                )
+            raise
+
     def save(self, state: Callable[[], Any]) -> None:
         """Write the state if it is time to.
 
@@ -288,7 +301,13 @@ def _checked(path: Any) -> str:
         raise TypeError(
             f"checkpoint must be None or the path of a file that need not be there, got {path!r}."
         )
-    path = os.path.abspath(os.fsdecode(path))
+    path = os.fsdecode(path)
+    if not path or "\0" in path:
+        raise ValueError(
+            f"checkpoint={path!r} cannot be the path of a file, being empty or with a null "
+            "character. Give another path."
+        )
+    path = os.path.abspath(path)
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise ValueError(

@@ -76,7 +76,10 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
             valid_data = valid.to(device) if len(valid) else None
             solver: Any = self._new_solver(early_stopping=stopping)
             checkpoint.begin(self.module_, data, valid_data)
-            outcome = solver.train(self.module_, data, valid_data, generator, before, checkpoint)
+            with checkpoint.named():
+                outcome = solver.train(
+                    self.module_, data, valid_data, generator, before, checkpoint
+                )
             self._record(outcome, previous, with_validation=valid_data is not None)
         return self._or_interrupt(outcome.interrupted)
 

@@ -47,6 +47,8 @@ def write_tensor_file(
 
     Raises
     ------
+    TypeError
+        If the path is no path.
     OSError
         If the file cannot be written.
     ValueError
@@ -91,12 +93,14 @@ def read_tensor_file(
 
     Raises
     ------
+    TypeError
+        If the path is no path.
     OSError
         If the file cannot be read.
     ValueError
         If it is no such file, of a newer format, truncated or altered.
     """
-    path = os.fspath(path)
+    path = _check_path(path)
     _check_header_bytes(path, kind)
     try:
         with safe_open(path, framework="numpy") as file:
@@ -115,6 +119,13 @@ def read_tensor_file(
     if not isinstance(document, dict):
         refuse(path, kind, "its document is not a JSON object")
     return document, arrays
+
+
+def _check_path(path: Any) -> str:
+    """The path as a string; raise if it is none."""
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path must be a str or a PathLike, got {path!r:.100}.")
+    return os.fsdecode(path)
 
 
 def _check_header_bytes(path: str, kind: str) -> None:
@@ -171,9 +182,15 @@ def refuse(path: str, kind: str, reason: str) -> NoReturn:
     reason : str
         What does not fit.
     """
+    # Nobody can write the checkpoint of a fit that died a second time.
+    advice = (
+        "Copy it again from where it is whole, or give another path."
+        if kind == "checkpoint"
+        else "Write it again, or copy it again from where it is whole."
+    )
     raise ValueError(
         f"{path!r} cannot be read as a {kind}: {reason}. It is no such file, or was truncated or "
-        "altered. Write it again, or copy it again from where it is whole."
+        f"altered. {advice}"
     )
 
 
@@ -207,10 +224,12 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
 
     Raises
     ------
+    TypeError
+        If the path is no path.
     OSError
         If the file cannot be written; what was there before stays.
     """
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(_check_path(path)))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         descriptor, is_named = _open_new(temporary)

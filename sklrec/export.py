@@ -100,7 +100,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
         If the estimator is not fitted.
     TypeError
         If it is another estimator, or one of ``solver='gibbs'``, which predicts by the mean of
-        many draws.
+        many draws; or if the path is no path.
     ValueError
         If the tables are larger than the 2 GiB that an ONNX file takes.
     OSError
@@ -233,10 +233,12 @@ def _sequence_inputs(
 def _module_of(estimator: Any) -> nn.Module:
     """The module of a fitted estimator; raise if none of it can be exported."""
     if not isinstance(estimator, (MFRegressor, DenseRecRegressor, SequenceRatingRegressor)):
+        is_class = isinstance(estimator, type)
+        what = f"the class {estimator.__name__}" if is_class else type(estimator).__name__
         raise TypeError(
             "Only MFRegressor, DenseRecRegressor and SequenceRatingRegressor have a network that "
-            f"ONNX can hold, got {type(estimator).__name__}. Give the estimator itself, without a "
-            "Pipeline or a search around it."
+            f"ONNX can hold, got {what}. Give the fitted estimator itself, without a Pipeline or "
+            "a search around it."
         )
     check_is_fitted(estimator)
     if isinstance(estimator.module_, BayesianMatrixFactorization):

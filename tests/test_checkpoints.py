@@ -170,6 +170,21 @@ def test_it_may_die_in_an_epoch_and_more_than_once(path):
 
 
 @pytest.mark.usefixtures("always")
+@pytest.mark.parametrize("resumed", [False, True])
+def test_an_error_after_a_resumption_names_the_file(resumed, path, monkeypatch):
+    class Fails(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            raise RuntimeError("mat1 and mat2")
+
+    if resumed:
+        died(monkeypatch, mf, path)
+    with pytest.raises(RuntimeError, match="mat1 and mat2") as failed:
+        mf(callbacks=[Fails()]).fit(X, y, checkpoint=path)
+    notes = getattr(failed.value, "__notes__", [])
+    assert [repr(str(path)) in note for note in notes] == [True] * resumed
+
+
+@pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_chunks(early_stopping, path, monkeypatch, tmp_path):
     frame = X.assign(rating=y)
@@ -325,7 +340,7 @@ def test_content_that_no_fit_has_written(make, names, value, finished, path, mon
 def test_a_truncated_file(path):
     mf().fit(X, y, checkpoint=path)
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
+    with pytest.raises(ValueError, match=r"altered\. Copy it again from .*, or give another path"):
         mf().fit(X, y, checkpoint=path)
 
 
@@ -336,6 +351,11 @@ def test_paths_at_which_no_file_can_be(tmp_path, monkeypatch):
         mf().fit(X, y, checkpoint=tmp_path / "absent" / "file")
     with pytest.raises(ValueError, match=r"is a folder\. Give the path of a file, such as"):
         mf().fit(X, y, checkpoint=tmp_path)
+    for name in ("", f"{tmp_path}/a\0b"):
+        with pytest.raises(
+            ValueError, match=r"cannot be the path of a file.*\. Give another path"
+        ):
+            mf().fit(X, y, checkpoint=name)
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(ValueError, match=r"the folder may not be written to\. Give another path"):
         mf().fit(X, y, checkpoint=tmp_path / "file")

@@ -179,6 +179,8 @@ def test_what_is_not_fitted_or_has_no_graph_is_refused(ratings, tmp_path):
     for other in (Ridge(), BayesianFMRegressor(), make_pipeline(IDEncoder(), MFRegressor())):
         with pytest.raises(TypeError, match=f"ONNX can hold, got {type(other).__name__}"):
             to_onnx(other, tmp_path / "model.onnx")
+    with pytest.raises(TypeError, match="ONNX can hold, got the class MFRegressor"):
+        to_onnx(MFRegressor, tmp_path / "model.onnx")
     gibbs = MFRegressor(n_factors=2, solver="gibbs", n_iter=3, n_burn_in=1, random_state=0)
     with pytest.raises(TypeError, match="solver='gibbs' predicts by the mean of many draws"):
         to_onnx(gibbs.fit(*ratings), tmp_path / "model.onnx")

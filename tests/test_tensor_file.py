@@ -167,6 +167,14 @@ def test_a_document_that_is_too_long_is_not_written(path):
     assert read_tensor_file(path, "thing")[0] == DOCUMENT
 
 
+@pytest.mark.parametrize("path", [b"file", 3, None])
+def test_what_is_no_path_is_refused(path):
+    with pytest.raises(TypeError, match="path must be a str or a PathLike, got"):
+        read_tensor_file(path, "thing")
+    with pytest.raises(TypeError, match="path must be a str or a PathLike, got"):
+        write_tensor_file(path, "thing", {}, {})
+
+
 def test_files_that_are_not_there_are_errors_of_the_system(path, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no_file"):
         read_tensor_file(tmp_path / "no_file", "thing")

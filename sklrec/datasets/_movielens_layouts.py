@@ -169,7 +169,8 @@ def _read_u_data(content: bytes, sha256: str) -> pd.DataFrame:
 
 
 def _read_ratings(file: IO[bytes], **layout: object) -> pd.DataFrame:
-    return _read_columns(file, RATING_COLUMNS, dtype=RATING_DTYPES, **layout)
+    ratings = _read_columns(file, RATING_COLUMNS, dtype=RATING_DTYPES, **layout)
+    return ratings.astype(RATING_DTYPES)  # a column that is not there has come as one of NaN
 
 
 def _read_users(file: IO[bytes], **layout: object) -> pd.DataFrame:

@@ -130,20 +130,28 @@ class AccuracyTimeDisplay:
 
         Raises
         ------
+        TypeError
+            If the results are no dicts.
         ValueError
-            If there is no such score or time, or if the score is not that of an error.
+            If there is no such score or time, or it is not finite, or if the score is not that of
+            an error.
         """
         check_matplotlib(f"{cls.__name__}.from_cv_results")
+        if not isinstance(results, Mapping):
+            raise TypeError(
+                "results must be a dict of what cross_validate returned, by name, got "
+                f"{results!r}."
+            )
         if not results:
             raise ValueError("results is empty: give what cross_validate returned, by name.")
         measured = []
         for name, result in results.items():
-            for key in (f"{timed}_time", score):
-                if key not in result:
-                    raise ValueError(
-                        f"The results of {name!r} have no {key!r}, only {', '.join(result)}."
-                    )
-            measured.append((np.mean(result[f"{timed}_time"]), -np.mean(result[score])))
+            if not hasattr(result, "keys"):
+                raise TypeError(
+                    f"The results of {name!r} must be what cross_validate returned, got "
+                    f"{result!r}."
+                )
+            measured.append((_mean(name, result, f"{timed}_time"), -_mean(name, result, score)))
         seconds, errors = np.array(measured).T
         if (errors < 0).any():
             raise ValueError(
@@ -215,6 +223,21 @@ class AccuracyTimeDisplay:
         ax.legend()
         self.text_ = label_points(ax, seconds, errors, names, given=text_kwargs)
         return self
+
+
+def _mean(name: str, result: Mapping[str, Any], key: str) -> float:
+    """The mean over the folds."""
+    if key not in result:
+        there = ", ".join(map(str, result.keys())) or "nothing"
+        raise ValueError(f"The results of {name!r} have no {key!r}, only {there}.")
+    values = np.asarray(result[key], dtype=np.float64)
+    if values.size == 0 or not np.isfinite(values).all():
+        raise ValueError(
+            f"The results of {name!r} must have finite numbers as {key!r}, got "
+            f"{values.tolist()}. NaN is the score of a fold whose fit failed: "
+            "cross_validate(..., error_score='raise') tells why."
+        )
+    return values.mean()
 
 
 def _front(seconds: np.ndarray, errors: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from sklrec.inspection._drawing import GREY, axes_for, check_matplotlib, style
-from sklrec.inspection._inputs import check_numbers, check_rated, fitted_model, name_of
+from sklrec.inspection._inputs import check_numbers, check_rated, fitted_regressor, name_of
 
 LEVELS = np.linspace(0.05, 0.95, 19)
 
@@ -107,11 +107,13 @@ class CalibrationDisplay:
 
         Raises
         ------
+        TypeError
+            If the estimator does not predict.
         ValueError
             If the estimator has no `return_std`.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        model = fitted_model(estimator)
+        model = fitted_regressor(estimator)
         if "return_std" not in signature(model.predict).parameters:
             raise ValueError(
                 f"{type(model).__name__}.predict has no return_std, so that there is nothing to "

@@ -1,6 +1,7 @@
 """The picture of the error by how much is known of a user or an item."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Self
@@ -135,7 +136,9 @@ class ErrorByActivityDisplay:
             )
         y = check_rated(X, y)
         predicted = estimator.predict(X)
-        asked = read_rows(estimator, X)[1 + SIDES.index(by)]
+        with warnings.catch_warnings():  # predict has said it
+            warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+            asked = read_rows(estimator, X)[1 + SIDES.index(by)]
         codes = model.encoder_.vocabularies_[SIDES.index(by)].codes(asked.seen)
         which = model.seen_.nonzero()[SIDES.index(by)]
         counts = np.bincount(which, minlength=model.seen_.shape[SIDES.index(by)])[codes]

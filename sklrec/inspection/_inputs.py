@@ -45,6 +45,37 @@ def fitted_model(estimator: Any) -> Any:
             return estimator
 
 
+def fitted_regressor(estimator: Any) -> Any:
+    """Find the fitted model that predicts in an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        A model, a `Pipeline` that ends in one, or a search for the best of them.
+
+    Returns
+    -------
+    estimator instance
+        The model.
+
+    Raises
+    ------
+    NotFittedError
+        If it is not fitted.
+    TypeError
+        If it does not predict.
+    ValueError
+        If it is a search that kept no model.
+    """
+    model = fitted_model(estimator)
+    if not hasattr(model, "predict"):
+        raise TypeError(
+            f"{type(model).__name__} has no method predict. Give a fitted regressor, or a "
+            "Pipeline or a search that ends in one."
+        )
+    return model
+
+
 def check_numbers(**columns: Any) -> tuple[np.ndarray, ...]:
     """Check columns of numbers that belong together row by row.
 

@@ -155,13 +155,17 @@ class ItemMapDisplay:
         Raises
         ------
         ValueError
-            If the estimator has no factors of items, or an item is not one that `fit` saw.
+            If the estimator has no factors of items, or an item is not one that `fit` saw or is
+            there twice.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         model = fitted_model(estimator)
         table = _factors(model)
         known = _known_items(model, len(table))
         items = known if items is None else pd.Index(read_ids(items, "items"), tupleize_cols=False)
+        if not items.is_unique:
+            repeated = items[items.duplicated()].tolist()[0]
+            raise ValueError(f"items must differ, and {repeated!r} is there more than once.")
         rows = _find(known, items, "items")
         coordinates, axis_names = _in_two_dimensions(table[rows], transformer)
         display = cls(
@@ -253,6 +257,11 @@ class ItemMapDisplay:
             raise ValueError(
                 f"coordinates must have 2 columns, got an array of shape {coordinates.shape}."
             )
+        if not np.isfinite(coordinates).all():
+            row = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))[0]
+            raise ValueError(
+                f"coordinates must be finite, got {coordinates[row].tolist()} in row {row}."
+            )
         for name in ("names", "groups", "weights"):
             of_items = getattr(self, name)
             if of_items is not None and len(of_items) != len(coordinates):
@@ -275,7 +284,14 @@ class ItemMapDisplay:
     def _chosen(self, annotate: Any) -> tuple[np.ndarray, bool]:
         """Rows to label, and whether labels without room are left out."""
         if is_list_like(annotate):
-            return np.asarray(annotate, dtype=np.int64), False
+            rows, n_items = pd.Index(annotate).tolist(), len(self.names)
+            for row in rows:
+                if row not in range(n_items):
+                    raise ValueError(
+                        f"annotate must hold rows, from 0 to {n_items - 1}, and {row!r} is not "
+                        "one."
+                    )
+            return np.asarray(rows, dtype=np.int64), False
         if not isinstance(annotate, Integral) or annotate < 0:
             raise ValueError(
                 f"annotate must be a number of items, or a list of items, got {annotate!r}."

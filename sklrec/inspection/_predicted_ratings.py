@@ -7,7 +7,7 @@ import numpy as np
 
 from sklrec._recommend import check_positive
 from sklrec.inspection._drawing import COLORS, GREY, axes_for, check_matplotlib, style
-from sklrec.inspection._inputs import check_numbers, check_rated, fitted_model
+from sklrec.inspection._inputs import check_numbers, check_rated, fitted_regressor
 
 # What lies inside the whiskers, in percent.
 WHISKERS = (5, 95)
@@ -110,9 +110,14 @@ class PredictedRatingsDisplay:
         -------
         PredictedRatingsDisplay
             The display.
+
+        Raises
+        ------
+        TypeError
+            If the estimator does not predict.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        fitted_model(estimator)
+        fitted_regressor(estimator)
         y = check_rated(X, y)
         return cls.from_predictions(
             y,

@@ -115,13 +115,12 @@ class RankingCurveDisplay:
         check_matplotlib(f"{cls.__name__}.from_estimator")
         model = fitted_model(estimator)
         max_k = check_positive(max_k, "max_k")
-        metrics = (metric,) if isinstance(metric, str) else tuple(metric)
-        scorer = make_ranking_scorer(metrics, max_k, threshold=threshold, candidates=candidates)
+        scorer = make_ranking_scorer(metric, max_k, threshold=threshold, candidates=candidates)
         hits, _ = scorer.find(estimator, X, check_rated(X, y))
         within = {k: hits.within(k) for k in range(1, max_k + 1)}
         scores = {
             of_list: np.array([METRICS[of_list](found, k).mean() for k, found in within.items()])
-            for of_list in metrics
+            for of_list in scorer.metrics
         }
         display = cls(scores, estimator_name=name_of(model, name))
         return display.plot(ax, line_kwargs=line_kwargs)

@@ -148,8 +148,8 @@ class TrainingHistoryDisplay:
             This display.
         """
         check_choice("kind", kind, tuple(LABELS))
-        loss = self._errors(self.loss, kind)
-        validation = self._errors(self.validation_loss, kind)
+        loss = self._errors("loss", kind)
+        validation = self._errors("validation_loss", kind)
         if len(loss) == 0 or len(validation) > len(loss):
             raise ValueError(
                 f"There must be a training loss for each {self.unit}, got {len(loss)} of them and "
@@ -178,9 +178,14 @@ class TrainingHistoryDisplay:
         ax.legend()
         return self
 
-    @staticmethod
-    def _errors(loss: Any, kind: str) -> np.ndarray:
-        loss = np.asarray([] if loss is None else loss, dtype=np.float64)
+    def _errors(self, name: str, kind: str) -> np.ndarray:
+        given = getattr(self, name)
+        loss = np.asarray([] if given is None else given, dtype=np.float64)
+        if loss.ndim != 1 or (loss < 0).any():
+            raise ValueError(
+                f"{name} must be a list of mean squared errors, none of them negative, got "
+                f"{given!r:.100}."
+            )
         return np.sqrt(loss) if kind == "rmse" else loss
 
     @staticmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_list_like
 from sklearn.utils import check_consistent_length
 
 from sklrec._validation import check_ratings
@@ -113,7 +114,7 @@ def make_ranking_scorer(
     >>> bool(0 < scores[0] < 1)
     True
     """
-    metrics = (metric,) if isinstance(metric, str) else tuple(metric)
+    metrics: tuple[Any, ...] = tuple(metric) if is_list_like(metric) else (metric,)
     for name in metrics:
         if name not in METRICS:
             raise ValueError(f"metric must be one or more of {', '.join(METRICS)}, got {name!r}.")
@@ -239,8 +240,8 @@ class RankingScorer:
             if (y != y[0]).any():
                 raise ValueError(
                     f"y has ratings from {y.min():g} to {y.max():g}, and which of them are good "
-                    "is not said. Give make_ranking_scorer the lowest good one, such as "
-                    "threshold=4 for 4 stars of 5."
+                    "is not said. Give the lowest good one as threshold, such as threshold=4 for "
+                    "4 stars of 5."
                 )
             return np.ones(len(y), dtype=bool)
         relevant = y >= self.threshold

@@ -50,6 +50,7 @@ LARGEST = 1e300
 TIMESTAMP_KINDS = (NUMBERS, DATETIMES, ZONED)
 # What scikit-learn keeps in an estimator's attributes beside what `fit` learns.
 SETTINGS = {"_sklearn_output_config", "_metadata_request"}
+CALLBACKS = "_skl_callbacks"  # where its set_callbacks puts them
 
 
 class Kind(NamedTuple):
@@ -94,7 +95,15 @@ def write_estimator(part: PartWriter, estimator: BaseEstimator) -> None:
     """
     check_is_fitted(estimator)
     kind = KINDS[type(estimator)]
-    known = kind.attributes | SETTINGS | set(estimator.get_params(deep=False)) | {"net_"}
+    if callbacks := getattr(estimator, CALLBACKS, None):
+        warnings.warn(
+            f"The callbacks of set_callbacks, {callbacks!r}, are code, which a model file does "
+            "not hold: the loaded estimator will have none.",
+            UserWarning,
+            stacklevel=5,
+        )
+    known = kind.attributes | SETTINGS | set(estimator.get_params(deep=False))
+    known |= {"net_", CALLBACKS}
     if unknown := sorted(set(vars(estimator)) - known):
         warnings.warn(
             f"{type(estimator).__name__} has attributes that a model file does not hold: "

@@ -45,8 +45,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If the estimator is of another class, or if a parameter or an ID is of a type that cannot
-        be stored.
+        If the estimator is of another class, if a parameter or an ID is of a type that cannot be
+        stored, or if the path is no path.
     ValueError
         If parameters were set to what is not valid, or a table holds numbers that are not
         finite.
@@ -105,6 +105,8 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Raises
     ------
+    TypeError
+        If the path is no path.
     OSError
         If the file cannot be read.
     ValueError
@@ -132,7 +134,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     try:
         return _put_together(document, arrays)
     except _OF_CONTENT as error:
-        refuse(os.fspath(path), KIND, str(error))
+        refuse(os.fsdecode(path), KIND, str(error))
 
 
 # What reading content raises that does not fit. Running out of memory is no matter of content.

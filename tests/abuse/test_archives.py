@@ -105,6 +105,7 @@ def test_zip_bombs(read, layout, declared):
     ("layout", "which", "content", "message"),
     [
         ("25m", 0, b"a,b,c,d\n" + b"1," * 200_000 + b"x\nx,2\n", "cannot be read"),
+        ("1m", 0, b"12::5::978300760\n", "cannot be read"),
         ("1m", 2, b"1::" + b"\xff" * 9, "cannot be read"),
         ("25m", 1, b"i,t,g\n1,\xff\xfe,Drama\n", "UnicodeDecodeError"),
         ("25m", 1, b'i,t,g\n1,"' + b"a" * 200_000, "field larger than field limit"),

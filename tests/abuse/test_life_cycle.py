@@ -1,10 +1,9 @@
 """Estimators under whatever data, parameters and calls: a clear error, or finite predictions."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import linecache
+import dis
 import os
 import pickle
-import traceback
 import warnings
 from copy import deepcopy
 from pathlib import Path
@@ -44,11 +43,15 @@ def snapshot(value):
 
 def assert_on_purpose(error):
     """An error must come from a `raise` of this package, or from scikit-learn's own checks."""
-    frames = traceback.extract_tb(error.__traceback__)
-    ours = [f for f in frames if f.filename.startswith((PACKAGE, CHECKS))]
-    if ours[-1].filename.startswith(PACKAGE):
-        line = linecache.getline(ours[-1].filename, ours[-1].lineno).strip()
-        assert ours[-1] is frames[-1] and line.startswith("raise"), "it was not raised on purpose"
+    last = ours = error.__traceback__
+    while last.tb_next is not None:
+        last = last.tb_next
+        if last.tb_frame.f_code.co_filename.startswith((PACKAGE, CHECKS)):
+            ours = last
+    code = ours.tb_frame.f_code
+    if code.co_filename.startswith(PACKAGE):
+        instruction = dis.opname[code.co_code[ours.tb_lasti]]
+        assert ours is last and instruction == "RAISE_VARARGS", "it was not raised on purpose"
     assert str(error).strip(), "it says nothing"
 
 

@@ -67,6 +67,14 @@ def test_what_cannot_be_drawn_is_refused():
         AccuracyTimeDisplay.from_cv_results({})
     with pytest.raises(ValueError, match="The results of 'slow' have no 'test_rmse', only fit"):
         AccuracyTimeDisplay.from_cv_results(RESULTS, score="test_rmse")
+    for results, error, message in (
+        ("x", TypeError, "results must be a dict of what cross_validate returned, .* got 'x'"),
+        ({"a": 3}, TypeError, "The results of 'a' must be what cross_validate returned, got 3"),
+        ({"a": {}}, ValueError, "The results of 'a' have no 'fit_time', only nothing"),
+        ({"a": {"fit_time": [1], "test_score": [np.nan]}}, ValueError, r"finite .* got \[nan\]"),
+    ):
+        with pytest.raises(error, match=message):
+            AccuracyTimeDisplay.from_cv_results(results)
     positive = {"a": {"fit_time": [1], "test_score": [0.5]}}
     with pytest.raises(ValueError, match="'test_score' holds positive numbers"):
         AccuracyTimeDisplay.from_cv_results(positive)

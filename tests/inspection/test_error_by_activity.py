@@ -40,6 +40,12 @@ def test_strangers_have_a_bin_of_their_own(mf, test):
     assert display.n_samples[0] == 7
 
 
+def test_missing_names_are_said_once(mf, test):
+    with pytest.warns(UserWarning, match="X does not have valid feature names") as caught:
+        ErrorByActivityDisplay.from_estimator(mf, test[0].to_numpy(), test[1])
+    assert len(caught) == 1
+
+
 def test_behind_an_encoder_it_is_the_same(train, test):
     X, y = test[0].copy(), test[1]
     X.loc[X.index[:7], "user"] = -1

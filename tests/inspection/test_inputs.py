@@ -56,6 +56,18 @@ def test_the_model_is_found_in_pipelines_and_searches(train):
     assert len(TrainingHistoryDisplay.from_estimator(search).loss) == 1
 
 
+@pytest.mark.parametrize("display", [CalibrationDisplay, PredictedRatingsDisplay])
+def test_what_does_not_predict_is_refused(display, test):
+    encoder = IDEncoder().fit(test[0])
+    for estimator in (encoder, make_pipeline(encoder)):
+        with pytest.raises(
+            TypeError, match=r"IDEncoder has no method predict\. Give a fitted reg"
+        ):
+            display.from_estimator(estimator, *test)
+    with pytest.raises(TypeError, match="3 is not an estimator instance"):
+        display.from_estimator(3, *test)
+
+
 def test_a_search_without_a_model_is_refused(train):
     search = GridSearchCV(
         MFRegressor(max_epochs=1, random_state=0), {"n_factors": [2]}, cv=2, refit=False

@@ -125,6 +125,8 @@ def test_what_cannot_be_drawn_is_refused(mf, train):
         draw(mf, items=[-5, 1])
     with pytest.raises(ValueError, match="annotate must hold items that are drawn, and 1 is not"):
         draw(mf, items=[2, 3, 4], annotate=[1])
+    with pytest.raises(ValueError, match="items must differ, and 3 is there more than once"):
+        draw(mf, items=[2, 3, 3])
     with pytest.raises(ValueError, match="annotate must be a number of items, or a list"):
         draw(mf, annotate="Star Wars")
     with pytest.raises(ValueError, match=f"names must have an entry for each of {len(items)}"):
@@ -142,5 +144,10 @@ def test_what_cannot_be_drawn_is_refused(mf, train):
         draw(one)
     with pytest.raises(ValueError, match=r"coordinates must have 2 columns, got .* \(2, 3\)"):
         ItemMapDisplay(np.zeros((2, 3)), ["a", "b"]).plot()
+    with pytest.raises(ValueError, match=r"must be finite, got \[0.0, nan\] in row 1"):
+        ItemMapDisplay([[0, 0], [0, np.nan]], ["a", "b"]).plot()
+    for annotate in ([0, 0.7], [2], [-1], ["a"]):
+        with pytest.raises(ValueError, match=rf"from 0 to 1, and {annotate[-1]!r} is not one"):
+            ItemMapDisplay(np.zeros((2, 2)), ["a", "b"]).plot(annotate=annotate)
     with pytest.raises(ValueError, match="groups must have an entry for each of 2 items, got 1"):
         ItemMapDisplay(np.zeros((2, 2)), ["a", "b"], groups=["war"]).plot()

@@ -53,9 +53,11 @@ def test_later_lines_are_inside_the_axes():
 def test_what_cannot_be_drawn_is_refused(mf, train, test):
     with pytest.raises(ValueError, match=r"metric must be one or more of .*, got 'auc'"):
         RankingCurveDisplay.from_estimator(mf, *test, metric="auc", threshold=4)
+    with pytest.raises(ValueError, match=r"metric must be one or more of .*, got 3\."):
+        RankingCurveDisplay.from_estimator(mf, *test, metric=3, threshold=4)
     with pytest.raises(ValueError, match="max_k must be an integer of at least 1, got 0"):
         RankingCurveDisplay.from_estimator(mf, *test, max_k=0, threshold=4)
-    with pytest.raises(ValueError, match="which of them are good is not said"):
+    with pytest.raises(ValueError, match=r"is not said\. Give the lowest good one as threshold, "):
         RankingCurveDisplay.from_estimator(mf, *test)
     with pytest.raises(TypeError, match="DummyRegressor has no method recommend"):
         RankingCurveDisplay.from_estimator(DummyRegressor().fit(*train), *test, threshold=4)

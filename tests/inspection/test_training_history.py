@@ -98,5 +98,8 @@ def test_what_cannot_be_drawn_is_refused(mf, train):
         TrainingHistoryDisplay.from_estimator(mf, kind="r2")
     with pytest.raises(ValueError, match="DummyRegressor has no loss_curve_"):
         TrainingHistoryDisplay.from_estimator(DummyRegressor().fit(*train))
+    for loss in ([-1, 2], 3):
+        with pytest.raises(ValueError, match=r"^loss must be a list of mean squared errors, none"):
+            TrainingHistoryDisplay(loss).plot()
     with pytest.raises(ValueError, match="a training loss for each epoch, got 1 of them and 2"):
         TrainingHistoryDisplay([1.0], validation_loss=[1.0, 2.0]).plot()

@@ -322,6 +322,7 @@ def test_it_is_a_plain_value():
     [
         ({"metric": "auc"}, "metric must be one or more of hit_rate, map, mrr, .* got 'auc'"),
         ({"metric": ["ndcg", "auc"]}, "got 'auc'"),
+        ({"metric": 3}, r"metric must be one or more of .*, got 3\."),
         ({"metric": []}, "metric is empty: give one or more of hit_rate"),
         ({"k": 0}, "k must be an integer of at least 1, got 0"),
         ({"threshold": "4"}, "threshold must be a rating or None, got '4'"),

@@ -16,6 +16,7 @@ import sklearn
 import torch
 from comparing import assert_same
 from sklearn.base import clone
+from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
@@ -192,6 +193,15 @@ def test_callbacks_are_left_out_with_a_warning(again):
         loaded = again(mf)
     assert caught[0].filename == __file__
     assert loaded.callbacks is None
+
+
+def test_callbacks_of_scikit_learn_are_left_out_with_a_warning(again):
+    X, y = example_models.log()
+    mf = MFRegressor(2, max_epochs=1).set_callbacks(ScoringMonitor(scoring="r2")).fit(X, y)
+    with pytest.warns(UserWarning, match=r"callbacks of set_callbacks, \[.*code.*none") as caught:
+        loaded = again(mf)
+    assert [warning.filename for warning in caught] == [__file__]
+    assert not hasattr(loaded, "_skl_callbacks")
 
 
 def test_attributes_set_by_hand_are_left_out_with_a_warning(again):

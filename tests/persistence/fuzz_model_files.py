@@ -281,28 +281,13 @@ def _edit_arrays(
         done = _edit_document(values, NASTY_OF_JSON, rng)
         arrays[name] = np.frombuffer(json.dumps(values).encode("ascii"), np.uint8)
         return f"{done} in {name}"
-    how = rng.choice(
-        [
-            "value",
-            "value",
-            "value",
-            "bits",
-            "bits",
-            "fill",
-            "dtype",
-            "shape",
-            "shape",
-            "drop",
-            "swap",
-            "shuffle",
-        ]
-    )
+    often, at_times = ("value", "bits", "shape"), ("fill", "dtype", "drop", "swap", "shuffle")
+    how = rng.choice(3 * often + at_times)
     if how in ("value", "fill", "bits") and array.size:
-        flat = array.reshape(-1)
+        flat = array.reshape(-1).copy()  # some are views of what may not be written to
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if how == "bits":
-                flat = flat.copy()  # some are views of what may not be written to
                 raw = flat.view(np.uint8)
                 raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
             else:

@@ -104,7 +104,7 @@ def drawn(
         # numpy sorts the small integers by radix, in time linear in the rows.
         of_rows = cohorts.numpy().astype(np.min_scalar_type(n_cohorts))[users[order].numpy()]
         order = order[torch.from_numpy(np.argsort(of_rows, kind="stable"))]
-    return order.split(batch_size)
+    return order.int().split(batch_size)  # of all that batches hold, half would be these
 
 
 def _grouped(dataset: InteractionTensors, rows: Tensor) -> tuple[dict[str, Any], Tensor]:

@@ -1,11 +1,10 @@
-"""Runs all that is done to estimators, archives, model files and checkpoints, at length.
-
-    python tests/abuse/fuzz.py 20000
-
-The number is that of lives of estimators; the rest is in proportion to it. Says at the end what
-was done how often, and fails if anything did.
-"""
+"""Runs all that is done to estimators, archives, model files and checkpoints, at length."""
 # SPDX-License-Identifier: BSD-3-Clause
+
+# python tests/abuse/fuzz.py 20000
+#
+# The number is that of lives of estimators; the rest is in proportion to it. Says at the end what
+# was done how often, and fails if anything did.
 
 import argparse
 import os
@@ -19,7 +18,7 @@ TESTS = HERE.parent
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("lives", type=int, nargs="?", default=20_000)
     lives = parser.parse_args().lives
     kills = [f"--{what}={max(1, lives // 100)}" for what in ("fits", "writes")]

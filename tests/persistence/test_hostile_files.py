@@ -267,7 +267,7 @@ def test_the_fuzzer_notices_numbers_that_are_not_finite(monkeypatch):
     monkeypatch.setattr(example_models, "BUILDERS", {"sgd": example_models.BUILDERS["sgd"]})
     monkeypatch.setattr(_modules, "check_size", lambda *_: None)
     monkeypatch.setattr(_modules.ModuleReader, "refuse_overflow", lambda *_: None)
-    _, failures = fuzz_model_files.run(60, seed=0)
+    _, failures = fuzz_model_files.run(60, seed=5)
     assert any("numbers that are not finite" in failure for failure in failures)
 
 

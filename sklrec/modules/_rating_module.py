@@ -302,6 +302,9 @@ def biases_of(table: Tensor, codes: Tensor, *, sparse: bool = False) -> Tensor:
     """
     if sparse:
         return _SparseBiases.apply(table, codes)
+    if not torch.is_grad_enabled():
+        # In less than half the time that rows of one number take.
+        return table.index_select(0, codes.reshape(-1)).view(codes.shape)
     return F.embedding(codes, table.unsqueeze(1), padding_idx=0).squeeze(-1)
 
 

@@ -126,7 +126,9 @@ def test_random_state(splitter, Xy):
 
 
 @pytest.mark.parametrize("splitter", ORDERLESS, ids=repr)
-@pytest.mark.parametrize("as_id", [int, str, lambda i: f"{i}" if i % 2 else i], ids=["int", "str", "mixed"])
+@pytest.mark.parametrize(
+    "as_id", [int, str, lambda i: f"{i}" if i % 2 else i], ids=["int", "str", "mixed"]
+)
 def test_the_order_of_rows_does_not_matter(splitter, as_id, Xy):
     X, _ = Xy
     X = X.assign(user=X["user"].map(as_id).astype(object), item=X["item"].map(as_id))

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import hashlib
-import importlib
 import os
 import time
 import warnings
@@ -18,6 +17,7 @@ from torch import Tensor
 from sklrec._packing import pack, unpack
 from sklrec._tensor_file import read_tensor_file, write_tensor_file
 from sklrec._training_data import TrainingData
+from sklrec._version import __version__
 
 # States are written at least so many seconds apart, and so far apart that writing takes at most
 # this share of the time.
@@ -332,7 +332,7 @@ def _describe(estimator: BaseEstimator) -> dict[str, Any]:
     kind = type(estimator)
     return {
         "the estimator": f"{kind.__module__}.{kind.__qualname__}",
-        "sklrec": importlib.import_module("sklrec").__version__,
+        "sklrec": __version__,
         "torch": torch.__version__,
         "parameters": {
             name: _text(value)

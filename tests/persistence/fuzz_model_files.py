@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections import Counter
 from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import example_models
@@ -263,9 +264,9 @@ def _edit_document(document: Any, other: Any, rng: random.Random) -> str:
         source, place = rng.choice(_nodes(rng.choice([document, other])))
         node[key] = json.loads(json.dumps(source[place]))
     elif how == "add" and isinstance(node, dict):
-        node[rng.choice(["more", "__class__", "net_", key + "_"])] = rng.choice(NASTY)
+        node[rng.choice(["more", "__class__", "net_", key + "_"])] = deepcopy(rng.choice(NASTY))
     else:
-        node[key] = rng.choice(NASTY)
+        node[key] = deepcopy(rng.choice(NASTY))  # later edits should not change NASTY
     return f"{how} {key!r:.30}"
 
 

@@ -253,9 +253,8 @@ def _edit_document(document: Any, other: Any, rng: random.Random) -> str:
     how = rng.choice(["nasty", "nasty", "nasty", "nudge", "nudge", "drop", "swap", "add"])
     value = node[key]
     if how == "nudge" and isinstance(value, int | float) and not isinstance(value, bool):
-        node[key] = rng.choice(
-            [value + 1, value - 1, -value, value * 2, float(value), value * 10**9]
-        )
+        as_float = float(value) if abs(value) < 1e300 else 0.5
+        node[key] = rng.choice([value + 1, value - 1, -value, value * 2, as_float, value * 10**9])
     elif how == "nudge" and isinstance(value, list):
         node[key] = rng.choice([value * 2, value[::-1], value[:-1], [*value, None]])
     elif how == "drop":

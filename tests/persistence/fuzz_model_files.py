@@ -277,7 +277,10 @@ def _edit_arrays(
     name = rng.choice(sorted(arrays))
     array = arrays[name]
     if name.endswith(".json") and rng.random() < 0.7:
-        values = json.loads(array.tobytes())
+        try:
+            values = json.loads(array.tobytes())
+        except ValueError:
+            return "nothing"  # an edit before this one has made it no JSON
         done = _edit_document(values, NASTY_OF_JSON, rng)
         arrays[name] = np.frombuffer(json.dumps(values).encode("ascii"), np.uint8)
         return f"{done} in {name}"

@@ -77,6 +77,8 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         """
         with unchanged_on_failure(self):
             previous = copy(self) if hasattr(self, "module_") else None
+            if previous is not None:
+                self._validate_params()  # which fit_context leaves out once there is a model
             X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
             generator = new_generator(self._new_rng())
             rated = self._learn(X, y, weight, previous), y, weight

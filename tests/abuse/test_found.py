@@ -82,3 +82,10 @@ def test_ids_that_are_half_a_surrogate_pair():
     found = model.recommend(["\ud800"], candidates=["a\udfff", "c"], exclude_seen=False)
     assert sorted(found["item"]) == ["a\udfff", "c"]
     assert model.similar_items(["a\udfff"])["similar_item"].tolist() == ["c"]
+
+
+def test_parameters_are_checked_before_a_model_is_trained_further():
+    X = np.array([[0, 0], [1, 0], [0, 1]])
+    mf = MFRegressor(2, solver="adam", max_epochs=1).fit(X, [1, 2, 3])
+    with pytest.raises(ValueError, match="The 'lr' parameter of MFRegressor must be"):
+        mf.set_params(lr=1e300).partial_fit(X, [1, 2, 3])

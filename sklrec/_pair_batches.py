@@ -28,7 +28,7 @@ class PairBatches:
     generator : torch.Generator
         Source of the batches and of each epoch's order.
     n_cohorts : int, default=1
-        Into how many cohorts users are divided at random; see `drawn`.
+        Into how many cohorts users are divided at random; see `_drawn`.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class PairBatches:
         n_cohorts: int = 1,
     ):
         self.generator = generator
-        drawn_rows = drawn(dataset, batch_size, generator, n_cohorts)
-        self.batches = [_grouped(dataset, rows) for rows in drawn_rows]
+        drawn = _drawn(dataset, batch_size, generator, n_cohorts)
+        self.batches = [self._batch(dataset, rows) for rows in drawn]
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -48,6 +48,15 @@ class PairBatches:
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
         for k in torch.randperm(len(self), generator=self.generator).tolist():
             yield self.batches[k]
+
+    def _batch(self, dataset: InteractionTensors, rows: Tensor) -> tuple[dict[str, Any], Tensor]:
+        # In the order of the users, whose side then needs none of its own.
+        rows = rows.index_select(0, _order(dataset.X["users"].index_select(0, rows)))
+        X: dict[str, Any] = {name: v.index_select(0, rows) for name, v in dataset.X.items()}
+        users, items = X.pop("users"), X.pop("items")
+        orders = torch.arange(len(users)), _order(items)
+        X["pairs"] = Pairs(users, items, X.get("sample_weight"), orders)
+        return X, dataset.y.index_select(0, rows)
 
     @staticmethod
     def suits(dataset: Any, batch_size: int) -> bool:
@@ -70,7 +79,7 @@ class PairBatches:
         )
 
 
-def drawn(
+def _drawn(
     dataset: InteractionTensors, batch_size: int, generator: torch.Generator, n_cohorts: int
 ) -> tuple[Tensor, ...]:
     """Draw which rows make a batch.
@@ -104,17 +113,7 @@ def drawn(
         # numpy sorts the small integers by radix, in time linear in the rows.
         of_rows = cohorts.numpy().astype(np.min_scalar_type(n_cohorts))[users[order].numpy()]
         order = order[torch.from_numpy(np.argsort(of_rows, kind="stable"))]
-    return order.int().split(batch_size)  # of all that batches hold, half would be these
-
-
-def _grouped(dataset: InteractionTensors, rows: Tensor) -> tuple[dict[str, Any], Tensor]:
-    # In the order of the users, whose side then needs none of its own.
-    rows = rows.index_select(0, _order(dataset.X["users"].index_select(0, rows)))
-    X: dict[str, Any] = {name: v.index_select(0, rows) for name, v in dataset.X.items()}
-    users, items = X.pop("users"), X.pop("items")
-    orders = torch.arange(len(users)), _order(items)
-    X["pairs"] = Pairs(users, items, X.get("sample_weight"), orders)
-    return X, dataset.y.index_select(0, rows)
+    return order.int().split(batch_size)  # half as large, beside all batches in memory
 
 
 def _order(codes: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sklrec._distributed._parts import Cut
-from sklrec._pair_batches import PairBatches, drawn
+from sklrec._pair_batches import PairBatches
 from sklrec.modules._pairs import Pairs
 
 
@@ -60,16 +60,14 @@ class PairParts(PairBatches):
         n_cohorts: int,
         cut: Cut,
     ):
-        self.generator = generator
-        drawn_rows = drawn(dataset, batch_size, generator, n_cohorts)
-        self.batches = [_grouped_part(dataset, rows, cut) for rows in drawn_rows]
+        self._cut = cut
+        super().__init__(dataset, batch_size, generator, n_cohorts)
 
-
-def _grouped_part(dataset: Any, rows: Tensor, cut: Cut) -> tuple[dict[str, Any], Tensor]:
-    # In the order of the users, so that few of them have ratings in more than one part.
-    users = dataset.X["users"].index_select(0, rows)
-    rows = rows.index_select(0, users.argsort(stable=True))
-    batch = {name: values.index_select(0, rows) for name, values in dataset.X.items()}
-    X, ratings = cut(batch, dataset.y.index_select(0, rows))
-    X["pairs"] = Pairs(X.pop("users"), X.pop("items"), X["part"].weight)
-    return X, ratings
+    def _batch(self, dataset: Any, rows: Tensor) -> tuple[dict[str, Any], Tensor]:
+        # In the order of the users, so that few of them have ratings in more than one part.
+        users = dataset.X["users"].index_select(0, rows)
+        rows = rows.index_select(0, users.argsort(stable=True))
+        batch = {name: values.index_select(0, rows) for name, values in dataset.X.items()}
+        X, ratings = self._cut(batch, dataset.y.index_select(0, rows))
+        X["pairs"] = Pairs(X.pop("users"), X.pop("items"), X["part"].weight)
+        return X, ratings

@@ -146,6 +146,8 @@ class MinibatchSolver:
         """
         kind = self._joined(module, data, valid, generator) if self.distributed else RatingNet
         trained = self._with_terms(module, data) if self.implicit_features else module
+        iterator = self._iterator(trained, data)
+        n_cohorts = iterator.get("iterator_train__n_cohorts", 1)
         net = kind(
             trained,
             alpha=self.alpha,
@@ -157,7 +159,7 @@ class MinibatchSolver:
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
             dataset=InteractionTensors,
-            **self._iterator(trained, data),
+            **iterator,
             iterator_train__generator=generator,
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
@@ -170,7 +172,7 @@ class MinibatchSolver:
             ],
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
-            **self._groups(trained, data, previous.n_ratings if previous else {}),
+            **self._groups(trained, data, previous.n_ratings if previous else {}, n_cohorts),
             **{f"optimizer__{name}": value for name, value in self.optimizer_params.items()},
         ).initialize()
         n_before = 0
@@ -251,16 +253,14 @@ class MinibatchSolver:
 
     def _iterator(self, module: RatingModule, data: InteractionTensors) -> dict[str, Any]:
         if isinstance(module, PairModule) and PairBatches.suits(data, self.batch_size):
-            n_cohorts = self._n_cohorts(module, data)
+            n_cohorts = self._n_cohorts(module)
             return {"iterator_train": PairBatches, "iterator_train__n_cohorts": n_cohorts}
         return {"iterator_train": BatchIterator}
 
-    def _n_cohorts(self, module: RatingModule, data: InteractionTensors) -> int:
+    def _n_cohorts(self, module: RatingModule) -> int:
         """Into how many cohorts users are divided, each with its own batches."""
         # Adam moves a row by as much for one rating as for four, and terms are those of all users.
         if not self._is_rowwise() or not isinstance(module, MatrixFactorization):
-            return 1
-        if not PairBatches.suits(data, self.batch_size):
             return 1
         return max(1, module.n_users // (self.batch_size // RATINGS_A_USER))
 
@@ -278,6 +278,7 @@ class MinibatchSolver:
         module: RatingModule,
         data: InteractionTensors,
         n_ratings: dict[str, np.ndarray],
+        n_cohorts: int,
     ) -> dict[str, Any]:
         if not self._is_rowwise():
             return {}
@@ -295,7 +296,7 @@ class MinibatchSolver:
                 groups.append((f"{side}_terms", {"load": curvature * share * load}))
         assert isinstance(own, MatrixFactorization)
         of_all = self.batch_size / len(data)
-        shares = {"user": of_all * self._n_cohorts(module, data), "item": of_all}
+        shares = {"user": of_all * n_cohorts, "item": of_all}
         for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
             load = data.row_weights(f"{side}s", n_rows) * min(1.0, shares[side])
             if side in n_ratings:

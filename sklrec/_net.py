@@ -16,6 +16,9 @@ from sklrec._checkpoints import random_states, set_random_states
 from sklrec._devices import this_or_cpu
 from sklrec._training_data import Batch, TrainingData
 
+# Rows that are put in an epoch's order at once.
+ORDERED_AT_ONCE = 2**18
+
 
 class InteractionTensors(Dataset, TrainingData):
     """Codes, ratings and weights as tensors that are made once.
@@ -56,16 +59,20 @@ class InteractionTensors(Dataset, TrainingData):
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None
     ) -> Iterator[Batch]:
-        # Whole tensors are permuted once an epoch rather than row by row.
-        X, y = self.X, self.y
-        if generator is not None:
-            order = torch.randperm(len(y), generator=generator).to(y.device)
-            X = {name: values.index_select(0, order) for name, values in X.items()}
-            y = y.index_select(0, order)
+        columns = [*self.X.values(), self.y]
+        if generator is None:
+            yield from self._cut(columns, batch_size)
+            return
+        order = torch.randperm(len(self.y), generator=generator).to(self.y.device)
+        # Many batches are put in order by one call, but never all, which would be a copy of all.
+        for rows in order.split(batch_size * max(1, ORDERED_AT_ONCE // batch_size)):
+            yield from self._cut([v.index_select(0, rows) for v in columns], batch_size)
+
+    def _cut(self, columns: list[Tensor], batch_size: int) -> Iterator[Batch]:
         # split() makes all slices in one call
-        columns = [values.split(batch_size) for values in X.values()]
-        for *inputs, ratings in zip(*columns, y.split(batch_size), strict=True):
-            yield dict(zip(X, inputs, strict=True)), ratings
+        parts = [values.split(batch_size) for values in columns]
+        for *inputs, ratings in zip(*parts, strict=True):
+            yield dict(zip(self.X, inputs, strict=True)), ratings
 
     def to(self, device: str | torch.device) -> Self:
         self.X = {name: values.to(device) for name, values in self.X.items()}

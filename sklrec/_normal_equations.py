@@ -26,8 +26,9 @@ class Bucket:
     ----------
     rows : Tensor of shape (n_rows,)
         Which rows.
-    places : Tensor of shape (n_rows, width)
-        Where their ratings are among all ratings; the number of all of them as padding.
+    places : Tensor of shape (n_rows, width) or None
+        Where their ratings are among all ratings; the number of all of them as padding. ``None``
+        if ratings and weights stay what they are.
     partners : list of Tensor of shape (n_rows, width)
         Codes of the other sides; the last code and one more as padding.
     ratings : Tensor of shape (n_rows, width)
@@ -37,7 +38,7 @@ class Bucket:
     """
 
     rows: Tensor
-    places: Tensor
+    places: Tensor | None
     partners: list[Tensor]
     ratings: Tensor
     weights: Tensor | None
@@ -67,6 +68,8 @@ class RatingsByRow:
         Number of columns of the tables, the bias included.
     biased : bool, default=True
         Whether the last column holds biases.
+    replaceable : bool, default=False
+        Whether `set_ratings` and `set_weights` may be called, which takes memory.
     device : torch.device
         Where to.
 
@@ -87,17 +90,16 @@ class RatingsByRow:
         n_partners: Sequence[int],
         n_columns: int,
         biased: bool = True,
+        replaceable: bool = False,
         device: torch.device | str = "cpu",
     ):
         total = np.bincount(rows, weights, minlength=n_rows)
         self.total_weight = torch.from_numpy(total.astype(np.float64)).to(device)
         self.n_rows, self.n_columns, self.biased = n_rows, n_columns, biased
         if torch.device(device).type == "cpu":
-            self._at_once = NUMBERS_AT_ONCE
             # All pieces together, since each frees its memory before the next.
             keep_freed_memory(len(rows), n_columns)
-        else:
-            self._at_once = NUMBERS_AT_ONCE_ELSEWHERE
+        self._at_once = numbers_at_once(device)
         order = np.argsort(rows, kind="stable")
         count = np.bincount(rows, minlength=n_rows)
         start = np.cumsum(count) - count
@@ -116,7 +118,7 @@ class RatingsByRow:
             self._buckets.append(
                 Bucket(
                     to(members),
-                    to(np.where(there, at, len(rows))),
+                    to(np.where(there, at, len(rows)).astype(np.int32)) if replaceable else None,
                     [spread(codes, n) for codes, n in zip(partners, n_partners, strict=True)],
                     spread(ratings.astype(np.float32), 0),
                     None if weights is None else spread(weights.astype(np.float32), 0),
@@ -131,9 +133,8 @@ class RatingsByRow:
         ratings : Tensor of shape (n_ratings,)
             The new ones, in the order of those before.
         """
-        padded = torch.cat([ratings, ratings.new_zeros(1)])
-        for bucket in self._buckets:
-            bucket.ratings = padded[bucket.places]
+        for bucket, values in self._in_buckets(ratings):
+            bucket.ratings = values
 
     def set_weights(self, weights: Tensor) -> None:
         """Replace the weights, but for `total_weight`.
@@ -143,9 +144,8 @@ class RatingsByRow:
         weights : Tensor of shape (n_ratings,)
             The new ones, in the order of the ratings.
         """
-        padded = torch.cat([weights, weights.new_zeros(1)])
-        for bucket in self._buckets:
-            bucket.weights = padded[bucket.places]
+        for bucket, values in self._in_buckets(weights):
+            bucket.weights = values
 
     def equations(self, *partners: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Give the normal equations of some rows after others.
@@ -217,6 +217,12 @@ class RatingsByRow:
         grams = torch.bmm(weighted.transpose(1, 2), read)
         return grams, torch.bmm(target.unsqueeze(1), weighted).squeeze(1)
 
+    def _in_buckets(self, values: Tensor) -> Iterator[tuple[Bucket, Tensor]]:
+        padded = torch.cat([values, values.new_zeros(1)])
+        for bucket in self._buckets:
+            assert bucket.places is not None
+            yield bucket, padded[bucket.places]
+
     def _groups(self) -> Iterator[list[Bucket]]:
         """Buckets whose Gram products fit into memory together."""
         group: list[Bucket] = []
@@ -229,6 +235,23 @@ class RatingsByRow:
             group.append(bucket)
         if group:
             yield group
+
+
+def numbers_at_once(device: torch.device | str) -> int:
+    """Give how many numbers of a table are to be gathered at once.
+
+    Parameters
+    ----------
+    device : torch.device or str
+        Where.
+
+    Returns
+    -------
+    int
+        The number.
+    """
+    on_cpu = torch.device(device).type == "cpu"
+    return NUMBERS_AT_ONCE if on_cpu else NUMBERS_AT_ONCE_ELSEWHERE
 
 
 def solve(

@@ -52,8 +52,8 @@ AUTO_IMPLICIT = {"sgd": _Auto(64, 0.1), "adam": _Auto(64, 0.13), "als": _Auto(24
 # Standard deviation of a start from which the strongest patterns grow first.
 SMALL_START = 0.01
 # Rows of both tables for each rating of a batch from which on Adam moves only the touched ones.
-# It was faster at half of that too, by a quarter; the more it is, the more it saves.
-SPARSE_FROM = 4
+# It saves a sixth of the time there, a third at twice as many rows; the RMSE is no worse.
+SPARSE_FROM = 1
 # Adam moves each term as far as it does an own row, and all of those that make up a sum together.
 IMPLICIT_ADAM_LR = 0.01
 
@@ -534,6 +534,7 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
             n_partners=[n_partners],
             n_columns=module.n_factors + module.biased,
             biased=module.biased,
+            replaceable=isinstance(known, BayesianMatrixFactorization),
             device=with_float64(module.global_mean.device),
         )
         if isinstance(known, BayesianMatrixFactorization):

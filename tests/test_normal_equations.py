@@ -75,6 +75,7 @@ def two_sided(weighted, biased, n_others=6):
         n_partners=[5, n_others],
         n_columns=4,
         biased=biased,
+        replaceable=True,
     )
 
     def expected(row, values=values):

@@ -135,9 +135,9 @@ class AlternatingLeastSquares:
                 sweeps = progress(self.n_iter, self.verbose, "sweep", n_done)
                 for _ in heard_steps(sweeps, "sweep", so_far):
                     tables, described = self.sweep(by_row, tables, described)
-                    losses.append(ratings.mean_squared_error(tables.predict(ratings.codes)))
+                    losses.append(ratings.mean_squared_error(tables))
                     if asked is not None:
-                        valid_losses.append(asked.mean_squared_error(tables.predict(asked.codes)))
+                        valid_losses.append(asked.mean_squared_error(tables))
                         is_over = best.see((tables, described), valid_losses[-1])
                         if self.early_stopping and is_over:
                             break

@@ -118,7 +118,7 @@ class Chain:
         self.keep_terms = keep_terms
         self.ratings, self.likelihood, self.generator = ratings, likelihood, generator
         self.rng = np.random.default_rng(generator.initial_seed())
-        by_row = ratings.by_row()
+        by_row = ratings.by_row(replaceable=True)
         self.sides = {
             name: self._start_side(name, of_rows, tables, implicit, (features or {}).get(name))
             for name, of_rows in by_row.items()

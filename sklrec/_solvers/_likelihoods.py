@@ -123,14 +123,14 @@ class GaussianNoise:
         float
             Mean squared error of the ratings around the predictions.
         """
-        errors = (self.ratings.values - predictions).double().square().cpu().numpy()
+        errors = (self.ratings.values - predictions).double().square_().cpu().numpy()
         loss = np.average(errors, weights=self._own)
         if self._own is not None:
             errors *= self._own
-        shared = errors @ self.shares[self._users]
+        of_users = np.bincount(self._users, errors, minlength=len(self.shares))
+        shared = of_users @ self.shares
         # As if one rating had been seen with an error of the ratings' own scale.
         self.precision = float(rng.gamma((1 + len(errors)) / 2) / ((1 + shared) / 2))
-        of_users = np.bincount(self._users, errors, minlength=len(self.shares))
         self.shares = draw_shares(self._counts, self.precision * of_users, rng)
         self._weigh()
         return float(loss)
@@ -171,11 +171,10 @@ class GaussianNoise:
 
     def _weigh(self) -> None:
         """Let the weights have the users' shares in them."""
-        weights = self.shares[self._users]
+        weights = self.shares.astype(np.float32)[self._users]
         if self._own is not None:
-            weights = weights * self._own
-        device = self.ratings.values.device
-        self.weights = torch.from_numpy(weights.astype(np.float32)).to(device)
+            weights = (weights * self._own).astype(np.float32)
+        self.weights = torch.from_numpy(weights).to(self.ratings.values.device)
 
 
 def draw_shares(counts: np.ndarray, squares: np.ndarray, rng: np.random.Generator) -> np.ndarray:

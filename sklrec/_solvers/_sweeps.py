@@ -10,13 +10,15 @@ import torch
 from torch import Tensor
 
 from sklrec._net import InteractionTensors
-from sklrec._normal_equations import RatingsByRow
+from sklrec._normal_equations import RatingsByRow, numbers_at_once
 from sklrec.modules import MatrixFactorization
 
 SIDES = ("user", "item")
 # Standard deviation of the random start of tables that are solved for or drawn in whole sweeps,
 # to which it means little.
 INIT_STD = 0.1
+# Errors whose squares are added up at once.
+SQUARED_AT_ONCE = 2**16
 
 
 @dataclass
@@ -106,15 +108,24 @@ class Tables:
         Tensor of shape (n,)
             Ratings, without mean and scale.
         """
-        rows = [table.index_select(0, codes[side]) for side, table in self.of.items()]
-        n_factors = rows[0].shape[1] - self.biased
-        found = rows[0].new_zeros(len(rows[0]))
+        tables = list(self.of.values())
+        columns = [codes[side] for side in self.of]
+        n_columns = tables[0].shape[1]
+        found = tables[0].new_empty(len(columns[0]))
+        n_rows = max(1, numbers_at_once(found.device) // n_columns)
+        parts = [values.split(n_rows) for values in (found, *columns)]
+        for part, *some in zip(*parts, strict=True):
+            rows = [table.index_select(0, at) for table, at in zip(tables, some, strict=True)]
+            self._predict(rows, n_columns - self.biased, part)
+        return found
+
+    def _predict(self, rows: list[Tensor], n_factors: int, out: Tensor) -> None:
+        out.zero_()
         for p, q in combinations(rows, 2):
-            found += (p[:, :n_factors] * q[:, :n_factors]).sum(1)
+            out += (p[:, :n_factors] * q[:, :n_factors]).sum(1)
         if self.biased:
             for row in rows:
-                found += row[:, -1]
-        return found
+                out += row[:, -1]
 
 
 class Ratings:
@@ -144,8 +155,13 @@ class Ratings:
             self.n_rows[side] = int(codes.max()) + 1
         self._columns = module.n_factors + module.biased, module.biased
 
-    def by_row(self) -> dict[str, RatingsByRow]:
+    def by_row(self, replaceable: bool = False) -> dict[str, RatingsByRow]:
         """Sort the ratings by the rows of each side.
+
+        Parameters
+        ----------
+        replaceable : bool, default=False
+            Whether ratings and weights are to be replaced by others.
 
         Returns
         -------
@@ -166,6 +182,7 @@ class Ratings:
                 n_partners=[self.n_rows[other] for other in self.others(side)],
                 n_columns=n_columns,
                 biased=biased,
+                replaceable=replaceable,
                 device=self.values.device,
             )
             for side in codes
@@ -201,20 +218,20 @@ class Ratings:
         """
         return self.codes[side].cpu().numpy()
 
-    def mean_squared_error(self, predictions: Tensor) -> float:
+    def mean_squared_error(self, tables: Tables) -> float:
         """Give the weighted mean of the squared errors.
 
         Parameters
         ----------
-        predictions : Tensor of shape (n_ratings,)
-            Predictions, without mean and scale.
+        tables : Tables
+            What predicts the ratings.
 
         Returns
         -------
         float
             The mean.
         """
-        return mean_square(self.values - predictions, self.weights)
+        return mean_square(tables.predict(self.codes).sub_(self.values), self.weights)
 
 
 def mean_square(errors: Tensor, weights: Tensor | None) -> float:
@@ -232,10 +249,11 @@ def mean_square(errors: Tensor, weights: Tensor | None) -> float:
     float
         The mean.
     """
-    squares = errors.double().square()
-    if weights is None:
-        return squares.mean().item()
-    return (squares.dot(weights.double()) / weights.sum()).item()
+    total = len(errors) if weights is None else weights.sum().item()
+    factors = errors if weights is None else errors * weights
+    # In parts, since the products are float64.
+    parts = zip(errors.split(SQUARED_AT_ONCE), factors.split(SQUARED_AT_ONCE), strict=True)
+    return torch.stack([a.double().dot(b.double()) for a, b in parts]).sum().item() / total
 
 
 def progress(n_iter: int, verbose: int, unit: str, first: int = 0) -> Iterator[int]:

@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from time import perf_counter
 from typing import Any
+from unittest.mock import patch
 
-import dask
 import numpy as np
 import pandas as pd
 import torch
@@ -19,12 +20,11 @@ from sklearn.model_selection import GridSearchCV, KFold
 from threadpoolctl import threadpool_limits
 
 from benchmarks._data import made
-from benchmarks._measure import alternate
+from benchmarks._measure import alternate, thread_variables
 from benchmarks._results import bar
 from sklrec import DenseRecRegressor, MFRegressor
 
 ONE_CORE = "one core"
-TRIM = "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_"
 # What a fit takes on one core must come to two seconds and more, for the bar to mean anything.
 N_RATINGS = {"MFRegressor, sgd": 1_500_000, "MFRegressor, als": 500_000, "DenseRec": 200_000}
 SEARCHES: dict[str, tuple[BaseEstimator, dict[str, list[Any]]]] = {
@@ -126,8 +126,8 @@ def one_torch_thread() -> Iterator[None]:
 def dask_client() -> Iterator[Client]:
     """A client of a cluster of two processes on this machine, with one torch thread in each."""
     with ExitStack() as stack:
-        # Else workers give the memory of each batch back before the next, as the guide tells.
-        stack.enter_context(dask.config.set({TRIM: None}))
+        # What is set here holds for them too, and would be two threads for each of two cores.
+        stack.enter_context(patch.dict(os.environ, thread_variables(1)))
         cluster = stack.enter_context(
             LocalCluster(
                 n_workers=2,

@@ -140,6 +140,8 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             File that keeps the state of the training. If the process dies, the same call goes on
             from it, and ends with the same model. The file stays after `fit`; delete it once the
             model is saved. It belongs to one fit: not for a search, whose fits would share it.
+            Of several processes with ``distributed=True`` the first writes the file, and all of
+            them read it.
 
         Returns
         -------
@@ -161,7 +163,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             interrupted, or if `checkpoint` could not be written.
         """
         with heard_by_callbacks(self, X, y, sample_weight):
-            kept = self._open_checkpoint(checkpoint)
+            kept = NO_CHECKPOINT if checkpoint is None else Checkpoint(checkpoint, self)
             if isinstance(X, ChunkedRatings):
                 return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val, kept)
             with unchanged_on_failure(self):
@@ -194,10 +196,6 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def _n_steps(self) -> int:
         """How many epochs or sweeps a fit has at most."""
         return self.max_epochs
-
-    def _open_checkpoint(self, path: Any) -> Checkpoint:
-        """The file of a fit that is to be kept there, if any."""
-        return NO_CHECKPOINT if path is None else Checkpoint(path, self)
 
     def _fit_chunks(
         self,

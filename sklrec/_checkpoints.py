@@ -49,6 +49,10 @@ class Checkpoint:
     ----------
     finished : bool
         Whether the state to go on from is the last one.
+    digest : str
+        What tells the content of the file that was there from any other; empty if there was none.
+    is_written : bool
+        Whether states are written. Of several processes that train together only one does so.
 
     Raises
     ------
@@ -64,6 +68,8 @@ class Checkpoint:
         estimator: BaseEstimator | None = None,
     ):
         self.finished = False
+        self.digest = ""
+        self.is_written = path is not None
         self._path = None if path is None else _checked(path)
         self._saved: dict[str, Any] = {}
         self._random_state: dict[str, Any] | None = None
@@ -184,8 +190,8 @@ class Checkpoint:
         state : callable
             Gives the state.
         """
-        if self._path is not None and time.monotonic() >= self._next_time:
-            self._write(self._path, state())
+        if self.is_written and time.monotonic() >= self._next_time:
+            self._write(state())
 
     def finish(self, state: Callable[[], Any]) -> None:
         """Write the last state.
@@ -195,11 +201,13 @@ class Checkpoint:
         state : callable
             Gives the state.
         """
-        if self._path is not None and not self.finished:
+        if self.is_written and not self.finished:
             self.finished = True
-            self._write(self._path, state())
+            self._write(state())
 
-    def _write(self, path: str, state: Any) -> None:
+    def _write(self, state: Any) -> None:
+        assert self._path is not None
+        path = self._path
         start = time.monotonic()
         facts = self._fit, self._data, self._start, self._random_state
         try:
@@ -217,6 +225,8 @@ class Checkpoint:
 
     def _read(self, path: str) -> None:
         document, arrays = read_tensor_file(path, "checkpoint")
+        with open(path, "rb") as file:
+            self.digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self.reading():
             content = unpack(document["content"], arrays)
             self._saved = {name: content[name] for name in PARTS}

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from sklrec._base import BaseRatingRegressor, unchanged_on_failure
-from sklrec._checkpoints import Checkpoint
 from sklrec._distributed import common_random_state, own_device
 from sklrec._random import new_generator
 from sklrec._solvers import MinibatchSolver, Optimization, Previous, Solver
@@ -104,14 +103,6 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         self.module_ = deepcopy(previous.module_)
         self._grow_module(generator)
         return Previous(getattr(previous, "net_", None), previous._rating_counts())
-
-    def _open_checkpoint(self, path: Any) -> Checkpoint:
-        if path is not None and self.distributed:
-            raise ValueError(
-                "checkpoint and distributed=True do not go together: the processes would have to "
-                "go on from the same state. Leave checkpoint out, or set distributed=False."
-            )
-        return super()._open_checkpoint(path)
 
     def _refuse_change(self, name: str) -> None:
         """Raise if a parameter is not what `module_`, with which the training goes on, has."""

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from sklrec._codes import as_codes
 from sklrec._histories import Histories
-from sklrec._validation import check_ratings, refuse_too_large
+from sklrec._validation import check_ratings, refuse_path, refuse_too_large
 
 # Codes up to here are believed, however few there are.
 LARGEST_CODE = 1_000_000
@@ -35,7 +35,10 @@ def check_sequences(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     ------
     ValueError
         If X is ragged, empty, or not of numbers.
+    TypeError
+        If X is the path of a file.
     """
+    refuse_path(X)
     try:
         array = check_array(X, dtype=np.float64, ensure_all_finite=False, estimator=estimator)
     except ValueError as error:

@@ -67,12 +67,7 @@ def check_interactions(estimator: Any, X: Any, *, reset: bool, min_features: int
     TypeError
         If X is sparse, or the path of a file.
     """
-    if isinstance(X, str | PathLike):
-        raise TypeError(
-            f"Expected 2D array, got a path instead: {str(X)!r}. Read the file first, for example "
-            "with pandas.read_csv or pandas.read_parquet. To fit an MFRegressor to Parquet files "
-            "that do not fit into memory, pass sklrec.datasets.ParquetRatings(path, rating=...)."
-        )
+    refuse_path(X)
     given = X
     if not reset:
         min_features = 0  # a wrong number of columns has a message of its own below
@@ -82,6 +77,27 @@ def check_interactions(estimator: Any, X: Any, *, reset: bool, min_features: int
         X = _check_array_shape(estimator, X, min_features)
     validate_data(estimator, given, reset=reset, skip_check_array=True)
     return X
+
+
+def refuse_path(X: Any) -> None:
+    """Raise if X is the path of a file.
+
+    Parameters
+    ----------
+    X : object
+        What was given for a table.
+
+    Raises
+    ------
+    TypeError
+        If it is a path.
+    """
+    if isinstance(X, str | PathLike):
+        raise TypeError(
+            f"Expected 2D array, got a path instead: {str(X)!r}. Read the file first, for example "
+            "with pandas.read_csv or pandas.read_parquet. To fit an MFRegressor to Parquet files "
+            "that do not fit into memory, pass sklrec.datasets.ParquetRatings(path, rating=...)."
+        )
 
 
 def _check_frame_shape(estimator: Any, X: pd.DataFrame, min_features: int) -> None:

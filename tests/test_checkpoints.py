@@ -361,11 +361,6 @@ def test_paths_at_which_no_file_can_be(tmp_path, monkeypatch):
         mf().fit(X, y, checkpoint=tmp_path / "file")
 
 
-def test_several_processes_are_refused(path):
-    with pytest.raises(ValueError, match="checkpoint and distributed=True do not go together"):
-        mf(distributed=True).fit(X, y, checkpoint=path)
-
-
 @pytest.mark.usefixtures("always")
 def test_a_disk_that_is_full_does_not_end_the_training(path, monkeypatch):
     def write(*args):

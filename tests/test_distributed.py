@@ -15,19 +15,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from skorch.callbacks import Callback
 
-from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor
+from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor, _checkpoints
 from sklrec._distributed import _processes, own_device
+from sklrec._packing import unpack
 from sklrec._rowwise_adam import RowwiseAdam
 from sklrec._rowwise_sgd import RowwiseSGD
 from sklrec._solvers._terms_sgd import TermsSGD
+from sklrec._tensor_file import read_tensor_file
 from sklrec.datasets import ChunkedRatings, make_ratings
 
 # 1501 ratings: batches of 500 leave one rating, which only one of the processes can have.
 X, Y = make_ratings(60, 40, n_ratings=1501, random_state=0)
 WEIGHT = np.random.RandomState(0).uniform(0.5, 1.5, len(Y))
 VALID = {"X_val": X[::7], "y_val": Y[::7]}
+CHECKPOINT = "fit.checkpoint"
 STOPS = {"max_epochs": 12, "early_stopping": True, "n_iter_no_change": 1}
 
 
@@ -205,6 +209,37 @@ def raise_one(rank):
     return lose_one(rank, fail)
 
 
+def kept(**params):
+    # Dropout draws from a generator that has to go on as well.
+    return dense(max_epochs=4, dropout=0.3, random_state=0, distributed=True, **params)
+
+
+def lose_one_that_keeps(rank):
+    _checkpoints.MIN_SECONDS, _checkpoints.MAX_SHARE = 0.0, float("inf")  # after each epoch
+    callbacks = [InTheSecondEpoch(lambda: os.kill(os.getpid(), signal.SIGKILL))]
+    model = kept(callbacks=callbacks if rank == 1 else None)
+    try:
+        model.fit(X, Y, checkpoint=CHECKPOINT)
+    except RuntimeError as error:
+        return str(error)
+    return "none"
+
+
+def go_on_from_the_file(rank):
+    model = kept()
+    other = refusal(model, X, Y, checkpoint=f"{CHECKPOINT}_of_{rank}" if rank else CHECKPOINT)
+    there = read_tensor_file(CHECKPOINT, "checkpoint")
+    found = {
+        "refusal": other,
+        "n_epochs_before": len(unpack(there[0]["content"], there[1])["state"]["history"]),
+        "without": facts(clone(model).fit(X, Y)),
+        "gone_on": facts(model.fit(X, Y, checkpoint=CHECKPOINT)),
+        "finished": facts(clone(model).fit(X, Y, checkpoint=CHECKPOINT)),
+    }
+    pickle.dumps(clone(model).fit(X, Y, checkpoint=CHECKPOINT))
+    return found
+
+
 def run_in_pairs(folder, *tasks):
     """Run tasks without a launcher, which would end the second process with the first."""
     children = {}
@@ -224,6 +259,7 @@ def run_in_pairs(folder, *tasks):
 
 
 def run_task(folder, task):
+    os.chdir(folder)
     rank = int(os.environ["RANK"])
     found = globals()[task](rank)
     (Path(folder) / f"{task}_{rank}.pickle").write_bytes(pickle.dumps(found))
@@ -336,6 +372,20 @@ def test_a_process_that_does_not_answer_ends_both_when_the_time_is_up(lost):
         assert found["message"].startswith(f"Process {rank} of 2 lost the others")
         assert found["is_as_before"]
         assert 1 < found["seconds"] < 60
+
+
+def test_a_fit_whose_process_was_killed_goes_on_from_its_checkpoint(tmp_path):
+    folder = str(tmp_path)
+    lost = run(tmp_path, __file__, "run_in_pairs", folder, "lose_one_that_keeps")
+    assert lost["lose_one_that_keeps_0"].startswith("Process 0 of 2 lost the others")
+    found = run(tmp_path, __file__, "run_in_pairs", folder, "go_on_from_the_file")
+    for rank in range(2):
+        of = found[f"go_on_from_the_file_{rank}"]
+        assert of["refusal"][0].startswith("The checkpoint of process 1 is not that of process 0")
+        assert of["n_epochs_before"] == 1
+        for name in ("gone_on", "finished"):
+            assert pickle.dumps(of[name]) == pickle.dumps(of["without"])
+    assert [path.name for path in tmp_path.glob("*checkpoint*")] == [CHECKPOINT]
 
 
 # --- one process

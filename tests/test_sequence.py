@@ -653,6 +653,11 @@ def test_they_work_behind_encoder_and_windower():
     assert np.isfinite(cross_val_score(pipe, X, Y, cv=3, error_score="raise")).all()
 
 
+def test_a_path_in_their_place_is_named():
+    with pytest.raises(TypeError, match=r"got a path instead: 'log\.csv'\. Read the file first"):
+        of_sequences(items_only=True).fit("log.csv", [3.0])
+
+
 def test_they_work_behind_the_padder():
     ragged = [[1, 2], [3], [2, 2, 1], [1]] * 5
     targets = [3.0, 4.0, 2.0, 5.0] * 5

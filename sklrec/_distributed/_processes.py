@@ -163,7 +163,8 @@ class Processes:
             raise ValueError(
                 f"The {name} of process {process} is not that of process 0. With "
                 "distributed=True all processes need the same X and y, whole and in the same "
-                "order, and the same parameters: fit itself gives each its part of every batch."
+                "order, the same parameters and the same checkpoint, if any: fit itself gives "
+                "each its part of every batch."
             )
 
     @contextmanager

@@ -144,7 +144,9 @@ class MinibatchSolver:
         ValueError
             If the weights are not finite after the training.
         """
-        kind = self._joined(module, data, valid, generator) if self.distributed else RatingNet
+        kind: Callable[..., RatingNet] = RatingNet
+        if self.distributed:
+            kind = self._joined(module, data, valid, generator, checkpoint)
         trained = self._with_terms(module, data) if self.implicit_features else module
         iterator = self._iterator(trained, data)
         n_cohorts = iterator.get("iterator_train__n_cohorts", 1)
@@ -235,6 +237,7 @@ class MinibatchSolver:
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
+        checkpoint: Checkpoint,
     ) -> Callable[..., RatingNet]:
         """The net for all processes, once they agree on what they train, and on what."""
         processes = Processes.joined(module.global_mean.device)
@@ -247,8 +250,13 @@ class MinibatchSolver:
             random_state=generator.initial_seed(),
             setting_of_parameters=replace(self, callbacks=None, verbose=0),
             shape_of_the_model={name: values.shape for name, values in state.items()},
+            checkpoint=checkpoint.digest,
         )
         processes.copy_first(state.values())
+        if processes.index > 0:
+            checkpoint.is_written = False  # all of them have the same states
+        if checkpoint.finished:  # nothing is left to do together
+            return RatingNet
         return partial(DistributedRatingNet, processes=processes)
 
     def _iterator(self, module: RatingModule, data: InteractionTensors) -> dict[str, Any]:

@@ -31,6 +31,20 @@ def test_novelty():
     assert novelty_at_k(PRED, TRAIN) == own.mean()
 
 
+def test_ten_of_a_list_count_unless_told_otherwise():
+    pred = pd.DataFrame({"user": 1, "item": range(12), "rank": range(1, 13)})
+    train = pd.DataFrame({"user": [1, 2, *[1] * 11], "item": [0, 0, *range(1, 12)]})
+    assert coverage_at_k(pred, range(12)) == 10 / 12
+    assert novelty_at_k(pred, train) == 9 / 10
+
+
+def test_ids_of_a_catalogue_may_be_tuples():
+    pred = PRED.assign(item=pd.Series([("a", 1), ("b", 1), ("a", 1), ("c", 1)], dtype=object))
+    assert coverage_at_k(pred, [("a", 1), ("b", 1), ("c", 1), ("d", 2)]) == 3 / 4
+    with pytest.raises(ValueError, match="Column 'catalog' holds"):
+        coverage_at_k(PRED, ["a", "b", "c", None])
+
+
 def test_novelty_counts_users_not_rows():
     twice = pd.concat([TRAIN, TRAIN[TRAIN["item"] == "c"]])
     assert novelty_at_k(PRED, twice) == novelty_at_k(PRED, TRAIN)

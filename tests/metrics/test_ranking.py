@@ -272,6 +272,11 @@ def test_bad_parameters(metric):
         metric(TRUE, PRED, average="micro")
 
 
+@pytest.mark.parametrize("metric", METRICS, ids=lambda f: f.__name__)
+def test_ten_of_a_list_count_unless_told_otherwise(metric):
+    assert metric(TRUE, PRED, average=None).name.endswith("@10")
+
+
 def test_the_tables_stay_as_they_are():
     true, pred = TRUE.copy(), PRED.copy()
     ndcg_at_k(true, pred, gain="rating")

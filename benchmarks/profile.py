@@ -15,7 +15,7 @@ from benchmarks._measure import seconds
 from benchmarks.scaling import CASES, SIZES, Case
 
 BUILT_IN = "~"  # the path of functions without a file
-TIME_LIMIT = 60.0  # seconds that a call may be expected to take
+TIME_LIMIT = 25.0  # seconds that a call may be expected to take
 N_USERS, N_ITEMS = 1_000, 10
 
 ARITHMETIC, OPTIMISER, BATCHES = "Arithmetic", "Optimiser", "Tensors, batches"

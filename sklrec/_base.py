@@ -321,7 +321,8 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             X, y, sample_weight, reset=reset, y_name=y_name, allow_all_zero_weights=False
         )
         if sample_weight is not None and len(weight):
-            weight = weight / weight.mean()
+            weight = weight / weight.max()  # lest their sum overflows
+            weight /= weight.mean()
         return X, y, weight
 
     def _check_rows(
@@ -347,7 +348,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 ensure_non_negative=True,
                 allow_all_zero_weights=allow_all_zero_weights,
             )
-        counts = (weight > 0) & ~np.isnan(y).reshape(len(y), -1).all(axis=1)
+        # Beside the largest weight, what is 0 in float32 would be one in the training.
+        is_weighed = (weight / (weight.max(initial=0.0) or 1.0)).astype(np.float32) > 0
+        counts = is_weighed & ~np.isnan(y).reshape(len(y), -1).all(axis=1)
         if not counts.all():
             X, y, weight = take_rows(X, counts), y[counts], weight[counts]
         return X, y, weight

@@ -117,7 +117,8 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
             apart = rng.random_sample(len(y)) < share
             for store, rows in ((training, ~apart), (held_out, apart)):
                 w = None if chunk.weight is None else weight[rows]
-                store.append(users[rows], items[rows], y[rows], w)
+                with _located(chunk.where):
+                    store.append(users[rows], items[rows], y[rows], w)
         n_ratings = len(training) + len(held_out)
         if n_ratings == 0:
             raise ValueError(
@@ -158,7 +159,8 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
             if len(valid) == 0:  # once is enough
                 self._warn_of_kind(X, inputs, stacklevel=6)
             w = None if chunk.weight is None else weight
-            valid.append(inputs["users"], inputs["items"], y, w)
+            with _located(chunk.where):
+                valid.append(inputs["users"], inputs["items"], y, w)
         if len(valid) == 0:
             raise ValueError("X_val holds no ratings. Leave it out, or pass some.")
 

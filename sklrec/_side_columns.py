@@ -260,7 +260,7 @@ class ValuesColumn:
     def _read(self, values: Any, first_row: int) -> tuple[Any, np.ndarray]:
         """All values, row after row, without the missing ones, and how many each row has."""
         values = plain_array(values, self.name)
-        if self.kind is None:
+        if self.kind is None and self.separator is None:
             kind = kind_of(values)
         else:
             kind = _check_kind(values, self.kind, self._allowed(), self.name, first_row)
@@ -345,9 +345,10 @@ def _check_kind(
     if kind is None or kind in allowed or (kind == OBJECTS and _are_all(values, allowed)):
         return kind
     row = next(row for row in range(len(values)) if not _are_all(values[row : row + 1], allowed))
+    wanted = "what fit saw" if learned else " or ".join(sorted(allowed))
     raise ValueError(
-        f"Column {name!r} held {learned} in fit but now holds {kind}, such as "
-        f"{_plain(values[row])!r} in row {first_row + row}. Convert it to what fit saw."
+        f"Column {name!r} held {learned or 'nothing'} in fit but now holds {kind}, such as "
+        f"{_plain(values[row])!r} in row {first_row + row}. Convert it to {wanted}."
     )
 
 

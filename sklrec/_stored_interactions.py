@@ -20,6 +20,8 @@ BLOCK_ROWS = 2**15
 
 ROW = np.dtype([("users", np.int32), ("items", np.int32), ("ratings", np.float32)])
 WEIGHTED_ROW = np.dtype([*ROW.descr, ("sample_weight", np.float32)])
+# How many times larger or smaller than the first weights those of later chunks may be.
+FARTHEST = 1e30
 
 
 class StoredInteractions(TrainingData):
@@ -48,6 +50,7 @@ class StoredInteractions(TrainingData):
         self._mean = 0.0
         self._squares = 0.0
         self._weight_range = np.inf, -np.inf
+        self._unit = 0.0  # what weights are counted in: the largest of those that came first
 
     def __len__(self) -> int:
         return self._n_rows
@@ -76,9 +79,13 @@ class StoredInteractions(TrainingData):
         ------
         OSError
             If the disk is full.
+        ValueError
+            If these weights and earlier ones are farther apart than float32 can tell.
         """
         if len(users) == 0:
             return
+        if sample_weight is not None:
+            sample_weight = self._in_units(sample_weight)
         self._count(ratings, np.ones(len(users)) if sample_weight is None else sample_weight)
         if sample_weight is not None:
             self._dtype = WEIGHTED_ROW
@@ -134,6 +141,19 @@ class StoredInteractions(TrainingData):
     def to(self, device: str | torch.device) -> Self:
         self._device = torch.device(device)
         return self
+
+    def _in_units(self, weight: np.ndarray) -> np.ndarray:
+        largest = weight.max()
+        self._unit = self._unit or largest
+        with np.errstate(over="ignore"):
+            share = largest / self._unit
+        if not 1 / FARTHEST <= share <= FARTHEST:
+            raise ValueError(
+                f"The largest sample_weight is {largest:g} here and {self._unit:g} in what came "
+                f"first: they may differ by a factor of {FARTHEST:g} at most. Bring them closer."
+            )
+        # As small as can be rather than 0, which a whole batch may be made of.
+        return np.maximum(weight / self._unit, np.finfo(np.float32).tiny)
 
     def _count(self, ratings: np.ndarray, weight: np.ndarray) -> None:
         """Take ratings into the mean and the sum of squares around it."""

@@ -321,7 +321,7 @@ class Vocabulary:
             keys, exact = floats, exact & (back == keys)
         try:
             codes = index.get_indexer(_as_index(keys)).astype(np.int64, copy=False)
-        except TypeError as error:
+        except (TypeError, ValueError, Warning) as error:  # by the equality of what is no ID
             raise _unhashable(values, self.name, error) from error
         codes += 1
         if exact is not None:
@@ -574,7 +574,7 @@ def _refuse_non_ids(values: Any, rows: np.ndarray, name: int | str, first_row: i
             )
 
 
-def _unhashable(values: Any, name: int | str, error: TypeError) -> TypeError:
+def _unhashable(values: Any, name: int | str, error: Exception) -> Exception:
     """The error that tells which ID cannot be hashed."""
     for value in values:
         try:

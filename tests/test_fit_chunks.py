@@ -394,3 +394,19 @@ def test_an_encoder_is_not_in_the_way(log):
     mf = fitted(ChunkedRatings(chunks(encoded)))
     expected = fitted(ChunkedRatings(chunks(log)))
     np.testing.assert_array_equal(mf.predict(encoded[IDS]), expected.predict(log[IDS]))
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e60])
+def test_weights_mean_the_same_whatever_their_size(log, size):
+    weight = np.random.default_rng(0).uniform(1, 2, len(log))
+    wanted = fitted(ChunkedRatings(chunks(log, weight=weight))).loss_curve_
+    found = fitted(ChunkedRatings(chunks(log, weight=size * weight))).loss_curve_
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e-31, 1e31])
+def test_weights_that_are_too_far_apart_are_refused(log, size):
+    weight = np.where(np.arange(len(log)) < 5_000, 1.0, size)
+    text = rf"In chunk 5, .* largest sample_weight is {size:g} here and 1 in what came first"
+    with pytest.raises(ValueError, match=text.replace("+", r"\+")):
+        fitted(ChunkedRatings(chunks(log, weight=weight)))

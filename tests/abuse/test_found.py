@@ -1,6 +1,8 @@
 """What the long runs have found, each in a few lines."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,3 +91,39 @@ def test_parameters_are_checked_before_a_model_is_trained_further():
     mf = MFRegressor(2, solver="adam", max_epochs=1).fit(X, [1, 2, 3])
     with pytest.raises(ValueError, match="The 'lr' parameter of MFRegressor must be"):
         mf.set_params(lr=1e300).partial_fit(X, [1, 2, 3])
+
+
+def test_weights_that_float32_cannot_tell_from_0():
+    weight = [5, 1, 2, 5e-324]
+    model = MFRegressor(2, batch_size=1, max_epochs=2, random_state=0)
+    model.fit(IDS, [1, 2, 3, 4], X_val=IDS, y_val=[1, 2, 3, 4], sample_weight_val=weight)
+    assert np.isfinite(model.validation_curve_).all()
+    assert np.isfinite(model.fit(IDS, [1, 2, 3, 4], sample_weight=weight).loss_curve_).all()
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e308])
+def test_weights_mean_the_same_whatever_their_size(size):
+    model = MFRegressor(2, random_state=0)
+    wanted = model.fit(IDS, [1, 2, 3, 4]).loss_curve_
+    assert model.fit(IDS, [1, 2, 3, 4], sample_weight=[size] * 4).loss_curve_ == wanted
+
+
+def test_numbers_where_fit_saw_no_list_of_values():
+    X = pd.DataFrame({"user": [0, 1], "item": 0, "tags": np.nan})
+    model = BayesianFMRegressor(2, multi_valued={"tags": "|"}, n_iter=3, n_burn_in=1, n_draws=2)
+    model.fit(X, [1, 2])
+    text = r"'tags' held nothing in fit but now holds numbers, .* Convert it to lists or strings\."
+    with pytest.raises(ValueError, match=text):
+        model.predict(X.assign(tags=0.5))
+
+
+@pytest.mark.parametrize("action", ["error", "ignore"])
+@pytest.mark.filterwarnings("ignore")
+def test_ids_whose_equality_fails(action):
+    users = [pd.Series(pair, dtype=object) for pair in ([frozenset()], [pd.Series([0])])]
+    known, unknown = (pd.DataFrame({"user": user, "item": 0}) for user in users)
+    model = MFRegressor(2).fit(pd.concat([known, known]), [1, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter(action)
+        with pytest.raises(TypeError, match=r"Column 'user' holds (.|\n)*, which cannot be an ID"):
+            model.predict(unknown)

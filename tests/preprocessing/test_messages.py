@@ -49,6 +49,11 @@ MESSAGES = {
         "'user' during transform. Fit on data that has these IDs, or set "
         "handle_unknown='use_encoded_value' to give them the code 0."
     ),
+    lambda: ENCODER.transform(pd.concat([FRAME[:1].assign(user=k) for k in range(9, 19)])): (
+        "Found unknown categories [9, 10, 11, 12, 13, 14, 15, 16, 17, 18] in column 'user' during "
+        "transform. Fit on data that has these IDs, or set handle_unknown='use_encoded_value' to "
+        "give them the code 0."
+    ),
     lambda: IDEncoder(min_frequency=2).partial_fit(FRAME): "partial_fit sees only some of the "
     "rows and cannot apply min_frequency=2. Set min_frequency=None, or call fit with all rows.",
     lambda: IDEncoder(columns=()).fit(FRAME): "columns is empty: give the position or name of a "
@@ -68,6 +73,9 @@ MESSAGES = {
     windowed(2.5): f"Column 'item' holds 2.5 in row 1 {NO_CODE}",
     lambda: SequenceWindower().fit(FRAME[["user", "item"]]): f"{NO_TIME}its columns are 'user', "
     f"'item'. {NAME_IT}",
+    lambda: SequenceWindower().fit(pd.DataFrame(0, [0], list("abcdefghijklmnopqrstuvwx"))): (
+        f"{NO_TIME}its columns are {', '.join(map(repr, 'abcdefghijklmnopqrst'))}. {NAME_IT}"
+    ),
     lambda: SequenceWindower().fit(FRAME.to_numpy()): f"{NO_TIME}it is an array, whose columns "
     f"have no names. {NAME_IT}",
 }

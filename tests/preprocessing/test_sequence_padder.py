@@ -269,3 +269,10 @@ def test_in_pipelines():
         [("past", SequencePadder(2), "history"), ("age", "passthrough", ["age"])]
     )
     assert columns.fit_transform(frame).tolist() == [[3, 8, 1], [0, 2, 2], [0, 0, 3], [9, 4, 4]]
+
+
+def test_names_are_objects_and_those_given_are_compared():
+    padder = SequencePadder().fit(np.array([[1, 2], [3, 4]]))
+    assert padder.get_feature_names_out().dtype == object
+    with pytest.raises(ValueError, match="input_features should have length equal to"):
+        padder.get_feature_names_out(["a", "b", "c"])

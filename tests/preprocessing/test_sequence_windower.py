@@ -328,3 +328,10 @@ def test_under_cross_validation():
     for window, row in zip(windows, new.itertuples(), strict=True):
         earlier = seen["item"][(seen["user"] == row.user) & (seen["timestamp"] < row.timestamp)]
         assert set(window[:-1]) - {0} <= set(earlier)
+
+
+def test_ten_places_unless_told_otherwise():
+    X = pd.DataFrame({"user": 1, "item": range(12), "timestamp": range(12)})
+    windower = SequenceWindower().fit(X)
+    assert windower.transform(X)[-1].tolist() == list(range(2, 12))
+    assert windower.get_feature_names_out().dtype == object

@@ -103,6 +103,7 @@ class RatingsByRow:
         order = np.argsort(rows, kind="stable")
         count = np.bincount(rows, minlength=n_rows)
         start = np.cumsum(count) - count
+        of_places = np.int32 if len(rows) < 2**31 else np.int64
         self._buckets: list[Bucket] = []
         for members in _by_length(count, self._at_once // n_columns):
             place = np.arange(max(1, count[members].max()))
@@ -118,7 +119,7 @@ class RatingsByRow:
             self._buckets.append(
                 Bucket(
                     to(members),
-                    to(np.where(there, at, len(rows)).astype(np.int32)) if replaceable else None,
+                    to(np.where(there, at, len(rows)).astype(of_places)) if replaceable else None,
                     [spread(codes, n) for codes, n in zip(partners, n_partners, strict=True)],
                     spread(ratings.astype(np.float32), 0),
                     None if weights is None else spread(weights.astype(np.float32), 0),

@@ -203,6 +203,19 @@ def common_random_state(rng: np.random.RandomState, device: torch.device) -> np.
     return np.random.RandomState(int(seed.item()))
 
 
+def wait_for_all(device: torch.device) -> None:
+    """Wait until all processes have come as far.
+
+    Parameters
+    ----------
+    device : torch.device
+        Where they train.
+    """
+    processes = Processes.joined(device)
+    if processes is not None:
+        processes.gather(torch.zeros(1, device=processes.device))
+
+
 def own_device(device: torch.device) -> torch.device:
     """Give the device of this process where there are several.
 

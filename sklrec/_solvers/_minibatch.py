@@ -14,7 +14,7 @@ from skorch.helper import predefined_split
 
 from sklrec._callbacks import KeepCheckpoint, LinearFall, StopAtBest
 from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
-from sklrec._distributed import DistributedRatingNet, Processes
+from sklrec._distributed import DistributedRatingNet, Processes, wait_for_all
 from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._pair_batches import PairBatches
@@ -191,6 +191,8 @@ class MinibatchSolver:
         keep_freed_memory(max(self.batch_size, n_rows), module.width)
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
             self._train_net(net, data, n_before, checkpoint)
+        if self.distributed and checkpoint is not NO_CHECKPOINT and not net.interrupted_:
+            wait_for_all(module.global_mean.device)  # for the first to have written the last state
         trained.eval()
         net.set_params(train_split=None)  # it held the validation data
         self._check_outcome(net, n_before)

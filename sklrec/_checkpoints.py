@@ -49,8 +49,6 @@ class Checkpoint:
     ----------
     finished : bool
         Whether the state to go on from is the last one.
-    digest : str
-        What tells the content of the file that was there from any other; empty if there was none.
     is_written : bool
         Whether states are written. Of several processes that train together only one does so.
 
@@ -68,7 +66,6 @@ class Checkpoint:
         estimator: BaseEstimator | None = None,
     ):
         self.finished = False
-        self.digest = ""
         self.is_written = path is not None
         self._path = None if path is None else _checked(path)
         self._saved: dict[str, Any] = {}
@@ -78,6 +75,19 @@ class Checkpoint:
         self._fit = _describe(estimator)
         if os.path.exists(self._path):
             self._read(self._path)
+
+    def digest(self) -> str:
+        """Tell the file that was there from any other, before a state is written.
+
+        Returns
+        -------
+        str
+            A digest of the file; empty if there was none.
+        """
+        if self._path is None or not self._saved:
+            return ""
+        with open(self._path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def random_state(self, seed: Any, rng: np.random.RandomState) -> np.random.RandomState:
         """Give the source of all that is random in the fit.
@@ -225,8 +235,6 @@ class Checkpoint:
 
     def _read(self, path: str) -> None:
         document, arrays = read_tensor_file(path, "checkpoint")
-        with open(path, "rb") as file:
-            self.digest = hashlib.file_digest(file, "sha256").hexdigest()
         with self.reading():
             content = unpack(document["content"], arrays)
             self._saved = {name: content[name] for name in PARTS}

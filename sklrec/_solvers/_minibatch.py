@@ -252,7 +252,7 @@ class MinibatchSolver:
             random_state=generator.initial_seed(),
             setting_of_parameters=replace(self, callbacks=None, verbose=0),
             shape_of_the_model={name: values.shape for name, values in state.items()},
-            checkpoint=checkpoint.digest,
+            checkpoint=checkpoint.digest(),
         )
         processes.copy_first(state.values())
         if processes.index > 0:

@@ -18,7 +18,6 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._net import InteractionTensors, RatingNet
 from sklrec._random import new_generator
@@ -112,7 +111,6 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
-        checkpoint=None,
     ):
         """Fit the model to rated interactions.
 
@@ -136,12 +134,6 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             The ratings of `X_val`.
         sample_weight_val : array-like of shape (n_val,), default=None
             Weight of each rating of `y_val`.
-        checkpoint : str or PathLike, default=None
-            File that keeps the state of the training. If the process dies, the same call goes on
-            from it, and ends with the same model. The file stays after `fit`; delete it once the
-            model is saved. It belongs to one fit: not for a search, whose fits would share it.
-            Of several processes with ``distributed=True`` the first writes the file, and all of
-            them read it.
 
         Returns
         -------
@@ -151,26 +143,24 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, y or a parameter is not what was asked for, or if `checkpoint` is that of
-            another fit; the estimator is then as it was before.
+            If X, y or a parameter is not valid. The estimator is then as it was before.
         KeyboardInterrupt
             If Ctrl-C ended the training; the estimator holds the model of the steps so far.
 
         Warns
         -----
         UserWarning
-            If IDs of `X_val` are of another kind than those of `X`, if the training was
-            interrupted, or if `checkpoint` could not be written.
+            If IDs of `X_val` are of another kind than those of `X`, or if the training was
+            interrupted.
         """
         with heard_by_callbacks(self, X, y, sample_weight):
-            kept = NO_CHECKPOINT if checkpoint is None else Checkpoint(checkpoint, self)
             if isinstance(X, ChunkedRatings):
-                return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val, kept)
+                return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val)
             with unchanged_on_failure(self):
                 previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
                 X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
                 self._refuse_too_few(int(np.count_nonzero(~np.isnan(y))))
-                rng = kept.random_state(self.random_state, self._new_rng())
+                rng = self._new_rng()
                 generator = new_generator(rng)
                 stopping = self._stops_early(X_val)
                 inputs = self._learn(X, y, weight, previous)
@@ -189,7 +179,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                     )
                 rated = inputs, y, weight
                 interrupted = self._train(
-                    rated, valid, generator, previous, kept, early_stopping=stopping
+                    rated, valid, generator, previous, early_stopping=stopping
                 )
             return self._or_interrupt(interrupted)
 
@@ -205,7 +195,6 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         X_val,
         y_val,
         sample_weight_val,
-        checkpoint: Checkpoint,
     ) -> Self:
         """Fit the model to ratings that come in chunks."""
         raise ValueError(
@@ -415,7 +404,6 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         valid: tuple[Inputs, np.ndarray, np.ndarray] | None,
         generator: torch.Generator,
         previous: Self | None,
-        checkpoint: Checkpoint = NO_CHECKPOINT,
         **changes: Any,
     ) -> bool:
         """Train a new module, or go on with the one before; give whether Ctrl-C ended it."""
@@ -425,9 +413,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         data = self._training_data(*rated, previous).to(device)
         valid_data = None if valid is None else self._validation_data(*valid, data).to(device)
         solver = self._new_solver(**changes)
-        checkpoint.begin(self.module_, data, valid_data)
-        with checkpoint.named():
-            outcome = solver.train(self.module_, data, valid_data, generator, before, checkpoint)
+        outcome = solver.train(self.module_, data, valid_data, generator, before)
         self._record(outcome, previous, with_validation=valid is not None)
         return outcome.interrupted
 

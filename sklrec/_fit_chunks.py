@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from sklrec._base import unchanged_on_failure
-from sklrec._checkpoints import Checkpoint
 from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._random import new_generator
 from sklrec._stored_interactions import StoredInteractions, seen_by_users
@@ -47,13 +46,12 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
         X_val,
         y_val,
         sample_weight_val,
-        checkpoint: Checkpoint,
     ) -> Self:
         self._check_fits_chunks()
         _refuse_twice(source, y=y, sample_weight=sample_weight)
         with unchanged_on_failure(self), TemporaryDirectory(prefix="sklrec-") as folder:
             previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
-            rng = checkpoint.random_state(self.random_state, self._new_rng())
+            rng = self._new_rng()
             generator = new_generator(rng)
             device = self._check_device()
             stopping = self._stops_early(X_val)
@@ -75,11 +73,7 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
             data = training.to(device)
             valid_data = valid.to(device) if len(valid) else None
             solver: Any = self._new_solver(early_stopping=stopping)
-            checkpoint.begin(self.module_, data, valid_data)
-            with checkpoint.named():
-                outcome = solver.train(
-                    self.module_, data, valid_data, generator, before, checkpoint
-                )
+            outcome = solver.train(self.module_, data, valid_data, generator, before)
             self._record(outcome, previous, with_validation=valid_data is not None)
         return self._or_interrupt(outcome.interrupted)
 

@@ -8,11 +8,9 @@ import torch
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, PrintLog
 from skorch.dataset import Dataset
-from skorch.history import History
 from torch import Tensor
 
 from sklrec._callbacks import EpochBar
-from sklrec._checkpoints import random_states, set_random_states
 from sklrec._devices import this_or_cpu
 from sklrec._training_data import Batch, TrainingData
 
@@ -219,46 +217,6 @@ class RatingNet(NeuralNetRegressor):
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         self.interrupted_ = False
         return super().partial_fit(X, y, classes, **fit_params)
-
-    def to_resume(self) -> dict[str, Any]:
-        """Give all that further epochs depend on.
-
-        Returns
-        -------
-        dict of str to object
-            What `resume` takes: nothing but numbers, tensors and collections of them.
-        """
-        groups = self.optimizer_.param_groups
-        return {
-            "module": dict(self.module_.state_dict()),
-            "carried": self.module_._carried(),
-            "groups": [{k: v for k, v in g.items() if k != "params"} for g in groups],
-            "optimizer": [self.optimizer_.state.get(p, {}) for g in groups for p in g["params"]],
-            "random": random_states(self.iterator_train__generator, torch.device(self.device)),
-            # An epoch that has only begun is none.
-            "history": [epoch for epoch in self.history if "train_loss" in epoch],
-        }
-
-    def resume(self, state: dict[str, Any]) -> None:
-        """Go back to where a training was.
-
-        Parameters
-        ----------
-        state : dict of str to object
-            What `to_resume` gave.
-        """
-        self.module_.load_state_dict(state["module"])
-        self.module_._carry_on(state["carried"])
-        of_parameters = iter(state["optimizer"])
-        for group, then in zip(self.optimizer_.param_groups, state["groups"], strict=True):
-            group.update(then)
-            for parameter in group["params"]:
-                if of_parameter := next(of_parameters):
-                    self.optimizer_.state[parameter] = of_parameter
-        set_random_states(
-            state["random"], self.iterator_train__generator, torch.device(self.device)
-        )
-        self.history = History(state["history"])
 
     def __getstate__(self):
         state = super().__getstate__()

@@ -249,7 +249,6 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
-        checkpoint=None,
     ):
         """Fit the model to rated interactions.
 
@@ -271,10 +270,6 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
             The ratings of `X_val`.
         sample_weight_val : array-like of shape (n_val,), default=None
             Weight of each rating of `y_val`.
-        checkpoint : str or PathLike, default=None
-            File that keeps the state of the sampling. If the process dies, the same call goes on
-            from it, and ends with the same model. The file stays after `fit`; delete it once the
-            model is saved. It belongs to one fit: not for a search, whose fits would share it.
 
         Returns
         -------
@@ -284,16 +279,15 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         Raises
         ------
         ValueError
-            If X, y or a parameter is not what was asked for, or if `checkpoint` is that of
-            another fit; the estimator is then as it was before.
+            If X, y or a parameter is not valid. The estimator is then as it was before.
         KeyboardInterrupt
             If Ctrl-C ended the sampling; the estimator holds the model of the draws so far.
 
         Warns
         -----
         UserWarning
-            If IDs of `X_val` are of another kind than those of `X`, if the sampling was
-            interrupted, or if `checkpoint` could not be written.
+            If IDs of `X_val` are of another kind than those of `X`, or if the sampling was
+            interrupted.
         """
         return super().fit(
             X,
@@ -302,7 +296,6 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
             X_val=X_val,
             y_val=y_val,
             sample_weight_val=sample_weight_val,
-            checkpoint=checkpoint,
         )
 
     def predict(self, X, return_std=False):

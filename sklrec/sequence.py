@@ -365,7 +365,6 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         X_val=None,
         y_val=None,
         sample_weight_val=None,
-        checkpoint=None,
     ):
         """Fit the model to rated interactions, or to padded sequences.
 
@@ -386,10 +385,6 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             The ratings of `X_val`.
         sample_weight_val : array-like of shape (n_val,), default=None
             Weight of each row of `X_val`.
-        checkpoint : str or PathLike, default=None
-            File that keeps the state of the training. If the process dies, the same call goes on
-            from it, and ends with the same model. The file stays after `fit`; delete it once the
-            model is saved. It belongs to one fit: not for a search, whose fits would share it.
 
         Returns
         -------
@@ -399,8 +394,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Raises
         ------
         ValueError
-            If X, y or a parameter is not what was asked for, or if `checkpoint` is that of
-            another fit; the estimator is then as it was before.
+            If X, y or a parameter is not valid. The estimator is then as it was before.
         TypeError
             If timestamps are neither numbers nor datetimes.
         KeyboardInterrupt
@@ -409,8 +403,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Warns
         -----
         UserWarning
-            If IDs of `X_val` are of another kind than those of `X`, if the training was
-            interrupted, or if `checkpoint` could not be written.
+            If IDs of `X_val` are of another kind than those of `X`, or if the training was
+            interrupted.
         """
         return super().fit(
             X,
@@ -419,7 +413,6 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             X_val=X_val,
             y_val=y_val,
             sample_weight_val=sample_weight_val,
-            checkpoint=checkpoint,
         )
 
     def predict(self, X, *, history=None):

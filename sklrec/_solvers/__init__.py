@@ -1,8 +1,6 @@
 """Solvers: objects that train a module on interactions."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklrec._solvers._als import AlternatingLeastSquares
-from sklrec._solvers._fold_in import fold_in, fold_in_draws
 from sklrec._solvers._gibbs import GibbsSampler
 from sklrec._solvers._minibatch import MINIBATCH_SOLVERS, MinibatchSolver, Optimization
 from sklrec._solvers._solver import Outcome, Previous, Solver
@@ -11,13 +9,10 @@ from sklrec._solvers._sweeps import INIT_STD
 __all__ = [
     "INIT_STD",
     "MINIBATCH_SOLVERS",
-    "AlternatingLeastSquares",
     "GibbsSampler",
     "MinibatchSolver",
     "Optimization",
     "Outcome",
     "Previous",
     "Solver",
-    "fold_in",
-    "fold_in_draws",
 ]

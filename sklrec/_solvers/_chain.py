@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -96,8 +95,6 @@ class Chain:
     features : dict of str to Features, default=None
         What the rows of a side are described by. Of sides other than users and items this is
         all that there is.
-    keep_terms : bool, default=True
-        Whether states have what folding in needs: what partners contribute, and the priors.
 
     Attributes
     ----------
@@ -113,9 +110,7 @@ class Chain:
         generator: torch.Generator,
         implicit: bool = False,
         features: dict[str, Features] | None = None,
-        keep_terms: bool = True,
     ):
-        self.keep_terms = keep_terms
         self.ratings, self.likelihood, self.generator = ratings, likelihood, generator
         self.rng = np.random.default_rng(generator.initial_seed())
         by_row = ratings.by_row(replaceable=True)
@@ -168,9 +163,6 @@ class Chain:
             mean = torch.from_numpy(side.priors[0].mean)
             covariance = torch.from_numpy(np.linalg.inv(side.priors[0].precision))
             if side.n_partners:
-                if self.keep_terms:
-                    state[f"{name}_terms"] = side.terms[: side.n_partners]
-                    state[f"{name}_priors"] = torch.cat([mean.unsqueeze(0), covariance])
                 # An unknown row is one of those like the known ones: it will have met some, too.
                 met_by_known = expanded[1:].double().cpu()
                 mean = mean + met_by_known.mean(0)
@@ -178,41 +170,6 @@ class Chain:
             table[0] = mean
             state[f"{name}s"], state[f"{name}_covariances"] = table, covariance
         return state
-
-    def to_resume(self) -> dict[str, Any]:
-        """Give all that further sweeps depend on.
-
-        Returns
-        -------
-        dict of str to object
-            What `resume` takes.
-        """
-        sides = {n: (side.own, side.terms, side.priors) for n, side in self.sides.items()}
-        return {
-            "sides": sides,
-            "likelihood": self.likelihood.to_resume(),
-            "generator": self.generator.get_state(),
-            "rng": self.rng.bit_generator.state,
-        }
-
-    def resume(self, saved: dict[str, Any]) -> None:
-        """Go back to where a chain was.
-
-        Parameters
-        ----------
-        saved : dict of str to object
-            What `to_resume` gave.
-        """
-        for name, side in self.sides.items():
-            side.own, side.terms, priors = saved["sides"][name]
-            side.priors = [Prior(*prior) for prior in priors]
-            if side.shared is not None:
-                side.expanded = side.shared.expand(side.terms)
-        self.tables = Tables({n: s.table for n, s in self.sides.items()}, self.tables.biased)
-        self.likelihood.resume(saved["likelihood"])
-        self._follow_likelihood()
-        self.generator.set_state(saved["generator"])
-        self.rng.bit_generator.state = saved["rng"]
 
     def _start_side(
         self,

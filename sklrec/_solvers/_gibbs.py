@@ -4,23 +4,21 @@
 import warnings
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._net import InteractionTensors
 from sklrec._sklearn_callbacks import heard_steps
-from sklrec._solvers._chain import Chain, Features
+from sklrec._solvers._chain import Chain
 from sklrec._solvers._likelihoods import GaussianNoise, Likelihood
 from sklrec._solvers._ordered_probit import OrderedProbit
 from sklrec._solvers._side_values import contexts_of, features_of
 from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._sweeps import Ratings, Tables, mean_square, progress
 from sklrec._threads import threads_for_sweeps
-from sklrec.modules import BayesianFactorizationMachine, BayesianMatrixFactorization
+from sklrec.modules import BayesianFactorizationMachine
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class GibbsSampler:
         Number of sweeps at the start that are not kept.
     n_draws : int
         Number of sweeps that are kept at most, evenly spaced.
-    implicit_features : bool
-        Whether each row is also described by whom it met.
+    svdpp : bool
+        Whether the rows have SVD++ terms.
     verbose : int
         Whether to show a progress bar.
     """
@@ -44,7 +42,7 @@ class GibbsSampler:
     n_iter: int
     n_burn_in: int
     n_draws: int
-    implicit_features: bool
+    svdpp: bool
     verbose: int
 
     def __post_init__(self) -> None:
@@ -57,18 +55,17 @@ class GibbsSampler:
     @torch.no_grad()
     def train(
         self,
-        module: BayesianMatrixFactorization,
+        module: BayesianFactorizationMachine,
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
         previous: Previous | None = None,
-        checkpoint: Checkpoint = NO_CHECKPOINT,
     ) -> Outcome:
         """Train a module in place.
 
         Parameters
         ----------
-        module : BayesianMatrixFactorization
+        module : BayesianFactorizationMachine
             The module; its parameters are the start.
         data : InteractionTensors
             What to train on.
@@ -78,8 +75,6 @@ class GibbsSampler:
             Source of the draws.
         previous : Previous, default=None
             Not used: all there is to go on from is in the module.
-        checkpoint : Checkpoint, default=NO_CHECKPOINT
-            Where the chain is kept, and may be found to go on from.
 
         Returns
         -------
@@ -92,23 +87,15 @@ class GibbsSampler:
         losses, valid_losses, interrupted = [], [], False
         total: Tensor | None = None
         draws: list[dict[str, Tensor]] = []
-        if (saved := checkpoint.resume()) is not None:
-            with checkpoint.reading():
-                chain.resume(saved["chain"])
-                losses, valid_losses, total, draws = saved["so_far"]
 
-        def state() -> dict[str, Any]:
-            so_far = losses, valid_losses, total, draws
-            return {"chain": chain.to_resume(), "so_far": so_far}
-
-        def so_far() -> BayesianMatrixFactorization:
+        def so_far() -> BayesianFactorizationMachine:
             copied = deepcopy(module)
             copied.set_draws(**_stack([dict(draw) for draw in draws] or [chain.state()]))
             return copied
 
         try:
             with threads_for_sweeps(len(data), module.width):
-                sweeps = progress(self.n_iter, self.verbose, "sweep", len(losses))
+                sweeps = progress(self.n_iter, self.verbose, "sweep")
                 for sweep in heard_steps(sweeps, "sweep", so_far):
                     losses.append(scale * chain.sweep())
                     if sweep in keeps:
@@ -123,8 +110,6 @@ class GibbsSampler:
                         total = found if n == 1 or total is None else total + found
                         errors = valid.y - total / n
                         valid_losses.append(mean_square(errors, valid.X.get("sample_weight")))
-                    checkpoint.save(state)
-            checkpoint.finish(state)
         except KeyboardInterrupt:
             interrupted = True
             warnings.warn(
@@ -142,16 +127,12 @@ class GibbsSampler:
 
     def _start(
         self,
-        module: BayesianMatrixFactorization,
+        module: BayesianFactorizationMachine,
         data: InteractionTensors,
         generator: torch.Generator,
     ) -> Chain:
-        others: dict[str, Tensor] = {}
-        features: dict[str, Features] = {}
-        stars = None
-        if isinstance(module, BayesianFactorizationMachine):
-            others, of_contexts = contexts_of(module, data)
-            features, stars = features_of(module) | of_contexts, module.stars
+        others, of_contexts = contexts_of(module, data)
+        features, stars = features_of(module) | of_contexts, module.stars
         ratings, tables = Ratings(module, data, others), Tables.of_module(module)
         likelihood: Likelihood = GaussianNoise(ratings)
         if stars is not None:
@@ -161,9 +142,8 @@ class GibbsSampler:
             tables,
             likelihood,
             generator,
-            self.implicit_features,
+            self.svdpp,
             features,
-            keep_terms=not isinstance(module, BayesianFactorizationMachine),  # it folds none in
         )
 
 

@@ -1,7 +1,7 @@
 """How ratings come from what the tables predict."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -56,23 +56,6 @@ class Likelihood(Protocol):
             The draw.
         """
 
-    def to_resume(self) -> dict[str, Any]:
-        """Give what further draws depend on.
-
-        Returns
-        -------
-        dict of str to object
-            What `resume` takes.
-        """
-
-    def resume(self, saved: dict[str, Any]) -> None:
-        """Go back to an earlier draw.
-
-        Parameters
-        ----------
-        saved : dict of str to object
-            What `to_resume` gave.
-        """
 
 
 class GaussianNoise:
@@ -147,27 +130,6 @@ class GaussianNoise:
         shares = 1 / self.shares
         shares[0] = FREEDOM / (FREEDOM - 2)
         return {"noise": torch.tensor(1 / self.precision), "user_noise": torch.from_numpy(shares)}
-
-    def to_resume(self) -> dict[str, Any]:
-        """Give what further draws depend on.
-
-        Returns
-        -------
-        dict of str to object
-            What `resume` takes.
-        """
-        return {"precision": self.precision, "shares": self.shares}
-
-    def resume(self, saved: dict[str, Any]) -> None:
-        """Go back to an earlier draw.
-
-        Parameters
-        ----------
-        saved : dict of str to object
-            What `to_resume` gave.
-        """
-        self.precision, self.shares = saved["precision"], saved["shares"]
-        self._weigh()
 
     def _weigh(self) -> None:
         """Let the weights have the users' shares in them."""

@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from skorch.helper import predefined_split
 
-from sklrec._callbacks import KeepCheckpoint, LinearFall, StopAtBest
-from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
-from sklrec._distributed import DistributedRatingNet, Processes, wait_for_all
+from sklrec._callbacks import LinearFall, StopAtBest
+from sklrec._distributed import DistributedRatingNet, Processes
 from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._pair_batches import PairBatches
@@ -114,7 +113,6 @@ class MinibatchSolver:
         valid: InteractionTensors | None,
         generator: torch.Generator,
         previous: Previous | None = None,
-        checkpoint: Checkpoint = NO_CHECKPOINT,
     ) -> Outcome:
         """Train a module in place.
 
@@ -131,8 +129,6 @@ class MinibatchSolver:
         previous : Previous, default=None
             What the training goes on from. The history of its net goes on, and so does the
             optimiser's state of every table that kept its size.
-        checkpoint : Checkpoint, default=NO_CHECKPOINT
-            Where the training keeps its state, and may find one to go on from.
 
         Returns
         -------
@@ -146,7 +142,7 @@ class MinibatchSolver:
         """
         kind: Callable[..., RatingNet] = RatingNet
         if self.distributed:
-            kind = self._joined(module, data, valid, generator, checkpoint)
+            kind = self._joined(module, data, valid, generator)
         trained = self._with_terms(module, data) if self.implicit_features else module
         iterator = self._iterator(trained, data)
         n_cohorts = iterator.get("iterator_train__n_cohorts", 1)
@@ -190,9 +186,7 @@ class MinibatchSolver:
         n_rows = max(len(p) for p in module.parameters()) if self.implicit_features else 0
         keep_freed_memory(max(self.batch_size, n_rows), module.width)
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
-            self._train_net(net, data, n_before, checkpoint)
-        if self.distributed and checkpoint is not NO_CHECKPOINT and not net.interrupted_:
-            wait_for_all(module.global_mean.device)  # for the first to have written the last state
+            net.partial_fit(data, None, epochs=self.max_epochs)
         trained.eval()
         net.set_params(train_split=None)  # it held the validation data
         self._check_outcome(net, n_before)
@@ -207,39 +201,12 @@ class MinibatchSolver:
             net,
         )
 
-    def _train_net(
-        self, net: RatingNet, data: InteractionTensors, n_before: int, checkpoint: Checkpoint
-    ) -> None:
-        """Train for all epochs, or for those that are left."""
-        state = checkpoint.resume()
-        if checkpoint.finished:
-            net.interrupted_ = False
-            with checkpoint.reading():
-                net.resume(state)
-            return
-        with checkpoint.reading():
-            n_done = 0 if state is None else len(state["history"]) - n_before
-        if checkpoint is not NO_CHECKPOINT:
-            # First, to be there before others see the epoch begin. It is none of the net's own.
-            net.callbacks_.insert(0, ("checkpoint", KeepCheckpoint(checkpoint, state)))
-        net.partial_fit(data, None, epochs=self.max_epochs - n_done)
-        if checkpoint is NO_CHECKPOINT:
-            return
-        del net.callbacks_[0]
-        if net.interrupted_:
-            return
-        try:
-            checkpoint.finish(net.to_resume)
-        except KeyboardInterrupt:
-            net.interrupted_ = True
-
     def _joined(
         self,
         module: RatingModule,
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
-        checkpoint: Checkpoint,
     ) -> Callable[..., RatingNet]:
         """The net for all processes, once they agree on what they train, and on what."""
         processes = Processes.joined(module.global_mean.device)
@@ -252,13 +219,8 @@ class MinibatchSolver:
             random_state=generator.initial_seed(),
             setting_of_parameters=replace(self, callbacks=None, verbose=0),
             shape_of_the_model={name: values.shape for name, values in state.items()},
-            checkpoint=checkpoint.digest(),
         )
         processes.copy_first(state.values())
-        if processes.index > 0:
-            checkpoint.is_written = False  # all of them have the same states
-        if checkpoint.finished:  # nothing is left to do together
-            return RatingNet
         return partial(DistributedRatingNet, processes=processes)
 
     def _iterator(self, module: RatingModule, data: InteractionTensors) -> dict[str, Any]:

@@ -101,26 +101,6 @@ class OrderedProbit:
         """
         return {"noise": torch.tensor(1.0), "thresholds": torch.from_numpy(self.thresholds)}
 
-    def to_resume(self) -> dict[str, Any]:
-        """Give what further draws depend on.
-
-        Returns
-        -------
-        dict of str to object
-            What `resume` takes.
-        """
-        return {"thresholds": self.thresholds, "targets": self.targets}
-
-    def resume(self, saved: dict[str, Any]) -> None:
-        """Go back to an earlier draw.
-
-        Parameters
-        ----------
-        saved : dict of str to object
-            What `to_resume` gave.
-        """
-        self.thresholds, self.targets = saved["thresholds"], saved["targets"]
-
     def _draw_thresholds(self, centres: np.ndarray, rng: np.random.Generator) -> None:
         if len(self.thresholds) == 0:  # one star alone
             return

@@ -7,7 +7,6 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._net import InteractionTensors, RatingNet
 from sklrec.modules._rating_module import RatingModule
 
@@ -60,7 +59,6 @@ class Solver(Protocol):
         valid: InteractionTensors | None,
         generator: torch.Generator,
         previous: Previous | None = None,
-        checkpoint: Checkpoint = NO_CHECKPOINT,
     ) -> Outcome:
         """Train a module.
 
@@ -76,8 +74,6 @@ class Solver(Protocol):
             Source of all that is random.
         previous : Previous, default=None
             What the training goes on from, if it does.
-        checkpoint : Checkpoint, default=NO_CHECKPOINT
-            Where the training keeps its state, and may find one to go on from.
 
         Returns
         -------

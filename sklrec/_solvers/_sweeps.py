@@ -62,22 +62,6 @@ class Tables:
             found[side] = table
         return cls(found, module.biased)
 
-    @torch.no_grad()
-    def write(self, module: MatrixFactorization) -> None:
-        """Write the tables into a module.
-
-        Parameters
-        ----------
-        module : MatrixFactorization
-            A module of these sizes.
-        """
-        n_factors = module.n_factors
-        for side in SIDES:
-            table = self.of[side]
-            getattr(module, f"{side}_factors").weight.copy_(table[:, :n_factors])
-            if module.biased:
-                getattr(module, f"{side}_biases").copy_(table[:, -1])
-
     def with_rows(self, side: str, rows: Tensor) -> "Tables":
         """Replace one side's table.
 
@@ -256,7 +240,7 @@ def mean_square(errors: Tensor, weights: Tensor | None) -> float:
     return torch.stack([a.double().dot(b.double()) for a, b in parts]).sum().item() / total
 
 
-def progress(n_iter: int, verbose: int, unit: str, first: int = 0) -> Iterator[int]:
+def progress(n_iter: int, verbose: int, unit: str) -> Iterator[int]:
     """Count, and show a bar if that is wanted.
 
     Parameters
@@ -267,17 +251,15 @@ def progress(n_iter: int, verbose: int, unit: str, first: int = 0) -> Iterator[i
         Whether to show a bar.
     unit : str
         What is counted.
-    first : int, default=0
-        How far it was counted before.
 
     Yields
     ------
     int
-        `first`, ``first + 1``, ...
+        0, 1, ...
     """
     if not verbose:
-        yield from range(first, n_iter)
+        yield from range(n_iter)
         return
     from tqdm.auto import trange  # here, since importing it is slow and few need it
 
-    yield from trange(first, n_iter, desc="fit", unit=unit, initial=first, total=n_iter)
+    yield from trange(n_iter, desc="fit", unit=unit)

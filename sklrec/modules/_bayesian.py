@@ -7,7 +7,6 @@ from torch import Tensor
 from sklrec.modules._matrix_factorization import MatrixFactorization
 
 _OF_A_DRAW = ("user_draws", "item_draws", "noise", "user_covariances", "item_covariances")
-_OPTIONAL = ("user_terms", "item_terms", "user_priors", "item_priors", "user_noise")
 
 
 class BayesianMatrixFactorization(MatrixFactorization):
@@ -86,18 +85,13 @@ class BayesianMatrixFactorization(MatrixFactorization):
         self.user_draws: Tensor
         self.item_draws: Tensor
         self.noise: Tensor
-        self.user_terms: Tensor | None
-        self.item_terms: Tensor | None
-        self.user_priors: Tensor | None
-        self.item_priors: Tensor | None
         self.user_noise: Tensor | None
         self.user_covariances: Tensor
         self.item_covariances: Tensor
         self.register_buffer("user_draws", torch.zeros(0, n_users + 1, width))
         self.register_buffer("item_draws", torch.zeros(0, n_items + 1, width))
         self.register_buffer("noise", torch.zeros(0))
-        for name in _OPTIONAL:
-            self.register_buffer(name, None)
+        self.register_buffer("user_noise", None)
         self.register_buffer("user_covariances", torch.zeros(0, width, width))
         self.register_buffer("item_covariances", torch.zeros(0, width, width))
         for parameter in self.parameters():
@@ -116,10 +110,6 @@ class BayesianMatrixFactorization(MatrixFactorization):
         noise: Tensor,
         user_covariances: Tensor,
         item_covariances: Tensor,
-        user_terms: Tensor | None = None,
-        item_terms: Tensor | None = None,
-        user_priors: Tensor | None = None,
-        item_priors: Tensor | None = None,
         user_noise: Tensor | None = None,
     ) -> "BayesianMatrixFactorization":
         """Replace the draws, and set the parameters to their means.
@@ -137,14 +127,6 @@ class BayesianMatrixFactorization(MatrixFactorization):
             Covariances of an unknown user's factors and bias.
         item_covariances : Tensor of shape (n_draws, n_factors + 1, n_factors + 1)
             Covariances of an unknown item's factors and bias.
-        user_terms : Tensor of shape (n_draws, n_items + 1, n_factors + 1), default=None
-            What the items contribute to the users who rated them; it is in `users` already.
-        item_terms : Tensor of shape (n_draws, n_users + 1, n_factors + 1), default=None
-            What the users contribute to the items that they rated.
-        user_priors : Tensor of shape (n_draws, n_factors + 2, n_factors + 1), default=None
-            Mean and covariance of what users have of their own, if that is not all there is.
-        item_priors : Tensor of shape (n_draws, n_factors + 2, n_factors + 1), default=None
-            The same of items.
         user_noise : Tensor of shape (n_draws, n_users + 1), default=None
             What `noise` is multiplied by for each user; 1 if ``None``.
 
@@ -153,9 +135,7 @@ class BayesianMatrixFactorization(MatrixFactorization):
         BayesianMatrixFactorization
             This module.
         """
-        optional = user_terms, item_terms, user_priors, item_priors, user_noise
-        for name, values in zip(_OPTIONAL, optional, strict=True):
-            setattr(self, name, None if values is None else values.to(self.scale))
+        self.user_noise = None if user_noise is None else user_noise.to(self.scale)
         draws = users, items, noise, user_covariances, item_covariances
         for name, values in zip(_OF_A_DRAW, draws, strict=True):
             setattr(self, name, values.to(getattr(self, name)))
@@ -165,73 +145,6 @@ class BayesianMatrixFactorization(MatrixFactorization):
             if self.biased:
                 getattr(self, f"{side}_biases").copy_(mean[:, -1])
         return self
-
-    @torch.no_grad()
-    def grow(
-        self, n_users: int, n_items: int, generator: torch.Generator | None = None
-    ) -> "BayesianMatrixFactorization":
-        """Give new users and items rows at the end of the tables, and drop the draws.
-
-        Parameters
-        ----------
-        n_users : int
-            Number of users after growing; not less than before.
-        n_items : int
-            Number of items after growing; not less than before.
-        generator : torch.Generator, default=None
-            Source of the new factors' random start.
-
-        Returns
-        -------
-        BayesianMatrixFactorization
-            This module; the means that were there are unchanged.
-        """
-        super().grow(n_users, n_items, generator)
-        for name in _OF_A_DRAW:
-            setattr(self, name, getattr(self, name)[:0])
-        for name in _OPTIONAL:
-            setattr(self, name, None)
-        return self
-
-    @torch.no_grad()
-    def append_unknown(self, n_users: int, n_items: int) -> None:
-        """Give new users and items rows at the end of all draws, those of the unknown.
-
-        Parameters
-        ----------
-        n_users : int
-            Number of users after growing; not less than before.
-        n_items : int
-            Number of items after growing; not less than before.
-        """
-        draws = {name: getattr(self, name) for name in _OF_A_DRAW}
-        optional = {name: getattr(self, name) for name in _OPTIONAL}
-        for k, (side, n_rows) in enumerate((("user", n_users), ("item", n_items))):
-            table, name = draws[f"{side}_draws"], f"{('item', 'user')[k]}_terms"
-            of_side = optional[name]
-            more = table[:, :1].expand(-1, n_rows + 1 - table.shape[1], -1)
-            draws[f"{side}_draws"] = torch.cat([table, more], 1)
-            if of_side is not None:  # those who are new contribute nothing to others
-                optional[name] = torch.cat([of_side, torch.zeros_like(more)], 1)
-        if self.user_noise is not None:
-            more = self.user_noise[:, :1].expand(-1, n_users + 1 - self.user_noise.shape[1])
-            optional["user_noise"] = torch.cat([self.user_noise, more], 1)
-        self.grow(n_users, n_items, torch.Generator())
-        self.set_draws(*draws.values(), **optional)
-
-    @torch.no_grad()
-    def set_rows(self, side: str, rows: Tensor) -> None:
-        """Replace the last rows of one side in all draws.
-
-        Parameters
-        ----------
-        side : {'user', 'item'}
-            Which side.
-        rows : Tensor of shape (n_draws, n, n_factors + 1)
-            Factors and, in the last column unless ``biased=False``, biases.
-        """
-        getattr(self, f"{side}_draws")[:, -rows.shape[1] :] = rows
-        super().set_rows(side, rows.mean(0))
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Predict one rating for each pair of codes: the mean over the draws.

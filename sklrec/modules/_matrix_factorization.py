@@ -56,15 +56,6 @@ class MatrixFactorization(PairModule):
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
 
-    Attributes
-    ----------
-    user_terms : Tensor of shape (n_items + 1, n_factors + 1) or None
-        What each item, as one that they interacted with, contributes to the rows of users:
-        factors and, in the last column unless ``biased=False``, a bias. It is in the rows
-        already. ``None`` if rows are not described in this way.
-    item_terms : Tensor of shape (n_users + 1, n_factors + 1) or None
-        What each user contributes to the rows of items.
-
     See Also
     --------
     sklrec.MFRegressor : The scikit-learn estimator around this module.
@@ -114,10 +105,6 @@ class MatrixFactorization(PairModule):
         if biased:
             self.user_biases = nn.Parameter(torch.zeros(n_users + 1, dtype=torch.float32))
             self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
-        self.user_terms: Tensor | None
-        self.item_terms: Tensor | None
-        self.register_buffer("user_terms", None)
-        self.register_buffer("item_terms", None)
 
     @property
     def n_users(self) -> int:
@@ -311,44 +298,14 @@ class MatrixFactorization(PairModule):
         MatrixFactorization
             This module; the rows that were there are unchanged.
         """
-        for side, other, n_rows in (("user", "item", n_users), ("item", "user", n_items)):
+        for side, n_rows in (("user", n_users), ("item", n_items)):
             factors = getattr(self, f"{side}_factors")
             grown = grown_embedding(factors, n_rows, self.init_std, generator)
             setattr(self, f"{side}_factors", grown)
             if self.biased:
                 biases = getattr(self, f"{side}_biases")
                 setattr(self, f"{side}_biases", grown_biases(biases, n_rows))
-            terms = getattr(self, f"{other}_terms")
-            if terms is not None:  # those who are new contribute nothing to others
-                n_more = n_rows + 1 - terms.shape[-2]
-                setattr(self, f"{other}_terms", F.pad(terms, (0, 0, 0, n_more)))
         return self
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Whether there are terms is part of the state.
-        for name in ("user_terms", "item_terms"):
-            values = state_dict.get(prefix + name)
-            if values is None:
-                setattr(self, name, None)
-            else:
-                setattr(self, name, self.global_mean.new_empty(values.shape))
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    @torch.no_grad()
-    def set_rows(self, side: str, rows: Tensor) -> None:
-        """Replace the last rows of one side.
-
-        Parameters
-        ----------
-        side : {'user', 'item'}
-            Which side.
-        rows : Tensor of shape (n, n_factors + 1)
-            Factors and, in the last column unless ``biased=False``, biases.
-        """
-        getattr(self, f"{side}_factors").weight[-len(rows) :] = rows[:, : self.n_factors]
-        if self.biased:
-            getattr(self, f"{side}_biases")[-len(rows) :] = rows[:, -1]
-
 
 def weigh(
     error: Tensor, sample_weight: Tensor | None, alpha: float, reduction: str

@@ -47,13 +47,6 @@ class RatingModule(nn.Module):
         """What ``forward`` and `penalty` give; to be overridden where they share some work."""
         return self(**inputs), self.penalty(**inputs)
 
-    def _carried(self) -> dict[str, Any]:
-        """What goes from one batch to the next besides parameters and buffers."""
-        return {}
-
-    def _carry_on(self, carried: dict[str, Any]) -> None:
-        """Go on with what `_carried` gave."""
-
     def backward_squared_error(
         self,
         ratings: Tensor,

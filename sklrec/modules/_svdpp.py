@@ -228,7 +228,7 @@ class SVDPlusPlus(PairModule):
         Returns
         -------
         MatrixFactorization
-            The module `own`, which predicts as this one did and holds copies of the terms.
+            The module `own`, which predicts as this one did.
         """
         own = self.own if own is None else own
         for side in OTHER:
@@ -236,15 +236,7 @@ class SVDPlusPlus(PairModule):
             getattr(own, f"{side}_factors").weight.add_(factors)
             if own.biased:
                 getattr(own, f"{side}_biases").add_(biases)
-            setattr(own, f"{side}_terms", getattr(self, f"{side}_terms").detach().clone())
         return own
-
-    def _carried(self) -> dict[str, Any]:
-        names = "_gradients", "_decay", "_n_batches"
-        return {name: getattr(self, name) for name in names}
-
-    def _carry_on(self, carried: dict[str, Any]) -> None:
-        vars(self).update(carried)
 
     def _expanded(self, side: str) -> tuple[Tensor, Tensor]:
         """What all rows gain, in their factors and in their biases."""

@@ -84,8 +84,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     # Those that can go on with a model, or hold out rows, have parameters of these names.
     warm_start = False
-    early_stopping: bool | str = False
-    validation_fraction: float
+    early_stopping: bool | float | str = False
     max_epochs: int
 
     encoder_: IDEncoder
@@ -172,7 +171,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                     valid = valid_inputs, *valid
                 elif stopping:
                     parts = train_test_split(
-                        np.arange(len(y)), test_size=self.validation_fraction, random_state=rng
+                        np.arange(len(y)), test_size=self._share_held_out(), random_state=rng
                     )
                     (inputs, y, weight), valid = (
                         (_take(inputs, part), y[part], weight[part]) for part in parts
@@ -199,7 +198,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """Fit the model to ratings that come in chunks."""
         raise ValueError(
             f"{type(self).__name__} needs all ratings at once and cannot be fitted to them in "
-            "chunks. MFRegressor can, with solver='sgd' or 'adam'; or pass X and y as a whole."
+            "chunks. Use MFRegressor, or pass X and y as a whole."
         )
 
     def _new_rng(self) -> np.random.RandomState:
@@ -218,7 +217,11 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """Whether the training stops by the validation loss."""
         if self.early_stopping == "auto":
             return X_val is not None
-        return self.early_stopping is True
+        return bool(self.early_stopping)
+
+    def _share_held_out(self) -> float:
+        """Share of the training data that early stopping holds out."""
+        return 0.1 if self.early_stopping in (True, "auto") else float(self.early_stopping)
 
     def predict(self, X):
         """Predict the ratings of interactions.
@@ -412,7 +415,14 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.module_.to(device)
         data = self._training_data(*rated, previous).to(device)
         valid_data = None if valid is None else self._validation_data(*valid, data).to(device)
-        solver = self._new_solver(**changes)
+
+        def snapshot(module: RatingModule, outcome: Outcome) -> Self:
+            fitted = copy(self)
+            fitted.module_ = module
+            fitted._record(outcome, previous, with_validation=valid is not None)
+            return fitted
+
+        solver = self._new_solver(**changes, snapshot=snapshot)
         outcome = solver.train(self.module_, data, valid_data, generator, before)
         self._record(outcome, previous, with_validation=valid is not None)
         return outcome.interrupted

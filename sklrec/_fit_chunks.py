@@ -15,6 +15,7 @@ import torch
 from sklrec._base import unchanged_on_failure
 from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._random import new_generator
+from sklrec._solvers import Outcome
 from sklrec._stored_interactions import StoredInteractions, seen_by_users
 from sklrec._vocabulary import GrowingVocabulary
 from sklrec.datasets._chunks import Chunk, ChunkedRatings
@@ -59,7 +60,7 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
             training, valid, held_out = (
                 StoredInteractions(Path(folder) / name, rng) for name in ("fit", "val", "held_out")
             )
-            share = self.validation_fraction if stopping and validation is None else 0.0
+            share = self._share_held_out() if stopping and validation is None else 0.0
             self._store(source, share, training, held_out, rng, previous)
             self.seen_ = self._seen_in([training, held_out], previous)
             if validation is not None:
@@ -72,7 +73,14 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
             self.module_.to(device)
             data = training.to(device)
             valid_data = valid.to(device) if len(valid) else None
-            solver: Any = self._new_solver(early_stopping=stopping)
+
+            def snapshot(module: RatingModule, outcome: Outcome) -> Self:
+                fitted = copy(self)
+                fitted.module_ = module
+                fitted._record(outcome, previous, with_validation=valid_data is not None)
+                return fitted
+
+            solver: Any = self._new_solver(early_stopping=stopping, snapshot=snapshot)
             outcome = solver.train(self.module_, data, valid_data, generator, before)
             self._record(outcome, previous, with_validation=valid_data is not None)
         return self._or_interrupt(outcome.interrupted)
@@ -122,8 +130,9 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
         self._refuse_too_few(n_ratings)
         if len(training) == 0 or (share > 0 and len(held_out) == 0):
             raise ValueError(
-                f"validation_fraction={share} of {n_ratings} ratings leaves nothing for one of "
-                "the two parts. Pass X_val, or set early_stopping=False."
+                f"early_stopping={self.early_stopping} holds out {share} of {n_ratings} ratings, "
+                "which leaves one of the two parts empty. Pass X_val, or set "
+                "early_stopping=False."
             )
         self.encoder_.vocabularies_ = [vocabulary.finish() for vocabulary in growing]
 

@@ -14,7 +14,7 @@ from sklrec._base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._distributed import common_random_state, own_device
 from sklrec._random import new_generator
 from sklrec._solvers import MinibatchSolver, Optimization, Previous, Solver
-from sklrec._validation import Interval, StrOptions, fit_context
+from sklrec._validation import Interval, RealNotInt, StrOptions, fit_context
 
 
 class MinibatchRatingRegressor(BaseRatingRegressor):
@@ -29,14 +29,14 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         # a step of more cannot be told in float32
         "lr": [StrOptions({"auto"}), Interval(Real, 0, 1e30, closed="right")],
-        "lr_schedule": [StrOptions({"linear", "constant"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="left")],
         "optimizer": [type, None],
-        "early_stopping": ["boolean", StrOptions({"auto"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
+        "early_stopping": [
+            "boolean",
+            StrOptions({"auto"}),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+        ],
         "warm_start": ["boolean"],
         "distributed": ["boolean"],
         "callbacks": [list, None],
@@ -81,7 +81,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
             generator = new_generator(self._new_rng())
             rated = self._learn(X, y, weight, previous), y, weight
-            changes: dict[str, Any] = {"max_epochs": 1, "lr_schedule": "constant"}
+            changes: dict[str, Any] = {"max_epochs": 1, "constant_lr": True}
             if previous is not None:
                 changes["lr_factor"] = Optimization(*self._optimization()).further
             interrupted = self._train(rated, None, generator, previous, **changes)
@@ -146,13 +146,9 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             lr=auto_lr(self.max_epochs) if self.lr == "auto" else self.lr,
             max_epochs=int(self.max_epochs),
             batch_size=int(self.batch_size),
-            lr_schedule=self.lr_schedule,
             alpha=self._alpha(),
             callbacks=self.callbacks,
             verbose=int(self.verbose),
-            n_iter_no_change=self.n_iter_no_change,
-            tol=self.tol,
-            early_stopping=False,
             distributed=self.distributed,
         )
         return replace(solver, **changes)

@@ -1,9 +1,7 @@
 """Columns of side features: numbers among their quantiles, and values as codes."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -41,6 +39,8 @@ _KIND_OF_INFERRED = {
     "timedelta": DURATIONS,
     "timedelta64": DURATIONS,
 }
+# Largest number of quantile bins of a numeric column.
+N_BINS = 16
 _NUMERIC = {NUMBERS, DATETIMES, DURATIONS}
 _ALL = {*_KIND_OF_DTYPE.values(), LISTS, OBJECTS}
 
@@ -68,7 +68,7 @@ class NumericColumn:
 
     @classmethod
     def learn(
-        cls, name: int | str, position: int, kind: str | None, values: Any, n_bins: int
+        cls, name: int | str, position: int, kind: str | None, values: Any
     ) -> "NumericColumn":
         """Learn the quantiles of a column.
 
@@ -82,8 +82,6 @@ class NumericColumn:
             What it holds.
         values : ndarray or ExtensionArray of shape (n_samples,)
             Its values.
-        n_bins : int
-            How many bins of equal numbers of rows to make, at most.
 
         Returns
         -------
@@ -96,8 +94,8 @@ class NumericColumn:
         if len(numbers) == 0:
             return column
         edges = np.unique(numbers)
-        if len(edges) > n_bins + 1:
-            edges = np.unique(np.quantile(numbers, np.linspace(0, 1, n_bins + 1)))
+        if len(edges) > N_BINS + 1:
+            edges = np.unique(np.quantile(numbers, np.linspace(0, 1, N_BINS + 1)))
         return replace(column, edges=edges)
 
     def places(self, values: Any, first_row: int) -> np.ndarray:
@@ -158,8 +156,6 @@ class ValuesColumn:
         The values' codes in a table that several columns share, 0 first.
     is_multi_valued : bool
         Whether rows hold any number of values.
-    separator : str, default=None
-        What stands between the values if they come as one string.
     """
 
     name: int | str
@@ -168,7 +164,6 @@ class ValuesColumn:
     vocabulary: Vocabulary
     codes: np.ndarray
     is_multi_valued: bool
-    separator: str | None = None
 
     @classmethod
     def learn(
@@ -180,7 +175,6 @@ class ValuesColumn:
         n_before: int,
         *,
         is_multi_valued: bool,
-        separator: str | None = None,
     ) -> "ValuesColumn":
         """Learn the values of a column.
 
@@ -198,8 +192,6 @@ class ValuesColumn:
             How many codes other columns have.
         is_multi_valued : bool
             Whether rows hold any number of values.
-        separator : str, default=None
-            What stands between the values if they come as one string.
 
         Returns
         -------
@@ -207,7 +199,7 @@ class ValuesColumn:
             The column.
         """
         nothing = Vocabulary(np.empty(0, dtype=object), name)
-        column = cls(name, position, kind, nothing, np.zeros(1, int), is_multi_valued, separator)
+        column = cls(name, position, kind, nothing, np.zeros(1, int), is_multi_valued)
         vocabulary = Vocabulary.from_values(column._read(values, 0)[0], name)
         return replace(
             column, vocabulary=vocabulary, codes=_codes_after(column.codes, vocabulary, n_before)
@@ -260,7 +252,7 @@ class ValuesColumn:
     def _read(self, values: Any, first_row: int) -> tuple[Any, np.ndarray]:
         """All values, row after row, without the missing ones, and how many each row has."""
         values = plain_array(values, self.name)
-        if self.kind is None and self.separator is None:
+        if self.kind is None:
             kind = kind_of(values)
         else:
             kind = _check_kind(values, self.kind, self._allowed(), self.name, first_row)
@@ -270,27 +262,23 @@ class ValuesColumn:
                 numbers = np.where(there, values, np.nan).astype(np.float64)
                 _refuse_infinity(numbers, self.name, first_row)
             return values[there], there.astype(int)
-        split = cache(self._split) if kind == STRINGS else self._split  # strings recur
         rows = [
-            split(value) if known else ()
+            _elements(value) if known else ()
             for value, known in zip(np.asarray(values, dtype=object), there, strict=True)
         ]
         flat = list(chain.from_iterable(rows))
         return flat, np.fromiter(map(len, rows), int, len(rows))
 
     def _allowed(self) -> set[str]:
-        if self.separator is not None:
-            return {LISTS, STRINGS}
         if self.kind == OBJECTS:
             return _ALL
         # True is 1
         return {NUMBERS, BOOLEANS} if self.kind in (NUMBERS, BOOLEANS) else {str(self.kind)}
 
-    def _split(self, value: Any) -> Sequence[Any]:
-        """Values of one row."""
-        if isinstance(value, str):
-            return [part for part in map(str.strip, value.split(self.separator)) if part]
-        return [element for element in value if is_list_like(element) or not pd.isna(element)]
+
+def _elements(value: Any) -> list[Any]:
+    """Values of one row that are not missing."""
+    return [element for element in value if is_list_like(element) or not pd.isna(element)]
 
 
 def _codes_after(before: np.ndarray, vocabulary: Vocabulary, n_before: int) -> np.ndarray:
@@ -329,12 +317,6 @@ def is_numeric(values: Any, kind: str | None) -> bool:
     if isinstance(values.dtype, pd.CategoricalDtype):
         return False
     return kind in _NUMERIC or (kind is None and values.dtype.kind in "iufMm")
-
-
-def has_values(values: Any, kind: str | None) -> bool:
-    """Whether a column holds strings or lists and nothing else."""
-    allowed = {LISTS, STRINGS}
-    return kind is None or kind in allowed or (kind == OBJECTS and _are_all(values, allowed))
 
 
 def _check_kind(

@@ -1,7 +1,7 @@
 """Side features: what an estimator learns of the columns of X that hold no IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ from sklrec._side_columns import (
     LISTS,
     NumericColumn,
     ValuesColumn,
-    has_values,
     is_numeric,
     kind_of,
     plain_array,
@@ -59,8 +58,7 @@ class SideFeatures:
         id_positions: Sequence[int],
         *,
         categorical_features: Any = "from_dtype",
-        multi_valued: Mapping[int | str, str] | None = None,
-        n_bins: int = 16,
+        columns: Any = "all",
     ) -> "SideFeatures":
         """Learn all columns but those of IDs.
 
@@ -74,10 +72,8 @@ class SideFeatures:
             Positions of the columns of IDs.
         categorical_features : "from_dtype" or array-like, default="from_dtype"
             Columns to take as categorical whatever they hold: positions, names or a mask.
-        multi_valued : dict of int or str to str, default=None
-            Separators of the columns whose strings hold several values.
-        n_bins : int, default=16
-            How many bins a numeric column has at most.
+        columns : None, "all" or array-like of int or str, default="all"
+            Positions or names of the columns to learn.
 
         Returns
         -------
@@ -90,33 +86,19 @@ class SideFeatures:
             If a parameter does not fit X, or a column cannot be used.
         """
         categorical = _resolve_categorical(estimator, categorical_features, X)
-        separators = _resolve_multi_valued(estimator, multi_valued, X, id_positions)
+        wanted = _resolve_columns(estimator, columns, X, id_positions)
         names = getattr(estimator, "feature_names_in_", range(X.shape[1]))
         groups: dict[str, list[Any]] = {name: [] for name in _GROUPS}
         n_values = 0
-        for position in range(X.shape[1]):
-            if position in id_positions:
-                continue
+        for position in wanted:
             name, values = names[position], column_values(X, position)
             kind = kind_of(plain_array(values, name))
-            separator = separators.get(position)
-            if separator is not None and not has_values(values, kind):
-                raise ValueError(
-                    f"multi_valued gives a separator for column {name!r}, which must therefore "
-                    f"hold strings or lists, but holds {kind}. Leave it out of multi_valued."
-                )
-            several = separator is not None or kind == LISTS
+            several = kind == LISTS
             if not several and position not in categorical and is_numeric(values, kind):
-                groups["numeric"].append(NumericColumn.learn(name, position, kind, values, n_bins))
+                groups["numeric"].append(NumericColumn.learn(name, position, kind, values))
                 continue
             column = ValuesColumn.learn(
-                name,
-                position,
-                kind,
-                values,
-                n_values,
-                is_multi_valued=several,
-                separator=separator,
+                name, position, kind, values, n_values, is_multi_valued=several
             )
             n_values += len(column.vocabulary)
             groups["multi_valued" if several else "categorical"].append(column)
@@ -208,24 +190,19 @@ def _resolve_categorical(estimator: Any, features: Any, X: Any) -> set[int]:
     return set(resolve_columns(estimator, features, X))
 
 
-def _resolve_multi_valued(
-    estimator: Any,
-    multi_valued: Mapping[int | str, str] | None,
-    X: Any,
-    id_positions: Sequence[int],
-) -> dict[int, str]:
-    """Separators by the positions of their columns."""
-    given = multi_valued or {}
-    positions = resolve_columns(estimator, list(given), X)
-    for (column, separator), position in zip(given.items(), positions, strict=True):
-        if not isinstance(separator, str) or not separator:
-            raise ValueError(
-                "multi_valued must give the separator of each column, such as "
-                f"{{'genres': '|'}}, got {separator!r} for column {column!r}."
-            )
+def _resolve_columns(
+    estimator: Any, columns: Any, X: Any, id_positions: Sequence[int]
+) -> list[int]:
+    """Positions of the columns of side features, in increasing order."""
+    if columns is None:
+        return []
+    if isinstance(columns, str):  # "all"
+        return [position for position in range(X.shape[1]) if position not in id_positions]
+    positions = resolve_columns(estimator, list(columns), X)
+    for column, position in zip(columns, positions, strict=True):
         if position in id_positions:
             raise ValueError(
-                f"multi_valued names column {column!r}, which holds the IDs of users or items. "
-                "Name columns of side features."
+                f"side_features names column {column!r}, which holds the IDs of users or items. "
+                "Name other columns."
             )
-    return dict(zip(positions, given.values(), strict=True))
+    return sorted(set(positions))

@@ -131,10 +131,10 @@ class HeardEpochs(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         if (fit := _STEPS.get()) is not None:
-            fit.end(partial(_as_trained, net.module_))
+            fit.end(partial(as_trained, net.module_))
 
 
-def _as_trained(module: nn.Module) -> nn.Module:
+def as_trained(module: nn.Module) -> nn.Module:
     if isinstance(module, SVDPlusPlus):
         return module.collapse(deepcopy(module.own)).eval()
     return deepcopy(module).eval()

@@ -29,8 +29,7 @@ class ApproximateItems:
     Parameters
     ----------
     estimator : MFRegressor
-        The fitted estimator, not of ``solver='gibbs'``, whose predictions are means over many
-        products. The index does not follow it if it is fitted anew.
+        The fitted estimator. The index does not follow it if it is fitted anew.
     n_links : int, default=32
         Number of neighbours of each item in the graph. More find more, and take more memory.
     ef_construction : int, default=200
@@ -82,11 +81,10 @@ class ApproximateItems:
         ef_search: int = 128,
     ):
         check_is_fitted(estimator)
-        # A subclass, such as the Bayesian one, predicts something else than one product.
-        if type(getattr(estimator, "module_", None)) is not MatrixFactorization:
+        if type(getattr(estimator, "module_", None)) is not MatrixFactorization:  # no subclass
             raise ValueError(
                 "ApproximateItems needs an MFRegressor whose predictions are one product of "
-                f"factors, of solver='sgd', 'adam' or 'als', got {estimator!r}."
+                f"factors, got {estimator!r}."
             )
         sizes = {"n_links": n_links, "ef_construction": ef_construction, "ef_search": ef_search}
         for name, value in sizes.items():

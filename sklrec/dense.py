@@ -11,6 +11,7 @@ from sklrec._known_features import KnownFeatures
 from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._recommend import RecommenderMixin
 from sklrec._rowwise_adam import RowwiseAdam
+from sklrec._side_columns import N_BINS
 from sklrec._side_features import SideFeatures
 from sklrec._solvers import Optimization
 from sklrec._validation import Interval, StrOptions, resolve_columns
@@ -71,28 +72,17 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     lr : float or 'auto', default='auto'
         Learning rate at the start. That of the net's layers is a twentieth of it, except where
         ``products=False`` leaves all to the net. ``'auto'`` is 0.015.
-    lr_schedule : {'linear', 'constant'}, default='linear'
-        Whether the learning rate falls, from batch to batch, linearly to 0 over `max_epochs`.
     batch_size : int, default=1024
         Ratings in a batch.
     optimizer : type, default=None
         A ``torch.optim.Optimizer`` subclass to train with instead of Adam.
     init_std : float, default=0.05
         Standard deviation of the embeddings' random start.
-    n_bins : int, default=16
-        Number of quantile bins of a numeric side feature, at most. Its embedding changes
-        linearly within each bin.
-    early_stopping : bool or 'auto', default='auto'
-        Whether to stop when the validation loss no longer falls, and to go back to the epoch
-        in which it was lowest. ``'auto'`` does so if `X_val` is given to `fit`; ``True``
-        without `X_val` holds out a part of the training data.
-    validation_fraction : float, default=0.1
-        Share of the training data to hold out for early stopping if `X_val` is not given.
-    n_iter_no_change : int, default=5
-        Number of epochs without a lower validation loss after which to stop.
-    tol : float, default=1e-4
-        By how much the validation loss must fall to count as lower, as a share of the variance
-        of the ratings.
+    early_stopping : bool, float or 'auto', default='auto'
+        Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
+        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. ``True`` without
+        `X_val` holds out a tenth of the training data, and a float that share of it. A
+        ``skorch.callbacks.EarlyStopping`` in `callbacks` takes the place of this rule.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
@@ -104,16 +94,15 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     categorical_features : 'from_dtype' or array-like, default='from_dtype'
         Columns to take as categories although they hold numbers: positions, names, or a mask
         with one boolean for each column of X. Strings, booleans, other objects, and whatever
-        has the dtype category are taken as categories in any case.
-    multi_valued : dict of int or str to str, default=None
-        Positions or names of columns whose strings hold several values, and the separator
-        between them, as in ``{"genres": "|"}``. Columns of lists, tuples or sets need not be
-        named.
+        has the dtype category are taken as categories in any case. A row may also hold several
+        values: in a column of lists, tuples or sets, as ``X["genres"].str.split("|")`` makes it.
     warm_start : bool, default=False
         Whether `fit` goes on with the model of the previous call, as `partial_fit` does, but
         for `max_epochs` and with the schedule.
     callbacks : list, default=None
-        Further skorch callbacks. They are used as they are, not copied.
+        Further skorch callbacks, used as they are, not copied. A
+        ``skorch.callbacks.LRScheduler`` takes the place of the linear fall of the learning rate.
+        `ModelCheckpoint` saves the model while it is trained.
     device : str or torch.device, default='cpu'
         Where to train and predict.
     distributed : bool, default=False
@@ -214,9 +203,9 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     >>> from sklrec import DenseRecRegressor
     >>> from sklrec.datasets import make_ratings
     >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
-    >>> X["genres"] = ["drama|war" if item % 3 else "comedy" for item in X["item"]]
+    >>> X["genres"] = [["drama", "war"] if item % 3 else ["comedy"] for item in X["item"]]
     >>> X["weekend"] = X["timestamp"] // 86400 % 7 > 4
-    >>> dense = DenseRecRegressor(n_factors=8, multi_valued={"genres": "|"}, random_state=0)
+    >>> dense = DenseRecRegressor(n_factors=8, random_state=0)
     >>> dense.fit(X, y).predict(X[:3]).shape
     (3,)
     >>> dense.side_features_
@@ -231,9 +220,7 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         "biased": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "init_std": [Interval(Real, 0, None, closed="neither")],
-        "n_bins": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
-        "multi_valued": [dict, None],
     }
 
     def __init__(
@@ -247,20 +234,14 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         alpha=0.1,
         max_epochs=8,
         lr="auto",
-        lr_schedule="linear",
         batch_size=1024,
         optimizer=None,
         init_std=0.05,
-        n_bins=16,
         early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        tol=1e-4,
         rating_scale="auto",
         user=0,
         item=1,
         categorical_features="from_dtype",
-        multi_valued=None,
         warm_start=False,
         callbacks=None,
         device="cpu",
@@ -276,20 +257,14 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         self.alpha = alpha
         self.max_epochs = max_epochs
         self.lr = lr
-        self.lr_schedule = lr_schedule
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.init_std = init_std
-        self.n_bins = n_bins
         self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
         self.rating_scale = rating_scale
         self.user = user
         self.item = item
         self.categorical_features = categorical_features
-        self.multi_valued = multi_valued
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
@@ -305,8 +280,6 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 X,
                 id_positions,
                 categorical_features=self.categorical_features,
-                multi_valued=self.multi_valued,
-                n_bins=int(self.n_bins),
             )
         else:
             self.side_features_ = previous.side_features_.extend(X)
@@ -341,7 +314,7 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
             biased=self.biased,
             dropout=self.dropout,
             n_numeric=len(side.numeric),
-            n_bins=int(self.n_bins),
+            n_bins=N_BINS,
             n_categorical=len(side.categorical),
             n_multi_valued=len(side.multi_valued),
             n_values=side.n_values,
@@ -353,7 +326,7 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         )
 
     def _grow_module(self, generator):
-        for name in ("n_factors", "products", "biased", "n_bins"):
+        for name in ("n_factors", "products", "biased"):
             self._refuse_change(name)
         if self._layer_sizes() != self.module_.hidden_layer_sizes:
             raise ValueError(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from sklrec._tensor_file import write_whole
 from sklrec.dense import DenseRecRegressor
 from sklrec.matrix_factorization import MFRegressor
-from sklrec.modules import BayesianMatrixFactorization, DenseNet, LSTMRating
+from sklrec.modules import DenseNet, LSTMRating
 from sklrec.sequence import SequenceRatingRegressor
 
 __all__ = ["onnx_inputs", "to_onnx"]
@@ -99,8 +99,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If it is another estimator, or one of ``solver='gibbs'``, which predicts by the mean of
-        many draws; or if the path is no path.
+        If it is another estimator, or if the path is no path.
     ValueError
         If the tables are larger than the 2 GiB that an ONNX file takes.
     OSError
@@ -241,11 +240,6 @@ def _module_of(estimator: Any) -> nn.Module:
             "a search around it."
         )
     check_is_fitted(estimator)
-    if isinstance(estimator.module_, BayesianMatrixFactorization):
-        raise TypeError(
-            "solver='gibbs' predicts by the mean of many draws, each of the size of a model, "
-            "which is no graph to be served. Fit with solver='sgd', 'adam' or 'als'."
-        )
     return estimator.module_
 
 

@@ -43,6 +43,12 @@ ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0
 # Items for each place of a batch from which on only the touched ones are moved.
 # Where items are that many, both ways take the same time.
 SPARSE_FROM = 4
+# Share of the training targets that read only a random first part of their history, or, a fifth of
+# them, nothing. It prepares the model for old histories and for new users.
+HISTORY_DROPOUT = 0.5
+# Ratings of a longer history that are read at least, the nearest on either side. Twice as many are
+# read at most.
+MAX_LEN = 512
 # What tells the two inputs apart.
 FITTED_FORM = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
 FITTED_FORM |= {"with_ratings_", "n_outputs_"}
@@ -93,13 +99,6 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     dropout : float, default=0.4
         Share of the user's vector :math:`p_u`, or of the hidden units if ``items_only=True``,
         that is dropped in training.
-    history_dropout : float, default=0.5
-        Share of the training targets that read only a random first part of their history, or, a
-        fifth of them, nothing: practice for histories that are out of date, and for new users.
-        Not for padded sequences.
-    max_len : int, default=512
-        How many of a longer history's ratings are read at least, the nearest on either side;
-        twice as many are read at most. ``None`` reads all, however long.
     alpha : float, default=10.0
         L2 penalty on the items' factors and biases, in units of the ratings' standard deviation:
         the sum of the squared errors and `alpha` times that of the squared factors and biases is
@@ -109,8 +108,6 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Number of passes over the sequences.
     lr : float or 'auto', default='auto'
         Learning rate at the start; ``'auto'`` is 0.02.
-    lr_schedule : {'linear', 'constant'}, default='linear'
-        Whether the learning rate falls, from batch to batch, linearly to 0 over `max_epochs`.
     batch_size : int, default=2048
         About how many interactions a batch holds, padding included; sequences stay whole.
     optimizer : type, default=None
@@ -118,18 +115,11 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     init_std : float, default=0.2
         Standard deviation of the random start of the item factors :math:`q`; half of it that of
         :math:`y`.
-    early_stopping : bool or 'auto', default='auto'
-        Whether to stop when the validation loss no longer falls, and to go back to the epoch
-        in which it was lowest. ``'auto'`` does so if `X_val` is given to `fit`; ``True``
-        without `X_val` holds out a part of the training data.
-    validation_fraction : float, default=0.1
-        Share of the training data to hold out for early stopping if `X_val` is not given. When
-        the training is over they belong to the histories like all other rows.
-    n_iter_no_change : int, default=5
-        Number of epochs without a lower validation loss after which to stop.
-    tol : float, default=1e-4
-        By how much the validation loss must fall to count as lower, as a share of the variance
-        of the ratings.
+    early_stopping : bool, float or 'auto', default='auto'
+        Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
+        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. ``True`` without
+        `X_val` holds out a tenth of the training data, and a float that share of it. A
+        ``skorch.callbacks.EarlyStopping`` in `callbacks` takes the place of this rule.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
@@ -145,7 +135,9 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Whether `fit` goes on with the model of the previous call, as `partial_fit` does, but
         for `max_epochs` and with the schedule.
     callbacks : list, default=None
-        Further skorch callbacks. They are used as they are, not copied.
+        Further skorch callbacks, used as they are, not copied. A
+        ``skorch.callbacks.LRScheduler`` takes the place of the linear fall of the learning rate.
+        `ModelCheckpoint` saves the model while it is trained.
     device : str or torch.device, default='cpu'
         Where to train and predict.
     distributed : bool, default=False
@@ -228,7 +220,9 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     held-out rows, or give timestamps.
 
     A training target reads the state before it, so that the LSTM runs once over each user's
-    history, not once for each row.
+    history, not once for each row. Of a long history a row reads the nearest 512 to 1,024 ratings.
+    In training, half of the targets read only a random first part of their history, and a fifth
+    of these read nothing: practice for old histories and for new users.
 
     **Padded sequences.** With ``input='sequences'`` X has the shape (n_sequences, max_len): item
     codes from 1 upwards, and 0 for padding. y has the shape (n_sequences,) and is the rating of
@@ -284,8 +278,6 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         "bidirectional": ["boolean"],
         "items_only": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
-        "history_dropout": [Interval(Real, 0, 1, closed="both")],
-        "max_len": [Interval(Integral, 1, None, closed="left"), None],
         "init_std": [Interval(Real, 0, None, closed="neither")],
         "timestamp": [Interval(Integral, 0, None, closed="left"), str, None],
     }
@@ -302,19 +294,13 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         bidirectional=False,
         items_only=False,
         dropout=0.4,
-        history_dropout=0.5,
-        max_len=512,
         alpha=10.0,
         max_epochs=9,
         lr="auto",
-        lr_schedule="linear",
         batch_size=2048,
         optimizer=None,
         init_std=0.2,
         early_stopping="auto",
-        validation_fraction=0.1,
-        n_iter_no_change=5,
-        tol=1e-4,
         rating_scale="auto",
         user=0,
         item=1,
@@ -332,19 +318,13 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         self.bidirectional = bidirectional
         self.items_only = items_only
         self.dropout = dropout
-        self.history_dropout = history_dropout
-        self.max_len = max_len
         self.alpha = alpha
         self.max_epochs = max_epochs
         self.lr = lr
-        self.lr_schedule = lr_schedule
         self.batch_size = batch_size
         self.optimizer = optimizer
         self.init_std = init_std
         self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.n_iter_no_change = n_iter_no_change
-        self.tol = tol
         self.rating_scale = rating_scale
         self.user = user
         self.item = item
@@ -730,7 +710,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         if times is None:
             times = histories.latest_places(users)
         data = self._tensors(
-            histories, users, items, times, y, weight, history_dropout=self.history_dropout
+            histories, users, items, times, y, weight, history_dropout=HISTORY_DROPOUT
         )
         self._spread_penalty(data)
         return data
@@ -784,7 +764,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             y,
             weight,
             time_unit=self.time_unit_,
-            max_len=None if self.max_len is None else int(self.max_len),
+            max_len=MAX_LEN,
             bidirectional=self.module_.bidirectional,
             **params,
         )

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
+from torch import nn
 
 from sklrec._callbacks import LinearFall, StopAtBest
 from sklrec._distributed import DistributedRatingNet, Processes
@@ -19,7 +21,7 @@ from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._pair_batches import PairBatches
 from sklrec._random import own_random_state
 from sklrec._rowwise_sgd import RowwiseSGD
-from sklrec._sklearn_callbacks import HeardEpochs, is_heard
+from sklrec._sklearn_callbacks import HeardEpochs, as_trained, is_heard
 from sklrec._solvers._solver import Outcome, Previous
 from sklrec._solvers._terms_sgd import TermsSGD
 from sklrec._threads import threads_for
@@ -28,11 +30,15 @@ from sklrec.modules._pair_module import PairModule
 from sklrec.modules._rating_module import RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
 
-# How often in an epoch implicit terms move; each time costs as much as a pass over all ratings.
+# Steps of the SVD++ terms in an epoch. Each costs as much as a pass over all ratings.
 TERM_STEPS = 8
 # What all loads are multiplied by then: own rows and terms of either side move at once, each to
 # make up for the same errors.
 TERMS_CAUTION = 2.5
+# Early stopping: epochs without a lower validation loss, and the least fall that counts, as a
+# share of the variance of the ratings.
+PATIENCE = 5
+TOL = 1e-4
 # How many ratings a user has in a batch, about, of tables with more users than a batch has room
 # for: as in MovieLens 100K at the usual batch size. More would be faster, but learned less well.
 RATINGS_A_USER = 4
@@ -76,15 +82,16 @@ class MinibatchSolver:
         Further parameters of the optimiser.
     lr_factor : float
         What the learning rates of all parameters are multiplied by.
-    lr, max_epochs, batch_size, lr_schedule, alpha, callbacks, verbose : object
+    lr, max_epochs, batch_size, alpha, callbacks, verbose : object
         As in the estimators.
     early_stopping : bool
-        Whether to stop, and to go back to the best epoch, by the validation loss.
-    n_iter_no_change, tol : object
-        As in the estimators.
-    implicit_features : bool, default=False
-        Whether rows are also described by whom they met. The module, a `MatrixFactorization`,
-        gets rows that have all that in them.
+        Whether to stop by the validation loss and to restore the best epoch.
+    constant_lr : bool, default=False
+        Whether the learning rate stays as it is. Otherwise it falls linearly to 0.
+    svdpp : bool, default=False
+        Whether the rows of the `MatrixFactorization` have SVD++ terms.
+    snapshot : callable, default=None
+        Makes a fitted estimator of the module and the outcome so far.
     distributed : bool, default=False
         Whether the processes that a launcher started train together.
     """
@@ -96,14 +103,13 @@ class MinibatchSolver:
     lr: float
     max_epochs: int
     batch_size: int
-    lr_schedule: str
     alpha: float
     callbacks: list[Any] | None
     verbose: int
-    early_stopping: bool
-    n_iter_no_change: int
-    tol: float
-    implicit_features: bool = False
+    early_stopping: bool = False
+    constant_lr: bool = False
+    svdpp: bool = False
+    snapshot: Callable[[nn.Module, Outcome], Any] | None = None
     distributed: bool = False
 
     def train(
@@ -143,16 +149,14 @@ class MinibatchSolver:
         kind: Callable[..., RatingNet] = RatingNet
         if self.distributed:
             kind = self._joined(module, data, valid, generator)
-        trained = self._with_terms(module, data) if self.implicit_features else module
+        trained = self._with_terms(module, data) if self.svdpp else module
         iterator = self._iterator(trained, data)
         n_cohorts = iterator.get("iterator_train__n_cohorts", 1)
         net = kind(
             trained,
             alpha=self.alpha,
             reduction=self.reduction,
-            optimizer=TermsSGD
-            if self._is_rowwise() and self.implicit_features
-            else self.optimizer,
+            optimizer=TermsSGD if self._is_rowwise() and self.svdpp else self.optimizer,
             lr=self.lr,
             max_epochs=self.max_epochs,
             batch_size=self.batch_size,
@@ -183,23 +187,25 @@ class MinibatchSolver:
             group["lr"] *= self.lr_factor
             group["initial_lr"] = group["lr"]  # schedules that go on want to know it
         # Where there are terms, whole tables come and go.
-        n_rows = max(len(p) for p in module.parameters()) if self.implicit_features else 0
+        n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
         keep_freed_memory(max(self.batch_size, n_rows), module.width)
+        if self.snapshot is not None:
+            net.snapshot_ = partial(self._snapshot, net, n_before)
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
             net.partial_fit(data, None, epochs=self.max_epochs)
+        vars(net).pop("snapshot_", None)
         trained.eval()
         net.set_params(train_split=None)  # it held the validation data
         self._check_outcome(net, n_before)
         if isinstance(trained, SVDPlusPlus):
             _forget(net.optimizer_, [trained.user_terms, trained.item_terms])
             net.module_ = net.module = trained.collapse()
-        epochs = net.history[n_before:]
-        return Outcome(
-            [float(epoch["train_loss"]) for epoch in epochs],
-            [float(epoch["valid_loss"]) for epoch in epochs if "valid_loss" in epoch],
-            net.interrupted_,
-            net,
-        )
+        return replace(_outcome(net, n_before), interrupted=net.interrupted_, net=net)
+
+    def _snapshot(self, net: RatingNet, n_before: int) -> Any:
+        """Fitted estimator with the weights and losses of the epochs so far."""
+        assert self.snapshot is not None
+        return self.snapshot(as_trained(net.module_), _outcome(net, n_before))
 
     def _joined(
         self,
@@ -217,7 +223,7 @@ class MinibatchSolver:
             training_data=data,
             validation_data=valid,
             random_state=generator.initial_seed(),
-            setting_of_parameters=replace(self, callbacks=None, verbose=0),
+            setting_of_parameters=replace(self, callbacks=None, verbose=0, snapshot=None),
             shape_of_the_model={name: values.shape for name, values in state.items()},
         )
         processes.copy_first(state.values())
@@ -279,17 +285,21 @@ class MinibatchSolver:
         return {"optimizer__param_groups": groups}
 
     def _schedule(self, data: InteractionTensors) -> list[Any]:
-        if self.lr_schedule == "constant":
+        if self.constant_lr or self._has_callback(LRScheduler):
             return []
         n_steps = self.max_epochs * data.n_batches(self.batch_size)
         falling = LinearFall(n_steps)
         return [("lr_schedule", falling)]
 
     def _stopping(self, module: RatingModule) -> list[Any]:
-        if not self.early_stopping:
+        if not self.early_stopping or self._has_callback(EarlyStopping):
             return []
-        tol = self.tol * module.scale.item() ** 2  # losses are in units of the ratings
-        return [("early_stopping", StopAtBest(self.n_iter_no_change, tol))]
+        tol = TOL * module.scale.item() ** 2  # losses are in units of the ratings
+        return [("early_stopping", StopAtBest(PATIENCE, tol))]
+
+    def _has_callback(self, kind: type) -> bool:
+        callbacks = self.callbacks or []
+        return any(isinstance(c[1] if isinstance(c, tuple) else c, kind) for c in callbacks)
 
     def _check_outcome(self, net: RatingNet, n_before: int) -> None:
         if net.history and "train_loss" not in net.history[-1]:
@@ -308,6 +318,15 @@ class MinibatchSolver:
                 f"The training diverged with lr={self.lr}: the factors are no longer finite. "
                 "Use a lower lr, or a larger alpha."
             )
+
+
+def _outcome(net: RatingNet, n_before: int) -> Outcome:
+    """Losses of the epochs that this training has completed."""
+    epochs = [epoch for epoch in net.history[n_before:] if "train_loss" in epoch]
+    return Outcome(
+        [float(epoch["train_loss"]) for epoch in epochs],
+        [float(epoch["valid_loss"]) for epoch in epochs if "valid_loss" in epoch],
+    )
 
 
 def _hand_on_state(previous: RatingNet, net: RatingNet) -> None:
@@ -336,7 +355,6 @@ def _forget(optimizer: torch.optim.Optimizer, tables: list[torch.nn.Parameter]) 
 # The estimators' solvers: optimiser, reduction, and the learning rate that lr="auto" means for a
 # number of epochs. How far gradient descent gets from its small start depends on the sum of all
 # its steps, so that fewer epochs call for larger ones. benchmarks/choose_defaults.py chose both.
-MINIBATCH_SOLVERS = {
-    "sgd": Optimization(RowwiseSGD, "sum", lambda max_epochs: min(0.2, 1.2 / max_epochs)),
-    "adam": Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3),
-}
+SGD = Optimization(RowwiseSGD, "sum", lambda max_epochs: min(0.2, 1.2 / max_epochs))
+# For an optimiser that the user names, such as Adam.
+DENSE_GRADIENTS = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3)

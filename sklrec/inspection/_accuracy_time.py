@@ -62,14 +62,14 @@ class AccuracyTimeDisplay:
     >>> from sklrec.datasets import make_ratings
     >>> from sklrec.inspection import AccuracyTimeDisplay
     >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
-    >>> models = {s: MFRegressor(solver=s, n_factors=8, random_state=0) for s in ("sgd", "als")}
+    >>> models = {f"{k} factors": MFRegressor(k, random_state=0) for k in (4, 8)}
     >>> results = {
     ...     name: cross_validate(model, X, y, cv=3, scoring="neg_root_mean_squared_error")
     ...     for name, model in models.items()
     ... }
     >>> display = AccuracyTimeDisplay.from_cv_results(results)
     >>> [text.get_text() for text in display.text_]
-    ['sgd', 'als']
+    ['4 factors', '8 factors']
     """
 
     def __init__(

@@ -42,8 +42,7 @@ class CalibrationDisplay:
 
     See Also
     --------
-    sklrec.MFRegressor : With ``solver='gibbs'`` it has `return_std`.
-    sklrec.BayesianFMRegressor : It has `return_std` too.
+    sklrec.BayesianMFRegressor : A model that has `return_std`.
 
     Notes
     -----
@@ -52,11 +51,11 @@ class CalibrationDisplay:
 
     Examples
     --------
-    >>> from sklrec import MFRegressor
+    >>> from sklrec import BayesianMFRegressor
     >>> from sklrec.datasets import make_ratings
     >>> from sklrec.inspection import CalibrationDisplay
     >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
-    >>> bayesian = MFRegressor(solver="gibbs", n_iter=50, random_state=0)
+    >>> bayesian = BayesianMFRegressor(n_iter=50, random_state=0)
     >>> bayesian = bayesian.fit(X[:1500], y[:1500])
     >>> display = CalibrationDisplay.from_estimator(bayesian, X[1500:], y[1500:])
     >>> bool(abs(display.observed - display.nominal).max() < 0.1)
@@ -117,7 +116,7 @@ class CalibrationDisplay:
         if "return_std" not in signature(model.predict).parameters:
             raise ValueError(
                 f"{type(model).__name__}.predict has no return_std, so that there is nothing to "
-                "calibrate. Use MFRegressor(solver='gibbs') or BayesianFMRegressor."
+                "calibrate. Use BayesianMFRegressor."
             )
         y = check_rated(X, y)
         # a search takes no return_std and hands it to nobody

@@ -48,9 +48,9 @@ class RankingCurveDisplay:
     >>> train, test = slice(0, 1500), slice(1500, None)
     >>> mf = MFRegressor(n_factors=8, random_state=0).fit(X[train], y[train])
     >>> display = RankingCurveDisplay.from_estimator(mf, X[test], y[test], threshold=4)
-    >>> als = MFRegressor(n_factors=8, solver="als", random_state=0).fit(X[train], y[train])
+    >>> svdpp = MFRegressor(n_factors=8, svdpp=True, random_state=0).fit(X[train], y[train])
     >>> both = RankingCurveDisplay.from_estimator(
-    ...     als, X[test], y[test], threshold=4, name="ALS", ax=display.ax_
+    ...     svdpp, X[test], y[test], threshold=4, name="SVD++", ax=display.ax_
     ... )
     >>> len(both.ax_.lines)
     4

@@ -12,8 +12,6 @@ LABELS = {
     "rmse": "RMSE (units of the ratings)",
     "mse": "mean squared error (squared units of the ratings)",
 }
-# The solvers of `MFRegressor` that do not go by minibatches.
-SWEEPING = ("als", "gibbs")
 
 
 class TrainingHistoryDisplay:
@@ -196,7 +194,5 @@ class TrainingHistoryDisplay:
 
 
 def _unit(model: Any) -> str:
-    """What a model's training counts: epochs if it goes by minibatches."""
-    # not by `net_`, which a model from a file lacks
-    has_epochs = hasattr(model, "max_epochs") and getattr(model, "solver", "") not in SWEEPING
-    return "epoch" if has_epochs else "sweep"
+    """Unit of a model's training: epochs of minibatches, or sweeps."""
+    return "epoch" if hasattr(model, "max_epochs") else "sweep"

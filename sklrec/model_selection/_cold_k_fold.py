@@ -59,10 +59,10 @@ class ColdUserKFold(_ColdKFold):
 
     Notes
     -----
-    No user of a test row has a training row. The score is that of the fallback which a model has
-    for newcomers, or of what it makes of their side features; if the test rows are to be
-    predicted from a few first ratings, give those to `fold_in` or `history` before. Items are
-    not held out, though an item that only test users rated is new as well.
+    No user of a test row has a training row. The score is that of the model's fallback for unknown
+    users, or of its use of their side features. To predict from a few first ratings of the test
+    users, pass these to `partial_fit` or as `history` first. Items are not held out, but an item
+    that only test users rated is new as well.
 
     Folds do not depend on the order of the rows, if the IDs are of a kind that can be sorted.
 

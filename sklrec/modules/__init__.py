@@ -1,7 +1,6 @@
 """The networks as plain ``torch.nn.Module``s: codes in, ratings out."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklrec.modules._bayesian import BayesianMatrixFactorization
 from sklrec.modules._bayesian_fm import BayesianFactorizationMachine
 from sklrec.modules._dense import DenseNet
 from sklrec.modules._lstm import LSTMRating
@@ -9,7 +8,6 @@ from sklrec.modules._matrix_factorization import MatrixFactorization
 
 __all__ = [
     "BayesianFactorizationMachine",
-    "BayesianMatrixFactorization",
     "DenseNet",
     "LSTMRating",
     "MatrixFactorization",

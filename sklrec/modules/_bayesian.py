@@ -39,7 +39,7 @@ class BayesianMatrixFactorization(MatrixFactorization):
 
     See Also
     --------
-    sklrec.MFRegressor : The scikit-learn estimator around this module.
+    sklrec.BayesianMFRegressor : The scikit-learn estimator around this module.
 
     References
     ----------
@@ -49,7 +49,7 @@ class BayesianMatrixFactorization(MatrixFactorization):
     Examples
     --------
     >>> import torch
-    >>> from sklrec.modules import BayesianMatrixFactorization
+    >>> from sklrec.modules._bayesian import BayesianMatrixFactorization
     >>> module = BayesianMatrixFactorization(n_users=3, n_items=4, n_factors=2)
     >>> generator = torch.Generator().manual_seed(0)
     >>> tables = [torch.randn(8, n + 1, 3, generator=generator) for n in (3, 4)]

@@ -52,7 +52,7 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
 
     See Also
     --------
-    sklrec.BayesianFMRegressor : The scikit-learn estimator around this module.
+    sklrec.BayesianMFRegressor : The scikit-learn estimator around this module.
 
     References
     ----------

@@ -10,10 +10,10 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._timestamps import DATETIMES, NUMBERS, ZONED
-from sklrec.bayesian_fm import BayesianFMRegressor
+from sklrec.bayesian import BayesianMFRegressor
 from sklrec.dense import DenseRecRegressor
 from sklrec.matrix_factorization import MFRegressor
-from sklrec.modules import BayesianMatrixFactorization
+from sklrec.modules._bayesian import BayesianMatrixFactorization
 from sklrec.persistence._learned import read_histories, read_seen, write_histories, write_seen
 from sklrec.persistence._modules import (
     read_bayesian,
@@ -325,13 +325,13 @@ def _read_dense(part: PartReader, dense: DenseRecRegressor) -> None:
         part.refuse("side_features_", f"should have at most {dense.module_.n_bins} bins a column")
 
 
-def _write_fm(part: PartWriter, fm: BayesianFMRegressor) -> None:
+def _write_fm(part: PartWriter, fm: BayesianMFRegressor) -> None:
     _write_training(part, fm)
     _write_ids(part, fm)
     write_side_blocks(part.part("side_blocks_"), fm.side_blocks_)
 
 
-def _read_fm(part: PartReader, fm: BayesianFMRegressor) -> None:
+def _read_fm(part: PartReader, fm: BayesianMFRegressor) -> None:
     names = _read_training(part, fm)
     n_users, n_items = _read_ids(part, fm)
     columns = Columns(names, fm.encoder_.column_indices_)
@@ -414,7 +414,7 @@ KINDS: dict[type, Kind] = {
     DenseRecRegressor: Kind(
         OF_TRAINING | OF_IDS | {"side_features_", "known_features_"}, _write_dense, _read_dense
     ),
-    BayesianFMRegressor: Kind(
+    BayesianMFRegressor: Kind(
         OF_TRAINING | OF_IDS | {"side_blocks_", "stars_"}, _write_fm, _read_fm
     ),
     SequenceRatingRegressor: Kind(

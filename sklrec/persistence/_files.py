@@ -34,7 +34,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     ----------
     estimator : estimator instance
         A fitted `MFRegressor`, `DenseRecRegressor`, `SequenceRatingRegressor`,
-        `BayesianFMRegressor`, `IDEncoder`, `SequencePadder` or `SequenceWindower`, or a
+        `BayesianMFRegressor`, `IDEncoder`, `SequencePadder` or `SequenceWindower`, or a
         `sklearn.pipeline.Pipeline` of these.
     path : str or PathLike
         The file; one that is there already is replaced once the new one is complete, and stays

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklrec.modules._bayesian import BayesianMatrixFactorization
 from torch import nn
 
 from sklrec._devices import this_or_cpu
 from sklrec._histories import Histories
 from sklrec.modules import (
     BayesianFactorizationMachine,
-    BayesianMatrixFactorization,
     DenseNet,
     LSTMRating,
     MatrixFactorization,

@@ -78,7 +78,6 @@ def _write_columns(part: PartWriter, columns: Iterable[NumericColumn | ValuesCol
             one.array("edges", column.edges)
         else:
             one.put("is_multi_valued", column.is_multi_valued)
-            one.put("separator", column.separator)
             one.array("codes", column.codes)
             write_vocabulary(one.part("vocabulary"), column.vocabulary)
 
@@ -104,12 +103,9 @@ def _read_column(part: PartReader, columns: Columns) -> NumericColumn | ValuesCo
         return NumericColumn(name, position, kind, edges)
     kind = part.choice("kind", *VALUE_KINDS)
     is_multi_valued = part.value("is_multi_valued", bool)
-    separator = part.value("separator", str, None)
-    if separator == "" or (separator is not None and not is_multi_valued):
-        part.refuse("separator", "should be a string, and only of a multi-valued column")
     vocabulary = read_vocabulary(part.part("vocabulary"))
     codes = part.array("codes", "int64", (len(vocabulary) + 1,))
-    return ValuesColumn(name, position, kind, vocabulary, codes, is_multi_valued, separator)
+    return ValuesColumn(name, position, kind, vocabulary, codes, is_multi_valued)
 
 
 def write_side_features(part: PartWriter, side: SideFeatures) -> None:

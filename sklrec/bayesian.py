@@ -1,4 +1,4 @@
-"""A Bayesian factorisation machine as a scikit-learn regressor."""
+"""Bayesian matrix factorisation as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from numbers import Integral
@@ -31,7 +31,7 @@ def _is_ordinal(estimator):
     )
 
 
-class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
+class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     r"""Bayesian factorisation machine over users, items and side features.
 
     A rating is predicted as
@@ -40,7 +40,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
               + \langle p_u, q_i \rangle + \langle p_u, t_c \rangle + \langle q_i, t_c \rangle
 
     A user's factors :math:`p_u` and bias :math:`b_u` are sums of the user's own, of those of the
-    values of the user's side features and, with `implicit_features`, of those that the rated
+    values of the user's side features and, with `svdpp`, of those that the rated
     items contribute; so are an item's. What varies from rating to rating, such as the day, makes
     up the context c, which has features only. All are drawn from their posterior distribution by
     Gibbs sampling; the prediction is the mean over the draws. There is nothing to tune.
@@ -53,9 +53,10 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         How ratings come from what the factors predict. ``'squared_error'`` adds Gaussian noise.
         ``'ordinal'`` takes ratings as ordered classes (a probit model with thresholds between
         them), gives the probability of each, and predicts the mean; for stars, which are few.
-    implicit_features : bool, default=True
-        Whether each user is also described by the items that they rated, and each item by the
-        users who rated it, whatever the ratings were (both sides of SVD++).
+    svdpp : bool, default=False
+        Whether to add SVD++ terms: each user is also described by the items that they rated, and
+        each item by the users who rated it, whatever the ratings were. This is more accurate and
+        slower.
     n_iter : int, default=210
         Number of sweeps, each of which draws everything once.
     n_burn_in : int, default=10
@@ -64,25 +65,21 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         How many of the other sweeps are kept at most, evenly spaced. The time of predictions
         grows with it, and so does the model: each user, item and value of a side feature takes
         ``4 * n_draws * (n_factors + 1)`` bytes.
-    n_bins : int, default=16
-        How many parts with equally many rows a numeric side feature is divided into at most. Its
-        effect is linear inside each.
+    side_features : None, 'all' or array-like of int or str, default=None
+        Columns of X to read besides users and items: none, all others, or those at the given
+        positions or of the given names.
+    categorical_features : 'from_dtype' or array-like, default='from_dtype'
+        Columns to take as categories although they hold numbers: positions, names, or a mask
+        with one boolean for each column of X. Strings, booleans, other objects, and whatever
+        has the dtype category are taken as categories in any case. A row may also hold several
+        values: in a column of lists, tuples or sets, as ``X["genres"].str.split("|")`` makes it.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
     user : int or str, default=0
         Position, or name in a DataFrame, of the column of user IDs.
     item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs. All other columns are side
-        features.
-    categorical_features : 'from_dtype' or array-like, default='from_dtype'
-        Columns to take as categories although they hold numbers: positions, names, or a mask
-        with one boolean for each column of X. Strings, booleans, other objects, and whatever
-        has the dtype category are taken as categories in any case.
-    multi_valued : dict of int or str to str, default=None
-        Positions or names of columns whose strings hold several values, and the separator
-        between them, as in ``{"genres": "|"}``. Columns of lists, tuples or sets need not be
-        named.
+        Position, or name in a DataFrame, of the column of item IDs.
     device : str or torch.device, default='cpu'
         Where to train and predict.
     random_state : int, RandomState instance or None, default=None
@@ -128,7 +125,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
 
     See Also
     --------
-    MFRegressor : With ``solver='gibbs'`` the same for users and items alone, with `fold_in`.
+    MFRegressor : The same model for users and items, trained by gradients.
     DenseRecRegressor : A net over the same columns, trained by gradients.
     sklrec.modules.BayesianFactorizationMachine : The module alone.
 
@@ -153,7 +150,8 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
     as columns, scale 1). A sweep draws these, all users, all items and the context, each from
     its distribution given all else, and stretches whole columns together with their prior. What
     rows share is drawn jointly, by conjugate gradients, with the rows' own summed out. With
-    ``'squared_error'`` each user has noise of a precision of their own; `MFRegressor` says how.
+    ``'squared_error'`` the precision of the noise is a common one times a share of each user's,
+    which comes from a Gamma distribution around 1 (with 4 degrees of freedom).
     ``'ordinal'`` also draws the thresholds and, given them, the latent values.
 
     With ``'ordinal'`` a row of weight w counts as w such rows as far as the mean and the variance
@@ -177,13 +175,13 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
 
     Examples
     --------
-    >>> from sklrec import BayesianFMRegressor
+    >>> from sklrec import BayesianMFRegressor
     >>> from sklrec.datasets import make_ratings
     >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
-    >>> X["genres"] = ["drama|war" if item % 3 else "comedy" for item in X["item"]]
+    >>> X["genres"] = [["drama", "war"] if item % 3 else ["comedy"] for item in X["item"]]
     >>> X["weekend"] = X.pop("timestamp") // 86400 % 7 > 4
-    >>> fm = BayesianFMRegressor(
-    ...     loss="ordinal", n_iter=50, multi_valued={"genres": "|"}, random_state=0
+    >>> fm = BayesianMFRegressor(
+    ...     loss="ordinal", side_features="all", n_iter=50, random_state=0
     ... )
     >>> ratings, std = fm.fit(X, y.round()).predict(X[:3], return_std=True)
     >>> fm.predict_rating_proba(X[:3]).shape
@@ -196,13 +194,12 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         **BaseRatingRegressor._parameter_constraints,
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "loss": [StrOptions({"squared_error", "ordinal"})],
-        "implicit_features": ["boolean"],
+        "svdpp": ["boolean"],
         "n_iter": [Interval(Integral, 1, None, closed="left")],
         "n_burn_in": [Interval(Integral, 0, None, closed="left")],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
-        "n_bins": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
-        "multi_valued": [dict, None],
+        "side_features": [StrOptions({"all"}), "array-like", None],
     }
 
     def __init__(
@@ -210,32 +207,30 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         n_factors=10,
         *,
         loss="squared_error",
-        implicit_features=True,
+        svdpp=False,
         n_iter=210,
         n_burn_in=10,
         n_draws=100,
-        n_bins=16,
+        side_features=None,
+        categorical_features="from_dtype",
         rating_scale="auto",
         user=0,
         item=1,
-        categorical_features="from_dtype",
-        multi_valued=None,
         device="cpu",
         random_state=None,
         verbose=0,
     ):
         self.n_factors = n_factors
         self.loss = loss
-        self.implicit_features = implicit_features
+        self.svdpp = svdpp
         self.n_iter = n_iter
         self.n_burn_in = n_burn_in
         self.n_draws = n_draws
-        self.n_bins = n_bins
+        self.side_features = side_features
+        self.categorical_features = categorical_features
         self.rating_scale = rating_scale
         self.user = user
         self.item = item
-        self.categorical_features = categorical_features
-        self.multi_valued = multi_valued
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -255,8 +250,8 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         Parameters
         ----------
         X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each, with a column of user IDs, one of item IDs, and any
-            number of columns of side features.
+            The interactions, a row each, with a column of user IDs, one of item IDs, and those
+            of side features.
         y : array-like of shape (n_samples,), default=None
             The ratings; there must be some.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -273,7 +268,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
 
         Returns
         -------
-        BayesianFMRegressor
+        BayesianMFRegressor
             The fitted estimator.
 
         Raises
@@ -369,8 +364,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
             X,
             resolve_columns(self, (self.user, self.item), X),
             categorical_features=self.categorical_features,
-            multi_valued=self.multi_valued,
-            n_bins=int(self.n_bins),
+            columns=self.side_features,
         )
         self.side_blocks_ = {name: SideBlock() for name in SIDES}
         inputs = super()._learn(X, y, weight, previous)
@@ -444,7 +438,7 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
             int(self.n_iter),
             int(self.n_burn_in),
             int(self.n_draws),
-            self.implicit_features,
+            self.svdpp,
             int(self.verbose),
         )
 
@@ -452,9 +446,9 @@ class BayesianFMRegressor(RecommenderMixin, BaseRatingRegressor):
         # Only asked for what is not there.
         if name == "predict_rating_proba":
             _is_ordinal(self)
-        if name in ("partial_fit", "fold_in"):
+        if name == "partial_fit":
             raise AttributeError(
-                f"BayesianFMRegressor has no {name}: each fit is a chain of its own. Fit anew, or "
+                f"BayesianMFRegressor has no {name}: each fit is a chain of its own. Fit anew, or "
                 "use MFRegressor, which has it."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

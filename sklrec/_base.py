@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from numbers import Integral
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklrec._devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._net import InteractionTensors, RatingNet
 from sklrec._random import new_generator
-from sklrec._sklearn_callbacks import heard_by_callbacks
+from sklrec._sklearn_callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, heard_by_callbacks
 from sklrec._solvers import Outcome, Previous, Solver
 from sklrec._threads import threads_for
 from sklrec._validation import (
@@ -415,13 +416,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self.module_.to(device)
         data = self._training_data(*rated, previous).to(device)
         valid_data = None if valid is None else self._validation_data(*valid, data).to(device)
-
-        def snapshot(module: RatingModule, outcome: Outcome) -> Self:
-            fitted = copy(self)
-            fitted.module_ = module
-            fitted._record(outcome, previous, with_validation=valid is not None)
-            return fitted
-
+        snapshot = partial(self._snapshot, previous, valid is not None)
         solver = self._new_solver(**changes, snapshot=snapshot)
         outcome = solver.train(self.module_, data, valid_data, generator, before)
         self._record(outcome, previous, with_validation=valid is not None)
@@ -437,6 +432,17 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         """Make the module that is to be trained; give what its training goes on from."""
         self.module_ = self._new_module(y, weight, generator)
         return None
+
+    def _snapshot(
+        self, previous: Self | None, has_validation: bool, module: RatingModule, outcome: Outcome
+    ) -> Self:
+        """Fitted copy of this estimator with a module that is not yet trained to the end."""
+        fitted = copy(self)
+        for name in ATTRIBUTES_OF_A_RUNNING_FIT & set(vars(fitted)):
+            delattr(fitted, name)
+        fitted.module_ = module
+        fitted._record(outcome, previous, with_validation=has_validation)
+        return fitted
 
     def _record(self, outcome: Outcome, previous: Self | None, *, with_validation: bool) -> None:
         """Learn how the training went."""

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -15,7 +16,6 @@ import torch
 from sklrec._base import unchanged_on_failure
 from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._random import new_generator
-from sklrec._solvers import Outcome
 from sklrec._stored_interactions import StoredInteractions, seen_by_users
 from sklrec._vocabulary import GrowingVocabulary
 from sklrec.datasets._chunks import Chunk, ChunkedRatings
@@ -73,13 +73,7 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
             self.module_.to(device)
             data = training.to(device)
             valid_data = valid.to(device) if len(valid) else None
-
-            def snapshot(module: RatingModule, outcome: Outcome) -> Self:
-                fitted = copy(self)
-                fitted.module_ = module
-                fitted._record(outcome, previous, with_validation=valid_data is not None)
-                return fitted
-
+            snapshot = partial(self._snapshot, previous, valid_data is not None)
             solver: Any = self._new_solver(early_stopping=stopping, snapshot=snapshot)
             outcome = solver.train(self.module_, data, valid_data, generator, before)
             self._record(outcome, previous, with_validation=valid_data is not None)

@@ -13,6 +13,8 @@ from torch import nn
 
 from sklrec.modules._svdpp import SVDPlusPlus
 
+# scikit-learn sets these in fit and removes them at its end.
+ATTRIBUTES_OF_A_RUNNING_FIT = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
 # Makes the module that the training would end with if it ended here.
 ModuleSoFar = Callable[[], nn.Module]
 

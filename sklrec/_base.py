@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
 from sklrec._devices import is_there, on_cpu, this_or_cpu, with_float64
+from sklrec._distributed import accelerate_device
 from sklrec._net import InteractionTensors, RatingNet
 from sklrec._random import new_generator
 from sklrec._sklearn_callbacks import heard_by_callbacks
@@ -88,6 +89,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     early_stopping: bool | str = False
     validation_fraction: float
     max_epochs: int
+    _takes_accelerate = False
 
     encoder_: IDEncoder
     module_: Any  # a RatingModule
@@ -140,8 +142,6 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             File that keeps the state of the training. If the process dies, the same call goes on
             from it, and ends with the same model. The file stays after `fit`; delete it once the
             model is saved. It belongs to one fit: not for a search, whose fits would share it.
-            Of several processes with ``distributed=True`` the first writes the file, and all of
-            them read it.
 
         Returns
         -------
@@ -537,6 +537,14 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return seen
 
     def _check_device(self) -> torch.device:
+        if self.device == "accelerate":
+            if self._takes_accelerate:
+                return accelerate_device()
+            raise ValueError(
+                f"{type(self).__name__} trains in one process, on a device of torch such as 'cpu' "
+                "or 'cuda', got device='accelerate'. Set one of those; DenseRecRegressor and "
+                "SequenceRatingRegressor train in several processes."
+            )
         if not is_there(self.device):
             there = ["cpu"]
             if torch.cuda.is_available():

@@ -172,13 +172,6 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
         Further skorch callbacks. They are used as they are, not copied.
     device : str or torch.device, default='cpu'
         Where to train and predict.
-    distributed : bool, default=False
-        Whether the processes that ``torchrun`` or ``accelerate launch`` started train together.
-        All of them fit to the same X and y, compute their part of every batch, with
-        ``device="cuda"`` on a GPU each, and end with the same model, that of one process.
-        `batch_size` is that of all parts together. A process that was not launched trains alone.
-        Needs Accelerate: ``pip install sklrec[distributed]``.
-        Not for ``'als'`` and ``'gibbs'``.
     random_state : int, RandomState instance or None, default=None
         Seed of the random start, the order of the batches and the held-out part. torch's,
         numpy's and Python's global random states are left as they are, save that ``None``
@@ -346,7 +339,6 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
         warm_start=False,
         callbacks=None,
         device="cpu",
-        distributed=False,
         random_state=None,
         verbose=0,
     ):
@@ -374,7 +366,6 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
-        self.distributed = distributed
         self.random_state = random_state
         self.verbose = verbose
 
@@ -592,7 +583,6 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
             ("lr", "auto"),
             ("lr_schedule", "linear"),
             ("batch_size", 4096),
-            ("distributed", False),
         )
         n_iter = self._n_steps()
         if self.solver == "als":

@@ -4,8 +4,7 @@
 import warnings
 from collections.abc import Callable
 from copy import copy, deepcopy
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from skorch.helper import predefined_split
 
 from sklrec._callbacks import KeepCheckpoint, LinearFall, StopAtBest
 from sklrec._checkpoints import NO_CHECKPOINT, Checkpoint
-from sklrec._distributed import DistributedRatingNet, Processes, wait_for_all
+from sklrec._distributed import DistributedRatingNet, start_together
 from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._pair_batches import PairBatches
@@ -86,7 +85,7 @@ class MinibatchSolver:
     implicit_features : bool, default=False
         Whether rows are also described by whom they met. The module, a `MatrixFactorization`,
         gets rows that have all that in them.
-    distributed : bool, default=False
+    is_shared : bool, default=False
         Whether the processes that a launcher started train together.
     """
 
@@ -105,7 +104,7 @@ class MinibatchSolver:
     n_iter_no_change: int
     tol: float
     implicit_features: bool = False
-    distributed: bool = False
+    is_shared: bool = False
 
     def train(
         self,
@@ -144,9 +143,10 @@ class MinibatchSolver:
         ValueError
             If the weights are not finite after the training.
         """
-        kind: Callable[..., RatingNet] = RatingNet
-        if self.distributed:
-            kind = self._joined(module, data, valid, generator, checkpoint)
+        kind = RatingNet
+        if self.is_shared:
+            kind = DistributedRatingNet
+            start_together(module, data, valid, generator, self)
         trained = self._with_terms(module, data) if self.implicit_features else module
         iterator = self._iterator(trained, data)
         n_cohorts = iterator.get("iterator_train__n_cohorts", 1)
@@ -191,8 +191,6 @@ class MinibatchSolver:
         keep_freed_memory(max(self.batch_size, n_rows), module.width)
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
             self._train_net(net, data, n_before, checkpoint)
-        if self.distributed and checkpoint is not NO_CHECKPOINT and not net.interrupted_:
-            wait_for_all(module.global_mean.device)  # for the first to have written the last state
         trained.eval()
         net.set_params(train_split=None)  # it held the validation data
         self._check_outcome(net, n_before)
@@ -232,34 +230,6 @@ class MinibatchSolver:
             checkpoint.finish(net.to_resume)
         except KeyboardInterrupt:
             net.interrupted_ = True
-
-    def _joined(
-        self,
-        module: RatingModule,
-        data: InteractionTensors,
-        valid: InteractionTensors | None,
-        generator: torch.Generator,
-        checkpoint: Checkpoint,
-    ) -> Callable[..., RatingNet]:
-        """The net for all processes, once they agree on what they train, and on what."""
-        processes = Processes.joined(module.global_mean.device)
-        if processes is None:
-            return RatingNet
-        state = module.state_dict()
-        processes.check_alike(
-            training_data=data,
-            validation_data=valid,
-            random_state=generator.initial_seed(),
-            setting_of_parameters=replace(self, callbacks=None, verbose=0),
-            shape_of_the_model={name: values.shape for name, values in state.items()},
-            checkpoint=checkpoint.digest(),
-        )
-        processes.copy_first(state.values())
-        if processes.index > 0:
-            checkpoint.is_written = False  # all of them have the same states
-        if checkpoint.finished:  # nothing is left to do together
-            return RatingNet
-        return partial(DistributedRatingNet, processes=processes)
 
     def _iterator(self, module: RatingModule, data: InteractionTensors) -> dict[str, Any]:
         if isinstance(module, PairModule) and PairBatches.suits(data, self.batch_size):

@@ -20,6 +20,7 @@ from sklearn.utils import check_consistent_length, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._devices import is_there, on_cpu, this_or_cpu, with_float64
+from sklrec._distributed import accelerate_device
 from sklrec._net import InteractionTensors, RatingNet
 from sklrec._random import new_generator
 from sklrec._sklearn_callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, heard_by_callbacks
@@ -87,6 +88,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     warm_start = False
     early_stopping: bool | float | str = False
     max_epochs: int
+    _takes_accelerate = False
 
     encoder_: IDEncoder
     module_: Any  # a RatingModule
@@ -539,6 +541,14 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return seen
 
     def _check_device(self) -> torch.device:
+        if self.device == "accelerate":
+            if self._takes_accelerate:
+                return accelerate_device()
+            raise ValueError(
+                f"{type(self).__name__} trains in one process, on a device of torch such as 'cpu' "
+                "or 'cuda', got device='accelerate'. Set one of those; DenseRecRegressor and "
+                "SequenceRatingRegressor train in several processes."
+            )
         if not is_there(self.device):
             there = ["cpu"]
             if torch.cuda.is_available():

@@ -32,6 +32,7 @@ class LinearFall(Callback):
         for group, rate in zip(groups, self.rates_, strict=True):
             group["lr"] = rate * share
 
+
 class StopAtBest(Callback):
     """Stop when the validation loss no longer falls, and go back to where it was lowest.
 
@@ -69,6 +70,7 @@ class StopAtBest(Callback):
         if self.best_weights_ is not None:
             net.module_.load_state_dict(self.best_weights_)
         del self.best_weights_
+
 
 class EpochBar(Callback):
     """A progress bar over the epochs."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from sklrec._base import BaseRatingRegressor, unchanged_on_failure
-from sklrec._distributed import common_random_state, own_device
+from sklrec._distributed import common_random_state, is_shared
 from sklrec._random import new_generator
 from sklrec._solvers import MinibatchSolver, Optimization, Previous, Solver
 from sklrec._validation import Interval, RealNotInt, StrOptions, fit_context
@@ -38,7 +38,6 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             Interval(RealNotInt, 0, 1, closed="neither"),
         ],
         "warm_start": ["boolean"],
-        "distributed": ["boolean"],
         "callbacks": [list, None],
     }
 
@@ -115,13 +114,10 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
 
     def _new_rng(self) -> np.random.RandomState:
         rng = super()._new_rng()
-        if self.distributed and self.random_state is None:
-            return common_random_state(rng, super()._check_device())
+        if self.device == "accelerate" and self.random_state is None:
+            self._check_device()
+            return common_random_state(rng)
         return rng
-
-    def _check_device(self) -> torch.device:
-        device = super()._check_device()
-        return own_device(device) if self.distributed else device
 
     def _alpha(self) -> float:
         """The L2 penalty."""
@@ -149,6 +145,6 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             alpha=self._alpha(),
             callbacks=self.callbacks,
             verbose=int(self.verbose),
-            distributed=self.distributed,
+            is_shared=is_shared(self.device),
         )
         return replace(solver, **changes)

@@ -138,6 +138,11 @@ class RatingNet(NeuralNetRegressor):
         self.reduction = reduction
 
     @property
+    def is_first_process(self):
+        """Whether this process writes the files of a training that several processes share."""
+        return True
+
+    @property
     def _default_callbacks(self):
         callbacks = [
             ("epoch_timer", EpochTimer()),

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from sklrec._base import mean_and_scale
+from sklrec._distributed import is_shared
 from sklrec._known_features import KnownFeatures
 from sklrec._minibatch_base import MinibatchRatingRegressor
 from sklrec._recommend import RecommenderMixin
@@ -104,13 +105,11 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         ``skorch.callbacks.LRScheduler`` takes the place of the linear fall of the learning rate.
         `ModelCheckpoint` saves the model while it is trained.
     device : str or torch.device, default='cpu'
-        Where to train and predict.
-    distributed : bool, default=False
-        Whether the processes that ``torchrun`` or ``accelerate launch`` started train together.
-        All of them fit to the same X and y, compute their part of every batch, with
-        ``device="cuda"`` on a GPU each, and end with the same model, that of one process.
-        `batch_size` is that of all parts together. A process that was not launched trains alone.
-        Needs Accelerate: ``pip install sklrec[distributed]``.
+        Where to train and predict. ``'accelerate'`` is the device that Accelerate gives to this
+        process; the processes that ``accelerate launch`` or ``torchrun`` started train together.
+        All of them fit to the same X and y, and end with the same model. `batch_size` is that of
+        all their parts together. A process that was not launched trains alone. Needs
+        ``pip install sklrec[distributed]``.
     random_state : int, RandomState instance or None, default=None
         Seed of the random start, the order of the batches, dropout and the held-out part.
         torch's, numpy's and Python's global random states are left as they are, save that
@@ -212,6 +211,8 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     <SideFeatures numeric=['timestamp'], categorical=['weekend'], multi_valued=['genres']>
     """
 
+    _takes_accelerate = True
+
     _parameter_constraints = {
         **MinibatchRatingRegressor._parameter_constraints,
         "n_factors": [Interval(Integral, 1, None, closed="left")],
@@ -245,7 +246,6 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         warm_start=False,
         callbacks=None,
         device="cpu",
-        distributed=False,
         random_state=None,
         verbose=0,
     ):
@@ -268,7 +268,6 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         self.warm_start = warm_start
         self.callbacks = callbacks
         self.device = device
-        self.distributed = distributed
         self.random_state = random_state
         self.verbose = verbose
 
@@ -353,7 +352,8 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     def _takes_sparse_gradients(self):
         n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         n_rows += self.side_features_.n_values
-        return self.optimizer is None and n_rows > SPARSE_FROM * int(self.batch_size)
+        is_sparse = self.optimizer is None and n_rows > SPARSE_FROM * int(self.batch_size)
+        return is_sparse and not is_shared(self.device)  # processes exchange whole tables
 
     def _layer_sizes(self):
         sizes = self.hidden_layer_sizes

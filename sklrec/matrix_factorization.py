@@ -320,7 +320,9 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
             )
 
     def _n_factors(self):
-        return AUTO_N_FACTORS[bool(self.svdpp)] if self.n_factors == "auto" else int(self.n_factors)
+        return (
+            AUTO_N_FACTORS[bool(self.svdpp)] if self.n_factors == "auto" else int(self.n_factors)
+        )
 
     def _alpha(self):
         return AUTO_ALPHA[bool(self.svdpp)] if self.alpha == "auto" else self.alpha

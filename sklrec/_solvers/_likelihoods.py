@@ -57,7 +57,6 @@ class Likelihood(Protocol):
         """
 
 
-
 class GaussianNoise:
     """Ratings are predictions and Gaussian noise, of unknown precision for each user.
 

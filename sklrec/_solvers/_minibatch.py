@@ -15,7 +15,7 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from sklrec._callbacks import LinearFall, StopAtBest
-from sklrec._distributed import DistributedRatingNet, Processes
+from sklrec._distributed import DistributedRatingNet, start_together
 from sklrec._memory import keep_freed_memory
 from sklrec._net import BatchIterator, InteractionTensors, RatingNet
 from sklrec._pair_batches import PairBatches
@@ -92,7 +92,7 @@ class MinibatchSolver:
         Whether the rows of the `MatrixFactorization` have SVD++ terms.
     snapshot : callable, default=None
         Makes a fitted estimator of the module and the outcome so far.
-    distributed : bool, default=False
+    is_shared : bool, default=False
         Whether the processes that a launcher started train together.
     """
 
@@ -110,7 +110,7 @@ class MinibatchSolver:
     constant_lr: bool = False
     svdpp: bool = False
     snapshot: Callable[[nn.Module, Outcome], Any] | None = None
-    distributed: bool = False
+    is_shared: bool = False
 
     def train(
         self,
@@ -146,9 +146,10 @@ class MinibatchSolver:
         ValueError
             If the weights are not finite after the training.
         """
-        kind: Callable[..., RatingNet] = RatingNet
-        if self.distributed:
-            kind = self._joined(module, data, valid, generator)
+        kind = RatingNet
+        if self.is_shared:
+            kind = DistributedRatingNet
+            start_together(module, data, valid, generator, self)
         trained = self._with_terms(module, data) if self.svdpp else module
         iterator = self._iterator(trained, data)
         n_cohorts = iterator.get("iterator_train__n_cohorts", 1)
@@ -206,28 +207,6 @@ class MinibatchSolver:
         """Fitted estimator with the weights and losses of the epochs so far."""
         assert self.snapshot is not None
         return self.snapshot(as_trained(net.module_), _outcome(net, n_before))
-
-    def _joined(
-        self,
-        module: RatingModule,
-        data: InteractionTensors,
-        valid: InteractionTensors | None,
-        generator: torch.Generator,
-    ) -> Callable[..., RatingNet]:
-        """The net for all processes, once they agree on what they train, and on what."""
-        processes = Processes.joined(module.global_mean.device)
-        if processes is None:
-            return RatingNet
-        state = module.state_dict()
-        processes.check_alike(
-            training_data=data,
-            validation_data=valid,
-            random_state=generator.initial_seed(),
-            setting_of_parameters=replace(self, callbacks=None, verbose=0, snapshot=None),
-            shape_of_the_model={name: values.shape for name, values in state.items()},
-        )
-        processes.copy_first(state.values())
-        return partial(DistributedRatingNet, processes=processes)
 
     def _iterator(self, module: RatingModule, data: InteractionTensors) -> dict[str, Any]:
         if isinstance(module, PairModule) and PairBatches.suits(data, self.batch_size):

@@ -1,8 +1,6 @@
 """Stars as a latent Gaussian among thresholds: the ordered probit likelihood."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from typing import Any
-
 import numpy as np
 import torch
 from scipy.linalg import cholesky_banded, solve_banded, solveh_banded

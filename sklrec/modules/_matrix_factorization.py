@@ -1,11 +1,8 @@
 """Matrix factorisation: the dot product of two rows of factors."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sklrec.modules._pair_module import PairModule
 from sklrec.modules._pairs import Pairs, Side
@@ -306,6 +303,7 @@ class MatrixFactorization(PairModule):
                 biases = getattr(self, f"{side}_biases")
                 setattr(self, f"{side}_biases", grown_biases(biases, n_rows))
         return self
+
 
 def weigh(
     error: Tensor, sample_weight: Tensor | None, alpha: float, reduction: str

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
-from typing import Any
 
 import torch
 from torch import Tensor, nn

@@ -70,7 +70,7 @@ class ModelCheckpoint(Callback):
             )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        if len(net.history) % self.every_n_epochs:
+        if len(net.history) % self.every_n_epochs or not net.is_first_process:
             return
         model = net.snapshot_()
         model.callbacks = None  # model files hold no callbacks

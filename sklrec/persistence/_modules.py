@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklrec.modules._bayesian import BayesianMatrixFactorization
 from torch import nn
 
 from sklrec._devices import this_or_cpu
@@ -19,6 +18,7 @@ from sklrec.modules import (
     LSTMRating,
     MatrixFactorization,
 )
+from sklrec.modules._bayesian import BayesianMatrixFactorization
 from sklrec.modules._rating_module import RatingModule
 from sklrec.persistence._bounds import (
     LARGEST_RATING,

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sklrec._threads import threads_for
+from sklrec._utils.threads import threads_for
 
 
 class PostMF(nn.Module):

@@ -14,8 +14,8 @@ from benchmarks._data import movielens, rmse
 from benchmarks._measure import alternate
 from benchmarks._results import bar
 from sklrec import IDEncoder, MFRegressor
-from sklrec._rowwise_sgd import SHARE_OF_AVERAGE
-from sklrec._threads import threads_for
+from sklrec._solvers.rowwise_sgd import SHARE_OF_AVERAGE
+from sklrec._utils.threads import threads_for
 
 SEED = 0
 

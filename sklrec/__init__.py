@@ -1,14 +1,14 @@
 """Recommenders for people who live in scikit-learn: PyTorch rating models as estimators."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklrec._version import __version__ as __version__
-from sklrec.bayesian import BayesianMFRegressor
-from sklrec.dense import DenseRecRegressor
-from sklrec.matrix_factorization import MFRegressor
-from sklrec.persistence._checkpoint import ModelCheckpoint
-from sklrec.persistence._files import load, save
+from sklrec._persistence.checkpoint import ModelCheckpoint
+from sklrec._persistence.files import load, save
+from sklrec._utils.version import __version__ as __version__
+from sklrec.estimators.bayesian import BayesianMFRegressor
+from sklrec.estimators.dense import DenseRecRegressor
+from sklrec.estimators.matrix_factorization import MFRegressor
+from sklrec.estimators.sequence import SequenceRatingRegressor
 from sklrec.preprocessing import IDEncoder, SequencePadder, SequenceWindower
-from sklrec.sequence import SequenceRatingRegressor
 
 __all__ = [
     "BayesianMFRegressor",

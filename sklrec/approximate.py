@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._recommend import check_positive, read_ids
+from sklrec._core.recommend import check_positive, read_ids
 from sklrec.metrics._hits import place_in_run
 from sklrec.modules import MatrixFactorization
 

@@ -15,11 +15,11 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from sklrec._tensor_file import write_whole
-from sklrec.dense import DenseRecRegressor
-from sklrec.matrix_factorization import MFRegressor
+from sklrec._utils.tensor_file import write_whole
+from sklrec.estimators.dense import DenseRecRegressor
+from sklrec.estimators.matrix_factorization import MFRegressor
+from sklrec.estimators.sequence import SequenceRatingRegressor
 from sklrec.modules import DenseNet, LSTMRating
-from sklrec.sequence import SequenceRatingRegressor
 
 __all__ = ["onnx_inputs", "to_onnx"]
 

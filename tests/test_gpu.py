@@ -21,8 +21,8 @@ from sklrec import (
     MFRegressor,
     SequenceRatingRegressor,
 )
-from sklrec._devices import is_there, on_cpu, this_or_cpu, with_float64
-from sklrec._random import own_random_state
+from sklrec._utils.devices import is_there, on_cpu, this_or_cpu, with_float64
+from sklrec._utils.rng import own_random_state
 from sklrec.datasets import make_ratings
 from sklrec.modules import LSTMRating
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import ast
+import graphlib
 import importlib.metadata
 import shutil
 import subprocess
@@ -20,53 +21,18 @@ import sklrec.model_selection
 PACKAGE = Path(sklrec.__file__).parent
 ROOT = PACKAGE.parent
 
-# A module imports from lower floors only; within a floor from those before it.
-FLOORS = [
-    [
-        "_devices",
-        "modules",
-        "_callbacks",
-        "_sklearn_callbacks",
-        "_memory",
-        "_random",
-        "_rowwise_optimizer",
-        "_rowwise_adam",
-        "_rowwise_sgd",
-        "_tensor_file",
-        "_threads",
-        "_version",
-        "_validation",
-        "_vocabulary",
-        "_timestamps",
-        "_codes",
-        "_histories",
-        "_normal_equations",
-        "_shared_terms",
-        "_packing",
-        "preprocessing",
-        "model_selection",
-        "metrics",
-        "datasets",
-    ],
-    [
-        "_training_data",
-        "_checkpoints",
-        "_net",
-        "_pair_batches",
-        "_distributed",
-        "_stored_interactions",
-        "_side_columns",
-        "_side_features",
-        "_side_blocks",
-        "_known_features",
-        "_padded_sequences",
-        "_sequence_tensors",
-    ],
-    ["_solvers"],
-    ["_recommend", "_base", "_minibatch_base", "_fit_chunks"],
-    ["matrix_factorization", "bayesian_fm", "dense", "sequence"],
-    ["approximate", "export", "inspection", "persistence", "__init__"],
+# Layers, the lowest first. A module imports from lower layers and from its own package only.
+LAYERS = [
+    ["_utils"],
+    ["_data"],
+    ["modules", "preprocessing", "model_selection", "datasets"],
+    ["_solvers", "metrics"],
+    ["_core"],
+    ["estimators"],
+    ["_persistence", "export", "inspection", "approximate"],
+    ["__init__"],
 ]
+LAYER_OF = {place: height for height, layer in enumerate(LAYERS) for place in layer}
 
 
 def imports_of(path):
@@ -85,56 +51,55 @@ def imports_of(path):
                 yield parts
 
 
-def room_of(path):
+def place_of(path):
+    """Package or module at the top level of sklrec that holds a file."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
-def test_every_module_has_a_floor():
-    rooms = {room_of(path) for path in PACKAGE.rglob("*.py")}
-    assert rooms == {room for floor in FLOORS for room in floor}
+def test_every_module_has_a_layer():
+    assert {place_of(path) for path in PACKAGE.rglob("*.py")} == LAYER_OF.keys()
 
 
-def test_imports_run_only_downwards():
-    position = {
-        room: (height, place)
-        for height, floor in enumerate(FLOORS)
-        for place, room in enumerate(floor)
-    }
-    offenders = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        room = room_of(path)
-        for imported in imports_of(path):
-            if imported[0] == room and (PACKAGE / room).is_dir():
-                continue  # a package of its own
-            if position[imported[0]] >= position[room]:
-                offenders.append(f"{room} imports {imported[0]}")
+def test_imports_run_to_lower_layers_only():
+    offenders = [
+        f"{path.relative_to(PACKAGE)} imports {'.'.join(imported)}"
+        for path in sorted(PACKAGE.rglob("*.py"))
+        for imported in imports_of(path)
+        if imported[0] != place_of(path) and LAYER_OF[imported[0]] >= LAYER_OF[place_of(path)]
+    ]
     assert not offenders
 
 
+def test_no_circle_of_imports():
+    imports = {}
+    for path in PACKAGE.rglob("*.py"):
+        if path.name == "__init__.py":
+            continue  # re-exports
+        imports[path] = set()
+        for imported in imports_of(path):
+            for length in range(len(imported), 0, -1):
+                target = PACKAGE.joinpath(*imported[:length]).with_suffix(".py")
+                if target.exists():
+                    imports[path].add(target)
+                    break
+    graphlib.TopologicalSorter(imports).prepare()  # raises CycleError
+
+
 @pytest.mark.parametrize(
-    ("module", "banned"),
+    ("package", "banned"),
     [
-        ("modules", ["sklearn", "numpy", "pandas", "skorch", "scipy"]),
-        ("_rowwise_adam", ["sklearn", "numpy", "pandas", "skorch", "scipy"]),
-        ("_rowwise_sgd", ["sklearn", "numpy", "pandas", "skorch", "scipy"]),
+        ("_data", ["torch", "skorch"]),
         ("preprocessing", ["torch", "skorch"]),
         ("model_selection", ["torch", "skorch"]),
         ("metrics", ["torch", "skorch"]),
-        ("_timestamps", ["torch", "skorch"]),
-        ("_vocabulary", ["torch", "skorch"]),
-        ("_validation", ["torch", "skorch"]),
-        ("_histories", ["torch", "skorch"]),
-        ("_normal_equations", ["sklearn", "pandas", "skorch"]),
-        ("_shared_terms", ["sklearn", "pandas", "skorch"]),
-        ("_padded_sequences", ["torch", "skorch"]),
-        ("_recommend", ["skorch"]),
-        ("matrix_factorization", ["skorch"]),
-        ("sequence", ["skorch"]),
+        ("modules", ["sklearn", "pandas", "skorch", "scipy"]),
+        ("_solvers/least_squares", ["sklearn", "pandas", "skorch"]),
+        ("_core", ["skorch"]),
+        ("estimators", ["skorch"]),
     ],
 )
-def test_a_room_knows_only_its_own_trade(module, banned):
-    room = PACKAGE / module
-    for path in room.glob("*.py") if room.is_dir() else [room.with_suffix(".py")]:
+def test_a_package_imports_only_the_libraries_that_it_needs(package, banned):
+    for path in (PACKAGE / package).rglob("*.py"):
         roots = set()
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import):

@@ -8,7 +8,7 @@ import torch
 from benchmarks._bandwidth import multiplication_rate
 from benchmarks.peers._serve import measured, read_request, write_reply
 from sklrec import MFRegressor
-from sklrec._recommend import SCORES_AT_ONCE, top
+from sklrec._core.recommend import SCORES_AT_ONCE, top
 
 
 def highest(model: MFRegressor, n_items: int) -> np.ndarray:

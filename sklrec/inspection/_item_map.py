@@ -13,7 +13,7 @@ from pandas.api.types import is_list_like
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
-from sklrec._recommend import check_positive, read_ids
+from sklrec._core.recommend import check_positive, read_ids
 from sklrec.inspection._drawing import (
     COLORS,
     GREY,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklrec._vocabulary import Vocabulary
+from sklrec._data.vocabulary import Vocabulary
 from sklrec.metrics._lists import (
     Interactions,
     check_average,

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklrec._validation import column_values
-from sklrec._vocabulary import Vocabulary
+from sklrec._data.checks import column_values
+from sklrec._data.vocabulary import Vocabulary
 from sklrec.metrics._hits import Hits, Pairs, place_in_run
 
 

@@ -11,8 +11,8 @@ import pandas as pd
 from pandas.api.types import is_list_like
 from sklearn.utils import check_consistent_length
 
-from sklrec._validation import check_ratings
-from sklrec._vocabulary import Vocabulary
+from sklrec._data.checks import check_ratings
+from sklrec._data.vocabulary import Vocabulary
 from sklrec.metrics._asked_rows import AskedIDs, read_rows
 from sklrec.metrics._hits import METRICS, Hits, Pairs
 from sklrec.metrics._lists import check_k, ranks_by_score

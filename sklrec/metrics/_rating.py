@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import make_scorer
 from sklearn.utils.validation import check_array
 
-from sklrec._validation import check_sample_weight
+from sklrec._data.checks import check_sample_weight
 
 __all__ = ["masked_root_mean_squared_error", "neg_masked_root_mean_squared_error_scorer"]
 

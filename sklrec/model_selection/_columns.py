@@ -9,9 +9,9 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import indexable
 
-from sklrec._timestamps import read_timestamps, resolve_timestamp
-from sklrec._validation import check_interactions, column_values, resolve_columns
-from sklrec._vocabulary import Vocabulary
+from sklrec._data.checks import check_interactions, column_values, resolve_columns
+from sklrec._data.timestamps import read_timestamps, resolve_timestamp
+from sklrec._data.vocabulary import Vocabulary
 
 
 class SplitColumns:

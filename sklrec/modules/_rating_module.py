@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec._devices import is_plain
+from sklrec._utils.devices import is_plain
 
 Layer = TypeVar("Layer", bound=nn.Module)
 

@@ -6,7 +6,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from sklrec._devices import is_plain
+from sklrec._utils.devices import is_plain
 from sklrec.modules._matrix_factorization import MatrixFactorization, weigh
 from sklrec.modules._pair_module import PairModule
 from sklrec.modules._pairs import Pairs

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._validation import (
+from sklrec._data.checks import (
     Interval,
     RealNotInt,
     StrOptions,
@@ -20,7 +20,7 @@ from sklrec._validation import (
     fit_context,
     resolve_columns,
 )
-from sklrec._vocabulary import Vocabulary
+from sklrec._data.vocabulary import Vocabulary
 
 __all__ = ["IDEncoder"]
 

@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklrec._codes import as_codes
-from sklrec._validation import Interval, StrOptions, check_feature_names_in, fit_context
+from sklrec._data.checks import Interval, StrOptions, check_feature_names_in, fit_context
+from sklrec._data.codes import as_codes
 
 
 class SequencePadder(TransformerMixin, BaseEstimator):

@@ -10,10 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._codes import as_codes
-from sklrec._histories import Histories
-from sklrec._timestamps import read_timestamps, resolve_timestamp, timestamp_kind
-from sklrec._validation import (
+from sklrec._data.checks import (
     Interval,
     check_feature_names_in,
     check_interactions,
@@ -22,7 +19,10 @@ from sklrec._validation import (
     fit_context,
     resolve_columns,
 )
-from sklrec._vocabulary import Vocabulary
+from sklrec._data.codes import as_codes
+from sklrec._data.histories import Histories
+from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
+from sklrec._data.vocabulary import Vocabulary
 from sklrec.preprocessing._id_encoder import warn_of_kind
 
 

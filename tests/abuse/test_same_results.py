@@ -12,7 +12,8 @@ import pytest
 import torch
 from fitted_models import ESTIMATORS, X, Y
 
-from sklrec import MFRegressor, _threads
+from sklrec import MFRegressor
+from sklrec._utils import threads as _threads
 
 # By how much predictions differ, at most, if sums are added up by two threads in place of one:
 # of ratings with a standard deviation of about 1, after the few steps of these fits.

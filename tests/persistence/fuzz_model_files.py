@@ -29,7 +29,7 @@ import safetensors.numpy
 import torch
 
 import sklrec
-from sklrec import _tensor_file
+from sklrec._utils import tensor_file as _tensor_file
 
 SECONDS = 5
 MEMORY = 2**30

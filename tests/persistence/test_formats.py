@@ -10,7 +10,7 @@ import pytest
 import safetensors
 
 import sklrec
-from sklrec import _tensor_file
+from sklrec._utils import tensor_file as _tensor_file
 
 DATA = Path(__file__).parent / "data"
 STORED = sorted(DATA.glob("*.sklrec"))

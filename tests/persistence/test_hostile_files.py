@@ -8,10 +8,10 @@ import example_models
 import fuzz_model_files
 import numpy as np
 import pytest
+from sklrec._persistence import files as _files, modules as _modules
 
 import sklrec
-from sklrec._tensor_file import read_tensor_file, write_tensor_file
-from sklrec.persistence import _files, _modules
+from sklrec._utils.tensor_file import read_tensor_file, write_tensor_file
 
 
 @pytest.fixture(scope="module")

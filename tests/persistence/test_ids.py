@@ -14,10 +14,10 @@ from comparing import assert_same
 
 import sklrec
 from sklrec import IDEncoder
-from sklrec._vocabulary import Vocabulary
-from sklrec.persistence._ids import _READERS
-from sklrec.persistence._parts import PartReader, PartWriter
-from sklrec.persistence._vocabularies import read_vocabulary, write_vocabulary
+from sklrec._data.vocabulary import Vocabulary
+from sklrec._persistence.ids import _READERS
+from sklrec._persistence.parts import PartReader, PartWriter
+from sklrec._persistence.vocabularies import read_vocabulary, write_vocabulary
 
 DAYS = pd.date_range("2024-02-28", periods=3, unit="us")
 PARIS = ZoneInfo("Europe/Paris")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from comparing import assert_same
 
-from sklrec.persistence._plain import pack_plain, unpack_plain
+from sklrec._persistence.plain import pack_plain, unpack_plain
 
 Pair = namedtuple("Pair", "a b")
 VALUES = [

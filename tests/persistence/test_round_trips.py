@@ -20,11 +20,11 @@ from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
+from sklrec._persistence import modules as _modules
 from skorch.callbacks import Callback
 
 import sklrec
 from sklrec import DenseRecRegressor, IDEncoder, MFRegressor, SequenceRatingRegressor
-from sklrec.persistence import _modules
 
 MODELS = sorted(example_models.BUILDERS)
 

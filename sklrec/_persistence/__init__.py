@@ -1,0 +1,2 @@
+"""Model files."""
+# SPDX-License-Identifier: BSD-3-Clause

@@ -1,0 +1,84 @@
+"""A callback that saves a model while it is trained."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import os
+import warnings
+from typing import Any
+
+from skorch.callbacks import Callback
+
+from sklrec._persistence.files import save
+
+
+class ModelCheckpoint(Callback):
+    """Save the model to a file while it is trained.
+
+    Pass it in ``callbacks`` of `MFRegressor`, `DenseRecRegressor` or `SequenceRatingRegressor`.
+    If the process dies, ``sklrec.load(path).set_params(warm_start=True).fit(X, y)`` continues
+    from the saved weights, with a new learning-rate schedule. The result is not that of an
+    uninterrupted fit.
+
+    Parameters
+    ----------
+    path : str or PathLike
+        The file. Each save replaces it once the new one is complete, so that there is a whole
+        file at any time. Fits that run at once, as in a search, need a file each.
+    every_n_epochs : int, default=1
+        Number of epochs between two saves.
+
+    Warns
+    -----
+    UserWarning
+        If the file cannot be written. The training continues.
+
+    See Also
+    --------
+    save : Save a fitted estimator.
+    load : Load a fitted estimator.
+
+    Examples
+    --------
+    >>> import sklrec
+    >>> from sklrec.datasets import make_ratings
+    >>> from tempfile import TemporaryDirectory
+    >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
+    >>> with TemporaryDirectory() as folder:
+    ...     path = f"{folder}/ratings.sklrec"
+    ...     callbacks = [sklrec.ModelCheckpoint(path, every_n_epochs=5)]
+    ...     mf = sklrec.MFRegressor(n_factors=8, callbacks=callbacks, random_state=0).fit(X, y)
+    ...     saved = sklrec.load(path)
+    >>> saved.n_iter_
+    15
+    >>> continued = saved.set_params(warm_start=True, max_epochs=5).fit(X, y)
+    >>> continued.n_iter_
+    20
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every_n_epochs: int = 1):
+        self.path = path
+        self.every_n_epochs = every_n_epochs
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        if not isinstance(self.every_n_epochs, int) or self.every_n_epochs < 1:
+            raise ValueError(
+                f"every_n_epochs must be an integer of at least 1, got {self.every_n_epochs!r}."
+            )
+        if not hasattr(net, "snapshot_"):
+            raise TypeError(
+                "ModelCheckpoint is a callback of MFRegressor, DenseRecRegressor and "
+                f"SequenceRatingRegressor, got a {type(net).__name__} outside of their fit."
+            )
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if len(net.history) % self.every_n_epochs or not net.is_first_process:
+            return
+        model = net.snapshot_()
+        model.callbacks = None  # model files hold no callbacks
+        try:
+            save(model, self.path)
+        except OSError as error:
+            warnings.warn(
+                f"The model could not be saved to {os.fspath(self.path)!r}: {error}. The training "
+                "continues.",
+                stacklevel=2,
+            )

@@ -1,0 +1,210 @@
+"""Training by several processes: each computes its part of every batch."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import atexit
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed
+from torch.utils.data import Dataset
+
+from sklrec._solvers.net import RatingNet
+from sklrec._solvers.training_data import Batch
+from sklrec._utils.rng import own_random_state
+
+# Inputs with a row for each sequence of a batch; all others have a row for each rating.
+OF_SEQUENCES = {"past_items", "past_ratings", "past_gaps", "lengths"}
+
+
+def join_processes() -> Any:
+    """Give Accelerate's state of the processes that a launcher started, or of this one alone."""
+    try:
+        from accelerate import PartialState
+    except ImportError as error:
+        raise ImportError(
+            "device='accelerate' needs Hugging Face Accelerate. Install it with "
+            "pip install sklrec[distributed], or set another device."
+        ) from error
+    is_launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    has_gpus = torch.accelerator.is_available() and not torch.backends.mps.is_available()
+    wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    # Accelerate joins processes on CPUs only if it is told that they are on CPUs.
+    state = PartialState(cpu=wants_cpu or (is_launched and not has_gpus))
+    if is_launched and state.num_processes == 1:
+        raise ValueError(
+            "device='accelerate' needs all processes that were launched, but Accelerate was set "
+            "up before for this process alone. Call PartialState(cpu=True) before anything else "
+            "of Accelerate, or leave it to fit."
+        )
+    _leave_at_exit()
+    return state
+
+
+def is_shared(device: str | torch.device) -> bool:
+    """Tell whether a fit on this device is shared by several processes."""
+    return device == "accelerate" and join_processes().num_processes > 1
+
+
+def accelerate_device() -> torch.device:
+    """Give the device that Accelerate gives to this process."""
+    return join_processes().device
+
+
+def common_random_state(rng: np.random.RandomState) -> np.random.RandomState:
+    """Give all processes a random state that the first one seeds."""
+    state = join_processes()
+    if state.num_processes == 1:
+        return rng
+    seed = torch.tensor([rng.randint(2**31 - 1)], device=state.device)
+    distributed.broadcast(seed, 0)
+    return np.random.RandomState(int(seed.item()))
+
+
+def start_together(
+    module: torch.nn.Module,
+    data: Dataset,
+    valid: Dataset | None,
+    generator: torch.Generator,
+    solver: Any,
+) -> None:
+    """Check that all processes fit the same, and copy the module of the first one."""
+    start = module.state_dict()
+    facts = {
+        "training data": data,
+        "validation data": valid,
+        "random state": generator.initial_seed(),
+        "parameters": replace(solver, callbacks=None, verbose=0, snapshot=None),
+        "shape of the model": {name: values.shape for name, values in start.items()},
+    }
+    own = torch.tensor([_digest(fact) for fact in facts.values()])
+    own = own.to(next(module.parameters()).device)
+    of_all = [torch.empty_like(own) for _ in range(distributed.get_world_size())]
+    distributed.all_gather(of_all, own)
+    for name, digests in zip(facts, torch.stack(of_all, 1).tolist(), strict=True):
+        for process, digest in enumerate(digests):
+            if digest != digests[0]:
+                raise ValueError(
+                    "With device='accelerate' all processes must fit the same model to the same "
+                    f"data, but process {process} and process 0 have different {name}. Give all "
+                    "processes the same parameters, and all rows of X and y in the same order; "
+                    "fit divides each batch itself."
+                )
+    for values in start.values():
+        distributed.broadcast(values, 0)
+
+
+class DistributedRatingNet(RatingNet):
+    """A net that computes its part of every batch, and shares the sums with other processes.
+
+    Accelerate's own wrapper, ``DistributedDataParallel``, sums gradients in hooks of ``forward``;
+    modules here have other methods for training. It also weighs all parts alike.
+    """
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not self.is_first_process:
+            self.verbose = 0  # one progress bar is enough
+
+    @property
+    def is_first_process(self):
+        return distributed.get_rank() == 0
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        # Processes with the same seed would drop the same units of different rows.
+        seed = self.iterator_train__generator.initial_seed() + distributed.get_rank()
+        with own_random_state(torch.Generator().manual_seed(seed), self.device):
+            return super().partial_fit(X, y, classes, **fit_params)
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        super().on_train_end(net, X, y, **kwargs)
+        self.__class__ = RatingNet  # a fitted net works in a process without the others
+
+    def train_step_single(self, batch, **fit_params):
+        step, share = self._step_of_part(super().train_step_single, batch, **fit_params)
+        tables = list(self.module_.parameters())
+        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in tables]
+        step["loss"], *gradients = _sum_over_processes([step["loss"], *own], share)
+        for table, gradient in zip(tables, gradients, strict=True):
+            table.grad = gradient
+        return step
+
+    def validation_step(self, batch, **fit_params):
+        step, share = self._step_of_part(super().validation_step, batch, **fit_params)
+        (step["loss"],) = _sum_over_processes([step["loss"]], share)
+        return step
+
+    def save_params(self, *args, **kwargs):
+        if self.is_first_process:  # all would write the same to the same file
+            super().save_params(*args, **kwargs)
+
+    def _step_of_part(
+        self, compute: Callable[..., dict[str, Tensor]], batch: Batch, **fit_params: Any
+    ) -> tuple[dict[str, Tensor], float | Tensor]:
+        """Compute a step of this process's part; also give the part's share of the batch."""
+        (X, ratings), share = _own_part(*batch)
+        if len(ratings) > 0:
+            return compute((X, ratings), **fit_params), share
+        return {"loss": ratings.new_zeros(()), "y_pred": ratings}, share
+
+
+def _own_part(X: dict[str, Tensor], ratings: Tensor) -> tuple[Batch, float | Tensor]:
+    """This process's part of a batch, and its share of the batch's weight."""
+    rows = _own_range(len(ratings))
+    if "lengths" not in X:
+        part = {name: values[rows] for name, values in X.items()}
+    else:  # sequences stay whole
+        pieces = _own_range(len(X["lengths"]))
+        bounds = torch.tensor([pieces.start, pieces.stop], device=ratings.device)
+        rows = slice(*torch.searchsorted(X["sequences"], bounds).tolist())
+        part = {name: v[pieces if name in OF_SEQUENCES else rows] for name, v in X.items()}
+        part["sequences"] = part["sequences"] - pieces.start
+    share: float | Tensor = len(ratings[rows]) / len(ratings)
+    if "sample_weight" in X:
+        share = part["sample_weight"].sum() / X["sample_weight"].sum()
+    return (part, ratings[rows]), share
+
+
+def _own_range(n: int) -> slice:
+    index, count = distributed.get_rank(), distributed.get_world_size()
+    return slice(n * index // count, n * (index + 1) // count)
+
+
+def _sum_over_processes(values: list[Tensor], share: float | Tensor) -> list[Tensor]:
+    """Sum tensors over all processes, each times the process's share, in one exchange."""
+    flat = torch.cat([tensor.flatten() for tensor in values]) * share
+    distributed.all_reduce(flat)
+    parts = flat.split([tensor.numel() for tensor in values])
+    return [part.view_as(tensor) for part, tensor in zip(parts, values, strict=True)]
+
+
+def _digest(fact: Any, start: int = 0) -> int:
+    """CRC-32 of data, which is the same in all processes for the same data."""
+    if isinstance(fact, Tensor):
+        fact = fact.cpu().numpy()
+    if isinstance(fact, np.ndarray):
+        return zlib.crc32(fact.tobytes(), zlib.crc32(repr(fact.shape).encode(), start))
+    if isinstance(fact, Dataset):
+        kinds = Tensor | np.ndarray | dict | int | float  # the repr of others may be an address
+        fact = {name: v for name, v in vars(fact).items() if isinstance(v, kinds)}
+    if isinstance(fact, dict):
+        for name, value in fact.items():
+            start = _digest(value, zlib.crc32(name.encode(), start))
+        return start
+    return zlib.crc32(repr(fact).encode(), start)
+
+
+@cache
+def _leave_at_exit() -> None:
+    """End the group before Python ends; else gloo's threads abort one run in five or so."""
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if distributed.is_initialized():
+        distributed.destroy_process_group()

@@ -1,0 +1,396 @@
+"""A dense net over embeddings as a scikit-learn regressor."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+
+from sklrec._core.base import mean_and_scale
+from sklrec._core.minibatch import MinibatchRatingRegressor
+from sklrec._core.recommend import RecommenderMixin
+from sklrec._data.checks import Interval, StrOptions, resolve_columns
+from sklrec._data.features.columns import N_BINS
+from sklrec._data.features.groups import SideFeatures
+from sklrec._data.features.known import KnownFeatures
+from sklrec._solvers import Optimization
+from sklrec._solvers.distributed import is_shared
+from sklrec._solvers.rowwise_adam import RowwiseAdam
+from sklrec.modules import DenseNet
+
+# Beside the products the net only adds what they leave over. At the embeddings' rate its layers,
+# which every rating moves, would fit the training ratings before the products had their part.
+LAYERS_SHARE_OF_LR = 0.05
+AUTO_LR = 0.015
+# Of the learning rate, what partial_fit takes: a few ratings should move little but their own.
+FURTHER = 0.3
+# Rows of all tables for each rating of a batch from which on only the touched ones are moved: as
+# fast as one pass over all of them.
+SPARSE_FROM = 16
+# All of a table's step in one pass over it.
+FUSED = {"fused": True}
+
+
+class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
+    r"""Dense net over embeddings of users, items and side features for rating prediction.
+
+    A rating is predicted as
+
+    .. math:: \hat r_{ui} = \mu + b_u + b_i + \langle p_u, q_i \rangle
+              + \sum_s \langle p_u + q_i, e_s \rangle + f([p_u, q_i, e_1, e_2, \dots])
+
+    with the global mean :math:`\mu`, the biases :math:`b`, the embeddings :math:`p, q` of the
+    user and the item, an embedding :math:`e_s` of each side feature, and a net :math:`f` of
+    linear layers with ReLU between them that reads all embeddings, one after another. Every
+    column of X but those of users and items is a side feature. All is learned together, by Adam
+    on the squared error plus `alpha` times the squared norms of the embeddings and biases that a
+    rating involves, over ratings that are scaled to zero mean and unit standard deviation.
+
+    The plain net over two concatenated embeddings, with nothing beside it, is
+    ``products=False, biased=False, dropout=0`` with one hidden layer, ``hidden_layer_sizes=(H,)``,
+    on an X of two columns.
+
+    A user, item or value that `fit` did not see has the embedding 0 and the bias 0.
+
+    Parameters
+    ----------
+    n_factors : int, default=64
+        Number of columns of all embeddings.
+    hidden_layer_sizes : array-like of int, default=(32,)
+        Number of units of each hidden layer of the net.
+    products : bool, default=True
+        Whether the products of embeddings are added to the net's output: that of the user's
+        with the item's, and those of either with all side features'.
+    biased : bool, default=True
+        Whether the model has user and item biases.
+    dropout : float, default=0.0
+        Share of the net's inputs that are set to zero, at random, at each step of the training.
+    alpha : float, default=0.1
+        L2 penalty, in units of the ratings' standard deviation, on embeddings and biases, once
+        for each rating.
+    max_epochs : int, default=8
+        Number of passes over the ratings.
+    lr : float or 'auto', default='auto'
+        Learning rate at the start. That of the net's layers is a twentieth of it, except where
+        ``products=False`` leaves all to the net. ``'auto'`` is 0.015.
+    batch_size : int, default=1024
+        Ratings in a batch.
+    optimizer : type, default=None
+        A ``torch.optim.Optimizer`` subclass to train with instead of Adam.
+    init_std : float, default=0.05
+        Standard deviation of the embeddings' random start.
+    early_stopping : bool, float or 'auto', default='auto'
+        Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
+        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. ``True`` without
+        `X_val` holds out a tenth of the training data, and a float that share of it. A
+        ``skorch.callbacks.EarlyStopping`` in `callbacks` takes the place of this rule.
+    rating_scale : (float, float), 'auto' or None, default='auto'
+        Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
+        the ratings; ``None`` does not clip.
+    user : int or str, default=0
+        Position, or name in a DataFrame, of the column of user IDs.
+    item : int or str, default=1
+        Position, or name in a DataFrame, of the column of item IDs. All other columns are side
+        features.
+    categorical_features : 'from_dtype' or array-like, default='from_dtype'
+        Columns to take as categories although they hold numbers: positions, names, or a mask
+        with one boolean for each column of X. Strings, booleans, other objects, and whatever
+        has the dtype category are taken as categories in any case. A row may also hold several
+        values: in a column of lists, tuples or sets, as ``X["genres"].str.split("|")`` makes it.
+    warm_start : bool, default=False
+        Whether `fit` goes on with the model of the previous call, as `partial_fit` does, but
+        for `max_epochs` and with the schedule.
+    callbacks : list, default=None
+        Further skorch callbacks, used as they are, not copied. A
+        ``skorch.callbacks.LRScheduler`` takes the place of the linear fall of the learning rate.
+        `ModelCheckpoint` saves the model while it is trained.
+    device : str or torch.device, default='cpu'
+        Where to train and predict. ``'accelerate'`` is the device that Accelerate gives to this
+        process; the processes that ``accelerate launch`` or ``torchrun`` started train together.
+        All of them fit to the same X and y, and end with the same model. `batch_size` is that of
+        all their parts together. A process that was not launched trains alone. Needs
+        ``pip install sklrec[distributed]``.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the random start, the order of the batches, dropout and the held-out part.
+        torch's, numpy's and Python's global random states are left as they are, save that
+        ``None`` takes the seed from numpy's, as in scikit-learn.
+    verbose : int, default=0
+        0 is silent, 1 shows a progress bar, 2 prints a line for each epoch.
+
+    Attributes
+    ----------
+    module_ : DenseNet
+        The fitted ``nn.Module``.
+    net_ : skorch.NeuralNetRegressor
+        The skorch net that trained it, with its ``history``.
+    encoder_ : IDEncoder
+        Maps IDs to codes; the ID in place k of ``categories_`` has the code k + 1.
+    side_features_ : SideFeatures
+        What was learned of the other columns of X: ``numeric``, ``categorical`` and
+        ``multi_valued`` ones.
+    known_features_ : KnownFeatures
+        Side features of users and of items, for `recommend`.
+    user_factors_ : ndarray of shape (n_users, n_factors)
+        The users' embeddings, in the order of ``encoder_.categories_[0]``; in units in which
+        products are ratings.
+    item_factors_ : ndarray of shape (n_items, n_factors)
+        The items' embeddings, in the order of ``encoder_.categories_[1]``.
+    user_biases_ : ndarray of shape (n_users,)
+        The users' biases, in units of the ratings. Only if ``biased=True``.
+    item_biases_ : ndarray of shape (n_items,)
+        The items' biases, in units of the ratings. Only if ``biased=True``.
+    global_mean_ : float
+        The weighted mean of the training ratings.
+    rating_scale_ : tuple of (float, float) or None
+        Lowest and highest rating.
+    n_users_ : int
+        Number of known users.
+    n_items_ : int
+        Number of known items.
+    n_ratings_ : int
+        Number of pairs of a user and an item that were seen together.
+    n_iter_ : int
+        Number of epochs that were run.
+    loss_curve_ : list of float
+        Mean squared error of each epoch's batches, each before its step; the penalty is not
+        in it.
+    validation_curve_ : list of float
+        Mean squared error on the validation data after each epoch. Only if there are any.
+    seen_ : csr_array of shape (n_users + 1, n_items + 1)
+        Which codes of items the codes of users have ratings of, in `fit` and `partial_fit`.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X. Only if they are all strings.
+
+    See Also
+    --------
+    sklrec.modules.DenseNet : The module alone.
+    sklrec.MFRegressor : Biases and a product, without a net and without side features.
+
+    Notes
+    -----
+    From 16 users, items and values of side features for each rating of a batch on (16,384 by
+    default), a step of Adam moves only the embeddings and biases that its batch holds, each at
+    once by all that Adam would move it by momentum. A step then costs no more for a larger
+    catalogue. With fewer, or with an `optimizer`, all move in each step.
+
+    Side features may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
+    has an embedding of its own, learned if there are any in `fit`; a missing category is as good
+    as an unknown one. Of numbers only their place among the quantiles of `fit` counts, so that
+    they need not be scaled, and what lies beyond them counts as the lowest or the highest.
+    Datetimes and time differences are numbers; datetimes without a time zone are read as UTC.
+    `partial_fit` keeps the quantiles and learns new categories.
+
+    A side feature that has one value in all rows of a user belongs to the user, and of the others
+    one that has one value in all rows of an item to the item. `recommend` takes those that were
+    last seen in `fit` or `partial_fit`, and all other side features as missing. Where these
+    matter, let `predict` rate the candidates.
+
+    References
+    ----------
+    He, Liao, Zhang, Nie, Hu, Chua (2017), "Neural Collaborative Filtering",
+    :doi:`10.1145/3038912.3052569`.
+
+    Rendle (2010), "Factorization Machines", :doi:`10.1109/ICDM.2010.127`.
+
+    Gorishniy, Rubachev, Babenko (2022), "On Embeddings for Numerical Features in Tabular Deep
+    Learning", :doi:`10.48550/arXiv.2203.05556`.
+
+    Examples
+    --------
+    >>> from sklrec import DenseRecRegressor
+    >>> from sklrec.datasets import make_ratings
+    >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
+    >>> X["genres"] = [["drama", "war"] if item % 3 else ["comedy"] for item in X["item"]]
+    >>> X["weekend"] = X["timestamp"] // 86400 % 7 > 4
+    >>> dense = DenseRecRegressor(n_factors=8, random_state=0)
+    >>> dense.fit(X, y).predict(X[:3]).shape
+    (3,)
+    >>> dense.side_features_
+    <SideFeatures numeric=['timestamp'], categorical=['weekend'], multi_valued=['genres']>
+    """
+
+    _takes_accelerate = True
+
+    _parameter_constraints = {
+        **MinibatchRatingRegressor._parameter_constraints,
+        "n_factors": [Interval(Integral, 1, None, closed="left")],
+        "hidden_layer_sizes": ["array-like"],
+        "products": ["boolean"],
+        "biased": ["boolean"],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "init_std": [Interval(Real, 0, None, closed="neither")],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
+    }
+
+    def __init__(
+        self,
+        n_factors=64,
+        hidden_layer_sizes=(32,),
+        *,
+        products=True,
+        biased=True,
+        dropout=0.0,
+        alpha=0.1,
+        max_epochs=8,
+        lr="auto",
+        batch_size=1024,
+        optimizer=None,
+        init_std=0.05,
+        early_stopping="auto",
+        rating_scale="auto",
+        user=0,
+        item=1,
+        categorical_features="from_dtype",
+        warm_start=False,
+        callbacks=None,
+        device="cpu",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_factors = n_factors
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.products = products
+        self.biased = biased
+        self.dropout = dropout
+        self.alpha = alpha
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.init_std = init_std
+        self.early_stopping = early_stopping
+        self.rating_scale = rating_scale
+        self.user = user
+        self.item = item
+        self.categorical_features = categorical_features
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _learn(self, X, y, weight, previous):
+        if previous is None:
+            id_positions = resolve_columns(self, (self.user, self.item), X)
+            self.side_features_ = SideFeatures.learn(
+                self,
+                X,
+                id_positions,
+                categorical_features=self.categorical_features,
+            )
+        else:
+            self.side_features_ = previous.side_features_.extend(X)
+        inputs = super()._learn(X, y, weight, previous)
+        known = KnownFeatures() if previous is None else previous.known_features_
+        self.known_features_ = known.extend(
+            self.side_features_, X, {"user": inputs["users"], "item": inputs["items"]}
+        )
+        return inputs
+
+    def _sides_of_pairs(self, users, items):
+        known = self.known_features_
+        return {
+            "user_side": known.rows("user", users),
+            "item_side": known.rows("item", items),
+            "of_users": known.of_users,
+        }
+
+    def _inputs(self, X, rows=slice(None)):
+        return super()._inputs(X, rows) | self.side_features_.arrays(X, rows)
+
+    def _new_module(self, y, weight, generator):
+        mean, scale = mean_and_scale(y, weight)
+        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        side = self.side_features_
+        return DenseNet(
+            n_users,
+            n_items,
+            int(self.n_factors),
+            self._layer_sizes(),
+            products=self.products,
+            biased=self.biased,
+            dropout=self.dropout,
+            n_numeric=len(side.numeric),
+            n_bins=N_BINS,
+            n_categorical=len(side.categorical),
+            n_multi_valued=len(side.multi_valued),
+            n_values=side.n_values,
+            global_mean=mean,
+            scale=scale,
+            init_std=self.init_std,
+            sparse=self._takes_sparse_gradients(),
+            generator=generator,
+        )
+
+    def _grow_module(self, generator):
+        for name in ("n_factors", "products", "biased"):
+            self._refuse_change(name)
+        if self._layer_sizes() != self.module_.hidden_layer_sizes:
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r} was asked for, but the training "
+                f"goes on with a model of {self.module_.hidden_layer_sizes!r}. Set it back, or "
+                "fit with warm_start=False."
+            )
+        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        self.module_.grow(n_users, n_items, self.side_features_.n_values, generator)
+        self.module_.sparse = self._takes_sparse_gradients()
+        self.module_.dropout.p = self.dropout
+
+    def _optimization(self):
+        params: dict[str, Any] = {}
+        sparse = self._takes_sparse_gradients()
+        if self.optimizer is None and not sparse:
+            params |= FUSED
+        if self.products:
+            lr = AUTO_LR if self.lr == "auto" else self.lr
+            params["param_groups"] = [("layers.*", {"lr": LAYERS_SHARE_OF_LR * lr})]
+        optimizer = self.optimizer or (RowwiseAdam if sparse else torch.optim.Adam)
+        return Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
+
+    def _takes_sparse_gradients(self):
+        n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        n_rows += self.side_features_.n_values
+        is_sparse = self.optimizer is None and n_rows > SPARSE_FROM * int(self.batch_size)
+        return is_sparse and not is_shared(self.device)  # processes exchange whole tables
+
+    def _layer_sizes(self):
+        sizes = self.hidden_layer_sizes
+        for size in sizes:
+            if not isinstance(size, Integral) or size < 1:
+                raise ValueError(
+                    "hidden_layer_sizes must hold integers of at least 1, such as (32,) or "
+                    f"(64, 32), got {sizes!r}."
+                )
+        return tuple(int(size) for size in sizes)
+
+    @property
+    def n_items_(self):
+        """Number of known items."""
+        return len(self.encoder_.vocabularies_[1])
+
+    @property
+    def user_factors_(self):
+        """Embeddings of the known users."""
+        return self._table("user_factors.weight", 0.5)
+
+    @property
+    def item_factors_(self):
+        """Embeddings of the known items."""
+        return self._table("item_factors.weight", 0.5)
+
+    @property
+    def user_biases_(self):
+        """Biases of the known users."""
+        return self._table("user_biases", 1)
+
+    @property
+    def item_biases_(self):
+        """Biases of the known items."""
+        return self._table("item_biases", 1)
+
+    def _table(self, name, power_of_scale):
+        # The module works on ratings of unit standard deviation.
+        scale = self.module_.scale.item() ** power_of_scale
+        return self.module_.get_parameter(name).detach().cpu().numpy()[1:] * scale

@@ -1,0 +1,380 @@
+"""Matrix factorisation as a scikit-learn regressor."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from numbers import Integral, Real
+
+from sklearn.utils.metaestimators import available_if
+
+from sklrec._core.base import mean_and_scale
+from sklrec._core.chunks import ChunkedRatingRegressor
+from sklrec._core.recommend import RecommenderMixin
+from sklrec._data.checks import Interval, StrOptions
+from sklrec._solvers import DENSE_GRADIENTS, SGD
+from sklrec.modules import MatrixFactorization
+
+# n_factors="auto" and alpha="auto", without and with SVD++ terms. benchmarks/choose.py chose them
+# on held-out parts of training data.
+AUTO_N_FACTORS = {False: 100, True: 64}
+AUTO_ALPHA = {False: 0.07, True: 0.1}
+# Standard deviation of a start from which the strongest patterns grow first.
+SMALL_START = 0.01
+# lr="auto" of an optimiser with SVD++ terms. Adam moves each term as far as a row of its own, and
+# all terms of a sum move together.
+SVDPP_DENSE_LR = 0.01
+
+
+def _init_std_of_sgd(max_epochs):
+    """Standard deviation of the start for a number of epochs."""
+    return min(0.08, max(SMALL_START, 0.7 / max_epochs**2))
+
+
+def _has_partial_fit(estimator):
+    """Whether further ratings alone are enough to train on."""
+    if not estimator.svdpp:
+        return True
+    raise AttributeError(
+        "svdpp=True has no partial_fit: each further rating would change the SVD++ terms of "
+        "other users and items. Fit with warm_start=True, or set svdpp=False."
+    )
+
+
+class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
+    r"""Matrix factorisation with biases for rating prediction.
+
+    A rating is predicted as
+
+    .. math:: \hat r_{ui} = \mu + b_u + b_i + \langle p_u, q_i \rangle
+
+    with the global mean :math:`\mu`, the biases :math:`b` and the factors :math:`p, q` of the
+    user and the item. The biases and factors minimise
+
+    .. math:: \sum_{(u, i)} w_{ui} \left[ (r_{ui} - \hat r_{ui})^2
+              + \alpha (\|p_u\|^2 + \|q_i\|^2 + b_u^2 + b_i^2) \right]
+
+    over ratings that are scaled to unit standard deviation, so that `alpha` and `lr` mean the
+    same on any rating scale. A user or item that `fit` did not see has bias 0 and factors 0: an
+    unknown user gets :math:`\mu + b_i`, an unknown item :math:`\mu + b_u`, both :math:`\mu`.
+
+    Parameters
+    ----------
+    n_factors : int or 'auto', default='auto'
+        Number of factors of each user and item. ``'auto'`` is 100, and 64 with `svdpp`.
+    biased : bool, default=True
+        Whether the model has a global mean and biases.
+    alpha : float or 'auto', default='auto'
+        L2 penalty, in units of the ratings' standard deviation, on factors and biases, once for
+        each rating. ``'auto'`` is 0.07, and 0.1 with `svdpp`.
+    svdpp : bool, default=False
+        Whether to add SVD++ terms: each user is also described by the items that they rated, and
+        each item by the users who rated it, whatever the ratings were. This is more accurate,
+        mainly for users and items with few ratings, and slower.
+    max_epochs : int, default=15
+        Number of passes over the ratings.
+    lr : float or 'auto', default='auto'
+        Learning rate at the start: the step for one rating, whatever the batch size. It falls
+        from batch to batch, linearly to 0 over `max_epochs`. ``'auto'`` is ``1.2 / max_epochs``,
+        at most 0.2. With an `optimizer` it is 0.02, and 0.01 with `svdpp`.
+    batch_size : int, default=4096
+        Ratings in a batch.
+    optimizer : type, default=None
+        A ``torch.optim.Optimizer`` subclass to train with instead of stochastic gradient descent
+        on the rows of the batch. It gets dense gradients of the mean over the batch.
+    init_std : float or 'auto', default='auto'
+        Standard deviation of the factors' random start. ``'auto'`` is 0.01. With fewer than 9
+        epochs and no `optimizer` it is larger, up to 0.08, since factors cannot grow from a small
+        start in a short time.
+    early_stopping : bool, float or 'auto', default='auto'
+        Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
+        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. ``True`` without
+        `X_val` holds out a tenth of the training data, and a float that share of it. A
+        ``skorch.callbacks.EarlyStopping`` in `callbacks` takes the place of this rule.
+    rating_scale : (float, float), 'auto' or None, default='auto'
+        Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
+        the ratings; ``None`` does not clip.
+    user : int or str, default=0
+        Position, or name in a DataFrame, of the column of user IDs.
+    item : int or str, default=1
+        Position, or name in a DataFrame, of the column of item IDs. Columns other than these
+        two are not used.
+    warm_start : bool, default=False
+        Whether `fit` goes on with the model of the previous call, as `partial_fit` does, but
+        for `max_epochs` and with the schedule.
+    callbacks : list, default=None
+        Further skorch callbacks, used as they are, not copied. A
+        ``skorch.callbacks.LRScheduler`` takes the place of the linear fall of the learning rate.
+        `ModelCheckpoint` saves the model while it is trained.
+    device : str or torch.device, default='cpu'
+        Where to train and predict.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the random start, the order of the batches and the held-out part. The global
+        random states of torch, numpy and Python stay as they are, except that ``None`` takes the
+        seed from numpy's, as in scikit-learn.
+    verbose : int, default=0
+        0 is silent, 1 shows a progress bar, 2 prints a line for each epoch.
+
+    Attributes
+    ----------
+    module_ : MatrixFactorization
+        The fitted ``nn.Module``.
+    net_ : skorch.NeuralNetRegressor
+        The skorch net that trained it, with its ``history``.
+    encoder_ : IDEncoder
+        Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
+    user_factors_ : ndarray of shape (n_users, n_factors)
+        The users' factors, in the order of ``encoder_.categories_[0]``. Dot products are in
+        units of the ratings.
+    item_factors_ : ndarray of shape (n_items, n_factors)
+        The items' factors, in the order of ``encoder_.categories_[1]``.
+    user_biases_ : ndarray of shape (n_users,)
+        The users' biases, in units of the ratings.
+    item_biases_ : ndarray of shape (n_items,)
+        The items' biases, in units of the ratings.
+    global_mean_ : float
+        The weighted mean of the training ratings; 0 if ``biased=False``.
+    alpha_ : float
+        The L2 penalty that the training used.
+    rating_scale_ : tuple of (float, float) or None
+        Lowest and highest rating.
+    n_users_ : int
+        Number of known users.
+    n_items_ : int
+        Number of known items.
+    n_ratings_ : int
+        Number of pairs of a user and an item that were seen together.
+    n_iter_ : int
+        Number of epochs that were run.
+    loss_curve_ : list of float
+        Mean squared error of each epoch's batches, each before its step, without the penalty.
+    validation_curve_ : list of float
+        Mean squared error on the validation data after each epoch. Only if there are any.
+    seen_ : csr_array of shape (n_users + 1, n_items + 1)
+        Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X. Only if they are all strings.
+
+    See Also
+    --------
+    BayesianMFRegressor : The same model with a posterior distribution and standard deviations.
+    sklrec.modules.MatrixFactorization : The module alone.
+    sklrec.IDEncoder : The encoder alone.
+
+    Notes
+    -----
+    Ctrl-C during the training ends `fit` with a KeyboardInterrupt, so that a search stops too.
+    The estimator then holds the model of the steps so far, and a warning says so. An error, or
+    Ctrl-C before the training, leaves the estimator as it was.
+
+    The training uses one thread as long as ``batch_size * n_factors`` is below a million, as it is
+    by default, and one more for each further half a million.
+
+    With `svdpp` a user's row gains :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i`, and an
+    item's :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, biases included, where R are the training
+    interactions. The fitted rows, ``user_factors_`` and the like, include these sums, so that
+    predictions take no longer. The loss has the penalty above for the rows themselves and
+    :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. The terms y and x take eight
+    steps an epoch, by the gradient of all batches since the step before, with momentum 0.9 and
+    bounded steps. A fit with ``warm_start=True`` starts from the fitted rows and from terms of
+    zero. There is no `partial_fit`, since each further rating would change the terms of others.
+
+    A step moves only the users and items of its batch, except with an `optimizer`, which moves
+    all. A user or item with many ratings in a batch takes a bounded step: 0.8 of the average of
+    its gradients instead of a sum that would overshoot.
+
+    References
+    ----------
+    Koren, Bell, Volinsky (2009), "Matrix Factorization Techniques for Recommender Systems",
+    :doi:`10.1109/MC.2009.263`. For SVD++ terms: Koren (2008), "Factorization Meets the
+    Neighborhood", :doi:`10.1145/1401890.1401944`, and Rendle, Zhang, Koren (2019), "On the
+    Difficulty of Evaluating Baselines", :doi:`10.48550/arXiv.1905.01395`.
+
+    Examples
+    --------
+    >>> from sklrec import MFRegressor
+    >>> from sklrec.datasets import make_ratings
+    >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
+    >>> mf = MFRegressor(n_factors=8, random_state=0).fit(X, y)
+    >>> mf.predict(X[:3]).shape
+    (3,)
+    >>> mf.recommend([7], n_items=3).columns.to_list()
+    ['user', 'item', 'rank', 'score']
+    """
+
+    _parameter_constraints = {
+        **ChunkedRatingRegressor._parameter_constraints,
+        "n_factors": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "biased": ["boolean"],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "svdpp": ["boolean"],
+        "init_std": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        n_factors="auto",
+        *,
+        biased=True,
+        alpha="auto",
+        svdpp=False,
+        max_epochs=15,
+        lr="auto",
+        batch_size=4096,
+        optimizer=None,
+        init_std="auto",
+        early_stopping="auto",
+        rating_scale="auto",
+        user=0,
+        item=1,
+        warm_start=False,
+        callbacks=None,
+        device="cpu",
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_factors = n_factors
+        self.biased = biased
+        self.alpha = alpha
+        self.svdpp = svdpp
+        self.max_epochs = max_epochs
+        self.lr = lr
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.init_std = init_std
+        self.early_stopping = early_stopping
+        self.rating_scale = rating_scale
+        self.user = user
+        self.item = item
+        self.warm_start = warm_start
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    @available_if(_has_partial_fit)
+    def partial_fit(self, X, y, sample_weight=None):
+        """Train for one epoch on further interactions.
+
+        The first call starts a model; later calls continue it. Users and items that are new get
+        rows of their own. The learning rate is constant. The more ratings a user or item has
+        had, the less further ratings move it, so that a few passes teach the model new users
+        without harm to what it knows. An `optimizer` takes 0.3 of the rate and starts its state
+        anew. The global mean stays that of the first call. An automatic rating scale widens with
+        the new ratings.
+
+        Only without `svdpp`, which needs all ratings at once.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            The interactions, columns as at the first call.
+        y : array-like of shape (n_samples,)
+            The ratings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each rating, not negative; only their proportions matter.
+
+        Returns
+        -------
+        MFRegressor
+            The estimator.
+        """
+        return super().partial_fit(X, y, sample_weight)
+
+    def _new_module(self, y, weight, generator):
+        return self._make_module(*mean_and_scale(y, weight), generator)
+
+    def _make_module(self, mean, scale, generator):
+        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        return MatrixFactorization(
+            n_users,
+            n_items,
+            self._n_factors(),
+            biased=self.biased,
+            global_mean=mean if self.biased else 0.0,
+            scale=scale,
+            init_std=self._init_std(),
+            sparse=self.optimizer is None,
+            generator=generator,
+        )
+
+    def _grow_module(self, generator):
+        self._refuse_change("biased")
+        if self._n_factors() != self.module_.n_factors:
+            self._refuse_change("n_factors")
+        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        self.module_.grow(n_users, n_items, generator)
+        self.module_.sparse = self.optimizer is None
+
+    def _record(self, outcome, previous, *, with_validation):
+        super()._record(outcome, previous, with_validation=with_validation)
+        self.alpha_ = self._alpha()
+
+    def _new_solver(self, **changes):
+        return super()._new_solver(svdpp=self.svdpp, **changes)
+
+    def _check_fits_chunks(self):
+        if self.svdpp:
+            raise ValueError(
+                "svdpp=True needs all ratings at once and cannot be fitted to them in chunks. "
+                "Set svdpp=False, or pass X and y as a whole."
+            )
+
+    def _n_factors(self):
+        return (
+            AUTO_N_FACTORS[bool(self.svdpp)] if self.n_factors == "auto" else int(self.n_factors)
+        )
+
+    def _alpha(self):
+        return AUTO_ALPHA[bool(self.svdpp)] if self.alpha == "auto" else self.alpha
+
+    def _init_std(self):
+        if self.init_std != "auto":
+            return self.init_std
+        return _init_std_of_sgd(self.max_epochs) if self.optimizer is None else SMALL_START
+
+    def _optimization(self):
+        if self.optimizer is None:
+            return SGD
+        optimization = DENSE_GRADIENTS._replace(optimizer=self.optimizer)
+        if self.svdpp:
+            optimization = optimization._replace(auto_lr=lambda max_epochs: SVDPP_DENSE_LR)
+        return optimization
+
+    def __getattr__(self, name):
+        # Python calls this only for attributes that do not exist.
+        if name == "partial_fit":
+            _has_partial_fit(self)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _rating_counts(self):
+        return {"user": self.seen_.sum(axis=1), "item": self.seen_.sum(axis=0)}
+
+    @property
+    def n_items_(self):
+        """Number of known items."""
+        return len(self.encoder_.vocabularies_[1])
+
+    @property
+    def user_factors_(self):
+        """Factors of the known users."""
+        return self._table("user_factors.weight", 0.5)
+
+    @property
+    def item_factors_(self):
+        """Factors of the known items."""
+        return self._table("item_factors.weight", 0.5)
+
+    @property
+    def user_biases_(self):
+        """Biases of the known users."""
+        return self._table("user_biases", 1)
+
+    @property
+    def item_biases_(self):
+        """Biases of the known items."""
+        return self._table("item_biases", 1)
+
+    def _table(self, name, power_of_scale):
+        # The module works on ratings of unit standard deviation.
+        scale = self.module_.scale.item() ** power_of_scale
+        return self.module_.get_parameter(name).detach().cpu().numpy()[1:] * scale

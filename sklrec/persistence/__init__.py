@@ -1,2 +1,0 @@
-"""Model files: fitted estimators as arrays and a document, without code."""
-# SPDX-License-Identifier: BSD-3-Clause

@@ -1,0 +1,346 @@
+"""Recommendations and similar items."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import sklrec._core.recommend
+from sklrec import MFRegressor
+from sklrec.datasets import make_ratings
+
+X, Y = make_ratings(30, 40, 500, random_state=0)
+X = X.assign(item=X["item"] + 100)
+USERS, ITEMS = np.unique(X["user"]), np.unique(X["item"])
+STRANGER = 999
+
+
+def mf(**options):
+    defaults = {"n_factors": 4, "max_epochs": 3, "init_std": 0.3, "random_state": 0}
+    return MFRegressor(**{**defaults, **options})
+
+
+@pytest.fixture(scope="module", params=["biased", "factors alone"])
+def fitted(request):
+    return mf(rating_scale=None, biased=request.param == "biased").fit(X, Y)
+
+
+def by_brute_force(model, users, n_items, items, exclude_seen=True):
+    """Predict every pair, leave out what was seen, sort."""
+    pairs = pd.MultiIndex.from_product([users, items], names=["user", "item"])
+    pairs = pairs.to_frame(index=False).assign(timestamp=0)
+    pairs["score"] = model.predict(pairs)
+    if exclude_seen:
+        seen = pd.MultiIndex.from_frame(X[["user", "item"]])
+        pairs = pairs[~pd.MultiIndex.from_frame(pairs[["user", "item"]]).isin(seen)]
+    pairs["position"] = pairs["user"].map({user: k for k, user in enumerate(users)})
+    pairs = pairs.sort_values(["position", "score"], ascending=[True, False])
+    pairs = pairs.groupby("position").head(n_items)
+    return pairs.assign(rank=pairs.groupby("position").cumcount() + 1)
+
+
+def assert_recommends(found, expected):
+    assert list(found.columns) == ["user", "item", "rank", "score"]
+    assert found["score"].dtype == np.float64
+    assert found.index.equals(pd.RangeIndex(len(expected)))
+    for column in ("user", "item", "rank"):
+        assert found[column].tolist() == expected[column].tolist()
+    assert found["score"].to_numpy() == pytest.approx(expected["score"], rel=1e-5)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100, 2**24])
+@pytest.mark.parametrize("exclude_seen", [True, False])
+def test_recommendations_are_the_highest_predictions(fitted, exclude_seen, block, monkeypatch):
+    monkeypatch.setattr(sklrec._core.recommend, "SCORES_AT_ONCE", block)
+    users = [*USERS[::-1], *([STRANGER] if fitted.biased else [])]  # else all are equal
+    found = fitted.recommend(users, n_items=5, exclude_seen=exclude_seen)
+    assert_recommends(found, by_brute_force(fitted, users, 5, ITEMS, exclude_seen))
+
+
+def with_small_whole_numbers(seed):
+    """A model with so few different scores that most are tied."""
+    model = mf(rating_scale=None).fit(X, Y)
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for table in model.module_.parameters():
+            table[1:] = torch.randint(-1, 2, table[1:].shape, generator=rng).float()
+        model.module_.scale.fill_(1.0)
+        model.module_.global_mean.fill_(0.0)
+    return model
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**20),
+    n_items=st.integers(1, 45),
+    exclude_seen=st.booleans(),
+    per_user=st.booleans(),
+    data=st.data(),
+)
+def test_ties_seen_items_and_candidates_are_as_by_brute_force(
+    seed, n_items, exclude_seen, per_user, data
+):
+    model = with_small_whole_numbers(seed)
+    users = data.draw(st.lists(st.sampled_from([*USERS, STRANGER]), min_size=1, max_size=6))
+    some = st.lists(st.sampled_from(ITEMS), min_size=1, max_size=30)
+    candidates = {user: data.draw(some) for user in users} if per_user else data.draw(some)
+    found = model.recommend(
+        users, n_items=n_items, exclude_seen=exclude_seen, candidates=candidates
+    )
+    expected = []
+    ordered = model.encoder_.categories_[1]
+    for user in users:
+        own = ordered[np.isin(ordered, candidates[user] if per_user else candidates)]
+        if exclude_seen:
+            own = own[~np.isin(own, X.loc[X["user"] == user, "item"])]
+        asked = pd.DataFrame({"user": user, "item": own, "timestamp": 0})
+        asked["score"] = model.predict(asked) if len(own) else 0.0
+        best = asked.sort_values("score", ascending=False, kind="stable").head(n_items)
+        expected.append(best.assign(rank=np.arange(1, len(best) + 1)))
+    assert_recommends(found, pd.concat(expected))
+
+
+@pytest.mark.parametrize("n_items", [1, 3, 1000])
+def test_only_candidates_are_recommended(fitted, n_items):
+    candidates = [ITEMS[30], ITEMS[2], ITEMS[2], ITEMS[17], ITEMS[8], ITEMS[9]]
+    found = fitted.recommend(USERS, n_items, candidates=candidates)
+    expected = by_brute_force(fitted, USERS, n_items, np.unique(candidates))
+    assert_recommends(found, expected)
+
+
+def test_there_may_be_fewer_items_than_asked_for(fitted):
+    found = fitted.recommend(USERS, n_items=1000)
+    rated = X.groupby("user")["item"].nunique()
+    left = found.groupby("user").size().reindex(USERS, fill_value=0)
+    assert left.tolist() == (len(ITEMS) - rated).tolist()
+    assert len(fitted.recommend(USERS, 1000, exclude_seen=False)) == len(USERS) * len(ITEMS)
+
+
+def test_who_has_seen_everything_gets_nothing(fitted):
+    user = USERS[0]
+    seen = X.loc[X["user"] == user, "item"].unique()
+    found = fitted.recommend([user], candidates=seen)
+    assert found.shape == (0, 4)
+    assert list(found.columns) == ["user", "item", "rank", "score"]
+    assert fitted.recommend([user, STRANGER], candidates=seen)["user"].unique() == [STRANGER]
+
+
+def test_a_stranger_gets_what_is_rated_highest():
+    model = mf().fit(X, Y)
+    found = model.recommend([STRANGER], n_items=4)
+    best = np.argsort(-model.item_biases_)[:4]
+    assert found["item"].tolist() == model.encoder_.categories_[1][best].tolist()
+
+
+def test_scores_lie_in_the_rating_scale():
+    model = mf(rating_scale=(1, 5), alpha=0.0, init_std=1.0).fit(X, Y)
+    scores = model.recommend(USERS, 40)["score"]
+    assert scores.max() == 5
+    assert scores.min() >= 1
+    free = model.set_params(rating_scale=None).fit(X, Y).recommend(USERS, 40)["score"]
+    assert np.array_equal(scores, free.clip(1, 5))
+
+
+@pytest.mark.parametrize(
+    "as_given",
+    [list, tuple, np.array, pd.Series, pd.Index, lambda users: pd.array(users, dtype="Int64")],
+)
+def test_ids_come_in_any_list(fitted, as_given):
+    expected = fitted.recommend(USERS[:3].tolist())
+    pd.testing.assert_frame_equal(
+        fitted.recommend(as_given(USERS[:3].tolist())), expected, check_dtype=False
+    )
+
+
+@pytest.mark.parametrize(
+    "as_ids",
+    [
+        lambda column: column.map("n{}".format),
+        lambda column: column.map("n{}".format).astype("category"),
+        lambda column: [("n", value) for value in column],
+    ],
+    ids=["str", "category", "tuple"],
+)
+def test_ids_of_any_kind_come_back(as_ids):
+    plain = mf().fit(X, Y)
+    named = X.assign(user=as_ids(X["user"]), item=as_ids(X["item"]))
+    model = mf().fit(named, Y)
+    rows = [3, 8]
+    found = model.recommend(list(named["user"].iloc[rows]), n_items=4)
+    expected = plain.recommend(X["user"].iloc[rows], n_items=4)
+    names = dict(zip(X["item"], named["item"], strict=True))
+    assert found["item"].tolist() == [names[item] for item in expected["item"]]
+    assert found["score"].tolist() == expected["score"].tolist()
+    similar = model.similar_items([named["item"].iloc[0]], 3)
+    expected = plain.similar_items([X["item"].iloc[0]], 3)
+    assert similar["similar_item"].tolist() == [names[item] for item in expected["similar_item"]]
+
+
+def test_repeated_ratings_are_seen_once():
+    model = mf().fit(pd.concat([X, X]), np.tile(Y, 2))
+    assert model.seen_.nnz == len(X.drop_duplicates(["user", "item"]))
+    assert model.seen_.dtype == bool
+
+
+def test_partial_fit_adds_to_what_was_seen():
+    model = mf().fit(X, Y)
+    user = USERS[0]
+    item = model.recommend([user], n_items=1)["item"].item()
+    new = pd.DataFrame({"user": [user, STRANGER], "item": [item, 555], "timestamp": 0})
+    model.partial_fit(new, [5, 5])
+    assert item not in model.recommend([user], 1000)["item"].tolist()
+    assert 555 in model.recommend([user], 1000)["item"].tolist()
+    assert 555 not in model.recommend([STRANGER], 1000)["item"].tolist()
+    seen_before = X.loc[X["user"] == user, "item"].tolist()
+    assert not set(seen_before) & set(model.recommend([user], 1000)["item"])
+
+
+def test_users_of_another_kind_are_warned_of():
+    model = mf().fit(X, Y)
+    with pytest.warns(UserWarning, match="was fitted on integers .* but got strings") as caught:
+        found = model.recommend(["4"])
+    assert caught[0].filename == __file__
+    assert found["item"].tolist() == model.recommend([STRANGER])["item"].tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.recommend([STRANGER])
+
+
+# --- similar items
+
+
+@pytest.mark.parametrize("block", [1, 100, 2**24])
+def test_similarity_is_the_cosine_of_factors(fitted, block, monkeypatch):
+    monkeypatch.setattr(sklrec._core.recommend, "SCORES_AT_ONCE", block)
+    factors = fitted.item_factors_.astype(np.float64)
+    directions = factors / np.linalg.norm(factors, axis=1, keepdims=True)
+    cosines = pd.DataFrame(directions @ directions.T, *[fitted.encoder_.categories_[1]] * 2)
+    asked = [ITEMS[5], ITEMS[0], ITEMS[5]]
+    found = fitted.similar_items(asked, n_items=6)
+    assert list(found.columns) == ["item", "similar_item", "rank", "score"]
+    assert found["item"].tolist() == np.repeat(asked, 6).tolist()
+    assert found["rank"].tolist() == [1, 2, 3, 4, 5, 6] * 3
+    expected = [cosines[item].drop(item).nlargest(6) for item in asked]
+    assert found["similar_item"].tolist() == np.concatenate([e.index for e in expected]).tolist()
+    assert found["score"].to_numpy() == pytest.approx(np.concatenate(expected), abs=1e-6)
+    assert found["score"].dtype == np.float64
+
+
+def test_an_item_is_similar_to_all_others_but_itself(fitted):
+    found = fitted.similar_items(ITEMS, n_items=1000)
+    assert len(found) == len(ITEMS) * (len(ITEMS) - 1)
+    assert (found["item"] != found["similar_item"]).all()
+    assert found["score"].between(-1, 1).all()
+
+
+def test_users_are_similar_by_their_factors(fitted):
+    found = fitted.similar_users(USERS[:3], n_users=4, metric="dot")
+    assert list(found.columns) == ["user", "similar_user", "rank", "score"]
+    products = fitted.module_.user_factors.weight.detach().numpy()[1:].astype(float)
+    products = products @ products.T
+    np.fill_diagonal(products, -np.inf)
+    known = fitted.encoder_.categories_[0]
+    for user in USERS[:3]:
+        own, row = found[found["user"] == user], known.tolist().index(user)
+        best = np.argsort(-products[row])[:4]
+        assert own["similar_user"].tolist() == known[best].tolist()
+        assert own["score"].to_numpy() == pytest.approx(products[row, best], rel=1e-4)
+
+
+def test_one_item_is_similar_to_none():
+    model = mf().fit(X.assign(item=7), Y)
+    assert model.similar_items([7]).shape == (0, 4)
+    assert model.recommend([STRANGER])["item"].tolist() == [7]
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda m: m.recommend("ann"),
+            ValueError,
+            r"users must be a list of IDs, got 'ann'\. Pass \['ann'\]\.",
+        ),
+        (lambda m: m.recommend(4), ValueError, r"users must be a list of IDs, got 4\. Pass \[4\]"),
+        (
+            lambda m: m.recommend({4}),
+            ValueError,
+            r"users must be a list of IDs, got \{4\}",
+        ),
+        (lambda m: m.recommend(X), ValueError, "users must be a list of IDs, got "),
+        (lambda m: m.recommend([]), ValueError, "users must hold at least one ID, got none"),
+        (
+            lambda m: m.recommend([1, None]),
+            ValueError,
+            r"Input X contains NaN\.\nColumn 'user' holds (nan|None) in row 1",
+        ),
+        (
+            lambda m: m.recommend([1], n_items=0),
+            ValueError,
+            "n_items must be an integer of at least 1, got 0",
+        ),
+        (
+            lambda m: m.recommend([1], n_items=2.5),
+            ValueError,
+            r"n_items must be an integer of at least 1, got 2\.5",
+        ),
+        (
+            lambda m: m.recommend([1], candidates=[ITEMS[0], 77]),
+            ValueError,
+            r"candidates must be items that fit saw, and it did not see 77\. Pass IDs that are "
+            r"among encoder_\.categories_\[1\]\.",
+        ),
+        (
+            lambda m: m.recommend([1], candidates=[]),
+            ValueError,
+            "candidates must hold at least one ID, got none",
+        ),
+        (
+            lambda m: m.recommend([1], candidates=7),
+            ValueError,
+            r"candidates must be a list of IDs, got 7\. Pass \[7\]\.",
+        ),
+        (
+            lambda m: m.similar_items([ITEMS[0], 77]),
+            ValueError,
+            r"similar_items compares items that fit saw, and it did not see 77\. Pass IDs that "
+            r"are among encoder_\.categories_\[1\]\.",
+        ),
+        (
+            lambda m: m.recommend([1, 2], candidates={1: [ITEMS[0]]}),
+            ValueError,
+            "candidates must have a list of items for each user, got none for 2",
+        ),
+        (
+            lambda m: m.recommend([1], candidates={1: []}),
+            ValueError,
+            r"candidates\[1\] must hold at least one ID, got none",
+        ),
+        (
+            lambda m: m.similar_users([USERS[0]], metric="euclidean"),
+            ValueError,
+            "metric must be 'cosine' or 'dot', got 'euclidean'",
+        ),
+        (
+            lambda m: m.similar_items("film"),
+            ValueError,
+            r"items must be a list of IDs, got 'film'\. Pass \['film'\]\.",
+        ),
+        (
+            lambda m: m.similar_items([ITEMS[0]], n_items=-1),
+            ValueError,
+            "n_items must be an integer of at least 1, got -1",
+        ),
+    ],
+)
+def test_what_is_refused(fitted, call, error, text):
+    with pytest.raises(error, match=text):
+        call(fitted)

@@ -1,0 +1,563 @@
+"""The map from IDs to codes."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sklrec._data.vocabulary import GrowingVocabulary, Vocabulary
+
+property_test = settings(deadline=None, derandomize=True, database=None)
+
+EMAILS = st.emails()
+INTEGERS = st.integers(-(2**70), 2**70)
+TEXT = st.text(max_size=5)
+MIXED = st.one_of(
+    INTEGERS,
+    st.integers(-3, 3),
+    TEXT,
+    st.integers(-3, 3).map(str),
+    st.booleans(),
+    st.binary(max_size=2),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.tuples(st.integers(0, 2), st.text(max_size=1)),
+)
+ANY_IDS = st.one_of(*(st.lists(kind, max_size=30) for kind in (EMAILS, INTEGERS, TEXT, MIXED)))
+
+
+def objects(values):
+    """An object array, also where the values are tuples."""
+    array = np.empty(len(values), dtype=object)
+    for k, value in enumerate(values):
+        array[k] = value
+    return array
+
+
+def expected_codes(values, known):
+    """What a dict gives: the same notion of equality, one value at a time."""
+    codes = {value: k + 1 for k, value in enumerate(dict.fromkeys(known))}
+    return [codes.get(value, 0) for value in values]
+
+
+COLUMNS = {
+    "int64": np.array([5, 3, 5]),
+    "int8": np.array([5, -3, 5], dtype=np.int8),
+    "uint64": np.array([2**63 + 1, 3, 3], dtype=np.uint64),
+    "bool": np.array([True, False, True]),
+    "float64": np.array([1.5, 2.0, 1.5]),
+    "whole floats": np.array([5.0, 3.0, 5.0], dtype=np.float32),
+    "U": np.array(["b", "a", "b"]),
+    "S": np.array([b"b", b"a"]),
+    "datetime64[D]": np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]"),
+    "timedelta64": np.array([1, 2, 1], dtype="m8[s]"),
+    "integer objects": objects([5, 3, 5]),
+    "float objects": objects([5.5, 3, 5.5]),
+    "bool objects": objects([True, False]),
+    "mixed": objects(["196", 196, "196", 196.0, b"196", 2**70, True, Decimal(5)]),
+    "tuples": objects([(1, 2), (3,), (1, 2)]),
+    "dates": objects([date(2020, 1, 1), date(2020, 1, 2)]),
+    "list": ["a", 1],
+    "list of tuples": [(1, 2), (3, 4)],
+    "str": pd.Series(["b", "a", "b"]),
+    "string": pd.array(["x", "", "x"], dtype="string"),
+    "Int64": pd.array([3, 1, 3], dtype="Int64"),
+    "Float64": pd.array([1.5, 2, 3], dtype="Float64"),
+    "boolean": pd.array([True, False], dtype="boolean"),
+    "category": pd.Categorical(["b", "a", "b"], categories=["unused", "a", "b"]),
+    "integer category": pd.Categorical([3, 1, 3]),
+    "datetimes": pd.Series(pd.to_datetime(["2020", "2021", "2020"])),
+    "datetimes with time zone": pd.Series(
+        pd.to_datetime(["2020", "2021"]).tz_localize("Europe/Paris")
+    ),
+    "period": pd.Series(pd.period_range("2020", periods=2, freq="D")),
+    "interval": pd.Series(pd.interval_range(0, 3)),
+    "sparse": pd.Series([1, 0, 2], dtype=pd.SparseDtype(int)),
+    "empty": np.array([], dtype=np.int64),
+}
+
+
+def python_values(values):
+    """A column's values as pandas gives them one by one, since those compare as IDs do."""
+    return values if isinstance(values, list) else list(pd.Series(values).astype(object))
+
+
+@pytest.fixture(params=COLUMNS)
+def column(request):
+    return COLUMNS[request.param]
+
+
+def test_codes_follow_the_order_of_appearance(column):
+    vocabulary, codes = Vocabulary.build(column, "user")
+    values = python_values(column)
+    assert codes.dtype == np.int64
+    assert codes.tolist() == expected_codes(values, values)
+    assert len(vocabulary) == len(set(values))
+
+
+def test_both_ways_to_learn_agree(column):
+    built, codes = Vocabulary.build(column, "user")
+    learned = Vocabulary.from_values(column, "user")
+    assert learned.codes(column).tolist() == codes.tolist()
+    assert learned.kind == built.kind
+    assert learned.ids_of(codes).dtype == built.ids_of(codes).dtype
+
+
+def test_look_up_agrees_with_a_dict(column):
+    vocabulary = Vocabulary.from_values(column, "user")
+    known = python_values(column)
+    for name, others in COLUMNS.items():
+        codes = vocabulary.codes(others)
+        assert codes.dtype == np.int64, name
+        assert codes.tolist() == expected_codes(python_values(others), known), name
+
+
+def test_extend_agrees_with_a_dict(column):
+    vocabulary, codes = Vocabulary.build(column, "user")
+    for name, others in COLUMNS.items():
+        longer = vocabulary.extend(others)
+        known = python_values(column) + python_values(others)
+        assert longer.codes(column).tolist() == codes.tolist(), name
+        found = longer.codes(others).tolist()
+        assert found == expected_codes(python_values(others), known), name
+        assert len(longer) == len(dict.fromkeys(known)), name
+
+
+def test_round_trip_keeps_values_and_dtype(column):
+    vocabulary, codes = Vocabulary.build(column, "user")
+    ids = vocabulary.ids_of(codes)
+    assert python_values(ids) == python_values(column)
+    if not isinstance(column, list) and not isinstance(column.dtype, pd.SparseDtype):
+        assert ids.dtype == column.dtype
+
+
+@property_test
+@given(ANY_IDS, ANY_IDS)
+def test_objects_behave_as_in_a_dict(values, others):
+    vocabulary, codes = Vocabulary.build(objects(values), "user")
+    assert codes.tolist() == expected_codes(values, values)
+    assert sorted(set(codes)) == list(range(1, len(vocabulary) + 1))
+    assert vocabulary.codes(objects(others)).tolist() == expected_codes(others, values)
+    assert vocabulary.ids_of(codes).tolist() == values
+    longer = vocabulary.extend(objects(others))
+    assert longer.codes(objects(values)).tolist() == codes.tolist()
+    assert longer.codes(objects(others)).tolist() == expected_codes(others, values + others)
+    assert longer.ids[: len(vocabulary)].tolist() == vocabulary.ids.tolist()
+
+
+@property_test
+@given(st.lists(TEXT, max_size=30), st.lists(TEXT, max_size=30))
+def test_strings_of_any_dtype_are_the_same_ids(values, others):
+    known = Vocabulary.from_values(pd.array(values, dtype="str"), "user")
+    expected = expected_codes(others, values)
+    for column in (objects(others), pd.array(others, dtype="str"), pd.Categorical(others)):
+        assert known.codes(column).tolist() == expected
+
+
+@property_test
+@given(
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20),
+    st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20),
+)
+def test_integers_and_floats_meet_where_they_are_equal(integers, floats):
+    floats += [float(value) for value in integers]
+    as_integers = np.array(integers, dtype=np.int64)
+    as_floats = np.array(floats, dtype=np.float64)
+    known_integers = Vocabulary.from_values(as_integers, "user")
+    known_floats = Vocabulary.from_values(as_floats, "user")
+    assert known_integers.codes(as_floats).tolist() == expected_codes(floats, integers)
+    assert known_floats.codes(as_integers).tolist() == expected_codes(integers, floats)
+
+
+@pytest.mark.parametrize(
+    ("number", "is_known"), [(196, True), (196.0, True), ("196", False), (b"196", False)]
+)
+def test_numbers_are_not_text(number, is_known):
+    vocabulary = Vocabulary.from_values(np.array([196, 22]), "user")
+    assert vocabulary.codes([number]).tolist() == [int(is_known)]
+    assert vocabulary.codes(objects([number, (22,)])).tolist() == [int(is_known), 0]
+
+
+def test_strings_with_zero_bytes_and_surrogates_are_told_apart():
+    values = objects(["a", "a\0", "a\0b", "", "\0", "\ud800", "\ud801"])
+    vocabulary, codes = Vocabulary.build(values, "user")
+    assert codes.tolist() == [1, 2, 3, 4, 5, 6, 7]
+    assert vocabulary.codes(values).tolist() == codes.tolist()
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(0, 3), slice(4, 5)])
+def test_categories_that_do_not_occur_are_not_known(part):
+    column = pd.Categorical(["b", "a", "b", "c", "d"], categories=list("zyxwvdcba"))[part]
+    vocabulary = Vocabulary.from_values(column, "user")
+    assert len(vocabulary) == len(set(column))
+    assert vocabulary.codes(list("zyxwv")).tolist() == [0] * 5
+    assert vocabulary.codes(column).tolist() == expected_codes(column, column)
+    known = Vocabulary.from_values(["d", "b", "a"], "user")
+    assert known.codes(column).tolist() == expected_codes(column, ["d", "b", "a"])
+
+
+@pytest.mark.parametrize("n_categories", [2, 100])
+def test_a_missing_category_is_a_missing_id(n_categories):
+    column = pd.Categorical.from_codes([1, -1, 0], categories=range(n_categories))
+    vocabulary = Vocabulary.from_values([0, 1], "user")
+    with pytest.raises(ValueError, match="Column 'user' holds nan in row 1, and so 1 of"):
+        vocabulary.codes(column)
+
+
+def test_arrays_may_be_strided_or_read_only():
+    table = np.array([[5, 1], [3, 1], [5, 1]])
+    table.flags.writeable = False
+    vocabulary, codes = Vocabulary.build(table[:, 0], 0)
+    assert codes.tolist() == vocabulary.codes(table[:, 0]).tolist() == [1, 2, 1]
+    assert vocabulary.codes(table[::-2, 0]).tolist() == [1, 1]
+    words = table.astype("U").astype(object)
+    words.flags.writeable = False
+    vocabulary, codes = Vocabulary.build(words[:, 0], 0)
+    assert codes.tolist() == vocabulary.codes(words[:, 0]).tolist() == [1, 2, 1]
+
+
+def test_rare_ids_get_no_code():
+    values = np.array([7, 5, 7, 3, 5, 7])
+    vocabulary, codes = Vocabulary.build(values, "user", min_frequency=2)
+    assert codes.tolist() == [1, 2, 1, 0, 2, 1]
+    assert vocabulary.ids.tolist() == [7, 5]
+    assert vocabulary.rare.tolist() == [3]
+    assert Vocabulary.from_values(values, "user", 2).codes(values).tolist() == codes.tolist()
+    assert vocabulary.unseen([3, 4, 4, 7, 6]).tolist() == [4, 6]
+    assert len(Vocabulary.from_values(values, "user", 9)) == 0
+
+
+def test_extending_by_nothing_new_gives_the_same_vocabulary():
+    vocabulary = Vocabulary.from_values([1, 2], "user")
+    assert vocabulary.extend([2, 2, 1]) is vocabulary
+    longer = vocabulary.extend([9, 2, 8, 9])
+    assert longer.ids.tolist() == [1, 2, 9, 8]
+    assert vocabulary.ids.tolist() == [1, 2]
+    assert longer.name == "user"
+
+
+@pytest.mark.parametrize(
+    ("ids", "more", "dtype"),
+    [
+        (np.array([1], dtype=np.int32), np.array([2**40]), np.dtype(np.int64)),
+        (np.array(["a"]), np.array(["long"]), np.dtype("U4")),
+        (
+            pd.array(["a"], dtype="str"),
+            pd.array(["b"], dtype="str"),
+            pd.StringDtype(na_value=np.nan),
+        ),
+        (pd.array([1], dtype="Int64"), pd.array([2], dtype="Int64"), pd.Int64Dtype()),
+        (np.array([2**62 + 1]), np.array([0.5]), np.dtype(object)),
+        (pd.Categorical(["a"]), pd.Categorical(["b"]), np.dtype(object)),
+    ],
+)
+def test_extended_ids_are_unaltered(ids, more, dtype):
+    longer = Vocabulary.from_values(ids, "user").extend(more)
+    result = longer.ids_of([1, 2])
+    assert result.dtype == dtype
+    assert list(result) == [ids[0], more[0]]
+
+
+def test_ids_cannot_be_changed_from_outside():
+    vocabulary = Vocabulary.from_values(np.array([5, 3]), "user")
+    with pytest.raises(ValueError, match="read-only"):
+        vocabulary.ids[0] = 4
+    given_ids = np.array([5, 3])
+    Vocabulary(given_ids, "user")
+    given_ids[0] = 6  # the caller's own array stays writeable
+
+
+def test_ids_must_be_unique():
+    with pytest.raises(ValueError, match="The IDs of column 'user' must be unique"):
+        Vocabulary(np.array([5, 3, 5]), "user")
+
+
+@pytest.mark.parametrize("codes", [[2, 0, 1], np.array([2.0, 0.0, 1.0]), objects([2, 0, 1])])
+def test_code_0_stands_for_none(codes):
+    ids = Vocabulary.from_values(np.array([5, 3]), "user").ids_of(codes)
+    assert ids.dtype == object
+    assert ids.tolist() == [3, None, 5]
+
+
+@pytest.mark.parametrize(
+    ("codes", "shown"),
+    [([1, 3], "3"), ([-1], "-1"), ([1.0, 1.5], "1.5"), (["a"], "'a'"), (objects([None]), "None")],
+)
+def test_what_is_no_code_is_refused(codes, shown):
+    vocabulary = Vocabulary.from_values(np.array([5, 3]), "user")
+    with pytest.raises(
+        ValueError,
+        match=f"Column 'user' holds {shown} where a code was expected: the codes of its 2 known "
+        "IDs are 1 to 2, and 0 is that of an unknown one. Pass codes that this encoder gave.",
+    ):
+        vocabulary.ids_of(codes)
+
+
+MISSING = {
+    "NaN": (np.array([1.0, np.nan, 2.0, np.nan]), "nan"),
+    "None": (objects(["a", None, "b", None]), "None"),
+    "NaN object": (objects(["a", np.nan, 1, np.nan]), "nan"),
+    "NA object": (objects(["a", pd.NA, "b", pd.NA]), "<NA>"),
+    "NaT object": (objects([1, pd.NaT, 2, pd.NaT]), "NaT"),
+    "True and None": (objects([True, None, False, None]), "None"),
+    "str": (pd.array(["a", None, "b", None], dtype="str"), "nan"),
+    "string": (pd.array(["a", None, "b", None], dtype="string"), "<NA>"),
+    "Int64": (pd.array([1, None, 2, None], dtype="Int64"), "<NA>"),
+    "category": (pd.Categorical(["a", None, "b", None]), "nan"),
+    "datetimes": (pd.Series(pd.to_datetime(["2020", None, "2021", None], utc=True)), "NaT"),
+    "datetime64": (np.array(["2020", "NaT", "2021", "NaT"], dtype="M8[D]"), "None"),
+}
+
+
+@pytest.mark.parametrize("case", MISSING)
+def test_missing_ids_are_refused(case):
+    values, shown = MISSING[case]
+    text = (
+        r"Input X contains NaN\.\n"
+        f"Column 'user' holds {shown} in row 1, and so 2 of the rows 0 to 3 lack an ID. "
+        "Every interaction needs its IDs: drop these rows, or fill in an ID"
+    )
+    for learn in (Vocabulary.build, Vocabulary.from_values):
+        with pytest.raises(ValueError, match=text):
+            learn(values, "user")
+    for ids in (["a", "b"], [1, 2], [1.5]):
+        vocabulary = Vocabulary.from_values(ids, "user")
+        for look_up in (vocabulary.codes, vocabulary.extend):
+            with pytest.raises(ValueError, match=text):
+                look_up(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        np.array([1.0, -np.inf, 2.5]),
+        np.array([1.0, np.inf, 2.0], dtype=np.float32),
+        objects(["a", np.inf, "b"]),
+        objects([1, -np.inf, 2]),
+        pd.array([1.0, np.inf, 2.0], dtype="Float64"),
+        pd.Categorical([1.0, np.inf, 2.0]),
+    ],
+)
+def test_infinite_ids_are_refused(values):
+    text = (
+        r"Input X contains infinity\.\nColumn 3 holds -?inf in row 1, and so 1 of the rows 0 to 2"
+    )
+    for learn in (Vocabulary.build, Vocabulary.from_values):
+        with pytest.raises(ValueError, match=text):
+            learn(values, 3)
+    for ids in (["a", "b"], [1, 2], [1.5]):
+        with pytest.raises(ValueError, match=text):
+            Vocabulary.from_values(ids, 3).codes(values)
+
+
+def test_a_part_of_a_column_counts_its_rows_from_the_whole():
+    vocabulary = Vocabulary.from_values(["a"], "user")
+    with pytest.raises(ValueError, match="in row 101, and so 1 of the rows 100 to 102 lack"):
+        vocabulary.codes(objects(["a", None, "b"]), first_row=100)
+
+
+@pytest.mark.parametrize("value", [{"foo": "bar"}, [1], (1, [2])])
+def test_ids_that_cannot_be_hashed_are_refused(value):
+    values = objects(["a", value])
+    text = r"Column 'user' holds .*, which cannot be an ID \(unhashable type: '(dict|list)'\): "
+    text += "the argument must be a string, a number or another hashable object"
+    for learn in (Vocabulary.build, Vocabulary.from_values):
+        with pytest.raises(TypeError, match=text):
+            learn(values, "user")
+    for ids in (["a"], [1]):
+        with pytest.raises(TypeError, match=text):
+            Vocabulary.from_values(ids, "user").codes(values)
+
+
+def test_complex_ids_are_refused():
+    with pytest.raises(ValueError, match="Complex data not supported: column 'user' has dtype"):
+        Vocabulary.from_values(np.array([1j]), "user")
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ("int64", "integer"),
+        ("Int64", "integer"),
+        ("integer category", "integer"),
+        ("integer objects", "integer"),
+        ("bool objects", "boolean"),
+        ("float objects", "float"),
+        ("whole floats", "float"),
+        ("str", "string"),
+        ("string", "string"),
+        ("U", "string"),
+        ("category", "string"),
+        ("S", "bytes"),
+        ("datetimes with time zone", "datetime"),
+        ("timedelta64", "timedelta"),
+        ("mixed", "mixed"),
+        ("tuples", "mixed"),
+    ],
+)
+def test_kind(column, kind):
+    assert Vocabulary.from_values(COLUMNS[column], "user").kind == kind
+
+
+@pytest.mark.parametrize(
+    ("ids", "values", "n_unknown", "text"),
+    [
+        (
+            np.array([196, 22]),
+            objects(["196", "22", "7"]),
+            3,
+            "Column 'user' was fitted on integers (such as 196) but got strings (such as '196'): "
+            "100.0% of 3 rows are unknown. Convert it first, for example with .astype(int).",
+        ),
+        (
+            pd.Series(["196", "22"]),
+            np.array([196, 22, 7]),
+            3,
+            "Column 'user' was fitted on strings (such as '196') but got integers (such as 196): "
+            "100.0% of 3 rows are unknown. Convert it first, for example with .astype(str).",
+        ),
+        (
+            np.array([1.5]),
+            pd.Categorical(["x", "y"]),
+            2,
+            "Column 'user' was fitted on floats (such as 1.5) but got strings (such as 'x'): "
+            "100.0% of 2 rows are unknown. Convert it first, for example with .astype(float).",
+        ),
+        (
+            np.array([b"a"]),
+            ["a", "b"],
+            2,
+            "Column 'user' was fitted on bytes (such as b'a') but got strings (such as 'a'): "
+            "100.0% of 2 rows are unknown. Convert it first.",
+        ),
+        (
+            np.array([196]),
+            objects([196, "22", 196, 196]),
+            1,
+            "Column 'user' was fitted on integers (such as 196) but got objects of other or of "
+            "mixed types (such as 196): 25.0% of 4 rows are unknown. Convert it first, for "
+            "example with .astype(int).",
+        ),
+    ],
+)
+def test_another_kind_of_ids_is_told(ids, values, n_unknown, text):
+    vocabulary = Vocabulary.from_values(ids, "user")
+    assert np.count_nonzero(vocabulary.codes(values) == 0) == n_unknown
+    assert vocabulary.kind_mismatch(values, n_unknown) == text
+
+
+@pytest.mark.parametrize(
+    ("ids", "values"),
+    [
+        ([1, 2], [3, 4]),  # new IDs of the same kind
+        ([1, 2], [0.5, 3.0]),  # numbers are of one kind
+        (["a", 1], [7, 8]),  # fit saw several kinds
+        (["a", "b"], pd.Categorical(["c"])),
+        (np.array([], dtype=np.int64), ["a"]),
+    ],
+)
+def test_new_ids_of_a_kind_that_fit_saw_are_no_mismatch(ids, values):
+    vocabulary = Vocabulary.from_values(ids, "user")
+    assert vocabulary.kind_mismatch(values, len(values)) is None
+
+
+def test_known_ids_of_another_kind_are_no_mismatch():
+    vocabulary = Vocabulary.from_values([1, 2], "user")
+    assert vocabulary.kind_mismatch(["a"], 0) is None
+
+
+@pytest.mark.parametrize("duplicate", [lambda v: pickle.loads(pickle.dumps(v)), copy.deepcopy])
+def test_copies_give_the_same_codes(column, duplicate):
+    vocabulary = Vocabulary.from_values(column, "user")
+    twin = duplicate(vocabulary)
+    assert twin.codes(column).tolist() == vocabulary.codes(column).tolist()
+    assert (twin.name, twin.kind, len(twin)) == ("user", vocabulary.kind, len(vocabulary))
+    rare = duplicate(Vocabulary.from_values([1, 1, 2], "user", min_frequency=2))
+    assert rare.unseen([1, 2, 3]).tolist() == [3]
+
+
+def test_a_pickle_holds_the_ids_once():
+    ids = np.arange(10_000)
+    vocabulary = Vocabulary.from_values(ids, "user")
+    vocabulary.codes(objects(["a"]))
+    assert len(pickle.dumps(vocabulary)) < 1.1 * ids.nbytes
+
+
+@pytest.mark.parametrize("as_objects", [False, True])
+def test_threads_look_up_at_once(as_objects):
+    ids = np.arange(50_000) * 3
+    ids = ids.astype("U").astype(object) if as_objects else ids
+    shuffled = np.random.default_rng(0).permutation(len(ids))
+    for _ in range(3):
+        vocabulary = pickle.loads(pickle.dumps(Vocabulary.from_values(ids, "user")))
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(vocabulary.codes, [ids[shuffled]] * 8))
+        assert all(np.array_equal(codes, shuffled + 1) for codes in found)
+
+
+def test_repr_is_short():
+    vocabulary = Vocabulary.from_values(np.arange(1000), "user")
+    assert repr(vocabulary) == "<Vocabulary of column 'user': 1000 IDs, kind 'integer'>"
+
+
+CHUNKS = [
+    (np.arange(0, 300, 3), np.arange(0, 900, 2), np.array([7, 8, 7])),
+    (pd.array(["a", "b"]), np.array(["b", "c"], dtype=object), pd.Categorical(["d", "a"])),
+    (np.array([1, 2]), np.array([2.0, 2.5]), np.array([3, 2], dtype=np.uint8)),
+    (objects(["a", 1, (2, 3)]), np.array([1, 5]), np.array(["a", "z"])),
+]
+
+
+@pytest.mark.parametrize("chunks", CHUNKS)
+def test_growing_by_chunks_gives_what_all_at_once_gives(chunks):
+    growing = GrowingVocabulary(Vocabulary.from_values(chunks[0], "user"))
+    codes = [growing.encode(chunk) for chunk in chunks]
+    whole = Vocabulary.from_values(objects([x for chunk in chunks for x in chunk]), "user")
+    grown = growing.finish()
+    assert list(grown.ids) == list(whole.ids)
+    for chunk, found in zip(chunks, codes, strict=True):
+        assert found.dtype == np.int64
+        np.testing.assert_array_equal(found, whole.codes(chunk))
+        np.testing.assert_array_equal(found, grown.codes(chunk))
+
+
+def test_growing_from_nothing_new_gives_the_same_vocabulary():
+    known = Vocabulary.from_values(np.arange(10), "user")
+    growing = GrowingVocabulary(known)
+    assert growing.encode(np.array([3, 3])).tolist() == [4, 4]
+    assert growing.finish() is known
+
+
+def test_growing_hashes_each_id_a_few_times_only(monkeypatch):
+    n_hashed = 0
+    init = Vocabulary.__init__
+
+    def counting(self, ids, *args, **kwargs):
+        nonlocal n_hashed
+        n_hashed += len(ids)
+        init(self, ids, *args, **kwargs)
+
+    monkeypatch.setattr(Vocabulary, "__init__", counting)
+    growing = GrowingVocabulary(Vocabulary.from_values(np.arange(100), "user"))
+    for first in range(100, 30_000, 100):
+        growing.encode(np.arange(first, first + 100))
+    assert len(growing.finish()) == 30_000
+    assert n_hashed < 15 * 30_000  # a new table for each chunk would come to 150 times
+
+
+def test_growing_refuses_other_kinds_and_missing_ids():
+    growing = GrowingVocabulary(Vocabulary.from_values(np.arange(10), "user"))
+    with pytest.raises(
+        ValueError, match=r"'user' holds strings \(such as 'a'\) here but integers"
+    ):
+        growing.encode(np.array(["a"]))
+    with pytest.raises(ValueError, match="'user' holds nan in row 2"):
+        growing.encode(np.array([1.0, 20.0, np.nan]))
+    assert growing.encode(np.array([30])).tolist() == [11]

@@ -1,0 +1,178 @@
+"""Interactions on disk: the same interface as those in memory, and what can go wrong."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import errno
+import re
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from sklrec._solvers import stored as _stored_interactions
+from sklrec._solvers.net import InteractionTensors
+from sklrec._solvers.stored import StoredInteractions, seen_by_users
+
+N = 5_000
+
+
+@pytest.fixture
+def rows():
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(1, 200, size=N), rng.integers(1, 50, size=N)
+    return users, items, np.arange(N) / 1_000, rng.random(N) + 0.5
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch):
+    monkeypatch.setattr(_stored_interactions, "BLOCK_ROWS", 700)
+
+
+def stored(folder, rows, seed=0, weighted=True):
+    store = StoredInteractions(folder / "rows", np.random.RandomState(seed))
+    for first in range(0, N, 900):
+        users, items, ratings, weight = (values[first : first + 900] for values in rows)
+        store.append(users, items, ratings, weight if weighted else None)
+    return store
+
+
+def tensors(rows, weighted=True):
+    users, items, ratings, weight = map(torch.from_numpy, rows)
+    weight = (weight / weight.mean()).float() if weighted else None
+    return InteractionTensors({"users": users, "items": items}, ratings.float(), weight)
+
+
+def epoch(store, batch_size, generator=None):
+    return [(X, y) for X, y in store.batches(batch_size, generator)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, 700, 3_000, N, 2 * N])
+def test_an_epoch_is_every_row_once_in_full_batches(tmp_path, rows, batch_size):
+    store = stored(tmp_path, rows)
+    batches = epoch(store, batch_size, torch.Generator().manual_seed(0))
+    sizes = [len(y) for _, y in batches]
+    assert len(sizes) == store.n_batches(batch_size)
+    assert sizes == [batch_size] * (N // batch_size) + [N % batch_size] * (N % batch_size > 0)
+    found = torch.cat([y for _, y in batches])
+    order = found.argsort()
+    assert torch.equal(found[order], torch.from_numpy(rows[2]).float())
+    for name, values in (("users", rows[0]), ("items", rows[1])):
+        codes = torch.cat([X[name] for X, _ in batches])
+        assert codes.dtype == torch.int64
+        assert torch.equal(codes[order], torch.from_numpy(values))
+    weight = torch.cat([X["sample_weight"] for X, _ in batches])[order]
+    torch.testing.assert_close(weight, tensors(rows).X["sample_weight"])
+
+
+def test_the_order_is_random_new_each_epoch_and_that_of_the_seed(tmp_path, rows):
+    generator = torch.Generator().manual_seed(0)
+    (tmp_path / "again").mkdir()
+    first = stored(tmp_path, rows)
+    one, two = (torch.cat([y for _, y in epoch(first, 64, generator)]) for _ in range(2))
+    # The rows came in order. Ranks of neighbours are now unrelated, and so are two epochs.
+    assert abs(np.corrcoef(one[1:], one[:-1])[0, 1]) < 0.05
+    assert abs(np.corrcoef(one, np.arange(N))[0, 1]) < 0.05
+    assert abs(np.corrcoef(one, two)[0, 1]) < 0.05
+    again = stored(tmp_path / "again", rows)
+    repeated = epoch(again, 64, torch.Generator().manual_seed(0))
+    assert torch.equal(one, torch.cat([y for _, y in repeated]))
+
+
+def test_without_a_generator_the_order_stays(tmp_path, rows):
+    store = stored(tmp_path, rows)
+    one, two = (torch.cat([y for _, y in epoch(store, 64)]) for _ in range(2))
+    assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_sums_are_those_of_tensors(tmp_path, rows, weighted):
+    store, in_memory = stored(tmp_path, rows, weighted=weighted), tensors(rows, weighted)
+    for name, n_rows in (("users", 210), ("items", 50)):
+        found, expected = (data.row_weights(name, n_rows) for data in (store, in_memory))
+        torch.testing.assert_close(found, expected)
+    mean = torch.tensor(2.0)
+    assert store.mean_square(mean) == pytest.approx(in_memory.mean_square(mean), rel=1e-5)
+
+
+def test_mean_and_scale_are_weighted_and_stable(tmp_path, rows):
+    users, items, ratings, weight = rows
+    mean, scale = stored(tmp_path, (users, items, ratings + 1e6, weight)).mean_and_scale()
+    assert mean == pytest.approx(np.average(ratings, weights=weight) + 1e6, abs=1e-6)
+    variance = np.average((ratings - (mean - 1e6)) ** 2, weights=weight)
+    assert scale == pytest.approx(variance**0.5, rel=1e-9)
+
+
+def test_equal_ratings_have_scale_1(tmp_path):
+    store = StoredInteractions(tmp_path / "rows", np.random.RandomState(0))
+    store.append(np.ones(3), np.ones(3), np.full(3, 4.0), None)
+    assert store.mean_and_scale() == (4.0, 1.0)
+
+
+def test_equal_weights_are_left_out(tmp_path, rows):
+    store = stored(tmp_path, (*rows[:3], np.full(N, 3.0)))
+    assert all(set(X) == {"users", "items"} for X, _ in store.batches(500))
+
+
+def test_batches_come_on_the_device(tmp_path, rows):
+    store = stored(tmp_path, rows).to("meta")
+    X, y = next(store.batches(10))
+    assert {tensor.device.type for tensor in (*X.values(), y)} == {"meta"}
+
+
+def test_seen_by_users_is_what_the_stores_hold(tmp_path, rows):
+    (tmp_path / "other").mkdir()
+    stores = [stored(tmp_path, rows), stored(tmp_path / "other", [v[::-1] for v in rows])]
+    stores.append(StoredInteractions(tmp_path / "empty", np.random.RandomState(0)))
+    seen = seen_by_users(stores, 205, 60)
+    expected = np.zeros((205, 60), dtype=bool)
+    expected[rows[0], rows[1]] = True
+    assert seen.dtype == bool
+    assert seen.indices.dtype == np.int32
+    assert seen.has_canonical_format
+    assert seen.nnz == expected.sum()
+    np.testing.assert_array_equal(seen.toarray(), expected)
+
+
+def test_no_more_than_a_few_blocks_are_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(_stored_interactions, "BLOCK_ROWS", 2**15)
+    store = StoredInteractions(tmp_path / "rows", np.random.RandomState(0))
+    codes, ratings = np.arange(2**14) % 500, np.arange(2**14) / 1e4
+    tracemalloc.start()
+    for _ in range(64):
+        store.append(codes, codes, ratings, None)
+    for _ in store.batches(4_096, torch.Generator().manual_seed(0)):
+        pass
+    seen_by_users([store], 500, 500)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(store) == 2**20
+    assert peak < 9e6  # 12.6e6 bytes are on disk; 5.2e6 of the peak are of the matrix
+
+
+def test_a_full_disk_is_named_with_what_to_do(tmp_path, rows, monkeypatch):
+    class Full:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        def write(self, data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    store = stored(tmp_path, rows)
+    monkeypatch.setattr(_stored_interactions, "open", lambda *args: Full(), raising=False)
+    message = rf"could not be written to {re.escape(str(tmp_path))} after .* No space.*TMPDIR"
+    with pytest.raises(OSError, match=message) as caught:
+        store.append(*rows)
+    assert caught.value.errno == errno.ENOSPC
+
+
+def test_a_file_that_something_else_changed_is_named(tmp_path, rows):
+    store = stored(tmp_path, rows)
+    epoch(store, 64)
+    path = sorted(Path(tmp_path / "rows").iterdir())[3]
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(OSError, match=f"{re.escape(str(path))} holds .* Fit again"):
+        epoch(store, 64)

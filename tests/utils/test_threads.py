@@ -1,0 +1,271 @@
+"""Torch's threads: how many there are inside, and that all is afterwards as it was."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Thread
+
+import numpy as np
+import pytest
+import torch
+from joblib import parallel_config
+from sklearn.model_selection import GridSearchCV, KFold
+from skorch.callbacks import Callback
+
+from sklrec import BayesianFMRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
+from sklrec._solvers import _als
+from sklrec._utils.threads import (
+    NUMBERS_PER_THREAD,
+    PIECES_OF_SWEEP,
+    threads_for,
+    threads_for_sweeps,
+)
+from sklrec.datasets import make_ratings
+
+X, Y = make_ratings(30, 20, n_ratings=200, random_state=0)
+SMALL = 1, 1
+
+
+@pytest.fixture(autouse=True)
+def three_threads():
+    """Let torch have three threads, more than anything here deserves."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+def in_new_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+def assert_as_it_was():
+    assert torch.get_num_threads() == 3
+    assert in_new_thread(torch.get_num_threads) == 3
+
+
+# --- how many
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "n_threads"),
+    [
+        (0, 8, 1),
+        (1, 8, 1),
+        (NUMBERS_PER_THREAD, 1, 1),
+        (NUMBERS_PER_THREAD // 4, 8, 2),
+        (NUMBERS_PER_THREAD, 3, 3),
+        (NUMBERS_PER_THREAD, 300, 3),  # never more than there were
+    ],
+)
+def test_as_many_as_a_batch_keeps_busy(rows, columns, n_threads):
+    with threads_for(rows, columns):
+        assert torch.get_num_threads() == n_threads
+    with threads_for_sweeps(rows * PIECES_OF_SWEEP, columns):
+        assert torch.get_num_threads() == n_threads
+    assert_as_it_was()
+
+
+def test_an_inner_one_can_only_lower():
+    with threads_for(NUMBERS_PER_THREAD, 2):
+        with threads_for(*SMALL):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+        with threads_for(NUMBERS_PER_THREAD, 3):
+            assert torch.get_num_threads() == 2
+        assert torch.get_num_threads() == 2
+    assert_as_it_was()
+
+
+# --- as it was
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_after_an_error(error):
+    with pytest.raises(error), threads_for(*SMALL):
+        raise error
+    assert_as_it_was()
+
+
+def test_what_was_changed_inside_is_changed_back():
+    for size in (SMALL, (NUMBERS_PER_THREAD, 3)):
+        with threads_for(*size):
+            torch.set_num_threads(2)
+        assert_as_it_was()
+
+
+def test_where_no_thread_can_be_started(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Thread, "start", refuse)
+        with threads_for(*SMALL):
+            assert torch.get_num_threads() == 1
+    assert_as_it_was()
+
+
+# --- several Python threads
+
+
+def test_other_threads_keep_their_number():
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(torch.get_num_threads).result() == 3
+        with threads_for(*SMALL):
+            assert pool.submit(torch.get_num_threads).result() == 3
+            assert in_new_thread(torch.get_num_threads) == 3
+        assert pool.submit(torch.get_num_threads).result() == 3
+
+
+def test_a_number_that_a_thread_chose_stays_its_own():
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(torch.get_num_threads).result()  # torch forgets one that is set before
+        pool.submit(torch.set_num_threads, 1).result()
+        torch.set_num_threads(3)
+
+        def predict():
+            with threads_for(*SMALL):
+                return torch.get_num_threads()
+
+        with threads_for(*SMALL):
+            assert pool.submit(predict).result() == 1
+        assert pool.submit(predict).result() == 1
+        assert pool.submit(torch.get_num_threads).result() == 1
+    assert_as_it_was()
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_interleaved(first_out):
+    """A thread comes in while another is inside; either may be the first to go."""
+    entered, left = Barrier(2, timeout=10), Barrier(2, timeout=10)
+
+    def work(turn):
+        if turn == 1:
+            entered.wait()  # this thread's first word with torch comes when the other is inside
+        with threads_for(*SMALL):
+            inside = torch.get_num_threads()
+            if turn == 0:
+                entered.wait()
+            if turn != first_out:
+                left.wait()
+        after = torch.get_num_threads()
+        if turn == first_out:
+            left.wait()
+        return inside, after
+
+    for _ in range(20):
+        with ThreadPoolExecutor(2) as pool:
+            assert list(pool.map(work, [0, 1])) == [(1, 3), (1, 3)]
+        assert_as_it_was()
+
+
+def test_many_at_once():
+    start = Barrier(16, timeout=10)
+
+    def work(_):
+        start.wait()
+        numbers = []
+        for _ in range(20):
+            with threads_for(*SMALL):
+                numbers.append(torch.get_num_threads())
+            numbers.append(torch.get_num_threads())
+        return numbers
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(work, range(16))) == [[1, 3] * 20] * 16
+    assert_as_it_was()
+
+
+# --- in a fit
+
+
+class Spy(Callback):
+    """Note how many threads there are, and raise what is to be raised."""
+
+    def __init__(self, seen=None, error=None):
+        self.seen = seen
+        self.error = error
+
+    def on_batch_end(self, net, **kwargs):
+        if self.seen is not None:
+            self.seen.append(torch.get_num_threads())
+        if self.error is not None:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MFRegressor(solver="sgd", max_epochs=2),
+        MFRegressor(solver="adam", max_epochs=2),
+        DenseRecRegressor(max_epochs=2),
+        SequenceRatingRegressor(max_epochs=2),
+    ],
+    ids=lambda model: f"{type(model).__name__}-{getattr(model, 'solver', '')}",
+)
+def test_minibatches(model):
+    seen = []
+    model.set_params(callbacks=[Spy(seen)], random_state=0).fit(X, Y).predict(X)
+    assert set(seen) == {1}
+    assert_as_it_was()
+    with pytest.raises(ValueError, match="spy"):
+        model.set_params(callbacks=[Spy(error=ValueError("spy"))]).fit(X, Y)
+    assert_as_it_was()
+    with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="interrupted"):
+        model.set_params(callbacks=[Spy(error=KeyboardInterrupt())]).fit(X, Y)
+    assert_as_it_was()
+
+
+def test_a_prediction_of_few_rows(monkeypatch):
+    model = MFRegressor(n_factors=100, max_epochs=1, random_state=0).fit(X, Y)
+    enough_for_two = 2 * NUMBERS_PER_THREAD // model.module_.width + 1
+    seen = []
+    forward = model.module_.forward
+    monkeypatch.setattr(
+        model.module_,
+        "forward",
+        lambda **inputs: seen.append(torch.get_num_threads()) or forward(**inputs),
+    )
+    for n_rows in (1, len(X), enough_for_two):
+        model.predict(X.iloc[np.arange(n_rows) % len(X)])
+    assert seen == [1, 1, 2]
+    assert_as_it_was()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        MFRegressor(solver="als", n_iter=2),
+        MFRegressor(solver="gibbs", n_iter=4, n_burn_in=2),
+        BayesianFMRegressor(n_iter=4, n_burn_in=2),
+    ],
+    ids=["als", "gibbs", "fm"],
+)
+def test_sweeps(model):
+    model.set_params(random_state=0).fit(X, Y).predict(X)
+    assert_as_it_was()
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+@pytest.mark.filterwarnings("ignore:Training was interrupted")
+def test_a_sweep_that_fails(monkeypatch, error):
+    seen = []
+
+    def fail(*args):
+        seen.append(torch.get_num_threads())
+        raise error
+
+    monkeypatch.setattr(_als.AlternatingLeastSquares, "sweep", fail)
+    with pytest.raises(error):
+        MFRegressor(solver="als", random_state=0).fit(X, Y)
+    assert seen == [1]
+    assert_as_it_was()
+
+
+def test_a_search_in_python_threads():
+    search = GridSearchCV(
+        MFRegressor(max_epochs=2, random_state=0), {"n_factors": [2, 4]}, cv=KFold(4), n_jobs=4
+    )
+    with parallel_config(backend="threading"):
+        search.fit(X, Y)
+    assert_as_it_was()

@@ -1,7 +1,6 @@
 """What all rating estimators share: validation, encoding, training, prediction in batches."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,6 +37,7 @@ from sklrec._solvers.sklearn_callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, heard
 from sklrec._utils.devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._utils.rng import new_generator
 from sklrec._utils.threads import threads_for
+from sklrec._utils.warnings import warn
 from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._rating_module import RatingModule
 from sklrec.preprocessing import IDEncoder
@@ -261,9 +261,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         found = self._by_blocks(self._check_X(X, reset=False), self._moments)
         return self._clip(found[:, 0].copy()), found[:, 1]
 
-    def _by_blocks(
-        self, X: Any, compute: Callable[[Inputs], np.ndarray], *, stacklevel: int = 5
-    ) -> np.ndarray:
+    def _by_blocks(self, X: Any, compute: Callable[[Inputs], np.ndarray]) -> np.ndarray:
         """Compute something of checked rows, at most `_predict_rows` at once, in float64."""
         n_unknown = np.zeros(2, dtype=int)
         found = np.empty(0)
@@ -274,7 +272,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             if first == 0:
                 found = np.empty((X.shape[0], *part.shape[1:]))
             found[first : first + len(part)] = part
-        self._warn_of_kind(X, n_unknown, stacklevel=stacklevel)
+        self._warn_of_kind(X, n_unknown)
         return found
 
     def _predict_inputs(self, inputs: Inputs) -> np.ndarray:
@@ -370,12 +368,12 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             raise KeyboardInterrupt
         return self
 
-    def _warn_of_kind(self, X, unknown: Inputs | np.ndarray, stacklevel: int = 3) -> None:
+    def _warn_of_kind(self, X, unknown: Inputs | np.ndarray) -> None:
         """Warn if IDs are unknown since they are of another kind than those that were learned."""
         n_unknown = _count_unknown(unknown) if isinstance(unknown, dict) else unknown
         for (vocabulary, values), n in zip(self._id_columns(X), n_unknown.tolist(), strict=True):
             if message := vocabulary.kind_mismatch(values, n):
-                warnings.warn(message, UserWarning, stacklevel=stacklevel)
+                warn(message)
 
     def _learn(self, X, y: np.ndarray, weight: np.ndarray, previous: Self | None) -> Inputs:
         """Learn what holds for all rows, and give what the module takes of them.

@@ -154,7 +154,7 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
                     continue
                 inputs = self._inputs(X)
             if len(valid) == 0:  # once is enough
-                self._warn_of_kind(X, inputs, stacklevel=6)
+                self._warn_of_kind(X, inputs)
             w = None if chunk.weight is None else weight
             with _located(chunk.where):
                 valid.append(inputs["users"], inputs["items"], y, w)

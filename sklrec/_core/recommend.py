@@ -1,7 +1,6 @@
 """Recommendations from a fitted rating model."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from collections.abc import Mapping
 from numbers import Integral
 from typing import Any
@@ -14,6 +13,7 @@ from scipy.sparse import csr_array
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from sklrec._utils.warnings import warn
 from sklrec.preprocessing import IDEncoder
 
 # Scores that are held at once: 8 MiB of float32, which stay in the processor's cache.
@@ -71,7 +71,7 @@ class RecommenderMixin:
         user_codes = user_vocabulary.codes(users)
         n_unknown = int(np.count_nonzero(user_codes == 0))
         if message := user_vocabulary.kind_mismatch(users, n_unknown):
-            warnings.warn(message, UserWarning, stacklevel=2)
+            warn(message)
         item_codes, allowed = self._candidates(candidates, users)
         n_items = min(check_positive(n_items, "n_items"), len(item_codes))
         block = max(1, SCORES_AT_ONCE // len(item_codes))

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
-import warnings
 from typing import Any
 
 from skorch.callbacks import Callback
 
 from sklrec._persistence.files import save
+from sklrec._utils.warnings import warn
 
 
 class ModelCheckpoint(Callback):
@@ -77,8 +77,7 @@ class ModelCheckpoint(Callback):
         try:
             save(model, self.path)
         except OSError as error:
-            warnings.warn(
+            warn(
                 f"The model could not be saved to {os.fspath(self.path)!r}: {error}. The training "
                 "continues.",
-                stacklevel=2,
             )

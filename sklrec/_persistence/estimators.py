@@ -1,7 +1,6 @@
 """The estimators and transformers that a model file can hold."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -37,6 +36,7 @@ from sklrec._persistence.side import (
     write_side_features,
 )
 from sklrec._persistence.vocabularies import read_vocabulary, write_vocabulary
+from sklrec._utils.warnings import warn
 from sklrec.estimators.bayesian import BayesianMFRegressor
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
@@ -96,20 +96,18 @@ def write_estimator(part: PartWriter, estimator: BaseEstimator) -> None:
     check_is_fitted(estimator)
     kind = KINDS[type(estimator)]
     if callbacks := getattr(estimator, CALLBACKS, None):
-        warnings.warn(
+        warn(
             f"The callbacks of set_callbacks, {callbacks!r}, are code, which a model file does "
             "not hold: the loaded estimator will have none.",
             UserWarning,
-            stacklevel=5,
         )
     known = kind.attributes | SETTINGS | set(estimator.get_params(deep=False))
     known |= {"net_", CALLBACKS}
     if unknown := sorted(set(vars(estimator)) - known):
-        warnings.warn(
+        warn(
             f"{type(estimator).__name__} has attributes that a model file does not hold: "
             f"{', '.join(unknown)}. The loaded estimator will lack them.",
             UserWarning,
-            stacklevel=5,
         )
     part.put("class", type(estimator).__name__)
     write_parameters(part.part("parameters"), estimator)

@@ -1,7 +1,6 @@
 """Parameters of estimators, and what scikit-learn keeps beside them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.base import BaseEstimator
 
 from sklrec._persistence.parts import PartReader, PartWriter
 from sklrec._persistence.plain import pack_plain, unpack_plain
+from sklrec._utils.warnings import warn
 
 OPTIMIZERS: dict[str, type] = {
     name: optimizer
@@ -54,11 +54,10 @@ def write_parameters(part: PartWriter, estimator: BaseEstimator) -> None:
 def _pack(part: PartWriter, name: str, value: Any) -> Any:
     if name == "callbacks":
         if value:
-            warnings.warn(
+            warn(
                 f"callbacks={value!r} are code, which a model file does not hold: the loaded "
                 "estimator will have callbacks=None.",
                 UserWarning,
-                stacklevel=7,
             )
         return None if value is None or value else []
     if isinstance(value, type):

@@ -1,7 +1,6 @@
 """Minibatch gradient descent through skorch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from collections.abc import Callable
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
@@ -25,6 +24,7 @@ from sklrec._solvers.terms_sgd import TermsSGD
 from sklrec._utils.memory import keep_freed_memory
 from sklrec._utils.rng import own_random_state
 from sklrec._utils.threads import threads_for
+from sklrec._utils.warnings import warn
 from sklrec.modules import MatrixFactorization
 from sklrec.modules._pair_module import PairModule
 from sklrec.modules._rating_module import RatingModule
@@ -284,10 +284,9 @@ class MinibatchSolver:
         if net.history and "train_loss" not in net.history[-1]:
             net.history.pop()  # the epoch that was cut short
         if net.interrupted_:
-            warnings.warn(
+            warn(
                 f"Training was interrupted after {len(net.history) - n_before} whole epochs of "
                 f"{self.max_epochs}; the model is what it had become by then.",
-                stacklevel=6,
             )
         # The extremes tell it without a copy of the table.
         tables = [p.detach() for p in net.module_.parameters() if p.numel() > 0]

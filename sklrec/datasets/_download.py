@@ -11,13 +11,14 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-import warnings
 from collections.abc import Iterable, Iterator
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import BinaryIO
 
 from tqdm import tqdm
+
+from sklrec._utils.warnings import warn
 
 CHUNK_BYTES = 1 << 16
 MAX_BYTES = 1 << 30  # the largest archive there is, that of MovieLens 32M, has a quarter of it
@@ -53,7 +54,7 @@ def download(url: str, path: Path, sha256: str, *, n_retries: int = 3, delay: fl
         except InterruptedDownloadError as error:
             if n_left == 0:
                 raise
-            warnings.warn(f"{url}: {error} Trying again in {delay:g} s.", stacklevel=4)
+            warn(f"{url}: {error} Trying again in {delay:g} s.")
             time.sleep(delay)
 
 

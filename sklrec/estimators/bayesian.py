@@ -351,9 +351,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
                 "The model was fitted with another loss and knows no probabilities of stars. Fit "
                 "it with loss='ordinal'."
             )
-        return self._by_blocks(
-            self._check_X(X, reset=False), self._star_probabilities, stacklevel=4
-        )
+        return self._by_blocks(self._check_X(X, reset=False), self._star_probabilities)
 
     def _star_probabilities(self, inputs):
         return self._call(self.module_.star_probabilities, inputs).cpu().numpy()

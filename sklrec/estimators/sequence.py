@@ -1,7 +1,6 @@
 """An LSTM over histories as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from numbers import Integral, Real
 
 import numpy as np
@@ -38,6 +37,7 @@ from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.rowwise_adam import RowwiseAdam
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._utils.threads import threads_for
+from sklrec._utils.warnings import warn
 from sklrec.modules import LSTMRating
 
 ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3)
@@ -597,12 +597,11 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         if index is not None:
             self.timestamp_kind_ = timestamp_kind(column_values(X, index), self._name_of(index))
         elif self.timestamp == "auto" and X.shape[1] > 2:
-            warnings.warn(
+            warn(
                 "timestamp='auto' found no column named 'timestamp', so that the order of the "
                 "rows is taken for that of time, and predict reads all of a user's history. Give "
                 "timestamp= the position or name of a column, or None if there is none.",
                 UserWarning,
-                stacklevel=5,
             )
 
     def _learn_sequences(self, X, y, previous):
@@ -639,16 +638,16 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             )
         return inputs
 
-    def _warn_of_kind(self, X, unknown, stacklevel=3):
+    def _warn_of_kind(self, X, unknown):
         if self.input == "interactions":
-            super()._warn_of_kind(X, unknown, stacklevel + 1)
+            super()._warn_of_kind(X, unknown)
 
     def _warn_of_items(self, X, inputs):
         """Warn of the kind of items alone: whom a history is of, fit need not have seen."""
         vocabulary, values = self._id_columns(X)[1]
         n_unknown = int(np.count_nonzero(inputs["items"] == 0))
         if n_unknown and (message := vocabulary.kind_mismatch(values, n_unknown)):
-            warnings.warn(message, UserWarning, stacklevel=3)
+            warn(message)
 
     def _name_of(self, position):
         names = getattr(self, "feature_names_in_", None)
@@ -830,7 +829,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         values = column_values(X, position)
         wanted = vocabulary.codes(values)
         if message := vocabulary.kind_mismatch(values, int(np.count_nonzero(wanted == 0))):
-            warnings.warn(message, UserWarning, stacklevel=3)
+            warn(message)
         asked = np.zeros(len(vocabulary) + 1, dtype=bool)
         asked[wanted[wanted > 0]] = True
         rows = asked[users] & ~np.isnan(y_past)  # others are not read

@@ -1,7 +1,6 @@
 """What splitters read of X: users and items as codes, and times as numbers."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from sklearn.utils import indexable
 from sklrec._data.checks import check_interactions, column_values, resolve_columns
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.warnings import warn
 
 
 class SplitColumns:
@@ -32,10 +32,9 @@ class SplitColumns:
     def __init__(self, splitter: Any, X: Any, y: Any = None, groups: Any = None):
         self._name = type(splitter).__name__
         if groups is not None:
-            warnings.warn(
+            warn(
                 f"The groups parameter is ignored by {self._name}, which reads the columns of X.",
                 UserWarning,
-                stacklevel=3,
             )
         X, y, groups = indexable(X, y, groups)
         # Columns are found by an estimator that knows their names; a splitter learns nothing.
@@ -111,10 +110,9 @@ class SplitColumns:
         order = np.argsort(users, kind="stable")
         times, users = times[order], users[order]
         if ((times[1:] < times[:-1]) & (users[1:] == users[:-1])).any():
-            warnings.warn(
+            warn(
                 f"{self._name} was given timestamp=None, which takes the order of the rows for "
                 "that of time, but the column 'timestamp' of X tells another order. Leave "
                 "timestamp='auto', or sort X by time.",
                 UserWarning,
-                stacklevel=5,
             )

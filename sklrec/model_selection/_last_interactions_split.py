@@ -1,13 +1,13 @@
 """The splitter that tests on the latest interactions of each user."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from collections.abc import Iterator
 from numbers import Integral
 
 import numpy as np
 from sklearn.utils import check_random_state, check_scalar
 
+from sklrec._utils.warnings import warn
 from sklrec.model_selection._columns import SplitColumns
 from sklrec.model_selection._splitter import InteractionSplitter, Split
 
@@ -117,10 +117,9 @@ def _warn_of_ties(times: np.ndarray, is_test: np.ndarray) -> None:
     is_first = is_test[1:] & ~is_test[:-1]
     n_parted = (is_first & (times[1:] == times[:-1])).sum()
     if n_parted:
-        warnings.warn(
+        warn(
             f"For {n_parted} of {is_first.sum()} users LastInteractionsSplit cuts through "
             "interactions of one timestamp, where the order of the rows decides which are the "
             "last. Give random_state= an int for a fair draw.",
             UserWarning,
-            stacklevel=4,
         )

@@ -1,13 +1,13 @@
 """The splitter that spreads the interactions of each user over the folds."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.utils import check_random_state
 
+from sklrec._utils.warnings import warn
 from sklrec.model_selection._columns import SplitColumns
 from sklrec.model_selection._splitter import InteractionSplitter, Split
 
@@ -122,13 +122,12 @@ def _warn_of_repeats(users: np.ndarray, items: np.ndarray, folds: np.ndarray) ->
     pairs = keys[_is_new(keys)] // n_folds  # a pair comes once for each fold that it is in
     recurring = pairs[~_is_new(pairs)]
     if len(recurring):
-        warnings.warn(
+        warn(
             f"UserStratifiedKFold puts {_is_new(recurring).sum()} of {_is_new(pairs).sum()} pairs "
             "of user and item on both sides of a split, where a model need only remember them. "
             "Keep one row of each pair, for example with drop_duplicates, or give item=None if "
             "they may recur.",
             UserWarning,
-            stacklevel=4,
         )
 
 

@@ -1,7 +1,6 @@
 """The transformer that encodes columns of IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from math import ceil
 from numbers import Integral
 from typing import Any
@@ -21,6 +20,7 @@ from sklrec._data.checks import (
     resolve_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.warnings import warn
 
 __all__ = ["IDEncoder"]
 
@@ -200,7 +200,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
             grown.append(vocabulary.extend(values))
             if grown[-1] is not vocabulary:
-                warn_of_kind(vocabulary, values, vocabulary.codes(values), stacklevel=4)
+                warn_of_kind(vocabulary, values, vocabulary.codes(values))
         self.vocabularies_ = grown
         return self
 
@@ -223,7 +223,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         codes = []
         for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
             codes.append(vocabulary.codes(values))
-            warn_of_kind(vocabulary, values, codes[-1], stacklevel=4)
+            warn_of_kind(vocabulary, values, codes[-1])
             if self.handle_unknown == "error":
                 _refuse_unseen(vocabulary, values, codes[-1])
         return self._replace(X, codes)
@@ -307,10 +307,10 @@ def _common_dtype(columns: list[Any]) -> np.dtype:
     return np.dtype(object)
 
 
-def warn_of_kind(vocabulary: Vocabulary, values: Any, codes: np.ndarray, stacklevel: int) -> None:
+def warn_of_kind(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:
     text = vocabulary.kind_mismatch(values, len(codes) - int(np.count_nonzero(codes)))
     if text is not None:
-        warnings.warn(text, UserWarning, stacklevel=stacklevel)
+        warn(text)
 
 
 def _refuse_unseen(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:

@@ -204,7 +204,7 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         users, items, times = (column_values(X, column) for column in self.column_indices_)
         _, item_name, time_name = (names[column] for column in self.column_indices_)
         codes = self.vocabulary_.codes(users)
-        warn_of_kind(self.vocabulary_, users, codes, stacklevel=4)
+        warn_of_kind(self.vocabulary_, users, codes)
         moments = read_timestamps(times, time_name, self.timestamp_kind_)
         own = _item_codes(items, item_name)
 

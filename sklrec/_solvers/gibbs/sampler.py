@@ -1,7 +1,6 @@
 """Gibbs sampling of Bayesian matrix factorisation."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from sklrec._solvers.gibbs.tables import Ratings, Tables, mean_square, progress
 from sklrec._solvers.net import InteractionTensors
 from sklrec._solvers.sklearn_callbacks import heard_steps
 from sklrec._utils.threads import threads_for_sweeps
+from sklrec._utils.warnings import warn
 from sklrec.modules import BayesianFactorizationMachine
 
 
@@ -112,10 +112,9 @@ class GibbsSampler:
                         valid_losses.append(mean_square(errors, valid.X.get("sample_weight")))
         except KeyboardInterrupt:
             interrupted = True
-            warnings.warn(
+            warn(
                 f"Sampling was interrupted after {len(losses)} whole sweeps of {self.n_iter}; the "
                 f"model is that of the {len(draws) or 1} draws so far.",
-                stacklevel=5,
             )
         module.set_draws(**_stack(draws or [chain.state()]))
         return Outcome(losses, valid_losses, interrupted)

@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 import sklrec
 from sklrec import (
-    BayesianFMRegressor,
+    BayesianMFRegressor,
     DenseRecRegressor,
     MFRegressor,
     SequenceRatingRegressor,
@@ -216,7 +216,7 @@ def test_a_process_that_was_not_launched_trains_alone(model):
     assert pickle.dumps(alone) == pickle.dumps(facts(clone(model).fit(X, Y)))
 
 
-@pytest.mark.parametrize("estimator", [MFRegressor, BayesianFMRegressor])
+@pytest.mark.parametrize("estimator", [MFRegressor, BayesianMFRegressor])
 def test_models_that_train_in_one_process_refuse_accelerate(estimator):
     model = estimator(device="accelerate")
     with pytest.raises(ValueError, match="trains in one process, on a device of torch such as"):

@@ -3,9 +3,7 @@
 
 from collections.abc import Callable
 from datetime import date
-from decimal import Decimal
 from typing import Any
-from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -143,7 +141,7 @@ def _encoder_of_odd_ids() -> tuple[Any, Any]:
     days = pd.date_range("2024-03-30", periods=4, tz="Europe/Paris")
     X = pd.DataFrame(
         {
-            "user": pd.Series([("a", 1), b"b", UUID(int=5), Decimal("1.5")], dtype=object),
+            "user": pd.Series([("a", 1), b"b", 5, 1.5], dtype=object),
             "item": days,
             "category": pd.Categorical(days.tz_convert("UTC"), ordered=True),
             "nullable": pd.array([1, 2, 5, 7], dtype="Int16"),

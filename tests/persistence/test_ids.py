@@ -2,9 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import datetime as dt
-from decimal import Decimal
 from fractions import Fraction
-from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -15,9 +13,8 @@ from comparing import assert_same
 import sklrec
 from sklrec import IDEncoder
 from sklrec._vocabulary import Vocabulary
-from sklrec.persistence._ids import _READERS
+from sklrec.persistence._ids import read_vocabulary, write_vocabulary
 from sklrec.persistence._parts import PartReader, PartWriter
-from sklrec.persistence._vocabularies import read_vocabulary, write_vocabulary
 
 DAYS = pd.date_range("2024-02-28", periods=3, unit="us")
 PARIS = ZoneInfo("Europe/Paris")
@@ -62,10 +59,9 @@ KINDS = {
     "categories of strings": pd.Categorical(np.array(["x", "y"], dtype=object)),
     "integers": objects(1, 2, -(10**30)),
     "floats": objects(0.5, -0.0, 1e-300),
-    "mixed": objects("1", 1, 2.5, b"1", (1, "a", None, (2.5,)), frozenset({1, 2})),
+    "mixed": objects("1", 1, 2.5, b"1", (1, "a", None, (2.5,))),
     "not finite inside": objects((np.inf, 1), (-np.inf, 2)),
     "scalars of numpy": objects(np.int8(1), np.float32(0.1), np.str_("a"), np.bytes_(b"b")),
-    "times of numpy": objects(np.datetime64("2024-01-01"), np.timedelta64(5, "s")),
     "datetimes": objects(
         dt.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=PARIS),
         dt.datetime(2024, 1, 1, tzinfo=dt.UTC),
@@ -80,7 +76,6 @@ KINDS = {
         pd.Timestamp("2024-06-01", tz="UTC"),
         pd.Timedelta(5, "ns"),
     ),
-    "others": objects(Decimal("1.50"), UUID(int=7), True),
 }
 
 
@@ -88,7 +83,7 @@ def again(vocabulary):
     writer = PartWriter()
     write_vocabulary(writer, vocabulary)
     reader = PartReader(writer.document, writer.arrays)
-    found = read_vocabulary(reader)
+    found = read_vocabulary(reader, vocabulary.name)
     reader.finish()
     assert not writer.arrays
     return found

@@ -6,6 +6,8 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -61,7 +63,7 @@ COLUMNS = {
     "integer objects": objects([5, 3, 5]),
     "float objects": objects([5.5, 3, 5.5]),
     "bool objects": objects([True, False]),
-    "mixed": objects(["196", 196, "196", 196.0, b"196", 2**70, True, Decimal(5)]),
+    "mixed": objects(["196", 196, "196", 196.0, b"196", 2**70, True]),
     "tuples": objects([(1, 2), (3,), (1, 2)]),
     "dates": objects([date(2020, 1, 1), date(2020, 1, 2)]),
     "list": ["a", 1],
@@ -77,8 +79,6 @@ COLUMNS = {
     "datetimes with time zone": pd.Series(
         pd.to_datetime(["2020", "2021"]).tz_localize("Europe/Paris")
     ),
-    "period": pd.Series(pd.period_range("2020", periods=2, freq="D")),
-    "interval": pd.Series(pd.interval_range(0, 3)),
     "sparse": pd.Series([1, 0, 2], dtype=pd.SparseDtype(int)),
     "empty": np.array([], dtype=np.int64),
 }
@@ -100,14 +100,6 @@ def test_codes_follow_the_order_of_appearance(column):
     assert codes.dtype == np.int64
     assert codes.tolist() == expected_codes(values, values)
     assert len(vocabulary) == len(set(values))
-
-
-def test_both_ways_to_learn_agree(column):
-    built, codes = Vocabulary.build(column, "user")
-    learned = Vocabulary.from_values(column, "user")
-    assert learned.codes(column).tolist() == codes.tolist()
-    assert learned.kind == built.kind
-    assert learned.ids_of(codes).dtype == built.ids_of(codes).dtype
 
 
 def test_look_up_agrees_with_a_dict(column):
@@ -290,7 +282,7 @@ def test_code_0_stands_for_none(codes):
     ("codes", "shown"),
     [([1, 3], "3"), ([-1], "-1"), ([1.0, 1.5], "1.5"), (["a"], "'a'"), (objects([None]), "None")],
 )
-def test_what_is_no_code_is_refused(codes, shown):
+def test_wrong_codes_are_refused(codes, shown):
     vocabulary = Vocabulary.from_values(np.array([5, 3]), "user")
     with pytest.raises(
         ValueError,
@@ -322,7 +314,7 @@ def test_missing_ids_are_refused(case):
     text = (
         r"Input X contains NaN\.\n"
         f"Column 'user' holds {shown} in row 1, and so 2 of the rows 0 to 3 lack an ID. "
-        "Every interaction needs its IDs: drop these rows, or fill in an ID"
+        "Every interaction needs its IDs: drop these rows, or fill in an ID of your choice"
     )
     for learn in (Vocabulary.build, Vocabulary.from_values):
         with pytest.raises(ValueError, match=text):
@@ -367,13 +359,36 @@ def test_a_part_of_a_column_counts_its_rows_from_the_whole():
 def test_ids_that_cannot_be_hashed_are_refused(value):
     values = objects(["a", value])
     text = r"Column 'user' holds .*, which cannot be an ID \(unhashable type: '(dict|list)'\): "
-    text += "the argument must be a string, a number or another hashable object"
+    text += "the argument must be a string, a number or another valid ID"
     for learn in (Vocabulary.build, Vocabulary.from_values):
         with pytest.raises(TypeError, match=text):
             learn(values, "user")
     for ids in (["a"], [1]):
         with pytest.raises(TypeError, match=text):
             Vocabulary.from_values(ids, "user").codes(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(
+            objects([value, "a"])
+            for value in (frozenset({1}), UUID(int=1), Decimal(1), 1j, object)
+        ),
+        *(objects([(1, Fraction(1, 2))]), pd.period_range("2020", periods=2, freq="D")),
+        pd.Series(pd.interval_range(0, 3)),
+    ],
+)
+def test_ids_of_other_types_are_refused(values):
+    text = r"Column 'user' holds .* of type \w+, which cannot be an ID\. IDs are strings, .*astype"
+    for learn in (
+        Vocabulary.build,
+        Vocabulary.from_values,
+        Vocabulary.from_values(["b"], 0).extend,
+    ):
+        arguments = [values, "user"][: 1 if learn.__name__ == "extend" else 2]
+        with pytest.raises(TypeError, match=text.replace("'user'", "('user'|0)")):
+            learn(*arguments)
 
 
 def test_complex_ids_are_refused():
@@ -447,7 +462,7 @@ def test_kind(column, kind):
         ),
     ],
 )
-def test_another_kind_of_ids_is_told(ids, values, n_unknown, text):
+def test_another_kind_of_ids_is_reported(ids, values, n_unknown, text):
     vocabulary = Vocabulary.from_values(ids, "user")
     assert np.count_nonzero(vocabulary.codes(values) == 0) == n_unknown
     assert vocabulary.kind_mismatch(values, n_unknown) == text

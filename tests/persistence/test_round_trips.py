@@ -1,4 +1,4 @@
-"""What was saved and loaded is what it was, and goes on as if nothing had happened."""
+"""Saved and loaded estimators are equal to the original ones and work like them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
@@ -46,7 +46,7 @@ def models():
 
 @pytest.fixture
 def again(tmp_path):
-    """Give what becomes of an estimator by way of a file."""
+    """Save an estimator and load it."""
 
     def save_and_load(estimator):
         sklrec.save(estimator, tmp_path / "model")
@@ -56,13 +56,13 @@ def again(tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_all_that_was_learned_comes_back(models, again, name):
+def test_all_learned_attributes_come_back(models, again, name):
     estimator, _ = models(name)
     assert_same(again(estimator), estimator)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_what_comes_back_works_like_what_was_there(models, again, name):
+def test_loaded_models_work_like_the_original_ones(models, again, name):
     estimator, X = models(name)
     loaded = again(estimator)
     if not isinstance(estimator.get_params().get("random_state"), np.random.RandomState):
@@ -103,7 +103,7 @@ def test_uncertainty_comes_back(models, again, name):
 
 
 @pytest.mark.parametrize("name", ["sgd", "als", "als implicit", "gibbs", "gibbs implicit"])
-def test_new_users_are_folded_into_what_was_loaded(models, again, name):
+def test_new_users_are_folded_into_loaded_models(models, again, name):
     estimator, X = models(name)
     new = X[:4].assign(user=77)
     found, wanted = (e.fold_in(new, [1, 2, 3, 4]) for e in (again(estimator), estimator))
@@ -113,7 +113,7 @@ def test_new_users_are_folded_into_what_was_loaded(models, again, name):
 @pytest.mark.parametrize(
     "name", ["sgd", "sgd warm", "sgd further", "array of strings", "adam", "dense", "sequence"]
 )
-def test_training_goes_on_with_what_was_loaded_as_it_would_have(models, again, name):
+def test_training_goes_on_as_with_the_original(models, again, name):
     estimator, X = models(name)
     found, wanted = again(estimator), copy.deepcopy(estimator)
     for e in (found, wanted):
@@ -122,7 +122,7 @@ def test_training_goes_on_with_what_was_loaded_as_it_would_have(models, again, n
 
 
 @pytest.mark.parametrize("name", ["adam", "dense", "sequence", "sequences of ratings", "als"])
-def test_training_goes_on_with_what_was_loaded(models, again, name):
+def test_training_goes_on_after_loading(models, again, name):
     estimator, X = models(name)
     loaded = again(estimator)
     y = np.arange(len(X)) % 5 + 1.0
@@ -142,7 +142,7 @@ def test_a_random_state_goes_on_where_it_was(again):
     np.testing.assert_array_equal(loaded.fit(X, y).predict(X), mf.fit(X, y).predict(X))
 
 
-def test_net_is_not_there_and_the_message_is_true(models, again):
+def test_net_is_not_stored(models, again):
     loaded = again(models("sgd")[0])
     assert not hasattr(loaded, "net_")
     with pytest.raises(AttributeError, match=r"has no net_; module_ holds it"):
@@ -186,39 +186,31 @@ def test_settings_of_scikit_learn_come_back(again):
     assert_same(loaded, mf)
 
 
-def test_callbacks_are_left_out_with_a_warning(again):
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda mf: mf.set_params(callbacks=[Callback()]), "callbacks"),
+        (lambda mf: mf.set_callbacks(ScoringMonitor(scoring="r2")), "_skl_callbacks"),
+        (lambda mf: setattr(mf, "note", "mine"), "note"),
+    ],
+)
+def test_callbacks_and_own_attributes_are_left_out_with_a_warning(again, change, name):
     X, y = example_models.log()
-    mf = MFRegressor(2, max_epochs=1, callbacks=[Callback()]).fit(X, y)
-    with pytest.warns(UserWarning, match=r"are code, which a model file does not hold") as caught:
-        loaded = again(mf)
-    assert caught[0].filename == __file__
-    assert loaded.callbacks is None
-
-
-def test_callbacks_of_scikit_learn_are_left_out_with_a_warning(again):
-    X, y = example_models.log()
-    mf = MFRegressor(2, max_epochs=1).set_callbacks(ScoringMonitor(scoring="r2")).fit(X, y)
-    with pytest.warns(UserWarning, match=r"callbacks of set_callbacks, \[.*code.*none") as caught:
+    mf = MFRegressor(2, max_epochs=1)
+    change(mf)
+    mf.fit(X, y)
+    message = rf"MFRegressor has attributes that a model file does not hold: {name}\. The loaded"
+    with pytest.warns(UserWarning, match=message) as caught:
         loaded = again(mf)
     assert [warning.filename for warning in caught] == [__file__]
-    assert not hasattr(loaded, "_skl_callbacks")
-
-
-def test_attributes_set_by_hand_are_left_out_with_a_warning(again):
-    X, y = example_models.log()
-    mf = MFRegressor(2, max_epochs=1).fit(X, y)
-    mf.note = "mine"
-    with pytest.warns(UserWarning, match=r"does not hold: note\. The loaded") as caught:
-        loaded = again(mf)
-    assert caught[0].filename == __file__
-    assert not hasattr(loaded, "note")
+    assert getattr(loaded, name, None) is None
 
 
 @pytest.mark.parametrize(
     "estimator",
     [MFRegressor(), DenseRecRegressor(), IDEncoder(), make_pipeline(IDEncoder(), MFRegressor())],
 )
-def test_what_is_not_fitted_is_not_saved(tmp_path, estimator):
+def test_unfitted_estimators_are_not_saved(tmp_path, estimator):
     with pytest.raises(NotFittedError, match="is not fitted yet"):
         sklrec.save(estimator, tmp_path / "model")
     assert not os.listdir(tmp_path)
@@ -256,7 +248,7 @@ def test_a_pipeline_with_a_cache_is_refused(tmp_path):
         sklrec.save(pipeline, tmp_path / "model")
 
 
-def test_optimizers_of_ones_own_are_refused(tmp_path):
+def test_own_optimizers_are_refused(tmp_path):
     class Own(torch.optim.SGD):
         pass
 
@@ -273,11 +265,6 @@ def test_parameters_that_are_no_longer_valid_are_refused(tmp_path):
     mf = MFRegressor(2, max_epochs=1).fit(X, y).set_params(n_factors=-1)
     with pytest.raises(
         ValueError, match=r"This MFRegressor cannot be saved: The 'n_factors' para.*[^.]\.$"
-    ):
-        sklrec.save(mf, tmp_path / "model")
-    mf.set_params(n_factors=2).module_.scale.fill_(float("nan"))
-    with pytest.raises(
-        ValueError, match=r"cannot be saved: model.learned.module_.scale should ho"
     ):
         sklrec.save(mf, tmp_path / "model")
     assert not os.listdir(tmp_path)
@@ -299,7 +286,7 @@ def test_loading_leaves_the_random_numbers_of_torch_and_numpy_alone(models, tmp_
         np.testing.assert_array_equal(np.random.mtrand._rand.get_state()[1], before[1])
 
 
-def test_a_model_of_a_device_that_is_not_there_comes_to_the_cpu(models, tmp_path, monkeypatch):
+def test_models_of_a_missing_device_are_loaded_to_the_cpu(models, tmp_path, monkeypatch):
     sklrec.save(models("sgd")[0], tmp_path / "model")
     asked = []
     monkeypatch.setattr(_modules, "this_or_cpu", lambda device: asked.append(device) or "cpu")

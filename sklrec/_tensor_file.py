@@ -54,7 +54,7 @@ def read_tensor_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict
     if metadata.get("sha256") != _digest(text, arrays):
         refuse(path, "its content does not have the checksum that is stored in it")
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text)
     except (ValueError, RecursionError) as error:
         refuse(path, f"its document is not valid JSON ({error})")
     return document, arrays
@@ -127,10 +127,6 @@ def _check_format(path: str, metadata: Mapping[str, str]) -> None:
             f"{path!r} has version {version[:20]!r} of the format, and this sklrec reads version "
             f"{FORMAT!r}. Update sklrec, or save the model again with this version of sklrec."
         )
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"it holds {name}")
 
 
 def _header_bytes(content: bytes) -> int:

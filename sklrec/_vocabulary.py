@@ -74,7 +74,7 @@ class Vocabulary:
         values = _as_array(values, name)
         codes, ids = _factorize(values, name)
         if codes.min(initial=0) < 0 or _is_infinite(ids).any():
-            _check_none_lack_ids(values, np.arange(len(values)), name, first_row=0)
+            _check_missing_ids(values, np.arange(len(values)), name, first_row=0)
         if min_frequency > 1:
             frequent = np.bincount(codes, minlength=len(ids)) >= min_frequency
             new_codes = np.where(frequent, np.cumsum(frequent), 0)
@@ -104,10 +104,9 @@ class Vocabulary:
         else:  # categories, or values that are slow to turn into objects
             places, distinct = _distinct(values, self.name)
             codes = np.append(self._look_up(distinct), 0)[places]
-        if not _is_all_ids(values):
-            unknown = np.flatnonzero(codes == 0)
-            if len(unknown):
-                _check_none_lack_ids(values, unknown, self.name, first_row)
+        unknown = np.flatnonzero(codes == 0)
+        if len(unknown):
+            _check_missing_ids(values, unknown, self.name, first_row)
         return codes
 
     def extend(self, values: Any) -> "Vocabulary":
@@ -267,11 +266,6 @@ def _is_direct(values: Any) -> bool:
     return dtype.kind in "biuf"
 
 
-def _is_all_ids(values: Any) -> bool:
-    """Whether the dtype has no missing and no infinite values."""
-    return isinstance(values, np.ndarray) and values.dtype.kind in "biuUS"
-
-
 def _objects(values: Any) -> np.ndarray:
     """Values as Python objects."""
     if isinstance(values, np.ndarray) and values.dtype.kind not in "mM":
@@ -392,7 +386,7 @@ def _is_infinite(values: Any) -> np.ndarray:
     return np.asarray(pd.Series(_objects(values)).isin([np.inf, -np.inf]))
 
 
-def _check_none_lack_ids(values: Any, rows: np.ndarray, name: int | str, first_row: int) -> None:
+def _check_missing_ids(values: Any, rows: np.ndarray, name: int | str, first_row: int) -> None:
     """Raise if a value in these rows is missing or infinite."""
     suspects = values[rows]
     for problem, found in (("NaN", pd.isna(suspects)), ("infinity", _is_infinite(suspects))):
@@ -429,7 +423,7 @@ def _unhashable(values: Any, name: int | str, error: Exception) -> Exception:
             hash(value)
         except TypeError:
             return TypeError(
-                f"Column {name!r} holds {value!r}, which cannot be an ID ({error}): the "
-                f"argument must be a string, a number or another valid ID. {_WANTED}"
+                f"Column {name!r} holds {value!r}, which cannot be an ID ({error}): the argument "
+                f"must be a string, a number or another valid ID. {_WANTED}"
             )
     return error

@@ -133,8 +133,6 @@ def test_other_versions_are_refused(path, version):
         ("", "its document is not valid JSON"),
         ("{", "its document is not valid JSON"),
         ("[" * 10**6, "its document is not valid JSON .*recursion"),
-        ('{"a": NaN}', "it holds NaN"),
-        ('{"a": -Infinity}', "it holds -Infinity"),
         ('{"a": ' + "1" * 5000 + "}", "its document is not valid JSON"),
     ],
 )

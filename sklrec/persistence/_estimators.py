@@ -82,14 +82,13 @@ def _read_columns_of_X(part: PartReader, estimator: Any, n_indices: int = 0) -> 
     n_columns = part.value("n_features_in_", int, None)
     if n_columns is not None:  # SequencePadder has no columns after a fit on lists
         estimator.n_features_in_ = n_columns
-    names: Sequence[Any] = range(n_columns or 0)
-    if part.is_null("feature_names_in_"):
-        part.any("feature_names_in_")
-    else:
-        names = part.values("feature_names_in_", str)
-        estimator.feature_names_in_ = np.array(names, dtype=object)
-    if len(names) != (n_columns or 0):
+    names = part.values("feature_names_in_", str, None)
+    if names is None:
+        names = range(n_columns or 0)
+    elif len(names) != n_columns:
         part.refuse("feature_names_in_", f"should be {n_columns} strings")
+    else:
+        estimator.feature_names_in_ = np.array(names, dtype=object)
     if n_indices:
         positions = tuple(part.values("column_indices_", int))
         if len(positions) < n_indices or not all(0 <= p < len(names) for p in positions):
@@ -158,12 +157,8 @@ def _write_training(part: PartWriter, estimator: Any) -> None:
 
 def _read_training(part: PartReader, estimator: Any) -> Sequence[int | str]:
     names = _read_columns_of_X(part, estimator)
-    estimator.rating_scale_ = None
-    if part.is_null("rating_scale_"):
-        part.any("rating_scale_")
-    else:
-        lowest, highest = part.values("rating_scale_", float)
-        estimator.rating_scale_ = lowest, highest
+    scale = part.values("rating_scale_", float, None)
+    estimator.rating_scale_ = None if scale is None else (scale[0], scale[1])
     for name in CURVES:
         if part.has_array(name):
             setattr(estimator, name, part.array(name, "float64", (ANY,)).tolist())

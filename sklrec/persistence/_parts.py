@@ -59,10 +59,6 @@ class PartReader:
         """Whether there is an array of that name."""
         return self.place + name in self._arrays
 
-    def is_null(self, name: str) -> bool:
-        """Whether there is a value of that name that is null."""
-        return self.has(name) and self._left[name] is None
-
     def any(self, name: str) -> Any:
         """Read a value of any type."""
         if name not in self._left:
@@ -78,10 +74,10 @@ class PartReader:
             self.refuse(name, f"should be of type {names}, got {type(value).__name__}")
         return value
 
-    def values(self, name: str, kind: type) -> list[Any]:
-        """Read a list of values of one type."""
-        values = self.value(name, list)
-        if not all(type(value) is kind for value in values):
+    def values(self, name: str, kind: type, *others: None) -> Any:
+        """Read a list of values of one type; with a further None, null is valid too."""
+        values = self.value(name, list, *others)
+        if not all(type(value) is kind for value in values or ()):
             self.refuse(name, f"should be a list of {kind.__name__}")
         return values
 

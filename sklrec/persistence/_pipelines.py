@@ -48,7 +48,7 @@ def read_pipeline(part: PartReader) -> Pipeline:
         elif not _is_empty(step):
             part.refuse("steps", f"should have null, 'passthrough' or {FITTED!r} as steps")
         steps.append((name, step))
-    verbose, inputs = part.value("verbose", bool), part.value("transform_input", list, None)
+    verbose, inputs = part.value("verbose", bool), part.values("transform_input", str, None)
     pipeline = Pipeline(steps, verbose=verbose, transform_input=inputs)
     pipeline._validate_steps()
     return pipeline

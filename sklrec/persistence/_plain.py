@@ -12,8 +12,6 @@ from zoneinfo import ZoneInfo, available_timezones
 import numpy as np
 import pandas as pd
 
-UNITS = ("s", "ms", "us", "ns")
-
 
 def pack_plain(value: Any) -> Any:
     """A value as JSON; arrays become lists, and scalars of NumPy become those of Python."""
@@ -102,7 +100,7 @@ def _unpack_timedelta(content: Any) -> pd.Timedelta:
 
 
 def _unit(unit: Any) -> str:
-    if unit not in UNITS:
+    if unit not in ("s", "ms", "us", "ns"):
         raise ValueError("a time has an unknown unit")
     return unit
 

@@ -84,7 +84,7 @@ CASES = [
     ("sgd", LEARNED + "n_features_in_", 4, "feature_names_in_ should be 4 strings"),
     ("sgd", LEARNED + "feature_names_in_", ["a", "b", 3], "should be a list of str"),
     ("sgd", LEARNED + "rating_scale_", [1, 5], "rating_scale_ should be a list of float"),
-    ("sgd", LEARNED + "rating_scale_", [1.0], "not enough values to unpack"),
+    ("sgd", LEARNED + "rating_scale_", [1.0], "index out of range"),
     ("sgd", COLUMNS, [0, 9], "should be positions from 0 to 2"),
     ("sgd", COLUMNS, [0, -1], "should be positions from 0 to 2"),
     ("sgd", COLUMNS, [0], "should have IDs of users and of items"),

@@ -33,23 +33,13 @@ from sklrec import _tensor_file
 
 SECONDS = 5
 MEMORY = 2**30
+INFINITE = float("inf"), float("nan")
 NASTY = [
     *(None, True, False, 0, -1, 1, 2, 10**12, -(10**12), 2**63, 2**64, 10**400, 1.5, -0.5, 1e300),
-    *(
-        float("inf"),
-        float("nan"),
-        1e-320,
-        "",
-        "a",
-        "\ud800",
-        "cuda",
-        "meta",
-        "os.system",
-        "a" * 999,
-    ),
-    *([], {}, [[]], [0], [[0]], {"dict": [[[], 1]]}, {"tuple": []}, {"float": "x"}, {"numpy": []}),
-    *({"array": ["O", [[]]]}, {"optimizer": "Optimizer"}, {"device": "meta"}, ["../../etc/x"]),
-    *({"timestamp": [2**70, "ns", "UTC"]}, {"random state": [0, 0, 0.0]}),
+    *(*INFINITE, 1e-320, "", "a", "\ud800", "cuda", "meta", "os.system", "a" * 999),
+    *([], {}, [[]], [0], [[0]], {"dict": [[[], 1]]}, {"tuple": []}, {"float": "x"}, {"bytes": []}),
+    *({"optimizer": "Optimizer"}, {"device": "meta"}, ["../../etc/x"]),
+    *({"timestamp": [2**70, "ns", "UTC"]}, {"random state": [[0], 0, 0, 0.0]}),
 ]
 NASTY_OF_JSON = [value for value in NASTY if isinstance(value, dict | list)]
 NASTY_NUMBERS = [
@@ -138,8 +128,8 @@ def altered(bases: list[Base], rng: random.Random) -> tuple[Base, str, bytes]:
     """Make an example: its base, its changes, and the content of its file."""
     base = rng.choice(bases)
     if rng.random() < 0.25:
-        how = rng.choice([_flip, _cut, _splice, _edit_header])
-        return base, how.__name__, how(base.content, rng.choice(bases).content, rng)
+        how = rng.choice([_flip, _cut, _edit_header])
+        return base, how.__name__, how(base.content, rng)
     document = json.loads(json.dumps(base.document))
     arrays = {name: array.copy() for name, array in base.arrays.items()}
     done = []
@@ -149,9 +139,6 @@ def altered(bases: list[Base], rng: random.Random) -> tuple[Base, str, bytes]:
         else:
             done.append(_edit_arrays(arrays, rng.choice(bases).arrays, rng))
     text = json.dumps(document)
-    if rng.random() < 0.05:
-        text = _edit_text(text, rng)
-        done.append("text")
     return base, ", ".join(done), _file(text, arrays)
 
 
@@ -168,26 +155,20 @@ def _file(text: str, arrays: dict[str, np.ndarray]) -> bytes:
     return safetensors.numpy.save(arrays, metadata)
 
 
-def _flip(content: bytes, _: bytes, rng: random.Random) -> bytes:
+def _flip(content: bytes, rng: random.Random) -> bytes:
     altered = bytearray(content)
     for _ in range(rng.choice([1, 1, 2, 8, 64])):
-        altered[rng.choice([rng.randrange(len(altered)), rng.randrange(64)])] ^= (
-            1 << rng.randrange(8)
-        )
+        place = rng.randrange(rng.choice([64, len(altered)]))
+        altered[place] ^= 1 << rng.randrange(8)
     return bytes(altered)
 
 
-def _cut(content: bytes, _: bytes, rng: random.Random) -> bytes:
+def _cut(content: bytes, rng: random.Random) -> bytes:
     first, last = sorted(rng.randrange(len(content) + 1) for _ in range(2))
     return rng.choice([content[:first], content[first:], content[:first] + content[last:]])
 
 
-def _splice(content: bytes, other: bytes, rng: random.Random) -> bytes:
-    place = rng.randrange(len(content))
-    return content[:place] + other[rng.choice([place, rng.randrange(len(other))]) :]
-
-
-def _edit_header(content: bytes, _: bytes, rng: random.Random) -> bytes:
+def _edit_header(content: bytes, rng: random.Random) -> bytes:
     n = int.from_bytes(content[:8], "little")
     header = content[8 : 8 + n]
     if rng.random() < 0.3:
@@ -198,21 +179,6 @@ def _edit_header(content: bytes, _: bytes, rng: random.Random) -> bytes:
     for _ in range(rng.choice([1, 2, 5])):
         altered[rng.choice(digits)] = ord(rng.choice("0123456789"))
     return content[:8] + bytes(altered) + content[8 + n :]
-
-
-def _edit_text(text: str, rng: random.Random) -> str:
-    place = rng.randrange(len(text))
-    return rng.choice(
-        [
-            text[:place] + "[" * 100_000 + text[place:],
-            text[:place],
-            text.replace("0", "1e999", 1),
-            text.replace("1", "NaN", 1),
-            text.replace("1", "1" * 5000, 1),
-            "[" * 100_000 + "]" * 100_000,
-            text[:1] + '"versions":{},' + text[1:],
-        ]
-    )
 
 
 def _nodes(document: Any) -> list[tuple[Any, Any]]:
@@ -269,45 +235,36 @@ def _edit_arrays(
         return f"{done} in {name}"
     often, at_times = ("value", "bits", "shape"), ("fill", "dtype", "drop", "swap", "shuffle")
     how = rng.choice(3 * often + at_times)
-    if how in ("value", "fill", "bits") and array.size:
-        flat = array.reshape(-1).copy()  # some are read-only views
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if how == "bits":
-                raw = flat.view(np.uint8)
-                raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
-            else:
-                number = rng.choice([*NASTY_NUMBERS, flat[rng.randrange(len(flat))]])
-                some = slice(None) if how == "fill" else rng.randrange(len(flat))
-                flat[some] = np.array(number, np.float64).astype(array.dtype)
-        arrays[name] = flat.reshape(array.shape)
-    elif how == "dtype":
-        with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            arrays[name] = array.astype(rng.choice(DTYPES))
-    elif how == "shape" and array.ndim:
-        axis = rng.randrange(array.ndim)
-        arrays[name] = rng.choice(
-            [
-                np.repeat(array, 2, axis=axis),
-                array.take(range(array.shape[axis] - 1), axis=axis),
-                array[..., np.newaxis],
-                array.reshape(-1),
-                array[:0],
-                np.moveaxis(array, axis, 0),
-            ]
-        )
+    flat = array.reshape(-1).copy()  # some are read-only views
+    if how == "bits" and array.size:
+        raw = flat.view(np.uint8)
+        raw[rng.randrange(len(raw))] ^= 1 << rng.randrange(8)
+    elif how in ("value", "fill") and array.size:
+        number = rng.choice([*NASTY_NUMBERS, flat[rng.randrange(len(flat))]])
+        some = slice(None) if how == "fill" else rng.randrange(len(flat))
+        flat[some] = _cast(np.array(number, np.float64), array.dtype)
+    elif how == "shuffle" and array.size:
+        flat = flat[rng.sample(range(len(flat)), len(flat))]
+    arrays[name] = flat.reshape(array.shape)
+    if how == "dtype":
+        arrays[name] = _cast(array, rng.choice(DTYPES))
     elif how == "drop":
         del arrays[name]
     elif how == "swap":
-        source = rng.choice([arrays, other])
-        if source:
-            arrays[name] = source[rng.choice(sorted(source))].copy()
-    elif array.size:
-        order = list(range(len(array.reshape(-1))))
-        rng.shuffle(order)
-        arrays[name] = array.reshape(-1)[order].reshape(array.shape)
+        source = rng.choice([source for source in (arrays, other) if source])
+        arrays[name] = source[rng.choice(sorted(source))].copy()
+    elif how == "shape" and array.ndim:
+        axis = rng.randrange(array.ndim)
+        shorter = array.take(range(array.shape[axis] - 1), axis=axis)
+        changed = [np.repeat(array, 2, axis=axis), shorter, array[..., np.newaxis], flat]
+        arrays[name] = rng.choice([*changed, array[:0], np.moveaxis(array, axis, 0)])
     return f"{how} of {name}"
+
+
+def _cast(array: np.ndarray, dtype: Any) -> np.ndarray:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return array.astype(dtype)
 
 
 def run_one(bases: list[Base], seed: int, number: int, folder: str) -> tuple[str, str | None]:

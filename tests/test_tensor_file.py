@@ -50,15 +50,11 @@ def remade(path, document=None, **metadata):
 def test_document_and_arrays_come_back(path):
     document, arrays = read_tensor_file(path)
     assert document == DOCUMENT
-    assert set(arrays) == set(ARRAYS)
+    assert set(arrays) == set(ARRAYS) == set(safetensors.numpy.load_file(path))
     for name, array in ARRAYS.items():
         np.testing.assert_array_equal(arrays[name], array)
         assert arrays[name].dtype == array.dtype
         assert arrays[name].flags.writeable
-
-
-def test_anyone_can_read_it_with_safetensors(path):
-    assert set(safetensors.numpy.load_file(path)) == set(ARRAYS)
 
 
 def test_a_file_is_replaced_and_nothing_is_left_beside_it(path):
@@ -91,16 +87,11 @@ def test_every_altered_byte_is_noticed(path):
 
 @pytest.mark.parametrize("length", [16 * 2**20 + 1, 2**32, 2**63, 2**64 - 1])
 def test_a_header_that_is_too_long_is_refused(path, length):
-    path.write_bytes(length.to_bytes(8, "little") + path.read_bytes()[8:])
-    with pytest.raises(ValueError, match=rf"announces a header of {length:,} bytes, where \d"):
-        read_tensor_file(path)
-
-
-def test_a_long_header_in_a_long_file_is_refused(path):
-    with open(path, "wb") as file:
-        file.write((17 * 2**20).to_bytes(8, "little"))
+    with open(path, "r+b") as file:
+        file.write(length.to_bytes(8, "little"))
         file.truncate(20 * 2**20)
-    with pytest.raises(ValueError, match="at most 16,777,216 are read"):
+    text = rf"announces a header of {length:,} bytes, where 20,971,512 .* at most 16,777,216 are"
+    with pytest.raises(ValueError, match=text):
         read_tensor_file(path)
 
 

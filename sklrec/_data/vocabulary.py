@@ -1,6 +1,7 @@
 """The map from the IDs of one column to codes and back."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-# What a kind of IDs is called in a warning.
+# Names of the kinds of IDs in messages.
 _PLURALS = {
     "integer": "integers",
     "float": "floats",
@@ -19,7 +20,7 @@ _PLURALS = {
     "timedelta": "time differences",
     "mixed": "objects of other or of mixed types",
 }
-# How a column is turned into that kind, where there is one sure way.
+# The conversion of a column to a kind, where only one makes sense.
 _CONVERSIONS = {
     "integer": ".astype(int)",
     "float": ".astype(float)",
@@ -28,45 +29,23 @@ _CONVERSIONS = {
     "timedelta": "pandas.to_timedelta",
 }
 _KIND_OF_DTYPE = {
-    "i": "integer",
-    "u": "integer",
-    "f": "float",
-    "b": "boolean",
-    "U": "string",
-    "S": "bytes",
-    "M": "datetime",
-    "m": "timedelta",
+    **dict.fromkeys("iu", "integer"),
+    **{"f": "float", "b": "boolean", "U": "string", "S": "bytes"},
+    **{"M": "datetime", "m": "timedelta"},
 }
+# Names of `infer_dtype` that are not the name of the kind.
 _KIND_OF_INFERRED = {
-    "integer": "integer",
-    "floating": "float",
-    "mixed-integer-float": "float",
-    "boolean": "boolean",
-    "string": "string",
-    "bytes": "bytes",
-    "datetime": "datetime",
-    "datetime64": "datetime",
-    "timedelta": "timedelta",
-    "timedelta64": "timedelta",
+    **dict.fromkeys(("floating", "mixed-integer-float"), "float"),
+    **{"datetime64": "datetime", "timedelta64": "timedelta"},
 }
 _NUMBERS = {"integer", "float", "boolean"}
+_WANTED = "IDs are strings, numbers, bytes, dates, times, or tuples of these."
+# The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
+_TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
 
 
 class Vocabulary:
-    """Immutable map of the IDs of one column to the codes 1..n, in order of appearance.
-
-    0 is the code of every other ID. IDs are the same where Python says that they are equal:
-    196 is 196.0 but not "196". Look-ups hash, and may run in several threads at once.
-
-    Parameters
-    ----------
-    ids : ndarray or ExtensionArray of shape (n_ids,)
-        The IDs, each once and none missing; the ID at position k has the code k + 1.
-    name : int or str
-        The column's name or position, for messages.
-    rare : ndarray or ExtensionArray, default=None
-        IDs that were seen too seldom to get a code; None stands for no such IDs.
-    """
+    """Immutable map of the IDs of one column to the codes 1..n, in order of appearance."""
 
     def __init__(self, ids: Any, name: int | str, rare: Any = None):
         if isinstance(ids, np.ndarray):
@@ -76,72 +55,26 @@ class Vocabulary:
         self.name = name
         self.rare = ids[:0] if rare is None else rare
         self.kind = _kind(ids)
+        if self.kind == "mixed":
+            _check_types(_objects(ids), name)
         self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
             raise ValueError(f"The IDs of column {name!r} must be unique.")
 
     @classmethod
     def from_values(cls, values: Any, name: int | str, min_frequency: int = 1) -> "Vocabulary":
-        """Learn the IDs of a column; faster than `build` where its codes are not needed.
-
-        Parameters
-        ----------
-        values : ndarray, ExtensionArray, Series or list of shape (n_samples,)
-            The column's values.
-        name : int or str
-            The column's name or position, for messages.
-        min_frequency : int, default=1
-            IDs that occur in fewer rows are left out.
-
-        Returns
-        -------
-        Vocabulary
-            The map.
-        """
-        values = _as_array(values, name)
-        if min_frequency > 1 or not _is_direct(values):
-            return cls.build(values, name, min_frequency)[0]
-        try:
-            ids = _as_array(pd.unique(values), name)
-        except TypeError as error:
-            raise _unhashable(values, name, error) from error
-        if pd.isna(ids).any() or _is_infinite(ids).any():
-            _refuse_non_ids(values, np.arange(len(values)), name, first_row=0)
-        return cls(ids, name)
+        """Learn the IDs of a column."""
+        return cls.build(values, name, min_frequency)[0]
 
     @classmethod
     def build(
         cls, values: Any, name: int | str, min_frequency: int = 1
     ) -> tuple["Vocabulary", np.ndarray]:
-        """Learn the IDs of a column and encode it, in one pass.
-
-        Parameters
-        ----------
-        values : ndarray, ExtensionArray, Series or list of shape (n_samples,)
-            The column's values.
-        name : int or str
-            The column's name or position, for messages.
-        min_frequency : int, default=1
-            IDs that occur in fewer rows are left out.
-
-        Returns
-        -------
-        vocabulary : Vocabulary
-            The map.
-        codes : ndarray of shape (n_samples,)
-            The int64 codes of `values`.
-
-        Raises
-        ------
-        ValueError
-            If IDs are missing or infinite.
-        TypeError
-            If an ID cannot be hashed.
-        """
+        """Learn the IDs of a column, and encode it."""
         values = _as_array(values, name)
         codes, ids = _factorize(values, name)
         if codes.min(initial=0) < 0 or _is_infinite(ids).any():
-            _refuse_non_ids(values, np.arange(len(values)), name, first_row=0)
+            _check_missing_ids(values, np.arange(len(values)), name, first_row=0)
         if min_frequency > 1:
             frequent = np.bincount(codes, minlength=len(ids)) >= min_frequency
             new_codes = np.where(frequent, np.cumsum(frequent), 0)
@@ -164,52 +97,20 @@ class Vocabulary:
         return np.asarray(self._ids)
 
     def codes(self, values: Any, *, first_row: int = 0) -> np.ndarray:
-        """Look up the codes of IDs.
-
-        Parameters
-        ----------
-        values : ndarray, ExtensionArray, Series or list of shape (n_samples,)
-            The IDs, of any kind.
-        first_row : int, default=0
-            The row number of the first value, for messages about a part of a column.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            The int64 codes, 0 for unknown IDs.
-
-        Raises
-        ------
-        ValueError
-            If IDs are missing or infinite.
-        TypeError
-            If an ID cannot be hashed.
-        """
+        """Look up the codes of IDs."""
         values = _as_array(values, self.name)
         if _is_direct(values):
             codes = self._look_up(values)
         else:  # categories, or values that are slow to turn into objects
             places, distinct = _distinct(values, self.name)
             codes = np.append(self._look_up(distinct), 0)[places]
-        if not _is_all_ids(values):
-            unknown = np.flatnonzero(codes == 0)
-            if len(unknown):
-                _refuse_non_ids(values, unknown, self.name, first_row)
+        unknown = np.flatnonzero(codes == 0)
+        if len(unknown):
+            _check_missing_ids(values, unknown, self.name, first_row)
         return codes
 
     def extend(self, values: Any) -> "Vocabulary":
-        """Add the IDs that are new; they get the next codes, in order of appearance.
-
-        Parameters
-        ----------
-        values : ndarray, ExtensionArray, Series or list of shape (n_samples,)
-            IDs, old and new.
-
-        Returns
-        -------
-        Vocabulary
-            This one if there is nothing new, otherwise a longer one with the same first codes.
-        """
+        """Add the IDs that are new; they get the next codes, in order of appearance."""
         values = _as_array(values, self.name)
         new = values[self.codes(values) == 0]
         if len(new) == 0:
@@ -217,24 +118,7 @@ class Vocabulary:
         return Vocabulary(_join(self._ids, _factorize(new, self.name)[1]), self.name, self.rare)
 
     def ids_of(self, codes: Any) -> Any:
-        """Turn codes back into IDs.
-
-        Parameters
-        ----------
-        codes : ndarray, ExtensionArray, Series or list of shape (n_samples,)
-            Whole numbers, of any dtype.
-
-        Returns
-        -------
-        ndarray or ExtensionArray of shape (n_samples,)
-            The IDs in the dtype that they came in; with any 0 among the codes an object array
-            that holds None for it.
-
-        Raises
-        ------
-        ValueError
-            If a code is not one of 0..n.
-        """
+        """Turn codes back into IDs; None stands for the code 0."""
         given = _as_array(codes, self.name)
         codes, is_code = _whole(_numbers(given))
         is_code &= (codes >= 0) & (codes <= len(self))
@@ -252,18 +136,7 @@ class Vocabulary:
         return ids
 
     def unseen(self, values: Any) -> np.ndarray:
-        """Find the IDs that are neither known nor rare.
-
-        Parameters
-        ----------
-        values : ndarray, ExtensionArray, Series or list of shape (n_samples,)
-            IDs.
-
-        Returns
-        -------
-        ndarray of shape (n_unseen,)
-            Each of them once, in order of appearance.
-        """
+        """The distinct IDs that are neither known nor rare."""
         values = _as_array(values, self.name)
         unseen = _factorize(values[self.codes(values) == 0], self.name)[1]
         if len(self.rare):
@@ -271,20 +144,7 @@ class Vocabulary:
         return np.asarray(unseen)
 
     def kind_mismatch(self, values: Any, n_unknown: int) -> str | None:
-        """Word the warning that a column holds another kind of IDs than `fit` saw.
-
-        Parameters
-        ----------
-        values : ndarray, ExtensionArray, Series or list of shape (n_samples,)
-            The whole column that was looked up.
-        n_unknown : int
-            In how many of its rows the code is 0.
-
-        Returns
-        -------
-        str or None
-            The text, or None where unknown IDs are not a matter of their kind.
-        """
+        """The warning that a column holds another kind of IDs than `fit` saw, or None."""
         if n_unknown == 0 or len(self) == 0 or self.kind == "mixed":
             return None
         values = _as_array(values, self.name)
@@ -301,13 +161,13 @@ class Vocabulary:
 
     @cached_property
     def _index_of_objects(self) -> pd.Index:
-        """The index for IDs that are not all numbers; made at need if those of `fit` were."""
+        """Hash table for IDs that are not all numbers, made when it is first needed."""
         if self._index.dtype == object:
             return self._index
         return _hash_table(_objects(self._index.to_numpy()))
 
     def _look_up(self, values: Any) -> np.ndarray:
-        """Codes by one pass over the hash table; whatever is not in it gets 0."""
+        """Codes by one pass over the hash table, 0 for unknown IDs."""
         index = self._index
         keys = _objects(values) if index.dtype == object else _numbers(values)
         exact = None
@@ -321,7 +181,7 @@ class Vocabulary:
             keys, exact = floats, exact & (back == keys)
         try:
             codes = index.get_indexer(_as_index(keys)).astype(np.int64, copy=False)
-        except (TypeError, ValueError, Warning) as error:  # by the equality of what is no ID
+        except (TypeError, ValueError, Warning) as error:  # raised by the == of an invalid ID
             raise _unhashable(values, self.name, error) from error
         codes += 1
         if exact is not None:
@@ -330,40 +190,16 @@ class Vocabulary:
 
 
 class GrowingVocabulary:
-    """A vocabulary that is learned chunk by chunk, in time linear in the rows.
+    """A vocabulary that is learned chunk by chunk, in time linear in the rows."""
 
-    New IDs get hash tables of their own, and two tables become one when the newer is half as
-    long as the older. Each ID is so hashed anew a few times, however many chunks there are.
-
-    Parameters
-    ----------
-    known : Vocabulary
-        What is known at the start; its codes stay.
-    """
+    # New IDs get a hash table of their own. Two tables become one when the newer is half as long
+    # as the older, so that each ID is hashed only a few times.
 
     def __init__(self, known: Vocabulary):
         self._parts = [known]
 
     def encode(self, values: Any) -> np.ndarray:
-        """Give the codes of IDs; those that are new get the next ones, in order of appearance.
-
-        Parameters
-        ----------
-        values : ndarray, ExtensionArray, Series or list of shape (n_samples,)
-            The IDs of a chunk.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            The int64 codes.
-
-        Raises
-        ------
-        ValueError
-            If IDs are missing or infinite, or if new ones are of another kind than those before.
-        TypeError
-            If an ID cannot be hashed.
-        """
+        """Codes of IDs; new IDs get the next codes, in order of appearance."""
         oldest = self._parts[0]
         values = _as_array(values, oldest.name)
         codes = oldest.codes(values)
@@ -376,7 +212,7 @@ class GrowingVocabulary:
             n_known += len(part)
         if len(unknown):
             new, found = Vocabulary.build(values[unknown], oldest.name)
-            self._refuse_other_kind(new)
+            self._check_kind(new)
             codes[unknown] = found + n_known
             self._parts.append(new)
             while len(self._parts) > 1 and 2 * len(self._parts[-1]) >= len(self._parts[-2]):
@@ -384,13 +220,7 @@ class GrowingVocabulary:
         return codes
 
     def finish(self) -> Vocabulary:
-        """Make one vocabulary of all.
-
-        Returns
-        -------
-        Vocabulary
-            The map from all IDs so far to their codes.
-        """
+        """One vocabulary of all IDs so far."""
         while len(self._parts) > 1:
             self._join_last()
         return self._parts[0]
@@ -399,14 +229,14 @@ class GrowingVocabulary:
         newer, older = self._parts.pop(), self._parts.pop()
         self._parts.append(Vocabulary(_join(older._ids, newer._ids), older.name, older.rare))
 
-    def _refuse_other_kind(self, new: Vocabulary) -> None:
+    def _check_kind(self, new: Vocabulary) -> None:
         oldest = self._parts[0]
         kinds = {new.kind, oldest.kind}
         if len(oldest) and len(kinds) > 1 and "mixed" not in kinds and not kinds <= _NUMBERS:
             raise ValueError(
                 f"Column {oldest.name!r} holds {_PLURALS[new.kind]}{_such_as(new._ids)} here but "
-                f"{_PLURALS[oldest.kind]}{_such_as(oldest._ids)} before. The same ID would be "
-                "two: convert the column to one type in all chunks."
+                f"{_PLURALS[oldest.kind]}{_such_as(oldest._ids)} before. Convert the column "
+                "to one type in all chunks."
             )
 
 
@@ -421,25 +251,19 @@ def _as_array(values: Any, name: int | str) -> Any:
         values = np.asarray(values)
     if values.dtype.kind == "c":
         raise ValueError(
-            f"Complex data not supported: column {name!r} has dtype {values.dtype}. "
-            "IDs are strings, integers or other hashable objects."
+            f"Complex data not supported: column {name!r} has dtype {values.dtype}. {_WANTED}"
         )
     return values
 
 
 def _is_direct(values: Any) -> bool:
-    """Whether values are hashed as they are, not by way of their distinct ones."""
+    """Whether values are hashed as they are, and not their distinct ones."""
     dtype = values.dtype
     if isinstance(values, np.ndarray):
         return dtype.kind in "biufUSO"
     if isinstance(dtype, pd.StringDtype):
         return dtype.storage == "python"  # an array of Arrow holds no Python objects yet
     return dtype.kind in "biuf"
-
-
-def _is_all_ids(values: Any) -> bool:
-    """Whether the dtype has no missing and no infinite values."""
-    return isinstance(values, np.ndarray) and values.dtype.kind in "biuUS"
 
 
 def _objects(values: Any) -> np.ndarray:
@@ -479,7 +303,7 @@ def _numbers(values: Any) -> np.ndarray:
 
 
 def _whole(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What `_numbers` gave as int64, and where that is exact."""
+    """Numbers as int64, and where this is exact."""
     if numbers.dtype.kind == "i":
         return numbers, np.ones(len(numbers), dtype=bool)
     if numbers.dtype.kind == "O":
@@ -490,23 +314,23 @@ def _whole(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _as_index(keys: np.ndarray) -> pd.Index:
-    """An Index in the very dtype of the keys."""
+    """An Index of the same dtype as the keys."""
     return pd.Index(keys, dtype=keys.dtype, copy=False, tupleize_cols=False)
 
 
 def _hash_table(keys: np.ndarray) -> pd.Index:
-    """An Index that is ready for look-ups."""
+    """An Index whose table is filled."""
     index = _as_index(keys)
-    index.is_unique  # noqa: B018 (fills the table; two threads must not both do so at a look-up)
+    index.is_unique  # noqa: B018 (fills the table now, since threads must not do so at once)
     return index
 
 
 def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
-    """For each value a place in the array of distinct ones, -1 where it is missing."""
+    """Places in the distinct values, -1 for missing ones, and the distinct values."""
     if not isinstance(values.dtype, pd.CategoricalDtype):
         return _factorize(values, name)
     places, categories = values.codes, values.categories
-    if len(categories) > len(values):  # part of a column: leave out what it does not have
+    if len(categories) > len(values):  # part of a column: use the categories that it has
         places, used = pd.factorize(places)
         present = used >= 0
         places = np.where(present, np.cumsum(present) - 1, -1)[places]
@@ -515,7 +339,7 @@ def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
 
 
 def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
-    """Places in the distinct values, -1 for missing ones, and these in order of appearance."""
+    """Places in the distinct values, -1 for missing ones, and these by first appearance."""
     try:
         places, distinct = pd.factorize(values)
     except TypeError as error:
@@ -524,7 +348,7 @@ def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
 
 
 def _join(ids: Any, more: Any) -> Any:
-    """Both arrays one after the other, in a dtype that alters no ID."""
+    """Both arrays in one, in a dtype that alters no ID."""
     if isinstance(ids, np.ndarray) and isinstance(more, np.ndarray):
         if ids.dtype.kind == more.dtype.kind:
             return np.concatenate([ids, more])
@@ -534,11 +358,14 @@ def _join(ids: Any, more: Any) -> Any:
 
 
 def _kind(values: Any) -> str:
-    """What sort of IDs values are; one of the keys of _PLURALS."""
+    """Kind of IDs; one of the keys of _PLURALS."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return _kind(values.categories)
-    kind = _KIND_OF_DTYPE.get(values.dtype.kind)
-    return kind or _KIND_OF_INFERRED.get(infer_dtype(values, skipna=False), "mixed")
+    if kind := _KIND_OF_DTYPE.get(values.dtype.kind):
+        return kind
+    inferred = infer_dtype(values, skipna=False)
+    kind = _KIND_OF_INFERRED.get(inferred, inferred)
+    return kind if kind in _PLURALS else "mixed"
 
 
 def _such_as(values: Any) -> str:
@@ -546,7 +373,7 @@ def _such_as(values: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar of numpy as Python's own, which reads better in a message."""
+    """A scalar of NumPy as one of Python, which reads better in a message."""
     return value.item() if isinstance(value, np.generic) else value
 
 
@@ -559,7 +386,7 @@ def _is_infinite(values: Any) -> np.ndarray:
     return np.asarray(pd.Series(_objects(values)).isin([np.inf, -np.inf]))
 
 
-def _refuse_non_ids(values: Any, rows: np.ndarray, name: int | str, first_row: int) -> None:
+def _check_missing_ids(values: Any, rows: np.ndarray, name: int | str, first_row: int) -> None:
     """Raise if a value in these rows is missing or infinite."""
     suspects = values[rows]
     for problem, found in (("NaN", pd.isna(suspects)), ("infinity", _is_infinite(suspects))):
@@ -569,9 +396,24 @@ def _refuse_non_ids(values: Any, rows: np.ndarray, name: int | str, first_row: i
                 f"Input X contains {problem}.\nColumn {name!r} holds "
                 f"{_plain(values[wrong[0]])!r} in row {first_row + wrong[0]}, and so {len(wrong)} "
                 f"of the rows {first_row} to {first_row + len(values) - 1} lack an ID. Every "
-                "interaction needs its IDs: drop these rows, or fill in an ID that stands for "
-                "them."
+                "interaction needs its IDs: drop these rows, or fill in an ID of your choice."
             )
+
+
+def _check_types(ids: np.ndarray, name: int | str) -> None:
+    """Raise if an ID has a type that IDs cannot have."""
+    for value in ids:
+        if not _is_valid(value):
+            raise TypeError(
+                f"Column {name!r} holds {value!r} of type {type(value).__name__}, which cannot be "
+                f"an ID. {_WANTED} Convert it, for example with .astype(str)."
+            )
+
+
+def _is_valid(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(v is None or _is_valid(v) for v in value)
+    return isinstance(value, _TYPES)
 
 
 def _unhashable(values: Any, name: int | str, error: Exception) -> Exception:
@@ -581,7 +423,7 @@ def _unhashable(values: Any, name: int | str, error: Exception) -> Exception:
             hash(value)
         except TypeError:
             return TypeError(
-                f"Column {name!r} holds {value!r}, which cannot be an ID ({error}): the "
-                "argument must be a string, a number or another hashable object."
+                f"Column {name!r} holds {value!r}, which cannot be an ID ({error}): the argument "
+                f"must be a string, a number or another valid ID. {_WANTED}"
             )
     return error

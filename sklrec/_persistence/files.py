@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,18 +15,16 @@ from sklrec._persistence.parts import PartReader, PartWriter
 from sklrec._persistence.pipelines import is_pipeline, read_pipeline, write_pipeline
 from sklrec._utils.tensor_file import read_tensor_file, refuse, write_tensor_file
 from sklrec._utils.version import __version__
-
-KIND = "model"
+from sklrec._utils.warnings import warn
 
 
 def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     """Save a fitted estimator to a model file.
 
     The file holds what `fit` learned (IDs, tables and curves), the parameters and the versions of
-    the libraries: arrays and a JSON document in the safetensors format, no code and no pickle.
-    It holds neither ``net_``, which is only of use to those who want the skorch net itself, nor
-    callbacks; whatever else `predict`, `recommend`, `fold_in`, `partial_fit` and a fit with
-    ``warm_start=True`` need is there.
+    the libraries. These are arrays and a JSON document in the safetensors format, without code
+    and without pickle. It does not hold ``net_`` and callbacks. It holds all that `predict`,
+    `recommend`, `partial_fit` and a fit with ``warm_start=True`` need.
 
     Parameters
     ----------
@@ -37,8 +33,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
         `BayesianMFRegressor`, `IDEncoder`, `SequencePadder` or `SequenceWindower`, or a
         `sklearn.pipeline.Pipeline` of these.
     path : str or PathLike
-        The file; one that is there already is replaced once the new one is complete, and stays
-        if anything goes wrong.
+        Path of the file. An existing file is replaced when the new one is complete, and stays
+        if saving fails.
 
     Raises
     ------
@@ -48,15 +44,14 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
         If the estimator is of another class, if a parameter or an ID is of a type that cannot be
         stored, or if the path is no path.
     ValueError
-        If parameters were set to what is not valid, or a table holds numbers that are not
-        finite.
+        If parameters were set to values that are not valid.
     OSError
         If the file cannot be written.
 
     Warns
     -----
     UserWarning
-        If there are callbacks, or attributes that were set by hand: they are not stored.
+        If there are callbacks or attributes that were set by hand. They are not stored.
 
     See Also
     --------
@@ -64,8 +59,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    A net that is trained further starts its optimiser's moments and its history anew. A
-    `~numpy.random.RandomState` that was given as `random_state` is stored with its state.
+    The state of the optimiser is not stored, so further training starts with a new one. A
+    `~numpy.random.RandomState` that was given as `random_state` is stored with its state. Arrays
+    among the parameters are stored as lists.
 
     Examples
     --------
@@ -81,16 +77,29 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     True
     """
     document, arrays = _take_apart(estimator)
-    with _explained(f"This {type(estimator).__name__} cannot be saved: "):
-        _put_together(document, arrays)  # what cannot be read must not be written
-    write_tensor_file(path, KIND, document, arrays)
+    try:
+        loaded = _put_together(document, arrays)  # a file must be readable before it is written
+    except _OF_CONTENT as error:
+        reason = str(error).removesuffix(".")
+        raise ValueError(f"This {type(estimator).__name__} cannot be saved: {reason}.") from error
+    write_tensor_file(path, document, arrays)
+    for before, after in zip(_steps(estimator), _steps(loaded), strict=True):
+        lost = vars(before).keys() - vars(after).keys() - {"net_"}
+        if getattr(before, "callbacks", None):
+            lost.add("callbacks")
+        if lost:
+            warn(
+                f"{type(before).__name__} has attributes that a model file does not hold: "
+                f"{', '.join(sorted(lost))}. The loaded estimator will lack them.",
+            )
 
 
 def load(path: str | os.PathLike[str]) -> Any:
     """Load a fitted estimator from a model file.
 
-    Nothing of the file is run, and no class is looked up by a name in it: the file may come from
-    a stranger. All that it holds is checked before it is used.
+    A file from an unknown source is safe to load. Loading runs no code of the file and imports
+    nothing by a name in it. It checks sizes, dtypes, shapes and codes. It does not check that the
+    learned numbers make sense.
 
     Parameters
     ----------
@@ -100,8 +109,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     Returns
     -------
     estimator instance
-        The fitted estimator, on the device that it was on, or on the CPU where that is not
-        there.
+        The fitted estimator, on its device, or on the CPU if this machine lacks that device.
 
     Raises
     ------
@@ -110,7 +118,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     OSError
         If the file cannot be read.
     ValueError
-        If it is no model file, is truncated, altered or of a newer format, or if its parts do
+        If it is no model file, is truncated, altered or of another format, or if its parts do
         not fit each other.
 
     See Also
@@ -130,14 +138,19 @@ def load(path: str | os.PathLike[str]) -> Any:
     >>> again.recommend([7], n_items=3).equals(mf.recommend([7], n_items=3))
     True
     """
-    document, arrays = read_tensor_file(path, KIND)
+    document, arrays = read_tensor_file(path)
     try:
         return _put_together(document, arrays)
     except _OF_CONTENT as error:
-        refuse(os.fsdecode(path), KIND, str(error))
+        refuse(os.fsdecode(path), str(error))
 
 
-# What reading content raises that does not fit. Running out of memory is no matter of content.
+# For people who look into a file.
+_VERSIONS = {
+    **{module.__name__: str(module.__version__) for module in (np, sklearn, torch)},
+    "sklrec": __version__,
+}
+# The errors of content that does not fit. MemoryError is not one of them.
 _OF_CONTENT = (
     ValueError,
     TypeError,
@@ -145,24 +158,20 @@ _OF_CONTENT = (
     IndexError,
     AttributeError,
     ArithmeticError,
+    AssertionError,
     RuntimeError,
 )
 
 
-@contextmanager
-def _explained(before: str) -> Iterator[None]:
-    try:
-        yield
-    except _OF_CONTENT as error:
-        raise ValueError(f"{before}{str(error).removesuffix('.')}.") from error
+def _steps(estimator: Any) -> list[Any]:
+    steps = estimator.steps if isinstance(estimator, Pipeline) else [("", estimator)]
+    return [step for _, step in steps if isinstance(step, BaseEstimator)]
 
 
 def _take_apart(estimator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The document and the arrays that a file holds of an estimator."""
+    """The document and the arrays of an estimator."""
     root = PartWriter()
-    versions = root.part("versions")
-    for name, version in _versions().items():
-        versions.put(name, version)
+    root.put("versions", _VERSIONS)
     model = root.part("model")
     if type(estimator) is Pipeline:
         write_pipeline(model, estimator)
@@ -180,12 +189,10 @@ def _take_apart(estimator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _put_together(document: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """The estimator that a file holds."""
+    """The estimator of a document and arrays."""
     arrays = dict(arrays)
     root = PartReader(document, arrays)
-    versions = root.part("versions")
-    for name in _versions():
-        versions.value(name, str)
+    root.value("versions", dict)
     model = root.part("model")
     read = read_pipeline if is_pipeline(model) else read_estimator
     estimator = read(model)
@@ -193,13 +200,3 @@ def _put_together(document: Any, arrays: dict[str, np.ndarray]) -> Any:
     if arrays:
         raise ValueError(f"the array {next(iter(arrays))[:100]!r} is not known")
     return estimator
-
-
-def _versions() -> dict[str, str]:
-    """Versions of the libraries, for those who look into a file."""
-    return {
-        "sklrec": __version__,
-        "torch": str(torch.__version__),
-        "sklearn": sklearn.__version__,
-        "numpy": np.__version__,
-    }

@@ -1,4 +1,4 @@
-"""Side features in a model file: their columns, and what is known of users and items."""
+"""Side features in a model file: their columns, and the known values of users and items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterable, Sequence
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sklrec._data.features.blocks import OWNERS, SIDES, SideBlock
+from sklrec._data.features.blocks import OWNERS, SIDES, Column, SideBlock
 from sklrec._data.features.columns import (
     BOOLEANS,
     BYTES,
@@ -21,251 +21,115 @@ from sklrec._data.features.columns import (
 )
 from sklrec._data.features.groups import SideFeatures
 from sklrec._data.features.known import KnownFeatures
+from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.parts import ANY, PartReader, PartWriter
-from sklrec._persistence.vocabularies import plain_name, read_vocabulary, write_vocabulary
 
-NUMERIC_KINDS = (NUMBERS, DATETIMES, DURATIONS, None)
-VALUE_KINDS = (*NUMERIC_KINDS, BOOLEANS, STRINGS, BYTES, LISTS, OBJECTS)
+KINDS = (NUMBERS, DATETIMES, DURATIONS, BOOLEANS, STRINGS, BYTES, LISTS, OBJECTS, None)
 GROUPS = ("numeric", "categorical", "multi_valued")
 
 
-class Columns:
-    """The columns of X that side features may be in.
-
-    Parameters
-    ----------
-    names : sequence of int or str
-        What all columns of X are called.
-    id_positions : sequence of int
-        Positions of the columns of IDs.
-    """
-
-    def __init__(self, names: Sequence[int | str], id_positions: Sequence[int]):
-        self.names = names
-        self._free = set(range(len(names))) - set(id_positions)
-
-    def read(self, part: PartReader) -> tuple[int | str, int]:
-        """Read the name and the position of a column, which no other has.
-
-        Parameters
-        ----------
-        part : PartReader
-            Where from.
-
-        Returns
-        -------
-        name : int or str
-            The name.
-        position : int
-            The position.
-        """
-        position = part.count("position")
-        if position not in self._free:
-            part.refuse("position", "should be that of a column of X that nothing else is in")
-        self._free.remove(position)
-        return self.names[position], position
+def write_side_features(part: PartWriter, side: SideFeatures) -> None:
+    """Write the columns that a network reads."""
+    _write_columns(part, _columns(side))
 
 
-def _write_columns(part: PartWriter, columns: Iterable[NumericColumn | ValuesColumn]) -> None:
+def read_side_features(part: PartReader, names: Sequence[int | str]) -> SideFeatures:
+    """Read the columns that a network reads."""
+    groups: dict[str, Any] = {group: [] for group in GROUPS}
+    for column in _read_columns(part, names):
+        groups[_group(column)].append(column)
+    side = SideFeatures(**groups)
+    for column in (*side.categorical, *side.multi_valued):
+        if not (column.codes.min() >= 0 and column.codes.max() <= side.n_values):
+            part.refuse("", f"should have codes from 0 to {side.n_values}")
+    return side
+
+
+def write_side_blocks(part: PartWriter, blocks: dict[str, SideBlock]) -> None:
+    """Write the columns of users, of items and of ratings."""
+    for name in SIDES:
+        _write_columns(part.part(name), blocks[name].columns)
+
+
+def read_side_blocks(part: PartReader, names: Sequence[int | str]) -> dict[str, SideBlock]:
+    """Read the columns of users, of items and of ratings."""
+    blocks = {name: SideBlock(_read_columns(part.part(name), names)) for name in SIDES}
+    for column in (column for block in blocks.values() for column in block.columns):
+        if isinstance(column, ValuesColumn) and (
+            column.codes[0] != 0 or (np.diff(column.codes[1:]) != 1).any()
+        ):
+            part.refuse("", f"should have consecutive codes in column {column.name!r}")
+    return blocks
+
+
+def write_known_features(part: PartWriter, known: KnownFeatures, side: SideFeatures) -> None:
+    """Write the known values of users and items."""
+    side_of = known.side_of or {}
+    part.put("side_of", [side_of[column.name] for column in _columns(side)])
+    for owner in OWNERS:
+        for name, table in known.tables[owner].items():
+            part.array(f"{owner}.{name}", table)
+
+
+def read_known_features(
+    part: PartReader, side: SideFeatures, n_users: int, n_items: int
+) -> KnownFeatures:
+    """Read the known values of users and items."""
+    columns, owners = _columns(side), part.values("side_of", str)
+    if len(owners) != len(columns) or not set(owners) <= set(SIDES):
+        part.refuse("side_of", f"should give each column one of {', '.join(SIDES)}")
+    tables: dict[str, dict[str, np.ndarray]] = {owner: {} for owner in OWNERS}
+    for owner, n in zip(OWNERS, (n_users, n_items), strict=True):
+        n_values = side.n_values + 1
+        if m := len(side.numeric):
+            tables[owner]["numeric"] = part.array(f"{owner}.numeric", "float32", (n, m))
+        if m := len(side.categorical):
+            values = part.codes(f"{owner}.categorical", (n, m), n_values)
+            tables[owner]["categorical"] = values
+        if m := len(side.multi_valued):
+            values = part.codes(f"{owner}.multi_valued", (n, m, ANY), n_values)
+            tables[owner]["multi_valued"] = values
+    side_of = {column.name: owner for column, owner in zip(columns, owners, strict=True)}
+    return KnownFeatures(side_of, np.array([o == "user" for o in owners], dtype=bool), tables)
+
+
+def _columns(side: SideFeatures) -> list[Column]:
+    return [*side.numeric, *side.categorical, *side.multi_valued]
+
+
+def _group(column: Column) -> str:
+    if isinstance(column, NumericColumn):
+        return "numeric"
+    return "multi_valued" if column.is_multi_valued else "categorical"
+
+
+def _write_columns(part: PartWriter, columns: Iterable[Column]) -> None:
     columns = list(columns)
     part.put("n_columns", len(columns))
     for k, column in enumerate(columns):
         one = part.part(str(k))
         one.put("position", column.position)
         one.put("kind", column.kind)
-        one.put("numeric", isinstance(column, NumericColumn))
+        one.put("group", _group(column))
         if isinstance(column, NumericColumn):
             one.array("edges", column.edges)
         else:
-            one.put("is_multi_valued", column.is_multi_valued)
             one.array("codes", column.codes)
             write_vocabulary(one.part("vocabulary"), column.vocabulary)
 
 
-def _read_columns(part: PartReader, columns: Columns) -> list[NumericColumn | ValuesColumn]:
-    return [_read_column(part.part(str(k)), columns) for k in range(_n_columns(part, columns))]
+def _read_columns(part: PartReader, names: Sequence[int | str]) -> list[Column]:
+    n_columns = part.count("n_columns", len(names))
+    return [_read_column(part.part(str(k)), names) for k in range(n_columns)]
 
 
-def _n_columns(part: PartReader, columns: Columns) -> int:
-    n = part.count("n_columns")
-    if n > len(columns.names):
-        part.refuse("n_columns", f"should be at most {len(columns.names)}")
-    return n
-
-
-def _read_column(part: PartReader, columns: Columns) -> NumericColumn | ValuesColumn:
-    name, position = columns.read(part)
-    if part.value("numeric", bool):
-        kind = part.choice("kind", *NUMERIC_KINDS)
-        edges = part.array("edges", "float64", (ANY,))
-        if not (len(edges) and np.isfinite(edges).all() and (edges[1:] > edges[:-1]).all()):
-            part.refuse("edges", "should hold finite numbers in increasing order")
-        return NumericColumn(name, position, kind, edges)
-    kind = part.choice("kind", *VALUE_KINDS)
-    is_multi_valued = part.value("is_multi_valued", bool)
-    vocabulary = read_vocabulary(part.part("vocabulary"))
+def _read_column(part: PartReader, names: Sequence[int | str]) -> Column:
+    position = part.count("position", len(names) - 1)
+    name = names[position]
+    kind = part.choice("kind", *KINDS)
+    group = part.choice("group", *GROUPS)
+    if group == "numeric":
+        return NumericColumn(name, position, kind, part.array("edges", "float64", (ANY,)))
+    vocabulary = read_vocabulary(part.part("vocabulary"), name)
     codes = part.array("codes", "int64", (len(vocabulary) + 1,))
-    return ValuesColumn(name, position, kind, vocabulary, codes, is_multi_valued)
-
-
-def write_side_features(part: PartWriter, side: SideFeatures) -> None:
-    """Write columns by what a network takes them for.
-
-    Parameters
-    ----------
-    part : PartWriter
-        Where to.
-    side : SideFeatures
-        The columns.
-    """
-    for name in GROUPS:
-        _write_columns(part.part(name), getattr(side, name))
-
-
-def read_side_features(part: PartReader, columns: Columns) -> SideFeatures:
-    """Read what `write_side_features` wrote.
-
-    Parameters
-    ----------
-    part : PartReader
-        Where from.
-    columns : Columns
-        Where they may be.
-
-    Returns
-    -------
-    SideFeatures
-        The columns.
-    """
-    groups: dict[str, list[Any]] = {
-        name: _read_columns(part.part(name), columns) for name in GROUPS
-    }
-    _check_group(part, groups["numeric"], NumericColumn)
-    _check_group(part, groups["categorical"], ValuesColumn, is_multi_valued=False)
-    _check_group(part, groups["multi_valued"], ValuesColumn, is_multi_valued=True)
-    side = SideFeatures(**groups)
-    codes = [column.codes for column in (*side.categorical, *side.multi_valued)]
-    of_values = np.concatenate([np.zeros(0, np.int64), *(c[1:] for c in codes)])
-    if any(c[0] != 0 for c in codes) or not np.array_equal(
-        np.sort(of_values), np.arange(1, side.n_values + 1)
-    ):
-        part.refuse("", f"should give its values the codes 1 to {side.n_values}, each once")
-    return side
-
-
-def _check_group(part: PartReader, columns: list[Any], kind: type, **wanted: bool) -> None:
-    for column in columns:
-        if type(column) is not kind or any(getattr(column, n) != v for n, v in wanted.items()):
-            part.refuse("", f"holds column {column.name!r} in a group of another kind")
-
-
-def write_side_blocks(part: PartWriter, blocks: dict[str, SideBlock]) -> None:
-    """Write columns by what they belong to.
-
-    Parameters
-    ----------
-    part : PartWriter
-        Where to.
-    blocks : dict of str to SideBlock
-        The columns of users, of items and of ratings.
-    """
-    for name in SIDES:
-        _write_columns(part.part(name), blocks[name].columns)
-
-
-def read_side_blocks(part: PartReader, columns: Columns) -> dict[str, SideBlock]:
-    """Read what `write_side_blocks` wrote.
-
-    Parameters
-    ----------
-    part : PartReader
-        Where from.
-    columns : Columns
-        Where they may be.
-
-    Returns
-    -------
-    dict of str to SideBlock
-        The columns.
-    """
-    blocks = {name: SideBlock(_read_columns(part.part(name), columns)) for name in SIDES}
-    for block in blocks.values():
-        for column in block.columns:
-            if isinstance(column, ValuesColumn):
-                first = int(column.codes[1]) if len(column.codes) > 1 else 1
-                wanted = np.arange(first, first + len(column.codes) - 1)
-                if first < 1 or column.codes[0] != 0 or (column.codes[1:] != wanted).any():
-                    part.refuse("", f"should count the values of column {column.name!r} up")
-    return blocks
-
-
-def write_known_features(part: PartWriter, known: KnownFeatures) -> None:
-    """Write what is known of users and items.
-
-    Parameters
-    ----------
-    part : PartWriter
-        Where to.
-    known : KnownFeatures
-        What is known.
-    """
-    side_of = known.side_of or {}
-    part.put("side_of", [[plain_name(name), side] for name, side in side_of.items()])
-    for side in OWNERS:
-        of_side = part.part(side)
-        for name, table in known.tables[side].items():
-            of_side.array(name, table)
-
-
-def read_known_features(
-    part: PartReader, side: SideFeatures, n_rows: dict[str, int]
-) -> KnownFeatures:
-    """Read what `write_known_features` wrote.
-
-    Parameters
-    ----------
-    part : PartReader
-        Where from.
-    side : SideFeatures
-        The columns.
-    n_rows : dict of str to int
-        Number of codes of users and of items, 0 included.
-
-    Returns
-    -------
-    KnownFeatures
-        What is known.
-    """
-    groups = {name: getattr(side, name) for name in GROUPS}
-    columns = [column for group in groups.values() for column in group]
-    pairs = part.value("side_of", list)
-    if not all(type(pair) is list and len(pair) == 2 for pair in pairs):
-        part.refuse("side_of", "should be a list of pairs")
-    if sorted(str(pair[0]) for pair in pairs) != sorted(str(c.name) for c in columns):
-        part.refuse("side_of", "should name each column of side features once")
-    names = {column.name: column.name for column in columns}
-    try:
-        side_of = {names[name]: owner for name, owner in pairs}
-    except (KeyError, TypeError):
-        part.refuse("side_of", "should name each column of side features once")
-    if not all(type(owner) is str and owner in SIDES for owner in side_of.values()):
-        part.refuse("side_of", f"should give each column one of {', '.join(SIDES)}")
-    tables: dict[str, dict[str, np.ndarray]] = {}
-    for owner in OWNERS:
-        of_owner, n, tables[owner] = part.part(owner), n_rows[owner], {}
-        if side.numeric:
-            numeric = of_owner.array("numeric", "float32", (n, len(side.numeric)))
-            if np.isinf(numeric).any():
-                of_owner.refuse("numeric", "should be finite, or NaN where nothing is known")
-            tables[owner]["numeric"] = numeric
-        if side.categorical:
-            shape: tuple[int | None, ...] = (n, len(side.categorical))
-            tables[owner]["categorical"] = of_owner.codes("categorical", shape, side.n_values + 1)
-        if side.multi_valued:
-            shape = (n, len(side.multi_valued), ANY)
-            values = of_owner.codes("multi_valued", shape, side.n_values + 1)
-            if values.shape[2] == 0:
-                of_owner.refuse("multi_valued", "should have room for a value")
-            tables[owner]["multi_valued"] = values
-    of_users = np.array([side_of[column.name] == "user" for column in columns], dtype=bool)
-    return KnownFeatures(side_of, of_users, tables)
+    return ValuesColumn(name, position, kind, vocabulary, codes, group == GROUPS[2])

@@ -6,6 +6,8 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
+from fractions import Fraction
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -35,10 +37,7 @@ ANY_IDS = st.one_of(*(st.lists(kind, max_size=30) for kind in (EMAILS, INTEGERS,
 
 def objects(values):
     """An object array, also where the values are tuples."""
-    array = np.empty(len(values), dtype=object)
-    for k, value in enumerate(values):
-        array[k] = value
-    return array
+    return np.fromiter(values, object, len(values))
 
 
 def expected_codes(values, known):
@@ -61,7 +60,7 @@ COLUMNS = {
     "integer objects": objects([5, 3, 5]),
     "float objects": objects([5.5, 3, 5.5]),
     "bool objects": objects([True, False]),
-    "mixed": objects(["196", 196, "196", 196.0, b"196", 2**70, True, Decimal(5)]),
+    "mixed": objects(["196", 196, "196", 196.0, b"196", 2**70, True]),
     "tuples": objects([(1, 2), (3,), (1, 2)]),
     "dates": objects([date(2020, 1, 1), date(2020, 1, 2)]),
     "list": ["a", 1],
@@ -77,8 +76,6 @@ COLUMNS = {
     "datetimes with time zone": pd.Series(
         pd.to_datetime(["2020", "2021"]).tz_localize("Europe/Paris")
     ),
-    "period": pd.Series(pd.period_range("2020", periods=2, freq="D")),
-    "interval": pd.Series(pd.interval_range(0, 3)),
     "sparse": pd.Series([1, 0, 2], dtype=pd.SparseDtype(int)),
     "empty": np.array([], dtype=np.int64),
 }
@@ -100,14 +97,6 @@ def test_codes_follow_the_order_of_appearance(column):
     assert codes.dtype == np.int64
     assert codes.tolist() == expected_codes(values, values)
     assert len(vocabulary) == len(set(values))
-
-
-def test_both_ways_to_learn_agree(column):
-    built, codes = Vocabulary.build(column, "user")
-    learned = Vocabulary.from_values(column, "user")
-    assert learned.codes(column).tolist() == codes.tolist()
-    assert learned.kind == built.kind
-    assert learned.ids_of(codes).dtype == built.ids_of(codes).dtype
 
 
 def test_look_up_agrees_with_a_dict(column):
@@ -176,13 +165,11 @@ def test_integers_and_floats_meet_where_they_are_equal(integers, floats):
     assert known_floats.codes(as_integers).tolist() == expected_codes(integers, floats)
 
 
-@pytest.mark.parametrize(
-    ("number", "is_known"), [(196, True), (196.0, True), ("196", False), (b"196", False)]
-)
-def test_numbers_are_not_text(number, is_known):
+def test_numbers_are_not_text():
     vocabulary = Vocabulary.from_values(np.array([196, 22]), "user")
-    assert vocabulary.codes([number]).tolist() == [int(is_known)]
-    assert vocabulary.codes(objects([number, (22,)])).tolist() == [int(is_known), 0]
+    for number, code in ((196, 1), (196.0, 1), ("196", 0), (b"196", 0)):
+        assert vocabulary.codes([number]).tolist() == [code]
+        assert vocabulary.codes(objects([number, (22,)])).tolist() == [code, 0]
 
 
 def test_strings_with_zero_bytes_and_surrogates_are_told_apart():
@@ -211,16 +198,13 @@ def test_a_missing_category_is_a_missing_id(n_categories):
         vocabulary.codes(column)
 
 
-def test_arrays_may_be_strided_or_read_only():
-    table = np.array([[5, 1], [3, 1], [5, 1]])
+@pytest.mark.parametrize("dtype", [int, "U", object])
+def test_arrays_may_be_strided_or_read_only(dtype):
+    table = np.array([[5, 1], [3, 1], [5, 1]]).astype(dtype)
     table.flags.writeable = False
     vocabulary, codes = Vocabulary.build(table[:, 0], 0)
     assert codes.tolist() == vocabulary.codes(table[:, 0]).tolist() == [1, 2, 1]
     assert vocabulary.codes(table[::-2, 0]).tolist() == [1, 1]
-    words = table.astype("U").astype(object)
-    words.flags.writeable = False
-    vocabulary, codes = Vocabulary.build(words[:, 0], 0)
-    assert codes.tolist() == vocabulary.codes(words[:, 0]).tolist() == [1, 2, 1]
 
 
 def test_rare_ids_get_no_code():
@@ -232,15 +216,6 @@ def test_rare_ids_get_no_code():
     assert Vocabulary.from_values(values, "user", 2).codes(values).tolist() == codes.tolist()
     assert vocabulary.unseen([3, 4, 4, 7, 6]).tolist() == [4, 6]
     assert len(Vocabulary.from_values(values, "user", 9)) == 0
-
-
-def test_extending_by_nothing_new_gives_the_same_vocabulary():
-    vocabulary = Vocabulary.from_values([1, 2], "user")
-    assert vocabulary.extend([2, 2, 1]) is vocabulary
-    longer = vocabulary.extend([9, 2, 8, 9])
-    assert longer.ids.tolist() == [1, 2, 9, 8]
-    assert vocabulary.ids.tolist() == [1, 2]
-    assert longer.name == "user"
 
 
 @pytest.mark.parametrize(
@@ -265,16 +240,12 @@ def test_extended_ids_are_unaltered(ids, more, dtype):
     assert list(result) == [ids[0], more[0]]
 
 
-def test_ids_cannot_be_changed_from_outside():
-    vocabulary = Vocabulary.from_values(np.array([5, 3]), "user")
+def test_ids_are_unique_and_read_only():
+    given_ids = np.array([5, 3])
+    vocabulary = Vocabulary(given_ids, "user")
     with pytest.raises(ValueError, match="read-only"):
         vocabulary.ids[0] = 4
-    given_ids = np.array([5, 3])
-    Vocabulary(given_ids, "user")
     given_ids[0] = 6  # the caller's own array stays writeable
-
-
-def test_ids_must_be_unique():
     with pytest.raises(ValueError, match="The IDs of column 'user' must be unique"):
         Vocabulary(np.array([5, 3, 5]), "user")
 
@@ -290,7 +261,7 @@ def test_code_0_stands_for_none(codes):
     ("codes", "shown"),
     [([1, 3], "3"), ([-1], "-1"), ([1.0, 1.5], "1.5"), (["a"], "'a'"), (objects([None]), "None")],
 )
-def test_what_is_no_code_is_refused(codes, shown):
+def test_wrong_codes_are_refused(codes, shown):
     vocabulary = Vocabulary.from_values(np.array([5, 3]), "user")
     with pytest.raises(
         ValueError,
@@ -322,7 +293,7 @@ def test_missing_ids_are_refused(case):
     text = (
         r"Input X contains NaN\.\n"
         f"Column 'user' holds {shown} in row 1, and so 2 of the rows 0 to 3 lack an ID. "
-        "Every interaction needs its IDs: drop these rows, or fill in an ID"
+        "Every interaction needs its IDs: drop these rows, or fill in an ID of your choice"
     )
     for learn in (Vocabulary.build, Vocabulary.from_values):
         with pytest.raises(ValueError, match=text):
@@ -367,7 +338,7 @@ def test_a_part_of_a_column_counts_its_rows_from_the_whole():
 def test_ids_that_cannot_be_hashed_are_refused(value):
     values = objects(["a", value])
     text = r"Column 'user' holds .*, which cannot be an ID \(unhashable type: '(dict|list)'\): "
-    text += "the argument must be a string, a number or another hashable object"
+    text += "the argument must be a string, a number or another valid ID"
     for learn in (Vocabulary.build, Vocabulary.from_values):
         with pytest.raises(TypeError, match=text):
             learn(values, "user")
@@ -376,81 +347,77 @@ def test_ids_that_cannot_be_hashed_are_refused(value):
             Vocabulary.from_values(ids, "user").codes(values)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(
+            objects([value, "a"])
+            for value in (frozenset({1}), UUID(int=1), Decimal(1), 1j, object)
+        ),
+        *(objects([(1, Fraction(1, 2))]), pd.period_range("2020", periods=2, freq="D")),
+        pd.Series(pd.interval_range(0, 3)),
+    ],
+)
+def test_ids_of_other_types_are_refused(values):
+    text = r"Column 'user' holds .* of type \w+, which cannot be an ID\. IDs are strings, .*astype"
+    for learn in (
+        Vocabulary.build,
+        Vocabulary.from_values,
+        Vocabulary.from_values(["b"], 0).extend,
+    ):
+        arguments = [values, "user"][: 1 if learn.__name__ == "extend" else 2]
+        with pytest.raises(TypeError, match=text.replace("'user'", "('user'|0)")):
+            learn(*arguments)
+
+
 def test_complex_ids_are_refused():
     with pytest.raises(ValueError, match="Complex data not supported: column 'user' has dtype"):
         Vocabulary.from_values(np.array([1j]), "user")
 
 
-@pytest.mark.parametrize(
-    ("column", "kind"),
-    [
-        ("int64", "integer"),
-        ("Int64", "integer"),
-        ("integer category", "integer"),
-        ("integer objects", "integer"),
-        ("bool objects", "boolean"),
-        ("float objects", "float"),
-        ("whole floats", "float"),
-        ("str", "string"),
-        ("string", "string"),
-        ("U", "string"),
-        ("category", "string"),
-        ("S", "bytes"),
-        ("datetimes with time zone", "datetime"),
-        ("timedelta64", "timedelta"),
-        ("mixed", "mixed"),
-        ("tuples", "mixed"),
-    ],
-)
-def test_kind(column, kind):
-    assert Vocabulary.from_values(COLUMNS[column], "user").kind == kind
+KIND_OF = {
+    "integer": ["int64", "Int64", "integer category", "integer objects"],
+    "float": ["float objects", "whole floats"],
+    "string": ["str", "string", "U", "category"],
+    "mixed": ["mixed", "tuples"],
+    "boolean": ["bool objects"],
+    "bytes": ["S"],
+    "datetime": ["datetimes with time zone"],
+    "timedelta": ["timedelta64"],
+}
+
+
+@pytest.mark.parametrize("kind", KIND_OF)
+def test_kind(kind):
+    for column in KIND_OF[kind]:
+        assert Vocabulary.from_values(COLUMNS[column], "user").kind == kind, column
+
+
+INTEGERS_OF_FIT = np.array([196, 22])
 
 
 @pytest.mark.parametrize(
-    ("ids", "values", "n_unknown", "text"),
+    ("ids", "values", "fitted", "got", "share", "conversion"),
     [
+        (INTEGERS_OF_FIT, objects(["196", "7"]), "integers 196", "strings '196'", "100.0%", "int"),
+        (pd.Series(["196"]), np.array([7]), "strings '196'", "integers 7", "100.0%", "str"),
+        (np.array([1.5]), pd.Categorical(["x"]), "floats 1.5", "strings 'x'", "100.0%", "float"),
+        (np.array([b"a"]), ["a", "b"], "bytes b'a'", "strings 'a'", "100.0%", None),
         (
-            np.array([196, 22]),
-            objects(["196", "22", "7"]),
-            3,
-            "Column 'user' was fitted on integers (such as 196) but got strings (such as '196'): "
-            "100.0% of 3 rows are unknown. Convert it first, for example with .astype(int).",
-        ),
-        (
-            pd.Series(["196", "22"]),
-            np.array([196, 22, 7]),
-            3,
-            "Column 'user' was fitted on strings (such as '196') but got integers (such as 196): "
-            "100.0% of 3 rows are unknown. Convert it first, for example with .astype(str).",
-        ),
-        (
-            np.array([1.5]),
-            pd.Categorical(["x", "y"]),
-            2,
-            "Column 'user' was fitted on floats (such as 1.5) but got strings (such as 'x'): "
-            "100.0% of 2 rows are unknown. Convert it first, for example with .astype(float).",
-        ),
-        (
-            np.array([b"a"]),
-            ["a", "b"],
-            2,
-            "Column 'user' was fitted on bytes (such as b'a') but got strings (such as 'a'): "
-            "100.0% of 2 rows are unknown. Convert it first.",
-        ),
-        (
-            np.array([196]),
-            objects([196, "22", 196, 196]),
-            1,
-            "Column 'user' was fitted on integers (such as 196) but got objects of other or of "
-            "mixed types (such as 196): 25.0% of 4 rows are unknown. Convert it first, for "
-            "example with .astype(int).",
+            *(INTEGERS_OF_FIT, objects([196, "22", 196, 196]), "integers 196"),
+            *("objects of other or of mixed types 196", "25.0%", "int"),
         ),
     ],
 )
-def test_another_kind_of_ids_is_told(ids, values, n_unknown, text):
+def test_another_kind_of_ids_is_reported(ids, values, fitted, got, share, conversion):
     vocabulary = Vocabulary.from_values(ids, "user")
-    assert np.count_nonzero(vocabulary.codes(values) == 0) == n_unknown
-    assert vocabulary.kind_mismatch(values, n_unknown) == text
+    n_unknown = np.count_nonzero(vocabulary.codes(values) == 0)
+    fitted, got = (" (such as ".join(kind.rsplit(" ", 1)) + ")" for kind in (fitted, got))
+    advice = f", for example with .astype({conversion})" if conversion else ""
+    assert vocabulary.kind_mismatch(values, n_unknown) == (
+        f"Column 'user' was fitted on {fitted} but got {got}: {share} of {len(values)} rows are "
+        f"unknown. Convert it first{advice}."
+    )
 
 
 @pytest.mark.parametrize(
@@ -466,11 +433,6 @@ def test_another_kind_of_ids_is_told(ids, values, n_unknown, text):
 def test_new_ids_of_a_kind_that_fit_saw_are_no_mismatch(ids, values):
     vocabulary = Vocabulary.from_values(ids, "user")
     assert vocabulary.kind_mismatch(values, len(values)) is None
-
-
-def test_known_ids_of_another_kind_are_no_mismatch():
-    vocabulary = Vocabulary.from_values([1, 2], "user")
-    assert vocabulary.kind_mismatch(["a"], 0) is None
 
 
 @pytest.mark.parametrize("duplicate", [lambda v: pickle.loads(pickle.dumps(v)), copy.deepcopy])
@@ -502,11 +464,6 @@ def test_threads_look_up_at_once(as_objects):
         assert all(np.array_equal(codes, shuffled + 1) for codes in found)
 
 
-def test_repr_is_short():
-    vocabulary = Vocabulary.from_values(np.arange(1000), "user")
-    assert repr(vocabulary) == "<Vocabulary of column 'user': 1000 IDs, kind 'integer'>"
-
-
 CHUNKS = [
     (np.arange(0, 300, 3), np.arange(0, 900, 2), np.array([7, 8, 7])),
     (pd.array(["a", "b"]), np.array(["b", "c"], dtype=object), pd.Categorical(["d", "a"])),
@@ -528,8 +485,9 @@ def test_growing_by_chunks_gives_what_all_at_once_gives(chunks):
         np.testing.assert_array_equal(found, grown.codes(chunk))
 
 
-def test_growing_from_nothing_new_gives_the_same_vocabulary():
+def test_a_vocabulary_without_new_ids_stays_the_same():
     known = Vocabulary.from_values(np.arange(10), "user")
+    assert known.extend([2, 2, 1]) is known
     growing = GrowingVocabulary(known)
     assert growing.encode(np.array([3, 3])).tolist() == [4, 4]
     assert growing.finish() is known

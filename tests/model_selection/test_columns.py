@@ -180,7 +180,7 @@ def test_ids_of_any_kind(splitter, Xy):
     ):
         changed = X.assign(user=convert(X["user"]), item=convert(X["item"]))
         assert parts(splitter, changed) == expected
-    unsortable = X.assign(user=[frozenset([i]) if i % 2 else str(i) for i in X["user"]])
+    unsortable = X.assign(user=[(i,) if i % 2 else str(i) for i in X["user"]])
     assert len(parts(splitter, unsortable)) == len(expected)
 
 

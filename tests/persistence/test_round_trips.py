@@ -1,4 +1,4 @@
-"""What was saved and loaded is what it was, and goes on as if nothing had happened."""
+"""Saved and loaded estimators are equal to the original ones and work like them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
@@ -8,7 +8,6 @@ import warnings
 from pathlib import Path
 
 import example_models
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,11 +19,11 @@ from sklearn.callback import ScoringMonitor
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.pipeline import make_pipeline
-from sklrec._persistence import modules as _modules
 from skorch.callbacks import Callback
 
 import sklrec
 from sklrec import DenseRecRegressor, IDEncoder, MFRegressor, SequenceRatingRegressor
+from sklrec._persistence import modules as _modules
 
 MODELS = sorted(example_models.BUILDERS)
 
@@ -46,7 +45,7 @@ def models():
 
 @pytest.fixture
 def again(tmp_path):
-    """Give what becomes of an estimator by way of a file."""
+    """Save an estimator and load it."""
 
     def save_and_load(estimator):
         sklrec.save(estimator, tmp_path / "model")
@@ -56,13 +55,13 @@ def again(tmp_path):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_all_that_was_learned_comes_back(models, again, name):
+def test_all_learned_attributes_come_back(models, again, name):
     estimator, _ = models(name)
     assert_same(again(estimator), estimator)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_what_comes_back_works_like_what_was_there(models, again, name):
+def test_loaded_models_work_like_the_original_ones(models, again, name):
     estimator, X = models(name)
     loaded = again(estimator)
     if not isinstance(estimator.get_params().get("random_state"), np.random.RandomState):
@@ -102,18 +101,10 @@ def test_uncertainty_comes_back(models, again, name):
         np.testing.assert_array_equal(found, wanted)
 
 
-@pytest.mark.parametrize("name", ["sgd", "als", "als implicit", "gibbs", "gibbs implicit"])
-def test_new_users_are_folded_into_what_was_loaded(models, again, name):
-    estimator, X = models(name)
-    new = X[:4].assign(user=77)
-    found, wanted = (e.fold_in(new, [1, 2, 3, 4]) for e in (again(estimator), estimator))
-    np.testing.assert_array_equal(found.predict(new), wanted.predict(new))
-
-
 @pytest.mark.parametrize(
-    "name", ["sgd", "sgd warm", "sgd further", "array of strings", "adam", "dense", "sequence"]
+    "name", ["sgd", "sgd warm", "sgd further", "array of strings", "dense", "sequence"]
 )
-def test_training_goes_on_with_what_was_loaded_as_it_would_have(models, again, name):
+def test_training_goes_on_as_with_the_original(models, again, name):
     estimator, X = models(name)
     found, wanted = again(estimator), copy.deepcopy(estimator)
     for e in (found, wanted):
@@ -121,8 +112,8 @@ def test_training_goes_on_with_what_was_loaded_as_it_would_have(models, again, n
     np.testing.assert_array_equal(found.predict(X), wanted.predict(X))
 
 
-@pytest.mark.parametrize("name", ["adam", "dense", "sequence", "sequences of ratings", "als"])
-def test_training_goes_on_with_what_was_loaded(models, again, name):
+@pytest.mark.parametrize("name", ["sgd", "dense", "sequence", "sequences of ratings"])
+def test_training_goes_on_after_loading(models, again, name):
     estimator, X = models(name)
     loaded = again(estimator)
     y = np.arange(len(X)) % 5 + 1.0
@@ -142,20 +133,18 @@ def test_a_random_state_goes_on_where_it_was(again):
     np.testing.assert_array_equal(loaded.fit(X, y).predict(X), mf.fit(X, y).predict(X))
 
 
-def test_net_is_not_there_and_the_message_is_true(models, again):
+def test_net_is_not_stored(models, again):
     loaded = again(models("sgd")[0])
     assert not hasattr(loaded, "net_")
     with pytest.raises(AttributeError, match=r"has no net_; module_ holds it"):
         loaded.net_  # noqa: B018
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.AdamW])
-def test_optimizers_of_torch_and_devices_come_back(again, optimizer):
+def test_optimizers_of_torch_and_devices_come_back(again):
     X, y = example_models.log()
-    mf = MFRegressor(2, max_epochs=1, lr=0.01, device=torch.device("cpu"), optimizer=optimizer)
-    loaded = again(mf.fit(X, y))
-    assert loaded.optimizer is optimizer
-    assert loaded.device == torch.device("cpu")
+    params = {"device": torch.device("cpu"), "optimizer": torch.optim.AdamW}
+    loaded = again(MFRegressor(2, max_epochs=1, **params).fit(X, y))
+    assert {name: getattr(loaded, name) for name in params} == params
 
 
 @pytest.mark.parametrize(
@@ -186,39 +175,31 @@ def test_settings_of_scikit_learn_come_back(again):
     assert_same(loaded, mf)
 
 
-def test_callbacks_are_left_out_with_a_warning(again):
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda mf: mf.set_params(callbacks=[Callback()]), "callbacks"),
+        (lambda mf: mf.set_callbacks(ScoringMonitor(scoring="r2")), "_skl_callbacks"),
+        (lambda mf: setattr(mf, "note", "mine"), "note"),
+    ],
+)
+def test_callbacks_and_own_attributes_are_left_out_with_a_warning(again, change, name):
     X, y = example_models.log()
-    mf = MFRegressor(2, max_epochs=1, callbacks=[Callback()]).fit(X, y)
-    with pytest.warns(UserWarning, match=r"are code, which a model file does not hold") as caught:
-        loaded = again(mf)
-    assert caught[0].filename == __file__
-    assert loaded.callbacks is None
-
-
-def test_callbacks_of_scikit_learn_are_left_out_with_a_warning(again):
-    X, y = example_models.log()
-    mf = MFRegressor(2, max_epochs=1).set_callbacks(ScoringMonitor(scoring="r2")).fit(X, y)
-    with pytest.warns(UserWarning, match=r"callbacks of set_callbacks, \[.*code.*none") as caught:
+    mf = MFRegressor(2, max_epochs=1)
+    change(mf)
+    mf.fit(X, y)
+    message = rf"MFRegressor has attributes that a model file does not hold: {name}\. The loaded"
+    with pytest.warns(UserWarning, match=message) as caught:
         loaded = again(mf)
     assert [warning.filename for warning in caught] == [__file__]
-    assert not hasattr(loaded, "_skl_callbacks")
-
-
-def test_attributes_set_by_hand_are_left_out_with_a_warning(again):
-    X, y = example_models.log()
-    mf = MFRegressor(2, max_epochs=1).fit(X, y)
-    mf.note = "mine"
-    with pytest.warns(UserWarning, match=r"does not hold: note\. The loaded") as caught:
-        loaded = again(mf)
-    assert caught[0].filename == __file__
-    assert not hasattr(loaded, "note")
+    assert getattr(loaded, name, None) is None
 
 
 @pytest.mark.parametrize(
     "estimator",
     [MFRegressor(), DenseRecRegressor(), IDEncoder(), make_pipeline(IDEncoder(), MFRegressor())],
 )
-def test_what_is_not_fitted_is_not_saved(tmp_path, estimator):
+def test_unfitted_estimators_are_not_saved(tmp_path, estimator):
     with pytest.raises(NotFittedError, match="is not fitted yet"):
         sklrec.save(estimator, tmp_path / "model")
     assert not os.listdir(tmp_path)
@@ -256,7 +237,7 @@ def test_a_pipeline_with_a_cache_is_refused(tmp_path):
         sklrec.save(pipeline, tmp_path / "model")
 
 
-def test_optimizers_of_ones_own_are_refused(tmp_path):
+def test_own_optimizers_are_refused(tmp_path):
     class Own(torch.optim.SGD):
         pass
 
@@ -273,11 +254,6 @@ def test_parameters_that_are_no_longer_valid_are_refused(tmp_path):
     mf = MFRegressor(2, max_epochs=1).fit(X, y).set_params(n_factors=-1)
     with pytest.raises(
         ValueError, match=r"This MFRegressor cannot be saved: The 'n_factors' para.*[^.]\.$"
-    ):
-        sklrec.save(mf, tmp_path / "model")
-    mf.set_params(n_factors=2).module_.scale.fill_(float("nan"))
-    with pytest.raises(
-        ValueError, match=r"cannot be saved: model.learned.module_.scale should ho"
     ):
         sklrec.save(mf, tmp_path / "model")
     assert not os.listdir(tmp_path)
@@ -299,18 +275,12 @@ def test_loading_leaves_the_random_numbers_of_torch_and_numpy_alone(models, tmp_
         np.testing.assert_array_equal(np.random.mtrand._rand.get_state()[1], before[1])
 
 
-def test_a_model_of_a_device_that_is_not_there_comes_to_the_cpu(models, tmp_path, monkeypatch):
+def test_models_of_a_missing_device_are_loaded_to_the_cpu(models, tmp_path, monkeypatch):
     sklrec.save(models("sgd")[0], tmp_path / "model")
     asked = []
     monkeypatch.setattr(_modules, "this_or_cpu", lambda device: asked.append(device) or "cpu")
     assert sklrec.load(tmp_path / "model").module_.global_mean.device.type == "cpu"
     assert asked == ["cpu"]
-
-
-def test_joblib_and_pickle_keep_working(models, tmp_path):
-    mf, X = models("sgd")
-    joblib.dump(mf, tmp_path / "mf.joblib")
-    np.testing.assert_array_equal(joblib.load(tmp_path / "mf.joblib").predict(X), mf.predict(X))
 
 
 def test_a_path_may_be_a_string_and_a_link(models, tmp_path):

@@ -17,7 +17,7 @@ def difference(old: np.ndarray, new: np.ndarray, tolerance: float = 0.0) -> floa
         return f"{sum(changed)} of {len(changed)} values changed" if any(changed) else 0.0
     if np.array_equal(old, new, equal_nan=old.dtype.kind in "fcmM"):
         return 0.0
-    if old.dtype.kind not in "fiub":
+    if old.dtype.kind != "f" and not tolerance:  # a distance between IDs means nothing
         return f"{np.count_nonzero(old != new)} of {old.size} values changed"
     if not np.array_equal(np.isfinite(old), np.isfinite(new)):
         return "other values are missing or infinite"
@@ -42,7 +42,11 @@ def verdict(of_case: Case, old: Any, new: Any) -> tuple[bool, str]:
     about = f" (means; {of_case.differs})" if of_case.differs else ""
     if not differing:
         return True, (f"within {of_case.tolerance}" if about else "equal") + about
-    place = max(differing, key=lambda k: np.inf if isinstance(differing[k], str) else differing[k])
-    what = differing[place]
-    words = what if isinstance(what, str) else f"differs by {what:.3g}"
-    return False, f"{words} in {place}; {len(differing)} of {len(found)} arrays differ{about}"
+    words = []
+    if numbers := {place: what for place, what in differing.items() if not isinstance(what, str)}:
+        place = max(numbers, key=numbers.__getitem__)
+        words.append(f"differs by {numbers[place]:.3g} in {place}")
+    if others := [f"{what} in {p}" for p, what in differing.items() if isinstance(what, str)]:
+        words.append(others[0])
+    words.append(f"{len(differing)} of {len(found)} arrays differ{about}")
+    return False, "; ".join(words)

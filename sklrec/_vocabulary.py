@@ -396,7 +396,8 @@ def _check_missing_ids(values: Any, rows: np.ndarray, name: int | str, first_row
                 f"Input X contains {problem}.\nColumn {name!r} holds "
                 f"{_plain(values[wrong[0]])!r} in row {first_row + wrong[0]}, and so {len(wrong)} "
                 f"of the rows {first_row} to {first_row + len(values) - 1} lack an ID. Every "
-                "interaction needs its IDs: drop these rows, or fill in an ID of your choice."
+                "interaction needs its IDs: drop these rows, or fill in an ID that stands for "
+                "them."
             )
 
 

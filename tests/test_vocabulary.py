@@ -293,7 +293,7 @@ def test_missing_ids_are_refused(case):
     text = (
         r"Input X contains NaN\.\n"
         f"Column 'user' holds {shown} in row 1, and so 2 of the rows 0 to 3 lack an ID. "
-        "Every interaction needs its IDs: drop these rows, or fill in an ID of your choice"
+        "Every interaction needs its IDs: drop these rows, or fill in an ID that stands for them"
     )
     for learn in (Vocabulary.build, Vocabulary.from_values):
         with pytest.raises(ValueError, match=text):

@@ -42,7 +42,6 @@ FLOORS = [
         "_histories",
         "_normal_equations",
         "_shared_terms",
-        "_packing",
         "preprocessing",
         "model_selection",
         "metrics",

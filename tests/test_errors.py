@@ -130,7 +130,7 @@ def test_ratings_in_a_column_are_taken_with_a_warning():
             with_missing([]),
             TypeError,
             r"Column 'user' holds \[\], which cannot be an ID .* must be a string, a number or "
-            "another hashable object",
+            "another valid ID",
         ),
         (
             X[["user"]],

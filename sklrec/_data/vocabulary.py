@@ -39,7 +39,7 @@ _KIND_OF_INFERRED = {
     **{"datetime64": "datetime", "timedelta64": "timedelta"},
 }
 _NUMBERS = {"integer", "float", "boolean"}
-_WANTED = "IDs are strings, numbers, bytes, dates, times, or tuples of these."
+_WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tuples of these."
 # The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
 _TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
 
@@ -396,7 +396,8 @@ def _check_missing_ids(values: Any, rows: np.ndarray, name: int | str, first_row
                 f"Input X contains {problem}.\nColumn {name!r} holds "
                 f"{_plain(values[wrong[0]])!r} in row {first_row + wrong[0]}, and so {len(wrong)} "
                 f"of the rows {first_row} to {first_row + len(values) - 1} lack an ID. Every "
-                "interaction needs its IDs: drop these rows, or fill in an ID of your choice."
+                "interaction needs its IDs: drop these rows, or fill in an ID that stands for "
+                "them."
             )
 
 
@@ -405,8 +406,8 @@ def _check_types(ids: np.ndarray, name: int | str) -> None:
     for value in ids:
         if not _is_valid(value):
             raise TypeError(
-                f"Column {name!r} holds {value!r} of type {type(value).__name__}, which cannot be "
-                f"an ID. {_WANTED} Convert it, for example with .astype(str)."
+                f"Column {name!r} holds {value!r} of type {type(value).__name__}, which is no "
+                f"valid type. {_WANTED} Convert it, for example with .astype(str)."
             )
 
 

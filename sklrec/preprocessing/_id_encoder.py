@@ -34,9 +34,9 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     a timestamp or a side feature is there for the next step of a pipeline. A DataFrame gives
     a DataFrame with the same index and column names, an array gives an array.
 
-    IDs may be strings, numbers, or any other hashable objects, also mixed. Two IDs are the same
-    if Python says that they are equal: 196 is 196.0, but it is not "196". Codes follow the order
-    in which the IDs first appear.
+    IDs are strings, numbers, bytes, dates, times, or tuples of these, also mixed. Two IDs are the
+    same if they are equal in Python: 196 equals 196.0, but not "196". Codes follow the order in
+    which the IDs first appear.
 
     Parameters
     ----------

@@ -120,7 +120,7 @@ def test_numbers_where_fit_saw_no_list_of_values():
 @pytest.mark.parametrize("action", ["error", "ignore"])
 @pytest.mark.filterwarnings("ignore")
 def test_ids_whose_equality_fails(action):
-    users = [pd.Series(pair, dtype=object) for pair in ([frozenset()], [pd.Series([0])])]
+    users = [pd.Series(pair, dtype=object) for pair in ([(1,)], [pd.Series([0])])]
     known, unknown = (pd.DataFrame({"user": user, "item": 0}) for user in users)
     model = MFRegressor(2).fit(pd.concat([known, known]), [1, 2])
     with warnings.catch_warnings():

@@ -189,7 +189,7 @@ def times(dtype, zone=None):
         (times("datetime64[s]", 1e9), {"ids": [1]}, "offset must be a timedelta"),
         ({"kind": "categories", "categories": {"kind": []}}, {}, "categories.kind should be one"),
         ({"kind": "objects"}, {"json": json_of("5")}, "has no len"),
-        ({"kind": "objects"}, {"json": json_of("[[]]")}, "cannot be an ID"),
+        ({"kind": "objects"}, {"json": json_of("[[]]")}, "no valid type"),
         ({"kind": "objects"}, {"json": json_of('[{"eval": "1"}]')}, "the unknown kind 'eval'"),
         ({"kind": "objects"}, {"json": json_of('[{"a": 1, "b": 2}]')}, "in an unknown way"),
         ({"kind": "objects"}, {"json": json_of("[" * 10**6)}, "recursion"),

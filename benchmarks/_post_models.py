@@ -10,11 +10,11 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from sklrec._threads import threads_for
+from benchmarks._training import torch_threads
 
 
 class PostMF(nn.Module):
-    """Products of factors alone: no biases, torch's own N(0, 1) start, sparse gradients."""
+    """Products of factors, without biases, with torch's own N(0, 1) start and sparse gradients."""
 
     def __init__(self, n_users: int, n_items: int, n_factors: int = 20):
         super().__init__()
@@ -41,7 +41,7 @@ class PostDense(nn.Module):
 
 
 class PostLSTM(nn.Module):
-    """A rating at every position of a window of items, from the items up to and including it."""
+    """A rating at each position of a window, from the items up to this position."""
 
     def __init__(self, embedding_dim: int, hidden_dim: int, n_codes: int, D_out: int = 1):
         super().__init__()
@@ -55,25 +55,7 @@ class PostLSTM(nn.Module):
 
 
 def cut_windows(log: pd.DataFrame, length: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Cut users' histories into windows, one after the other; equal times stay in their order.
-
-    A window is as long as there are rows for it: zeros behind them would change nothing before
-    them, and have no rating to learn.
-
-    Parameters
-    ----------
-    log : DataFrame
-        Columns `user` and `timestamp`; each user has at least `length` rows.
-    length : int
-        Rows in a window.
-
-    Returns
-    -------
-    windows : list of ndarray
-        Positions of the rows in each window.
-    last : ndarray of shape (n_users, length)
-        Those in each user's last window, which is not among the others.
-    """
+    """Positions of the rows of each window, and of each user's last window, which is held out."""
     rows = np.lexsort((log["timestamp"], log["user"]))
     users = log["user"].to_numpy()[rows]
     histories = np.split(rows, np.flatnonzero(users[1:] != users[:-1]) + 1)
@@ -86,7 +68,7 @@ def cut_windows(log: pd.DataFrame, length: int) -> tuple[list[np.ndarray], np.nd
 
 
 class Training(NamedTuple):
-    """How far a training went: samples, their seconds, and an epoch's at the same pace."""
+    """Number of samples of a training, its seconds, and the seconds of an epoch at that rate."""
 
     n_samples: int
     seconds: float
@@ -103,34 +85,11 @@ def train(
     max_seconds: float,
     zero_gradients: bool = True,
 ) -> Training:
-    """Train by plain SGD on the squared error, each sample a step of its own, in random order.
-
-    Parameters
-    ----------
-    module : Module
-        Takes a sample's inputs and gives what is shaped as its target.
-    inputs : sequence of sequences of Tensor
-        For each argument of the module, its value for every sample.
-    targets : sequence of Tensor
-        The target of every sample.
-    lr : float
-        Learning rate.
-    n_epochs : int, default=1
-        Passes over the samples.
-    max_seconds : float
-        When to stop all the same.
-    zero_gradients : bool, default=True
-        Whether a step goes by its own sample's gradient, or by the sum of all so far.
-
-    Returns
-    -------
-    Training
-        What was done.
-    """
+    """Train by plain SGD on the squared error, one sample a step, in random order."""
     optimizer = torch.optim.SGD(module.parameters(), lr=lr)
     rows = torch.cat([torch.randperm(len(targets)) for _ in range(n_epochs)]).tolist()
     n_samples, start = 0, perf_counter()
-    with threads_for(1, 1):
+    with torch_threads(1):
         for row in rows:
             if zero_gradients:
                 optimizer.zero_grad()

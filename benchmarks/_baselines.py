@@ -23,7 +23,7 @@ def user_and_item_biases(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
 
 
 def causal_biases(train: pd.DataFrame, test: pd.DataFrame, history: pd.DataFrame) -> np.ndarray:
-    """Item means of `train` plus the user's deviation in the strictly earlier rows of `history`."""
+    """Item means plus the deviation of the user in strictly earlier rows of `history`."""
     past = history[["user", "timestamp"]].assign(
         deviation=history["rating"] - item_means(train, history)
     )

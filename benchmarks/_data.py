@@ -22,7 +22,7 @@ def movielens() -> pd.DataFrame:
 
 
 def described_movielens() -> pd.DataFrame:
-    """MovieLens 100K with timestamps, side features, `day` (since 1970) and `session` (a user's day)."""
+    """MovieLens 100K with timestamps, side features, `day`, and `session`: the day of a user."""
     from sklrec.datasets import fetch_movielens
 
     data = fetch_movielens("100k")
@@ -63,7 +63,7 @@ def split_genres(X: pd.DataFrame) -> pd.DataFrame:
 def read_log(
     path: str | Path, user: str, item: str, rating: str, timestamp: str | None = None
 ) -> pd.DataFrame:
-    """Ratings of a CSV file or a zip; repeated pairs become a row with their mean and last time."""
+    """Ratings of a CSV file or a zip; repeated pairs become one row, with mean and last time."""
     columns = {user: "user", item: "item", rating: "rating"}
     columns |= {} if timestamp is None else {timestamp: "timestamp"}
     found = list(pd.read_csv(path, nrows=0).columns)

@@ -41,10 +41,7 @@ def run(
         return run_log(read_log(path, *columns), title, quick)
     log = movielens()
     field = Field([OURS, *PEERS], TIME_LIMIT)
-    parts = {
-        SHUFFLED: list(folds(log, shuffle=True)),
-        PUBLISHED: list(folds(log, shuffle=False)),
-    }
+    parts = {SHUFFLED: list(folds(log, shuffle=True)), PUBLISHED: list(folds(log, shuffle=False))}
     found = {name: compare(field, pairs[: 1 if quick else 5]) for name, pairs in parts.items()}
     shuffled, published = (summary(rows) for rows in found.values())
     ours = shuffled.loc[OURS.name]

@@ -47,7 +47,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         "notes": [
             f"RMSE and MAE in stars, means over {SHUFFLED} at seed 0, with the standard error of "
             "the mean over folds; seconds are medians. Parameters are at their defaults. The "
-            f"side features are {', '.join(SIDE[2:])}.",
+            f"side features are {', '.join(SIDE[2:])}."
         ],
         "bars": [
             bar(f"RMSE of {name}", summary.loc[name, "rmse"], limit, ".4f")

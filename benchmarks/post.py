@@ -1,4 +1,4 @@
-"""The models of "PyTorch for Recommenders 101": as the post prints them, trained again, and ours."""
+"""The models of "PyTorch for Recommenders 101": as printed, trained again, and ours."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator

@@ -1,8 +1,7 @@
-"""What a step of the training costs where the tables are small, and where they are large."""
+"""Cost of a training step with small and with large tables."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
-from collections.abc import Callable
 from functools import partial
 from statistics import median
 from time import perf_counter
@@ -14,25 +13,18 @@ import torch
 from skorch.callbacks import Callback
 
 from benchmarks._measure import alternate
-from benchmarks._results import bar
+from benchmarks._results import bar, table
 from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor
 
 BATCH_SIZE = 4096
 SIZES = {"small": (10_000, 1_000), "large": (1_000_000, 100_000)}
-# Two for each user of either catalogue: histories of the same lengths.
-RATINGS_PER_USER = 2
+RATINGS_PER_USER = 2  # in both catalogues, so that histories have the same lengths
 IDS = ["user", "item"]
-MODELS: dict[str, Callable[..., Any]] = {
-    "MFRegressor, sgd": lambda **options: MFRegressor(**options),
-    "MFRegressor, adam": lambda **options: MFRegressor(solver="adam", **options),
-    "DenseRecRegressor": lambda **options: DenseRecRegressor(**options),
-    "SequenceRatingRegressor": lambda **options: SequenceRatingRegressor(**options),
-}
-COLUMNS = {"SequenceRatingRegressor": [*IDS, "timestamp"]}
+MODELS = {MFRegressor: IDS, DenseRecRegressor: IDS, SequenceRatingRegressor: [*IDS, "timestamp"]}
 
 
 class Steps(Callback):
-    """Time from batch to batch, all that skorch does in between included; ends the training."""
+    """Time from batch to batch, with all work of skorch between them; ends the training."""
 
     def __init__(self, n_steps: int):
         self.n_steps = n_steps
@@ -47,7 +39,7 @@ class Steps(Callback):
 
     @property
     def seconds(self) -> float:
-        """The median, without the first step, which makes the optimiser's state."""
+        """The median, without the first step, which makes the state of the optimiser."""
         return median(np.diff(self.starts)[1:].tolist())
 
 
@@ -56,16 +48,18 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     logs = {name: made_log(*sizes) for name, sizes in SIZES.items()}
     n_steps, repeats = (12, 1) if quick else (60, 5)
     rows, bars = [], []
-    for name, make in MODELS.items():
-        functions = {
-            size: partial(step_seconds, name, make, logs[size], n_steps) for size in SIZES
+    for estimator, columns in MODELS.items():
+        name = estimator.__name__
+        take = {
+            size: partial(step_seconds, estimator, logs[size], columns, n_steps) for size in SIZES
         }
-        found = alternate(functions, repeats)
+        found = alternate(take, repeats)
         whole = None
-        if name != "MFRegressor, sgd":
-            whole = step_seconds(name, make, logs["large"], 6, optimizer=torch.optim.Adam)
+        if estimator is not MFRegressor:
+            adam = {"optimizer": torch.optim.Adam}
+            whole = 1e3 * step_seconds(estimator, logs["large"], columns, 6, **adam)
         ratio = found["large"] / found["small"]
-        rows.append([name, 1e3 * found["small"], 1e3 * found["large"], ratio, as_ms(whole)])
+        rows.append([name, 1e3 * found["small"], 1e3 * found["large"], ratio, whole])
         bars.append(bar(f"Step of {name}, large over small catalogue", ratio, 2.0, ".2f"))
     sizes = {
         name: f"{users:,} users and {items:,} items" for name, (users, items) in SIZES.items()
@@ -73,51 +67,41 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     return {
         "title": "Cost of a step",
         "notes": [
-            f"A step of {BATCH_SIZE:,} ratings with default parameters otherwise, from one "
-            f"batch to the next of a `fit`, the median; for a catalogue of {sizes['small']}, and "
-            f"for one of {sizes['large']}. Adam moves all rows of small tables, and of large ones "
-            "those that the batch touches; the last column is what it takes to move all of the "
-            "large ones, with `optimizer=torch.optim.Adam`.",
+            f"A step of {BATCH_SIZE:,} ratings with default parameters, from one batch to the "
+            f"next of a `fit`, the median, for a catalogue of {sizes['small']} and for one of "
+            f"{sizes['large']}. The default optimiser moves all rows of small tables, and of "
+            "large tables the rows of the batch. The last column is a step with "
+            "`optimizer=torch.optim.Adam`, which moves all rows of the large tables."
         ],
         "bars": bars,
         "tables": [
-            {
-                "title": "Milliseconds a step",
-                "columns": {
-                    "": "",
-                    "Small": ".2f",
-                    "Large": ".2f",
-                    "Large over small": ".2f",
-                    "Large, all rows": "",
-                },
-                "rows": rows,
-            }
+            table(
+                "Milliseconds a step",
+                {"": "", "Small": ".2f", "Large": ".2f", "Large over small": ".2f"}
+                | {"Large, all rows": ".0f"},
+                rows,
+            )
         ],
     }
 
 
 def made_log(n_users: int, n_items: int) -> pd.DataFrame:
-    """Ratings of all users and of all items, most of them of a few popular ones, in any order."""
+    """Ratings by all users of all items, most of popular items, in random order."""
     rng = np.random.default_rng(0)
     n = n_users * RATINGS_PER_USER
     items = (n_items * rng.random(n) ** 2).astype(np.int64)
     items[:n_items] = np.arange(n_items)
-    return pd.DataFrame(
-        {
-            "user": rng.permutation(np.arange(n) % n_users),
-            "item": items,
-            "timestamp": rng.permutation(n),
-            "rating": rng.integers(1, 6, n).astype(np.float64),
-        }
-    )
+    users = rng.permutation(np.arange(n) % n_users)
+    log = pd.DataFrame({"user": users, "item": items, "timestamp": rng.permutation(n)})
+    return log.assign(rating=rng.integers(1, 6, n).astype(np.float64))
 
 
 def step_seconds(
-    name: str, make: Callable[..., Any], log: pd.DataFrame, n_steps: int, **options: Any
+    estimator: Any, log: pd.DataFrame, columns: list[str], n_steps: int, **options: Any
 ) -> float:
     """Median seconds of a step of a fit that ends after some of them."""
     clock = Steps(n_steps)
-    model = make(
+    model = estimator(
         batch_size=BATCH_SIZE,
         max_epochs=n_steps * BATCH_SIZE // len(log) + 1,
         callbacks=[clock],
@@ -125,15 +109,10 @@ def step_seconds(
         **options,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that it was interrupted
+        warnings.simplefilter("ignore", UserWarning)  # it says that the fit was interrupted
         try:
-            model.fit(log[COLUMNS.get(name, IDS)], log["rating"])
+            model.fit(log[columns], log["rating"])
         except KeyboardInterrupt:
             if len(clock.starts) <= n_steps:
-                raise  # it was somebody's
+                raise  # a person interrupted the benchmark
     return clock.seconds
-
-
-def as_ms(value: float | None) -> str:
-    """Milliseconds as text, or that there is nothing to measure."""
-    return "" if value is None else f"{1e3 * value:.0f}"

@@ -1,4 +1,4 @@
-"""What one fit of an estimator of ours costs in seconds and bytes, on ratings made here."""
+"""Cost of one fit of an estimator of ours in seconds and bytes, on made ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import gc
@@ -11,11 +11,11 @@ from benchmarks._data import grown
 from benchmarks._measure import peak_bytes, reset_peak, resident_bytes, seconds
 from benchmarks.peers._serve import WARM_UP_ROWS, read_request, write_reply
 
-ENOUGH, MOST = 2.0, 5  # seconds after which short fits are no longer repeated, and how many
+ENOUGH, MOST = 2.0, 5  # short fits are repeated for so many seconds, or so often
 
 
 def model_bytes(module: torch.nn.Module) -> int:
-    """Bytes of a fitted module's tables."""
+    """Bytes of the tables of a fitted module."""
     tables = [*module.parameters(), *module.buffers()]
     return sum(table.numel() * table.element_size() for table in tables)
 

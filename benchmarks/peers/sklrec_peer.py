@@ -1,14 +1,15 @@
-"""sklrec's estimators; encoding the IDs is a part of their fit."""
+"""sklrec's estimators; the encoding of the IDs is a part of their fit."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pandas as pd
 
 import sklrec
+from benchmarks._data import split_genres
 from benchmarks.peers._serve import serve
 
 
 def pairs(users, items, **side):
-    return pd.DataFrame({"user": users, "item": items, **side})
+    return split_genres(pd.DataFrame({"user": users, "item": items, **side}))
 
 
 def build(users, items, ratings, scale, **side):

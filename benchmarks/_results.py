@@ -4,6 +4,7 @@
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -15,12 +16,14 @@ from benchmarks._measure import THREADS
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ["sklrec", "numpy", "pandas", "scikit-learn", "torch", "skorch"]
+PAGE_ROWS = 10
 PAGE = """# Benchmark results
 
 `python -m benchmarks` (`make bench`) makes this page from the JSON files in this folder. The page
-has the main table of each result, and the bars that the result misses. The files have all tables,
-the splits, and the details of the measurement. Each table compares models in the same run on the
-same machine. Each library runs in its own environment, and each fit in its own process."""
+has the first rows of the main table of each result, and the bars that the result misses. The files
+have all tables, the splits, the versions, and the details of the measurement. Each table compares
+models in the same run on the same machine. Each library runs in its own environment, and each fit
+in its own process."""
 
 
 def machine() -> dict[str, Any]:
@@ -57,9 +60,10 @@ def bar(what: str, value: float, limit: float, form: str, *, at_least: bool = Fa
 def write(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
     """Write one result as JSON, a row of a table in each line; the file is complete or absent."""
     path = folder / f"{name}.json"
-    text = json.dumps(result, default=_to_plain)
+    text = json.dumps(result, default=lambda value: value.tolist())  # of NumPy
     plain = json.loads(text, parse_constant=lambda name: None)  # NaN and inf are not strict JSON
-    _replace(path, _to_json(plain) + "\n")
+    text = json.dumps(plain, indent=1, ensure_ascii=False)
+    _replace(path, re.sub(r"[\[{][^][{}]*[]}]", lambda m: " ".join(m[0].split()), text) + "\n")
     return path
 
 
@@ -97,17 +101,18 @@ def render_table(columns: dict[str, str], rows: list[list[Any]]) -> str:
 
 
 def _render_short(result: dict[str, Any]) -> str:
-    first = result["tables"][0]
-    parts = [f"## {result['title']}\n{render_table(first['columns'], first['rows'])}"]
+    first, facts = result["tables"][0], result.get("machine")
+    below = [f"{len(first['rows'])} rows in the file."] if len(first["rows"]) > PAGE_ROWS else []
     missed = [
-        f"{entry['what']} {_shown(entry)} ({_limit(entry)})"
+        f"{entry['what']}: {_shown(entry)} ({_limit(entry)})"
         for entry in result.get("bars", [])
         if not entry["met"]
     ]
-    below = [f"Missed: {'; '.join(missed)}."] if missed else []
-    if facts := result.get("machine"):
-        below.append(_render_machine(facts))
-    return "\n\n".join([*parts, *(["\n".join(below)] if below else [])])
+    below += [f"Missed: {'; '.join(missed)}."] if missed else []
+    if facts:
+        below.append(f"{facts['date']}, {facts['cpu']}, {facts['threads']} thread(s).")
+    shown = render_table(first["columns"], first["rows"][:PAGE_ROWS])
+    return "\n\n".join([f"## {result['title']}\n{shown}", *([" ".join(below)] if below else [])])
 
 
 def _rank(name: str, order: list[str]) -> int:
@@ -142,36 +147,11 @@ def _render_machine(facts: dict[str, Any]) -> str:
     )
 
 
-def _to_json(value: Any, depth: int = 0) -> str:
-    """JSON in which only the outer containers are broken into lines."""
-    if not isinstance(value, (dict, list)) or not _has_containers(value):
-        return json.dumps(value, allow_nan=False, ensure_ascii=False)
-    ends, indent = "{}" if isinstance(value, dict) else "[]", " " * (depth + 1)
-    keys = (
-        [f"{json.dumps(key)}: " for key in value] if isinstance(value, dict) else [""] * len(value)
-    )
-    parts = value.values() if isinstance(value, dict) else value
-    lines = [
-        f"{indent}{k}{_to_json(part, depth + 1)}" for k, part in zip(keys, parts, strict=True)
-    ]
-    return "\n".join([ends[0], ",\n".join(lines), " " * depth + ends[1]])
-
-
-def _has_containers(value: Any) -> bool:
-    parts = value.values() if isinstance(value, dict) else value
-    return any(isinstance(part, (dict, list)) for part in parts)
-
-
 def _replace(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)
-
-
-def _to_plain(value: Any) -> Any:
-    """NumPy scalars and arrays as Python objects."""
-    return value.tolist()
 
 
 def _version(package: str) -> str | None:

@@ -8,17 +8,8 @@ from typing import Any
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from benchmarks import _models as m
 from benchmarks._data import SHUFFLED, Fold, folds, movielens, read_log
-from benchmarks._models import (
-    BAYESIAN,
-    BAYESIAN_SVDPP,
-    BAYESIAN_SVDPP_60,
-    MYFM_SVDPP,
-    OURS,
-    OURS_SVDPP,
-    PEERS,
-    SURPRISE_TUNED,
-)
 from benchmarks._peers import Field
 from benchmarks._results import bar, table
 
@@ -40,18 +31,20 @@ def run(
     if path is not None:
         return run_log(read_log(path, *columns), title, quick)
     log = movielens()
-    field = Field([OURS, *PEERS], TIME_LIMIT)
+    field = Field([m.OURS, *m.PEERS], TIME_LIMIT)
     parts = {SHUFFLED: list(folds(log, shuffle=True)), PUBLISHED: list(folds(log, shuffle=False))}
     found = {name: compare(field, pairs[: 1 if quick else 5]) for name, pairs in parts.items()}
     shuffled, published = (summary(rows) for rows in found.values())
-    ours = shuffled.loc[OURS.name]
+    ours = shuffled.loc[m.OURS.name]
     bars = [
         bar("Mean RMSE, shuffled folds", ours["RMSE"], 0.908, ".4f"),
-        bar("RMSE on u1", published.loc[OURS.name, "First fold's RMSE"], 0.920, ".4f"),
+        bar("RMSE on u1", published.loc[m.OURS.name, "First fold's RMSE"], 0.920, ".4f"),
     ]
-    if SURPRISE_TUNED.name in shuffled.index:
-        limit = shuffled.loc[SURPRISE_TUNED.name, "Fit, s"]
-        bars.append(bar(f"Fit, s; the bar is {SURPRISE_TUNED.name}", ours["Fit, s"], limit, ".2f"))
+    if m.SURPRISE_TUNED.name in shuffled.index:
+        limit = shuffled.loc[m.SURPRISE_TUNED.name, "Fit, s"]
+        bars.append(
+            bar(f"Fit, s; the bar is {m.SURPRISE_TUNED.name}", ours["Fit, s"], limit, ".2f")
+        )
     return {
         "title": f"Accuracy on {title}",
         "notes": [
@@ -76,8 +69,8 @@ def run_log(log: pd.DataFrame, title: str, quick: bool) -> dict[str, Any]:
     if quick:
         log = log.sample(min(len(log), 50_000), random_state=0)
     train, test = train_test_split(log, test_size=0.1, random_state=0)
-    ours = [OURS, OURS_SVDPP, BAYESIAN, BAYESIAN_SVDPP_60, BAYESIAN_SVDPP]
-    field = Field([*ours, *PEERS, MYFM_SVDPP], TIME_LIMIT)
+    ours = [m.OURS, m.OURS_SVDPP, m.BAYESIAN, m.BAYESIAN_SVDPP_60, m.BAYESIAN_SVDPP]
+    field = Field([*ours, *m.PEERS, m.MYFM_SVDPP], TIME_LIMIT)
     rows = [row for model in list(field.models) for row in field.measure(model, train, test)]
     forms = {"RMSE": ".4f", "MAE": ".4f", "Fit, s": ".2f", "With training set, s": ".2f"}
     forms |= {"Predict, s": ".3f", "Peak of the process, MB": ".0f"}
@@ -105,7 +98,7 @@ def compare(field: Field, parts: Iterable[Fold]) -> pd.DataFrame:
     rows = []
     for fold, (train, test) in enumerate(parts):
         for model in list(field.models):
-            jobs = [{"random_state": seed} for seed in SEEDS] if model is OURS else [{}]
+            jobs = [{"random_state": seed} for seed in SEEDS] if model is m.OURS else [{}]
             for seed, row in enumerate(field.measure(model, train, test, jobs, fold=fold)):
                 rows.append(row | {"seed": seed})
     frame = pd.DataFrame(rows)
@@ -127,8 +120,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
 
 def seeds(rows: pd.DataFrame) -> str:
     """Spread of the RMSE of our model over seeds."""
-    by_seed = rows[rows["model"] == OURS.name].groupby("seed")["rmse"].mean()
+    by_seed = rows[rows["model"] == m.OURS.name].groupby("seed")["rmse"].mean()
     return (
-        f"the RMSE of {OURS.name} over {len(by_seed)} seeds is {by_seed.mean():.4f} on average, "
+        f"the RMSE of {m.OURS.name} over {len(by_seed)} seeds is {by_seed.mean():.4f} on average, "
         f"{by_seed.min():.4f} to {by_seed.max():.4f}."
     )

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
+from benchmarks import _models as m
 from benchmarks._data import (
     ITEM_FEATURES,
     SHUFFLED,
@@ -16,16 +17,6 @@ from benchmarks._data import (
     described_movielens,
     folds,
     split_genres,
-)
-from benchmarks._models import (
-    BAYESIAN,
-    BAYESIAN_SVDPP,
-    LENSKIT,
-    MYFM,
-    MYFM_SVDPP,
-    OURS_SVDPP,
-    Model,
-    ours,
 )
 from benchmarks._peers import Field
 from benchmarks._results import bar, table
@@ -47,21 +38,23 @@ MYFM_FEATURES = {
 }
 ALL = {"svdpp": True, "side_features": "all"}
 # Models, the columns that they read, and numbers of sweeps, epochs or iterations.
-MODELS: list[tuple[Model, list[str], str, list[int]]] = [
-    (OURS_SVDPP, IDS, "max_epochs", [5, 10, 15]),
-    (LENSKIT, IDS, "epochs", [10, 20]),
-    (BAYESIAN, IDS, "n_iter", [60, 110, 210]),
-    (MYFM, IDS, "n_iter", [50, 100, 200]),
-    (BAYESIAN_SVDPP, IDS, "n_iter", [40, 60, 110, 210]),
-    (MYFM_SVDPP, IDS, "n_iter", [100, 300]),
+MODELS: list[tuple[m.Model, list[str], str, list[int]]] = [
+    (m.OURS_SVDPP, IDS, "max_epochs", [5, 10, 15]),
+    (m.LENSKIT, IDS, "epochs", [10, 20]),
+    (m.BAYESIAN, IDS, "n_iter", [60, 110, 210]),
+    (m.MYFM, IDS, "n_iter", [50, 100, 200]),
+    (m.BAYESIAN_SVDPP, IDS, "n_iter", [40, 60, 110, 210]),
+    (m.MYFM_SVDPP, IDS, "n_iter", [100, 300]),
     *(
-        (ours("BayesianMFRegressor", f": {reads}", **ALL, **loss), columns, "n_iter", lengths)
+        (m.ours("BayesianMFRegressor", f": {reads}", **ALL, **loss), columns, "n_iter", lengths)
         for loss, lengths in (({}, [60, 210]), ({"loss": "ordinal"}, [210]))
         for reads, columns in READS.items()
     ),
     *(
         (
-            Model(f"myFM {name}: {reads}", "myfm", MYFM_SVDPP.params | MYFM_FEATURES | options),
+            m.Model(
+                f"myFM {name}: {reads}", "myfm", m.MYFM_SVDPP.params | MYFM_FEATURES | options
+            ),
             ["decade" if column == "age" else column for column in READS[reads]],
             "n_iter",
             [300],
@@ -72,7 +65,7 @@ MODELS: list[tuple[Model, list[str], str, list[int]]] = [
 ]
 # The bars are about the defaults with all columns, which were fixed in advance.
 CHOSEN = next(model for model, columns, *_ in MODELS if "session" in columns)
-LIMITS = {BAYESIAN.name: 0.896, BAYESIAN_SVDPP.name: 0.881, CHOSEN.name: 0.8775}
+LIMITS = {m.BAYESIAN.name: 0.896, m.BAYESIAN_SVDPP.name: 0.881, CHOSEN.name: 0.8775}
 TIME_LIMIT = 600  # seconds of a model on one fold
 SEEDS = [{"random_state": seed} for seed in range(1, 5)]
 SHARES = (0.5, 0.8, 0.95)
@@ -119,7 +112,7 @@ def compare(field: Field, parts: list[Fold], *, longest: bool = False) -> Iterat
     for fold, (train, test) in enumerate(parts):
         for model, columns, parameter, lengths in MODELS:
             jobs = [{parameter: length} for length in (lengths[-1:] if longest else lengths)]
-            if model in (BAYESIAN, BAYESIAN_SVDPP, CHOSEN) and not longest:
+            if model in (m.BAYESIAN, m.BAYESIAN_SVDPP, CHOSEN) and not longest:
                 jobs += [jobs[-1] | seed for seed in SEEDS]
             columns = [*columns, "rating"]
             for row in field.measure(model, train[columns], test[columns], jobs, fold=fold):
@@ -156,7 +149,7 @@ def coverage() -> list[list[Any]]:
             mean, std = model.predict(X_held_out, return_std=True)
             off = np.abs(held_out["rating"].to_numpy() - mean) / std
             shares = [float(np.mean(off < norm.ppf(0.5 + share / 2))) for share in SHARES]
-            rows.append([log, ours("BayesianMFRegressor", **call).name, *shares])
+            rows.append([log, m.ours("BayesianMFRegressor", **call).name, *shares])
     return rows
 
 
@@ -172,7 +165,7 @@ def seeds(rows: list[dict[str, Any]]) -> Iterator[str]:
     """Spread of the RMSE over seeds, for each of our models at its longest setting."""
     frame = pd.DataFrame(rows)
     frame = frame[frame["passes"] == frame.groupby("model")["passes"].transform("max")]
-    for model in (BAYESIAN, BAYESIAN_SVDPP, CHOSEN):
+    for model in (m.BAYESIAN, m.BAYESIAN_SVDPP, CHOSEN):
         by_seed = frame[frame["model"] == model.name].groupby("seed")["rmse"].mean()
         yield (
             f"{model.name} over {len(by_seed)} seeds: {by_seed.mean():.4f}, "
@@ -190,7 +183,7 @@ def bars(points: pd.DataFrame, u1: pd.DataFrame) -> list[dict[str, Any]]:
         bar("The same on u1", u1.set_index("model").loc[CHOSEN.name, "rmse"], 0.884, ".4f")
     )
     described = at[at.index.str.startswith("myFM") & at.index.str.contains(": ")]
-    peers = {BAYESIAN.name: MYFM.name, BAYESIAN_SVDPP.name: MYFM_SVDPP.name}
+    peers = {m.BAYESIAN.name: m.MYFM.name, m.BAYESIAN_SVDPP.name: m.MYFM_SVDPP.name}
     if len(described):
         peers[CHOSEN.name] = described["rmse"].idxmin()
     for name, peer in peers.items():

@@ -8,31 +8,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from benchmarks import _models as m
 from benchmarks._baselines import user_and_item_biases
 from benchmarks._data import SHUFFLED, Fold, folds, movielens, read_log, rmse
 from benchmarks._measure import THREADS
-from benchmarks._models import (
-    BAYESIAN,
-    BAYESIAN_SVDPP,
-    CORNAC,
-    CORNAC_60,
-    CORNAC_100,
-    CORNAC_FAST,
-    FAST,
-    FASTAI_DOT,
-    FASTAI_NN,
-    LENSKIT,
-    LIBMF,
-    LIBMF_DEFAULT,
-    LIBMF_FAST,
-    MYFM,
-    MYFM_SVDPP,
-    OURS,
-    OURS_SVDPP,
-    SURPRISE,
-    SURPRISE_TUNED,
-    Model,
-)
 from benchmarks._peers import Field
 from benchmarks._results import bar, table
 
@@ -40,31 +19,31 @@ from benchmarks._results import bar, table
 class Curve(NamedTuple):
     """A model, and the values of the parameter that sets the number of passes over the data."""
 
-    model: Model
+    model: m.Model
     parameter: str
     values: list[int]
 
 
 CURVES = [
-    *(Curve(model, "max_epochs", [1, 2, 3, 4, 5, 6]) for model in FAST),
-    Curve(OURS, "max_epochs", [3, 4, 5, 6, 8, 10, 12, 15, 20, 30]),
-    Curve(OURS_SVDPP, "max_epochs", [3, 5, 8, 10, 15]),
-    Curve(BAYESIAN, "n_iter", [20, 40, 60, 110, 210]),
-    Curve(BAYESIAN_SVDPP, "n_iter", [20, 30, 40, 60, 110, 210]),
-    Curve(SURPRISE, "n_epochs", [1, 2, 5, 10, 20]),
-    Curve(SURPRISE_TUNED, "n_epochs", [5, 15, 30, 60]),
-    Curve(CORNAC, "max_iter", [1, 2, 5, 10, 20]),
-    Curve(CORNAC_FAST, "max_iter", [2, 4, 6, 10, 15]),
-    Curve(CORNAC_60, "max_iter", [8, 15, 30, 60]),
-    Curve(CORNAC_100, "max_iter", [12, 25, 50, 100]),
-    Curve(LENSKIT, "epochs", [1, 2, 5, 10, 20]),
-    Curve(LIBMF_DEFAULT, "nr_iters", [2, 5, 10, 20]),
-    *(Curve(model, "nr_iters", [2, 4, 6, 8, 12, 20]) for model in LIBMF_FAST),
-    Curve(LIBMF, "nr_iters", [4, 8, 15, 30, 60]),
-    Curve(MYFM, "n_iter", [20, 50, 100, 200]),
-    Curve(MYFM_SVDPP, "n_iter", [20, 50, 100, 300]),
-    Curve(FASTAI_DOT, "n_epochs", [1, 5]),
-    Curve(FASTAI_NN, "n_epochs", [1, 5]),
+    *(Curve(model, "max_epochs", [1, 2, 3, 4, 5, 6]) for model in m.FAST),
+    Curve(m.OURS, "max_epochs", [3, 4, 5, 6, 8, 10, 12, 15, 20, 30]),
+    Curve(m.OURS_SVDPP, "max_epochs", [3, 5, 8, 10, 15]),
+    Curve(m.BAYESIAN, "n_iter", [20, 40, 60, 110, 210]),
+    Curve(m.BAYESIAN_SVDPP, "n_iter", [20, 30, 40, 60, 110, 210]),
+    Curve(m.SURPRISE, "n_epochs", [1, 2, 5, 10, 20]),
+    Curve(m.SURPRISE_TUNED, "n_epochs", [5, 15, 30, 60]),
+    Curve(m.CORNAC, "max_iter", [1, 2, 5, 10, 20]),
+    Curve(m.CORNAC_FAST, "max_iter", [2, 4, 6, 10, 15]),
+    Curve(m.CORNAC_60, "max_iter", [8, 15, 30, 60]),
+    Curve(m.CORNAC_100, "max_iter", [12, 25, 50, 100]),
+    Curve(m.LENSKIT, "epochs", [1, 2, 5, 10, 20]),
+    Curve(m.LIBMF_DEFAULT, "nr_iters", [2, 5, 10, 20]),
+    *(Curve(model, "nr_iters", [2, 4, 6, 8, 12, 20]) for model in m.LIBMF_FAST),
+    Curve(m.LIBMF, "nr_iters", [4, 8, 15, 30, 60]),
+    Curve(m.MYFM, "n_iter", [20, 50, 100, 200]),
+    Curve(m.MYFM_SVDPP, "n_iter", [20, 50, 100, 300]),
+    Curve(m.FASTAI_DOT, "n_epochs", [1, 5]),
+    Curve(m.FASTAI_NN, "n_epochs", [1, 5]),
 ]
 ONE_THREAD = {"surprise", "myfm"}  # their fits use one thread; more threads repeat the figures
 ONE_FOLD = {"fastai"}  # a fit takes over ten seconds
@@ -72,7 +51,7 @@ N_FOLDS = 2  # of five; all points of all curves take minutes on each fold
 TIME_LIMIT = 180  # seconds of a curve on one fold; LIBMF sometimes waits for itself forever
 LOG_TIME_LIMIT = 900  # the same on another log
 # RMSE on MovieLens 100K that ours has to reach before these models at their known settings.
-TARGETS = [(0.937, SURPRISE), (0.91, CORNAC_60), (0.906, CORNAC_100)]
+TARGETS = [(0.937, m.SURPRISE), (0.91, m.CORNAC_60), (0.906, m.CORNAC_100)]
 MODERATE = 0.93  # highest RMSE on MovieLens 100K that counts
 SHOWN = 0.03  # the tables and the figure go this much further
 
@@ -226,11 +205,11 @@ def bars(
         ratio = (good["ours"] / good["seconds"]).max()
         what = f"The same at any RMSE of its front, the worst, {within}"
         found.append(bar(what, ratio, 1.5, ".2f"))
-    ours = points[points["model"] == OURS.name]
+    ours = points[points["model"] == m.OURS.name]
     for target, peer in TARGETS if movielens else []:
         known = points[points["model"] == peer.name]
         if len(known):
             limit = known.loc[known["setting"] == known["setting"].iloc[-1], "seconds"].min()
-            what = f"Seconds of {OURS.name} to RMSE {target:g}; the bar is {peer.name}, {within}"
+            what = f"Seconds of {m.OURS.name} to RMSE {target:g}; the bar is {peer.name}, {within}"
             found.append(bar(what, soonest(ours, target), limit, ".3f"))
     return found

@@ -8,16 +8,8 @@ import numpy as np
 import pandas as pd
 
 import sklrec
+from benchmarks import _models as m
 from benchmarks._data import ITEM_FEATURES, USER_FEATURES, described_movielens, split_genres
-from benchmarks._models import (
-    BAYESIAN,
-    BAYESIAN_SVDPP,
-    IMPLICIT_ALS,
-    OURS,
-    OURS_SVDPP,
-    SURPRISE,
-    ours,
-)
 from benchmarks._peers import Field
 from benchmarks._results import table
 from sklrec.metrics import coverage_at_k, hit_rate_at_k, ndcg_at_k, recall_at_k
@@ -30,12 +22,12 @@ INFINITE = -np.inf, np.inf
 METRICS = ["NDCG", "Recall", "Hit rate", "Coverage", "NDCG, rated"]
 FEATURES = [*USER_FEATURES, *ITEM_FEATURES]
 MODELS = [
-    *((model, IDS) for model in (OURS, OURS_SVDPP, BAYESIAN, BAYESIAN_SVDPP)),
-    (ours("DenseRecRegressor"), IDS),
-    (ours("SequenceRatingRegressor"), [*IDS, "timestamp"]),
-    (ours("BayesianMFRegressor", svdpp=True, side_features="all"), [*IDS, *FEATURES]),
+    *((model, IDS) for model in (m.OURS, m.OURS_SVDPP, m.BAYESIAN, m.BAYESIAN_SVDPP)),
+    (m.ours("DenseRecRegressor"), IDS),
+    (m.ours("SequenceRatingRegressor"), [*IDS, "timestamp"]),
+    (m.ours("BayesianMFRegressor", svdpp=True, side_features="all"), [*IDS, *FEATURES]),
 ]
-AMONG_POPULAR = [OURS, BAYESIAN]
+AMONG_POPULAR = [m.OURS, m.BAYESIAN]
 Row = dict[str, Any]
 
 
@@ -62,7 +54,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     """Score the first ten of the whole catalogue, and the order of the rated items."""
     protocol = cut(described_movielens())
     seeds = SEEDS[:1] if quick else SEEDS
-    field = Field([SURPRISE, IMPLICIT_ALS], time_limit=300)
+    field = Field([m.SURPRISE, m.IMPLICIT_ALS], time_limit=300)
     rows = [*simple(protocol), *estimators(protocol, seeds), *peers(field, protocol, seeds)]
     by_model = pd.DataFrame(rows).groupby("model", sort=False)[METRICS]
     means = by_model.mean().sort_values("NDCG", ascending=False, na_position="last")
@@ -155,11 +147,11 @@ def peers(field: Field, protocol: Protocol, seeds: range) -> Iterator[Row]:
             scores = pd.DataFrame(found, protocol.users, items)
             rated = answer.prediction[len(everything) :]
             yield measure(protocol, model.name, highest(scores, train), rated)
-            if model is IMPLICIT_ALS:
+            if model is m.IMPLICIT_ALS:
                 best = highest(scores, train, SHORTLIST).groupby("user")["item"].agg(list)
-                second = fitted(BAYESIAN_SVDPP, protocol, IDS, seed)
+                second = fitted(m.BAYESIAN_SVDPP, protocol, IDS, seed)
                 lists = second.recommend(protocol.users, K, candidates=best.to_dict())
-                name = f"{model.name}, its first {SHORTLIST} reordered by {BAYESIAN_SVDPP.name}"
+                name = f"{model.name}, its first {SHORTLIST} reordered by {m.BAYESIAN_SVDPP.name}"
                 yield measure(protocol, name, lists)
 
 

@@ -13,7 +13,6 @@ from benchmarks._data import SHUFFLED, Fold, folds, movielens, read_log
 from benchmarks._peers import Field
 from benchmarks._results import bar, table
 
-SEEDS = range(5)
 TIME_LIMIT = 300  # seconds of a model on one fold
 PUBLISHED = "Published folds, KFold(5): the first is u1"
 FORMS = {"RMSE": ".4f", "Standard error": ".4f", "MAE": ".4f", "First fold's RMSE": ".4f"}
@@ -52,8 +51,7 @@ def run(
             "The standard error is that of the mean over folds. "
             "'Fit' is the fit of the library alone; for sklrec it includes the encoding of the "
             "IDs. 'With training set' adds the conversion of the raw table. "
-            "All predictions are clipped to the rating scale.",
-            *(f"{name}: {seeds(rows)}" for name, rows in found.items()),
+            "All predictions are clipped to the rating scale."
         ],
         "bars": bars,
         "tables": [
@@ -98,16 +96,14 @@ def compare(field: Field, parts: Iterable[Fold]) -> pd.DataFrame:
     rows = []
     for fold, (train, test) in enumerate(parts):
         for model in list(field.models):
-            jobs = [{"random_state": seed} for seed in SEEDS] if model is m.OURS else [{}]
-            for seed, row in enumerate(field.measure(model, train, test, jobs, fold=fold)):
-                rows.append(row | {"seed": seed})
+            rows += field.measure(model, train, test, fold=fold)
     frame = pd.DataFrame(rows)
     return frame[frame["model"].isin([model.name for model in field.models])]
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """Means and medians over folds at seed 0, best RMSE first."""
-    groups = rows[rows["seed"] == 0].groupby("model", sort=False)
+    """Means and medians over folds, best RMSE first."""
+    groups = rows.groupby("model", sort=False)
     columns = [
         groups["rmse"].mean(),
         groups["rmse"].sem(),
@@ -116,12 +112,3 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         *(groups[f"{name}_seconds"].median() for name in ("fit", "total", "predict")),
     ]
     return pd.DataFrame(dict(zip(FORMS, columns, strict=True))).sort_values("RMSE")
-
-
-def seeds(rows: pd.DataFrame) -> str:
-    """Spread of the RMSE of our model over seeds."""
-    by_seed = rows[rows["model"] == m.OURS.name].groupby("seed")["rmse"].mean()
-    return (
-        f"the RMSE of {m.OURS.name} over {len(by_seed)} seeds is {by_seed.mean():.4f} on average, "
-        f"{by_seed.min():.4f} to {by_seed.max():.4f}."
-    )

@@ -67,7 +67,6 @@ MODELS: list[tuple[m.Model, list[str], str, list[int]]] = [
 CHOSEN = next(model for model, columns, *_ in MODELS if "session" in columns)
 LIMITS = {m.BAYESIAN.name: 0.896, m.BAYESIAN_SVDPP.name: 0.881, CHOSEN.name: 0.8775}
 TIME_LIMIT = 600  # seconds of a model on one fold
-SEEDS = [{"random_state": seed} for seed in range(1, 5)]
 SHARES = (0.5, 0.8, 0.95)
 
 
@@ -76,7 +75,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     log = described_movielens()
     log["decade"] = log["age"] // 10
     field = Field((model for model, *_ in MODELS), TIME_LIMIT)
-    rows = list(compare(field, list(folds(log, shuffle=True))[: 1 if quick else 5]))
+    rows = compare(field, list(folds(log, shuffle=True))[: 1 if quick else 5])
     u1 = summary(compare(field, [next(folds(log, shuffle=False))], longest=True))
     points, covered = summary(rows), coverage()
     forms = {"Model": "", "Passes": "d", "RMSE": ".4f", "Standard error": ".4f", "MAE": ".4f"}
@@ -89,7 +88,6 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             "columns. Each row is a fit of its own with so many sweeps, epochs or iterations. "
             f"Side features are {', '.join([*USER_FEATURES, *ITEM_FEATURES])}; the day and the "
             "session, which is the day of a user, are categories.",
-            *seeds(rows),
             "Intervals are symmetric intervals of a normal distribution. With side features the "
             "model reads those of MovieLens 100K; on made ratings it reads IDs alone.",
         ],
@@ -108,21 +106,18 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 
 
 def compare(field: Field, parts: list[Fold], *, longest: bool = False) -> Iterator[dict[str, Any]]:
-    """A row for each fit; our models are fitted with further seeds at their longest setting."""
+    """A row for each fit, of all numbers of passes or of the longest only."""
     for fold, (train, test) in enumerate(parts):
         for model, columns, parameter, lengths in MODELS:
             jobs = [{parameter: length} for length in (lengths[-1:] if longest else lengths)]
-            if model in (m.BAYESIAN, m.BAYESIAN_SVDPP, CHOSEN) and not longest:
-                jobs += [jobs[-1] | seed for seed in SEEDS]
             columns = [*columns, "rating"]
             for row in field.measure(model, train[columns], test[columns], jobs, fold=fold):
-                job = row.pop("job")
-                yield row | {"passes": job[parameter], "seed": job.get("random_state", 0)}
+                yield row | {"passes": row["job"][parameter]}
 
 
 def summary(rows: Any) -> pd.DataFrame:
-    """Means over folds and median seconds at seed 0, for each model and number of passes."""
-    found = pd.DataFrame(rows).query("seed == 0").groupby(["model", "passes"], sort=False)
+    """Means over folds and median seconds, for each model and number of passes."""
+    found = pd.DataFrame(rows).groupby(["model", "passes"], sort=False)
     return found.agg(
         rmse=("rmse", "mean"),
         error=("rmse", "sem"),
@@ -161,20 +156,8 @@ def made_fold(step: float | None) -> Fold:
     return made[~test], made[test]
 
 
-def seeds(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Spread of the RMSE over seeds, for each of our models at its longest setting."""
-    frame = pd.DataFrame(rows)
-    frame = frame[frame["passes"] == frame.groupby("model")["passes"].transform("max")]
-    for model in (m.BAYESIAN, m.BAYESIAN_SVDPP, CHOSEN):
-        by_seed = frame[frame["model"] == model.name].groupby("seed")["rmse"].mean()
-        yield (
-            f"{model.name} over {len(by_seed)} seeds: {by_seed.mean():.4f}, "
-            f"{by_seed.min():.4f} to {by_seed.max():.4f}."
-        )
-
-
 def bars(points: pd.DataFrame, u1: pd.DataFrame) -> list[dict[str, Any]]:
-    """The RMSE of our models, and our time to the RMSE of myFM as a share of its time."""
+    """Limits of the RMSE of our models."""
     at = points.groupby("model", sort=False).last()
     found = [
         bar(f"RMSE of {name}", at.loc[name, "rmse"], lim, ".4f") for name, lim in LIMITS.items()
@@ -182,16 +165,6 @@ def bars(points: pd.DataFrame, u1: pd.DataFrame) -> list[dict[str, Any]]:
     found.append(
         bar("The same on u1", u1.set_index("model").loc[CHOSEN.name, "rmse"], 0.884, ".4f")
     )
-    described = at[at.index.str.startswith("myFM") & at.index.str.contains(": ")]
-    peers = {m.BAYESIAN.name: m.MYFM.name, m.BAYESIAN_SVDPP.name: m.MYFM_SVDPP.name}
-    if len(described):
-        peers[CHOSEN.name] = described["rmse"].idxmin()
-    for name, peer in peers.items():
-        if peer in at.index:
-            good = points[(points["model"] == name) & (points["rmse"] <= at.loc[peer, "rmse"])]
-            share = min(good["seconds"], default=float("inf")) / at.loc[peer, "seconds"]
-            what = f"Time of {name} to {at.loc[peer, 'rmse']:.4f}, as a share of that of {peer}"
-            found.append(bar(what, share, 0.5, ".2f"))
     return found
 
 

@@ -24,44 +24,42 @@ from benchmarks._measure import settle_environment
 from benchmarks._results import RESULTS
 from sklrec.model_selection import LastInteractionsSplit
 
-Candidates = list[dict[str, Any]]
-MF: Candidates = [
-    *({"n_factors": n} for n in (32, 64, 200)),
-    *({"alpha": alpha} for alpha in (0.04, 0.1)),
-    *({"max_epochs": n} for n in (5, 20)),
-    *({"lr": lr} for lr in (0.05, 0.1, 0.2)),
-]
-# Name in the results: the estimator, the parameters of all its candidates, and the candidates, of
-# which the first has the defaults.
-CANDIDATES: dict[str, tuple[str, dict[str, Any], Candidates]] = {
-    "mf": ("MFRegressor", {}, [{}, *MF]),
-    "mf_svdpp": ("MFRegressor", {"svdpp": True}, [{}, *MF]),
+
+def vary(**values: list[Any]) -> list[dict[str, Any]]:
+    """The defaults, and candidates that differ from them in one parameter."""
+    return [{}, *({name: value} for name, found in values.items() for value in found)]
+
+
+MF = vary(n_factors=[32, 64, 200], alpha=[0.04, 0.1], max_epochs=[5, 20], lr=[0.05, 0.1, 0.2])
+# Name in the results: the estimator, the parameters of all its candidates, and the candidates.
+CANDIDATES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
+    "mf": ("MFRegressor", {}, MF),
+    "mf_svdpp": ("MFRegressor", {"svdpp": True}, MF),
     "dense": (
         "DenseRecRegressor",
         {},
-        [
-            {},
-            *({"products": False, **more} for more in ({}, {"dropout": 0.5, "alpha": 0.2})),
-            {"biased": False},
-            *({"hidden_layer_sizes": sizes} for sizes in ((), (16,), (64,), (64, 32))),
-            *({"n_factors": n} for n in (32, 100)),
-            *({"alpha": alpha} for alpha in (0.07, 0.15)),
-            *({"max_epochs": n, "lr": 0.12 / n} for n in (5, 12)),
-            {"dropout": 0.2},
-        ],
+        vary(
+            products=[False],
+            biased=[False],
+            hidden_layer_sizes=[(), (16,), (64,), (64, 32)],
+            n_factors=[32, 100],
+            alpha=[0.07, 0.15],
+            max_epochs=[5, 12],
+            lr=[0.01, 0.02],
+            dropout=[0.2],
+        ),
     ),
     "sequence": (
         "SequenceRatingRegressor",
         {},
-        [
-            {},
-            *({"n_factors": n} for n in (16, 64)),
-            *({"hidden_size": n} for n in (8, 32)),
-            *({"alpha": alpha} for alpha in (5.0, 20.0)),
-            *({"dropout": p} for p in (0.0, 0.2)),
-            *({"max_epochs": n} for n in (6, 14)),
-            *({"lr": lr} for lr in (0.01, 0.03)),
-        ],
+        vary(
+            n_factors=[16, 64],
+            hidden_size=[8, 32],
+            alpha=[5.0, 20.0],
+            dropout=[0.0, 0.2],
+            max_epochs=[6, 14],
+            lr=[0.01, 0.03],
+        ),
     ),
 }
 MANY_ROWS = 500_000  # larger logs are split once: they differ little from split to split

@@ -1,4 +1,4 @@
-"""Predictions per second, and their memory beyond input and output."""
+"""Predictions per second, beside peers and beside the bandwidth of the memory."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -26,13 +26,10 @@ FACTORS = [32, 64, 128]
 
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Predict random pairs of known users and items."""
-    large = made(100_000, 20_000, 200_000 if quick else 1_000_000)
+    n_ratings = 200_000 if quick else 1_000_000
     logs = {
         "MovieLens 100K": movielens(),
-        "100,000 users, 20,000 items": large,
-        "the same, IDs scattered over 60 bits": large.assign(
-            user=scattered(large["user"]), item=scattered(large["item"])
-        ),
+        "100,000 users, 20,000 items": made(100_000, 20_000, n_ratings),
     }
     field = Field([OURS, SURPRISE, CORNAC])
     rows, bars = [], []
@@ -42,24 +39,20 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             jobs = [SETTINGS[model.name]]
             for answer in field.run(model, log, pairs, jobs, repeats=1 if quick else 7) or []:
                 rate = len(pairs) / answer.predict_seconds / MILLION
-                rows.append([model.name, title, rate])
+                rows.append([model.name, title, rate, answer.predict_bytes / MILLION])
                 if model is OURS:
                     bars.append(bar(f"Million pairs/s, {title}", rate, 3.0, ".2f", at_least=True))
     bounds = [bound(n_factors, quick) for n_factors in (FACTORS[:1] if quick else FACTORS)]
     for n_factors, *_, share in bounds:
         what = f"Codes to ratings, {n_factors} factors, share of the bandwidth bound"
         bars.append(bar(what, share, 0.25, ".2f", at_least=True))
-    memory = {n: extra_memory(field, logs["MovieLens 100K"], n) for n in (1_000_000, 8_000_000)}
-    few, many = memory.values()
-    bars.append(bar("MB of 8 M pairs beyond those of 1 M", many - few, 8.0, ".1f"))
     forms = {"Factors": "d", "Bytes a pair": "d", "Copy, GB/s": ".1f", "Million pairs/s": ".1f"}
     return {
         "title": "Predictions per second",
         "notes": [
             "Integer IDs in, float64 ratings out, 32 factors; random pairs of known users and "
             "items. The time of sklrec includes the encoding of a DataFrame; the peers get their "
-            "own form of the pairs. Medians of 7 calls. Memory is the peak of `predict` beyond "
-            "input and output.",
+            "own form of the pairs. Medians of 7 calls. MB is the peak beyond input and output.",
             "Codes to ratings: the fitted module alone, for random pairs from two tables of "
             f"{CACHES} times the last-level cache ({last_level_cache() / 2**20:.0f} MiB) each. A "
             "pair reads two codes, two rows of factors and two biases, and writes a float64. The "
@@ -68,16 +61,15 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         ],
         "bars": bars,
         "tables": [
-            table("Speed", {"Model": "", "Fitted on": "", "Million pairs/s": ".2f"}, rows),
+            table(
+                "Speed",
+                {"Model": "", "Fitted on": "", "Million pairs/s": ".2f", "MB": ".1f"},
+                rows,
+            ),
             table(
                 "Codes to ratings, and memory bandwidth",
                 {**forms, "Bound, million pairs/s": ".1f", "Share": ".0%"},
                 bounds,
-            ),
-            table(
-                "Memory beyond input and output, sklrec",
-                {"Pairs": ",d", "MB": ".1f"},
-                memory.items(),
             ),
         ],
         "left_out": field.left_out,
@@ -106,15 +98,3 @@ def sample(log: pd.DataFrame, n: int) -> pd.DataFrame:
     """Random pairs of the users and items of a log."""
     rng = np.random.default_rng(0)
     return pd.DataFrame({name: rng.choice(log[name].to_numpy(), n) for name in ("user", "item")})
-
-
-def scattered(ids: pd.Series) -> np.ndarray:
-    """Other IDs for the same users or items, without order and far apart."""
-    codes, found = pd.factorize(ids)
-    return np.random.default_rng(0).integers(1 << 60, size=len(found))[codes]
-
-
-def extra_memory(field: Field, log: pd.DataFrame, n: int) -> float:
-    """Peak MB of the prediction of n pairs in a new process, beyond input and output."""
-    answers = field.run(OURS, log, sample(log, n), [SETTINGS[OURS.name]])
-    return answers[0].predict_bytes / MILLION if answers else float("nan")

@@ -49,8 +49,6 @@ def run(*, quick: bool = False) -> dict[str, Any]:
                 break
             rows += profile_case(case, n_ratings)
             print(f"{case.name}, {n_ratings:,}: {rows[-1]['longest']:.2f} s", flush=True)
-    for n_ratings in sizes:
-        rows += profile_encoding(n_ratings)
     frame = pd.DataFrame(rows)
     return {
         "title": "Where the time goes",
@@ -62,7 +60,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             "epoch. Python is the loop and the callbacks of skorch and the Python of torch. The "
             "rest is that of scikit-learn, scipy and numpy. The profiler slows Python down, so "
             "seconds are those of another call without it. Made ratings as in the benchmark of "
-            "scaling; IDs are integers unless the table says otherwise; `predict` of all "
+            "scaling, with integer IDs; `predict` of all "
             f"training rows; `recommend` of {N_ITEMS} items to {N_USERS:,} users. Calls that "
             f"should take over {TIME_LIMIT:g} seconds are left out."
         ],
@@ -96,20 +94,6 @@ def profile_case(case: Case, n_ratings: int) -> list[dict[str, Any]]:
     add("recommend", lambda: estimator.recommend(users, N_ITEMS))
     longest = max(row["seconds"] for row in rows)
     return [row | {"longest": longest} for row in rows]
-
-
-def profile_encoding(n_ratings: int) -> list[dict[str, Any]]:
-    """A row for integer IDs and a row for string IDs."""
-    log = grown(n_ratings)[["user", "item"]]
-    rows = []
-    for kind, X in {"integers": log, "strings": log.astype(str)}.items():
-
-        def encode(X: pd.DataFrame = X) -> object:
-            return sklrec.IDEncoder().fit_transform(X)
-
-        row = {"model": f"IDEncoder, {kind}", "call": "IDEncoder.fit_transform", "n": n_ratings}
-        rows.append({**row, "seconds": seconds(encode), **shares(encode)})
-    return rows
 
 
 def shares(function: Callable[[], object]) -> dict[str, float]:

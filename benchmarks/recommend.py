@@ -17,7 +17,7 @@ from sklrec.datasets import fetch_movielens
 
 IDS = ["user", "item"]
 N_FACTORS, N_ITEMS, N_USERS = 64, 10, 1_000
-PEER, BARE, OURS = "implicit, ALS.recommend", "scores and topk alone", "MFRegressor.recommend"
+PEER, OURS = "implicit, ALS.recommend", "MFRegressor.recommend"
 MB, MS = 1e6, 1e3
 # One epoch: the time of a list does not depend on the training.
 OTHERS = [MFRegressor, DenseRecRegressor, SequenceRatingRegressor]
@@ -76,14 +76,13 @@ def compare_lists(
     params = {"n_factors": N_FACTORS, "biased": False, "random_state": 0}
     arrays = {name: log[name].to_numpy() for name in log}
     reply, data = exchange("sklrec", "sklrec_topk", {**request, "params": params}, arrays)
-    lists = {OURS: reply["recommend"], f"MFRegressor, {BARE}": reply["bare"]}
+    lists = {OURS: reply["recommend"]}
     users, items = (log[column].nunique() for column in IDS)
     least = 2 * N_FACTORS * users * items / reply["rate"]
     same = [
-        f"`recommend` and {BARE}: {reply['same']:.3%} of the places have the same item.",
         f"The multiplications alone take {least:.2f} seconds at the {reply['rate'] / 1e9:.0f} "
         "billion operations a second that the same threads reach with square matrices of "
-        f"float32: `recommend` is at {least / lists[OURS][0]:.0%} of that bound.",
+        f"float32: `recommend` is at {least / lists[OURS][0]:.0%} of that bound."
     ]
     try:
         peer, theirs = exchange("implicit", "implicit_topk", request, data)

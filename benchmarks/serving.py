@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,16 +51,8 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     rows = []
     with service(model) as address, httpx2.Client(base_url=address, timeout=PATIENCE) as client:
         for name, (path, body) in bodies.items():
-            took = []
-            for _ in range(repeats + 10):
-                asked = body()
-                took.append(
-                    seconds(
-                        lambda path=path, asked=asked: client.post(
-                            path, json=asked
-                        ).raise_for_status()
-                    )
-                )
+            asked = [body() for _ in range(repeats + 10)]
+            took = [seconds(partial(ask, client, path, one)) for one in asked]
             took = took[10:]  # the first requests warm up
             p50, p99 = np.percentile(took, [50, 99]) * 1e3
             rows.append([name, float(p50), float(p99), repeats / sum(took)])
@@ -94,22 +87,20 @@ def service(model: MFRegressor) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise
+            process.wait(PATIENCE)
+
+
+def ask(client: Any, path: str, body: dict[str, Any]) -> None:
+    """Send one request and check the answer."""
+    client.post(path, json=body).raise_for_status()
 
 
 def wait_for(port: int, process: subprocess.Popen) -> None:
     """Wait until the service listens."""
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise RuntimeError(f"The service ended with code {process.returncode}; see above.")
+    while time.monotonic() < end and process.poll() is None:
         with socket.socket() as connection:
             if connection.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"The service did not listen on port {port} within {PATIENCE} seconds.")
+    raise RuntimeError(f"The service does not listen on port {port}; its messages are above.")

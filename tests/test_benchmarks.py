@@ -14,21 +14,19 @@ from benchmarks import (
     __main__,
     _models,
     _results,
-    bayesian,
     choose,
     curves,
     profile,
     ranking,
-    recommend,
     scaling,
 )
 from benchmarks._bandwidth import ASSUMED_CACHE, last_level_cache
 from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, user_and_item_biases
-from benchmarks._data import folds, read_log, split_genres
+from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
 from benchmarks._peers import REQUIREMENTS, ROOT, Answer, Field, LeftOut, environment, run
 from benchmarks.peers._serve import serve
-from benchmarks.post import PostLSTM, cut_windows, train
+from benchmarks.post import cut_windows, train
 
 CSV = "u,book,stars,time\n1,a,4,8\n2,b,5,5\n1,a,1,6\n3,a,2,7\n"
 
@@ -45,12 +43,6 @@ def test_read_log_averages_repeated_pairs_in_order_of_appearance(tmp_path):
     pd.testing.assert_frame_equal(timed, expected.assign(timestamp=[8, 5, 7]))
 
 
-def test_genres_become_lists_if_there_are_any():
-    log = pd.DataFrame({"user": [1, 2], "genres": ["x|y", "z"]})
-    assert split_genres(log)["genres"].tolist() == [["x", "y"], ["z"]]
-    assert split_genres(log[["user"]]).columns.tolist() == ["user"]
-
-
 def test_read_log_names_the_columns_that_are_missing(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text(CSV)
@@ -60,23 +52,10 @@ def test_read_log_names_the_columns_that_are_missing(tmp_path):
         read_log(path, "u", "item", "rating")
 
 
-def test_folds_without_shuffling_are_consecutive_fifths():
-    log = pd.DataFrame({"user": range(10), "item": range(10), "rating": range(10)})
-    tests = [test["user"].tolist() for _, test in folds(log, shuffle=False)]
-    assert tests == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
-    shuffled = [test["user"].tolist() for _, test in folds(log, shuffle=True)]
-    assert sorted(np.concatenate(shuffled)) == list(range(10))
-    assert shuffled != tests
-
-
-def test_every_requirement_is_pinned_exactly():
-    lines = [line for lines in REQUIREMENTS.values() for line in lines]
-    assert lines and all(line.count("==") == 1 for line in lines)
-
-
-def test_every_library_has_requirements_and_a_peer():
+def test_every_library_has_pinned_requirements_and_a_peer():
     found = {model.library for model in vars(_models).values() if isinstance(model, _models.Model)}
     assert found == {"sklrec", *REQUIREMENTS}
+    assert all(line.count("==") == 1 for lines in REQUIREMENTS.values() for line in lines)
     peers = {path.stem for path in (ROOT / "benchmarks" / "peers").glob("*_peer.py")}
     assert peers == {f"{library}_peer" for library in found}
 
@@ -143,22 +122,11 @@ def in_process(monkeypatch):
 
 
 def test_side_features_travel_to_those_that_take_them(in_process):
-    log = pd.DataFrame(
-        {
-            "user": [1, 2, 1],
-            "item": ["a", "b", "b"],
-            "rating": [1.0, 5.0, 3.0],
-            "genres": ["x|y", "", "z"],
-            "year": [1990.0, np.nan, 2000.0],
-        }
-    )
+    log = pd.DataFrame({"user": [1, 2, 1], "item": ["a", "b", "b"], "rating": [1.0, 5.0, 3.0]})
+    log = log.assign(genres=["x|y", "", "z"], year=[1990.0, np.nan, 2000.0])
     built = []
-
-    def build(users, items, ratings, scale, **side):
-        built.append((users, items, ratings, scale, side))
-
     in_process(
-        build,
+        lambda *columns, **side: built.append((*columns, side)),
         lambda trainset, shift: shift,
         lambda shift, asked: asked["year"] + shift,
         lambda users, items, **side: side,
@@ -167,14 +135,11 @@ def test_side_features_travel_to_those_that_take_them(in_process):
     answers = run(SURPRISE, log, unread[:1], [{"shift": -1987}, {"shift": -3000}])
     assert [answer.prediction.tolist() for answer in answers] == [[3.0], [1.0]]
     assert len(built) == 3  # the first is the warm-up
-    users, items, ratings, scale, side = built[-1]
-    assert (users.tolist(), items.tolist(), ratings.tolist()) == (
-        [1, 2, 1],
-        ["a", "b", "b"],
-        [1.0, 5.0, 3.0],
-    )
+    *columns, scale, side = built[-1]
+    assert [column.tolist() for column in columns] == [
+        log[name].tolist() for name in list(log)[:3]
+    ]
     assert scale == [1.0, 5.0]
-    assert list(side) == ["genres", "year"]
     assert side["genres"].tolist() == ["x|y", "", "z"]
     np.testing.assert_array_equal(side["year"], log["year"])
 
@@ -202,27 +167,6 @@ def test_highest_scores_become_lists_without_what_was_rated():
     found = ranking.highest(scores, train, 2)
     expected = pd.DataFrame({"user": [7, 7, 4, 4], "item": [40, 10, 20, 30], "rank": [1, 2, 1, 2]})
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
-
-
-def test_popularity_is_the_number_of_ratings_and_ties_go_by_the_item():
-    train = pd.DataFrame({"user": range(6), "item": [3, 2, 3, 1, 2, 9], "rating": 1.0})
-    counts = ranking.Protocol(train, train, train).popularity
-    assert counts.index.tolist() == [2, 3, 1, 9]
-    assert counts.tolist() == [2, 2, 1, 1]
-
-
-def test_lists_agree_by_place_and_as_sets():
-    ours = np.array([[1, 2], [3, 4], [5, 6], [7, 8]])
-    theirs = np.array([[1, 2], [4, 3], [5, 9], [7, 8]])
-    assert "62.500% of the places" in recommend.agreement(ours, theirs)
-    assert "75.000% of the lists" in recommend.agreement(ours, theirs)
-
-
-def test_the_bar_of_intervals_is_about_the_furthest():
-    rows = [["log", "a", 0.51, 0.8, 0.94], ["log", "b", 0.5, 0.77, 0.96]]
-    found = bayesian.coverage_bar(rows)
-    assert found["value"] == pytest.approx(0.03)
-    assert not found["met"]
 
 
 POINTS = pd.DataFrame(
@@ -280,12 +224,6 @@ def test_points_are_means_of_errors_and_medians_of_seconds():
     assert point["rmse"] == pytest.approx(0.9)
 
 
-def test_every_curve_varies_one_parameter_upwards():
-    for curve in curves.CURVES:
-        assert curve.values == sorted(set(curve.values))
-        assert curve.parameter.startswith(("n_", "max_", "nr_", "epochs"))
-
-
 def test_the_front_leaves_out_what_another_beats_in_both():
     points = pd.DataFrame({"seconds": [3.0, 1.0, 2.0, 2.0], "rmse": [0.8, 0.9, 0.95, 0.85]})
     assert curves.own_front(points).index.tolist() == [1, 3, 0]
@@ -297,12 +235,6 @@ def test_exponents_are_fitted_from_a_hundred_thousand_ratings_on():
     found.loc[0, "seconds"] = 99.0
     assert scaling.exponent(found) == pytest.approx(1.5)
     assert np.isnan(scaling.exponent(found[:2]))
-
-
-def test_memory_is_in_bytes_of_x_and_y_beyond_the_model():
-    found = scaling.row("a", 1_000, 1.0, held=58_000, model=10_000)
-    assert found["multiple"] == 2.0
-    assert np.isnan(scaling.row("peer", 1_000, 1.0, held=58_000)["multiple"])
 
 
 def test_a_size_that_would_take_too_long_is_left_out(monkeypatch):
@@ -330,12 +262,6 @@ def test_own_time_and_built_in_functions_belong_to_files():
         ("site/scipy/sparse/_csr.py", "<built-in method scipy.sparse.x>"): profile.REST,
     }
     assert {asked: profile.kind_of(*asked) for asked in kinds} == kinds
-
-
-def test_shares_of_a_call_add_up():
-    found = profile.shares(lambda: torch.ones(1000, 1000).sum())
-    assert sum(found.values()) == pytest.approx(1.0)
-    assert list(found) == profile.SHARES
 
 
 def test_the_last_level_cache_is_the_largest_one(tmp_path):
@@ -448,18 +374,13 @@ LOG = pd.DataFrame(
 )
 
 
-def test_item_means_are_shrunk_towards_the_mean():
-    asked = pd.DataFrame({"item": [9, 7, 6]})
-    expected = [3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3]
-    np.testing.assert_allclose(item_means(LOG, asked), expected)
-
-
-def test_biases_of_users_are_shrunk_too():
+def test_item_means_and_biases_of_users_are_shrunk():
+    asked = pd.DataFrame({"user": [1, 3, 3], "item": [9, 7, 6]})
+    items = np.array([3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3])
+    np.testing.assert_allclose(item_means(LOG, asked), items)
     deviations = LOG["rating"] - item_means(LOG, LOG)
     first = deviations[LOG["user"] == 1].sum() / (4 + SHRINKAGE)
-    asked = pd.DataFrame({"user": [1, 3], "item": [7, 7]})
-    items = item_means(LOG, asked)
-    np.testing.assert_allclose(user_and_item_biases(LOG, asked), items + [first, 0])
+    np.testing.assert_allclose(user_and_item_biases(LOG, asked), items + [first, 0, 0])
 
 
 def test_causal_biases_read_what_is_strictly_earlier():
@@ -501,16 +422,6 @@ def test_windows_follow_time_and_leave_the_last_out():
     windows, last = cut_windows(log, 2)
     assert [window.tolist() for window in windows] == [[2, 3], [4]]
     assert last.tolist() == [[5, 1], [0, 6]]
-
-
-def test_the_posts_lstm_reads_items_up_to_the_position_from_zero_states():
-    torch.manual_seed(0)
-    module = PostLSTM(9)
-    windows = torch.tensor([[1, 2, 3, 4], [1, 2, 8, 4]])
-    first, second = module(windows)
-    torch.testing.assert_close(first[:2], second[:2])
-    assert (first[2:] != second[2:]).all()
-    torch.testing.assert_close(module(windows[1]), second)
 
 
 def test_gradients_that_are_never_zeroed_add_up():

@@ -19,6 +19,14 @@ def ours(estimator: str, label: str = "", **params: Any) -> Model:
     return Model(name, "sklrec", {"estimator": estimator, **params})
 
 
+def make(model: Model, **params: Any) -> Any:
+    """The estimator of a model of ours."""
+    import sklrec
+
+    options = {"random_state": 0, **model.params, **params}
+    return getattr(sklrec, options.pop("estimator", "MFRegressor"))(**options)
+
+
 OURS = ours("MFRegressor")
 OURS_SVDPP = ours("MFRegressor", svdpp=True)
 BAYESIAN = ours("BayesianMFRegressor")

@@ -20,7 +20,6 @@ from benchmarks._data import (
 )
 from benchmarks._peers import Field
 from benchmarks._results import bar, table
-from sklrec import BayesianMFRegressor
 from sklrec.datasets import make_ratings
 
 IDS = ["user", "item"]
@@ -129,22 +128,23 @@ def summary(rows: Any) -> pd.DataFrame:
 
 def coverage() -> list[list[Any]]:
     """Shares of held-out ratings inside the intervals, for real and for made ratings."""
-    calls: list[dict[str, Any]] = [{}, {"svdpp": True}, ALL, ALL | {"loss": "ordinal"}]
     first = next(folds(described_movielens(), shuffle=True))
+    described = [model for model, columns, *_ in MODELS if "session" in columns][:2]
+    by_ids = [m.ours("BayesianMFRegressor", svdpp=True, loss="ordinal"), m.BAYESIAN_SVDPP]
     rows = []
-    for log, (train, held_out), used in (
-        ("MovieLens 100K, first shuffled fold", first, calls),
-        ("make_ratings(500, 300, 40_000)", made_fold(None), calls[:2]),
-        ("make_ratings(500, 300, 40_000, step=1)", made_fold(1), calls[1:]),
+    for log, (train, held_out), models in (
+        ("MovieLens 100K, first shuffled fold", first, [m.BAYESIAN, by_ids[1], *described]),
+        ("make_ratings(500, 300, 40_000)", made_fold(None), [m.BAYESIAN, by_ids[1]]),
+        ("make_ratings(500, 300, 40_000, step=1)", made_fold(1), by_ids),
     ):
-        for call in used:
+        for model in models:
             columns = [name for name in READS["IDs, day, side features, session"] if name in train]
             X, X_held_out = (split_genres(part[columns]) for part in (train, held_out))
-            model = BayesianMFRegressor(**call, random_state=0).fit(X, train["rating"])
-            mean, std = model.predict(X_held_out, return_std=True)
+            fitted = m.make(model).fit(X, train["rating"])
+            mean, std = fitted.predict(X_held_out, return_std=True)
             off = np.abs(held_out["rating"].to_numpy() - mean) / std
             shares = [float(np.mean(off < norm.ppf(0.5 + share / 2))) for share in SHARES]
-            rows.append([log, m.ours("BayesianMFRegressor", **call).name, *shares])
+            rows.append([log, model.name, *shares])
     return rows
 
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import sklrec
 from benchmarks._data import grown
 from benchmarks._measure import seconds
+from benchmarks._models import Model, make
 from benchmarks._results import table
-from benchmarks.scaling import CASES, SIZES, Case
+from benchmarks.scaling import MODELS, SIZES
 
 BUILT_IN = "~"  # path of functions without a file
 TIME_LIMIT = 25.0  # longest expected seconds of a call
@@ -42,13 +42,13 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     """Profile each call on more and more ratings, until it takes too long."""
     sizes = SIZES[1:2] if quick else SIZES[1:-1]
     rows: list[dict[str, Any]] = []
-    for case in CASES:
+    for model in MODELS:
         for n_ratings in sizes:
-            last = rows[-1] if rows and rows[-1]["model"] == case.name else None
+            last = rows[-1] if rows and rows[-1]["model"] == model.name else None
             if last is not None and last["longest"] * n_ratings / last["n"] > TIME_LIMIT:
                 break
-            rows += profile_case(case, n_ratings)
-            print(f"{case.name}, {n_ratings:,}: {rows[-1]['longest']:.2f} s", flush=True)
+            rows += profile_model(model, n_ratings)
+            print(f"{model.name}, {n_ratings:,}: {rows[-1]['longest']:.2f} s", flush=True)
     frame = pd.DataFrame(rows)
     return {
         "title": "Where the time goes",
@@ -75,17 +75,17 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     }
 
 
-def profile_case(case: Case, n_ratings: int) -> list[dict[str, Any]]:
+def profile_model(model: Model, n_ratings: int) -> list[dict[str, Any]]:
     """A row for each of `fit`, `predict` and `recommend`."""
-    log = grown(n_ratings, timestamps=case.timestamps)
+    log = grown(n_ratings, timestamps="timestamp" in model.params)
     X, y = log.drop(columns="rating"), log["rating"].to_numpy()
-    estimator = getattr(sklrec, case.estimator)(random_state=0, **case.params)
+    estimator = make(model)
     estimator.fit(X[:2_000], y[:2_000])  # warms up
     rows: list[dict[str, Any]] = []
 
     def add(call: str, function: Callable[[], object]) -> None:
         elapsed = seconds(function)
-        rows.append({"model": case.name, "call": call, "n": n_ratings, "seconds": elapsed})
+        rows.append({"model": model.name, "call": call, "n": n_ratings, "seconds": elapsed})
         rows[-1] |= shares(function)
 
     add("fit", lambda: estimator.fit(X, y))

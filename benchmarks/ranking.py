@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-import sklrec
 from benchmarks import _models as m
 from benchmarks._data import ITEM_FEATURES, USER_FEATURES, described_movielens, split_genres
 from benchmarks._peers import Field
@@ -114,8 +113,7 @@ def simple(protocol: Protocol) -> Iterator[Row]:
 
 def fitted(model: Any, protocol: Protocol, columns: list[str], seed: int) -> Any:
     """One of our models, fitted to the training rows."""
-    params = dict(model.params)
-    estimator = getattr(sklrec, params.pop("estimator"))(**params, random_state=seed)
+    estimator = m.make(model, random_state=seed)
     return estimator.fit(split_genres(protocol.train[columns]), protocol.train["rating"])
 
 

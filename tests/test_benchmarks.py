@@ -243,9 +243,9 @@ def test_a_size_that_would_take_too_long_is_left_out(monkeypatch):
         return {"seconds": n / 1e4, "fit_bytes": n, "model_bytes": 0}, {}
 
     monkeypatch.setattr(scaling, "exchange", cost)
-    rows, left_out = scaling.grow(scaling.CASES[0], scaling.SIZES)
+    rows, left_out = scaling.grow(scaling.MODELS[0], scaling.SIZES)
     assert [row["n_ratings"] for row in rows] == scaling.SIZES[:3]
-    assert left_out == ["MFRegressor: 10,000,000 would take 1000 s"]
+    assert left_out == ["sklrec MFRegressor: 10,000,000 would take 1000 s"]
 
 
 def test_own_time_and_built_in_functions_belong_to_files():

@@ -6,9 +6,9 @@ import gc
 import numpy as np
 import torch
 
-import sklrec
 from benchmarks._data import grown
 from benchmarks._measure import peak_bytes, reset_peak, resident_bytes, seconds
+from benchmarks._models import Model, make
 from benchmarks.peers._serve import WARM_UP_ROWS, read_request, write_reply
 
 ENOUGH, MOST = 2.0, 5  # short fits are repeated for so many seconds, or so often
@@ -23,16 +23,16 @@ def model_bytes(module: torch.nn.Module) -> int:
 def main() -> None:
     """Fit on arrays: int64 columns of IDs, and float64 ratings."""
     request, _ = read_request()
-    log = grown(request["n_ratings"], timestamps=request["timestamps"])
+    model = Model(*request["model"])
+    log = grown(request["n_ratings"], timestamps="timestamp" in model.params)
     y = log.pop("rating").to_numpy()
     X = np.ascontiguousarray(log.to_numpy())
     del log
-    estimator = getattr(sklrec, request["estimator"])
 
     def fit():
-        return estimator(random_state=0, **request["params"]).fit(X, y)
+        return make(model).fit(X, y)
 
-    estimator(random_state=0, **request["params"]).fit(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
+    make(model).fit(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
     gc.collect()
     reset_peak()
     before = resident_bytes()

@@ -3,8 +3,8 @@
 
 import pandas as pd
 
-import sklrec
 from benchmarks._data import split_genres
+from benchmarks._models import Model, make
 from benchmarks.peers._serve import serve
 
 
@@ -16,8 +16,8 @@ def build(users, items, ratings, scale, **side):
     return pairs(users, items, **side), ratings
 
 
-def fit(trainset, estimator="MFRegressor", **params):
-    return getattr(sklrec, estimator)(**{"random_state": 0, **params}).fit(*trainset)
+def fit(trainset, **params):
+    return make(Model("", "sklrec", params)).fit(*trainset)
 
 
 def predict(model, X):

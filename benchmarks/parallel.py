@@ -4,7 +4,7 @@
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -102,17 +102,12 @@ def measure(
 @contextmanager
 def dask_client() -> Iterator[Client]:
     """Client of a cluster of two processes on this machine, with one torch thread in each."""
-    with ExitStack() as stack:
-        # Workers inherit the variables; without this, each of them would use two threads.
-        stack.enter_context(patch.dict(os.environ, thread_variables(1)))
-        cluster = stack.enter_context(
-            LocalCluster(
-                n_workers=2,
-                processes=True,
-                threads_per_worker=1,
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-            )
-        )
-        yield stack.enter_context(Client(cluster))
+    options = {"n_workers": 2, "threads_per_worker": 1, "silence_logs": logging.CRITICAL}
+    options |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
+    # Workers inherit the variables; without this, each of them would use two threads.
+    with (
+        patch.dict(os.environ, thread_variables(1)),
+        LocalCluster(processes=True, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client

@@ -14,7 +14,7 @@ from benchmarks._training import Clock
 from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor
 
 BATCH_SIZE = 4096
-SIZES = {"small": (10_000, 1_000), "large": (300_000, 30_000)}  # users and items
+SIZES = {"small": (10_000, 1_000), "large": (100_000, 50_000)}  # users and items
 RATINGS_PER_USER = 2  # in both catalogues, so that histories have the same lengths
 IDS = ["user", "item"]
 MODELS = {MFRegressor: IDS, DenseRecRegressor: IDS, SequenceRatingRegressor: [*IDS, "timestamp"]}

@@ -12,7 +12,7 @@ import torch
 from sklearn.pipeline import make_pipeline
 
 from sklrec import (
-    BayesianFMRegressor,
+    BayesianMFRegressor,
     DenseRecRegressor,
     IDEncoder,
     MFRegressor,
@@ -101,7 +101,7 @@ def _padded(each: bool = False, **params: Any) -> tuple[Any, Any]:
 
 def _fm(**params: Any) -> tuple[Any, Any]:
     X, y = log_with_sides() if "multi_valued" in params else log()
-    fm = BayesianFMRegressor(2, n_iter=4, n_burn_in=1, n_draws=2, random_state=0, **params)
+    fm = BayesianMFRegressor(2, n_iter=4, n_burn_in=1, n_draws=2, random_state=0, **params)
     return fm.fit(X, y.round()), X
 
 

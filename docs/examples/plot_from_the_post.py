@@ -22,13 +22,13 @@ X, y = fetch_movielens("100k", return_X_y=True)
 train, test = next(KFold(5, shuffle=True, random_state=0).split(X))
 
 # %%
-# Each list begins with the post's network and sizes, trained in batches. Each line makes one change
-# and keeps the changes before. One change is in all lines: factors start small. From the post's
-# start, a standard normal distribution, matrix factorisation with our rate ends in numbers that are
-# not finite.
+# Each list begins with the post's network and sizes, trained in batches. Each line makes one
+# change and keeps the changes before. One change is in all lines: factors start small. From the
+# post's start, a standard normal distribution, matrix factorisation with our rate ends in numbers
+# that are not finite.
 #
-# A line does not show the value of its change alone. Past ratings, for example, are first read by a
-# network without a penalty, which fits the noise of the training ratings.
+# A line does not show the value of its change alone. Past ratings, for example, are first read by
+# a network without a penalty, which fits the noise of the training ratings.
 ladders = {
     MFRegressor: {
         "the dot product alone, 20 factors": {"n_factors": 20, "biased": False, "alpha": 0.0},

@@ -2,8 +2,8 @@
 MovieLens 100K: compare three models and recommend films
 ========================================================
 
-Compare matrix factorisation, a dense net and an LSTM by scikit-learn's cross-validation on the same
-rows. Draw the results, and let the best model recommend films.
+Compare matrix factorisation, a dense net and an LSTM by scikit-learn's cross-validation on the
+same rows. Draw the results, and let the best model recommend films.
 """
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -21,16 +21,16 @@ from sklrec.model_selection import LastInteractionsSplit
 pd.set_option("display.width", 100, "display.max_columns", 10)
 
 # %%
-# The data: 100,000 ratings of one to five stars, with timestamps. In their order ``KFold(5)`` gives
-# the published folds u1 to u5.
+# The data: 100,000 ratings of one to five stars, with timestamps. In their order ``KFold(5)``
+# gives the published folds u1 to u5.
 movielens = fetch_movielens("100k")
 X, y = movielens.data, movielens.target  # columns user, item, timestamp; stars
 films = movielens.item_frame.set_index("item")["title"]
 
 # %%
-# All three models get the same rows. `MFRegressor` reads users and items. `DenseRecRegressor` takes
-# the timestamp as a side feature. `SequenceRatingRegressor` reads the ratings of the user that are
-# strictly earlier than the row.
+# All three models get the same rows. `MFRegressor` reads users and items. `DenseRecRegressor`
+# takes the timestamp as a side feature. `SequenceRatingRegressor` reads the ratings of the user
+# that are strictly earlier than the row.
 models = {
     "MFRegressor": MFRegressor(random_state=0, verbose=1),
     "DenseRecRegressor": DenseRecRegressor(random_state=0, verbose=1),
@@ -91,8 +91,8 @@ if "__file__" in globals():  # run as a script rather than in a gallery or a not
     print(f"The comparison and the predictions are drawn in {picture}.", end="\n\n")
 
 # %%
-# The best model is fitted to all ratings. It finds films like Star Wars, and recommends to user 196
-# films that this user has not rated.
+# The best model is fitted to all ratings. It finds films like Star Wars, and recommends to user
+# 196 films that this user has not rated.
 model = models[best].fit(X, y)
 similar = model.similar_items([50], n_items=5)
 similar = similar.assign(title=similar["similar_item"].map(films))

@@ -14,7 +14,7 @@ from benchmarks._data import movielens, rmse
 from benchmarks._measure import alternate
 from benchmarks._results import bar
 from sklrec import IDEncoder, MFRegressor
-from sklrec._solvers.rowwise_sgd import SHARE_OF_AVERAGE
+from sklrec._solvers.rowwise import SHARE_OF_AVERAGE
 from sklrec._utils.threads import threads_for
 
 SEED = 0

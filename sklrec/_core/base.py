@@ -32,8 +32,9 @@ from sklrec._data.checks import (
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers import Outcome, Previous, Solver
 from sklrec._solvers.distributed import accelerate_device
-from sklrec._solvers.net import InteractionTensors, RatingNet
-from sklrec._solvers.sklearn_callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, heard_by_callbacks
+from sklrec._solvers.net import RatingNet
+from sklrec._solvers.tensors import InteractionTensors
+from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._utils.devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._utils.rng import new_generator
 from sklrec._utils.threads import threads_for
@@ -155,7 +156,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             If IDs of `X_val` are of another kind than those of `X`, or if the training was
             interrupted.
         """
-        with heard_by_callbacks(self, X, y, sample_weight):
+        with notify_sklearn_callbacks(self, X, y, sample_weight):
             if isinstance(X, ChunkedRatings):
                 return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val)
             with unchanged_on_failure(self):

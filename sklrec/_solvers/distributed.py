@@ -15,7 +15,7 @@ from torch import Tensor, distributed
 from torch.utils.data import Dataset
 
 from sklrec._solvers.net import RatingNet
-from sklrec._solvers.training_data import Batch
+from sklrec._solvers.tensors import Batch
 from sklrec._utils.rng import own_random_state
 
 # Inputs with a row for each sequence of a batch; all others have a row for each rating.

@@ -16,10 +16,11 @@ from torch import nn
 from sklrec._solvers.base import Outcome, Previous
 from sklrec._solvers.callbacks import LinearFall, StopAtBest
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
-from sklrec._solvers.net import BatchIterator, InteractionTensors, RatingNet
+from sklrec._solvers.net import RatingNet
+from sklrec._solvers.tensors import BatchIterator, InteractionTensors
 from sklrec._solvers.pair_batches import PairBatches
 from sklrec._solvers.rowwise_sgd import RowwiseSGD
-from sklrec._solvers.sklearn_callbacks import HeardEpochs, as_trained, is_heard
+from sklrec._solvers.callbacks import HeardEpochs, as_trained, is_heard
 from sklrec._solvers.terms_sgd import TermsSGD
 from sklrec._utils.memory import keep_freed_memory
 from sklrec._utils.rng import own_random_state

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklrec._solvers.net import InteractionTensors
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules._pairs import Pairs, can_group
 
 

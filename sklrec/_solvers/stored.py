@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._solvers.training_data import Batch, TrainingData
+from sklrec._solvers.tensors import Batch, TrainingData
 
 # Files that rows go to, each to one chosen at random. A row's neighbours in its file are the same
 # in every epoch, and so is what a block can be made of, but for the order of the files.

@@ -10,7 +10,7 @@ import torch
 from skorch.callbacks import Callback, EpochScoring, LRScheduler
 
 from sklrec import MFRegressor
-from sklrec._solvers.net import BatchIterator, InteractionTensors
+from sklrec._solvers.tensors import BatchIterator, InteractionTensors
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, 1000, random_state=0)

@@ -3,7 +3,7 @@
 
 import torch
 
-from sklrec._solvers.net import InteractionTensors
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.pair_batches import PairBatches
 from sklrec.modules._pairs import GROUPED_FROM
 

@@ -14,8 +14,8 @@ from sklrec._solvers.gibbs.likelihoods import GaussianNoise, Likelihood
 from sklrec._solvers.gibbs.ordered_probit import OrderedProbit
 from sklrec._solvers.gibbs.side_values import contexts_of, features_of
 from sklrec._solvers.gibbs.tables import Ratings, Tables, mean_square, progress
-from sklrec._solvers.net import InteractionTensors
-from sklrec._solvers.sklearn_callbacks import heard_steps
+from sklrec._solvers.tensors import InteractionTensors
+from sklrec._solvers.callbacks import notified_steps
 from sklrec._utils.threads import threads_for_sweeps
 from sklrec._utils.warnings import warn
 from sklrec.modules import BayesianFactorizationMachine
@@ -96,7 +96,7 @@ class GibbsSampler:
         try:
             with threads_for_sweeps(len(data), module.width):
                 sweeps = progress(self.n_iter, self.verbose, "sweep")
-                for sweep in heard_steps(sweeps, "sweep", so_far):
+                for sweep in notified_steps(sweeps, "sweep", so_far):
                     losses.append(scale * chain.sweep())
                     if sweep in keeps:
                         draws.append(chain.state())

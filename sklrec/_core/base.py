@@ -31,10 +31,10 @@ from sklrec._data.checks import (
 )
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers import Outcome, Previous, Solver
+from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._solvers.distributed import accelerate_device
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.tensors import InteractionTensors
-from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._utils.devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._utils.rng import new_generator
 from sklrec._utils.threads import threads_for

@@ -116,9 +116,7 @@ _STEPS: ContextVar[FitSteps | None] = ContextVar("steps of the fit", default=Non
 
 
 @contextmanager
-def notify_sklearn_callbacks(
-    estimator: Any, X: Any, y: Any, sample_weight: Any
-) -> Iterator[None]:
+def notify_sklearn_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Iterator[None]:
     """Notify the callbacks of ``estimator.set_callbacks`` of the fit that runs in this context."""
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
     data = {"X": X, "y": y, "metadata": weights}

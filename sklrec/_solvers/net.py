@@ -9,6 +9,7 @@ from torch import Tensor
 from sklrec._solvers.callbacks import EpochBar
 from sklrec._utils.devices import this_or_cpu
 
+
 class RatingNet(NeuralNetRegressor):
     """A skorch net of a module that computes the gradient of its own squared error."""
 

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 
 from sklrec._data.histories import Histories
-from sklrec._solvers.tensors import InteractionTensors
-from sklrec._solvers.tensors import Batch
+from sklrec._solvers.tensors import Batch, InteractionTensors
 
 # Sequences are batched by lengths that are multiplied, in each epoch anew, by e to the power of
 # this times a normal number: little padding, and yet other company for a sequence every time.

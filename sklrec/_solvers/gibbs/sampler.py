@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.base import Outcome, Previous
+from sklrec._solvers.callbacks import notified_steps
 from sklrec._solvers.gibbs.chain import Chain
 from sklrec._solvers.gibbs.likelihoods import GaussianNoise, Likelihood
 from sklrec._solvers.gibbs.ordered_probit import OrderedProbit
 from sklrec._solvers.gibbs.side_values import contexts_of, features_of
 from sklrec._solvers.gibbs.tables import Ratings, Tables, mean_square, progress
 from sklrec._solvers.tensors import InteractionTensors
-from sklrec._solvers.callbacks import notified_steps
 from sklrec._utils.threads import threads_for_sweeps
 from sklrec._utils.warnings import warn
 from sklrec.modules import BayesianFactorizationMachine

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from sklrec._solvers import stored as _stored_interactions
-from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.stored import StoredInteractions, seen_by_users
+from sklrec._solvers.tensors import InteractionTensors
 
 N = 5_000
 

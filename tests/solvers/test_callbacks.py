@@ -109,11 +109,3 @@ def test_a_monitor_gets_the_score_of_each_step(model, step):
     assert len(rows) == 3
     expected = -np.average((model.predict(X) - Y) ** 2, weights=weight)
     assert rows[-1]["neg_mean_squared_error"] == pytest.approx(expected)
-
-
-def test_a_progress_bar_of_scikit_learn_is_shown(capsys):
-    pytest.importorskip("rich")
-    from sklearn.callback import ProgressBar
-
-    clone(MF).set_callbacks(ProgressBar()).fit(X, Y)
-    assert "MFRegressor - fit" in capsys.readouterr().out

@@ -10,7 +10,6 @@ from inspect import getmodule
 import numpy as np
 import pytest
 import torch
-from torch.optim import lr_scheduler
 from torch.testing import assert_close
 
 from sklrec import DenseRecRegressor, SequenceRatingRegressor
@@ -70,62 +69,6 @@ def random_batch(n, seed=0):
     return users, items, torch.randn(n, dtype=torch.float64, generator=generator)
 
 
-# --- both
-
-
-@pytest.mark.parametrize("kind", [sgd, lambda module, lr: RowwiseAdam(module.parameters(), lr)])
-def test_a_closure_runs_with_gradients_on(kind):
-    module, batch = make_module(), random_batch(50)
-    optimizer = kind(module, lr=0.001)
-
-    def closure():
-        optimizer.zero_grad()
-        assert module.user_biases.grad is None
-        assert torch.is_grad_enabled()
-        return module.backward_squared_error(*batch)[0].item()
-
-    first, second = optimizer.step(closure), optimizer.step(closure)
-    assert 0 < second < first
-
-
-@pytest.mark.parametrize("kind", ["sgd", "adam"])
-@pytest.mark.parametrize(
-    ("policy", "options", "rates"),
-    [
-        (lr_scheduler.LinearLR, {"start_factor": 1, "end_factor": 0, "total_iters": 4}, [1, 0.75]),
-        (lr_scheduler.ExponentialLR, {"gamma": 0.5}, [1, 0.5, 0.25, 0.125]),
-        (lr_scheduler.LambdaLR, {"lr_lambda": lambda step: 1 / (1 + step)}, [1, 1 / 2, 1 / 3]),
-    ],
-)
-def test_schedules_of_torch_set_the_learning_rate(kind, policy, options, rates):
-    table = torch.zeros(6)
-    if kind == "sgd":
-        optimizer = RowwiseSGD([group(table, load=[0.0] * 6)], lr=1.0)
-    else:
-        optimizer = RowwiseAdam([table], lr=1.0, betas=(0.9, 0.0))  # each move is the rate
-    schedule = policy(optimizer, **options)
-    for row, _ in enumerate(rates, start=1):
-        table.grad = sparse_gradient([row], [1.0], (6,))
-        optimizer.step()
-        schedule.step()
-    assert_close(table[1 : len(rates) + 1], -torch.tensor(rates))
-
-
-def test_a_fit_does_not_import_the_compiler_of_torch():
-    script = (
-        "import sys, numpy as np\n"
-        "from sklrec import DenseRecRegressor, MFRegressor\n"
-        "X = np.arange(20).reshape(10, 2)\n"
-        "mf = MFRegressor(2, max_epochs=2).fit(X, np.arange(10.0))\n"
-        "dense = DenseRecRegressor(2, batch_size=1, max_epochs=2).fit(X, np.arange(10.0))\n"
-        "print(mf.module_.sparse, dense.module_.sparse, 'torch._dynamo' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["True", "True", "False"]
-
-
 # --- gradient descent
 
 
@@ -162,19 +105,6 @@ def test_the_load_of_a_row_limits_its_step():
     assert_close(items, -torch.tensor([0, 0.25, 8 * 0.25]))
 
 
-@pytest.mark.parametrize("n_each", [2, 5, 30])
-def test_a_batch_that_is_full_of_few_users_and_items_is_stable(n_each):
-    """Both sides correct the same errors, and the factors matter."""
-    generator = torch.Generator().manual_seed(0)
-    users, items = torch.randint(1, n_each + 1, (2, 4000), generator=generator)
-    taste = torch.randn(n_each + 1, n_each + 1, dtype=torch.float64, generator=generator)
-    ratings = taste[users, items]
-    module = make_module(n_each, n_each)
-    optimizer = sgd(module, lr=0.08, load=4000 / n_each)
-    train(module, optimizer, [(users, items, ratings)] * 150)
-    assert (module(users, items) - ratings).square().mean() < 0.9 * ratings.var()
-
-
 def test_only_the_rows_of_a_batch_move():
     module, before = make_module(), make_module()
     users, items = torch.tensor([2, 5, 2]), torch.tensor([1, 1, 6])
@@ -184,14 +114,6 @@ def test_only_the_rows_of_a_batch_move():
             moved = module.get_parameter(name) != before.get_parameter(name)
             moved = moved if moved.ndim == 1 else moved.any(1)
             assert moved.nonzero().flatten().tolist() == touched
-
-
-def test_the_state_of_sgd_can_be_saved_and_loaded():
-    optimizer = RowwiseSGD([group(torch.zeros(3), load=[0.0, 1.0, 50.0])], lr=0.5)
-    other = RowwiseSGD([group(torch.zeros(3), load=[0.0, 0.0, 0.0])], lr=9.0)
-    other.load_state_dict(optimizer.state_dict())
-    assert other.param_groups[0]["lr"] == 0.5
-    assert_close(other.param_groups[0]["limit"], optimizer.param_groups[0]["limit"])
 
 
 def test_dense_gradients_have_limited_steps_and_momentum():
@@ -365,3 +287,18 @@ def test_a_warm_start_can_change_between_dense_and_sparse_gradients(make):
     assert not is_rowwise(model)
     assert is_rowwise(model.set_params(optimizer=None).fit(X, Y))
     assert not is_rowwise(model.set_params(optimizer=torch.optim.Adam).fit(X, Y))
+
+
+def test_a_fit_does_not_import_the_compiler_of_torch():
+    script = (
+        "import sys, numpy as np\n"
+        "from sklrec import DenseRecRegressor, MFRegressor\n"
+        "X = np.arange(20).reshape(10, 2)\n"
+        "mf = MFRegressor(2, max_epochs=2).fit(X, np.arange(10.0))\n"
+        "dense = DenseRecRegressor(2, batch_size=1, max_epochs=2).fit(X, np.arange(10.0))\n"
+        "print(mf.module_.sparse, dense.module_.sparse, 'torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", "True", "False"]

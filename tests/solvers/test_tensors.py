@@ -64,16 +64,6 @@ def test_the_order_comes_from_the_generator(tensors):
     assert order_of(BatchIterator(tensors, 4)) == list(range(10))
 
 
-def test_skorch_can_read_one_row(tensors):
-    inputs, rating = tensors[3]
-    assert {name: float(value) for name, value in inputs.items()} == {
-        "users": 3,
-        "items": 30,
-        "sample_weight": 4,
-    }
-    assert (rating, len(tensors)) == (1.5, 10)
-
-
 # --- grouped pairs
 
 

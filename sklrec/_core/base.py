@@ -30,7 +30,7 @@ from sklrec._data.checks import (
     take_rows,
 )
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._solvers import Outcome, Previous, Solver
+from sklrec._solvers.base import Outcome, Previous, Solver
 from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._solvers.distributed import accelerate_device
 from sklrec._solvers.net import RatingNet

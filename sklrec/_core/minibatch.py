@@ -12,8 +12,9 @@ import torch
 
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
-from sklrec._solvers import MinibatchSolver, Optimization, Previous, Solver
+from sklrec._solvers.base import Previous, Solver
 from sklrec._solvers.distributed import common_random_state, is_shared
+from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._utils.rng import new_generator
 
 

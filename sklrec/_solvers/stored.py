@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from sklrec._solvers.tensors import Batch, TrainingData
+from sklrec._solvers.tensors import Batch
 
 # Number of files. Each row goes to a random file. Rows of one file share a block in every epoch;
 # only the order of the files changes.
@@ -25,10 +26,11 @@ WEIGHTED_ROW = np.dtype([*ROW.descr, ("sample_weight", np.float32)])
 LARGEST_FACTOR = 1e30
 
 
-class StoredInteractions(TrainingData):
-    """Training data in files of a folder, whose parent the caller creates and removes."""
+class StoredInteractions(Dataset):
+    """Training data in files, with the methods of `InteractionTensors` that a solver calls."""
 
     def __init__(self, folder: Path, rng: np.random.RandomState):
+        # The caller creates and removes the parent of the folder.
         self._folder = folder
         self._paths = [str(folder / f"{k:03d}") for k in range(N_FILES)]
         self._rng = rng
@@ -105,6 +107,9 @@ class StoredInteractions(TrainingData):
             left = rows[n_cut:].copy()
             yield from self._batches_of(rows[:n_cut], batch_size, self._device)
         yield from self._batches_of(left, batch_size, self._device)
+
+    def n_batches(self, batch_size: int) -> int:
+        return -(-len(self) // batch_size)
 
     def to(self, device: str | torch.device) -> Self:
         self._device = torch.device(device)

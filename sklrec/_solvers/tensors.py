@@ -1,14 +1,12 @@
 """Training data as tensors that come in batches."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Self
 
 import torch
-from skorch.dataset import Dataset as SkorchDataset
+from skorch.dataset import Dataset
 from torch import Tensor
-from torch.utils.data import Dataset
 
 # Inputs of the module by name, with `sample_weight` if there are weights, and the ratings.
 Batch = tuple[dict[str, Tensor], Tensor]
@@ -16,37 +14,7 @@ Batch = tuple[dict[str, Tensor], Tensor]
 ORDERED_AT_ONCE = 2**18
 
 
-class TrainingData(Dataset):
-    """Base class of codes, ratings and weights that come in batches."""
-
-    @abstractmethod
-    def __len__(self) -> int:
-        """Number of interactions."""
-
-    @abstractmethod
-    def row_weights(self, name: str, n_rows: int) -> Tensor:
-        """Sum the weights of the interactions by the codes of an input, such as ``"users"``."""
-
-    @abstractmethod
-    def mean_square(self, mean: Tensor) -> float:
-        """Mean squared difference of the ratings from a value; weights are not used."""
-
-    def n_batches(self, batch_size: int) -> int:
-        """Number of batches in an epoch."""
-        return -(-len(self) // batch_size)
-
-    @abstractmethod
-    def batches(
-        self, batch_size: int, generator: torch.Generator | None = None
-    ) -> Iterator[Batch]:
-        """Yield the batches of an epoch, in random order if there is a generator."""
-
-    @abstractmethod
-    def to(self, device: str | torch.device) -> Self:
-        """Put the batches on a device, and return this object."""
-
-
-class InteractionTensors(SkorchDataset, TrainingData):
+class InteractionTensors(Dataset):
     """Training data in memory, as tensors that are made once."""
 
     X: dict[str, Tensor]
@@ -66,15 +34,22 @@ class InteractionTensors(SkorchDataset, TrainingData):
         super().__init__(X, y, length=n_rows)
 
     def row_weights(self, name: str, n_rows: int) -> Tensor:
+        """Sum the weights of the interactions by the codes of an input, such as ``"users"``."""
         weight = self.X.get("sample_weight")
         return torch.bincount(self.X[name], weight, minlength=n_rows).float()
 
     def mean_square(self, mean: Tensor) -> float:
+        """Mean squared difference of the ratings from a value; weights are not used."""
         return (self.y - mean).square().mean().item()
+
+    def n_batches(self, batch_size: int) -> int:
+        """Number of batches in an epoch."""
+        return -(-len(self) // batch_size)
 
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None
     ) -> Iterator[Batch]:
+        """Yield the batches of an epoch, in random order if there is a generator."""
         columns = [*self.X.values(), self.y]
         if generator is None:
             yield from self._split(columns, batch_size)
@@ -90,6 +65,7 @@ class InteractionTensors(SkorchDataset, TrainingData):
             yield dict(zip(self.X, inputs, strict=True)), ratings
 
     def to(self, device: str | torch.device) -> Self:
+        """Put the batches on a device, and return this object."""
         self.X = {name: values.to(device) for name, values in self.X.items()}
         self.y = self.y.to(device)
         return self

@@ -30,7 +30,7 @@ from sklrec._data.checks import (
     take_rows,
 )
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._solvers.base import Outcome, Previous, Solver
+from sklrec._solvers.base import FitResult, Solver, WarmStart
 from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._solvers.distributed import accelerate_device
 from sklrec._solvers.net import RatingNet
@@ -429,13 +429,13 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         weight: np.ndarray,
         generator: torch.Generator,
         previous: Self | None,
-    ) -> Previous | None:
+    ) -> WarmStart | None:
         """Make the module that is to be trained; give what its training goes on from."""
         self.module_ = self._new_module(y, weight, generator)
         return None
 
     def _snapshot(
-        self, previous: Self | None, has_validation: bool, module: RatingModule, outcome: Outcome
+        self, previous: Self | None, has_validation: bool, module: RatingModule, outcome: FitResult
     ) -> Self:
         """Fitted copy of this estimator with a module that is not yet trained to the end."""
         fitted = copy(self)
@@ -445,7 +445,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         fitted._record(outcome, previous, with_validation=has_validation)
         return fitted
 
-    def _record(self, outcome: Outcome, previous: Self | None, *, with_validation: bool) -> None:
+    def _record(self, outcome: FitResult, previous: Self | None, *, with_validation: bool) -> None:
         """Learn how the training went."""
         for name in {"net_", "validation_curve_"} & set(vars(self)):  # an earlier fit's
             delattr(self, name)

@@ -13,7 +13,7 @@ from sklrec.modules._rating_module import RatingModule
 
 
 @dataclass(frozen=True)
-class Previous:
+class WarmStart:
     """State of a previous fit, for warm starts."""
 
     net: RatingNet | None = None  # the net that trained the module; it is not changed
@@ -22,7 +22,7 @@ class Previous:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FitResult:
     """Losses of a training, whether Ctrl-C ended it, and its net."""
 
     loss_curve: list[float]  # mean squared error of each epoch, in squared units of the ratings
@@ -40,6 +40,6 @@ class Solver(Protocol):
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
-        previous: Previous | None = None,
-    ) -> Outcome:
+        previous: WarmStart | None = None,
+    ) -> FitResult:
         """Train a module on data that are on its device."""

@@ -11,7 +11,7 @@ import torch
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
 
-from sklrec._solvers.base import Outcome, Previous
+from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.callbacks import EpochNotifier, LinearDecay, StopAtBest, trained_module
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
 from sklrec._solvers.net import RatingNet
@@ -79,8 +79,8 @@ class MinibatchSolver:
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
-        previous: Previous | None = None,
-    ) -> Outcome:
+        previous: WarmStart | None = None,
+    ) -> FitResult:
         """Train a module on data that are on its device.
 
         The history of a previous net continues, and so does the optimiser's state of every table
@@ -227,10 +227,10 @@ class MinibatchSolver:
             )
 
 
-def _outcome(net: RatingNet, n_before: int) -> Outcome:
+def _outcome(net: RatingNet, n_before: int) -> FitResult:
     """Losses of the whole epochs of this training."""
     epochs = [epoch for epoch in net.history[n_before:] if "train_loss" in epoch]
-    return Outcome(
+    return FitResult(
         [float(epoch["train_loss"]) for epoch in epochs],
         [float(epoch["valid_loss"]) for epoch in epochs if "valid_loss" in epoch],
     )

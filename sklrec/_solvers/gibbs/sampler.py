@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklrec._solvers.base import Outcome, Previous
+from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.callbacks import notified_steps
 from sklrec._solvers.gibbs.chain import Chain
 from sklrec._solvers.gibbs.likelihoods import GaussianNoise, Likelihood
@@ -59,8 +59,8 @@ class GibbsSampler:
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
-        previous: Previous | None = None,
-    ) -> Outcome:
+        previous: WarmStart | None = None,
+    ) -> FitResult:
         """Train a module in place.
 
         Parameters
@@ -73,12 +73,12 @@ class GibbsSampler:
             What to measure the validation loss on: that of the mean of the draws so far.
         generator : torch.Generator
             Source of the draws.
-        previous : Previous, default=None
+        previous : WarmStart, default=None
             Not used: all there is to go on from is in the module.
 
         Returns
         -------
-        Outcome
+        FitResult
             How it went.
         """
         chain = self._start(module, data, generator)
@@ -117,7 +117,7 @@ class GibbsSampler:
                 f"model is that of the {len(draws) or 1} draws so far.",
             )
         module.set_draws(**_stack(draws or [chain.state()]))
-        return Outcome(losses, valid_losses, interrupted)
+        return FitResult(losses, valid_losses, interrupted)
 
     @property
     def n_kept(self) -> int:

@@ -70,7 +70,7 @@ class MinibatchSolver:
     early_stopping: bool = False  # stop by the validation loss, and restore the best epoch
     constant_lr: bool = False  # otherwise the learning rate falls linearly to 0
     svdpp: bool = False  # whether the rows of a `MatrixFactorization` have SVD++ terms
-    snapshot: Any = None  # function of module and outcome so far that makes a fitted estimator
+    snapshot: Any = None  # makes a fitted estimator of the module and the result so far
     is_shared: bool = False  # whether several launched processes train together
 
     def train(
@@ -131,17 +131,17 @@ class MinibatchSolver:
         # With SVD++ terms, whole tables are allocated and freed.
         n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
         keep_freed_memory(max(self.batch_size, n_rows), module.width)
-        net.snapshot_ = lambda: self.snapshot(trained_module(net.module_), _outcome(net, n_before))
+        net.snapshot_ = lambda: self.snapshot(trained_module(net.module_), _result(net, n_before))
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
             net.partial_fit(data, None, epochs=self.max_epochs)
         del net.snapshot_
         trained.eval()
         net.set_params(train_split=None)  # release the validation data
-        self._check_outcome(net, n_before)
+        self._check_result(net, n_before)
         if isinstance(trained, SVDPlusPlus):
             _remove(net.optimizer_, [trained.user_terms, trained.item_terms])
             net.module_ = net.module = trained.collapse()
-        return replace(_outcome(net, n_before), interrupted=net.interrupted_, net=net)
+        return replace(_result(net, n_before), interrupted=net.interrupted_, net=net)
 
     def _n_cohorts(self, module: RatingModule) -> int:
         """Number of groups of users whose ratings come in separate batches."""
@@ -181,8 +181,8 @@ class MinibatchSolver:
             for side, load in module.loads().items():
                 groups.append((f"{side}_terms", {"load": curvature * share * load}))
         assert isinstance(own, MatrixFactorization)
-        of_all = self.batch_size / len(data)
-        shares = {"user": of_all * n_cohorts, "item": of_all}
+        batch_share = self.batch_size / len(data)
+        shares = {"user": batch_share * n_cohorts, "item": batch_share}
         for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
             load = data.row_weights(f"{side}s", n_rows) * min(1.0, shares[side])
             if side in n_ratings:
@@ -194,22 +194,23 @@ class MinibatchSolver:
 
     def _all_callbacks(self, module: RatingModule, data: InteractionTensors) -> list[Any]:
         """Callbacks of the solver and of the user."""
-        found = list(self.callbacks or [])
+        callbacks = list(self.callbacks or [])
         if not (self.constant_lr or self._has_callback(LRScheduler)):
             n_steps = self.max_epochs * data.n_batches(self.batch_size)
-            found.insert(0, ("lr_schedule", LinearDecay(n_steps)))
-        found.append(("epoch_notifier", EpochNotifier()))
+            callbacks.insert(0, ("lr_schedule", LinearDecay(n_steps)))
+        callbacks.append(("epoch_notifier", EpochNotifier()))
         # Last, because it raises: the other callbacks see that epoch too.
         if self.early_stopping and not self._has_callback(EarlyStopping):
             tol = TOL * module.scale.item() ** 2  # losses are in squared units of the ratings
-            found.append(("early_stopping", StopAtBest(PATIENCE, tol)))
-        return found
+            callbacks.append(("early_stopping", StopAtBest(PATIENCE, tol)))
+        return callbacks
 
     def _has_callback(self, kind: type) -> bool:
         callbacks = self.callbacks or []
         return any(isinstance(c[1] if isinstance(c, tuple) else c, kind) for c in callbacks)
 
-    def _check_outcome(self, net: RatingNet, n_before: int) -> None:
+    def _check_result(self, net: RatingNet, n_before: int) -> None:
+        """Warn of an interruption, and raise if weights are not finite."""
         if net.history and "train_loss" not in net.history[-1]:
             net.history.pop()  # the epoch that was interrupted
         if net.interrupted_:
@@ -227,7 +228,7 @@ class MinibatchSolver:
             )
 
 
-def _outcome(net: RatingNet, n_before: int) -> FitResult:
+def _result(net: RatingNet, n_before: int) -> FitResult:
     """Losses of the whole epochs of this training."""
     epochs = [epoch for epoch in net.history[n_before:] if "train_loss" in epoch]
     return FitResult(

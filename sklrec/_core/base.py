@@ -30,10 +30,11 @@ from sklrec._data.checks import (
     take_rows,
 )
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._solvers import Outcome, Previous, Solver
+from sklrec._solvers.base import FitResult, Solver, WarmStart
+from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._solvers.distributed import accelerate_device
-from sklrec._solvers.net import InteractionTensors, RatingNet
-from sklrec._solvers.sklearn_callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, heard_by_callbacks
+from sklrec._solvers.net import RatingNet
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._utils.rng import new_generator
 from sklrec._utils.threads import threads_for
@@ -155,7 +156,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             If IDs of `X_val` are of another kind than those of `X`, or if the training was
             interrupted.
         """
-        with heard_by_callbacks(self, X, y, sample_weight):
+        with notify_sklearn_callbacks(self, X, y, sample_weight):
             if isinstance(X, ChunkedRatings):
                 return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val)
             with unchanged_on_failure(self):
@@ -428,13 +429,13 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         weight: np.ndarray,
         generator: torch.Generator,
         previous: Self | None,
-    ) -> Previous | None:
+    ) -> WarmStart | None:
         """Make the module that is to be trained; give what its training goes on from."""
         self.module_ = self._new_module(y, weight, generator)
         return None
 
     def _snapshot(
-        self, previous: Self | None, has_validation: bool, module: RatingModule, outcome: Outcome
+        self, previous: Self | None, has_validation: bool, module: RatingModule, outcome: FitResult
     ) -> Self:
         """Fitted copy of this estimator with a module that is not yet trained to the end."""
         fitted = copy(self)
@@ -444,7 +445,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         fitted._record(outcome, previous, with_validation=has_validation)
         return fitted
 
-    def _record(self, outcome: Outcome, previous: Self | None, *, with_validation: bool) -> None:
+    def _record(self, outcome: FitResult, previous: Self | None, *, with_validation: bool) -> None:
         """Learn how the training went."""
         for name in {"net_", "validation_curve_"} & set(vars(self)):  # an earlier fit's
             delattr(self, name)

@@ -12,8 +12,9 @@ import torch
 
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
-from sklrec._solvers import MinibatchSolver, Optimization, Previous, Solver
+from sklrec._solvers.base import Solver, WarmStart
 from sklrec._solvers.distributed import common_random_state, is_shared
+from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._utils.rng import new_generator
 
 
@@ -92,16 +93,16 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         weight: np.ndarray,
         generator: torch.Generator,
         previous: Self | None,
-    ) -> Previous | None:
+    ) -> WarmStart | None:
         if previous is None:
             return super()._start_module(y, weight, generator, previous)
         return self._go_on_from(previous, generator)
 
-    def _go_on_from(self, previous: Self, generator: torch.Generator) -> Previous:
+    def _go_on_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
         """Make the module from the one before, with rows for what is new in the encoder."""
         self.module_ = deepcopy(previous.module_)
         self._grow_module(generator)
-        return Previous(getattr(previous, "net_", None), previous._rating_counts())
+        return WarmStart(getattr(previous, "net_", None), previous._rating_counts())
 
     def _refuse_change(self, name: str) -> None:
         """Raise if a parameter is not what `module_`, with which the training goes on, has."""

@@ -14,7 +14,8 @@ from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions, resolve_columns
 from sklrec._data.features.blocks import SIDES, SideBlock, assign_sides
 from sklrec._data.features.groups import SideFeatures
-from sklrec._solvers import INIT_STD, GibbsSampler
+from sklrec._solvers.gibbs.sampler import GibbsSampler
+from sklrec._solvers.gibbs.tables import INIT_STD
 from sklrec.modules import BayesianFactorizationMachine
 
 # More different ratings than that are hardly stars.

@@ -13,9 +13,9 @@ from sklrec._data.checks import Interval, StrOptions, resolve_columns
 from sklrec._data.features.columns import N_BINS
 from sklrec._data.features.groups import SideFeatures
 from sklrec._data.features.known import KnownFeatures
-from sklrec._solvers import Optimization
 from sklrec._solvers.distributed import is_shared
-from sklrec._solvers.rowwise_adam import RowwiseAdam
+from sklrec._solvers.minibatch import Optimization
+from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec.modules import DenseNet
 
 # Beside the products the net only adds what they leave over. At the embeddings' rate its layers,

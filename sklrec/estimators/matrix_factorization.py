@@ -9,7 +9,7 @@ from sklrec._core.base import mean_and_scale
 from sklrec._core.chunks import ChunkedRatingRegressor
 from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions
-from sklrec._solvers import DENSE_GRADIENTS, SGD
+from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
 from sklrec.modules import MatrixFactorization
 
 # n_factors="auto" and alpha="auto", without and with SVD++ terms. benchmarks/choose.py chose them

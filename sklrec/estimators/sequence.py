@@ -32,9 +32,9 @@ from sklrec._data.padded import (
 )
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._solvers import Optimization
 from sklrec._solvers.distributed import is_shared
-from sklrec._solvers.rowwise_adam import RowwiseAdam
+from sklrec._solvers.minibatch import Optimization
+from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn

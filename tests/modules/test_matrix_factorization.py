@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sklrec._solvers.rowwise_sgd import RowwiseSGD
+from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec.modules import MatrixFactorization
 
 USERS = torch.tensor([1, 5, 1, 0, 3, 0, 5])

@@ -16,7 +16,7 @@ from sklrec._solvers.gibbs.prior import Prior
 from sklrec._solvers.gibbs.rescaling import rescale, stretched, sums
 from sklrec._solvers.gibbs.side_values import contexts_of, features_of
 from sklrec._solvers.gibbs.tables import Ratings, Tables
-from sklrec._solvers.net import InteractionTensors
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import BayesianFactorizationMachine, MatrixFactorization
 
 N_USERS, N_ITEMS, K, N = 4, 3, 2, 9

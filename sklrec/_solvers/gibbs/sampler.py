@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklrec._solvers.base import Outcome, Previous
+from sklrec._solvers.base import FitResult, WarmStart
+from sklrec._solvers.callbacks import notified_steps
 from sklrec._solvers.gibbs.chain import Chain
 from sklrec._solvers.gibbs.likelihoods import GaussianNoise, Likelihood
 from sklrec._solvers.gibbs.ordered_probit import OrderedProbit
 from sklrec._solvers.gibbs.side_values import contexts_of, features_of
 from sklrec._solvers.gibbs.tables import Ratings, Tables, mean_square, progress
-from sklrec._solvers.net import InteractionTensors
-from sklrec._solvers.sklearn_callbacks import heard_steps
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.threads import threads_for_sweeps
 from sklrec._utils.warnings import warn
 from sklrec.modules import BayesianFactorizationMachine
@@ -59,8 +59,8 @@ class GibbsSampler:
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
-        previous: Previous | None = None,
-    ) -> Outcome:
+        previous: WarmStart | None = None,
+    ) -> FitResult:
         """Train a module in place.
 
         Parameters
@@ -73,12 +73,12 @@ class GibbsSampler:
             What to measure the validation loss on: that of the mean of the draws so far.
         generator : torch.Generator
             Source of the draws.
-        previous : Previous, default=None
+        previous : WarmStart, default=None
             Not used: all there is to go on from is in the module.
 
         Returns
         -------
-        Outcome
+        FitResult
             How it went.
         """
         chain = self._start(module, data, generator)
@@ -96,7 +96,7 @@ class GibbsSampler:
         try:
             with threads_for_sweeps(len(data), module.width):
                 sweeps = progress(self.n_iter, self.verbose, "sweep")
-                for sweep in heard_steps(sweeps, "sweep", so_far):
+                for sweep in notified_steps(sweeps, "sweep", so_far):
                     losses.append(scale * chain.sweep())
                     if sweep in keeps:
                         draws.append(chain.state())
@@ -117,7 +117,7 @@ class GibbsSampler:
                 f"model is that of the {len(draws) or 1} draws so far.",
             )
         module.set_draws(**_stack(draws or [chain.state()]))
-        return Outcome(losses, valid_losses, interrupted)
+        return FitResult(losses, valid_losses, interrupted)
 
     @property
     def n_kept(self) -> int:

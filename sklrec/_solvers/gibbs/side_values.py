@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from sklrec._solvers.gibbs.chain import Features
-from sklrec._solvers.net import InteractionTensors
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import BayesianFactorizationMachine
 
 

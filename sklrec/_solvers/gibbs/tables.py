@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.least_squares.normal_equations import RatingsByRow, numbers_at_once
-from sklrec._solvers.net import InteractionTensors
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import MatrixFactorization
 
 SIDES = ("user", "item")

@@ -14,7 +14,7 @@ from sklrec._solvers.gibbs.prior import Prior
 from sklrec._solvers.gibbs.rescaling import rescale, stretched, sums
 from sklrec._solvers.gibbs.tables import SIDES, Ratings, Tables
 from sklrec._solvers.least_squares.normal_equations import RatingsByRow, cholesky, solve, times
-from sklrec._solvers.least_squares.shared_terms import N_STEPS, SharedTerms, met
+from sklrec._solvers.least_squares.shared_terms import N_STEPS, SharedTerms, cooccurrence_weights
 
 # Standard deviation of the random start of what rows share.
 TERMS_STD = 0.1
@@ -186,7 +186,7 @@ class Chain:
             other = SIDES[SIDES.index(name) - 1]
             n_rows, n_partners = (self.ratings.n_rows[side] for side in (name, other))
             rows, partners = (self.ratings.numpy_codes(side) for side in (name, other))
-            weights.append(met(rows, partners, n_rows, n_partners))
+            weights.append(cooccurrence_weights(rows, partners, n_rows, n_partners))
             groups.append((0, n_partners))
         if features is not None:
             weights.append(features.weights)

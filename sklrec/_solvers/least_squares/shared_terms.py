@@ -18,7 +18,7 @@ N_STEPS = 10
 JITTER = 1e-5
 
 
-def met(rows: np.ndarray, partners: np.ndarray, n_rows: int, n_partners: int) -> csr_array:
+def cooccurrence_weights(rows: np.ndarray, partners: np.ndarray, n_rows: int, n_partners: int) -> csr_array:
     r"""Give the weights of :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i` for all rows u.
 
     Parameters

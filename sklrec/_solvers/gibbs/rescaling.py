@@ -17,8 +17,8 @@ def rescale(
     """Draw positive factors for the columns of some rows and of their prior (Liu and Sabatti 2000,
     doi:10.1093/biomet/87.2.353)."""
     # With few ratings per row, rows and their prior move only together: drawn in turns, both
-    # take hundreds of sweeps. For each column a factor is drawn from the Gaussian of the ratings, and
-    # accepted or not by the hyperprior.
+    # take hundreds of sweeps. For each column a factor is drawn from the Gaussian of the ratings
+    # and accepted or not by the hyperprior.
     curvature, slope = squares.double().cpu().numpy(), products.double().cpu().numpy()
     d = len(slope)
     found = np.ones(d)

@@ -83,8 +83,8 @@ class SharedTerms:
     ) -> Tensor:
         """Draw all terms jointly by perturbation and solution (Papandreou and Yuille 2010,
         NeurIPS)."""
-        # With weights N and Gram products G, the precision of the terms is alpha NᵀGN + Λ. The solution
-        # for a right-hand side that is a draw itself is a draw of the terms.
+        # With weights N and Gram products G, the precision of the terms is alpha NᵀGN + Λ. The
+        # solution for a right-hand side that is a draw itself is a draw of the terms.
         diagonals = grams.diagonal(dim1=1, dim2=2)
         raised = grams + torch.diag_embed(
             (JITTER * diagonals.mean(1).clamp(min=1e-3)).unsqueeze(1).expand_as(diagonals)

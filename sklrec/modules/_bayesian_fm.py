@@ -310,30 +310,30 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
             p, q = p + context, q.clone()
             # (p + t)·(q + t) - t·t = p·q + p·t + t·q; the bias of t is part of p already.
             q[:, :-1] += context[:, :-1]
-            found = p[:, :-1] @ q[:, :-1].T
-            found += p[:, -1:] - context[:, :-1].square().sum()
-            found += q[:, -1]
-            found = found.float()
+            centres = p[:, :-1] @ q[:, :-1].T
+            centres += p[:, -1:] - context[:, :-1].square().sum()
+            centres += q[:, -1]
+            centres = centres.float()
             if stars is None:
-                ratings += self.global_mean + self.scale * found
+                ratings += self.global_mean + self.scale * centres
                 continue
             ratings += stars[-1]
             spread = (1 + self._of_unknown_pairs(k, users, items, p, q)).sqrt()
-            for number, threshold in enumerate(self.threshold_draws[k].to(found)):
+            for number, threshold in enumerate(self.threshold_draws[k].to(centres)):
                 step = stars[number + 1] - stars[number]
-                ratings -= step * torch.special.ndtr((threshold - found) / spread)
+                ratings -= step * torch.special.ndtr((threshold - centres) / spread)
         return ratings / self.n_draws
 
     def _draw(
         self, k: int, users: Tensor, items: Tensor, **features: Tensor
     ) -> tuple[Tensor, Tensor]:
         p, q = self._rows(k, "user", users, features), self._rows(k, "item", items, features)
-        found = self._ratings(p, q)
+        centres = self._ratings(p, q)
         if self.groups["context"]:
             context = self._rows(k, "context", users * 0, features)
-            found = found + ((p + q)[:, :-1] * context[:, :-1]).sum(1) + context[:, -1]
+            centres = centres + ((p + q)[:, :-1] * context[:, :-1]).sum(1) + context[:, -1]
             p, q = p + context, q + context
-        return found, self._of_unknown(k, users, items, p, q)
+        return centres, self._of_unknown(k, users, items, p, q)
 
     def _rows(self, k: int, side: str, codes: Tensor, features: dict[str, Tensor]) -> Tensor:
         """Return one draw's rows of a side, with the terms of its side features."""

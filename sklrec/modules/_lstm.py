@@ -265,14 +265,14 @@ class LSTMRating(RatingModule):
         n_read = before
         if states.backward is not None:
             n_after = states.lengths[sequences] - (before if after is None else after)
-            behind = {name: v[sequences, n_after] for name, v in states.backward.items()}
+            backward = {name: v[sequences, n_after] for name, v in states.backward.items()}
             n_read = n_read + n_after
         else:
-            behind = None
+            backward = None
         if self.items_only:
-            z = self._rate_by_items(read, behind, items)
+            z = self._rate_by_items(read, backward, items)
         else:
-            z = self._rate_by_ratings(read, behind, n_read, items)
+            z = self._rate_by_ratings(read, backward, n_read, items)
         return self.global_mean + self.scale * z
 
     def penalty(self, **inputs: Tensor) -> Tensor:
@@ -378,14 +378,14 @@ class LSTMRating(RatingModule):
     def _rate_by_ratings(
         self,
         read: dict[str, Tensor],
-        behind: dict[str, Tensor] | None,
+        backward: dict[str, Tensor] | None,
         n_read: Tensor,
         items: Tensor,
     ) -> Tensor:
         hidden, summed = read["hidden"], read["summed"]
-        if behind is not None:
-            hidden = torch.cat([hidden, behind["hidden"]], 1)
-            summed = summed + behind["summed"]
+        if backward is not None:
+            hidden = torch.cat([hidden, backward["hidden"]], 1)
+            summed = summed + backward["summed"]
         n_read = n_read.unsqueeze(1)
         deviations, rated_deviations, rated = summed.split([1, self.n_factors, self.n_factors], 1)
         mean = deviations / (n_read + self.log_shrinkage.exp())
@@ -396,12 +396,12 @@ class LSTMRating(RatingModule):
         return bias + (user * self._rows(self.item_factors, items)).sum(1)
 
     def _rate_by_items(
-        self, read: dict[str, Tensor], behind: dict[str, Tensor] | None, items: Tensor
+        self, read: dict[str, Tensor], backward: dict[str, Tensor] | None, items: Tensor
     ) -> Tensor:
         own = self._rows(self.item_factors, items)
         hidden = [_cell(self.lstm, own, read["hidden"], read["cell"])[0]]
-        if behind is not None:
-            hidden.append(_cell(self.backward_lstm, own, behind["hidden"], behind["cell"])[0])
+        if backward is not None:
+            hidden.append(_cell(self.backward_lstm, own, backward["hidden"], backward["cell"])[0])
         both = self.dropout(torch.cat(hidden, 1).to(own.dtype))
         return linear(self.output, both).squeeze(1)
 

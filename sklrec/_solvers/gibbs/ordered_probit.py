@@ -59,14 +59,15 @@ class OrderedProbit:
     def _draw_thresholds(self, centres: np.ndarray, rng: np.random.Generator) -> None:
         if len(self.thresholds) == 0:  # a single star
             return
-        here = self._approximation(self.thresholds, centres)
+        current = self._approximation(self.thresholds, centres)
         noise = rng.standard_normal(len(self.thresholds))
-        proposed = here.mean + here.spread(noise)
+        proposed = current.mean + current.spread(noise)
         if (np.diff(proposed) <= 0).any():
             return
-        there = self._approximation(proposed, centres)
-        forward, back = here.log_density(proposed), there.log_density(self.thresholds)
-        if np.log(rng.random()) < there.log_likelihood - here.log_likelihood + back - forward:
+        candidate = self._approximation(proposed, centres)
+        forward, back = current.log_density(proposed), candidate.log_density(self.thresholds)
+        log_ratio = candidate.log_likelihood - current.log_likelihood + back - forward
+        if np.log(rng.random()) < log_ratio:
             self.thresholds = proposed
 
     def _draw_latent(self, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:

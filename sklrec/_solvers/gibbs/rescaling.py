@@ -21,11 +21,11 @@ def rescale(
     # and accepted or not by the hyperprior.
     curvature, slope = squares.double().cpu().numpy(), products.double().cpu().numpy()
     d = len(slope)
-    found = np.ones(d)
+    factors = np.ones(d)
     for k in range(d):
         if not curvature[k, k] > 0:
             continue
-        rest = curvature[k] @ found - curvature[k, k] * found[k]
+        rest = curvature[k] @ factors - curvature[k, k] * factors[k]
         mean = (slope[k] - rest) / curvature[k, k]
         drawn = mean + rng.standard_normal() / np.sqrt(curvature[k, k])
         if drawn <= 0:
@@ -34,8 +34,8 @@ def rescale(
         # volume are left.
         change = -(d + 1) * np.log(drawn) - prior.precision[k, k] / 2 * (1 / drawn**2 - 1)
         if np.log(rng.random()) < change:
-            found[k] = drawn
-    return found
+            factors[k] = drawn
+    return factors
 
 
 def stretched(prior: Prior, by: np.ndarray) -> Prior:

@@ -72,10 +72,10 @@ class GibbsSampler:
                         # During the burn-in, the loss of the latest draw alone.
                         n = max(1, sweep - self.n_burn_in + 1)
                         module.set_draws(**_stack([chain.state()]))
-                        found = module(
+                        predicted = module(
                             **{k: v for k, v in valid.X.items() if k != "sample_weight"}
                         )
-                        total = found if n == 1 or total is None else total + found
+                        total = predicted if n == 1 or total is None else total + predicted
                         errors = valid.y - total / n
                         valid_losses.append(mean_square(errors, valid.X.get("sample_weight")))
         except KeyboardInterrupt:

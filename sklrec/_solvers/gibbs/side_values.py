@@ -13,14 +13,14 @@ from sklrec.modules import BayesianFactorizationMachine
 
 def features_of(module: BayesianFactorizationMachine) -> dict[str, Features]:
     """Return the side features of users and items by side."""
-    found = {}
+    by_side = {}
     for side in ("user", "item"):
         if groups := module.groups[side]:
             values, weights = (getattr(module, f"{side}_{name}") for name in ("values", "weights"))
-            found[side] = Features(
+            by_side[side] = Features(
                 _sparse(values.cpu().numpy(), weights.cpu().numpy(), groups[-1][1]), groups
             )
-    return found
+    return by_side
 
 
 def contexts_of(

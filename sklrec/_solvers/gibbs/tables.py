@@ -33,14 +33,14 @@ class Tables:
     @classmethod
     def of_module(cls, module: MatrixFactorization) -> "Tables":
         """Copy a module's tables."""
-        found = {}
+        tables = {}
         for side in SIDES:
             table = getattr(module, f"{side}_factors").weight.detach().clone()
             if module.biased:
                 biases = getattr(module, f"{side}_biases").detach()
                 table = torch.cat([table, biases.unsqueeze(1)], 1)
-            found[side] = table
-        return cls(found, module.biased)
+            tables[side] = table
+        return cls(tables, module.biased)
 
     def with_rows(self, side: str, rows: Tensor) -> "Tables":
         """Return tables in which one side's table is replaced."""
@@ -51,13 +51,13 @@ class Tables:
         tables = list(self.of.values())
         columns = [codes[side] for side in self.of]
         n_columns = tables[0].shape[1]
-        found = tables[0].new_empty(len(columns[0]))
-        n_rows = max(1, numbers_at_once(found.device) // n_columns)
-        parts = [values.split(n_rows) for values in (found, *columns)]
+        ratings = tables[0].new_empty(len(columns[0]))
+        n_rows = max(1, numbers_at_once(ratings.device) // n_columns)
+        parts = [values.split(n_rows) for values in (ratings, *columns)]
         for part, *some in zip(*parts, strict=True):
             rows = [table.index_select(0, at) for table, at in zip(tables, some, strict=True)]
             self._predict(rows, n_columns - self.biased, part)
-        return found
+        return ratings
 
     def _predict(self, rows: list[Tensor], n_factors: int, out: Tensor) -> None:
         out.zero_()

@@ -123,14 +123,14 @@ class RatingsByRow:
         target = bucket.ratings
         read: Tensor | None = None
         for codes, (features, biases) in zip(bucket.partners, sides, strict=True):
-            found = features[codes]  # (n, width, n_columns)
+            rows = features[codes]  # (n, width, n_columns)
             if biases is not None:
                 target = target - biases[codes]
             if read is None:
-                read = found
+                read = rows
             else:
-                target = target - (read * found).sum(2)
-                read = read + found
+                target = target - (read * rows).sum(2)
+                read = read + rows
         assert read is not None
         weighted = read if bucket.weights is None else read * bucket.weights.unsqueeze(2)
         grams = torch.bmm(weighted.transpose(1, 2), read)
@@ -173,12 +173,12 @@ def solve(
     lower = cholesky(precisions)
     forward = torch.linalg.solve_triangular(lower, right, upper=False)
     if generator is None:
-        found = torch.linalg.solve_triangular(lower.transpose(1, 2), forward, upper=True)
-        return found.squeeze(2).float(), None
+        solutions = torch.linalg.solve_triangular(lower.transpose(1, 2), forward, upper=True)
+        return solutions.squeeze(2).float(), None
     noise = torch.randn(forward.shape, generator=generator, dtype=torch.float64)
     both = torch.cat([forward, forward + noise.to(forward.device)], 2)
-    found = torch.linalg.solve_triangular(lower.transpose(1, 2), both, upper=True).float()
-    return found[:, :, 0], found[:, :, 1]
+    solutions = torch.linalg.solve_triangular(lower.transpose(1, 2), both, upper=True).float()
+    return solutions[:, :, 0], solutions[:, :, 1]
 
 
 def cholesky(matrices: Tensor) -> Tensor:

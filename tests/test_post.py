@@ -50,10 +50,7 @@ class PlainDense(nn.Module):
 
 
 class PlainLSTM(nn.Module):
-    """A linear unit over the states of an LSTM, which reads the items of one user in time order.
-
-    The output at a place is the rating of the item at this place.
-    """
+    """A linear unit over the LSTM states of one user's items; rates the item of each step."""
 
     def __init__(self, n_items):
         super().__init__()
@@ -86,29 +83,20 @@ def in_stars(module, outputs):
     return (module.global_mean + module.scale * outputs).detach().numpy()
 
 
+EMBEDDINGS = {"users": "user_factors", "items": "item_factors"}
+PLAIN_MF = {"biased": False, "lr": 0.01, "init_std": 1.0}
+PLAIN_DENSE = {"products": False, "biased": False, "dropout": 0.0, "init_std": 1.0}
+PLAIN_LSTM = {"items_only": True, "dropout": 0.0, "init_std": 1.0}
 PAIR_CASES = {
     "matrix factorisation": (
-        MFRegressor(N_FACTORS, biased=False, init_std=1.0, lr=0.01, **ONE_EPOCH),
+        MFRegressor(N_FACTORS, **PLAIN_MF, **ONE_EPOCH),
         PlainFactorization,
-        {"users": "user_factors", "items": "item_factors"},
+        EMBEDDINGS,
     ),
     "dense net": (
-        DenseRecRegressor(
-            N_FACTORS,
-            (N_HIDDEN,),
-            products=False,
-            biased=False,
-            dropout=0.0,
-            init_std=1.0,
-            **ONE_EPOCH,
-        ),
+        DenseRecRegressor(N_FACTORS, (N_HIDDEN,), **PLAIN_DENSE, **ONE_EPOCH),
         PlainDense,
-        {
-            "users": "user_factors",
-            "items": "item_factors",
-            "hidden": "layers.0",
-            "output": "layers.2",
-        },
+        EMBEDDINGS | {"hidden": "layers.0", "output": "layers.2"},
     ),
 }
 
@@ -127,9 +115,7 @@ def test_pair_networks_predict_as_plain_networks_of_the_same_weights(model, plai
 
 
 def test_items_only_lstm_predicts_as_a_plain_lstm_of_the_same_weights():
-    model = SequenceRatingRegressor(
-        N_FACTORS, N_HIDDEN, items_only=True, dropout=0.0, init_std=1.0, **ONE_EPOCH
-    ).fit(X, Y)
+    model = SequenceRatingRegressor(N_FACTORS, N_HIDDEN, **PLAIN_LSTM, **ONE_EPOCH).fit(X, Y)
     module = model.module_.eval()
     names = {"items": "item_factors", "lstm": "lstm", "output": "output"}
     network = copy_weights(PlainLSTM(module.n_items + 1), module, names)

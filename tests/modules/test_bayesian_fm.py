@@ -1,9 +1,6 @@
 """BayesianFactorizationMachine: means and spreads of its draws, written out and simulated."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import copy
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -191,15 +188,6 @@ def test_new_module_has_no_draws_and_only_missing_values():
     assert module.n_draws == 0
 
 
-def test_a_single_star_has_probability_one():
-    module = make_module(torch.tensor([4.0]))
-    assert torch.equal(module.star_probabilities(USERS, ITEMS), torch.ones(20, 1).double())
-    mean, std = module.moments(USERS, ITEMS)
-    assert (mean == 4).all()
-    assert (std == 0).all()
-    assert (module.all_pairs(torch.arange(4), torch.arange(5)) == 4).all()
-
-
 @losses
 def test_padding_and_other_rows_change_no_bit(stars):
     module, inputs, rows = make_module(stars), inputs_of(), torch.tensor([7, 3, 18])
@@ -207,13 +195,3 @@ def test_padding_and_other_rows_change_no_bit(stars):
     whole = module.moments(USERS, ITEMS, **inputs)
     some = module.moments(USERS[rows], ITEMS[rows], **padded)
     assert all(torch.equal(a, b[rows]) for a, b in zip(some, whole, strict=True))
-
-
-@losses
-def test_copies_predict_the_same(stars):
-    module, other = make_module(stars), make_module(stars, seed=1)
-    expected = torch.stack(module.moments(USERS, ITEMS))
-    assert not torch.allclose(other(USERS, ITEMS), expected[0], atol=1e-3)
-    other.load_state_dict(module.state_dict())
-    for same in (copy.deepcopy(module), pickle.loads(pickle.dumps(module)), other):
-        assert torch.equal(torch.stack(same.moments(USERS, ITEMS)), expected)

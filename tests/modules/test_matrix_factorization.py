@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sklrec._solvers.rowwise_sgd import RowwiseSGD
 from sklrec.modules import MatrixFactorization
 
 USERS = torch.tensor([1, 5, 1, 0, 3, 0, 5])
@@ -98,24 +97,13 @@ def test_global_mean_is_refused_without_biases():
         MatrixFactorization(2, 2, biased=False, global_mean=3.5)
 
 
-@pytest.mark.parametrize("own_loop", [False, True])
-def test_unknown_rows_stay_zero_in_training(own_loop):
-    module = make_module(sparse=not own_loop)
+def test_unknown_rows_stay_zero_in_training():
+    module = make_module()
     before = module.user_biases.detach().clone()
-    if own_loop:
-        optimizer = torch.optim.AdamW(module.parameters(), lr=0.1, weight_decay=0.1)
-    else:
-        groups = [
-            {"params": [module.user_factors.weight, module.user_biases], "load": torch.ones(6)},
-            {"params": [module.item_factors.weight, module.item_biases], "load": torch.ones(8)},
-        ]
-        optimizer = RowwiseSGD(groups, lr=0.1)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=0.1, weight_decay=0.1)
     for _ in range(3):
         optimizer.zero_grad()
-        if own_loop:
-            torch.nn.functional.mse_loss(module(USERS, ITEMS), RATINGS).backward()
-        else:
-            module.backward_squared_error(USERS, ITEMS, RATINGS, alpha=0.1)
+        torch.nn.functional.mse_loss(module(USERS, ITEMS), RATINGS).backward()
         optimizer.step()
     assert not any(table[0].any() for table in module.parameters())
     assert not torch.equal(module.user_biases, before)
@@ -151,18 +139,11 @@ def test_growing_adds_rows_and_keeps_the_others(biased):
     assert module.user_factors.weight.grad[8].any()
 
 
-@pytest.mark.parametrize("is_given", [False, True])
-def test_generator_decides_the_start(is_given):
-    def made(seed):
-        if is_given:
-            generator = seeded(seed)
-            return MatrixFactorization(5, 7, 3, generator=generator).grow(9, 9, generator)
-        torch.manual_seed(seed)
-        return MatrixFactorization(5, 7, 3).grow(9, 9)
-
-    with torch.random.fork_rng():
-        state = torch.get_rng_state()
-        tables = [made(seed).user_factors.weight for seed in (0, 0, 1)]
-        assert torch.equal(torch.get_rng_state(), state) is is_given
+def test_generator_decides_the_start():
+    state, tables = torch.get_rng_state(), []
+    for seed in (0, 0, 1):
+        module = MatrixFactorization(5, 7, 3, generator=seeded(seed)).grow(9, 9, seeded(seed))
+        tables.append(module.user_factors.weight)
+    assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(tables[0], tables[1])
     assert not torch.equal(tables[0], tables[2])

@@ -34,26 +34,24 @@ def make_module(*, biased=True, weight=None, n_between=1, sparse=False):
     return module
 
 
+def spread_of(side):
+    """Return the weight |R|^-1/2 of each term in each row, as a dense matrix."""
+    spread = torch.zeros(6, 8, dtype=torch.float64)
+    spread[USERS, ITEMS] = 1.0
+    spread = spread if side == "user" else spread.T
+    return spread / spread.sum(1, keepdim=True).clamp(min=1).sqrt()
+
+
 def naive(module):
-    """Compute rows by the definition, one by one, and return the leaves for autograd."""
-    own, tables = module.own, {}
+    """Compute all rows by the definition, and return the leaves for autograd."""
+    own, rows, tables, terms = module.own, {}, {}, {}
     for side in ("user", "item"):
         tables[side] = getattr(own, f"{side}_factors").weight.detach().clone()
         if own.biased:
             column = getattr(own, f"{side}_biases").detach().unsqueeze(1)
             tables[side] = torch.cat([tables[side], column], 1)
-    terms = {side: getattr(module, f"{side}_terms").detach().clone() for side in tables}
-    for leaf in [*tables.values(), *terms.values()]:
-        leaf.requires_grad_()
-    codes = {"user": (USERS, ITEMS), "item": (ITEMS, USERS)}
-    rows = {}
-    for side, table in tables.items():
-        expanded = []
-        for k, row in enumerate(table):
-            partners = [other for own, other in zip(*codes[side], strict=True) if own == k]
-            total = sum(terms[side][other] for other in partners)
-            expanded.append(row + total / len(partners) ** 0.5 if partners else row)
-        rows[side] = torch.stack(expanded)
+        terms[side] = getattr(module, f"{side}_terms").detach().clone().requires_grad_()
+        rows[side] = tables[side].requires_grad_() + spread_of(side) @ terms[side]
     return rows, tables, terms
 
 
@@ -145,12 +143,9 @@ def test_sums_follow_changes_of_the_terms():
 def test_loads_bound_the_curvature_of_the_sums(weight):
     module = make_module(weight=weight)
     w = torch.ones(len(USERS)) if weight is None else weight
-    for side, codes, others in (("user", USERS, ITEMS), ("item", ITEMS, USERS)):
-        load = module.loads()[side]
-        spread = torch.zeros(codes.max() + 1, len(load), dtype=torch.float64)
-        for code, other in zip(codes, others, strict=True):
-            spread[code, other] = (codes == code).sum() ** -0.5
-        row_weights = torch.stack([w[codes == k].sum() for k in range(len(spread))]).double()
+    for side, codes in (("user", USERS), ("item", ITEMS)):
+        load, spread = module.loads()[side], spread_of(side)
+        row_weights = torch.bincount(codes, w, minlength=len(spread)).double()
         curvature = spread.T @ (row_weights.unsqueeze(1) * spread)
         is_used = load > 0
         assert torch.equal(is_used, curvature.diagonal() > 0)

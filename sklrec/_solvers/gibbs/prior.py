@@ -32,8 +32,8 @@ class Prior(NamedTuple):
             lower = np.linalg.cholesky(np.linalg.inv(scatter))
         except np.linalg.LinAlgError as error:
             raise ValueError(
-                "Sampling needs factors of moderate size; the drawn ones are too large for float64. "
-                "Check the ratings and their weights for extreme values."
+                "Sampling needs factors of moderate size, but the drawn ones are too large for "
+                "float64. Check the ratings and their weights for extreme values."
             ) from error
         bartlett = np.tril(rng.standard_normal((d, d)), -1)
         bartlett[np.diag_indices(d)] = np.sqrt(rng.chisquare(d + n - np.arange(d)))

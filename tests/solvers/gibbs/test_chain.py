@@ -42,12 +42,6 @@ def test_priors_are_normal_wishart_given_the_rows():
     assert np.allclose(np.cov(white.T), np.eye(d), atol=0.08)
 
 
-def test_the_prior_of_one_row_is_proper():
-    prior = Prior.draw(torch.full((1, 30), 100.0), np.random.default_rng(0))
-    assert (np.linalg.eigvalsh(prior.precision) > 0).all()
-    assert np.isfinite(prior.mean).all()
-
-
 def test_noise_has_its_posterior_distribution():
     rng = np.random.default_rng(0)
     users = torch.from_numpy(np.repeat([1, 2], [25, 15]))
@@ -245,14 +239,3 @@ def test_users_without_ratings_are_drawn_from_the_prior(monkeypatch):
     chain = start(module, data, svdpp=False)
     chain.sweep()
     assert np.allclose(chain.sides["user"].own[N_USERS], mean, atol=1e-3)
-
-
-def test_features_of_one_side_are_sparse_weights_of_its_values():
-    module, _ = machine(["item"])
-    found = features_of(module)
-    assert list(found) == ["item"]
-    expected = np.zeros((N_ITEMS + 1, 3))
-    values, weights = module.item_values.numpy(), module.item_weights.numpy()
-    np.add.at(expected, (np.arange(N_ITEMS + 1)[:, None], values), weights)
-    assert np.allclose(found["item"].weights.toarray(), expected)
-    assert found["item"].groups == [(0, 3)]

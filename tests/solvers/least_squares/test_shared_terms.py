@@ -47,12 +47,6 @@ def test_cooccurrence_weights_are_divided_by_the_root_of_the_number():
     assert np.allclose(found.toarray(), expected)
 
 
-def test_rows_are_weighted_sums_of_their_terms():
-    weights = problem()[0]
-    terms = torch.randn(N_TERMS, D, generator=torch.Generator().manual_seed(0))
-    assert np.allclose(shared(weights).expand(terms), weights @ terms.numpy(), atol=1e-5)
-
-
 @pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
 def test_joint_draws_have_the_mean_and_the_covariance_of_the_posterior(groups):
     weights, grams, residuals = problem()

@@ -49,8 +49,9 @@ def test_noise_has_its_posterior_distribution():
     weights = torch.rand(40, generator=torch.Generator().manual_seed(0)) + 0.5
     weights /= weights.mean()
     inputs = {"users": users, "items": torch.ones_like(users), "sample_weight": weights}
-    ratings = Ratings(MatrixFactorization(3, 1, 2), InteractionTensors(inputs, values))
-    noise = GaussianNoise(ratings)
+    noise = GaussianNoise(
+        Ratings(MatrixFactorization(3, 1, 2), InteractionTensors(inputs, values))
+    )
     predictions = torch.full((40,), 0.3)
     squares = np.asarray((values - 0.3) ** 2)
     expected = np.average(squares, weights=weights)
@@ -91,7 +92,6 @@ def test_stretching_preserves_the_joint_distribution():
     root = rng.normal(size=(n, d, 3))
     precisions = torch.from_numpy(0.3 * root @ root.transpose(0, 2, 1))
     roots = torch.linalg.cholesky(precisions)
-
     before, after, moved = [], [], 0
     for _ in range(4000):
         precision = wishart(d, np.eye(d)).rvs(random_state=rng)
@@ -119,7 +119,7 @@ def machine(sides):
     counts = {f"n_{side}_values": of_side for side, of_side in sizes.items()}
     module = BayesianFactorizationMachine(N_USERS, N_ITEMS, K, **counts)
     inputs = {
-        "users": torch.from_numpy(rng.integers(1, N_USERS + 1, N)),
+        "users": torch.from_numpy(rng.integers(1, N_USERS, N)),  # user N_USERS has no rating
         "items": torch.from_numpy(rng.integers(1, N_ITEMS + 1, N)),
     }
     for side, n_rows in (("user", N_USERS + 1), ("item", N_ITEMS + 1), ("context", N)):
@@ -228,14 +228,3 @@ def test_equal_contexts_share_a_code():
     assert np.allclose(found.weights.toarray()[codes], dense)
     assert found.groups == [(0, 3), (3, 5)]
     assert contexts_of(machine([])[0], InteractionTensors(inputs)) == ({}, {})
-
-
-def test_users_without_ratings_are_drawn_from_the_prior(monkeypatch):
-    monkeypatch.setattr(chain_module, "rescale", lambda *args: np.ones(3))
-    mean, precision = np.array([1.0, -1.0, 2.0]), 1e8 * np.eye(3)
-    monkeypatch.setattr(Prior, "draw", lambda table, rng: Prior(mean, precision))
-    module, data = machine([])
-    data.X["users"] = data.X["users"].clamp(max=N_USERS - 1)
-    chain = start(module, data, svdpp=False)
-    chain.sweep()
-    assert np.allclose(chain.sides["user"].own[N_USERS], mean, atol=1e-3)

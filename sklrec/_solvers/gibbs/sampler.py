@@ -23,25 +23,12 @@ from sklrec.modules import BayesianFactorizationMachine
 
 @dataclass(frozen=True)
 class GibbsSampler:
-    """Draw all users' rows, all items' rows, what they share, their priors and the noise.
+    """A solver that draws all rows, the terms that they share, their priors and the noise in
+    turns."""
 
-    Parameters
-    ----------
-    n_iter : int
-        Number of sweeps, those of the burn-in included.
-    n_burn_in : int
-        Number of sweeps at the start that are not kept.
-    n_draws : int
-        Number of sweeps that are kept at most, evenly spaced.
-    svdpp : bool
-        Whether the rows have SVD++ terms.
-    verbose : int
-        Whether to show a progress bar.
-    """
-
-    n_iter: int
+    n_iter: int  # number of sweeps, burn-in included
     n_burn_in: int
-    n_draws: int
+    n_draws: int  # highest number of sweeps to keep, evenly spaced
     svdpp: bool
     verbose: int
 
@@ -61,26 +48,7 @@ class GibbsSampler:
         generator: torch.Generator,
         previous: WarmStart | None = None,
     ) -> FitResult:
-        """Train a module in place.
-
-        Parameters
-        ----------
-        module : BayesianFactorizationMachine
-            The module; its parameters are the start.
-        data : InteractionTensors
-            What to train on.
-        valid : InteractionTensors or None
-            What to measure the validation loss on: that of the mean of the draws so far.
-        generator : torch.Generator
-            Source of the draws.
-        previous : WarmStart, default=None
-            Not used: all there is to go on from is in the module.
-
-        Returns
-        -------
-        FitResult
-            How it went.
-        """
+        """Train a module in place; see `Solver.train`."""
         chain = self._start(module, data, generator)
         keeps = set(np.linspace(self.n_iter - 1, self.n_burn_in, self.n_kept).round().astype(int))
         scale = module.scale.item() ** 2
@@ -101,13 +69,13 @@ class GibbsSampler:
                     if sweep in keeps:
                         draws.append(chain.state())
                     if valid is not None:
-                        # Until the burn-in is over, that of the latest draw alone.
+                        # During the burn-in, the loss of the latest draw alone.
                         n = max(1, sweep - self.n_burn_in + 1)
                         module.set_draws(**_stack([chain.state()]))
-                        found = module(
+                        predicted = module(
                             **{k: v for k, v in valid.X.items() if k != "sample_weight"}
                         )
-                        total = found if n == 1 or total is None else total + found
+                        total = predicted if n == 1 or total is None else total + predicted
                         errors = valid.y - total / n
                         valid_losses.append(mean_square(errors, valid.X.get("sample_weight")))
         except KeyboardInterrupt:
@@ -147,5 +115,5 @@ class GibbsSampler:
 
 
 def _stack(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    # Popped one after the other, so that they are not there twice all at once.
+    # Popping one name after the other keeps only one part of the draws twice in memory.
     return {name: torch.stack([draw.pop(name) for draw in draws]) for name in list(draws[0])}

@@ -1,4 +1,4 @@
-"""The Markov chain and its priors: what they draw has the distribution that it should have."""
+"""Markov chain and priors: draws have their posterior distribution."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from types import SimpleNamespace
@@ -6,11 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from scipy.sparse import csr_array
 from scipy.stats import wishart
 
 import sklrec._solvers.gibbs.chain as chain_module
-from sklrec._solvers.gibbs.chain import Chain, Features
+from sklrec._solvers.gibbs.chain import Chain
 from sklrec._solvers.gibbs.likelihoods import GaussianNoise
 from sklrec._solvers.gibbs.prior import Prior
 from sklrec._solvers.gibbs.rescaling import rescale, stretched, sums
@@ -21,8 +20,6 @@ from sklrec.modules import BayesianFactorizationMachine, MatrixFactorization
 
 N_USERS, N_ITEMS, K, N = 4, 3, 2, 9
 SIZES = {"user": [2, 3], "item": [3], "context": [3, 2]}
-
-# --- the priors
 
 
 def test_priors_are_normal_wishart_given_the_rows():
@@ -37,7 +34,7 @@ def test_priors_are_normal_wishart_given_the_rows():
     deviation = np.sqrt(exact.var())
     assert np.allclose(precisions.mean(0), exact.mean(), atol=5 * deviation.max() / 5000**0.5)
     assert np.allclose(precisions.std(0), deviation, rtol=0.1)
-    # whitened by its own precision, each mean is a standard Gaussian
+    # Each mean, whitened by its own precision, is standard Gaussian.
     off = np.array([draw.mean for draw in draws]) - n / (1 + n) * mean
     roots = np.linalg.cholesky((1 + n) * precisions)
     white = np.einsum("kij,ki->kj", roots, off)
@@ -45,25 +42,16 @@ def test_priors_are_normal_wishart_given_the_rows():
     assert np.allclose(np.cov(white.T), np.eye(d), atol=0.08)
 
 
-def test_the_prior_of_one_row_is_proper():
-    prior = Prior.draw(torch.full((1, 30), 100.0), np.random.default_rng(0))
-    assert (np.linalg.eigvalsh(prior.precision) > 0).all()
-    assert np.isfinite(prior.mean).all()
-
-
-def noise_of(users, values, weights):
-    data = InteractionTensors({"users": users, "items": torch.ones_like(users)}, values)
-    data.X["sample_weight"] = weights
-    return GaussianNoise(Ratings(MatrixFactorization(3, 1, 2), data))
-
-
-def test_noise_has_its_posterior():
+def test_noise_has_its_posterior_distribution():
     rng = np.random.default_rng(0)
     users = torch.from_numpy(np.repeat([1, 2], [25, 15]))
     values = torch.from_numpy(rng.normal(size=40) * np.where(users == 1, 1, 2))
     weights = torch.rand(40, generator=torch.Generator().manual_seed(0)) + 0.5
     weights /= weights.mean()
-    noise = noise_of(users, values, weights)
+    inputs = {"users": users, "items": torch.ones_like(users), "sample_weight": weights}
+    noise = GaussianNoise(
+        Ratings(MatrixFactorization(3, 1, 2), InteractionTensors(inputs, values))
+    )
     predictions = torch.full((40,), 0.3)
     squares = np.asarray((values - 0.3) ** 2)
     expected = np.average(squares, weights=weights)
@@ -73,11 +61,11 @@ def test_noise_has_its_posterior():
         noise.draw(predictions, rng)
         draws.append([np.log(noise.precision), *np.log(noise.shares[1:])])
     draws = np.array(draws)
-    # the posterior of the common precision, with the shares summed out, on a grid
-    sums = [np.sum((np.asarray(weights) * squares)[users == user]) for user in (1, 2)]
+    # The posterior of the common precision on a grid, with the users' shares integrated out.
+    totals = [np.sum((np.asarray(weights) * squares)[users == user]) for user in (1, 2)]
     grid = np.linspace(-3, 3, 1201)
-    log_density = grid / 2 - np.exp(grid) / 2  # of the logarithm, by the prior
-    for n, total in zip((25, 15), sums, strict=True):
+    log_density = grid / 2 - np.exp(grid) / 2  # the prior of the logarithm
+    for n, total in zip((25, 15), totals, strict=True):
         log_density += n / 2 * grid - (4 + n) / 2 * np.log((4 + np.exp(grid) * total) / 2)
     density = np.exp(log_density - log_density.max())
     density /= density.sum()
@@ -85,7 +73,7 @@ def test_noise_has_its_posterior():
     deviation = np.sqrt(density @ (grid - mean) ** 2)
     assert draws[:, 0].mean() == pytest.approx(mean, abs=0.15 * deviation)
     assert draws[:, 0].std() == pytest.approx(deviation, rel=0.15)
-    # who has no rating has the prior's share
+    # User 3 has no rating, and so the prior's share.
     own = np.exp(draws[:, 3])
     assert own.mean() == pytest.approx(1, rel=0.05)
     assert own.std() == pytest.approx(0.5**0.5, rel=0.06)
@@ -98,35 +86,25 @@ def test_noise_has_its_posterior():
     assert noise.weights.numpy() == pytest.approx(shares, rel=1e-5)
 
 
-def test_stretching_leaves_the_joint_distribution_as_it_is():
-    """Of rows and their prior, where what the ratings say is made anew from each state."""
+def test_stretching_preserves_the_joint_distribution():
     rng = np.random.default_rng(0)
     n, d = 6, 2
     root = rng.normal(size=(n, d, 3))
     precisions = torch.from_numpy(0.3 * root @ root.transpose(0, 2, 1))
     roots = torch.linalg.cholesky(precisions)
-
-    def from_the_prior():
-        precision = wishart(d, np.eye(d)).rvs(random_state=rng)
-        covariance = np.linalg.inv(precision)
-        mean = rng.multivariate_normal(np.zeros(d), covariance)
-        return Prior(mean, precision), rng.multivariate_normal(mean, covariance, size=n)
-
     before, after, moved = [], [], 0
     for _ in range(4000):
-        prior, rows = from_the_prior()
-        rows = torch.from_numpy(rows)
+        precision = wishart(d, np.eye(d)).rvs(random_state=rng)
+        covariance = np.linalg.inv(precision)
+        prior = Prior(rng.multivariate_normal(np.zeros(d), covariance), precision)
+        rows = torch.from_numpy(rng.multivariate_normal(prior.mean, covariance, size=n))
         noise = torch.from_numpy(rng.standard_normal((n, d, 1)))
         pulls = (precisions @ rows.unsqueeze(2) + roots @ noise).squeeze(2)
         by = rescale(*sums(rows, precisions, pulls), prior, rng)
         moved += (by != 1).mean()
-        stretched_prior = stretched(prior, by)
-        for found, of_rows, of_prior in (
-            (before, rows.numpy(), prior),
-            (after, rows.numpy() * by, stretched_prior),
-        ):
-            sizes = np.log(np.abs(of_rows)).mean(0)
-            found.append([*sizes, *np.log(np.diag(of_prior.precision))])
+        for results, factor, of_prior in ((before, 1, prior), (after, by, stretched(prior, by))):
+            sizes = np.log(np.abs(rows.numpy() * factor)).mean(0)
+            results.append([*sizes, *np.log(np.diag(of_prior.precision))])
     before, after = np.array(before), np.array(after)
     assert moved / 4000 > 0.3
     error = before.std(0) / 4000**0.5
@@ -134,18 +112,14 @@ def test_stretching_leaves_the_joint_distribution_as_it_is():
     assert after.std(0) == pytest.approx(before.std(0), rel=0.06)
 
 
-# --- the whole chain
-
-
 def machine(sides):
-    """A module of these sides' features, and data of its shape."""
+    """Make a module with features of these sides, and ratings for it."""
     rng = np.random.default_rng(3)
     sizes = {side: SIZES[side] if side in sides else [] for side in SIZES}
-    module = BayesianFactorizationMachine(
-        N_USERS, N_ITEMS, K, **{f"n_{side}_values": of_side for side, of_side in sizes.items()}
-    )
+    counts = {f"n_{side}_values": of_side for side, of_side in sizes.items()}
+    module = BayesianFactorizationMachine(N_USERS, N_ITEMS, K, **counts)
     inputs = {
-        "users": torch.from_numpy(rng.integers(1, N_USERS + 1, N)),
+        "users": torch.from_numpy(rng.integers(1, N_USERS, N)),  # user N_USERS has no rating
         "items": torch.from_numpy(rng.integers(1, N_ITEMS + 1, N)),
     }
     for side, n_rows in (("user", N_USERS + 1), ("item", N_ITEMS + 1), ("context", N)):
@@ -160,25 +134,22 @@ def machine(sides):
     return module, InteractionTensors(inputs, torch.zeros(N), torch.ones(N))
 
 
-def start(module, data, implicit, precision=2.0, weights=None):
-    if weights is not None:
-        data.X["sample_weight"] = weights
+def start(module, data, svdpp):
+    """Make a chain whose noise has the fixed precision 2."""
     others, of_contexts = contexts_of(module, data)
     ratings = Ratings(module, data, others)
     likelihood = SimpleNamespace(
-        precision=precision,
+        precision=2.0,
         targets=None,
         weights=None,
         draw=lambda predictions, rng: 0.0,
-        state=lambda: {"noise": torch.tensor(1 / precision)},
+        state=lambda: {"noise": torch.tensor(0.5)},
     )
-    tables = Tables.of_module(module)
-    features = features_of(module) | of_contexts
-    generator = torch.Generator().manual_seed(0)
-    return Chain(ratings, tables, likelihood, generator, implicit, features)
+    features, generator = features_of(module) | of_contexts, torch.Generator().manual_seed(0)
+    return Chain(ratings, Tables.of_module(module), likelihood, generator, svdpp, features)
 
 
-def from_the_prior(chain, mean, precision):
+def draw_from_the_prior(chain, mean, precision):
     root = torch.from_numpy(np.linalg.cholesky(np.linalg.inv(precision))).float()
     generator = torch.Generator().manual_seed(2)
 
@@ -199,24 +170,21 @@ def state_of(chain):
     return torch.cat([*parts, *(side.terms for side in chain.sides.values())]).numpy().copy()
 
 
-@pytest.mark.parametrize(
-    ("sides", "implicit"),
-    [([], False), (list(SIZES), True)],
-    ids=["ids", "all"],
-)
-def test_sweeps_leave_the_joint_distribution_as_it_is(sides, implicit, monkeypatch):
-    """Ratings made anew from each state, the states go on having their prior distribution."""
+@pytest.mark.parametrize(("sides", "svdpp"), [([], False), (SIZES, True)], ids=["ids", "all"])
+def test_sweeps_preserve_the_joint_distribution(sides, svdpp, monkeypatch):
+    """With new ratings simulated from each state, the states keep their prior distribution."""
     mean, precision = np.array([0.3, -0.2, 0.5]), np.diag([4.0, 5.0, 3.0]) + 0.5
     monkeypatch.setattr(Prior, "draw", lambda table, rng: Prior(mean, precision))
-    monkeypatch.setattr(chain_module, "N_STEPS", 27)  # few enough unknowns to be solved exactly
-    # which stretches priors too, and has a test of its own
+    monkeypatch.setattr(chain_module, "N_STEPS", 27)  # solves for so few terms exactly
+    # rescale() changes priors too; it has its own test.
     monkeypatch.setattr(chain_module, "rescale", lambda *args: np.ones(3))
     module, data = machine(sides)
     weights = torch.from_numpy(np.random.default_rng(5).uniform(0.5, 2, N).astype(np.float32))
-    chain = start(module, data, implicit, weights=weights)
+    data.X["sample_weight"] = weights
+    chain = start(module, data, svdpp)
     generator = torch.Generator().manual_seed(1)
     states = []
-    from_the_prior(chain, mean, precision)
+    draw_from_the_prior(chain, mean, precision)
     for _ in range(850):
         predictions = chain.tables.predict(chain.ratings.codes)
         noise = torch.randn(N, generator=generator) / (2.0 * weights).sqrt()
@@ -225,31 +193,27 @@ def test_sweeps_leave_the_joint_distribution_as_it_is(sides, implicit, monkeypat
         chain.sweep()
         states.append(state_of(chain))
     white = (np.array(states[50:]) - mean) @ np.linalg.cholesky(precision)
-    rows = white.mean(1)  # over rows, so that each sweep gives one number a column
-    n_rows = white.shape[1]
-    batches = rows.reshape(16, 50, 3).mean(1)
-    assert np.abs(batches.mean(0) / (batches.std(0) / 16**0.5)).max() < 4
-    squares = np.einsum("sri,srj->sij", white, white) / n_rows - np.eye(3)
-    batches = squares.reshape(16, 50, 3, 3).mean(1)
-    assert np.abs(batches.mean(0) / (batches.std(0) / 16**0.5)).max() < 4
+    squares = np.einsum("sri,srj->sij", white, white) / white.shape[1] - np.eye(3)
+    for errors in (white.mean(1), squares):  # one value for each sweep
+        batches = errors.reshape(16, 50, *errors.shape[1:]).mean(1)
+        assert np.abs(batches.mean(0) / (batches.std(0) / 16**0.5)).max() < 4
     assert np.abs(squares.mean(0)).max() < 0.2
 
 
-@pytest.mark.parametrize("implicit", [False, True])
-def test_a_module_of_a_state_predicts_what_the_chain_does(implicit):
-    module, data = machine(list(SIZES))
+@pytest.mark.parametrize("svdpp", [False, True])
+def test_module_with_the_state_of_a_chain_predicts_the_same(svdpp):
+    module, data = machine(SIZES)
     data.y = torch.randn(N, generator=torch.Generator().manual_seed(0))
-    chain = start(module, data, implicit)
+    chain = start(module, data, svdpp)
     for _ in range(3):
         chain.sweep()
     module.set_draws(**{name: value.unsqueeze(0) for name, value in chain.state().items()})
     inputs = {name: v for name, v in data.X.items() if name != "sample_weight"}
     expected = chain.tables.predict(chain.ratings.codes)
     assert torch.allclose(module(**inputs), expected, atol=1e-5)
-    assert (module.user_terms is not None) == implicit
 
 
-def test_contexts_that_are_alike_are_one():
+def test_equal_contexts_share_a_code():
     module, _ = machine(["context"])
     values = torch.tensor([[0, 3], [1, 4], [0, 3], [0, 4]])
     weights = torch.tensor([[1.0, 0.5], [1.0, 1.0], [1.0, 0.5], [1.0, 0.5]])
@@ -264,23 +228,3 @@ def test_contexts_that_are_alike_are_one():
     assert np.allclose(found.weights.toarray()[codes], dense)
     assert found.groups == [(0, 3), (3, 5)]
     assert contexts_of(machine([])[0], InteractionTensors(inputs)) == ({}, {})
-
-
-def test_who_has_no_rating_is_drawn_from_the_prior(monkeypatch):
-    monkeypatch.setattr(chain_module, "rescale", lambda *args: np.ones(3))
-    mean, precision = np.array([1.0, -1.0, 2.0]), 1e8 * np.eye(3)
-    monkeypatch.setattr(Prior, "draw", lambda table, rng: Prior(mean, precision))
-    module, data = machine([])
-    data.X["users"] = data.X["users"].clamp(max=N_USERS - 1)
-    chain = start(module, data, implicit=False)
-    chain.sweep()
-    assert np.allclose(chain.sides["user"].own[N_USERS], mean, atol=1e-3)
-
-
-def test_features_are_told_by_side():
-    module, _ = machine(["item"])
-    found = features_of(module)
-    assert list(found) == ["item"]
-    assert isinstance(found["item"], Features)
-    assert isinstance(found["item"].weights, csr_array)
-    assert found["item"].weights.shape == (N_ITEMS + 1, 3)

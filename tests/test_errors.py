@@ -79,14 +79,9 @@ NUMERIC = r"Convert it first, for example with pandas\.to_numeric\."
         ),
         (
             pd.date_range("2020-01-01", periods=5),
-            [
-                r"y holds the ratings for MFRegressor and must be numeric, got datetime64\[.*Pass the c"
-            ],
+            ["y holds the ratings for MFRegressor and must be numeric, got datetime64.*Pass the"],
         ),
-        (
-            np.arange(5).astype("timedelta64[ns]"),
-            [r"must be numeric, got timedelta64\[ns\]\. Pass"],
-        ),
+        (np.arange(5).astype("timedelta64[ns]"), ["must be numeric, got timedelta64.*Pass the"]),
         (np.c_[Y, Y], [r"y should be a 1d array, got an array of shape \(5, 2\) instead"]),
         (None, ["This MFRegressor estimator requires y to be passed, but the target y is None"]),
         (Y[:3], [r"Found input variables with inconsistent numbers of samples: \[5, 3\]"]),
@@ -283,7 +278,6 @@ def test_bad_validation_data(options, text):
         ("init_std", 0, r"a float in the range \(0.0, inf\)"),
         ("early_stopping", 3, r"a str among {'auto'} or a float in the range \(0.0, 1.0\)"),
         ("early_stopping", 1.0, r"a str among {'auto'} or a float in the range \(0.0, 1.0\)"),
-        ("svdpp", 1, "an instance of 'bool'"),
         ("rating_scale", "max", "a str among {'auto'}, an instance of 'tuple', an instance of"),
         ("rating_scale", 5, "a str among {'auto'}, an instance of 'tuple', an instance of"),
         ("user", -1, r"an int in the range \[0, inf\) or an instance of 'str'"),
@@ -328,8 +322,8 @@ def test_bad_parameters(name, value, wanted):
             (
                 {"rating_scale": (2, 4), "early_stopping": early_stopping},
                 ValueError,
-                r"Ratings must lie inside rating_scale=\(2, 4\), got 1 in row 0 and 2 such rows in "
-                r"all\. Drop them, give a wider rating_scale, or set rating_scale='auto'\.",
+                r"Ratings must lie inside rating_scale=\(2, 4\), got 1 in row 0 and 2 such rows "
+                r"in all\. Drop them, give a wider rating_scale, or set rating_scale='auto'\.",
             )
             for early_stopping in (False, True)
         ],

@@ -355,9 +355,7 @@ def test_ratings_and_weights_must_not_be_passed_twice(log):
 
 @pytest.mark.parametrize("early_stopping", [0.001, 0.999])
 def test_both_parts_of_a_split_must_hold_ratings(log, early_stopping):
-    text = (
-        f"early_stopping={early_stopping} holds out .* of 5 ratings, .* one of the two parts empty"
-    )
+    text = f"early_stopping={early_stopping} holds out .* of 5 ratings, .* two parts empty"
     with pytest.raises(ValueError, match=text):
         fitted(ChunkedRatings(chunks(log[:5])), early_stopping=early_stopping)
 

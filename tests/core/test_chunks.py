@@ -267,11 +267,11 @@ FAULTS = {
     ),
     "weights in some": (
         lambda log: [(log[IDS], log["rating"]), (log[IDS], log["rating"], np.ones(N))],
-        "chunk 1 has weights, unlike those before it",
+        "chunk 1 has weights, unlike the chunks before",
     ),
     "no weights in some": (
         lambda log: [(log[IDS], log["rating"], np.ones(N)), (log[IDS], log["rating"])],
-        "chunk 1 has no weights, unlike those before it",
+        "chunk 1 has no weights, unlike the chunks before",
     ),
     "negative weight": (
         lambda log: [(log[IDS], log["rating"], -np.ones(N))],
@@ -382,7 +382,7 @@ def test_other_methods_ask_for_one_chunk(log):
         lambda: mf.partial_fit(source, log["rating"]),
         lambda: mf.fit(log[IDS], log["rating"], X_val=source, y_val=log["rating"]),
     ):
-        with pytest.raises(ValueError, match="Only fit reads a whole ChunkedRatings"):
+        with pytest.raises(ValueError, match="Only X of fit may be a whole ChunkedRatings"):
             call()
     with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
         mf.fit(log[IDS])

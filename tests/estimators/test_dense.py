@@ -6,16 +6,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.metrics import root_mean_squared_error
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
-from sklearn.pipeline import make_pipeline
+from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import LRScheduler
 
-from sklrec import DenseRecRegressor, IDEncoder, MFRegressor
+from sklrec import DenseRecRegressor, MFRegressor
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, 1000, random_state=0)
@@ -57,21 +53,7 @@ def fitted():
     return dense().fit(SIDE, Y)
 
 
-@pytest.fixture(scope="module")
-def wide():
-    options = {"n_factors": 64, "hidden_layer_sizes": (100, 33), "dropout": 0.2, "max_epochs": 2}
-    return dense(**options).fit(SIDE, Y)
-
-
 # --- the model
-
-
-def test_predict_gives_the_output_of_the_module(fitted):
-    with torch.inference_mode():
-        inputs = {name: torch.from_numpy(v) for name, v in fitted._inputs(SIDE).items()}
-        expected = fitted.module_(**inputs).numpy()
-    assert fitted.predict(SIDE) == pytest.approx(expected, rel=1e-5)
-    assert sorted(inputs) == ["categorical", "items", "multi_valued", "numeric", "users"]
 
 
 def test_attributes_are_in_units_of_the_ratings():
@@ -131,10 +113,10 @@ def test_a_larger_penalty_gives_smaller_embeddings():
         assert tables[1] < tables[0]
 
 
-def test_dropout_changes_the_training():
-    dropped, same = (dense(dropout=0.5).fit(SIDE, Y).predict(SIDE) for _ in range(2))
-    assert np.array_equal(dropped, same)
-    assert not np.array_equal(dropped, dense().fit(SIDE, Y).predict(SIDE))
+def test_dropout_changes_the_training_and_may_change_later():
+    model = dense(dropout=0.5, warm_start=True).fit(SIDE, Y)
+    assert not np.array_equal(model.predict(SIDE), dense().fit(SIDE, Y).predict(SIDE))
+    assert model.set_params(dropout=0.1).fit(SIDE, Y).module_.dropout.p == 0.1
 
 
 # --- side features
@@ -208,119 +190,63 @@ def test_missing_and_unknown_values_and_ids_get_an_estimate(fitted):
         assert np.abs(ratings - Y.mean()).max() < 3 * Y.std()
 
 
-def test_numbers_are_categories_on_demand():
-    model = dense(categorical_features=["timestamp"]).fit(X, Y)
-    assert [column.name for column in model.side_features_.categorical] == ["timestamp"]
-
-
-def test_arrays_work_like_frames():
-    frame = SIDE[["user", "item", "age", "device"]]
-    by_frame = dense().fit(frame, Y)
-    by_array = dense().fit(frame.to_numpy(dtype=object), Y)
-    assert np.array_equal(by_frame.predict(frame), by_array.predict(frame.to_numpy(dtype=object)))
-    numbers = frame[["user", "item", "age"]].to_numpy()
-    assert dense().fit(numbers, Y).side_features_.numeric[0].name == 2
-
-
-def test_columns_may_come_in_any_order():
-    turned = SIDE[["age", "item", "device", "day", "shelf", "genres", "user", "timestamp"]]
-    model = dense(user="user", item="item").fit(turned, Y)
-    numeric = sorted(column.name for column in model.side_features_.numeric)
-    assert numeric == ["age", "day", "timestamp"]
-    assert np.isfinite(model.predict(turned)).all()
+def test_columns_may_come_in_any_order_and_from_an_array():
+    frame = SIDE[["age", "item", "device", "timestamp", "user"]]
+    model = dense(user="user", item="item", categorical_features=["timestamp"]).fit(frame, Y)
+    assert [column.name for column in model.side_features_.numeric] == ["age"]
+    names = [column.name for column in model.side_features_.categorical]
+    assert names == ["device", "timestamp"]
+    array = frame.to_numpy(dtype=object)
+    by_place = dense(user=4, item=1, categorical_features=[3]).fit(array, Y)
+    assert [column.name for column in by_place.side_features_.numeric] == [0]
+    assert np.array_equal(model.predict(frame), by_place.predict(array))
 
 
 @pytest.mark.parametrize(
     ("column", "values", "message"),
     [
         ("age", "old", r"'age' held numbers in fit but now holds strings, such as 'old' in row 0"),
-        ("device", 3, r"'device' held strings in fit but now holds numbers, such as 3 in row 0"),
-        ("day", 3, r"'day' held datetimes in fit but now holds numbers, such as 3 in row 0"),
-        (
-            "genres",
-            "war",
-            r"'genres' held lists in fit but now holds strings, such as 'war' in row",
-        ),
+        ("genres", "war", "'genres' held lists in fit but now holds strings, such as 'war' in r"),
         ("age", np.inf, r"(?s)contains infinity.*Column 'age' holds inf in row 0"),
     ],
 )
 def test_a_side_column_of_another_type_is_refused(fitted, column, values, message):
-    with pytest.raises(ValueError, match=message):
-        fitted.predict(SIDE.assign(**{column: values}))
-    with pytest.raises(ValueError, match=message):
-        clone(fitted).fit(SIDE, Y, X_val=SIDE.assign(**{column: values}), y_val=Y)
-    before = fitted.predict(SIDE)
-    with pytest.raises(ValueError, match=message):
-        fitted.partial_fit(SIDE.assign(**{column: values}), Y)
+    changed, before = SIDE.assign(**{column: values}), fitted.predict(SIDE)
+    for call in (
+        lambda: fitted.predict(changed),
+        lambda: clone(fitted).fit(SIDE, Y, X_val=changed, y_val=Y),
+        lambda: fitted.partial_fit(changed, Y),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
     assert np.array_equal(fitted.predict(SIDE), before)
-
-
-def test_a_time_zone_makes_no_difference(fitted):
-    aware = SIDE.assign(day=SIDE["day"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"))
-    assert np.array_equal(fitted.predict(aware), fitted.predict(SIDE))
 
 
 # --- each prediction depends only on its row
 
 
-@settings(deadline=None, derandomize=True, database=None, max_examples=30)
-@given(rows=st.lists(st.integers(0, len(SIDE) - 1), min_size=1, max_size=50))
-def test_a_prediction_depends_only_on_its_row(wide, rows):
-    assert np.array_equal(wide.predict(SIDE.iloc[rows]), wide.predict(SIDE)[rows])
-
-
-def test_predictions_do_not_depend_on_the_size_of_blocks(fitted, monkeypatch):
-    monkeypatch.setattr(DenseRecRegressor, "_predict_rows", 128)
-    blocks = fitted.predict(SIDE)
-    assert np.array_equal(blocks[300:350], fitted.predict(SIDE[300:350]))
-    assert np.array_equal(blocks[::-1], fitted.predict(SIDE[::-1]))
+def test_a_prediction_depends_only_on_its_row(monkeypatch):
+    options = {"n_factors": 64, "hidden_layer_sizes": (100, 33), "dropout": 0.2, "max_epochs": 2}
+    model = dense(**options).fit(SIDE, Y)
+    whole, rng = model.predict(SIDE), np.random.default_rng(0)
+    for n_rows in (16_384, 128):
+        monkeypatch.setattr(DenseRecRegressor, "_predict_rows", n_rows)
+        for size in (1, 2, 7, 50, 700):
+            rows = rng.choice(len(SIDE), size)
+            assert np.array_equal(model.predict(SIDE.iloc[rows]), whole[rows])
 
 
 # --- with scikit-learn
 
 
-def test_an_encoder_before_it_changes_nothing():
-    bare = dense(user="user", item="item").fit(SIDE, Y)
-    piped = make_pipeline(IDEncoder(), dense(user="user", item="item")).fit(SIDE, Y)
-    assert np.array_equal(piped.predict(SIDE), bare.predict(SIDE))
-
-
 def test_grid_search_over_layers():
-    grid = {"denserecregressor__hidden_layer_sizes": [(4,), (8, 4), ()]}
-    search = GridSearchCV(make_pipeline(IDEncoder(), dense(max_epochs=2)), grid, cv=2)
+    grid = {"hidden_layer_sizes": [np.array([4]), [8, 4], ()]}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        search.fit(SIDE, Y)
-    assert len(search.cv_results_["params"]) == 3
+        search = GridSearchCV(dense(max_epochs=2), grid, cv=2).fit(SIDE, Y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    layers = search.best_estimator_[-1].module_.layers
-    assert len(layers) == 1 + 2 * len(search.best_params_[next(iter(grid))])
-
-
-def test_it_predicts_better_than_the_mean():
-    X, y = make_ratings(200, 100, 6000, random_state=0)
-    model = DenseRecRegressor(n_factors=8, random_state=0)
-    assert cross_val_score(model, X, y, cv=KFold(3, shuffle=True), scoring="r2").min() > 0.1
-
-
-def test_weights_shift_predictions_and_weight_0_drops_rows():
-    low = np.where(np.arange(len(Y)) % 2, Y, Y - 3)
-    weight = np.where(np.arange(len(Y)) % 2, 10.0, 0.1)
-    weighted = dense().fit(SIDE, low, sample_weight=weight)
-    assert weighted.global_mean_ == pytest.approx(np.average(low, weights=weight))
-    assert weighted.predict(SIDE).mean() > dense().fit(SIDE, low).predict(SIDE).mean() + 0.5
-    none = np.zeros(len(Y))
-    none[:500] = 1
-    by_weight = dense().fit(SIDE, Y, sample_weight=none)
-    assert np.array_equal(by_weight.predict(SIDE), dense().fit(SIDE[:500], Y[:500]).predict(SIDE))
-
-
-def test_early_stopping_restores_the_best_epoch():
-    model = dense(max_epochs=60, lr=0.1, alpha=0.0)
-    model.fit(SIDE[:700], Y[:700], X_val=SIDE[700:], y_val=Y[700:])
-    assert model.n_iter_ < 60
-    error = root_mean_squared_error(Y[700:], model.predict(SIDE[700:])) ** 2
-    assert error == pytest.approx(min(model.validation_curve_), rel=1e-4)
+    n_hidden = len(search.best_params_["hidden_layer_sizes"])
+    assert len(search.best_estimator_.module_.layers) == 1 + 2 * n_hidden
 
 
 def test_partial_fit_learns_new_users_items_and_values():
@@ -340,52 +266,10 @@ def test_partial_fit_learns_new_users_items_and_values():
     assert np.isfinite(model.predict(pd.concat([first, second]))).all()
 
 
-def test_warm_start_continues_the_training():
-    model = dense(warm_start=True).fit(SIDE, Y)
-    once = model.loss_curve_[-1]
-    model.set_params(max_epochs=3, dropout=0.1).fit(SIDE, Y)
-    assert model.n_iter_ == 8
-    assert model.loss_curve_[-1] < once
-    assert model.module_.dropout.p == 0.1
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"n_factors": 5}, "n_factors=5 was asked for, but the training goes on with a model"),
-        ({"products": False}, "products=False was asked for, but the training goes on"),
-        ({"biased": False}, "biased=False was asked for, but the training goes on"),
-        ({"hidden_layer_sizes": (9,)}, r"hidden_layer_sizes=\(9,\) was asked for, but the tr"),
-        ({"user": 1, "item": 0}, "are other columns than those of the model"),
-    ],
-)
-def test_warm_start_needs_the_same_architecture_and_columns(change, message):
-    model = dense(warm_start=True).fit(SIDE, Y)
-    with pytest.raises(ValueError, match=message):
-        model.set_params(**change).fit(SIDE, Y)
-
-
 @pytest.mark.parametrize("sizes", [(0,), (2.5,), (8, -1), ("a",)])
-def test_sizes_of_layers_are_checked(sizes):
+def test_hidden_layer_sizes_are_positive_integers(sizes):
     with pytest.raises(ValueError, match=r"hidden_layer_sizes must hold integers of at least 1"):
         dense(hidden_layer_sizes=sizes).fit(SIDE, Y)
-
-
-def test_sizes_of_layers_may_be_a_list_or_an_array():
-    for sizes in ([8], np.array([8])):
-        assert dense(hidden_layer_sizes=sizes).fit(SIDE, Y).module_.hidden_layer_sizes == (8,)
-
-
-def test_recommended_items_have_the_highest_predictions():
-    model = dense().fit(IDS, Y)
-    user = IDS["user"].iloc[0]
-    recommended = model.recommend([user], n_items=5)
-    rows = pd.DataFrame({"user": user, "item": model.encoder_.categories_[1]})
-    rows["score"] = model.predict(rows)
-    rows = rows[~rows["item"].isin(IDS.loc[IDS["user"] == user, "item"])]
-    best = rows.sort_values("score", ascending=False).head(5)
-    assert recommended["item"].tolist() == best["item"].tolist()
-    assert recommended["score"].to_numpy() == pytest.approx(best["score"], rel=1e-5)
 
 
 def with_known_features(model, rows, sides):

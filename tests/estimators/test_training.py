@@ -1,27 +1,40 @@
-"""Parameters of the training that all estimators trained by skorch share."""
+"""Training of all estimators: its parameters, weights, seeds and further training."""
 # SPDX-License-Identifier: BSD-3-Clause
+
+import re
 
 import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
-from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor
+from sklrec import (
+    BayesianMFRegressor,
+    DenseRecRegressor,
+    IDEncoder,
+    MFRegressor,
+    SequenceRatingRegressor,
+)
 from sklrec.datasets import make_ratings
 
-X, Y = make_ratings(60, 40, 1000, random_state=0)
+X, Y = make_ratings(60, 40, 1000, step=1, random_state=0)
 SMALL = {"n_factors": 4, "max_epochs": 4, "batch_size": 250, "random_state": 0}
-each = pytest.mark.parametrize(
-    "estimator",
-    [
-        MFRegressor(**SMALL),
-        MFRegressor(svdpp=True, **SMALL),
-        DenseRecRegressor(hidden_layer_sizes=(8,), **SMALL),
-        SequenceRatingRegressor(hidden_size=3, **SMALL),
-    ],
-    ids=["mf", "svdpp", "dense", "sequence"],
-)
+TRAINED_BY_SKORCH = {
+    "mf": MFRegressor(**SMALL),
+    "svdpp": MFRegressor(svdpp=True, **SMALL),
+    "dense": DenseRecRegressor(hidden_layer_sizes=(8,), dropout=0.1, **SMALL),
+    "sequence": SequenceRatingRegressor(hidden_size=3, bidirectional=True, **SMALL),
+}
+BAYESIAN = {
+    loss: BayesianMFRegressor(4, loss=loss, n_iter=20, side_features="all", random_state=0)
+    for loss in ("squared_error", "ordinal")
+}
+each = pytest.mark.parametrize("estimator", TRAINED_BY_SKORCH.values(), ids=TRAINED_BY_SKORCH)
+BOTH = TRAINED_BY_SKORCH | BAYESIAN
+each_or_bayesian = pytest.mark.parametrize("estimator", BOTH.values(), ids=BOTH)
 
 
 def names_of(model):
@@ -39,10 +52,111 @@ def test_any_optimizer_of_torch_trains(estimator, name):
     assert not next(model.module_.parameters()).grad.is_sparse
 
 
+def fitted(estimator, X=X, y=Y, sample_weight=None, **params):
+    return clone(estimator).set_params(**params).fit(X, y, sample_weight)
+
+
+@each_or_bayesian
+def test_the_seed_decides_and_global_random_states_stay(estimator):
+    numpy_state, torch_state = np.random.get_state()[1], torch.random.get_rng_state()  # noqa: NPY002
+    first, same, other = (fitted(estimator, random_state=seed).predict(X) for seed in (0, 0, 1))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
+    assert torch.equal(torch.random.get_rng_state(), torch_state)
+
+
+@each_or_bayesian
+def test_only_the_proportions_of_weights_matter_and_weight_0_drops_rows(estimator):
+    weight = np.random.RandomState(0).rand(len(Y)) + 0.5
+    one, ten = (fitted(estimator, sample_weight=w * weight).predict(X) for w in (1, 10))
+    assert np.allclose(one, ten, atol=1e-3)
+    assert not np.allclose(one, fitted(estimator).predict(X), atol=1e-3)
+    some = (np.arange(len(Y)) % 3 > 0) & (X["user"] != 3).to_numpy()
+    dropped = fitted(estimator, sample_weight=some.astype(float))
+    assert np.array_equal(dropped.predict(X), fitted(estimator, X[some], Y[some]).predict(X))
+
+
+@each_or_bayesian
+def test_rows_of_larger_weight_are_fitted_better(estimator):
+    is_heavy = (X["user"] % 2 == 0).to_numpy()
+    errors = []
+    for heavy in (is_heavy, ~is_heavy):
+        model = fitted(estimator, sample_weight=np.where(heavy, 1, 0.05))
+        errors.append(np.square(Y - model.predict(X))[is_heavy].mean())
+    assert errors[0] < errors[1]
+
+
+@each_or_bayesian
+def test_it_works_in_pipelines_search_and_cross_validation(estimator):
+    piped = make_pipeline(IDEncoder(), clone(estimator)).fit(X, Y)
+    assert np.array_equal(piped.predict(X), fitted(estimator).predict(X))
+    search = GridSearchCV(clone(estimator), {"n_factors": [1, 3]}, cv=2).fit(X, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    scoring = "neg_root_mean_squared_error"
+    scores = cross_val_score(estimator, X, Y, cv=KFold(2, shuffle=True), scoring=scoring)
+    assert scores.min() > -1.1 * Y.std()
+
+
 @each
-def test_what_is_no_optimizer_is_refused(estimator):
-    with pytest.raises(TypeError, match="optimizer must be None or a subclass of"):
-        clone(estimator).set_params(optimizer=dict).fit(X, Y)
+def test_warm_start_continues_with_new_users_and_a_new_schedule(estimator):
+    model = fitted(estimator, warm_start=True, max_epochs=8)
+    rate = model.net_.history[0, "batches", 0, "event_lr"]
+    model.set_params(max_epochs=3).fit(X, Y)
+    assert model.n_iter_ == 11
+    assert model.net_.history[8, "batches", 0, "event_lr"] >= rate
+    assert model.loss_curve_[8] < model.loss_curve_[0]
+    model.fit(X.assign(user=X["user"] + 10), Y)
+    assert model.n_users_ > X["user"].nunique()
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("mf", {"n_factors": 5}),
+        ("mf", {"biased": False}),
+        ("dense", {"n_factors": 5}),
+        ("dense", {"products": False}),
+        ("dense", {"biased": False}),
+        ("dense", {"hidden_layer_sizes": (9,)}),
+        ("sequence", {"n_factors": 5}),
+        ("sequence", {"hidden_size": 5}),
+        ("sequence", {"bidirectional": False}),
+        ("sequence", {"items_only": True}),
+        ("sequence", {"timestamp": None}),
+    ],
+)
+def test_further_training_keeps_the_architecture(name, change, method):
+    model = fitted(TRAINED_BY_SKORCH[name], warm_start=True)
+    ((parameter, value),) = change.items()
+    text = f"{parameter}={value!r} was asked for, but the training goes on with a model of "
+    with pytest.raises(ValueError, match=re.escape(text)):
+        getattr(model.set_params(**change), method)(X, Y)
+    model.set_params(warm_start=False).fit(X, Y)
+
+
+@pytest.mark.parametrize("name", ["mf", "dense", "sequence"])
+def test_further_training_keeps_the_columns(name):
+    model = fitted(TRAINED_BY_SKORCH[name], warm_start=True)
+    with pytest.raises(ValueError, match="are other columns than those of the model"):
+        model.set_params(user=1, item=0).fit(X, Y)
+
+
+@each
+def test_early_stopping_restores_the_best_epoch(estimator):
+    model = clone(estimator).set_params(max_epochs=60, lr=0.1, alpha=0.0, rating_scale=None)
+    model.fit(X[:700], Y[:700], X_val=X[700:], y_val=Y[700:])
+    best = min(model.validation_curve_)
+    assert model.validation_curve_[-1] > best
+    assert model.n_iter_ < 60
+    assert np.square(Y[700:] - model.predict(X[700:])).mean() == pytest.approx(best, rel=1e-4)
+
+
+@each
+def test_learned_attributes_need_a_fit(estimator):
+    names = {"global_mean_", "item_factors_", "n_items_", "user_factors_", "user_biases_"}
+    assert not names & {name for name in names if hasattr(estimator, name)}
 
 
 class CountRows(Callback):

@@ -39,7 +39,19 @@ def made_log(n_users=12, n_items=20, n_rows=300, seed=0):
     return X, rng.randint(1, 6, size=len(X)).astype(float)
 
 
+def padded(n=80, width=5, n_items=9, seed=0, ratings=True):
+    """Make padded sequences of 1 to `width` items, and their ratings."""
+    rng = np.random.RandomState(seed)
+    items = rng.randint(1, n_items + 1, size=(n, width))
+    lengths = rng.randint(1, width + 1, size=n)
+    is_item = np.arange(width) >= width - lengths[:, None]
+    stars = np.where(is_item, rng.randint(1, 6, size=(n, width)), np.nan)
+    items = np.where(is_item, items, 0)
+    return (np.hstack([items, stars]) if ratings else items), stars
+
+
 X, Y = made_log()
+SEQUENCES, STARS = padded()
 KINDS = {
     "default": {},
     "bidirectional": {"bidirectional": True},
@@ -53,10 +65,19 @@ def sequence(**params):
     return SequenceRatingRegressor(**{**defaults, **params})
 
 
+def of_sequences(**params):
+    return sequence(input="sequences", **params)
+
+
 @pytest.fixture(scope="module")
 def models():
     """Fitted models, which tests do not change."""
     return {name: sequence(**params).fit(X, Y) for name, params in KINDS.items()}
+
+
+@pytest.fixture(scope="module")
+def padded_model():
+    return of_sequences().fit(SEQUENCES, STARS)
 
 
 each = pytest.mark.parametrize("kind", KINDS)
@@ -282,10 +303,9 @@ def test_the_fitted_model_decides_how_predict_reads():
 
 
 def test_one_estimator_may_be_fitted_to_either_input():
-    sequences, stars = padded()
-    model = sequence().fit(X, Y).set_params(input="sequences").fit(sequences, stars)
+    model = sequence().fit(X, Y).set_params(input="sequences").fit(SEQUENCES, STARS)
     assert not hasattr(model, "encoder_")
-    model.fit(sequences, stars, X_val=sequences, y_val=stars)
+    model.fit(SEQUENCES, STARS, X_val=SEQUENCES, y_val=STARS)
     model.set_params(input="interactions").fit(X, Y, X_val=X, y_val=Y)
     assert model.predict(X).shape == Y.shape
     assert not hasattr(model, "with_ratings_")
@@ -387,11 +407,10 @@ def test_the_penalty_counts_all_ratings_so_far():
     counts = X["item"].value_counts().reindex(model.encoder_.categories_[1]).to_numpy()
     # Each rating looks its item up twice: in the history and as a target.
     assert np.array_equal(model.module_.n_lookups.numpy(), np.r_[0, 2 * counts])
-    sequences, stars = padded()
-    model = of_sequences().fit(sequences, stars)
-    first, n_rated = model.module_.n_lookups, np.count_nonzero(~np.isnan(stars))
+    model = of_sequences().fit(SEQUENCES, STARS)
+    first, n_rated = model.module_.n_lookups, np.count_nonzero(~np.isnan(STARS))
     assert first.sum() == 2 * n_rated
-    model.partial_fit(sequences, stars)
+    model.partial_fit(SEQUENCES, STARS)
     assert torch.equal(model.module_.n_lookups, 2 * first)
     assert model.module_.n_ratings == 2 * n_rated
 
@@ -414,21 +433,6 @@ def test_scores_of_recommendations_are_predictions_for_later_rows(models, kind):
 # --- padded sequences
 
 
-def padded(n=80, width=5, n_items=9, seed=0, ratings=True):
-    """Make padded sequences of 1 to `width` items, and their ratings."""
-    rng = np.random.RandomState(seed)
-    items = rng.randint(1, n_items + 1, size=(n, width))
-    lengths = rng.randint(1, width + 1, size=n)
-    is_item = np.arange(width) >= width - lengths[:, None]
-    stars = np.where(is_item, rng.randint(1, 6, size=(n, width)), np.nan)
-    items = np.where(is_item, items, 0)
-    return (np.hstack([items, stars]) if ratings else items), stars
-
-
-def of_sequences(**params):
-    return sequence(input="sequences", **params)
-
-
 def test_one_rating_for_each_sequence_is_that_of_the_last_item():
     items, stars = padded(ratings=False)
     model = of_sequences(items_only=True).fit(items, stars[:, -1])
@@ -440,44 +444,40 @@ def test_one_rating_for_each_sequence_is_that_of_the_last_item():
 
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_positions_with_items_are_predicted_and_scored(bidirectional):
-    sequences, stars = padded()
-    model = of_sequences(bidirectional=bidirectional).fit(sequences, stars)
-    ratings = model.predict(sequences)
-    assert np.array_equal(np.isnan(ratings), np.isnan(stars))
-    known = ~np.isnan(stars)
-    assert model.score(sequences, stars) == r2_score(stars[known], ratings[known])
-    weight = np.arange(len(stars)) + 1.0
-    spread = np.broadcast_to(weight[:, None], stars.shape)[known]
-    expected = r2_score(stars[known], ratings[known], sample_weight=spread)
-    assert model.score(sequences, stars, sample_weight=weight) == pytest.approx(expected)
+    model = of_sequences(bidirectional=bidirectional).fit(SEQUENCES, STARS)
+    ratings = model.predict(SEQUENCES)
+    assert np.array_equal(np.isnan(ratings), np.isnan(STARS))
+    known = ~np.isnan(STARS)
+    assert model.score(SEQUENCES, STARS) == r2_score(STARS[known], ratings[known])
+    weight = np.arange(len(STARS)) + 1.0
+    spread = np.broadcast_to(weight[:, None], STARS.shape)[known]
+    expected = r2_score(STARS[known], ratings[known], sample_weight=spread)
+    assert model.score(SEQUENCES, STARS, sample_weight=weight) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("position", range(5))
-def test_a_position_reads_only_ratings_before_it(position):
-    sequences, stars = padded()
-    model = of_sequences().fit(sequences, stars)
-    known = model.predict(sequences)
-    changed = sequences.copy()
+def test_a_position_reads_only_ratings_before_it(position, padded_model):
+    known = padded_model.predict(SEQUENCES)
+    changed = SEQUENCES.copy()
     changed[:, 5 + position :] = 6 - changed[:, 5 + position :]
-    other = model.predict(changed)
+    other = padded_model.predict(changed)
     earlier = slice(None, position + 1)
     assert np.array_equal(other[:, earlier], known[:, earlier], equal_nan=True)
     assert position == 4 or not np.allclose(other, known, equal_nan=True)
 
 
 def test_padding_changes_nothing():
-    sequences, stars = padded()
-    items, ratings = sequences[:, :5], sequences[:, 5:]
+    items, ratings = SEQUENCES[:, :5], SEQUENCES[:, 5:]
     wide = np.hstack([np.zeros((80, 3)), items, np.full((80, 3), np.nan), ratings])
-    front = of_sequences().fit(sequences, stars)
-    padded_more = of_sequences().fit(wide, np.hstack([np.full((80, 3), np.nan), stars]))
+    front = of_sequences().fit(SEQUENCES, STARS)
+    padded_more = of_sequences().fit(wide, np.hstack([np.full((80, 3), np.nan), STARS]))
     assert padded_more.loss_curve_ == front.loss_curve_
     assert np.array_equal(
-        padded_more.predict(wide)[:, 3:], front.predict(sequences), equal_nan=True
+        padded_more.predict(wide)[:, 3:], front.predict(SEQUENCES), equal_nan=True
     )
     # Padding after the sequences instead of before.
     order = np.argsort(items == 0, axis=1, kind="stable")
-    moved = [np.take_along_axis(part, order, axis=1) for part in (items, ratings, stars)]
+    moved = [np.take_along_axis(part, order, axis=1) for part in (items, ratings, STARS)]
     behind = of_sequences().fit(np.hstack(moved[:2]), moved[2])
     assert behind.loss_curve_ == front.loss_curve_
 
@@ -517,68 +517,62 @@ def test_sequences_may_come_from_other_transformers():
 
 
 def test_missing_ratings_are_masked_in_search_and_cross_validation():
-    sequences, stars = padded()
     search = GridSearchCV(
         of_sequences(),
         {"hidden_size": [2, 4]},
         scoring=neg_masked_root_mean_squared_error_scorer,
         cv=2,
         error_score="raise",
-    ).fit(sequences, stars)
+    ).fit(SEQUENCES, STARS)
     assert -3 < search.best_score_ < 0
 
 
-def test_unseen_codes_are_unknown_items():
-    sequences, stars = padded()
-    model = of_sequences().fit(sequences, stars)
-    other = sequences.copy()
+def test_unseen_codes_are_unknown_items(padded_model):
+    other = SEQUENCES.copy()
     other[:, 4] = 77
-    ratings = model.predict(other)
+    ratings = padded_model.predict(other)
     assert np.isfinite(ratings[:, 4]).all()
-    assert np.array_equal(ratings[:, :4], model.predict(sequences)[:, :4], equal_nan=True)
-    last = of_sequences(items_only=True).fit(sequences[:, :5], stars[:, 4])
-    zero = sequences[:, :5].copy()
+    assert np.array_equal(ratings[:, :4], padded_model.predict(SEQUENCES)[:, :4], equal_nan=True)
+    last = of_sequences(items_only=True).fit(SEQUENCES[:, :5], STARS[:, 4])
+    zero = SEQUENCES[:, :5].copy()
     zero[:, 4] = 0
     assert np.array_equal(last.predict(other[:, :5]), last.predict(zero))
 
 
 def test_sequences_without_a_rating_are_dropped():
-    sequences, stars = padded()
-    few = np.where(np.arange(len(stars))[:, None] < 10, stars, np.nan)
-    model = of_sequences(early_stopping=True).fit(sequences, few)
+    few = np.where(np.arange(len(STARS))[:, None] < 10, STARS, np.nan)
+    model = of_sequences(early_stopping=True).fit(SEQUENCES, few)
     assert np.isfinite(model.validation_curve_).all()
-    alone = of_sequences().fit(sequences[:10], few[:10])
+    alone = of_sequences().fit(SEQUENCES[:10], few[:10])
     assert np.array_equal(
-        of_sequences().fit(sequences, few).predict(sequences),
-        alone.predict(sequences),
+        of_sequences().fit(SEQUENCES, few).predict(SEQUENCES),
+        alone.predict(SEQUENCES),
         equal_nan=True,
     )
-    full = np.flatnonzero((~np.isnan(stars)).all(axis=1))[:1]
-    one = of_sequences().fit(sequences[full], stars[full])
-    assert one.predict(sequences[full]).shape == (1, 5)
+    full = np.flatnonzero((~np.isnan(STARS)).all(axis=1))[:1]
+    one = of_sequences().fit(SEQUENCES[full], STARS[full])
+    assert one.predict(SEQUENCES[full]).shape == (1, 5)
 
 
 def test_all_ratings_have_the_same_number_of_columns():
-    sequences, stars = padded()
     message = r"predicts 5 rating\(s\) for each sequence, but ratings came with shape \(80,\)"
-    model = of_sequences(warm_start=True).fit(sequences, stars)
+    model = of_sequences(warm_start=True).fit(SEQUENCES, STARS)
     with pytest.raises(ValueError, match=message):
-        model.fit(sequences, stars[:, 4])
+        model.fit(SEQUENCES, STARS[:, 4])
     with pytest.raises(ValueError, match=message):
-        of_sequences().fit(sequences, stars, X_val=sequences, y_val=stars[:, 4])
+        of_sequences().fit(SEQUENCES, STARS, X_val=SEQUENCES, y_val=STARS[:, 4])
 
 
-def test_score_takes_every_shape_of_y_that_fit_takes(models):
+def test_score_takes_every_shape_of_y_that_fit_takes(models, padded_model):
     known = models["default"].score(X, Y)
     assert models["default"].score(X, Y.astype(int)) == known
     assert models["default"].score(X, Y, history=(X, Y)) == known
     assert models["default"].score(X, Y, history=(X[:5], Y[:5])) != known
-    sequences, stars = padded()
-    model = of_sequences().fit(sequences, stars)
-    assert model.score(sequences, pd.DataFrame(stars)) == model.score(sequences, stars)
-    for y in (stars[:, :3], stars[:, 4]):
+    known = padded_model.score(SEQUENCES, STARS)
+    assert padded_model.score(SEQUENCES, pd.DataFrame(STARS)) == known
+    for y in (STARS[:, :3], STARS[:, 4]):
         with pytest.raises(ValueError, match="y must have the shape of the predictions, "):
-            model.score(sequences, y)
+            padded_model.score(SEQUENCES, y)
 
 
 def test_partial_fit_adds_items_of_sequences():
@@ -622,7 +616,7 @@ def test_missing_and_infinite_past_ratings_are_refused():
     items, stars = padded(ratings=False)
     with pytest.raises(ValueError, match=r"Append the ratings.*or set items_only=True"):
         of_sequences().fit(items, stars)
-    sequences, _ = padded()
+    sequences = SEQUENCES.copy()
     sequences[3, 7] = np.inf
     with pytest.raises(ValueError, match="Past ratings must be finite, or NaN"):
         of_sequences().fit(sequences, stars)
@@ -630,12 +624,10 @@ def test_missing_and_infinite_past_ratings_are_refused():
         of_sequences(items_only=True).fit("log.csv", [3.0])
 
 
-def test_a_model_of_sequences_has_no_histories_and_recommends_nothing():
-    sequences, stars = padded()
-    model = of_sequences().fit(sequences, stars)
+def test_a_model_of_sequences_has_no_histories_and_recommends_nothing(padded_model):
     with pytest.raises(ValueError, match="history is for input='interactions'"):
-        model.predict(sequences, history=(sequences, stars))
-    for method in (model.recommend, model.similar_items):
+        padded_model.predict(SEQUENCES, history=(SEQUENCES, STARS))
+    for method in (padded_model.recommend, padded_model.similar_items):
         with pytest.raises(ValueError, match="Recommending needs input="):
             method([1])
 

@@ -9,8 +9,13 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklrec._data.checks import Interval, StrOptions, check_feature_names_in, fit_context
-from sklrec._data.codes import as_codes
+from sklrec._data.checks import (
+    Interval,
+    StrOptions,
+    as_codes,
+    check_feature_names_in,
+    fit_context,
+)
 
 
 class SequencePadder(TransformerMixin, BaseEstimator):

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
     Interval,
+    as_codes,
     check_feature_names_in,
     check_interactions,
     check_ratings,
@@ -19,7 +20,6 @@ from sklrec._data.checks import (
     fit_context,
     resolve_columns,
 )
-from sklrec._data.codes import as_codes
 from sklrec._data.histories import Histories
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary

@@ -4,7 +4,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-
 from sklrec._data.codes import as_codes
 
 

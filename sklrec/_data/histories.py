@@ -69,7 +69,7 @@ class Histories:
         return left, inverse.reshape(-1)
 
     def latest_places(self, sequences: np.ndarray) -> np.ndarray:
-        """Number of earlier interactions in its sequence, for each of the last rows that were added."""
+        """Positions, in their sequences, of the rows that were added last."""
         n_latest = np.bincount(sequences, minlength=len(self.lengths))
         order = np.argsort(sequences, kind="stable")
         places = np.empty(len(order), dtype=np.int64)
@@ -77,7 +77,7 @@ class Histories:
         return places + (self.lengths - n_latest)[sequences]
 
     def median_gap(self) -> float:
-        """Median of the positive times between neighbours in a sequence, or 1 if there are none."""
+        """Median of the positive gaps between neighbours in a sequence, or 1 without any."""
         # Differences of int64 can overflow.
         gaps = np.diff(self.times.astype(np.float64))[np.diff(self.sequences) == 0]
         return float(np.median(gaps[gaps > 0])) if (gaps > 0).any() else 1.0

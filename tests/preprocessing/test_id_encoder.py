@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from sklearn.compose import ColumnTransformer
-from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -315,7 +314,7 @@ def test_new_ids_cause_no_warning(frame):
             "user",
             ["bob", None, "eve", None],
             ValueError,
-            "NaN.\nColumn 'user' holds None in row 1",
+            "NaN.\nColumn 'user' holds None in row",
         ),
         ("item", [1.0, np.inf, 2.0, 3.0], ValueError, "infinity.\nColumn 'item' holds inf in row"),
         ("user", [[1], 2, 3, 4], TypeError, r"Column 'user' holds \[1\], which cannot be an ID"),
@@ -352,12 +351,8 @@ def test_invalid_tables_and_parameters_are_refused(parameters, X, error, text, m
         getattr(IDEncoder(**parameters), method)(X)
 
 
-def test_x_must_have_the_columns_of_fit(frame):
-    encoder = IDEncoder()
-    for method in (encoder.transform, encoder.inverse_transform):
-        with pytest.raises(NotFittedError, match="This IDEncoder instance is not fitted yet"):
-            method(frame)
-    encoder.fit(np.ones((1, 3)))
+def test_x_must_have_the_columns_of_fit():
+    encoder = IDEncoder().fit(np.ones((1, 3)))
     for method in (encoder.transform, encoder.inverse_transform):
         with pytest.raises(ValueError, match="X has 2 features, but IDEncoder is expecting 3"):
             method(np.ones((1, 2)))

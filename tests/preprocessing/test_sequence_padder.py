@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from sklearn.compose import ColumnTransformer
-from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -200,7 +199,7 @@ def test_invalid_sequences_are_refused(sequences, text):
 
 
 def test_empty_sequences_need_max_len():
-    with pytest.raises(ValueError, match="All 2 sequences are empty, .* the matrix: set max_len"):
+    with pytest.raises(ValueError, match=r"All 2 sequences are empty, .* the matrix: set max_len"):
         SequencePadder().fit([[], []])
     assert SequencePadder(max_len=2).fit_transform([[], []]).tolist() == [[0, 0], [0, 0]]
 
@@ -218,12 +217,6 @@ def test_empty_sequences_need_max_len():
 def test_bad_parameters_are_refused(parameters, text):
     with pytest.raises(ValueError, match=text):
         SequencePadder(**parameters).fit(SEQUENCES)
-
-
-def test_unfitted_padders_raise():
-    for method in (SequencePadder().transform, SequencePadder().get_feature_names_out):
-        with pytest.raises(NotFittedError, match="This SequencePadder instance is not fitted yet"):
-            method(SEQUENCES)
 
 
 def test_names_and_set_output():

@@ -7,24 +7,12 @@ from typing import Any
 import numpy as np
 
 from sklrec._data.features.blocks import OWNERS, SIDES, Column, SideBlock
-from sklrec._data.features.columns import (
-    BOOLEANS,
-    BYTES,
-    DATETIMES,
-    DURATIONS,
-    LISTS,
-    NUMBERS,
-    OBJECTS,
-    STRINGS,
-    NumericColumn,
-    ValuesColumn,
-)
+from sklrec._data.features.columns import KINDS, NumericColumn, ValuesColumn
 from sklrec._data.features.groups import SideFeatures
 from sklrec._data.features.known import KnownFeatures
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.parts import ANY, PartReader, PartWriter
 
-KINDS = (NUMBERS, DATETIMES, DURATIONS, BOOLEANS, STRINGS, BYTES, LISTS, OBJECTS, None)
 GROUPS = ("numeric", "categorical", "multi_valued")
 
 
@@ -126,7 +114,7 @@ def _read_columns(part: PartReader, names: Sequence[int | str]) -> list[Column]:
 def _read_column(part: PartReader, names: Sequence[int | str]) -> Column:
     position = part.count("position", len(names) - 1)
     name = names[position]
-    kind = part.choice("kind", *KINDS)
+    kind = part.choice("kind", *KINDS, None)
     group = part.choice("group", *GROUPS)
     if group == "numeric":
         return NumericColumn(name, position, kind, part.array("edges", "float64", (ANY,)))

@@ -22,11 +22,11 @@ from sklrec._data.checks import (
 )
 from sklrec._data.histories import Histories
 from sklrec._data.padded import (
+    check_item_codes,
     check_sequence_ratings,
     check_sequences,
     has_ratings,
     rated_positions,
-    refuse_what_are_no_codes,
     split_columns,
     to_histories,
 )
@@ -507,7 +507,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 "predict, and must be NaN.)"
             )
         items, _ = split_columns(X, self.with_ratings_)
-        refuse_what_are_no_codes(X, items)
+        check_item_codes(X, items)
         self.time_unit_ = 1.0
         self.n_items_ = max(int(items.max()), 1 if previous is None else previous.n_items_)
         return self._inputs(X)

@@ -76,7 +76,7 @@ def test_loaded_models_work_like_the_original_ones(models, again, name):
             np.testing.assert_array_equal(same.transform(X), wanted)
 
 
-@pytest.mark.parametrize("name", [name for name in MODELS if "sequences" not in name])
+@pytest.mark.parametrize("name", [name for name in MODELS if "padded" not in name])
 def test_recommendations_come_back(models, again, name):
     estimator, X = models(name)
     if not hasattr(estimator, "recommend"):
@@ -90,19 +90,19 @@ def test_recommendations_come_back(models, again, name):
         )
 
 
-@pytest.mark.parametrize("name", ["gibbs implicit", "machine", "ordinal machine"])
+@pytest.mark.parametrize("name", ["bayesian svdpp", "bayesian sides", "bayesian ordinal"])
 def test_uncertainty_comes_back(models, again, name):
     estimator, X = models(name)
     loaded = again(estimator)
     found, wanted = (e.predict(X, return_std=True) for e in (loaded, estimator))
     np.testing.assert_array_equal(found, wanted)
-    if name == "ordinal machine":
+    if name == "bayesian ordinal":
         found, wanted = (e.predict_rating_proba(X) for e in (loaded, estimator))
         np.testing.assert_array_equal(found, wanted)
 
 
 @pytest.mark.parametrize(
-    "name", ["sgd", "sgd warm", "sgd further", "array of strings", "dense", "sequence"]
+    "name", ["mf", "mf warm start", "mf partial fit", "mf array of strings", "dense", "sequence"]
 )
 def test_training_goes_on_as_with_the_original(models, again, name):
     estimator, X = models(name)
@@ -112,12 +112,12 @@ def test_training_goes_on_as_with_the_original(models, again, name):
     np.testing.assert_array_equal(found.predict(X), wanted.predict(X))
 
 
-@pytest.mark.parametrize("name", ["sgd", "dense", "sequence", "sequences of ratings"])
+@pytest.mark.parametrize("name", ["mf", "dense", "sequence", "padded ratings"])
 def test_training_goes_on_after_loading(models, again, name):
     estimator, X = models(name)
     loaded = again(estimator)
     y = np.arange(len(X)) % 5 + 1.0
-    y = np.repeat(y[:, None], 4, axis=1) if name == "sequences of ratings" else y
+    y = np.repeat(y[:, None], 4, axis=1) if name == "padded ratings" else y
     loaded.set_params(warm_start=True).fit(X, y)
     if hasattr(loaded, "partial_fit"):
         loaded.partial_fit(X, y)
@@ -134,7 +134,7 @@ def test_a_random_state_goes_on_where_it_was(again):
 
 
 def test_net_is_not_stored(models, again):
-    loaded = again(models("sgd")[0])
+    loaded = again(models("mf")[0])
     assert not hasattr(loaded, "net_")
     with pytest.raises(AttributeError, match=r"has no net_; module_ holds it"):
         loaded.net_  # noqa: B018
@@ -267,7 +267,7 @@ def test_an_input_that_was_changed_after_fit_is_refused(tmp_path):
 
 
 def test_loading_leaves_the_random_numbers_of_torch_and_numpy_alone(models, tmp_path):
-    for name in ("sgd", "dense", "sequence", "machine"):
+    for name in ("mf", "dense", "sequence", "bayesian sides"):
         sklrec.save(models(name)[0], tmp_path / "model")
         before = torch.get_rng_state(), np.random.mtrand._rand.get_state()[1]
         sklrec.load(tmp_path / "model")
@@ -276,7 +276,7 @@ def test_loading_leaves_the_random_numbers_of_torch_and_numpy_alone(models, tmp_
 
 
 def test_models_of_a_missing_device_are_loaded_to_the_cpu(models, tmp_path, monkeypatch):
-    sklrec.save(models("sgd")[0], tmp_path / "model")
+    sklrec.save(models("mf")[0], tmp_path / "model")
     asked = []
     monkeypatch.setattr(_modules, "this_or_cpu", lambda device: asked.append(device) or "cpu")
     assert sklrec.load(tmp_path / "model").module_.global_mean.device.type == "cpu"
@@ -284,7 +284,7 @@ def test_models_of_a_missing_device_are_loaded_to_the_cpu(models, tmp_path, monk
 
 
 def test_a_path_may_be_a_string_and_a_link(models, tmp_path):
-    mf, X = models("sgd")
+    mf, X = models("mf")
     Path(tmp_path / "link").symlink_to(tmp_path / "target")
     sklrec.save(mf, str(tmp_path / "link"))
     assert (tmp_path / "link").is_symlink()

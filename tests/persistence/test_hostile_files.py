@@ -59,7 +59,6 @@ def without_last(array):
 CASES = [
     # the document
     ("mf", "model.class", "os.system", "model.class should be one of 'MFRegressor', 'Dense"),
-    ("mf", "model.class", ["MFRegressor"], "model.class should be one of"),
     ("mf", "model.class", "IDEncoder", "is not known|is missing"),
     ("mf", "model.more", 1, "model.more is not known"),
     ("mf", "model", None, "model should be a JSON object"),
@@ -67,7 +66,6 @@ CASES = [
     ("mf", "versions", ..., "versions is missing"),
     # parameters and settings
     ("mf", PARAMETERS + "n_factors", 10**12, None),
-    ("mf", PARAMETERS + "n_factors", -5, "The 'n_factors' parameter of MFRegressor must be"),
     ("mf", PARAMETERS + "n_factors", 1.5, "The 'n_factors' parameter of MFRegressor must be"),
     ("mf", PARAMETERS + "lr", ..., "model.parameters.lr is missing"),
     ("mf", PARAMETERS + "lr2", 1, "model.parameters.lr2 is not known"),
@@ -76,17 +74,14 @@ CASES = [
     ("mf", PARAMETERS + "device", {"device": "x"}, "[Ee]xpected one of cpu"),
     ("mf", PARAMETERS + "verbose", {"call": "x"}, "a value is of the unknown kind 'call'"),
     ("mf", PARAMETERS + "random_state", {"random state": [[0] * 624, 625, 0, 0.0]}, "624 keys"),
-    ("mf", PARAMETERS + "random_state", {"random state": [[0], 0, 0, 0.0]}, "624 keys"),
     ("mf", "model.settings.output", "os", "output should be one of None, 'default', 'pandas'"),
     ("mf", "model.settings.requests.fit", {"more": True}, "more"),
     # columns of X
     ("mf", LEARNED + "n_features_in_", 2**50, "feature_names_in_ should be 1125899906842624 str"),
-    ("mf", LEARNED + "n_features_in_", 4, "feature_names_in_ should be 4 strings"),
     ("mf", LEARNED + "feature_names_in_", ["a", "b", 3], "should be a list of str"),
     ("mf", LEARNED + "rating_scale_", [1, 5], "rating_scale_ should be a list of float"),
     ("mf", LEARNED + "rating_scale_", [1.0], "index out of range"),
     ("mf", COLUMNS, [0, 9], "should be positions from 0 to 2"),
-    ("mf", COLUMNS, [0, -1], "should be positions from 0 to 2"),
     ("mf", COLUMNS, [0], "should have IDs of users and of items"),
     ("encoder", LEARNED + "column_indices_", [], "should be positions from 0 to"),
     ("padder", LEARNED + "max_len_", 10**12, "max_len_ should be from 0 to 16777216"),
@@ -107,7 +102,6 @@ CASES = [
     ("dense", SIDE + "1.group", "code", "group should be one of"),
     ("dense", KNOWN + "side_of", [], "side_of should give each column one of user, item, context"),
     # pipelines
-    ("pipeline", "model.steps", [["a", "fitted"]], "is not known"),
     ("pipeline", "model.steps", [["a__b", "fitted"]], "must not contain __"),
     ("pipeline", "model.steps", [["a", "eval"]], "should have null, 'passthrough' or 'fitted'"),
     ("pipeline", "model.steps", [["a"]], "not enough values to unpack"),
@@ -118,20 +112,32 @@ CASES = [
     ("mf", USERS, set_last(np.nan), None),
     ("mf", MODULE + "item_factors.weight", lambda a: a[:, :2], r"the shape \(13, 2\), got"),
     ("mf", MODULE + "item_factors.weight", lambda a: a[0], "fewer than 2 axes"),
-    ("mf", MODULE + "item_biases", ..., "item_biases is missing among the arrays"),
     ("mf", MODULE + "more", np.zeros(2), "the array 'model.learned.module_.more' is not known"),
     ("mf", SEEN + "items", set_first(-1), "items should hold integers from 0 to"),
-    ("mf", SEEN + "items", set_last(10**6), "items should hold integers from 0 to"),
     ("mf", SEEN + "starts", set_first(1), "starts should rise from 0 to"),
-    ("mf", SEEN + "starts", set_last(2**31 - 1), "starts should rise from 0 to"),
     ("mf", SEEN + "starts", lambda a: np.put(a, 1, 10**6) or a, "starts should rise from 0 to"),
     ("mf", VOCABULARY + "ids.ids", set_first(8), "must be unique|should"),
     ("mf", VOCABULARY + "ids.ids", lambda a: a[:0], "starts should have the shape"),
-    ("mf svdpp", MODULE + "user_terms", without_last, "user_terms should have the"),
+    ("mf svdpp", MODULE + "biased", True, "user_biases is missing among the arrays"),
     ("bayesian", MODULE + "item_draws", without_last, r"should have the shape \(3, "),
-    ("bayesian sides", MODULE + "item_values", set_first(99), "item_values should hold integers from"),
-    ("bayesian sides", MODULE + "context_value_draws", lambda a: a[:, 1:], "should have the shape"),
-    ("bayesian sides", LEARNED + "side_blocks_.item.0.codes", set_last(10**9), "consecutive codes in"),
+    (
+        "bayesian sides",
+        MODULE + "item_values",
+        set_first(99),
+        "item_values should hold integers from",
+    ),
+    (
+        "bayesian sides",
+        MODULE + "context_value_draws",
+        lambda a: a[:, 1:],
+        "should have the shape",
+    ),
+    (
+        "bayesian sides",
+        LEARNED + "side_blocks_.item.0.codes",
+        set_last(10**9),
+        "consecutive codes in",
+    ),
     ("bayesian ordinal", MODULE + "threshold_draws", lambda a: a[:, 1:], "should have the shape"),
     ("dense", MODULE + "layers.0.weight", lambda a: a[:, 1:], r"should have the shape \(any, "),
     ("dense", MODULE + "layers.4.weight", ..., "should end in a layer of one unit"),
@@ -144,7 +150,6 @@ CASES = [
     ("sequence", PAST + "items", set_first(99), "items should hold integers from 0 to"),
     ("sequence", PAST + "ratings", without_last, "ratings should have the shape"),
     ("sequence", PAST + "starts", set_last(0), "starts should rise from 0 to 70"),
-    ("windower", PAST + "items", set_first(-3), "items should hold integers from 0 to"),
 ]
 
 
@@ -174,18 +179,17 @@ def test_content_that_does_not_fit_is_refused(files, tmp_path, name, place, what
         sklrec.load(tmp_path / "model")
 
 
-def test_errors_of_libraries_become_errors_of_the_file(files, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error", [TypeError("odd"), KeyError("odd"), OverflowError("odd"), RecursionError("odd")]
+)
+def test_errors_of_libraries_become_errors_of_the_file(files, tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
     write_tensor_file(tmp_path / "model", *files("mf"))
-    for kind in (TypeError, KeyError, IndexError, OverflowError, RuntimeError, RecursionError):
-
-        def fail(*_, kind=kind):
-            raise kind("odd")
-
-        monkeypatch.setattr(_files, "read_estimator", fail)
-        with pytest.raises(
-            ValueError, match=r"cannot be read as a model: '?odd'?\. It is no model"
-        ):
-            sklrec.load(tmp_path / "model")
+    monkeypatch.setattr(_files, "read_estimator", fail)
+    with pytest.raises(ValueError, match=r"cannot be read as a model: '?odd'?\. It is no model"):
+        sklrec.load(tmp_path / "model")
 
 
 FUZZED = ["bayesian svdpp", "dense", "sequence", "bayesian ordinal", "pipeline", "windower"]
@@ -200,7 +204,7 @@ def test_altered_files_are_refused_or_work(monkeypatch):
     assert counts["refused"] > 60
 
 
-def test_the_fuzzer_notices_what_a_load_must_not_do(tmp_path):
+def test_the_fuzzer_notices_events_that_a_load_must_not_cause(tmp_path):
     with fuzz_model_files._watching() as found:
         fuzz_model_files._audit("open", (str(tmp_path), "rb", 0))
         assert not found

@@ -64,8 +64,8 @@ def read_tensor_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict
 def refuse(path: str, reason: str) -> NoReturn:
     """Raise a ValueError that says why a file is not a valid model file."""
     raise ValueError(
-        f"{path!r} cannot be read as a model: {reason}. It is not a model file, or it was truncated "
-        "or altered. Save the model again, or copy the file again from an intact one."
+        f"{path!r} cannot be read as a model: {reason}. It is not a model file, or it was "
+        "truncated or altered. Save the model again, or copy the file again from an intact one."
     )
 
 

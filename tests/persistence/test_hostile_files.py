@@ -188,7 +188,9 @@ def test_errors_of_libraries_become_errors_of_the_file(files, tmp_path, monkeypa
 
     write_tensor_file(tmp_path / "model", *files("mf"))
     monkeypatch.setattr(_files, "read_estimator", fail)
-    with pytest.raises(ValueError, match=r"cannot be read as a model: '?odd'?\. It is no model"):
+    with pytest.raises(
+        ValueError, match=r"cannot be read as a model: '?odd'?\. It is not a model"
+    ):
         sklrec.load(tmp_path / "model")
 
 

@@ -203,7 +203,7 @@ ENCODER = IDEncoder().fit(pd.DataFrame({"user": [1], "item": [2]}))
         (make_pipeline(ENCODER, memory="cache"), TypeError, "with memory='cache'.*memory=None"),
         (
             changed(optimizer=OwnOptimizer),
-            *(TypeError, r"parameter optimizer=.*only the optimizers of torch\.optim"),
+            *(TypeError, r"parameter optimizer=.*the only classes .*torch\.optim"),
         ),
         (
             changed(random_state=np.random.RandomState(np.random.PCG64(0))),

@@ -57,7 +57,7 @@ def test_other_estimators_and_wrong_numbers_are_refused(model):
     bayesian = BayesianMFRegressor(n_iter=12).fit(X[:500], Y[:500])
     dense = DenseRecRegressor(max_epochs=1).fit(X[["user", "item"]][:500], Y[:500])
     for other in (bayesian, dense):
-        with pytest.raises(ValueError, match="whose predictions are one product"):
+        with pytest.raises(ValueError, match="ApproximateItems needs a fitted MFRegressor, got"):
             ApproximateItems(other)
     with pytest.raises(ValueError, match="n_links must be an integer of at least 1, got 0"):
         ApproximateItems(model, n_links=0)

@@ -147,7 +147,7 @@ def test_inputs_of_padded_sequences(ratings, many):
     module = {name: torch.from_numpy(values) for name, values in inputs.items()}
     found = lstm.module_(**module).detach().numpy().clip(*lstm.rating_scale_)
     np.testing.assert_allclose(found, expected[~np.isnan(expected)], atol=1e-5)
-    with pytest.raises(ValueError, match="X itself holds the past, got a history"):
+    with pytest.raises(ValueError, match="because X holds the past ratings, got a history"):
         onnx_inputs(lstm, windows, history=(windows, y))
 
 
@@ -156,7 +156,7 @@ def test_the_old_file_stays_if_the_export_fails(ratings, tmp_path, monkeypatch):
     path = tmp_path / "model.onnx"
     path.write_bytes(b"before")
     monkeypatch.setattr(sklrec.export, "MAX_BYTES", 1000)
-    with pytest.raises(ValueError, match=r"takes at most 1,000 bytes, .* Fit with fewer n_fact"):
+    with pytest.raises(ValueError, match=r"holds at most 1,000 bytes, .* Fit with fewer n_fact"):
         to_onnx(mf, path)
     assert path.read_bytes() == b"before"
 
@@ -175,9 +175,9 @@ def test_unfitted_and_other_estimators_are_refused(ratings, tmp_path):
     with pytest.raises(NotFittedError):
         onnx_inputs(MFRegressor(), ratings[0])
     for other in (Ridge(), BayesianMFRegressor(), make_pipeline(IDEncoder(), MFRegressor())):
-        with pytest.raises(TypeError, match=f"ONNX can hold, got {type(other).__name__}"):
+        with pytest.raises(TypeError, match=f"to_onnx exports .*, got {type(other).__name__}"):
             to_onnx(other, tmp_path / "model.onnx")
-    with pytest.raises(TypeError, match="ONNX can hold, got the class MFRegressor"):
+    with pytest.raises(TypeError, match=r"to_onnx exports .*, got the class MFRegressor"):
         to_onnx(MFRegressor, tmp_path / "model.onnx")
     with pytest.raises(ValueError, match="MFRegressor reads no history, got one"):
         mf = MFRegressor(n_factors=2, random_state=0).fit(*ratings)

@@ -30,7 +30,7 @@ import torch
 import sklrec
 from sklrec._utils import tensor_file as _tensor_file
 
-SECONDS = 5
+SECONDS = 5  # for one example
 MEMORY = 2**30
 VALUES = [
     *(None, True, False, 0, -1, 1, 2, 10**12, -(10**12), 2**63, 2**64, 10**400, 1.5, -0.5, 1e300),
@@ -219,14 +219,14 @@ def _cast(array, dtype):
         return array.astype(dtype)
 
 
-def run_one(bases, seed, number, folder):
+def run_one(bases, seed, number, folder, seconds):
     """Load one example; return the outcome, and an error report or None."""
     base, done, content = alter(bases, random.Random(f"{seed} {number}"))
     path = os.path.join(folder, "altered")
     with open(path, "wb") as file:
         file.write(content)
     outcome, wrong = "refused", None
-    signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -244,15 +244,14 @@ def run_one(bases, seed, number, folder):
     return outcome, wrong and f"example {number} of seed {seed}, {base.name}: {done}\n{wrong}"
 
 
-def run(n_examples, seed, first=0):
-    """Load examples; return counts of outcomes, and error reports."""
-    signal.signal(signal.SIGALRM, _too_slow)
+def run(n_examples, seed, first=0, seconds=0):
+    """Load examples; return counts of outcomes, and error reports; 0 seconds are no limit."""
     counts, failures = Counter(), []
     with tempfile.TemporaryDirectory() as folder:
         bases = [Base(name, folder) for name in example_models.BUILDERS]
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for number in range(first, first + n_examples):
-            outcome, wrong = run_one(bases, seed, number, folder)
+            outcome, wrong = run_one(bases, seed, number, folder, seconds)
             counts[outcome] += 1
             if wrong:
                 failures.append(wrong)
@@ -272,8 +271,9 @@ def main():
     options = parser.parse_args()
     torch.set_num_threads(1)
     sys.addaudithook(_audit)  # a hook cannot be removed
+    signal.signal(signal.SIGALRM, _too_slow)
     first, n_examples = (0, options.examples) if options.only is None else (options.only, 1)
-    counts, failures = run(n_examples, options.seed, first)
+    counts, failures = run(n_examples, options.seed, first, SECONDS)
     for failure in failures:
         print(failure, end="\n\n")
     print(", ".join(f"{n:,} {outcome}" for outcome, n in sorted(counts.items())))

@@ -1,4 +1,4 @@
-"""Side features in a model file: their columns, and the known values of users and items."""
+"""Side features in a model file: columns, and known values of users and items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterable, Sequence
@@ -17,12 +17,12 @@ GROUPS = ("numeric", "categorical", "multi_valued")
 
 
 def write_side_features(part: PartWriter, side: SideFeatures) -> None:
-    """Write the columns that a network reads."""
+    """Write the columns of side features."""
     _write_columns(part, _columns(side))
 
 
 def read_side_features(part: PartReader, names: Sequence[int | str]) -> SideFeatures:
-    """Read the columns that a network reads."""
+    """Read the columns of side features."""
     groups: dict[str, Any] = {group: [] for group in GROUPS}
     for column in _read_columns(part, names):
         groups[_group(column)].append(column)
@@ -34,13 +34,13 @@ def read_side_features(part: PartReader, names: Sequence[int | str]) -> SideFeat
 
 
 def write_side_blocks(part: PartWriter, blocks: dict[str, SideBlock]) -> None:
-    """Write the columns of users, of items and of ratings."""
+    """Write the side features of users, items and contexts."""
     for name in SIDES:
         _write_columns(part.part(name), blocks[name].columns)
 
 
 def read_side_blocks(part: PartReader, names: Sequence[int | str]) -> dict[str, SideBlock]:
-    """Read the columns of users, of items and of ratings."""
+    """Read the side features of users, items and contexts."""
     blocks = {name: SideBlock(_read_columns(part.part(name), names)) for name in SIDES}
     for column in (column for block in blocks.values() for column in block.columns):
         if isinstance(column, ValuesColumn) and (
@@ -51,7 +51,7 @@ def read_side_blocks(part: PartReader, names: Sequence[int | str]) -> dict[str, 
 
 
 def write_known_features(part: PartWriter, known: KnownFeatures, side: SideFeatures) -> None:
-    """Write the known values of users and items."""
+    """Write the known side features of users and items."""
     side_of = known.side_of or {}
     part.put("side_of", [side_of[column.name] for column in _columns(side)])
     for owner in OWNERS:
@@ -62,7 +62,7 @@ def write_known_features(part: PartWriter, known: KnownFeatures, side: SideFeatu
 def read_known_features(
     part: PartReader, side: SideFeatures, n_users: int, n_items: int
 ) -> KnownFeatures:
-    """Read the known values of users and items."""
+    """Read the known side features of users and items."""
     columns, owners = _columns(side), part.values("side_of", str)
     if len(owners) != len(columns) or not set(owners) <= set(SIDES):
         part.refuse("side_of", f"should give each column one of {', '.join(SIDES)}")

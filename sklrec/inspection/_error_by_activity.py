@@ -10,7 +10,7 @@ import numpy as np
 
 from sklrec.inspection._drawing import COLORS, GREY, MARKERS, axes_for, check_matplotlib, style
 from sklrec.inspection._inputs import check_choice, check_numbers, check_rated, fitted_model
-from sklrec.metrics._asked_rows import read_rows
+from sklrec.metrics._test_rows import read_rows
 
 SIDES = ("user", "item")
 
@@ -142,7 +142,7 @@ class ErrorByActivityDisplay:
         codes = model.encoder_.vocabularies_[SIDES.index(by)].codes(asked.seen)
         which = model.seen_.nonzero()[SIDES.index(by)]
         counts = np.bincount(which, minlength=model.seen_.shape[SIDES.index(by)])[codes]
-        counts[asked.lost] = 0
+        counts[asked.is_lost] = 0
         return cls.from_predictions(
             y, predicted, counts, by=by, edges=edges, ax=ax, line_kwargs=line_kwargs
         )

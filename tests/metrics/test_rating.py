@@ -1,4 +1,4 @@
-"""Errors over the ratings that are known."""
+"""Errors over the known ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -18,7 +18,7 @@ NAN = np.nan
 
 
 class MeanOfColumns(RegressorMixin, BaseEstimator):
-    """Predict the mean of what is known in each column of y, for any X."""
+    """Predict the mean of the known ratings in each column of y, for any X."""
 
     def __init__(self, shift=0.0):
         self.shift = shift
@@ -63,7 +63,7 @@ def test_only_known_ratings_count(y_true, y_pred, error):
     assert type(found) is float
 
 
-def test_weights_are_those_of_rows():
+def test_weights_belong_to_rows():
     y_true, y_pred = [[NAN, 3, 5], [NAN, NAN, 4]], [[0, 4, 5], [0, 0, 7]]
     for weight in ([1, 1], [2, 5], [0, 1]):
         weights = np.array([weight[0], weight[0], weight[1]])
@@ -76,20 +76,34 @@ def test_weights_are_those_of_rows():
 @pytest.mark.parametrize(
     ("y_true", "y_pred", "weight", "text"),
     [
-        ([NAN, NAN], [1, 2], None, "y_true holds NaN only: there is no known rating to compare "),
+        (
+            [NAN, NAN],
+            [1, 2],
+            None,
+            "y_true holds only NaN, so there is no known rating to compare with. Sc",
+        ),
         (
             [1, 2, NAN],
             [NAN, NAN, NAN],
             None,
-            "y_pred holds nan where y_true has a rating, first at row 0 and at 2 of 2 such places",
+            "Each known rating needs a finite prediction, but y_pred holds nan at row 0, and 2 of",
         ),
-        ([[1, 2]], [[1, -np.inf]], None, "y_pred holds -inf where .*, first at row 0, column 1 "),
-        ([1, 2], [[1], [2]], None, r"y_true has the shape \(2,\) but y_pred has \(2, 1\): there"),
-        ([1, 2], [1], None, r"y_true has the shape \(2,\) but y_pred has \(1,\)"),
-        ([1, np.inf], [1, 2], None, "Input y_true contains infinity, first at row 1: a rating is"),
+        ([[1, 2]], [[1, -np.inf]], None, "but y_pred holds -inf at row 0, column 1, and 1 of 2"),
+        (
+            [1, 2],
+            [[1], [2]],
+            None,
+            r"y_true has the shape \(2,\), but y_pred has \(2, 1\)\. Give one",
+        ),
+        (
+            [1, np.inf],
+            [1, 2],
+            None,
+            "Input y_true contains infinity, first at row 1. A rating must be",
+        ),
         (["a", "b"], [1, 2], None, "could not convert string to float"),
         ([], [], None, r"Found array with 0 sample\(s\)"),
-        ([1, NAN], [1, 2], [0, 1], "The known ratings have the sample_weight 0 all together"),
+        ([1, NAN], [1, 2], [0, 1], "All known ratings have sample_weight 0. Give one of them"),
         ([1, 2], [1, 2], [1, -1], "Negative values in data passed to `sample_weight`"),
         ([1, 2], [1, 2], [1], r"sample_weight\.shape == \(1,\), expected \(2,\)!"),
     ],
@@ -99,7 +113,7 @@ def test_bad_input_is_refused(y_true, y_pred, weight, text):
         masked_root_mean_squared_error(y_true, y_pred, sample_weight=weight)
 
 
-def test_the_scorer_fits_scoring():
+def test_the_scorer_works_in_cross_validation_and_search():
     y = np.array([[NAN, 1.0], [2.0, 1.0], [NAN, 3.0], [4.0, NAN]])
     X = np.zeros((4, 1))
     scores = cross_val_score(

@@ -212,7 +212,7 @@ def test_a_missing_path_and_an_empty_folder(tmp_path):
     [
         (
             {"rating": "rating"},
-            r"has no column 'rating'; it has 'user', 'item', 'day', .*\. Give rating= one of these",
+            r"has no column 'rating'; it has 'user', 'item', 'day', .*\. Give rating= one of th",
         ),
         ({"columns": ["user", "day2"]}, r"no column 'day2'; it has .*\. Give columns= one of"),
         ({"sample_weight": "w"}, r"no column 'w'; it has .*\. Give sample_weight= one of these"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 # Colours of Okabe and Ito, which people with any colour vision can distinguish. Their yellow is
-# left out, because it is hard to see on white. Each colour has a marker, for people who see no colours.
+# left out, because it is hard to see on white. Markers help people who see no colours.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#8C8C8C"

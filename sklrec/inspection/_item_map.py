@@ -325,8 +325,8 @@ def _by_item(values: Any, items: pd.Index, name: str) -> list[Any]:
         if (rows < 0).any():
             raise ValueError(
                 f"{name} has no entry for {np.count_nonzero(rows < 0)} of {len(items)} items, "
-                f"such as {items[rows < 0].tolist()[0]!r}. The index of a Series, and the keys of a "
-                "dict, must be the IDs of all drawn items."
+                f"such as {items[rows < 0].tolist()[0]!r}. Give a Series or dict with the IDs of "
+                "all drawn items as its index or keys."
             )
         return values.iloc[rows].tolist()
     values = list(values)

@@ -51,7 +51,7 @@ class PredictedRatingsDisplay:
 
     Notes
     -----
-    The boxes of a good model are flatter than the line. A prediction is a mean of possible ratings,
+    The boxes of a good model are flatter than the line. A prediction is a mean of ratings,
     so it is nearer to the middle of the scale than the actual rating.
 
     Examples

@@ -28,7 +28,16 @@ def test_the_pareto_front():
 
 
 def test_means_over_folds_are_drawn():
-    display = AccuracyTimeDisplay.from_cv_results(RESULTS, error_name="RMSE, stars")
+    display = AccuracyTimeDisplay.from_cv_results(
+        RESULTS,
+        error_name="RMSE, stars",
+        scatter_kwargs={"s": 9},
+        line_kwargs={"c": "red"},
+        text_kwargs={"size": 20},
+    )
+    assert display.scatter_.get_sizes().tolist() == [9]
+    assert display.line_.get_color() == "red"
+    assert display.text_[0].get_fontsize() == 20
     assert display.seconds.tolist() == [4, 1]
     assert np.allclose(display.errors, [0.8, 1.0])
     assert display.names == ["slow", "fast"]
@@ -45,15 +54,6 @@ def test_seconds_are_not_written_as_powers(seconds, shown):
     labels = [text.get_text() for text in display.ax_.get_xticklabels()]
     assert set(shown) <= set(labels)
     assert not any("^" in label for label in labels)
-
-
-def test_styles_are_used():
-    display = AccuracyTimeDisplay([1, 2], [1, 2], ["a", "b"]).plot(
-        scatter_kwargs={"s": 9}, line_kwargs={"c": "red"}, text_kwargs={"size": 20}
-    )
-    assert display.scatter_.get_sizes().tolist() == [9]
-    assert display.line_.get_color() == "red"
-    assert display.text_[0].get_fontsize() == 20
 
 
 @pytest.mark.parametrize(

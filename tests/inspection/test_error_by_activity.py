@@ -67,13 +67,11 @@ def test_an_empty_bin_between_others_is_a_gap():
 
 
 def test_edges_can_start_above_one():
-    display = ErrorByActivityDisplay.from_predictions([1, 2], [1, 2], [1, 9], edges=[2, 3, 7])
-    assert display.bins == ["1", "2", "3-6", "≥ 7"]
-
-
-def test_styles_are_used():
-    display = ErrorByActivityDisplay.from_predictions([1], [1], [1], line_kwargs={"lw": 4})
+    display = ErrorByActivityDisplay.from_predictions(
+        [1, 2], [1, 2], [1, 9], edges=[2, 3, 7], line_kwargs={"lw": 4}
+    )
     assert {line.get_linewidth() for line in display.lines_.values()} == {4}
+    assert display.bins == ["1", "2", "3-6", "≥ 7"]
 
 
 def test_bad_input_is_refused(mf, train, test):

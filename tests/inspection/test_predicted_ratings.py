@@ -21,7 +21,10 @@ def test_a_box_holds_the_predictions_for_its_rating(mf, test):
 
 
 def test_the_line_shows_predictions_without_an_error(mf, test):
-    display = PredictedRatingsDisplay.from_estimator(mf, *test, line_kwargs={"c": "red"})
+    display = PredictedRatingsDisplay.from_estimator(
+        mf, *test, box_kwargs={"fc": "red"}, line_kwargs={"c": "red"}
+    )
+    assert display.boxes_["boxes"][0].get_facecolor()[:3] == (1, 0, 0)
     assert display.line_.get_xdata().tolist() == display.line_.get_ydata().tolist() == [1, 5]
     assert display.line_.get_color() == "red"
 
@@ -40,11 +43,6 @@ def test_many_different_ratings_are_put_into_intervals():
     assert display.groups_.tolist() == [1, 3, 7, 9]
     assert display.counts_.sum() == len(actual)
     assert len(display.boxes_["boxes"]) == 4
-
-
-def test_styles_are_used():
-    display = PredictedRatingsDisplay([1, 2], [1, 2]).plot(box_kwargs={"fc": "red"})
-    assert display.boxes_["boxes"][0].get_facecolor()[:3] == (1, 0, 0)
 
 
 def test_bad_input_is_refused():

@@ -201,6 +201,15 @@ class TestContradictingOrder:
     X = pd.DataFrame({"user": [1, 1, 1, 2, 2, 2], "timestamp": [3, 4, 5, 0, 1, 2]})
     whole, of_users = GlobalTimeSplit(1, timestamp=None), LastInteractionsSplit(1, timestamp=None)
 
+    @pytest.mark.parametrize("splitter", [GlobalTimeSplit(1), LastInteractionsSplit()], ids=repr)
+    def test_a_missing_timestamp_is_named(self, splitter):
+        with pytest.raises(
+            ValueError,
+            match=f"{type(splitter).__name__} splits by time, but X has no column named 'timesta"
+            r"mp'\. Give timestamp= the column's position or name, or None if the rows of X",
+        ):
+            parts(splitter, self.X[["user", "user"]].to_numpy())
+
     def test_a_warning_names_the_contradiction(self):
         text = (
             "With timestamp=None GlobalTimeSplit assumes that rows are in the order of time, but "

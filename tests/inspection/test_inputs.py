@@ -1,7 +1,6 @@
 """Checks of the inputs of displays."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numpy as np
 import pytest
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import NotFittedError
@@ -17,7 +16,7 @@ from sklrec.inspection import (
     RankingCurveDisplay,
     TrainingHistoryDisplay,
 )
-from sklrec.inspection._inputs import check_numbers, fitted_model
+from sklrec.inspection._inputs import fitted_model
 
 WITH_ROWS = [
     CalibrationDisplay,
@@ -76,14 +75,3 @@ def test_a_search_without_a_model_is_refused(train):
     )
     with pytest.raises(ValueError, match=r"This GridSearchCV has refit=False and so no model\."):
         fitted_model(search.fit(*train))
-
-
-def test_numbers_are_checked():
-    a, b = check_numbers(a=[1, 2], b=np.array([[3.0], [4.0]]))
-    assert (a.tolist(), b.tolist()) == ([1.0, 2.0], [3.0, 4.0])
-    with pytest.raises(ValueError, match=r"All must have the same number of rows, .*: a 2, b 1\."):
-        check_numbers(a=[1, 2], b=[3])
-    with pytest.raises(ValueError, match="Input b contains NaN"):
-        check_numbers(a=[1], b=[np.nan])
-    with pytest.raises(ValueError, match="minimum of 1 is required"):
-        check_numbers(a=[])

@@ -24,6 +24,9 @@ def test_lines_are_the_curves(mf):
     assert display.ax_.get_xlabel() == "epoch"
     assert display.ax_.get_ylabel() == "RMSE (units of the ratings)"
     assert display.figure_ is display.ax_.figure
+    squared = TrainingHistoryDisplay.from_estimator(mf, kind="mse")
+    assert squared.line_.get_ydata().tolist() == mf.loss_curve_
+    assert squared.ax_.get_ylabel() == "mean squared error (squared units of the ratings)"
 
 
 def test_the_best_epoch_is_marked():
@@ -32,23 +35,11 @@ def test_the_best_epoch_is_marked():
     assert display.best_line_.get_xdata() == [2, 2]
     labels = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert labels == ["training", "validation", "lowest: 2 in epoch 2"]
-
-
-def test_the_loss_itself_can_be_drawn(mf):
-    display = TrainingHistoryDisplay.from_estimator(mf, kind="mse")
-    assert display.line_.get_ydata().tolist() == mf.loss_curve_
-    assert display.ax_.get_ylabel() == "mean squared error (squared units of the ratings)"
-
-
-def test_validation_of_the_last_epochs_is_drawn_at_the_end():
-    display = TrainingHistoryDisplay([9.0, 4.0, 1.0, 1.0], validation_loss=[4.0, 9.0]).plot()
-    assert display.validation_line_.get_xdata().tolist() == [3, 4]
-    assert display.best_epoch_ == 3
-
-
-def test_without_validation_nothing_is_marked():
-    display = TrainingHistoryDisplay([2.0, 1.0]).plot()
-    assert display.validation_line_ is display.best_line_ is display.best_epoch_ is None
+    later = TrainingHistoryDisplay([9.0, 4.0, 1.0, 1.0], validation_loss=[4.0, 9.0]).plot()
+    assert later.validation_line_.get_xdata().tolist() == [3, 4]
+    assert later.best_epoch_ == 3
+    without = TrainingHistoryDisplay([2.0, 1.0]).plot()
+    assert without.validation_line_ is without.best_line_ is without.best_epoch_ is None
 
 
 def test_nan_is_a_gap():

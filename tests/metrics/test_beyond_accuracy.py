@@ -18,6 +18,8 @@ def test_coverage_is_the_share_of_recommended_items():
     assert coverage_at_k(PRED, ["a", "b", "c", "d"], k=1) == 1 / 4
     assert coverage_at_k(PRED, ["a", "b", "c", "d"], k=2) == 3 / 4
     assert coverage_at_k(PRED, TRAIN["item"]) == 1
+    longer = pd.DataFrame({"user": 1, "item": range(12), "rank": range(1, 13)})
+    assert coverage_at_k(longer, range(12)) == 10 / 12  # k is 10 by default
     # without ranks: by score, and equal scores by row
     assert coverage_at_k(PRED.drop(columns="rank"), ["a", "b", "c", "d"], k=1) == 1 / 4
 
@@ -29,23 +31,13 @@ def test_novelty_is_the_mean_self_information():
     assert own.index.to_list() == [1, 2]
     assert own.name == "novelty@2"
     assert novelty_at_k(PRED, TRAIN) == own.mean()
-
-
-def test_the_first_ten_items_count_by_default():
-    pred = pd.DataFrame({"user": 1, "item": range(12), "rank": range(1, 13)})
-    train = pd.DataFrame({"user": [1, 2, *[1] * 11], "item": [0, 0, *range(1, 12)]})
-    assert coverage_at_k(pred, range(12)) == 10 / 12
-    assert novelty_at_k(pred, train) == 9 / 10
+    twice = pd.concat([TRAIN, TRAIN[TRAIN["item"] == "c"]])
+    assert novelty_at_k(PRED, twice) == novelty_at_k(PRED, TRAIN)  # counts users and not rows
 
 
 def test_ids_of_a_catalogue_may_be_tuples():
     pred = PRED.assign(item=pd.Series([("a", 1), ("b", 1), ("a", 1), ("c", 1)], dtype=object))
     assert coverage_at_k(pred, [("a", 1), ("b", 1), ("c", 1), ("d", 2)]) == 3 / 4
-
-
-def test_novelty_counts_users_not_rows():
-    twice = pd.concat([TRAIN, TRAIN[TRAIN["item"] == "c"]])
-    assert novelty_at_k(PRED, twice) == novelty_at_k(PRED, TRAIN)
 
 
 def test_novelty_equals_its_formula():

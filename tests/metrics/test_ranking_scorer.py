@@ -77,13 +77,11 @@ def a_model(**params):
 
 
 def fitted(model, ratings, split):
-    X, y = ratings
-    return model.fit(X.iloc[split[0]], y.iloc[split[0]])
+    return model.fit(*(values.iloc[split[0]] for values in ratings))
 
 
 def held_out(ratings, split):
-    X, y = ratings
-    return X.iloc[split[1]], y.iloc[split[1]]
+    return [values.iloc[split[1]] for values in ratings]
 
 
 def test_scores_computed_by_hand():

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
+from sklrec import model_selection
 from sklrec.model_selection import (
     ColdItemKFold,
     ColdItemShuffleSplit,
@@ -76,7 +77,7 @@ def test_no_tested_id_has_a_training_row(cold, side, rows, test_size, seed):
         assert sorted([*train, *test]) == list(range(len(X)))
 
 
-@pytest.mark.parametrize("side", ["user", "item"])
+@pytest.mark.parametrize("side", ["User", "Item"])
 @pytest.mark.parametrize(
     ("kind", "options"),
     [
@@ -89,16 +90,11 @@ def test_no_tested_id_has_a_training_row(cold, side, rows, test_size, seed):
     ],
 )
 def test_splits_equal_those_by_groups(side, kind, options):
-    cold = {
-        "userKFold": ColdUserKFold,
-        "itemKFold": ColdItemKFold,
-        "userShuffleSplit": ColdUserShuffleSplit,
-        "itemShuffleSplit": ColdItemShuffleSplit,
-    }[side + kind]
+    cold = getattr(model_selection, f"Cold{side}{kind}")
     grouped = {"KFold": GroupKFold, "ShuffleSplit": GroupShuffleSplit}[kind]
     rng = np.random.default_rng(0)
     X = pd.DataFrame({"user": rng.integers(0, 9, 99), "item": rng.integers(0, 9, 99)})
-    expected = grouped(4, **options).split(X, groups=X[side])
+    expected = grouped(4, **options).split(X, groups=X[side.lower()])
     assert parts(cold(4, **options).split(X)) == parts(expected)
 
 

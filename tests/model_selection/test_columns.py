@@ -12,30 +12,21 @@ from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GridSearchCV, check_cv, cross_val_score, cross_validate
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from sklrec import model_selection
+from sklrec import model_selection as ms
 from sklrec.datasets import make_ratings
-from sklrec.model_selection import (
-    ColdItemKFold,
-    ColdItemShuffleSplit,
-    ColdUserKFold,
-    ColdUserShuffleSplit,
-    GlobalTimeSplit,
-    LastInteractionsSplit,
-    UserStratifiedKFold,
-)
 
 SPLITTERS = [
-    ColdItemKFold(3),
-    ColdItemKFold(3, shuffle=True, random_state=0),
-    ColdItemShuffleSplit(3, random_state=0),
-    ColdUserKFold(3),
-    ColdUserKFold(3, shuffle=True, random_state=0),
-    ColdUserShuffleSplit(3, random_state=0),
-    GlobalTimeSplit(3),
-    LastInteractionsSplit(3),
-    LastInteractionsSplit(3, random_state=0),
-    UserStratifiedKFold(3),
-    UserStratifiedKFold(3, shuffle=True, random_state=0),
+    ms.ColdItemKFold(3),
+    ms.ColdItemKFold(3, shuffle=True, random_state=0),
+    ms.ColdItemShuffleSplit(3, random_state=0),
+    ms.ColdUserKFold(3),
+    ms.ColdUserKFold(3, shuffle=True, random_state=0),
+    ms.ColdUserShuffleSplit(3, random_state=0),
+    ms.GlobalTimeSplit(3),
+    ms.LastInteractionsSplit(3),
+    ms.LastInteractionsSplit(3, random_state=0),
+    ms.UserStratifiedKFold(3),
+    ms.UserStratifiedKFold(3, shuffle=True, random_state=0),
 ]
 DRAWING = [splitter for splitter in SPLITTERS if getattr(splitter, "random_state", None) == 0]
 # Splitters whose splits do not depend on the order of the rows.
@@ -57,14 +48,14 @@ def Xy():
 
 
 def test_every_splitter_is_tested():
-    assert {type(splitter).__name__ for splitter in SPLITTERS} == set(model_selection.__all__)
+    assert {type(splitter).__name__ for splitter in SPLITTERS} == set(ms.__all__)
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS, ids=repr)
 def test_splitters_follow_the_protocol_of_scikit_learn(splitter, Xy):
     X, y = Xy
     before = vars(splitter).copy()
-    n_splits = 1 if isinstance(splitter, LastInteractionsSplit) else 3
+    n_splits = 1 if isinstance(splitter, ms.LastInteractionsSplit) else 3
     assert splitter.get_n_splits() == splitter.get_n_splits(X, y, y) == n_splits
     assert check_cv(splitter) is splitter
     copied = clone(splitter, safe=False)
@@ -120,7 +111,7 @@ def test_random_state_decides_the_splits(splitter, Xy):
     assert parts(splitter, X) == parts(advancing, X) != parts(advancing, X)
     with pytest.raises(ValueError, match=r"'x' cannot be used to seed a numpy.*instance$"):
         parts(with_random_state(splitter, "x"), X)
-    if not isinstance(splitter, LastInteractionsSplit):
+    if not isinstance(splitter, ms.LastInteractionsSplit):
         drawn = with_random_state(splitter, None)
         assert parts(drawn, X) != parts(drawn, X)
 
@@ -199,9 +190,14 @@ class TestContradictingOrder:
     """timestamp=None, although a column named `timestamp` has another order."""
 
     X = pd.DataFrame({"user": [1, 1, 1, 2, 2, 2], "timestamp": [3, 4, 5, 0, 1, 2]})
-    whole, of_users = GlobalTimeSplit(1, timestamp=None), LastInteractionsSplit(1, timestamp=None)
+    whole, of_users = (
+        ms.GlobalTimeSplit(1, timestamp=None),
+        ms.LastInteractionsSplit(1, timestamp=None),
+    )
 
-    @pytest.mark.parametrize("splitter", [GlobalTimeSplit(1), LastInteractionsSplit()], ids=repr)
+    @pytest.mark.parametrize(
+        "splitter", [ms.GlobalTimeSplit(1), ms.LastInteractionsSplit()], ids=repr
+    )
     def test_a_missing_timestamp_is_named(self, splitter):
         with pytest.raises(
             ValueError,

@@ -49,12 +49,8 @@ def test_ties_stay_together_and_the_nearest_cut_is_taken(times, n_splits, tests)
 
 
 @property_test
-@given(
-    st.lists(st.integers(0, 12), min_size=2, max_size=40),
-    st.integers(1, 5),
-    st.randoms(use_true_random=False),
-)
-def test_every_training_row_is_strictly_earlier(times, n_splits, random):
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=40), st.integers(1, 5))
+def test_every_training_row_is_strictly_earlier(times, n_splits):
     X = log(times)
     try:
         splits = list(GlobalTimeSplit(n_splits).split(X))
@@ -72,12 +68,6 @@ def test_every_training_row_is_strictly_earlier(times, n_splits, random):
             assert train.tolist() == before.tolist()
         before = np.union1d(train, test)
     assert len(before) == len(times)
-    names = list(range(len(times)))
-    random.shuffle(names)  # the same interactions in another order
-    again = GlobalTimeSplit(n_splits).split(X.iloc[names])
-    for (train, test), (shuffled_train, shuffled_test) in zip(splits, again, strict=True):
-        assert train.tolist() == np.sort(np.array(names)[shuffled_train]).tolist()
-        assert test.tolist() == np.sort(np.array(names)[shuffled_test]).tolist()
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Rating data: MovieLens, ratings made from a planted model, and ratings that come in chunks."""
+"""Rating data: MovieLens, generated ratings, and ratings in chunks."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklrec.datasets._chunks import ArrayRatings, ChunkedRatings

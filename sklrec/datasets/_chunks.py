@@ -1,4 +1,4 @@
-"""Ratings that come in chunks: what `fit` reads without ever holding all of them."""
+"""Ratings in chunks, which `fit` reads without holding all of them in memory."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import mmap
@@ -7,47 +7,37 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Rows in a chunk by default: few enough to add little to a model's memory, enough to keep busy.
+# Default number of rows in a chunk: it adds little to the memory of a model, and is large enough
+# that the work on a chunk takes longer than the calls.
 CHUNK_SIZE = 2**15
 
 
 class Chunk(NamedTuple):
-    """Some of the ratings.
+    """A part of the ratings."""
 
-    Parameters
-    ----------
-    where : str
-        What to call it in a message.
-    X : {DataFrame, array-like} of shape (n_rows, n_features)
-        The interactions.
-    y : array-like of shape (n_rows,)
-        The ratings.
-    weight : array-like of shape (n_rows,) or None
-        Weight of each rating.
-    """
-
-    where: str
-    X: Any
-    y: Any
-    weight: Any
+    where: str  # name of the chunk, for messages
+    X: Any  # (n_rows, n_features)
+    y: Any  # (n_rows,)
+    weight: Any  # (n_rows,) or None
 
 
 class ChunkedRatings:
-    """Ratings that come in chunks, from anything that can be iterated over.
+    """Ratings in chunks, from any iterable.
 
-    An estimator that is given such an object in place of X reads it once, from the first chunk
-    to the last, and holds one chunk at a time.
+    `fit` accepts such an object in place of X. It reads the chunks once, in their order, and holds
+    one chunk at a time.
 
     Parameters
     ----------
     chunks : iterable of (X, y) or (X, y, sample_weight)
         The chunks: interactions as a DataFrame or an array, their ratings and, in all chunks or
-        in none, the ratings' weights. A generator will do. All chunks have the same columns.
+        in none, the weights of the ratings. A generator is possible. All chunks have the same
+        columns.
 
     See Also
     --------
     ParquetRatings : Reads Parquet files.
-    ArrayRatings : Reads arrays, also those that stay on disk.
+    ArrayRatings : Reads arrays in memory or on disk.
 
     Examples
     --------
@@ -66,12 +56,12 @@ class ChunkedRatings:
         self.chunks = chunks
 
     def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
-        """Give X, y and the weights (``None`` where there are none) of one chunk after another."""
+        """Yield X, y and the weights (or None) of each chunk."""
         for chunk in self._chunks():
             yield chunk.X, chunk.y, chunk.weight
 
     def _chunks(self) -> Iterator[Chunk]:
-        """The chunks, each with what to call it."""
+        """Yield the chunks with their names."""
         if not isinstance(self.chunks, Iterable):
             raise TypeError(
                 "chunks must be an iterable of (X, y) or (X, y, sample_weight), got "
@@ -80,27 +70,24 @@ class ChunkedRatings:
         for k, chunk in enumerate(self.chunks):
             where = f"chunk {k}"
             if not isinstance(chunk, tuple | list) or len(chunk) not in (2, 3):
-                got = type(chunk).__name__
-                if isinstance(chunk, tuple | list):
-                    got = f"a {got} of {len(chunk)}"
+                length = f" of {len(chunk)}" if isinstance(chunk, tuple | list) else ""
                 raise ValueError(
-                    f"{where} is {got} where a tuple (X, y) or (X, y, sample_weight) was "
-                    "expected. Let the iterable yield such tuples."
+                    f"{where} must be a tuple (X, y) or (X, y, sample_weight), got a "
+                    f"{type(chunk).__name__}{length}."
                 )
             yield Chunk(where, *chunk, *[None] * (3 - len(chunk)))
 
 
 class ArrayRatings(ChunkedRatings):
-    """Ratings in arrays that are read slice by slice, such as memory-mapped ones.
+    """Ratings in arrays that are read slice by slice, such as memory-mapped arrays.
 
-    Of an array that was opened with ``numpy.load(path, mmap_mode="r")``, or as a read-only
-    `numpy.memmap`, what was read is given back to the system, so that no more than a chunk is in
-    memory.
+    Memory-mapped arrays (``numpy.load(path, mmap_mode="r")`` or a read-only `numpy.memmap`) give
+    the pages of a chunk back to the system after reading. So only one chunk is in memory.
 
     Parameters
     ----------
     X : ndarray of shape (n_samples, n_features)
-        The interactions, a row each, with a column of user IDs and one of item IDs.
+        The interactions, with a column of user IDs and a column of item IDs.
     y : ndarray of shape (n_samples,)
         The ratings.
     sample_weight : ndarray of shape (n_samples,), default=None
@@ -111,7 +98,7 @@ class ArrayRatings(ChunkedRatings):
     See Also
     --------
     ParquetRatings : Reads Parquet files.
-    ChunkedRatings : Reads anything that can be iterated over.
+    ChunkedRatings : Reads any iterable of chunks.
 
     Examples
     --------
@@ -140,7 +127,7 @@ class ArrayRatings(ChunkedRatings):
         lengths = {name: len(values) for name, values in arrays.items()}
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name} has {n}" for name, n in lengths.items())
-            raise ValueError(f"The arrays must have as many rows as each other: {found}.")
+            raise ValueError(f"All arrays must have the same number of rows, but {found}.")
         for first in range(0, lengths["X"], self.chunk_size):
             rows = slice(first, min(first + self.chunk_size, lengths["X"]))
             parts = {name: _read(values, rows) for name, values in arrays.items()}
@@ -149,35 +136,18 @@ class ArrayRatings(ChunkedRatings):
 
 
 def check_chunk_size(chunk_size: Any) -> int:
-    """Check how many rows a chunk is to have.
-
-    Parameters
-    ----------
-    chunk_size : int
-        Rows in a chunk.
-
-    Returns
-    -------
-    int
-        The same.
-
-    Raises
-    ------
-    ValueError
-        If it is not a positive integer.
-    """
+    """Check the number of rows in a chunk."""
     if not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
         raise ValueError(f"chunk_size must be a positive integer, got {chunk_size!r}.")
     return int(chunk_size)
 
 
 def _read(values: Any, rows: slice) -> Any:
-    """Some rows, copied out of a mapped file, whose pages are then given back."""
+    """Return some rows; copy rows of a mapped file, and give its pages back to the system."""
     if not isinstance(values, np.memmap):
         return values[rows]
     read = np.array(values[rows])
-    mapped = values._mmap  # type: ignore[attr-defined]
-    # Private changes (mode "c") live in those pages alone.
+    # Private changes (mode "c") exist only in these pages.
     if values.mode in ("r", "r+") and hasattr(mmap, "MADV_DONTNEED"):
-        mapped.madvise(mmap.MADV_DONTNEED)
+        values._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
     return read

@@ -1,4 +1,4 @@
-"""How a file gets into the cache: whole and with the wanted checksum, or not at all."""
+"""Downloads of files into the cache, complete and with the right checksum, or not at all."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import hashlib
@@ -12,40 +12,36 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterable, Iterator
+from functools import partial
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import BinaryIO
 
 from tqdm import tqdm
 
 from sklrec._utils.warnings import warn
 
 CHUNK_BYTES = 1 << 16
-MAX_BYTES = 1 << 30  # the largest archive there is, that of MovieLens 32M, has a quarter of it
-SOCKET_TIMEOUT_S = 10.0  # to connect, and between two pieces of the answer
-PIP_TIMEOUT_S = 300.0  # pip has timeouts of its own; this one only ends what hangs
+MAX_BYTES = 1 << 30  # the largest archive, of MovieLens 32M, has a quarter of it
+SOCKET_TIMEOUT_S = 10.0  # for the connection, and between two parts of the response
+PIP_TIMEOUT_S = 300.0  # pip has timeouts of its own; this one ends a pip that hangs
 
 
 class DownloadError(OSError):
-    """A source did not deliver the file that was asked of it; the message says why."""
+    """A source did not deliver the file."""
 
 
 class InterruptedDownloadError(DownloadError):
-    """The source answered, but failed in a way that may not last: worth another try."""
+    """The source answered, but failed in a way that may be temporary."""
 
 
 def has_checksum(path: Path, sha256: str) -> bool:
-    """Tell whether the file at `path` has this checksum."""
+    """Return whether the file at `path` has this checksum."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
 def download(url: str, path: Path, sha256: str, *, n_retries: int = 3, delay: float = 1.0) -> None:
-    """Download `url` to `path`, and again up to `n_retries` times if the server stumbles.
-
-    A server that cannot be reached at all, or says that there is no such file, is not asked
-    again: that rarely changes within seconds.
-    """
+    """Download `url` to `path`, and try again after temporary errors."""
     for n_left in reversed(range(n_retries + 1)):
         try:
             with _open_url(url) as response:
@@ -59,10 +55,7 @@ def download(url: str, path: Path, sha256: str, *, n_retries: int = 3, delay: fl
 
 
 def pip_download(requirement: str, path: Path, sha256: str, *, n_retries: int = 3) -> None:
-    """Have pip bring the wheel of `requirement`, and store it at `path`, under its own name.
-
-    The wheel is not installed, and nothing in it is run.
-    """
+    """Download the wheel of `requirement` by pip to `path`, which has the name of the wheel."""
     if importlib.util.find_spec("pip") is None:
         raise DownloadError(
             f"pip is not installed for {sys.executable}; `python -m ensurepip` installs it."
@@ -84,25 +77,22 @@ def pip_download(requirement: str, path: Path, sha256: str, *, n_retries: int = 
         except OSError as error:
             raise DownloadError(f"pip could not be started: {error}.") from error
         if pip.returncode != 0:
-            # pip ends with the upshot; what comes before it may be a page of warnings.
-            upshot = (pip.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise DownloadError(f"pip failed: {upshot}")
+            # The last line is the error; the lines before it may be warnings.
+            error_line = (pip.stderr.strip().splitlines() or ["no message"])[-1]
+            raise DownloadError(f"pip failed: {error_line}")
         wheel = Path(folder, path.name)
         if not wheel.is_file():
             raise DownloadError(
-                f"pip brought {', '.join(sorted(os.listdir(folder))) or 'nothing'}, "
-                f"not {path.name}."
+                f"pip downloaded {', '.join(sorted(os.listdir(folder))) or 'nothing'}, not "
+                f"{path.name}."
             )
         with open(wheel, "rb") as file:
-            _store(_read_file(file), path, sha256)
+            _store(iter(partial(file.read, CHUNK_BYTES), b""), path, sha256)
 
 
 def _store(chunks: Iterable[bytes], path: Path, sha256: str) -> None:
-    """Write `chunks` to a file that appears at `path` only when all of it is there and right.
-
-    The name in the meantime is this call's own, so that two processes do not meet, and the
-    file is gone again if anything goes wrong, a Ctrl-C or a full disk too.
-    """
+    """Write `chunks` to a file that appears at `path` only if it is complete and right."""
+    # The temporary name is unique, so that two processes do not write to the same file.
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     digest = hashlib.sha256()
     try:
@@ -112,13 +102,12 @@ def _store(chunks: Iterable[bytes], path: Path, sha256: str) -> None:
                 file.write(chunk)
                 if file.tell() > MAX_BYTES:
                     raise DownloadError(
-                        f"What came is not the file that was wanted: it does not end after "
-                        f"{MAX_BYTES:,} bytes."
+                        f"The source sent another file: it has more than {MAX_BYTES:,} bytes."
                     )
             if digest.hexdigest() != sha256:
                 raise DownloadError(
-                    f"What came is not the file that was wanted: {file.tell():,} bytes with "
-                    f"sha256 {digest.hexdigest()}, wanted {sha256}."
+                    f"The source sent another file: {file.tell():,} bytes with sha256 "
+                    f"{digest.hexdigest()}, wanted {sha256}."
                 )
             file.flush()
             os.fsync(file.fileno())
@@ -128,7 +117,7 @@ def _store(chunks: Iterable[bytes], path: Path, sha256: str) -> None:
 
 
 def _open_url(url: str) -> HTTPResponse:
-    """Send the request and tell apart what may pass from what will not."""
+    """Send the request, and distinguish temporary errors from lasting ones."""
     request = urllib.request.Request(url, headers={"User-Agent": "sklrec"})
     try:
         return urllib.request.urlopen(request, timeout=SOCKET_TIMEOUT_S)
@@ -147,9 +136,9 @@ def _open_url(url: str) -> HTTPResponse:
 
 
 def _read_response(response: HTTPResponse, label: str) -> Iterator[bytes]:
-    """Read an answer piece by piece, to its announced end; on a terminal, with a bar."""
+    """Yield the parts of a response up to its announced length, with a progress bar."""
     received = 0
-    # disable=None is tqdm's way to say: only where standard error is a terminal.
+    # disable=None shows the bar only if standard error is a terminal.
     with tqdm(
         desc=label, total=response.length, unit="B", unit_scale=True, disable=None
     ) as progress:
@@ -163,14 +152,9 @@ def _read_response(response: HTTPResponse, label: str) -> Iterator[bytes]:
                 f"The download broke off after {received:,} bytes: "
                 f"{type(error).__name__}: {error}."
             ) from error
-    # `length` is what of the announced length is still to come.
+    # `length` is the number of announced bytes that have not come.
     if response.length:
         raise InterruptedDownloadError(
-            f"The download was cut short: {received:,} of "
-            f"{received + response.length:,} bytes came."
+            f"The download is incomplete: {received:,} of {received + response.length:,} bytes "
+            "came."
         )
-
-
-def _read_file(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(CHUNK_BYTES):
-        yield chunk

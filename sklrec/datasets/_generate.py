@@ -1,4 +1,4 @@
-"""Ratings made from a planted model, so that the attainable error is known."""
+"""Ratings from a known model, so that the lowest possible error is known."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
@@ -10,19 +10,19 @@ from scipy.special import ndtr
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_scalar
 
-CHUNK_ROWS = 1 << 18  # what is computed at once: some 10 MB at 8 factors
+CHUNK_ROWS = 1 << 18  # rows computed at once: about 10 MB at 8 factors
 
-# Standard deviations of the parts of a rating, in spans of the rating scale. On 1 to 5 they are
-# 0.32, 0.4 and 0.4, near to what models find in film ratings, and leave little to be clipped.
+# Standard deviations of the parts of a rating, divided by the width of the rating scale. On 1 to 5
+# they are 0.32, 0.4 and 0.4, near to estimates from film ratings, and few ratings are clipped.
 USER_BIAS, ITEM_BIAS, INTERACTION = 0.08, 0.1, 0.1
 
-# Popularity is (rank / n + KNEE) ** -long_tail: without the knee, one item of a plain Zipf law
-# would get a share of all ratings that no user count can give it without repeated pairs.
+# Popularity is (rank / n + KNEE) ** -long_tail. Without the knee, the first item of a Zipf law
+# would get more ratings than there are users.
 KNEE = 0.02
 
-# Pairs are drawn and repeated ones dropped, which wastes ever more draws as popular pairs run
-# out. Beyond this share of all pairs there is a better way, and after so many rounds the few
-# that are still missing are drawn regardless of popularity.
+# Pairs are drawn and repeated ones dropped, which wastes more and more draws of popular pairs.
+# Above this share of all pairs another method is faster. After this number of rounds the few
+# missing pairs are drawn with equal probabilities.
 DENSE_SHARE = 0.25
 POPULAR_ROUNDS = 10
 
@@ -44,17 +44,18 @@ def make_ratings(
     as_frame=True,
     random_state=None,
 ):
-    """Generate ratings from planted biases and factors (regression).
+    """Generate ratings from known biases and factors (regression).
 
-    A rating is the middle of the rating scale, plus the bias of its user, plus the bias of its
-    item, plus the product of their factors, plus Gaussian noise; it is then rounded to `step` and
-    clipped to the scale. User and item IDs count from 0 and are the row numbers of the planted
-    tables. No (user, item) pair occurs twice; some users and items may have no rating at all.
+    A rating is a sum: the middle of the rating scale, the bias of the user, the bias of the item,
+    the product of their factors, and Gaussian noise. The sum is rounded to `step` and clipped to
+    the scale. User and item IDs count from 0 and are the row numbers of the tables of biases and
+    factors. No (user, item) pair occurs twice. Some users and items may have no rating.
 
-    Without noise to speak of in rounding and clipping, no model can have a root mean squared error
-    below `noise`. Rounding adds about `step ** 2 / 12` to the mean squared error, and clipping
-    takes a little away, so it is about `sqrt(noise ** 2 + step ** 2 / 12)`. `return_truth` gives
-    the best predictions there are and their error, rounding and clipping included.
+    Without rounding and clipping, no model can have a root mean squared error below `noise`.
+    Rounding adds about `step ** 2 / 12` to the mean squared error, and clipping reduces it a
+    little. So the lowest possible error is about `sqrt(noise ** 2 + step ** 2 / 12)`.
+    `return_truth` returns the best possible predictions and their error, with rounding and
+    clipping.
 
     Parameters
     ----------
@@ -65,29 +66,29 @@ def make_ratings(
     n_ratings : int, default=20000
         The number of ratings, at most `n_users * n_items`.
     n_factors : int, default=8
-        The number of planted factors; with 0 there are only biases.
+        The number of factors. With 0 there are only biases.
     noise : float, default=0.5
         The standard deviation of the noise, in units of the rating scale.
     long_tail : float, default=1.0
-        How unequal items are in popularity, and users in activity, from 0 to 10. The one of
-        relative rank r (0 to 1) is drawn in proportion to `(r + 0.02) ** -long_tail`: with 0 all
-        are drawn equally often, with 1 the most popular one about 13 times as often as the
-        average; but the nearer `n_ratings` comes to all pairs, the more equal all have to be.
-        Rank has nothing to do with the ID or with the bias.
+        Inequality of the popularity of items, and of the activity of users, from 0 to 10. An item
+        of relative rank r (0 to 1) is drawn in proportion to `(r + 0.02) ** -long_tail`. With 0
+        all items are drawn equally often; with 1 the most popular item is drawn about 13 times as
+        often as the average. The nearer `n_ratings` is to the number of all pairs, the smaller is
+        the inequality. The rank does not depend on the ID or on the bias.
     rating_scale : tuple of (float, float), default=(1, 5)
         The lowest and the highest rating.
     step : float or None, default=None
-        The distance between two possible ratings, such as 1 for whole and 0.5 for half stars; it
-        must divide the rating scale. If None, ratings are continuous.
+        The distance between two possible ratings, such as 1 for whole and 0.5 for half stars. It
+        must divide the rating scale. None makes ratings continuous.
     timestamps : bool, default=True
         Whether X has a timestamp column: seconds since 1970-01-01 UTC, int64. Each user is active
-        for 60 days within two years. Time tells nothing about the ratings.
+        for 60 days within two years. The ratings do not depend on the time.
     return_truth : bool, default=False
-        Whether to return the planted model too.
+        Whether to return the biases and factors as well.
     as_frame : bool, default=True
         If True, X is a DataFrame and y a Series; if False, both are arrays.
     random_state : int, RandomState instance or None, default=None
-        Determines the ratings. Pass an int for the same ratings at each call.
+        Seed of the ratings. Pass an int to get the same ratings in each call.
 
     Returns
     -------
@@ -101,23 +102,23 @@ def make_ratings(
         global_mean : float
             The middle of the rating scale.
         user_biases : ndarray of shape (n_users,)
-            The planted biases of the users.
+            The biases of the users.
         item_biases : ndarray of shape (n_items,)
-            The planted biases of the items.
+            The biases of the items.
         user_factors : ndarray of shape (n_users, n_factors)
-            The planted factors of the users.
+            The factors of the users.
         item_factors : ndarray of shape (n_items, n_factors)
-            The planted factors of the items.
+            The factors of the items.
         expected : ndarray of shape (n_ratings,)
-            For each row the expectation of its rating: the best prediction there is.
+            The expectation of the rating of each row: the best possible prediction.
         rmse : float
-            The root mean squared error of `expected`: what a model can attain on these rows,
-            unless it learns their noise by heart.
+            The root mean squared error of `expected`: the lowest error on these rows for a model
+            that does not overfit their noise.
 
     Raises
     ------
     ValueError
-        If there cannot be as many different pairs, or `step` does not divide the rating scale.
+        If there are fewer different pairs than ratings, or `step` does not divide the scale.
 
     See Also
     --------
@@ -125,8 +126,8 @@ def make_ratings(
 
     Notes
     -----
-    Ratings are made in chunks, so that memory goes with the rows alone: 32 bytes are returned for
-    each row, and at the peak it is 40, or 60 if more than a quarter of all pairs are asked for. 10
+    Ratings are made in chunks, so memory depends on the rows only. The result has 32 bytes for
+    each row. The peak is 40 bytes, or 60 if `n_ratings` is more than a quarter of all pairs. Ten
     million rows take some seconds.
 
     Examples
@@ -140,9 +141,8 @@ def make_ratings(
     >>> round(truth.rmse, 1)
     0.6
     """
-    check_scalar(n_users, "n_users", Integral, min_val=1)
-    check_scalar(n_items, "n_items", Integral, min_val=1)
-    check_scalar(n_ratings, "n_ratings", Integral, min_val=1)
+    for name, value in {"n_users": n_users, "n_items": n_items, "n_ratings": n_ratings}.items():
+        check_scalar(value, name, Integral, min_val=1)
     check_scalar(n_factors, "n_factors", Integral, min_val=0)
     _check_finite(noise, "noise", min_val=0)
     _check_finite(long_tail, "long_tail", min_val=0, max_val=10)
@@ -150,10 +150,10 @@ def make_ratings(
     if n_ratings > n_users * n_items:
         raise ValueError(
             f"n_ratings={n_ratings} is more than the {n_users * n_items} different pairs of "
-            f"{n_users} users and {n_items} items. Ask for fewer ratings, or more users or items."
+            f"{n_users} users and {n_items} items. Give fewer ratings, or more users or items."
         )
 
-    # scikit-learn's kinds of random_state, but NumPy's newer and faster generator.
+    # random_state as in scikit-learn, but the newer and faster generator of NumPy.
     rng = np.random.default_rng(check_random_state(random_state).randint(2**31, size=4))
     user, item = np.divmod(_draw_pairs(n_users, n_items, n_ratings, long_tail, rng), n_items)
 
@@ -200,16 +200,16 @@ def _check_rating_scale(rating_scale, step) -> tuple[float, float]:
         low = high = np.nan
     if not (np.isfinite(low) and np.isfinite(high) and low < high):
         raise ValueError(
-            "rating_scale must be a pair (lowest, highest) of finite numbers; "
-            f"got {rating_scale!r}."
+            "rating_scale must be a pair (lowest, highest) of finite numbers, got "
+            f"{rating_scale!r}."
         )
     if step is not None:
         _check_finite(step, "step", min_val=0, include_boundaries="neither")
         n_steps = (high - low) / step
         if not np.isclose(n_steps, max(round(n_steps), 1)):
             raise ValueError(
-                f"step must divide the rating scale; got step={step} and "
-                f"rating_scale={rating_scale}, which is {n_steps:g} steps wide."
+                f"step must divide the rating scale, but rating_scale={rating_scale} has a width "
+                f"of {n_steps:g} times step={step}."
             )
     return low, high
 
@@ -222,11 +222,12 @@ def _chunks(n_rows: int) -> Iterator[slice]:
 def _draw_pairs(
     n_users: int, n_items: int, n_pairs: int, long_tail: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """Draw different pairs, each as user * n_items + item, in random order."""
+    """Draw different pairs in random order, each as user * n_items + item."""
     user_by_rank, item_by_rank = rng.permutation(n_users), rng.permutation(n_items)
     if n_pairs > DENSE_SHARE * n_users * n_items:
-        # Drawing without replacement in proportion to weights is the same as a race in which each
-        # pair arrives after an exponential time with its weight as rate, and the first ones count.
+        # A weighted draw without replacement: draw an exponential time for each pair, with its
+        # weight as the rate, and take the pairs with the shortest times (Efraimidis, Spirakis
+        # 2006, doi:10.1016/j.ipl.2005.11.003).
         arrival = rng.exponential(size=(n_users, n_items))
         arrival /= _popularity(n_users, long_tail)[np.argsort(user_by_rank), None]
         arrival /= _popularity(n_items, long_tail)[np.argsort(item_by_rank)]
@@ -251,7 +252,7 @@ def _draw_pairs(
 
 
 def _unique(values: np.ndarray) -> np.ndarray:
-    """Do what `np.unique` does, in place as far as it goes: the arrays here may fill memory."""
+    """Return the unique values; sort in place, because the arrays may be large."""
     values.sort()
     first = np.ones(len(values), dtype=bool)
     np.not_equal(values[1:], values[:-1], out=first[1:])
@@ -259,12 +260,12 @@ def _unique(values: np.ndarray) -> np.ndarray:
 
 
 def _popularity(n: int, long_tail: float) -> np.ndarray:
-    """Weigh ranks 0 to n - 1."""
+    """Return the weights of the ranks 0 to n - 1."""
     return (np.arange(n) / n + KNEE) ** -long_tail
 
 
 def _draw_ranks(n: int, size: int, long_tail: float, rng: np.random.Generator) -> np.ndarray:
-    """Draw ranks in proportion to popularity, by inverting its distribution function."""
+    """Draw ranks in proportion to popularity, by the inverse of the distribution function."""
     u = rng.random(size)
     if long_tail == 0:
         r = u
@@ -295,7 +296,7 @@ def _expectation(
     if noise == 0:
         return _to_scale(signal, low, high, step)
     if step is not None:
-        # Each step is taken with the probability that the noisy value lies above its middle.
+        # The rating rises by a step with the probability that the noisy value is above its middle.
         middles = np.arange(low + step / 2, high, step)
         return low + step * sum(ndtr((signal - middle) / noise) for middle in middles)
     return low + noise * (_excess((signal - low) / noise) - _excess((signal - high) / noise))

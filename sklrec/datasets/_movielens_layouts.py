@@ -1,4 +1,4 @@
-"""How each MovieLens archive is laid out inside, and its way into three tables of one form."""
+"""Readers of the MovieLens archives, which return tables of one form."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import csv
@@ -11,57 +11,36 @@ from zipfile import ZipFile
 
 import pandas as pd
 
-# Guards against archives that unfold to more than memory: the largest member there is, the ratings
-# of MovieLens 32M, has 0.9e9 bytes, and none has seven times as many as its archive.
+# Limits that protect the memory from manipulated archives. The largest member, the ratings of
+# MovieLens 32M, has 0.9e9 bytes, and no member has more than seven times the size of its archive.
 MAX_MEMBER_BYTES = 2**31
-MAX_UNFOLDING = 20
+MAX_EXPANSION = 20
 
 RATING_COLUMNS = ["user", "item", "rating", "timestamp"]
 RATING_DTYPES = {"user": "int64", "item": "int64", "rating": "float64", "timestamp": "int64"}
 USER_COLUMNS = ["user", "age", "gender", "occupation", "zip_code"]
 
-# The order of the flags in u.item; the first one says that the genre is not known.
+# Order of the flags in u.item. The first one says that the genre is not known.
 GENRES_100K = (
     "unknown Action Adventure Animation Children's Comedy Crime Documentary Drama Fantasy "
     "Film-Noir Horror Musical Mystery Romance Sci-Fi Thriller War Western"
 ).split()
 
-# What the numbers 0 to 20 in the users.dat of MovieLens 1M stand for, by its README.
+# Occupations with the numbers 0 to 20 in users.dat of MovieLens 1M, from its README.
 OCCUPATIONS_1M = (
-    "other",
-    "academic/educator",
-    "artist",
-    "clerical/admin",
-    "college/grad student",
-    "customer service",
-    "doctor/health care",
-    "executive/managerial",
-    "farmer",
-    "homemaker",
-    "K-12 student",
-    "lawyer",
-    "programmer",
-    "retired",
-    "sales/marketing",
-    "scientist",
-    "self-employed",
-    "technician/engineer",
-    "tradesman/craftsman",
-    "unemployed",
-    "writer",
-)
+    "other|academic/educator|artist|clerical/admin|college/grad student|customer service|"
+    "doctor/health care|executive/managerial|farmer|homemaker|K-12 student|lawyer|programmer|"
+    "retired|sales/marketing|scientist|self-employed|technician/engineer|tradesman/craftsman|"
+    "unemployed|writer"
+).split("|")
 
 
 class Tables(NamedTuple):
-    """A data set as tables of one form, whatever it was read from.
+    """The tables of a data set."""
 
-    `ratings` has the columns user, item, rating and timestamp, in the order of the file;
-    `users` is None where the archive tells nothing of its users.
-    """
-
-    ratings: pd.DataFrame
-    users: pd.DataFrame | None
-    items: pd.DataFrame
+    ratings: pd.DataFrame  # user, item, rating, timestamp, in the order of the file
+    users: pd.DataFrame | None  # None if the archive does not describe its users
+    items: pd.DataFrame  # item, title, year, genres
 
 
 def read_100k(archive: ZipFile, *, ratings_sha256: str) -> Tables:
@@ -79,11 +58,9 @@ def read_100k(archive: ZipFile, *, ratings_sha256: str) -> Tables:
 
 
 def read_100k_wheel(archive: ZipFile, *, ratings_sha256: str) -> Tables:
-    """Read MovieLens 100K out of the wheel of RecBole.
-
-    Its `.inter` is a header line and then u.data, byte for byte. Its `.item` has taken the year
-    out of the title and put the genres into one column.
-    """
+    """Read MovieLens 100K from the wheel of RecBole."""
+    # ml-100k.inter is a header line and then u.data, byte for byte. ml-100k.item has the year in
+    # a column of its own, and the genres in one column.
     folder = "recbole/dataset_example/ml-100k/"
     _, _, u_data = _read_member(archive, folder + "ml-100k.inter").partition(b"\n")
     ratings = _read_u_data(u_data, ratings_sha256)
@@ -92,7 +69,7 @@ def read_100k_wheel(archive: ZipFile, *, ratings_sha256: str) -> Tables:
     with open_member(archive, folder + "ml-100k.item") as file:
         file.readline()
         items = _make_items(
-            # One film has neither title nor year; the wheel misspells its title, "unknown".
+            # One film has neither title nor year; the wheel misspells "unknown".
             (
                 item,
                 "unknown" if year == "unkonwn" else f"{title} ({year})",
@@ -104,9 +81,10 @@ def read_100k_wheel(archive: ZipFile, *, ratings_sha256: str) -> Tables:
 
 
 def read_dat(archive: ZipFile, *, folder: str, encoding: str) -> Tables:
-    """Read the `::`-separated files of MovieLens 1M and 10M, of which only 1M has users."""
+    """Read the files of MovieLens 1M and 10M, with the separator `::`."""
     with open_member(archive, f"{folder}/ratings.dat") as file:
-        # A separator of one character keeps pandas' fast parser; every other field is empty.
+        # With one character as the separator pandas uses its fast parser. Fields between two
+        # colons are empty.
         ratings = _read_ratings(file, sep=":", usecols=[0, 2, 4, 6], header=None)
     with open_member(archive, f"{folder}/movies.dat") as file:
         items = _make_items(_rows(file, "::", encoding))
@@ -122,7 +100,7 @@ def read_dat(archive: ZipFile, *, folder: str, encoding: str) -> Tables:
 
 
 def read_csv(archive: ZipFile, *, folder: str) -> Tables:
-    """Read the CSV files of MovieLens 20M and later, which tell nothing of the users."""
+    """Read the CSV files of MovieLens 20M and later, which do not describe the users."""
     with open_member(archive, f"{folder}/ratings.csv") as file:
         ratings = _read_ratings(file, header=0)
     with open_member(archive, f"{folder}/movies.csv") as file:
@@ -132,14 +110,14 @@ def read_csv(archive: ZipFile, *, folder: str) -> Tables:
 
 
 def open_member(archive: ZipFile, name: str) -> IO[bytes]:
-    """Open one member, unless it would unfold to more than there can be in it."""
+    """Open one member, or raise if it is larger than any member of these archives."""
     size = archive.getinfo(name).file_size
-    # All members lie before the directory, whatever it says of their sizes.
-    most = min(MAX_MEMBER_BYTES, MAX_UNFOLDING * archive.start_dir)
+    # The directory follows after all members, so its position limits their compressed sizes.
+    most = min(MAX_MEMBER_BYTES, MAX_EXPANSION * archive.start_dir)
     if size > most:
         raise OSError(
-            f"{name} in {archive.filename} would unfold to {size:,} bytes; a MovieLens file in an "
-            f"archive of this size has no more than {most:,}. Delete the archive and fetch it "
+            f"{name} in {archive.filename} would expand to {size:,} bytes, but a MovieLens file "
+            f"in an archive of this size has at most {most:,}. Delete the archive and download it "
             "again."
         )
     return archive.open(name)
@@ -147,7 +125,7 @@ def open_member(archive: ZipFile, name: str) -> IO[bytes]:
 
 def _read_member(archive: ZipFile, name: str) -> bytes:
     with open_member(archive, name) as file:
-        # Without a number zipfile unfolds all that there is before it looks at the size.
+        # Without a number, zipfile expands all data before it checks the size.
         return file.read(archive.getinfo(name).file_size)
 
 
@@ -158,19 +136,19 @@ def _rows(file: IO[bytes], separator: str, encoding: str) -> Iterator[list[str]]
 
 
 def _read_u_data(content: bytes, sha256: str) -> pd.DataFrame:
-    """Read the ratings of MovieLens 100K, which must be the same bytes whatever the source."""
+    """Read the ratings of MovieLens 100K, which are the same bytes in both sources."""
     found = hashlib.sha256(content).hexdigest()
     if found != sha256:
         raise OSError(
             f"The ratings in this archive are not those of MovieLens 100K: their sha256 is "
-            f"{found}, that of u.data {sha256}. Delete the archive and fetch it again."
+            f"{found}, but u.data has {sha256}. Delete the archive and download it again."
         )
     return _read_ratings(io.BytesIO(content), sep="\t", header=None)
 
 
 def _read_ratings(file: IO[bytes], **layout: object) -> pd.DataFrame:
     ratings = _read_columns(file, RATING_COLUMNS, dtype=RATING_DTYPES, **layout)
-    return ratings.astype(RATING_DTYPES)  # a column that is not there has come as one of NaN
+    return ratings.astype(RATING_DTYPES)  # raises if a column is missing: pandas fills it with NaN
 
 
 def _read_users(file: IO[bytes], **layout: object) -> pd.DataFrame:
@@ -184,21 +162,17 @@ def _read_users(file: IO[bytes], **layout: object) -> pd.DataFrame:
 
 
 def _read_columns(file: IO[bytes], names: list[str], **layout: object) -> pd.DataFrame:
-    # Of columns for which there is no name pandas would make an index, and that takes it long.
+    # Without usecols, pandas would make an index of further columns, which takes long.
     return pd.read_csv(file, names=names, **{"usecols": range(len(names)), **layout})
 
 
 def _make_items(rows: Iterable[Sequence[str]]) -> pd.DataFrame:
-    """Give the items of any source, as (item, title, genres), one form.
-
-    Titles keep their year, as GroupLens writes them; genres are joined by a bar, and are empty
-    where the source says in its own way that they are not known.
-    """
+    """Make the table of items from rows (item, title with year, genres joined by a bar)."""
     items = pd.DataFrame(rows, columns=["item", "title", "genres"], dtype="str")
     items["item"] = items["item"].astype("int64")
     items["title"] = items["title"].str.replace(r"\s+", " ", regex=True).str.strip()
     items["genres"] = items["genres"].replace({"unknown": "", "(no genres listed)": ""})
-    # The last year in parentheses: titles may contain others, and series have "(1989-1998)".
+    # The last year in parentheses: titles may contain other years, and series "(1989-1998)".
     year = items["title"].str.extract(r"^.*\((\d{4})(?:[^\d)]\d*)?\s*\)", expand=False)
     items.insert(2, "year", year.astype("Int64"))
     return items

@@ -1,4 +1,4 @@
-"""Ratings in Parquet files, read a chunk at a time."""
+"""Ratings in Parquet files that are read in chunks."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator, Sequence
@@ -12,35 +12,33 @@ if TYPE_CHECKING:
     import pyarrow
 
 N_NAMES_SHOWN = 20
-# Bytes of a column that are read at once.
-READ_BYTES = 2**16
+READ_BYTES = 2**16  # of a column, read at once
 
 
 class ParquetRatings(ChunkedRatings):
-    """Ratings in a Parquet file, or in a folder of them, that are read a chunk at a time.
+    """Ratings in a Parquet file, or in a folder of Parquet files, that are read in chunks.
 
-    This object only says where the ratings are. It needs pyarrow, which comes with the extra
-    ``sklrec[parquet]``.
+    This class needs pyarrow, which ``pip install 'sklrec[parquet]'`` installs.
 
     Parameters
     ----------
     source : str, PathLike or pyarrow.dataset.Dataset
-        A Parquet file, a folder of Parquet files, or a dataset that was opened by pyarrow: with
-        partitions, on a remote file system, or of another format.
+        A Parquet file, a folder of Parquet files, or a dataset that was opened by pyarrow, for
+        example with partitions, on a remote file system, or in another format.
     rating : str
         The column of ratings.
     columns : list of str, default=None
-        The columns that make up X, in this order. ``None`` takes all but `rating` and
-        `sample_weight`; it is faster not to read what the model does not use.
+        The columns of X, in this order. ``None`` takes all columns except `rating` and
+        `sample_weight`. Reading is faster without columns that the model does not use.
     sample_weight : str, default=None
-        The column of the ratings' weights, if there is one.
+        The column with the weights of the ratings. None gives all ratings the weight 1.
     chunk_size : int, default=32768
         Rows in a chunk.
 
     See Also
     --------
-    ArrayRatings : Reads arrays, also those that stay on disk.
-    ChunkedRatings : Reads anything that can be iterated over.
+    ArrayRatings : Reads arrays in memory or on disk.
+    ChunkedRatings : Reads any iterable of chunks.
 
     Examples
     --------
@@ -78,23 +76,23 @@ class ParquetRatings(ChunkedRatings):
         for k, fragment in enumerate(dataset.get_fragments()):
             path = getattr(fragment, "path", f"fragment {k}")
             with _named_errors(path):
-                schema = _schema(dataset, fragment, [*columns, *self._of_ratings()], path)
+                schema = _schema(dataset, fragment, [*columns, *self._rating_columns()], path)
             if first is None:
                 first = path, schema
-            _refuse_mixed_types(schema, path, *first[::-1])
+            _check_same_types(schema, path, *first[::-1])
             n_read = 0
             with _named_errors(path):
                 for table in self._tables(fragment, schema):
                     where = f"{path}, rows {n_read} to {n_read + len(table) - 1}"
                     n_read += len(table)
                     frame = table.to_pandas(split_blocks=True)
-                    of_ratings = [frame.pop(name) for name in self._of_ratings()]
-                    del table  # lest it waits there for the next
-                    yield Chunk(where, frame, *of_ratings, *[None] * (2 - len(of_ratings)))
-                    del frame, of_ratings
+                    ratings = [frame.pop(name) for name in self._rating_columns()]
+                    del table  # free its memory before the next table is read
+                    yield Chunk(where, frame, *ratings, *[None] * (2 - len(ratings)))
+                    del frame, ratings
 
-    def _of_ratings(self) -> list[str]:
-        """The columns that are not of X."""
+    def _rating_columns(self) -> list[str]:
+        """Return the columns of ratings and weights."""
         return [self.rating] if self.sample_weight is None else [self.rating, self.sample_weight]
 
     def _open(self) -> Any:
@@ -109,7 +107,7 @@ class ParquetRatings(ChunkedRatings):
             return self.source
         if not isinstance(self.source, str | PathLike):
             raise TypeError(
-                "source must be the path of a Parquet file, that of a folder, or a "
+                "source must be the path of a Parquet file, the path of a folder, or a "
                 f"pyarrow.dataset.Dataset, got {self.source!r} of type "
                 f"{type(self.source).__name__}."
             )
@@ -117,34 +115,35 @@ class ParquetRatings(ChunkedRatings):
         with _named_errors(path):
             dataset = pyarrow.dataset.dataset(path, format="parquet")
         if not dataset.files:
-            raise ValueError(f"The folder {path} holds no Parquet file.")
+            raise ValueError(f"The folder {path} holds no Parquet file. Give another folder.")
         return dataset
 
     def _columns(self, dataset: Any) -> list[str]:
-        """The columns of X."""
-        there = dataset.schema.names
+        """Check all columns, and return the columns of X."""
+        present = dataset.schema.names
         given = [] if self.columns is None else list(self.columns)
         wanted = {"columns": given, "rating": [self.rating]}
         if self.sample_weight is not None:
             wanted["sample_weight"] = [self.sample_weight]
+        source = fspath(self.source) if isinstance(self.source, str | PathLike) else "The dataset"
         for parameter, names in wanted.items():
             for name in names:
-                if name not in there:
+                if name not in present:
                     raise ValueError(
-                        f"{_named(self.source)} has no column {name!r}; it has "
-                        f"{_listed(there)}. Give {parameter}= a name that is there."
+                        f"{source} has no column {name!r}; it has {_listed(present)}. Give "
+                        f"{parameter}= one of these names."
                     )
-        for name in self._of_ratings():
+        for name in self._rating_columns():
             if name in given:
                 raise ValueError(
-                    f"Column {name!r} cannot be one of columns and hold ratings or weights too."
+                    f"Column {name!r} holds ratings or weights. Remove it from columns."
                 )
         if self.columns is None:
-            return [name for name in there if name not in self._of_ratings()]
+            return [name for name in present if name not in self._rating_columns()]
         return given
 
     def _tables(self, fragment: Any, schema: "pyarrow.Schema") -> Iterator["pyarrow.Table"]:
-        """The rows of a file, as many at once as a chunk takes."""
+        """Yield the rows of a file in tables of about the size of a chunk."""
         from pyarrow import Table, default_memory_pool
 
         held, n_held = [], 0
@@ -164,7 +163,7 @@ class ParquetRatings(ChunkedRatings):
 
 @contextmanager
 def _named_errors(path: str) -> Iterator[None]:
-    """Say which file it was that could not be read."""
+    """Name the file in errors of reading."""
     import pyarrow
 
     try:
@@ -172,15 +171,15 @@ def _named_errors(path: str) -> Iterator[None]:
     except (pyarrow.ArrowException, OSError) as error:
         kind = OSError if isinstance(error, OSError) else ValueError
         raise kind(
-            f"{path} cannot be read: {error}. If whatever wrote it was cut short, write it anew, "
-            "or leave it out."
+            f"{path} cannot be read: {error}. If the file is incomplete, write it again or leave "
+            "it out."
         ) from error
 
 
 def _batches(
     fragment: Any, schema: "pyarrow.Schema", batch_size: int
 ) -> Iterator["pyarrow.RecordBatch"]:
-    """The rows of a file, none of them read ahead of the others."""
+    """Yield the rows of a file in batches, without reading ahead."""
     from pyarrow import array
     from pyarrow.dataset import ParquetFileFragment, get_partition_keys
     from pyarrow.parquet import ParquetFile
@@ -195,69 +194,69 @@ def _batches(
             use_threads=False,
         )
         return
-    # The fragment itself would decode whole groups of rows, often a million, at once.
+    # fragment.to_batches would decode whole row groups, often of a million rows, at once.
     with ParquetFile(fragment.open(), pre_buffer=False, buffer_size=READ_BYTES) as file:
-        of_partition = get_partition_keys(fragment.partition_expression)
+        partition = get_partition_keys(fragment.partition_expression)
         for batch in file.iter_batches(
             batch_size,
             row_groups=[group.id for group in fragment.row_groups],
-            columns=[name for name in schema.names if name not in of_partition],
+            columns=[name for name in schema.names if name not in partition],
             use_threads=False,
         ):
-            for name in set(schema.names) & set(of_partition):
-                values = array([of_partition[name]] * len(batch), schema.field(name).type)
+            for name in set(schema.names) & set(partition):
+                values = array([partition[name]] * len(batch), schema.field(name).type)
                 batch = batch.append_column(name, values)
             yield batch.select(schema.names)
 
 
 def _schema(dataset: Any, fragment: Any, names: list[str], path: str) -> "pyarrow.Schema":
-    """The types that columns have in one file; pyarrow would fill in what it does not have."""
+    """Return the types of columns in one file, or raise if a column is missing."""
     import pyarrow
     from pyarrow.dataset import get_partition_keys
 
     own = fragment.physical_schema
-    of_partition = get_partition_keys(fragment.partition_expression)
+    partition = get_partition_keys(fragment.partition_expression)
     for name in names:
-        if name not in own.names and name not in of_partition:
+        if name not in own.names and name not in partition:
             raise ValueError(
-                f"{path} has no column {name!r}, unlike the files before it; it has "
-                f"{_listed(own.names)}. All files must have the same columns."
+                f"All files must have the same columns, but {path} has no column {name!r}; it has "
+                f"{_listed(own.names)}."
             )
     return pyarrow.schema(
         [(own if name in own.names else dataset.schema).field(name) for name in names]
     )
 
 
-def _refuse_mixed_types(
+def _check_same_types(
     schema: "pyarrow.Schema", path: str, first: "pyarrow.Schema", first_path: str
 ) -> None:
-    """Raise if a column holds another kind of values than in the first file."""
-    for field, of_first in zip(schema, first, strict=True):
-        if _kind(field.type) != _kind(of_first.type):
+    """Raise if a column has another kind of values than in the first file."""
+    for field, first_field in zip(schema, first, strict=True):
+        if _kind(field.type) != _kind(first_field.type):
             raise ValueError(
-                f"Column {field.name!r} is of type {field.type} in {path} but of type "
-                f"{of_first.type} in {first_path}. The same ID would be two: write all files with "
-                "one type."
+                f"Column {field.name!r} is of type {field.type} in {path}, but of type "
+                f"{first_field.type} in {first_path}, so equal IDs would differ. Write all files "
+                "with one type."
             )
 
 
-def _kind(of_type: Any) -> str:
-    """What types may stand for each other."""
+def _kind(arrow_type: Any) -> str:
+    """Return the same word for types that can be mixed."""
     from pyarrow import types
 
-    if types.is_dictionary(of_type):
-        of_type = of_type.value_type
-    if types.is_integer(of_type) or types.is_floating(of_type):
+    if types.is_dictionary(arrow_type):
+        arrow_type = arrow_type.value_type
+    if types.is_integer(arrow_type) or types.is_floating(arrow_type):
         return "number"
-    if types.is_string(of_type) or types.is_large_string(of_type) or types.is_string_view(of_type):
+    if (
+        types.is_string(arrow_type)
+        or types.is_large_string(arrow_type)
+        or types.is_string_view(arrow_type)
+    ):
         return "string"
-    return str(of_type)
+    return str(arrow_type)
 
 
 def _listed(names: list[str]) -> str:
     more = ", ..." if len(names) > N_NAMES_SHOWN else ""
     return ", ".join(map(repr, names[:N_NAMES_SHOWN])) + more
-
-
-def _named(source: Any) -> str:
-    return fspath(source) if isinstance(source, str | PathLike) else "The dataset"

@@ -1,4 +1,4 @@
-"""Pictures of fitted models, in the manner of scikit-learn's displays."""
+"""Plots of fitted models, in the form of scikit-learn's displays."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklrec.inspection._accuracy_time import AccuracyTimeDisplay

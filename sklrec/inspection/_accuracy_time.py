@@ -1,4 +1,4 @@
-"""The picture of what accuracy costs."""
+"""Plot of the errors of models against their time."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Mapping, Sequence
@@ -18,42 +18,43 @@ from sklrec.inspection._inputs import check_numbers
 
 
 class AccuracyTimeDisplay:
-    """Models by their error and the time that they take.
+    """Plot of the errors of models against their time.
 
-    Models that no other one beats in both, the Pareto front, are filled and joined.
+    The Pareto front is filled and joined by a line: its models are not worse than any other model
+    in both error and time.
 
     Parameters
     ----------
     seconds : array-like of shape (n_models,)
-        The time that each takes, in seconds and positive.
+        Time of each model in seconds, positive.
     errors : array-like of shape (n_models,)
-        The error of each, the lower the better.
+        Error of each model; lower is better.
     names : array-like of shape (n_models,)
-        What they are called.
+        Names of the models.
     timed : str, default="fit"
-        What takes the time.
+        Name of the timed step, for the label of the axis.
     error_name : str, default="RMSE (units of the ratings)"
-        What the error is, with its unit.
+        Name of the error, with its unit.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes that were drawn on.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure that they are in.
+        The figure of the axes.
     scatter_ : matplotlib PathCollection
         The points.
     line_ : matplotlib Line2D
-        The front.
+        The Pareto front.
     text_ : list of matplotlib Annotation
         The names.
     front_ : ndarray of shape (n_front,)
-        Which models are on the front, by increasing time.
+        Models on the Pareto front, by increasing time.
 
     See Also
     --------
-    sklearn.model_selection.cross_validate : Measures both.
-    TrainingHistoryDisplay : The error of one model, epoch by epoch.
+    sklearn.model_selection.cross_validate : Measures error and time.
+    TrainingHistoryDisplay : Error of one model in each epoch.
 
     Examples
     --------
@@ -100,28 +101,27 @@ class AccuracyTimeDisplay:
         line_kwargs: dict[str, Any] | None = None,
         text_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw what `cross_validate` measured of several models.
+        """Draw results of `cross_validate` for several models.
 
         Parameters
         ----------
         results : dict of str to dict
-            The results of `sklearn.model_selection.cross_validate` by the models' names. Means
-            over the folds are drawn.
+            Results of `sklearn.model_selection.cross_validate` by the names of the models. The
+            plot shows means over the folds.
         score : str, default="test_score"
-            The key of the scores of an error, such as `neg_root_mean_squared_error`, which
-            scikit-learn gives as negative numbers.
+            Key of the scores. They are negative errors, such as `neg_root_mean_squared_error`.
         timed : {'fit', 'score'}, default="fit"
-            What takes the time.
+            The timed step.
         error_name : str, default="RMSE (units of the ratings)"
-            What the error is, with its unit.
+            Name of the error, with its unit.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         scatter_kwargs : dict, default=None
-            Style of the points, as of ``Axes.scatter``.
+            Style of the points, as in ``Axes.scatter``.
         line_kwargs : dict, default=None
-            Style of the front, as of ``Axes.plot``.
+            Style of the Pareto front, as in ``Axes.plot``.
         text_kwargs : dict, default=None
-            Style of the names, as of ``Axes.annotate``.
+            Style of the names, as in ``Axes.annotate``.
 
         Returns
         -------
@@ -131,32 +131,31 @@ class AccuracyTimeDisplay:
         Raises
         ------
         TypeError
-            If the results are no dicts.
+            If the results are not dicts.
         ValueError
-            If there is no such score or time, or it is not finite, or if the score is not that of
-            an error.
+            If a score or a time is missing or not finite, or if the score is not a negative
+            error.
         """
         check_matplotlib(f"{cls.__name__}.from_cv_results")
         if not isinstance(results, Mapping):
             raise TypeError(
-                "results must be a dict of what cross_validate returned, by name, got "
+                "results must be a dict with the results of cross_validate by name, got "
                 f"{results!r}."
             )
         if not results:
-            raise ValueError("results is empty: give what cross_validate returned, by name.")
+            raise ValueError("results is empty. Give the results of cross_validate by name.")
         measured = []
         for name, result in results.items():
             if not hasattr(result, "keys"):
                 raise TypeError(
-                    f"The results of {name!r} must be what cross_validate returned, got "
-                    f"{result!r}."
+                    f"The results of {name!r} must be a dict from cross_validate, got {result!r}."
                 )
             measured.append((_mean(name, result, f"{timed}_time"), -_mean(name, result, score)))
         seconds, errors = np.array(measured).T
         if (errors < 0).any():
             raise ValueError(
-                f"{score!r} holds positive numbers, so that it is no negated error. Score by one, "
-                "such as scoring='neg_root_mean_squared_error'."
+                f"{score!r} must hold negative errors, but has positive numbers. Use a scoring "
+                "such as 'neg_root_mean_squared_error'."
             )
         display = cls(seconds, errors, list(results), timed=timed, error_name=error_name)
         return display.plot(
@@ -171,18 +170,18 @@ class AccuracyTimeDisplay:
         line_kwargs: dict[str, Any] | None = None,
         text_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw the points, the front and the names.
+        """Draw the points, the Pareto front and the names.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         scatter_kwargs : dict, default=None
-            Style of the points, as of ``Axes.scatter``.
+            Style of the points, as in ``Axes.scatter``.
         line_kwargs : dict, default=None
-            Style of the front, as of ``Axes.plot``.
+            Style of the Pareto front, as in ``Axes.plot``.
         text_kwargs : dict, default=None
-            Style of the names, as of ``Axes.annotate``.
+            Style of the names, as in ``Axes.annotate``.
 
         Returns
         -------
@@ -192,7 +191,7 @@ class AccuracyTimeDisplay:
         seconds, errors = check_numbers(seconds=self.seconds, errors=self.errors)
         if seconds.min() <= 0:
             raise ValueError(f"seconds must be positive, got {seconds.min():g}.")
-        names = [str(name) for name in self.names]
+        names = list(map(str, self.names))
         if len(names) != len(seconds):
             raise ValueError(f"There are {len(seconds)} models, but {len(names)} names.")
         ax = axes_for(self, ax)
@@ -218,37 +217,35 @@ class AccuracyTimeDisplay:
         self.scatter_ = ax.scatter(seconds, errors, zorder=3, **options)
         ax.set(xscale="log", xlabel=f"time to {self.timed} (seconds)", ylabel=self.error_name)
         ax.margins(0.15)
-        _write_plainly(ax)
-        ax.grid(alpha=0.3)
+        _set_ticks(ax)
         ax.legend()
         self.text_ = label_points(ax, seconds, errors, names, given=text_kwargs)
         return self
 
 
 def _mean(name: str, result: Mapping[str, Any], key: str) -> float:
-    """The mean over the folds."""
+    """Return the mean over the folds."""
     if key not in result:
-        there = ", ".join(map(str, result.keys())) or "nothing"
-        raise ValueError(f"The results of {name!r} have no {key!r}, only {there}.")
+        raise ValueError(f"The results of {name!r} have no {key!r}, only {[*result.keys()]}.")
     values = np.asarray(result[key], dtype=np.float64)
     if values.size == 0 or not np.isfinite(values).all():
         raise ValueError(
             f"The results of {name!r} must have finite numbers as {key!r}, got "
-            f"{values.tolist()}. NaN is the score of a fold whose fit failed: "
-            "cross_validate(..., error_score='raise') tells why."
+            f"{values.tolist()}. NaN is the score of a fold whose fit failed. "
+            "cross_validate(..., error_score='raise') shows the error."
         )
     return values.mean()
 
 
 def _front(seconds: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Which points no other one beats in both, from left to right."""
+    """Return the points of the Pareto front, by increasing time."""
     order = np.lexsort((errors, seconds))
     lowest_before = np.concatenate([[np.inf], np.minimum.accumulate(errors[order])[:-1]])
     return order[errors[order] < lowest_before]
 
 
-def _write_plainly(ax: Any) -> None:
-    """Write the seconds as 0.5 and 20 rather than as powers of ten, few enough to be read."""
+def _set_ticks(ax: Any) -> None:
+    """Label the seconds as 0.5 or 20, and not as powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     shortest, longest = ax.get_xlim()

@@ -1,4 +1,4 @@
-"""The picture of whether a model is as sure as it may be."""
+"""Plot of the calibration of predicted standard deviations."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from inspect import signature
@@ -8,37 +8,37 @@ import numpy as np
 from scipy.special import ndtri
 
 from sklrec.inspection._drawing import GREY, axes_for, check_matplotlib, style
-from sklrec.inspection._inputs import check_numbers, check_rated, fitted_regressor, name_of
+from sklrec.inspection._inputs import check_numbers, check_rated, fitted_model
 
 LEVELS = np.linspace(0.05, 0.95, 19)
 
 
 class CalibrationDisplay:
-    """Share of ratings inside the intervals that predicted standard deviations give.
+    """Plot of the share of ratings inside the predicted intervals.
 
-    A model with `return_std` says of each rating that it lies with some probability, the nominal
-    coverage, inside a central interval of a Gaussian around its prediction. Below the diagonal
-    fewer do, and the model is too sure of itself; above it more do.
+    A prediction with a standard deviation is a Gaussian. Its central intervals hold the rating
+    with a known probability, the nominal coverage. Below the diagonal, fewer ratings are inside,
+    so the predicted standard deviations are too small. Above it they are too large.
 
     Parameters
     ----------
     nominal : array-like of shape (n_levels,)
         Nominal coverages, between 0 and 1.
     observed : array-like of shape (n_levels,)
-        The shares of ratings that were inside.
+        Shares of ratings inside the intervals.
     estimator_name : str, default=None
-        What the legend calls the model.
+        Name of the model in the legend.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes that were drawn on.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure that they are in.
+        The figure of the axes.
     line_ : matplotlib Line2D
         The observed coverage.
     diagonal_ : matplotlib Line2D
-        Where it should be.
+        Observed coverage of a calibrated model.
 
     See Also
     --------
@@ -46,8 +46,8 @@ class CalibrationDisplay:
 
     Notes
     -----
-    Ratings are few different numbers, so that a narrow interval holds either none of them or one:
-    look at the whole line, and at the upper levels most of all.
+    Ratings have few different values, so a narrow interval often holds no possible rating. The
+    upper levels show the calibration best.
 
     Examples
     --------
@@ -84,20 +84,20 @@ class CalibrationDisplay:
         Parameters
         ----------
         estimator : estimator instance
-            A fitted estimator whose `predict` takes `return_std`, or a `Pipeline` or a search
-            that ends in one.
+            A fitted estimator whose `predict` has `return_std`, or a `Pipeline` or a search that
+            ends in one.
         X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, held-out ones: the model has seen too much of others.
+            Held-out interactions. On training rows the coverage would be too high.
         y : array-like of shape (n_samples,)
             Their ratings.
         levels : array-like of shape (n_levels,), default=None
             Nominal coverages, between 0 and 1. None is 0.05, 0.1 and so on up to 0.95.
         name : str, default=None
-            What the legend calls the model; None takes the name of its class.
+            Name of the model in the legend. None takes the name of its class.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure. Several models can share one.
+            The axes to draw on. None makes a new figure. Several models can share axes.
         line_kwargs : dict, default=None
-            Style of the line, as of ``Axes.plot``.
+            Style of the line, as in ``Axes.plot``.
 
         Returns
         -------
@@ -107,29 +107,24 @@ class CalibrationDisplay:
         Raises
         ------
         TypeError
-            If the estimator does not predict.
+            If the estimator has no `predict`.
         ValueError
-            If the estimator has no `return_std`.
+            If `predict` has no `return_std`.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        model = fitted_regressor(estimator)
+        model = fitted_model(estimator, needs="predict")
         if "return_std" not in signature(model.predict).parameters:
             raise ValueError(
-                f"{type(model).__name__}.predict has no return_std, so that there is nothing to "
-                "calibrate. Use BayesianMFRegressor."
+                f"{type(model).__name__}.predict has no return_std, so it predicts no intervals. "
+                "Use BayesianMFRegressor."
             )
         y = check_rated(X, y)
-        # a search takes no return_std and hands it to nobody
+        # predict of a search does not pass return_std on
         best = getattr(estimator, "best_estimator_", estimator)
         y_pred, y_std = best.predict(X, return_std=True)
+        name = type(model).__name__ if name is None else name
         return cls.from_predictions(
-            y,
-            y_pred,
-            y_std,
-            levels=levels,
-            name=name_of(model, name),
-            ax=ax,
-            line_kwargs=line_kwargs,
+            y, y_pred, y_std, levels=levels, name=name, ax=ax, line_kwargs=line_kwargs
         )
 
     @classmethod
@@ -144,31 +139,30 @@ class CalibrationDisplay:
         ax: Any = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw the coverage of predictions that are there already.
+        """Draw the coverage of given predictions.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
             The actual ratings.
         y_pred : array-like of shape (n_samples,)
-            What was predicted.
+            The predicted ratings.
         y_std : array-like of shape (n_samples,)
-            The predicted standard deviations of the ratings around that.
+            The predicted standard deviations of the ratings.
         levels : array-like of shape (n_levels,), default=None
             Nominal coverages, between 0 and 1. None is 0.05, 0.1 and so on up to 0.95.
         name : str, default=None
-            What the legend calls the model.
+            Name of the model in the legend.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure. Several models can share one.
+            The axes to draw on. None makes a new figure. Several models can share axes.
         line_kwargs : dict, default=None
-            Style of the line, as of ``Axes.plot``.
+            Style of the line, as in ``Axes.plot``.
 
         Returns
         -------
         CalibrationDisplay
             The display.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
         y_true, y_pred, y_std = check_numbers(y_true=y_true, y_pred=y_pred, y_std=y_std)
         if y_std.min() < 0:
             raise ValueError(f"y_std must not be negative, got {y_std.min():g}.")
@@ -186,9 +180,9 @@ class CalibrationDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure. Several models can share one.
+            The axes to draw on. None makes a new figure. Several models can share axes.
         line_kwargs : dict, default=None
-            Style of the line, as of ``Axes.plot``.
+            Style of the line, as in ``Axes.plot``.
 
         Returns
         -------
@@ -199,14 +193,10 @@ class CalibrationDisplay:
         diagonals = [line for line in ax.lines if line.get_gid() == "calibrated"]
         options = style("lines.Line2D", line_kwargs, markersize=4, label=self.estimator_name)
         self.line_ = ax.plot(self.nominal, self.observed, **options)[0]
-        # one line for all the models on these axes
-        self.diagonal_ = (
-            diagonals[0]
-            if diagonals
-            else ax.axline(
-                (0, 0), slope=1, color=GREY, linestyle="--", label="calibrated", gid="calibrated"
-            )
-        )
+        if not diagonals:  # all models on these axes share one
+            look = {"color": GREY, "linestyle": "--", "label": "calibrated", "gid": "calibrated"}
+            diagonals = [ax.axline((0, 0), slope=1, **look)]
+        self.diagonal_ = diagonals[0]
         ax.set(
             xlim=(0, 1),
             ylim=(0, 1),
@@ -216,6 +206,5 @@ class CalibrationDisplay:
         ax.set_aspect("equal")
         for axis in (ax.xaxis, ax.yaxis):
             axis.set_major_formatter("{x:.0%}")
-        ax.grid(alpha=0.3)
         ax.legend(loc="upper left")
         return self

@@ -1,4 +1,4 @@
-"""The picture of the error by how much is known of a user or an item."""
+"""Plot of the error by the number of training ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
@@ -9,48 +9,54 @@ from typing import Any, Self
 import numpy as np
 
 from sklrec.inspection._drawing import COLORS, GREY, MARKERS, axes_for, check_matplotlib, style
-from sklrec.inspection._inputs import check_choice, check_numbers, check_rated, fitted_model
-from sklrec.metrics._asked_rows import read_rows
+from sklrec.inspection._inputs import (
+    check_choice,
+    check_numbers,
+    check_rated,
+    fitted_model,
+    n_training_ratings,
+)
+from sklrec.metrics._test_rows import read_rows
 
 SIDES = ("user", "item")
 
 
 class ErrorByActivityDisplay:
-    """Error by the number of training ratings of the user, or of the item.
+    """Plot of the error by the number of training ratings of the user, or of the item.
 
-    A mean over all rows is a mean over those of whom much is known. This shows what newcomers
-    get, and whether a model is biased for some: RMSE, mean absolute error and the mean of what
-    was actual less what was predicted, in bins.
+    Most rows belong to active users and popular items, so they dominate a mean over all rows. This
+    plot shows the error for new users and items too: the RMSE, the mean absolute error, and the
+    mean of actual minus predicted ratings, in bins.
 
     Parameters
     ----------
     bins : list of str
-        What the bins are called.
+        Names of the bins.
     n_samples : array-like of shape (n_bins,)
-        Number of rows in each.
+        Number of rows in each bin.
     rmse : array-like of shape (n_bins,)
-        Root mean squared error in each, in units of the ratings; NaN in an empty one.
+        Root mean squared error in units of the ratings, NaN in an empty bin.
     mae : array-like of shape (n_bins,)
         Mean absolute error, in units of the ratings.
     mean_residual : array-like of shape (n_bins,)
-        Mean of actual less predicted ratings.
+        Mean of actual minus predicted ratings.
     by : {'user', 'item'}, default='user'
-        Whose training ratings were counted.
+        Side whose training ratings were counted.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes that were drawn on.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure that they are in.
+        The figure of the axes.
     lines_ : dict of str to matplotlib Line2D
         The lines ``'rmse'``, ``'mae'`` and ``'mean_residual'``.
     zero_line_ : matplotlib Line2D
-        Where the mean residual should be.
+        Line at 0, the mean residual of an unbiased model.
 
     See Also
     --------
-    PredictedRatingsDisplay : What is predicted for each rating.
+    PredictedRatingsDisplay : Distribution of predictions for each rating.
     sklrec.model_selection.ColdUserKFold : Splits in which all test users are unknown.
 
     Examples
@@ -99,21 +105,22 @@ class ErrorByActivityDisplay:
         Parameters
         ----------
         estimator : estimator instance
-            A fitted estimator of this package, a `Pipeline` that ends in one, or a search for the
-            best of them. It knows the training ratings by its `seen_`.
+            A fitted estimator of this package, or a `Pipeline` or a search that ends in one.
+            Its `seen_` holds the training pairs.
         X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, such as held-out ones.
+            The interactions, for example held-out rows.
         y : array-like of shape (n_samples,)
             Their ratings.
         by : {'user', 'item'}, default='user'
-            Whose training ratings to count: how active the user was, or how popular the item.
+            Side whose training ratings to count: the activity of the user, or the popularity of
+            the item.
         edges : array-like of int, default=None
-            The smallest count of each bin, increasing. None is 1, 3, 10, 30 and so on. Users
-            or items that `fit` did not see have a bin of their own.
+            The smallest count of each bin, increasing. None is 1, 3, 10, 30 and so on. Unknown
+            users or items have a separate bin.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         line_kwargs : dict, default=None
-            Style of all three lines, as of ``Axes.plot``.
+            Style of all three lines, as in ``Axes.plot``.
 
         Returns
         -------
@@ -122,27 +129,20 @@ class ErrorByActivityDisplay:
 
         Raises
         ------
-        ValueError
+        TypeError
             If the estimator has no `seen_`.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         check_choice("by", by, SIDES)
-        model = fitted_model(estimator)
-        if not hasattr(model, "seen_"):
-            raise ValueError(
-                f"{type(model).__name__} has no seen_, by which training ratings are counted. "
-                "Give an estimator of this package that was fitted to interactions, or use "
-                "from_predictions with counts of your own."
-            )
+        model = fitted_model(estimator, needs="seen_")
         y = check_rated(X, y)
         predicted = estimator.predict(X)
-        with warnings.catch_warnings():  # predict has said it
+        side = SIDES.index(by)
+        with warnings.catch_warnings():  # predict has already warned
             warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
-            asked = read_rows(estimator, X)[1 + SIDES.index(by)]
-        codes = model.encoder_.vocabularies_[SIDES.index(by)].codes(asked.seen)
-        which = model.seen_.nonzero()[SIDES.index(by)]
-        counts = np.bincount(which, minlength=model.seen_.shape[SIDES.index(by)])[codes]
-        counts[asked.lost] = 0
+            ids = read_rows(estimator, X)[1 + side]
+        codes = model.encoder_.vocabularies_[side].codes(ids.seen)
+        counts = np.where(ids.is_lost, 0, n_training_ratings(model, side)[codes])
         return cls.from_predictions(
             y, predicted, counts, by=by, edges=edges, ax=ax, line_kwargs=line_kwargs
         )
@@ -159,39 +159,38 @@ class ErrorByActivityDisplay:
         ax: Any = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw the error of predictions that are there already.
+        """Draw the error of given predictions.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
             The actual ratings.
         y_pred : array-like of shape (n_samples,)
-            What was predicted.
+            The predicted ratings.
         counts : array-like of shape (n_samples,)
-            How many training ratings the row's user, or item, has; 0 if it is unknown.
+            Number of training ratings of the user, or of the item, of each row; 0 if unknown.
         by : {'user', 'item'}, default='user'
-            Whose training ratings were counted.
+            Side whose training ratings were counted.
         edges : array-like of int, default=None
-            The smallest count of each bin, increasing. None is 1, 3, 10, 30 and so on. Rows whose
-            count is 0 have a bin of their own.
+            The smallest count of each bin, increasing. None is 1, 3, 10, 30 and so on. Rows with
+            the count 0 have a separate bin.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         line_kwargs : dict, default=None
-            Style of all three lines, as of ``Axes.plot``.
+            Style of all three lines, as in ``Axes.plot``.
 
         Returns
         -------
         ErrorByActivityDisplay
             The display.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
         check_choice("by", by, SIDES)
         y_true, y_pred, counts = check_numbers(y_true=y_true, y_pred=y_pred, counts=counts)
         if counts.min() < 0:
             raise ValueError(f"counts must not be negative, got {counts.min():g}.")
         edges = _check_edges(edges, counts.max())
         bins = np.searchsorted(edges, counts, side="right")
-        shown = slice(bins.min(), bins.max() + 1)  # empty bins only between others
+        shown = slice(bins.min(), bins.max() + 1)  # without empty bins at the ends
         n_samples = np.bincount(bins, minlength=len(edges) + 1)[shown]
         residuals = y_true - y_pred
 
@@ -215,44 +214,40 @@ class ErrorByActivityDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         line_kwargs : dict, default=None
-            Style of all three lines, as of ``Axes.plot``.
+            Style of all three lines, as in ``Axes.plot``.
 
         Returns
         -------
         ErrorByActivityDisplay
             This display.
         """
-        ax = axes_for(self, ax)
+        ax = axes_for(self, ax, grid="y")
+        places = np.arange(len(self.bins))
         lines = {
             "rmse": "RMSE",
             "mae": "mean absolute error",
-            "mean_residual": "mean of actual less predicted",
+            "mean_residual": "mean of actual minus predicted",
         }
         self.lines_ = {}
         for (name, label), color, marker in zip(lines.items(), COLORS, MARKERS, strict=False):
             options = style("lines.Line2D", line_kwargs, label=label, color=color, marker=marker)
-            self.lines_[name] = ax.plot(np.arange(len(self.bins)), getattr(self, name), **options)[
-                0
-            ]
+            (self.lines_[name],) = ax.plot(places, getattr(self, name), **options)
         self.zero_line_ = ax.axhline(0, color=GREY, linewidth=1, zorder=1)
-        ax.set_xticks(
-            np.arange(len(self.bins)),
-            [f"{name}\n{n:,}" for name, n in zip(self.bins, self.n_samples, strict=True)],
-        )
+        ticks = [f"{name}\n{n:,}" for name, n in zip(self.bins, self.n_samples, strict=True)]
+        ax.set_xticks(places, ticks)
         ax.margins(x=0.08)
         ax.set(
             xlabel=f"training ratings of the {self.by}, and number of rows",
             ylabel="error (units of the ratings)",
         )
-        ax.grid(axis="y", alpha=0.3)
         ax.legend()
         return self
 
 
 def _check_edges(edges: Any, highest: float) -> np.ndarray:
-    """The smallest count of each bin, the first of which is 1."""
+    """Check the smallest count of each bin, or choose counts; the first one is 1."""
     if edges is None:
         decades = 10 ** np.arange(1 + int(np.log10(max(highest, 1))))
         return np.column_stack([decades, 3 * decades]).ravel()
@@ -260,12 +255,12 @@ def _check_edges(edges: Any, highest: float) -> np.ndarray:
     if edges.ndim != 1 or len(edges) == 0 or edges.dtype.kind not in "iu":
         raise ValueError(f"edges must be a list of whole numbers, got {edges.tolist()!r}.")
     if edges[0] < 1 or (np.diff(edges) <= 0).any():
-        raise ValueError(f"edges must increase, from 1 or more, got {edges.tolist()!r}.")
+        raise ValueError(f"edges must be at least 1 and increase, got {edges.tolist()!r}.")
     return edges if edges[0] == 1 else np.concatenate([[1], edges])
 
 
 def _names(edges: np.ndarray) -> list[str]:
-    """What the bins are called, that of the unknown first."""
+    """Return the names of the bins; the first one is for unknown users or items."""
     names = ["unknown"]
     for first, after in pairwise(edges):
         names.append(f"{first:,}" if after == first + 1 else f"{first:,}-{after - 1:,}")

@@ -1,4 +1,4 @@
-"""The picture of which items are near each other."""
+"""Map of the items by their factors."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections import Counter
@@ -23,42 +23,40 @@ from sklrec.inspection._drawing import (
     label_points,
     style,
 )
-from sklrec.inspection._inputs import fitted_model
+from sklrec.inspection._inputs import fitted_model, n_training_ratings
 
 OTHER = "other"
 
 
 class ItemMapDisplay:
-    """Items in two dimensions, near each other where their factors are alike.
+    """Map of items in two dimensions, where items with similar factors are near each other.
 
     Parameters
     ----------
     coordinates : array-like of shape (n_items, 2)
-        Where the items are.
+        Coordinates of the items.
     names : array-like of shape (n_items,)
-        What they are called.
+        Names of the items.
     groups : array-like of shape (n_items,), default=None
-        What colours them: strings, in which `separator` stands between several values, or lists
-        of values.
-    separator : str or None, default="|"
-        What stands between several values of a string; None takes strings as they are.
+        Groups that colour the items, such as genres: strings with a bar between several values,
+        or lists of values.
     weights : array-like of shape (n_items,), default=None
-        How well known they are, such as their numbers of ratings: those with most are labelled.
+        Weights such as the numbers of ratings. The items with the largest weights are labelled.
     axis_names : tuple of (str, str), default=("dimension 1", "dimension 2")
-        What the axes are called.
+        Names of the axes.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes that were drawn on.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure that they are in.
+        The figure of the axes.
     scatters_ : dict of str to matplotlib PathCollection
-        The points by their group.
+        The points of each group.
     text_ : list of matplotlib Annotation
         The labels.
     rings_ : matplotlib PathCollection
-        Rings around the points that have one.
+        Rings around the points with a label.
 
     See Also
     --------
@@ -85,14 +83,12 @@ class ItemMapDisplay:
         names: Any,
         *,
         groups: Any = None,
-        separator: str | None = "|",
         weights: Any = None,
         axis_names: Sequence[str] = ("dimension 1", "dimension 2"),
     ):
         self.coordinates = coordinates
         self.names = names
         self.groups = groups
-        self.separator = separator
         self.weights = weights
         self.axis_names = axis_names
 
@@ -104,7 +100,6 @@ class ItemMapDisplay:
         items: Any = None,
         names: Any = None,
         groups: Any = None,
-        separator: str | None = "|",
         transformer: Any = None,
         annotate: Any = 10,
         max_groups: int = 6,
@@ -112,40 +107,37 @@ class ItemMapDisplay:
         scatter_kwargs: dict[str, Any] | None = None,
         text_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw the factors of an estimator's items.
+        """Draw the item factors of an estimator.
 
         Parameters
         ----------
         estimator : estimator instance
-            A fitted estimator of this package, a `Pipeline` that ends in one, or a search for the
-            best of them.
+            A fitted estimator of this package, or a `Pipeline` or a search that ends in one.
         items : array-like of shape (n_items,), default=None
-            IDs of the items to draw, as the estimator sees them. None draws all that `fit` saw.
+            IDs of the items to draw, as the estimator sees them. None draws all items of `fit`.
         names : Series, dict or array-like of shape (n_items,), default=None
-            What the items are called. A Series has their IDs as its index and a dict as its keys;
-            an array is in the order of `items`, or of ``encoder_.categories_[1]``. None takes
-            the IDs.
+            Names of the items. The index of a Series, and the keys of a dict, are the IDs. An
+            array is in the order of `items`, or of ``encoder_.categories_[1]``. None takes the
+            IDs.
         groups : Series, dict or array-like of shape (n_items,), default=None
-            What colours the items, such as genres, in the same forms: strings, in which
-            `separator` stands between several values, or lists of values. An item of several
-            groups is drawn in the first of those that are in the legend.
-        separator : str or None, default="|"
-            What stands between several values of a string; None takes strings as they are.
+            Groups that colour the items, such as genres, in the same forms: strings with a bar
+            between several values, or lists of values. An item with several groups has the colour
+            of the first one that is in the legend.
         transformer : transformer instance, default=None
-            What makes two columns, or more, of which two are drawn, of the factors by its
-            `fit_transform`. It is cloned. None is the first two principal components.
+            Transformer whose `fit_transform` makes at least two columns of the factors. The first
+            two are drawn. It is cloned. None draws the first two principal components.
         annotate : int or array-like of IDs, default=10
-            Which items to label: these, or so many of those with the most ratings, as far as
-            there is room for their labels.
+            IDs of the items to label, or the number of items. A number labels the items with the
+            most ratings, if there is space for their labels.
         max_groups : int, default=6
-            How many groups the legend has: the most frequent ones, if there are more. All other
+            Maximum number of groups in the legend, which has the most frequent groups. All other
             items are grey.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         scatter_kwargs : dict, default=None
-            Style of the points, as of ``Axes.scatter``.
+            Style of the points, as in ``Axes.scatter``.
         text_kwargs : dict, default=None
-            Style of the labels, as of ``Axes.annotate``.
+            Style of the labels, as in ``Axes.annotate``.
 
         Returns
         -------
@@ -155,25 +147,32 @@ class ItemMapDisplay:
         Raises
         ------
         ValueError
-            If the estimator has no factors of items, or an item is not one that `fit` saw or is
-            there twice.
+            If the estimator has no item factors, or if `items` has an unknown or repeated item.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         model = fitted_model(estimator)
-        table = _factors(model)
-        known = _known_items(model, len(table))
+        factors = getattr(getattr(model, "module_", None), "item_factors", None)
+        if factors is None:
+            raise ValueError(
+                f"{type(model).__name__} has no item factors to draw. Give an estimator of this "
+                "package with factors."
+            )
+        table = factors.weight.detach().cpu().numpy()[1:]  # row 0 is for unknown items
+        if hasattr(model, "encoder_"):
+            known = pd.Index(model.encoder_.categories_[1], tupleize_cols=False)
+        else:  # the model was fitted on codes
+            known = pd.Index(np.arange(1, len(table) + 1))
         items = known if items is None else pd.Index(read_ids(items, "items"), tupleize_cols=False)
         if not items.is_unique:
             repeated = items[items.duplicated()].tolist()[0]
-            raise ValueError(f"items must differ, and {repeated!r} is there more than once.")
+            raise ValueError(f"items must be different, but {repeated!r} is repeated.")
         rows = _find(known, items, "items")
         coordinates, axis_names = _in_two_dimensions(table[rows], transformer)
         display = cls(
             coordinates,
             items.astype(str) if names is None else _by_item(names, items, "names"),
             groups=None if groups is None else _by_item(groups, items, "groups"),
-            separator=separator,
-            weights=_n_ratings(model)[rows] if hasattr(model, "seen_") else None,
+            weights=n_training_ratings(model, 1)[1:][rows] if hasattr(model, "seen_") else None,
             axis_names=axis_names,
         )
         if is_list_like(annotate):
@@ -200,30 +199,30 @@ class ItemMapDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         annotate : int or array-like of int, default=10
-            Which items to label: those in these rows, or so many of the best known ones, as far
-            as there is room for their labels.
+            Rows of the items to label, or the number of items. A number labels the items with the
+            largest weights, if there is space for their labels.
         max_groups : int, default=6
-            How many groups the legend has: the most frequent ones, if there are more. All other
+            Maximum number of groups in the legend, which has the most frequent groups. All other
             items are grey.
         scatter_kwargs : dict, default=None
-            Style of the points, as of ``Axes.scatter``.
+            Style of the points, as in ``Axes.scatter``.
         text_kwargs : dict, default=None
-            Style of the labels, as of ``Axes.annotate``.
+            Style of the labels, as in ``Axes.annotate``.
 
         Returns
         -------
         ItemMapDisplay
             This display.
         """
-        x, y = self._checked_coordinates()
-        chosen, drop = self._chosen(annotate)
-        shown, group = self._shown_groups(check_positive(max_groups, "max_groups"))
-        ax = axes_for(self, ax)
+        x, y = self._coordinates()
+        chosen, drop = self._labelled_rows(annotate)
+        shown, group = self._groups(check_positive(max_groups, "max_groups"))
+        ax = axes_for(self, ax, grid=None)
         self.scatters_: dict[str, Any] = {}
         looks = zip(shown, cycle(COLORS), cycle(MARKERS), strict=False)
-        # grey ones first, so that they lie below
+        # grey points first, so that they are below the others
         for name, color, marker in [(OTHER, GREY, "."), *looks]:
             rows = group == name
             if rows.any():
@@ -250,8 +249,8 @@ class ItemMapDisplay:
         self.rings_ = ax.scatter(*rings.T, s=40, facecolor="none", edgecolor="black", zorder=4)
         return self
 
-    def _checked_coordinates(self) -> tuple[np.ndarray, np.ndarray]:
-        """Both coordinates of all items."""
+    def _coordinates(self) -> np.ndarray:
+        """Check all values of the items, and return their coordinates."""
         coordinates = np.asarray(self.coordinates, dtype=np.float64)
         if coordinates.ndim != 2 or coordinates.shape[1] != 2:
             raise ValueError(
@@ -263,33 +262,28 @@ class ItemMapDisplay:
                 f"coordinates must be finite, got {coordinates[row].tolist()} in row {row}."
             )
         for name in ("names", "groups", "weights"):
-            of_items = getattr(self, name)
-            if of_items is not None and len(of_items) != len(coordinates):
-                raise ValueError(
-                    f"{name} must have an entry for each of {len(coordinates)} items, got "
-                    f"{len(of_items)}."
-                )
-        return coordinates[:, 0], coordinates[:, 1]
+            if getattr(self, name) is not None:
+                _check_length(name, getattr(self, name), len(coordinates))
+        return coordinates.T  # (2, n_items)
 
-    def _shown_groups(self, max_groups: int) -> tuple[list[str], np.ndarray]:
-        """The groups of the legend, the most frequent first, and the group of each item."""
+    def _groups(self, max_groups: int) -> tuple[list[str], np.ndarray]:
+        """Return the groups of the legend, the most frequent first, and the group of each item."""
         if self.groups is None:
             return [], np.full(len(self.names), OTHER, dtype=object)
-        of_items = [_values(value, self.separator) for value in self.groups]
-        counts = Counter(value for values in of_items for value in dict.fromkeys(values))
+        groups = [_values(value) for value in self.groups]
+        counts = Counter(value for values in groups for value in dict.fromkeys(values))
         shown = [value for value, _ in counts.most_common(max_groups)]
-        group = [next((v for v in values if v in shown), OTHER) for values in of_items]
+        group = [next((v for v in values if v in shown), OTHER) for values in groups]
         return shown, np.array(group, dtype=object)
 
-    def _chosen(self, annotate: Any) -> tuple[np.ndarray, bool]:
-        """Rows to label, and whether labels without room are left out."""
+    def _labelled_rows(self, annotate: Any) -> tuple[np.ndarray, bool]:
+        """Return the rows to label, and whether labels without space are dropped."""
         if is_list_like(annotate):
             rows, n_items = pd.Index(annotate).tolist(), len(self.names)
             for row in rows:
                 if row not in range(n_items):
                     raise ValueError(
-                        f"annotate must hold rows, from 0 to {n_items - 1}, and {row!r} is not "
-                        "one."
+                        f"annotate must hold rows from 0 to {n_items - 1}, got {row!r}."
                     )
             return np.asarray(rows, dtype=np.int64), False
         if not isinstance(annotate, Integral) or annotate < 0:
@@ -300,97 +294,69 @@ class ItemMapDisplay:
         return np.argsort(-weights, kind="stable")[:annotate], True
 
 
-def _factors(model: Any) -> np.ndarray:
-    """The factors of all known items, a row each."""
-    factors = getattr(getattr(model, "module_", None), "item_factors", None)
-    if factors is None:
+def _check_length(name: str, values: Any, n_items: int) -> None:
+    if len(values) != n_items:
         raise ValueError(
-            f"{type(model).__name__} has no factors of items to draw. Give an estimator of this "
-            "package."
+            f"{name} must have an entry for each of {n_items} items, got {len(values)}. Give a "
+            "Series whose index holds the IDs of the items if there are more."
         )
-    return factors.weight.detach().cpu().numpy()[1:]  # row 0 is for unknown items
-
-
-def _known_items(model: Any, n_items: int) -> pd.Index:
-    """The IDs of the items, or their codes if the estimator was given those."""
-    if not hasattr(model, "encoder_"):
-        return pd.Index(np.arange(1, n_items + 1))
-    return pd.Index(model.encoder_.categories_[1], tupleize_cols=False)
-
-
-def _n_ratings(model: Any) -> np.ndarray:
-    """Number of training ratings of each known item."""
-    return np.bincount(model.seen_.nonzero()[1], minlength=model.seen_.shape[1])[1:]
 
 
 def _find(known: pd.Index, wanted: Any, name: str) -> np.ndarray:
-    """Where some IDs are among others."""
-    rows = known.get_indexer(pd.Index(wanted, tupleize_cols=False))
+    """Return the positions of some IDs among known IDs."""
+    wanted = pd.Index(wanted, tupleize_cols=False)
+    rows = known.get_indexer(wanted)
     if (rows < 0).any():
-        missing = pd.Index(wanted, tupleize_cols=False)[rows < 0].tolist()[0]
         raise ValueError(
-            f"{name} must hold items that are drawn, and {missing!r} is not one. The items that "
-            "fit saw are in encoder_.categories_[1]."
+            f"{name} has {wanted[rows < 0].tolist()[0]!r}, which is not one of the drawn items. "
+            "encoder_.categories_[1] holds all items that fit saw."
         )
     return rows
 
 
 def _by_item(values: Any, items: pd.Index, name: str) -> list[Any]:
-    """One value for each item, in the order of the items."""
+    """Return one value for each item, in the order of the items."""
     if isinstance(values, Mapping):
         values = pd.Series(list(values.values()), pd.Index(list(values), tupleize_cols=False))
     if isinstance(values, pd.Series):
         if not values.index.is_unique:
-            raise ValueError(f"{name} has an item more than once. Drop the repeated ones.")
+            raise ValueError(f"{name} has repeated items. Drop all but one entry of each item.")
         rows = values.index.get_indexer(items)
         if (rows < 0).any():
             raise ValueError(
-                f"{name} has no entry for item {items[rows < 0].tolist()[0]!r} and "
-                f"{np.count_nonzero(rows < 0)} of {len(items)} items. The index of a Series, and "
-                "the keys of a dict, must be the IDs of all items that are drawn."
+                f"{name} has no entry for {np.count_nonzero(rows < 0)} of {len(items)} items, "
+                f"such as {items[rows < 0].tolist()[0]!r}. Give a Series or dict with the IDs of "
+                "all drawn items as its index or keys."
             )
         return values.iloc[rows].tolist()
     values = list(values)
-    if len(values) != len(items):
-        raise ValueError(
-            f"{name} must have an entry for each of {len(items)} items, got {len(values)}. Give "
-            "a Series whose index holds the IDs of the items, if there are more."
-        )
+    _check_length(name, values, len(items))
     return values
 
 
-def _values(value: Any, separator: str | None) -> list[str]:
-    """The values of an item's group; none if it is missing."""
+def _values(value: Any) -> list[str]:
+    """Return the groups of an item: a list, the parts of a string, or none if it is missing."""
     if is_list_like(value):
         return [str(part) for part in value]
-    if pd.isna(value) or value == "":
-        return []
-    return str(value).split(separator) if separator else [str(value)]
+    return [] if pd.isna(value) or value == "" else str(value).split("|")
 
 
-def _in_two_dimensions(table: np.ndarray, transformer: Any) -> tuple[np.ndarray, tuple[str, str]]:
-    """Coordinates of the rows, and names of the axes."""
-    if transformer is None:
-        if min(table.shape) < 2:
-            raise ValueError(
-                "A map needs at least 2 items with at least 2 factors each, got "
-                f"{table.shape[0]} with {table.shape[1]}."
-            )
-        transformer = PCA(2, svd_solver="full")
-    else:
-        transformer = clone(transformer)
+def _in_two_dimensions(table: np.ndarray, transformer: Any) -> tuple[np.ndarray, list[str]]:
+    """Return coordinates of the rows, and names of the axes."""
+    if transformer is None and min(table.shape) < 2:
+        raise ValueError(
+            "A map needs at least 2 items with at least 2 factors each, got "
+            f"{table.shape[0]} with {table.shape[1]}."
+        )
+    transformer = PCA(2, svd_solver="full") if transformer is None else clone(transformer)
     found = np.asarray(transformer.fit_transform(table))
     if found.ndim != 2 or found.shape[0] != len(table) or found.shape[1] < 2:
         raise ValueError(
-            f"{type(transformer).__name__} must make at least 2 columns of the factors, one row "
-            f"for each of {len(table)} items, got an array of shape {found.shape}."
+            f"{type(transformer).__name__} must make at least 2 columns of the factors, with one "
+            f"row for each of {len(table)} items, got an array of shape {found.shape}."
         )
+    names = [f"{type(transformer).__name__} dimension {k}" for k in (1, 2)]
     if isinstance(transformer, PCA):
         shares = transformer.explained_variance_ratio_
-        first, second = (
-            f"principal component {k} ({share:.0%} of the variance)"
-            for k, share in enumerate(shares[:2], start=1)
-        )
-    else:
-        first, second = (f"{type(transformer).__name__} dimension {k}" for k in (1, 2))
-    return found[:, :2], (first, second)
+        names = [f"principal component {k + 1} ({shares[k]:.0%} of the variance)" for k in (0, 1)]
+    return found[:, :2], names

@@ -1,4 +1,4 @@
-"""The picture of what is predicted for each rating."""
+"""Plot of predicted against actual ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any, Self
@@ -7,53 +7,52 @@ import numpy as np
 
 from sklrec._core.recommend import check_positive
 from sklrec.inspection._drawing import COLORS, GREY, axes_for, check_matplotlib, style
-from sklrec.inspection._inputs import check_numbers, check_rated, fitted_regressor
+from sklrec.inspection._inputs import check_numbers, check_rated, fitted_model
 
-# What lies inside the whiskers, in percent.
-WHISKERS = (5, 95)
+WHISKERS = (5, 95)  # percentiles
 
 
 class PredictedRatingsDisplay:
-    """Predicted against actual ratings: a distribution for each actual rating.
+    """Plot of the distribution of predictions for each actual rating.
 
-    Ratings are few different numbers, so that a point for each row would hide most of them. A box
-    holds the middle half of the predictions for one actual rating, the line in it is their
-    median, and its whiskers hold nine tenths of them.
+    Ratings have few different values, so a point for each row would hide other points. A box has
+    the middle 50 % of the predictions for one actual rating. The line in it is the median, and the
+    whiskers cover 90 % of the predictions.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,)
         The actual ratings.
     y_pred : array-like of shape (n_samples,)
-        What was predicted.
+        The predicted ratings.
     n_bins : int, default=10
-        Of more different actual ratings than that, intervals are drawn: so many, and equally
-        wide.
+        Maximum number of boxes. If there are more different actual ratings, they are put into so
+        many intervals of equal width.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes that were drawn on.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure that they are in.
+        The figure of the axes.
     boxes_ : dict of str to list
-        The artists of the boxes, as ``Axes.bxp`` gives them.
+        The artists of the boxes, from ``Axes.bxp``.
     line_ : matplotlib Line2D
-        Where predictions would be without an error.
+        Line of predictions without an error.
     groups_ : ndarray of shape (n_groups,)
-        The actual ratings, or the middles of the intervals, that have a box each.
+        The actual ratings, or the middles of the intervals, of the boxes.
     counts_ : ndarray of shape (n_groups,)
         Number of rows in each box.
 
     See Also
     --------
-    ErrorByActivityDisplay : For whom the error is large.
-    sklearn.metrics.PredictionErrorDisplay : A point for each row, for targets that are measured.
+    ErrorByActivityDisplay : Error by the activity of users or items.
+    sklearn.metrics.PredictionErrorDisplay : One point for each row.
 
     Notes
     -----
-    The boxes of a good model are still flatter than the line. A prediction is a mean over all
-    that may come, so that it is nearer to the middle than what comes.
+    The boxes of a good model are flatter than the line. A prediction is a mean of ratings,
+    so it is nearer to the middle of the scale than the actual rating.
 
     Examples
     --------
@@ -86,25 +85,25 @@ class PredictedRatingsDisplay:
         box_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw what an estimator predicts for rated interactions.
+        """Draw the predictions of an estimator for rated interactions.
 
         Parameters
         ----------
         estimator : estimator instance
             A fitted regressor, or a `Pipeline` or a search that ends in one.
         X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, such as held-out ones.
+            The interactions, for example held-out rows.
         y : array-like of shape (n_samples,)
             Their ratings.
         n_bins : int, default=10
-            Of more different actual ratings than that, intervals are drawn: so many, and equally
-            wide.
+            Maximum number of boxes. If there are more different actual ratings, they are put into
+            so many intervals of equal width.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         box_kwargs : dict, default=None
-            Style of the boxes, as of ``matplotlib.patches.Patch``.
+            Style of the boxes, as in ``matplotlib.patches.Patch``.
         line_kwargs : dict, default=None
-            Style of the line without an error, as of ``Axes.plot``.
+            Style of the line of predictions without an error, as in ``Axes.plot``.
 
         Returns
         -------
@@ -114,19 +113,13 @@ class PredictedRatingsDisplay:
         Raises
         ------
         TypeError
-            If the estimator does not predict.
+            If the estimator has no `predict`.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        fitted_regressor(estimator)
+        fitted_model(estimator, needs="predict")
         y = check_rated(X, y)
-        return cls.from_predictions(
-            y,
-            estimator.predict(X),
-            n_bins=n_bins,
-            ax=ax,
-            box_kwargs=box_kwargs,
-            line_kwargs=line_kwargs,
-        )
+        display = cls(y, estimator.predict(X), n_bins=n_bins)
+        return display.plot(ax, box_kwargs=box_kwargs, line_kwargs=line_kwargs)
 
     @classmethod
     def from_predictions(
@@ -139,32 +132,30 @@ class PredictedRatingsDisplay:
         box_kwargs: dict[str, Any] | None = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw predictions that are there already.
+        """Draw given predictions.
 
         Parameters
         ----------
         y_true : array-like of shape (n_samples,)
             The actual ratings.
         y_pred : array-like of shape (n_samples,)
-            What was predicted.
+            The predicted ratings.
         n_bins : int, default=10
-            Of more different actual ratings than that, intervals are drawn: so many, and equally
-            wide.
+            Maximum number of boxes. If there are more different actual ratings, they are put into
+            so many intervals of equal width.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         box_kwargs : dict, default=None
-            Style of the boxes, as of ``matplotlib.patches.Patch``.
+            Style of the boxes, as in ``matplotlib.patches.Patch``.
         line_kwargs : dict, default=None
-            Style of the line without an error, as of ``Axes.plot``.
+            Style of the line of predictions without an error, as in ``Axes.plot``.
 
         Returns
         -------
         PredictedRatingsDisplay
             The display.
         """
-        check_matplotlib(f"{cls.__name__}.from_predictions")
-        y_true, y_pred = check_numbers(y_true=y_true, y_pred=y_pred)
-        display = cls(y_true, y_pred, n_bins=check_positive(n_bins, "n_bins"))
+        display = cls(y_true, y_pred, n_bins=n_bins)
         return display.plot(ax, box_kwargs=box_kwargs, line_kwargs=line_kwargs)
 
     def plot(
@@ -179,11 +170,11 @@ class PredictedRatingsDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         box_kwargs : dict, default=None
-            Style of the boxes, as of ``matplotlib.patches.Patch``.
+            Style of the boxes, as in ``matplotlib.patches.Patch``.
         line_kwargs : dict, default=None
-            Style of the line without an error, as of ``Axes.plot``.
+            Style of the line of predictions without an error, as in ``Axes.plot``.
 
         Returns
         -------
@@ -192,13 +183,13 @@ class PredictedRatingsDisplay:
         """
         y_true, y_pred = check_numbers(y_true=self.y_true, y_pred=self.y_pred)
         n_bins = check_positive(self.n_bins, "n_bins")
-        ax = axes_for(self, ax)
+        ax = axes_for(self, ax, grid="y")
         from matplotlib.cbook import boxplot_stats
 
         group, middles = _groups(y_true, n_bins)
-        there, group, self.counts_ = np.unique(group, return_inverse=True, return_counts=True)
-        self.groups_ = middles[there]
-        stats = boxplot_stats([y_pred[group == k] for k in range(len(there))], whis=WHISKERS)
+        used, self.counts_ = np.unique(group, return_counts=True)
+        self.groups_ = middles[used]
+        stats = boxplot_stats([y_pred[group == k] for k in used], whis=WHISKERS)
         gap = np.diff(self.groups_).min(initial=np.inf)
         self.boxes_ = ax.bxp(
             stats,
@@ -215,21 +206,18 @@ class PredictedRatingsDisplay:
         ends = self.groups_[[0, -1]]
         options = style("lines.Line2D", line_kwargs, color=GREY, linestyle="--", label="no error")
         self.line_ = ax.plot(ends, ends, **options | {"marker": ""})[0]
-        ax.set_xticks(
-            self.groups_,
-            [f"{at:.3g}\n{n:,}" for at, n in zip(self.groups_, self.counts_, strict=True)],
-        )
+        ticks = [f"{at:.3g}\n{n:,}" for at, n in zip(self.groups_, self.counts_, strict=True)]
+        ax.set_xticks(self.groups_, ticks)
         ax.set(
             xlabel="actual rating, and number of rows",
             ylabel="predicted rating: median, middle 50% and 90%",
         )
-        ax.grid(axis="y", alpha=0.3)
         ax.legend(loc="upper left")
         return self
 
 
 def _groups(y_true: np.ndarray, n_bins: int) -> tuple[np.ndarray, np.ndarray]:
-    """In which group each row is, and the middles of all groups."""
+    """Return the group of each row, and the middles of all groups."""
     values, group = np.unique(y_true, return_inverse=True)
     if len(values) <= n_bins:
         return group, values

@@ -1,4 +1,4 @@
-"""The picture of ranked lists by their length."""
+"""Plot of ranking metrics by the length of the lists."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 from sklrec._core.recommend import check_positive
 from sklrec.inspection._drawing import axes_for, check_matplotlib, style
-from sklrec.inspection._inputs import check_rated, fitted_model, name_of
+from sklrec.inspection._inputs import check_rated, fitted_model
 from sklrec.metrics import make_ranking_scorer
 from sklrec.metrics._hits import METRICS
 
@@ -16,28 +16,28 @@ LINESTYLES = ("-", "--", ":", "-.")
 
 
 class RankingCurveDisplay:
-    """Metrics of ranked lists by the length k of the lists.
+    """Plot of ranking metrics by the length k of the lists.
 
     Parameters
     ----------
     scores : dict of str to array-like of shape (max_k,)
         The scores of each metric for the lengths 1, 2 and so on.
     estimator_name : str, default=None
-        What the legend calls the model.
+        Name of the model in the legend.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes that were drawn on.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure that they are in.
+        The figure of the axes.
     lines_ : dict of str to matplotlib Line2D
         The line of each metric.
 
     See Also
     --------
-    sklrec.metrics.make_ranking_scorer : The same for one k, and what is ranked for whom.
-    AccuracyTimeDisplay : Models by their error and what they cost.
+    sklrec.metrics.make_ranking_scorer : Scorer with one k.
+    AccuracyTimeDisplay : Errors of models against their time.
 
     Examples
     --------
@@ -75,32 +75,32 @@ class RankingCurveDisplay:
         ax: Any = None,
         line_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw metrics of the lists that an estimator recommends.
+        """Draw metrics of the recommendations of an estimator.
 
         Parameters
         ----------
         estimator : estimator instance
             A fitted estimator that recommends, or a `Pipeline` or a search that ends in one.
         X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions to find, such as held-out ones.
+            The interactions to find, for example held-out rows.
         y : array-like of shape (n_samples,)
             Their ratings.
         metric : {'hit_rate', 'map', 'mrr', 'ndcg', 'precision', 'recall'} or list, \
                 default=('precision', 'recall')
-            What to compute of the lists.
+            The metrics to draw.
         max_k : int, default=20
-            The length of the longest list.
+            Length of the longest list.
         threshold : float, default=None
-            The lowest rating whose item is relevant to its user, such as 4 of 5 stars. None takes
-            all rows for relevant, which needs a y of one value.
+            Lowest rating that makes an item relevant to its user, such as 4 of 5 stars. None makes
+            all rows relevant, which needs a y with a single value.
         candidates : {'all', 'rated'}, default='all'
-            Whether to rank all items that the model recommends from, or each user's rows of X.
+            Whether to rank all items that the model can recommend, or the rows of each user in X.
         name : str, default=None
-            What the legend calls the model; None takes the name of its class.
+            Name of the model in the legend. None takes the name of its class.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure. Several models can share one.
+            The axes to draw on. None makes a new figure. Several models can share axes.
         line_kwargs : dict, default=None
-            Style of all lines, as of ``Axes.plot``.
+            Style of all lines, as in ``Axes.plot``.
 
         Returns
         -------
@@ -110,7 +110,7 @@ class RankingCurveDisplay:
         Raises
         ------
         ValueError
-            If a metric is not one of those above, or nothing is relevant to anybody.
+            If a metric is not listed above, or if no item is relevant.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         model = fitted_model(estimator)
@@ -119,21 +119,23 @@ class RankingCurveDisplay:
         hits, _ = scorer.find(estimator, X, check_rated(X, y))
         within = {k: hits.within(k) for k in range(1, max_k + 1)}
         scores = {
-            of_list: np.array([METRICS[of_list](found, k).mean() for k, found in within.items()])
-            for of_list in scorer.metrics
+            metric_name: np.array(
+                [METRICS[metric_name](near, k).mean() for k, near in within.items()]
+            )
+            for metric_name in scorer.metrics
         }
-        display = cls(scores, estimator_name=name_of(model, name))
-        return display.plot(ax, line_kwargs=line_kwargs)
+        name = type(model).__name__ if name is None else name
+        return cls(scores, estimator_name=name).plot(ax, line_kwargs=line_kwargs)
 
     def plot(self, ax: Any = None, *, line_kwargs: dict[str, Any] | None = None) -> Self:
-        """Draw the lines: a colour for the model, a dash for each metric.
+        """Draw the lines: one colour for the model, one line style for each metric.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure. Several models can share one.
+            The axes to draw on. None makes a new figure. Several models can share axes.
         line_kwargs : dict, default=None
-            Style of all lines, as of ``Axes.plot``.
+            Style of all lines, as in ``Axes.plot``.
 
         Returns
         -------
@@ -153,12 +155,11 @@ class RankingCurveDisplay:
                 label=f"{self.estimator_name}: {words}" if self.estimator_name else words,
             )
             line = ax.plot(np.arange(1, len(scores) + 1), scores, **shared | options)[0]
-            # the first line takes the next colour of the axes, and the others follow it
+            # all lines have the colour and the marker of the first one
             shared = {"color": line.get_color(), "marker": line.get_marker()}
             self.lines_[metric] = line
         ax.set(xlabel="length of the lists, k", ylabel="score, mean over users (0 to 1)")
-        ax.set_ylim(bottom=0, auto=True)  # the top is free for the next model
+        ax.set_ylim(bottom=0, auto=True)  # the top adapts to further models
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(alpha=0.3)
         ax.legend()
         return self

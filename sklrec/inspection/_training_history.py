@@ -1,4 +1,4 @@
-"""The picture of how a training went."""
+"""Plot of the training and validation error in each epoch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any, Self
@@ -15,39 +15,39 @@ LABELS = {
 
 
 class TrainingHistoryDisplay:
-    """Training and validation error, epoch by epoch.
+    """Plot of the training and validation error in each epoch.
 
-    The epoch with the lowest validation error is marked. After early stopping the model is that of
-    this epoch.
+    A vertical line marks the epoch with the lowest validation error. After early stopping, the
+    model has the parameters of this epoch.
 
     Parameters
     ----------
     loss : array-like of shape (n_epochs,)
-        Mean squared error of the training ratings in each epoch, such as `loss_curve_`. NaN
-        where there is none.
+        Mean squared error of the training ratings in each epoch, such as `loss_curve_`; NaN if it
+        is not known.
     validation_loss : array-like of shape (n_validated,), default=None
-        The same of the validation data after each of the last `n_validated` epochs.
+        Mean squared error of the validation data after each of the last `n_validated` epochs.
     unit : str, default="epoch"
-        What is counted, such as "epoch" or "sweep".
+        Unit of the horizontal axis, such as "epoch" or "sweep".
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        The axes that were drawn on.
+        The axes of the plot.
     figure_ : matplotlib Figure
-        The figure that they are in.
+        The figure of the axes.
     line_ : matplotlib Line2D
         The training error.
     validation_line_ : matplotlib Line2D or None
         The validation error, if there is any.
     best_line_ : matplotlib Line2D or None
-        The mark at its lowest.
+        The mark at the lowest validation error.
     best_epoch_ : int or None
-        Where that is, the first epoch being 1.
+        The epoch with the lowest validation error, counted from 1.
 
     See Also
     --------
-    PredictedRatingsDisplay : What a model predicts for each rating.
+    PredictedRatingsDisplay : Distribution of predictions for each rating.
     sklearn.model_selection.LearningCurveDisplay : Error by the number of training rows.
 
     Examples
@@ -77,22 +77,21 @@ class TrainingHistoryDisplay:
         line_kwargs: dict[str, Any] | None = None,
         best_kwargs: dict[str, Any] | None = None,
     ) -> Self:
-        """Draw how the training of an estimator went.
+        """Draw the training of an estimator.
 
         Parameters
         ----------
         estimator : estimator instance
-            A fitted estimator of this package, a `Pipeline` that ends in one, or a search for the
-            best of them.
+            A fitted estimator of this package, or a `Pipeline` or a search that ends in one.
         kind : {'rmse', 'mse'}, default='rmse'
             Whether to draw the root of the mean squared error, in units of the ratings, or the
             mean squared error itself.
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         line_kwargs : dict, default=None
-            Style of both lines, as of ``Axes.plot``.
+            Style of both lines, as in ``Axes.plot``.
         best_kwargs : dict, default=None
-            Style of the mark at the best epoch, as of ``Axes.axvline``.
+            Style of the mark at the best epoch, as in ``Axes.axvline``.
 
         Returns
         -------
@@ -101,21 +100,14 @@ class TrainingHistoryDisplay:
 
         Raises
         ------
-        ValueError
-            If the estimator keeps no `loss_curve_`.
+        TypeError
+            If the estimator has no `loss_curve_`.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        model = fitted_model(estimator)
-        if not hasattr(model, "loss_curve_"):
-            raise ValueError(
-                f"{type(model).__name__} has no loss_curve_, by which its training could be "
-                "drawn. Give an estimator of this package."
-            )
-        display = cls(
-            model.loss_curve_,
-            validation_loss=getattr(model, "validation_curve_", None),
-            unit=_unit(model),
-        )
+        model = fitted_model(estimator, needs="loss_curve_")
+        validation_loss = getattr(model, "validation_curve_", None)
+        unit = "epoch" if hasattr(model, "max_epochs") else "sweep"
+        display = cls(model.loss_curve_, validation_loss=validation_loss, unit=unit)
         return display.plot(ax, kind=kind, line_kwargs=line_kwargs, best_kwargs=best_kwargs)
 
     def plot(
@@ -131,14 +123,14 @@ class TrainingHistoryDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Where to draw; None makes a new figure.
+            The axes to draw on. None makes a new figure.
         kind : {'rmse', 'mse'}, default='rmse'
             Whether to draw the root of the mean squared error, in units of the ratings, or the
             mean squared error itself.
         line_kwargs : dict, default=None
-            Style of both lines, as of ``Axes.plot``.
+            Style of both lines, as in ``Axes.plot``.
         best_kwargs : dict, default=None
-            Style of the mark at the best epoch, as of ``Axes.axvline``.
+            Style of the mark at the best epoch, as in ``Axes.axvline``.
 
         Returns
         -------
@@ -150,7 +142,7 @@ class TrainingHistoryDisplay:
         validation = self._errors("validation_loss", kind)
         if len(loss) == 0 or len(validation) > len(loss):
             raise ValueError(
-                f"There must be a training loss for each {self.unit}, got {len(loss)} of them and "
+                f"loss must have a value for each {self.unit}, got {len(loss)} values and "
                 f"{len(validation)} validation losses."
             )
         ax = axes_for(self, ax)
@@ -172,7 +164,6 @@ class TrainingHistoryDisplay:
                 self.best_line_ = ax.axvline(self.best_epoch_, **options)
         ax.set(xlabel=self.unit, ylabel=LABELS[kind])
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(alpha=0.3)
         ax.legend()
         return self
 
@@ -181,18 +172,12 @@ class TrainingHistoryDisplay:
         loss = np.asarray([] if given is None else given, dtype=np.float64)
         if loss.ndim != 1 or (loss < 0).any():
             raise ValueError(
-                f"{name} must be a list of mean squared errors, none of them negative, got "
-                f"{given!r:.100}."
+                f"{name} must be a list of mean squared errors, not negative, got {given!r:.100}."
             )
         return np.sqrt(loss) if kind == "rmse" else loss
 
     @staticmethod
     def _line(ax, x, y, label, color, marker, given) -> Any:
-        few = len(x) <= 50  # beyond that, markers would hide the line
-        defaults = {"color": color, "marker": marker if few else "", "markersize": 4}
+        marker = marker if len(x) <= 50 else ""  # more markers would hide the line
+        defaults = {"color": color, "marker": marker, "markersize": 4}
         return ax.plot(x, y, **style("lines.Line2D", given, label=label, **defaults))[0]
-
-
-def _unit(model: Any) -> str:
-    """Unit of a model's training: epochs of minibatches, or sweeps."""
-    return "epoch" if hasattr(model, "max_epochs") else "sweep"

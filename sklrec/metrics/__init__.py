@@ -1,4 +1,4 @@
-"""Errors over known ratings, metrics of ranked lists, and scorers for both."""
+"""Errors of ratings, metrics of ranked lists, and scorers for both."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklrec.metrics._beyond_accuracy import coverage_at_k, novelty_at_k

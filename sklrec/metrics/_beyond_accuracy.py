@@ -1,4 +1,4 @@
-"""Metrics of ranked lists alone: what they show, and how little known it is."""
+"""Metrics of ranked lists without relevant items: coverage of the catalogue and novelty."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -7,43 +7,38 @@ import numpy as np
 import pandas as pd
 
 from sklrec._data.vocabulary import Vocabulary
-from sklrec.metrics._lists import (
-    Interactions,
-    check_average,
-    check_k,
-    read_lists,
-    summarise,
-)
+from sklrec.metrics._lists import Interactions, check_average, check_k, read_lists, summarise
 
 
 def coverage_at_k(y_pred: Any, catalog: Any, *, k: int = 10) -> float:
-    """Compute the share of the catalogue that is recommended to anybody.
+    """Compute the share of the catalogue that is recommended to at least one user.
 
     Parameters
     ----------
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` gives them, in the columns user, item and rank (from 1). Without a
-        column rank a column score ranks, highest first, equal ones in the order of the rows.
+        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
+        column rank, rows are ranked by a column score: the highest score comes first, and equal
+        scores stay in the order of the rows.
     catalog : array-like of shape (n_items,)
-        The IDs of all items that might have been recommended, in any order; repeats do not
-        matter, so that the item column of the training data will do.
+        IDs of all items that the model could recommend, in any order. Repeats do not matter, so
+        the item column of the training data can be used.
     k : int, default=10
-        How many of each list count.
+        Number of items at the top of each list that count.
 
     Returns
     -------
     float
-        The share, from 0 to 1. It grows with the number of lists and with k: compare models on
-        the same users.
+        The share, from 0 to 1. It grows with the number of lists and with k, so compare models
+        on the same users.
 
     Raises
     ------
     ValueError
-        If `y_pred` is no table of lists, or has an item that is not in the catalogue.
+        If `y_pred` is not a table of lists, or has an item that is not in the catalogue.
 
     See Also
     --------
-    novelty_at_k : How little known the recommended items are.
+    novelty_at_k : Mean self-information of the recommended items.
 
     References
     ----------
@@ -70,22 +65,23 @@ def novelty_at_k(
 ) -> float | pd.Series:
     r"""Compute the mean self-information of the recommended items, in bits.
 
-    That of an item is :math:`-\log_2 p_i`, where :math:`p_i` is the share of the training users
-    who have interacted with it: 0 for what everybody knows, 1 for what half of them know. A
-    user's novelty is the mean over the first k items.
+    The self-information of an item is :math:`-\log_2 p_i`, where :math:`p_i` is the share of the
+    training users who have interacted with it. It is 0 for an item that all users know, and 1 for
+    an item that half of the users know. The novelty of a user is the mean over the first k items.
 
     Parameters
     ----------
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` gives them, in the columns user, item and rank (from 1). Without a
-        column rank a column score ranks, highest first, equal ones in the order of the rows.
+        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
+        column rank, rows are ranked by a column score: the highest score comes first, and equal
+        scores stay in the order of the rows.
     X_train : DataFrame of shape (n_interactions, n_columns)
         The interactions that the model was fitted on, in the columns user and item. A pair that
         occurs more than once counts once.
     k : int, default=10
-        How many of each list count.
+        Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
-        'macro' is the mean over users, each of the same weight; None gives each user's own.
+        'macro' is the mean over users, with equal weights. None returns the value of each user.
 
     Returns
     -------
@@ -95,12 +91,12 @@ def novelty_at_k(
     Raises
     ------
     ValueError
-        If a table is not as described, or if `y_pred` has an item that `X_train` has not: its
-        self-information would be infinite.
+        If a table is not as described, or if `y_pred` has an item that `X_train` does not have.
+        The self-information of such an item would be infinite.
 
     See Also
     --------
-    coverage_at_k : How much of the catalogue is recommended.
+    coverage_at_k : Share of the catalogue that is recommended.
 
     References
     ----------
@@ -126,19 +122,19 @@ def novelty_at_k(
     pairs = pd.unique(train.pairs.users * len(train.items) + train.pairs.items)
     n_users_of_item = np.bincount(pairs % len(train.items), minlength=len(train.items))
     bits = np.log2(len(train.users)) - np.log2(n_users_of_item)
-    counts = ranks <= k
-    users = lists.pairs.users[counts]
-    of_users = np.bincount(users, bits[codes[lists.pairs.items[counts]]]) / np.bincount(users)
-    return summarise(of_users, lists.users.ids, f"novelty@{k}", average)
+    near = ranks <= k
+    users = lists.pairs.users[near]
+    novelty = np.bincount(users, bits[codes[lists.pairs.items[near]]]) / np.bincount(users)
+    return summarise(novelty, lists.users.ids, f"novelty@{k}", average)
 
 
 def _look_up(items: Vocabulary, lists: Interactions, where: str) -> np.ndarray:
-    """Where the listed items are among those of a catalogue, which must have them all."""
+    """Return the codes of the listed items in a catalogue, or raise if one is missing."""
     codes = items.codes(lists.items.ids)
     if not codes.all():
         missing = lists.items.ids[codes == 0]
         raise ValueError(
-            f"y_pred recommends items that {where} has not, {missing[:1].tolist()[0]!r} and "
-            f"{len(missing) - 1} more: it must have all that the model might recommend."
+            f"y_pred recommends {len(missing)} items that {where} does not have, such as "
+            f"{missing[:1].tolist()[0]!r}. Add them to {where}."
         )
     return codes - 1

@@ -1,4 +1,4 @@
-"""Metrics of ranked lists against what is relevant, user by user."""
+"""Metrics of ranked lists against the relevant items of each user."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -12,38 +12,39 @@ from sklrec.metrics._lists import check_average, check_k, compare, summarise
 def hit_rate_at_k(
     y_true: Any, y_pred: Any, *, k: int = 10, average: str | None = "macro"
 ) -> float | pd.Series:
-    """Compute the share of users who find something relevant among their first k.
+    """Compute the share of users with a relevant item among the first k items.
 
-    A user's own is 1 if any of the first k items is relevant, otherwise 0.
+    The value of a user is 1 if any of the first k items is relevant, otherwise 0.
 
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        What is relevant to whom, a row each, in the columns user and item; or what pandas
-        can make such a DataFrame of.
+        The relevant items of each user, one in each row, in the columns user and item. Anything
+        that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` gives them, in the columns user, item and rank (from 1). Without a
-        column rank a column score ranks, highest first, equal ones in the order of the rows.
+        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
+        column rank, rows are ranked by a column score: the highest score comes first, and equal
+        scores stay in the order of the rows.
     k : int, default=10
-        How many of each list count.
+        Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
-        'macro' is the mean over users, each of the same weight; None gives each user's own.
+        'macro' is the mean over users, with equal weights. None returns the value of each user.
 
     Returns
     -------
     float or Series of shape (n_users,)
-        The hit rate, from 0 to 1. A user of `y_true` without a list counts
-        as 0; lists of users who have nothing relevant are left out.
+        The hit rate, from 0 to 1. A user of `y_true` without a list
+        has the value 0. Lists of users without a relevant item are ignored.
 
     Raises
     ------
     ValueError
-        If a table is empty, lacks a column, has a missing value or a pair twice, if the ranks of
-        a list are not 1, 2, 3 and so on, or if no user of `y_true` has a list.
+        If a table is empty, lacks a column, or has a missing value or a repeated pair; if the
+        ranks of a list are not 1, 2, 3 and so on; or if no user of `y_true` has a list.
 
     See Also
     --------
-    recall_at_k : How much of what is relevant is found.
+    recall_at_k : Share of the relevant items that is found.
 
     References
     ----------
@@ -73,38 +74,39 @@ def map_at_k(
 ) -> float | pd.Series:
     r"""Compute the mean average precision of the first k items.
 
-    A user's average precision is
+    The average precision of a user is
 
     .. math:: \frac{1}{\min(n, k)} \sum_{r \le k,\; r \text{ relevant}} \text{precision@}r
 
-    over the ranks r of relevant items, where n is how many are relevant to the user. Dividing by
-    the smaller of n and k makes 1 the value of the best possible list. Other programs divide by n
-    (``trec_eval``) or by the number of relevant items found.
+    over the ranks r of relevant items, where n is the number of items that are relevant to the
+    user. The divisor min(n, k) gives the best possible list the value 1. Other programs divide by
+    n (``trec_eval``) or by the number of relevant items found.
 
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        What is relevant to whom, a row each, in the columns user and item; or what pandas
-        can make such a DataFrame of.
+        The relevant items of each user, one in each row, in the columns user and item. Anything
+        that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` gives them, in the columns user, item and rank (from 1). Without a
-        column rank a column score ranks, highest first, equal ones in the order of the rows.
+        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
+        column rank, rows are ranked by a column score: the highest score comes first, and equal
+        scores stay in the order of the rows.
     k : int, default=10
-        How many of each list count.
+        Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
-        'macro' is the mean over users, each of the same weight; None gives each user's own.
+        'macro' is the mean over users, with equal weights. None returns the value of each user.
 
     Returns
     -------
     float or Series of shape (n_users,)
-        The mean average precision, from 0 to 1. A user of `y_true` without a list counts
-        as 0; lists of users who have nothing relevant are left out.
+        The mean average precision, from 0 to 1. A user of `y_true` without a list
+        has the value 0. Lists of users without a relevant item are ignored.
 
     Raises
     ------
     ValueError
-        If a table is empty, lacks a column, has a missing value or a pair twice, if the ranks of
-        a list are not 1, 2, 3 and so on, or if no user of `y_true` has a list.
+        If a table is empty, lacks a column, or has a missing value or a repeated pair; if the
+        ranks of a list are not 1, 2, 3 and so on; or if no user of `y_true` has a list.
 
     See Also
     --------
@@ -141,33 +143,34 @@ def mrr_at_k(
 ) -> float | pd.Series:
     """Compute the mean reciprocal rank of the first relevant item.
 
-    A user's reciprocal rank is 1 over the rank at which the first relevant item stands, and 0 if
-    none is among the first k.
+    The reciprocal rank of a user is 1 / r, where r is the rank of the first relevant item. It is 0
+    if none of the first k items is relevant.
 
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        What is relevant to whom, a row each, in the columns user and item; or what pandas
-        can make such a DataFrame of.
+        The relevant items of each user, one in each row, in the columns user and item. Anything
+        that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` gives them, in the columns user, item and rank (from 1). Without a
-        column rank a column score ranks, highest first, equal ones in the order of the rows.
+        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
+        column rank, rows are ranked by a column score: the highest score comes first, and equal
+        scores stay in the order of the rows.
     k : int, default=10
-        How many of each list count.
+        Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
-        'macro' is the mean over users, each of the same weight; None gives each user's own.
+        'macro' is the mean over users, with equal weights. None returns the value of each user.
 
     Returns
     -------
     float or Series of shape (n_users,)
-        The mean reciprocal rank, from 0 to 1. A user of `y_true` without a list counts
-        as 0; lists of users who have nothing relevant are left out.
+        The mean reciprocal rank, from 0 to 1. A user of `y_true` without a list
+        has the value 0. Lists of users without a relevant item are ignored.
 
     Raises
     ------
     ValueError
-        If a table is empty, lacks a column, has a missing value or a pair twice, if the ranks of
-        a list are not 1, 2, 3 and so on, or if no user of `y_true` has a list.
+        If a table is empty, lacks a column, or has a missing value or a repeated pair; if the
+        ranks of a list are not 1, 2, 3 and so on; or if no user of `y_true` has a list.
 
     See Also
     --------
@@ -206,44 +209,45 @@ def ndcg_at_k(
 ) -> float | pd.Series:
     r"""Compute the normalised discounted cumulative gain of the first k items.
 
-    A user's gain is
+    The discounted cumulative gain (DCG) of a user is
 
     .. math:: \text{DCG@}k = \sum_{r=1}^{k} \frac{g_r}{\log_2(r + 1)}
 
-    where :math:`g_r` is the gain of the item at rank r, 0 if it is not relevant, divided by the
-    same of the best possible list, which has the items of the highest gains first.
+    where :math:`g_r` is the gain of the item at rank r, and 0 if it is not relevant. It is divided
+    by the DCG of the best possible list, which has the items with the highest gains first.
 
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        What is relevant to whom, a row each, in the columns user and item (and `gain`); or what
-        pandas can make such a DataFrame of.
+        The relevant items of each user, one in each row, in the columns user and item (and
+        `gain`). Anything that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` gives them, in the columns user, item and rank (from 1). Without a
-        column rank a column score ranks, highest first, equal ones in the order of the rows.
+        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
+        column rank, rows are ranked by a column score: the highest score comes first, and equal
+        scores stay in the order of the rows.
     k : int, default=10
-        How many of each list count.
+        Number of items at the top of each list that count.
     gain : str, default=None
-        The column of `y_true` that holds gains, how much each item is worth to the user: not
-        negative, and 0 for what is not relevant. None gives 1 to each row.
+        The column of `y_true` that holds gains: the value of each item to the user. Gains are not
+        negative, and 0 for items that are not relevant. None gives 1 to each row.
     average : {'macro', None}, default='macro'
-        'macro' is the mean over users, each of the same weight; None gives each user's own.
+        'macro' is the mean over users, with equal weights. None returns the value of each user.
 
     Returns
     -------
     float or Series of shape (n_users,)
-        The normalised gain, from 0 to 1. A user of `y_true` without a list counts
-        as 0; lists of users who have nothing relevant are left out.
+        The normalised gain, from 0 to 1. A user of `y_true` without a list
+        has the value 0. Lists of users without a relevant item are ignored.
 
     Raises
     ------
     ValueError
-        If a table is empty, lacks a column, has a missing value or a pair twice, if the ranks of
-        a list are not 1, 2, 3 and so on, or if no user of `y_true` has a list.
+        If a table is empty, lacks a column, or has a missing value or a repeated pair; if the
+        ranks of a list are not 1, 2, 3 and so on; or if no user of `y_true` has a list.
 
     See Also
     --------
-    sklearn.metrics.ndcg_score : The same of a matrix of scores; means over gains of equal scores.
+    sklearn.metrics.ndcg_score : NDCG of a matrix of scores; averages the gains of equal scores.
     map_at_k : Discounts by precision.
 
     References
@@ -266,7 +270,7 @@ def ndcg_at_k(
     >>> round(ndcg_at_k(y_true, y_pred), 3)
     0.847
 
-    Gains that rise by powers of two, which some use, are a column like any other:
+    Exponential gains (2 to the power of the rating, minus 1) are a column like any other:
 
     >>> y_true["worth"] = 2.0 ** pd.Series([5, 3, 4]) - 1
     >>> round(ndcg_at_k(y_true, y_pred, gain="worth"), 3)
@@ -280,36 +284,37 @@ def precision_at_k(
 ) -> float | pd.Series:
     """Compute the share of the first k items that are relevant.
 
-    A list of fewer than k items counts as if irrelevant ones followed.
+    A list with fewer than k items counts as if irrelevant items followed.
 
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        What is relevant to whom, a row each, in the columns user and item; or what pandas
-        can make such a DataFrame of.
+        The relevant items of each user, one in each row, in the columns user and item. Anything
+        that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` gives them, in the columns user, item and rank (from 1). Without a
-        column rank a column score ranks, highest first, equal ones in the order of the rows.
+        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
+        column rank, rows are ranked by a column score: the highest score comes first, and equal
+        scores stay in the order of the rows.
     k : int, default=10
-        How many of each list count.
+        Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
-        'macro' is the mean over users, each of the same weight; None gives each user's own.
+        'macro' is the mean over users, with equal weights. None returns the value of each user.
 
     Returns
     -------
     float or Series of shape (n_users,)
-        The precision, from 0 to 1. A user of `y_true` without a list counts
-        as 0; lists of users who have nothing relevant are left out.
+        The precision, from 0 to 1. A user of `y_true` without a list
+        has the value 0. Lists of users without a relevant item are ignored.
 
     Raises
     ------
     ValueError
-        If a table is empty, lacks a column, has a missing value or a pair twice, if the ranks of
-        a list are not 1, 2, 3 and so on, or if no user of `y_true` has a list.
+        If a table is empty, lacks a column, or has a missing value or a repeated pair; if the
+        ranks of a list are not 1, 2, 3 and so on; or if no user of `y_true` has a list.
 
     See Also
     --------
-    recall_at_k : The share of what is relevant.
+    recall_at_k : Share of the relevant items that is found.
 
     References
     ----------
@@ -337,39 +342,40 @@ def precision_at_k(
 def recall_at_k(
     y_true: Any, y_pred: Any, *, k: int = 10, average: str | None = "macro"
 ) -> float | pd.Series:
-    """Compute the share of what is relevant that is among the first k items.
+    """Compute the share of the relevant items that are among the first k items.
 
-    The best possible value is less than 1 for users to whom more than k items are relevant.
+    The best possible value is less than 1 for users with more than k relevant items.
 
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        What is relevant to whom, a row each, in the columns user and item; or what pandas
-        can make such a DataFrame of.
+        The relevant items of each user, one in each row, in the columns user and item. Anything
+        that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` gives them, in the columns user, item and rank (from 1). Without a
-        column rank a column score ranks, highest first, equal ones in the order of the rows.
+        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
+        column rank, rows are ranked by a column score: the highest score comes first, and equal
+        scores stay in the order of the rows.
     k : int, default=10
-        How many of each list count.
+        Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
-        'macro' is the mean over users, each of the same weight; None gives each user's own.
+        'macro' is the mean over users, with equal weights. None returns the value of each user.
 
     Returns
     -------
     float or Series of shape (n_users,)
-        The recall, from 0 to 1. A user of `y_true` without a list counts
-        as 0; lists of users who have nothing relevant are left out.
+        The recall, from 0 to 1. A user of `y_true` without a list
+        has the value 0. Lists of users without a relevant item are ignored.
 
     Raises
     ------
     ValueError
-        If a table is empty, lacks a column, has a missing value or a pair twice, if the ranks of
-        a list are not 1, 2, 3 and so on, or if no user of `y_true` has a list.
+        If a table is empty, lacks a column, or has a missing value or a repeated pair; if the
+        ranks of a list are not 1, 2, 3 and so on; or if no user of `y_true` has a list.
 
     See Also
     --------
-    precision_at_k : The share of the list.
-    hit_rate_at_k : Whether anything is found.
+    precision_at_k : Share of the list that is relevant.
+    hit_rate_at_k : Whether a relevant item is found.
 
     References
     ----------
@@ -399,5 +405,4 @@ def _score(
 ) -> float | pd.Series:
     k, average = check_k(k), check_average(average)
     hits, users = compare(y_true, y_pred, gain)
-    of_users = METRICS[metric](hits.within(k), k)
-    return summarise(of_users, users, f"{metric}@{k}", average)
+    return summarise(METRICS[metric](hits.within(k), k), users, f"{metric}@{k}", average)

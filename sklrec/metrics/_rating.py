@@ -1,4 +1,4 @@
-"""Errors over the ratings that are known, and a scorer for them."""
+"""Errors over the known ratings, and a scorer for them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -9,28 +9,26 @@ from sklearn.utils.validation import check_array
 
 from sklrec._data.checks import check_sample_weight
 
-__all__ = ["masked_root_mean_squared_error", "neg_masked_root_mean_squared_error_scorer"]
-
 
 def masked_root_mean_squared_error(
     y_true: Any, y_pred: Any, *, sample_weight: Any = None
 ) -> float:
-    """Compute the root mean squared error over the ratings that are known.
+    """Compute the root mean squared error over the known ratings.
 
-    NaN in `y_true` stands for a rating that is not known, such as those at the padding of a
-    sequence. What is predicted there does not count, and may be NaN as well.
+    NaN in `y_true` stands for a rating that is not known, for example at the padding of a
+    sequence. Predictions at these places are ignored, and may be NaN as well.
 
-    The mean is over all known ratings at once. With sequences in rows, a long one weighs more
-    than a short one; with one rating in each row it is the usual error.
+    The mean is over all known ratings at once. With sequences in rows, a long sequence has more
+    weight than a short one. With one rating in each row, this is the usual error.
 
     Parameters
     ----------
     y_true : array-like of shape (n_samples,) or (n_samples, n_outputs)
-        The ratings, NaN where there is none.
+        The ratings, with NaN where there is none.
     y_pred : array-like of shape (n_samples,) or (n_samples, n_outputs)
         The predictions, in the same shape.
     sample_weight : array-like of shape (n_samples,), default=None
-        What the ratings of each row weigh; None weighs all the same.
+        Weight of the ratings of each row. None gives all rows the same weight.
 
     Returns
     -------
@@ -40,13 +38,13 @@ def masked_root_mean_squared_error(
     Raises
     ------
     ValueError
-        If the shapes differ, if no rating is known or those that are have no weight, if a rating
-        is infinite, or if the prediction for a known one is NaN or infinite.
+        If the shapes differ, if no known rating has a weight, if a rating is infinite, or if the
+        prediction of a known rating is NaN or infinite.
 
     See Also
     --------
-    sklearn.metrics.root_mean_squared_error : Takes no NaN, and averages the errors of outputs.
-    neg_masked_root_mean_squared_error_scorer : The same for `scoring=`.
+    sklearn.metrics.root_mean_squared_error : Refuses NaN, and averages the errors of outputs.
+    neg_masked_root_mean_squared_error_scorer : Scorer for `scoring=`.
 
     Examples
     --------
@@ -61,39 +59,39 @@ def masked_root_mean_squared_error(
     y_pred = _floats(y_pred, "y_pred")
     if y_true.shape != y_pred.shape:
         raise ValueError(
-            f"y_true has the shape {y_true.shape} but y_pred has {y_pred.shape}: there must be "
-            "one prediction for each rating, known or not."
+            f"y_true has the shape {y_true.shape}, but y_pred has {y_pred.shape}. Give one "
+            "prediction for each rating, known or not."
         )
     infinite = np.argwhere(np.isinf(y_true))
     if len(infinite):
         raise ValueError(
-            f"Input y_true contains infinity, first at {_place(infinite)}: a rating is a finite "
-            "number, or NaN where it is not known."
+            f"Input y_true contains infinity, first at {_place(infinite)}. A rating must be a "
+            "finite number, or NaN if it is not known."
         )
     known = ~np.isnan(y_true)
     if not known.any():
         raise ValueError(
-            "y_true holds NaN only: there is no known rating to compare predictions with. Score "
-            "rows that have one."
+            "y_true holds only NaN, so there is no known rating to compare with. Score rows that "
+            "have one."
         )
     bad = np.argwhere(known & ~np.isfinite(y_pred))
     if len(bad):
         raise ValueError(
-            f"y_pred holds {y_pred[tuple(bad[0])]} where y_true has a rating, first at "
-            f"{_place(bad)} and at {len(bad)} of {known.sum()} such places: every known rating "
-            "needs a finite prediction."
+            f"Each known rating needs a finite prediction, but y_pred holds "
+            f"{y_pred[tuple(bad[0])]} at {_place(bad)}, and {len(bad)} of {known.sum()} known "
+            "ratings have no finite prediction."
         )
     weight = check_sample_weight(sample_weight, y_true, dtype=np.float64, ensure_non_negative=True)
     weights = np.broadcast_to(weight.reshape(-1, *[1] * (y_true.ndim - 1)), y_true.shape)[known]
     if not weights.any():
         raise ValueError(
-            "The known ratings have the sample_weight 0 all together: give one of them a weight."
+            "All known ratings have sample_weight 0. Give one of them a positive weight."
         )
     return float(np.sqrt(np.average((y_true[known] - y_pred[known]) ** 2, weights=weights)))
 
 
-#: For `scoring=` in `cross_val_score`, `GridSearchCV` and the like: the error with its sign
-#: turned, so that greater is better. Works where y has NaN, which scikit-learn's scorers refuse.
+#: Negative error for `scoring=` in `cross_val_score`, `GridSearchCV` and similar tools. It accepts
+#: NaN in y, which the scorers of scikit-learn refuse.
 neg_masked_root_mean_squared_error_scorer = make_scorer(
     masked_root_mean_squared_error, greater_is_better=False
 )
@@ -106,5 +104,5 @@ def _floats(values: Any, name: str) -> np.ndarray:
 
 
 def _place(places: np.ndarray) -> str:
-    """The first of some places, in words."""
+    """Name the first of some places, for messages."""
     return ", column ".join([f"row {places[0][0]}", *map(str, places[0][1:])])

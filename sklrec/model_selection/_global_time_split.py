@@ -1,4 +1,4 @@
-"""The splitter that trains on the past of the whole log and tests on its future."""
+"""The splitter that trains on the past of all users and tests on the future."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
@@ -13,47 +13,47 @@ from sklrec.model_selection._splitter import InteractionSplitter, Split
 
 
 class GlobalTimeSplit(InteractionSplitter):
-    """Split the log at moments: train on all that came before, test on what came next.
+    """Split a log at points in time: train on all earlier rows, test on the rows that follow.
 
-    Like `TimeSeriesSplit`, it chains forward, each training part holding the one before and its
-    test part. Unlike it, it goes by the timestamps, whatever the order of the rows, and never
-    puts equal timestamps on both sides of a split.
+    As in `TimeSeriesSplit`, each training part holds the training part and the test part before
+    it. But the splits depend on timestamps and not on the order of the rows, and equal timestamps
+    are never on both sides of a split.
 
     Parameters
     ----------
     n_splits : int, default=5
-        Number of splits; 1 gives a single one.
+        Number of splits.
     test_size : int or float, default=None
         Size of each test part: a number of rows or, if a float between 0 and 1, a share of all
-        rows. None cuts the log into `n_splits` + 1 parts of about one size. A part starts at the
-        timestamp that is nearest to this size, so it may have some rows more or less.
+        rows. None cuts the log into `n_splits` + 1 parts of about equal size. A part starts at the
+        timestamp that is nearest to this size, so it may have a few rows more or less.
     timestamp : int or str, default="auto"
-        The column of timestamps, by position or by a DataFrame's column name: numbers, or
-        datetimes, which without a time zone are read as UTC. "auto" is the column of a DataFrame
-        that is named `timestamp`; None takes the order of the rows for that of time, and warns if
-        a column of that name tells another.
+        The column of timestamps, by position or by a DataFrame's column name. It holds numbers or
+        datetimes; datetimes without a time zone are read as UTC. "auto" is the column of a
+        DataFrame that is named `timestamp`. None assumes that rows are in the order of time, and
+        warns if a column named `timestamp` has another order.
 
     Warnings
     --------
-    It cannot keep out what was made of the whole log beforehand, such as an item's mean rating in
-    a column of X, an encoder fitted on all rows, or settings that were chosen on the test parts.
-    Put such steps in a pipeline, and leave out a last part of the log until the settings stand.
+    The split cannot prevent leaks through values that were computed from all rows: a column of X
+    with the mean rating of each item, an encoder fitted on all rows, or settings that were chosen
+    on the test parts. Put such steps into a pipeline, and keep a last part of the log for the
+    final test.
 
     See Also
     --------
     LastInteractionsSplit : Tests on the latest interactions of each user.
-    ColdUserKFold : Tests on users who are new.
+    ColdUserKFold : Tests on unknown users.
     sklearn.model_selection.TimeSeriesSplit : Splits by the order of the rows.
 
     Notes
     -----
-    Every training row is strictly earlier than every test row. So no user's later ratings and
-    no item's later fame leak into training, as they do if rows are split at random or user by
-    user. It is the split that comes nearest to a model in use: trained once, then asked about
-    what comes. Many test users have no interaction in training at all, which is the price of
-    it, and part of the truth.
+    Every training row is strictly earlier than every test row. So later ratings of users and of
+    items do not leak into training, as they do in random splits. This split is the nearest to a
+    model in use, which is trained once and then predicts new interactions. Many test users have no
+    interaction in training, as in real use.
 
-    Which rows a split has does not depend on their order, unless `timestamp` is None.
+    The splits do not depend on the order of the rows, unless `timestamp` is None.
 
     Examples
     --------
@@ -94,15 +94,15 @@ class GlobalTimeSplit(InteractionSplitter):
         return int(check_scalar(self.n_splits, "n_splits", Integral, min_val=1))
 
     def _cuts(self, times: np.ndarray, n_splits: int) -> list[int]:
-        """Where each test part starts in the sorted times, always at a new timestamp."""
+        """Return the start of each test part in the sorted times, always at a new timestamp."""
         n_rows = len(times)
         size = self._test_rows(n_rows, n_splits)
         wanted = n_rows - size * np.arange(n_splits, 0, -1)
         boundaries = np.flatnonzero(np.diff(times)) + 1
         if size < 1 or wanted[0] < 1:
             raise ValueError(
-                f"{n_splits} test parts of {size} rows and something to train on cannot be had "
-                f"from {n_rows} rows: lower n_splits={self.n_splits!r} or "
+                f"X has {n_rows} rows, too few for {n_splits} test parts of {max(size, 1)} rows "
+                f"and a training part. Lower n_splits={self.n_splits!r} or "
                 f"test_size={self.test_size!r}."
             )
         if len(boundaries):
@@ -114,7 +114,7 @@ class GlobalTimeSplit(InteractionSplitter):
                 return cuts
         raise ValueError(
             f"X has {len(boundaries) + 1} different timestamps in {n_rows} rows, too few or too "
-            f"unevenly spread for {n_splits} splits, since equal ones stay on one side. Lower "
+            f"uneven for {n_splits} splits, because equal timestamps stay on one side. Lower "
             "n_splits, or use finer timestamps."
         )
 

@@ -1,4 +1,4 @@
-"""The splitter that tests on the latest interactions of each user."""
+"""The splitter that tests on the last interactions of each user."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
@@ -18,42 +18,43 @@ class LastInteractionsSplit(InteractionSplitter):
     Parameters
     ----------
     n_interactions : int, default=10
-        How many interactions of each user are test rows.
+        Number of test rows of each user.
     user : int or str, default=0
         The column of users, by position or by a DataFrame's column name.
     timestamp : int or str, default="auto"
-        The column of timestamps, likewise: numbers, or datetimes, which without a time zone are
-        read as UTC. "auto" is the column of a DataFrame that is named `timestamp`; None takes
-        the order of the rows for that of time, and warns if a column of that name tells another.
+        The column of timestamps, by position or by a DataFrame's column name. It holds numbers or
+        datetimes; datetimes without a time zone are read as UTC. "auto" is the column of a
+        DataFrame that is named `timestamp`. None assumes that rows are in the order of time, and
+        warns if a column named `timestamp` has another order.
     min_train : int, default=1
-        How many interactions of each user stay in training at least: users with fewer than
-        `n_interactions` + `min_train` have fewer test rows, perhaps none.
+        Minimum number of training rows of each user. Users with fewer interactions than
+        `n_interactions` + `min_train` have fewer test rows, or none.
     random_state : int, RandomState instance or None, default=None
-        Puts the interactions that a user had at one time in a random order, the same for the
-        same int. With None they keep the order of the rows, and a warning tells for how many users
-        the cut runs through interactions of one time.
+        Seed of a random order among interactions of a user with equal timestamps. None keeps the
+        order of the rows, and warns if the cut of a user lies between equal timestamps.
 
     Warnings
     --------
-    Others' future leaks: training rows of one user may be later than test rows of another, and
-    tell how an item was received since. Where that matters use `GlobalTimeSplit`, whose training
-    rows are all earlier than all test rows.
+    The future of other users leaks: training rows of one user may be later than test rows of
+    another, and show how an item was rated afterwards. Where that matters, use `GlobalTimeSplit`:
+    all its training rows are earlier than all its test rows.
 
     See Also
     --------
-    GlobalTimeSplit : Splits the whole log at moments.
+    GlobalTimeSplit : Splits all rows at points in time.
     UserStratifiedKFold : Tests on interactions of each user from any time.
 
     Notes
     -----
-    No user's training rows are later than the user's test rows, so that what is asked about a
-    user is never answered by the user's own future, as it is if rows are split at random. And
-    every test user has a past, `min_train` allowing.
+    The training rows of a user are never later than the test rows of the same user. So the own
+    future of a user does not leak, as it does in random splits. Every test user has training rows,
+    unless `min_train` is 0.
 
-    The cut may run through interactions of one timestamp. Their order is not known, and that of
-    the rows may tell something that it should not, for instance if a file lists a user's best
-    films first. A warning says where that is so; `random_state` then gives a fair draw. Without
-    such ties the split does not depend on the order of the rows, unless `timestamp` is None.
+    The cut of a user may lie between equal timestamps. The order of these interactions is not
+    known, and the order of the rows may leak information, for example if a file lists the best
+    films of a user first. A warning says for how many users this is so. `random_state` then draws
+    the test rows at random. Without such ties the split does not depend on the order of the rows,
+    unless `timestamp` is None.
 
     Examples
     --------
@@ -98,9 +99,8 @@ class LastInteractionsSplit(InteractionSplitter):
         if is_test.all() or not is_test.any():
             raise ValueError(
                 f"All rows would be {'test' if is_test.any() else 'training'} rows: the most "
-                f"active user has {counts.max()} interactions, of which up to "
-                f"n_interactions={n_interactions} are test rows and at least "
-                f"min_train={min_train} are training rows. Change one of these."
+                f"active user has {counts.max()} interactions, with n_interactions="
+                f"{n_interactions} and min_train={min_train}. Change one of these parameters."
             )
         if self.random_state is None:
             _warn_of_ties(times[order], is_test)
@@ -111,15 +111,14 @@ class LastInteractionsSplit(InteractionSplitter):
 
 
 def _warn_of_ties(times: np.ndarray, is_test: np.ndarray) -> None:
-    """Warn if interactions of one user and time, sorted by both, are on both sides of the cut."""
+    """Warn if the cut of a user lies between equal times, given rows sorted by user and time."""
     # A test row after a training row is of the same user: either every user has a training row
     # first (min_train > 0), or every user has a test row last.
     is_first = is_test[1:] & ~is_test[:-1]
     n_parted = (is_first & (times[1:] == times[:-1])).sum()
     if n_parted:
         warn(
-            f"For {n_parted} of {is_first.sum()} users LastInteractionsSplit cuts through "
-            "interactions of one timestamp, where the order of the rows decides which are the "
-            "last. Give random_state= an int for a fair draw.",
-            UserWarning,
+            f"For {n_parted} of {is_first.sum()} users LastInteractionsSplit cuts between equal "
+            "timestamps, where the order of the rows decides which interactions are the last. "
+            "Give random_state= an int for a random draw."
         )

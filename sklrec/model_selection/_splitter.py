@@ -1,4 +1,4 @@
-"""What all splitters share: how they are called."""
+"""Base class of the splitters."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
@@ -14,15 +14,15 @@ Split = tuple[np.ndarray, np.ndarray]
 
 
 class InteractionSplitter(BaseCrossValidator):
-    """A cross-validator that goes by columns of X."""
+    """A cross-validator that reads columns of X."""
 
     @abstractmethod
     def _split(self, columns: SplitColumns) -> Iterator[Split]:
-        """The rows of each split, once they have been checked."""
+        """Yield the training rows and the test rows of each split."""
 
     @abstractmethod
     def _n_splits(self) -> int:
-        """The number of splits, once the parameters that tell it have been checked."""
+        """Check the parameters, and return the number of splits."""
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterator[Split]:
         """Generate the rows of each split.
@@ -30,11 +30,11 @@ class InteractionSplitter(BaseCrossValidator):
         Parameters
         ----------
         X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each, in any order.
+            The interactions, one in each row, in any order.
         y : array-like of shape (n_samples,), default=None
-            Ignored but for its length.
+            Ignored, except that its length is checked.
         groups : array-like of shape (n_samples,), default=None
-            Ignored, with a warning: the columns of X tell what belongs together.
+            Ignored, with a warning. The splitter reads the columns of X.
 
         Yields
         ------
@@ -46,18 +46,18 @@ class InteractionSplitter(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If X lacks a column that the splitter goes by, or has too little in it for such
-            splits.
+            If X lacks a column that the splitter reads, or has too few rows, users, items or
+            timestamps for the splits.
 
         Warns
         -----
         UserWarning
-            If `groups` are given, or where the splitter's parameters tell of a warning.
+            If `groups` are given, or in the cases that the class describes.
         """
         yield from self._split(SplitColumns(self, X, y, groups))
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Give the number of splits.
+        """Return the number of splits.
 
         Parameters
         ----------
@@ -71,6 +71,6 @@ class InteractionSplitter(BaseCrossValidator):
         Returns
         -------
         int
-            How many pairs `split` generates.
+            Number of pairs (train, test) that `split` generates.
         """
         return self._n_splits()

@@ -15,8 +15,8 @@ from sklrec.model_selection._splitter import InteractionSplitter, Split
 class UserStratifiedKFold(InteractionSplitter):
     """Spread the interactions of each user evenly over the folds.
 
-    It does with users what `StratifiedKFold` does with classes: of every user's n rows each test
-    part has n / `n_splits`, rounded up or down. The folds' sizes differ by one row at most.
+    This is `StratifiedKFold` with users in place of classes. Of the n rows of a user, each test
+    part has n / `n_splits`, rounded up or down. The sizes of the folds differ by one row at most.
 
     Parameters
     ----------
@@ -25,33 +25,34 @@ class UserStratifiedKFold(InteractionSplitter):
     user : int or str, default=0
         The column of users, by position or by a DataFrame's column name.
     item : int or str, default=1
-        The column of items, likewise. It is read only to warn if a pair of user and item recurs
-        on both sides of a split; None leaves that out.
+        The column of items, by position or by a DataFrame's column name. It is read only to warn
+        if a pair of user and item is on both sides of a split. None turns the warning off.
     shuffle : bool, default=False
-        Whether it is drawn by lot which of a user's rows go into which fold. Otherwise each fold
-        has a stretch of them, in the order of the rows.
+        Whether to assign the rows of a user to folds at random. Otherwise each fold has
+        consecutive rows of the user.
     random_state : int, RandomState instance or None, default=None
-        Draws the rows if `shuffle` is True: the same for the same int and the same order of rows.
+        Seed of the random assignment if `shuffle` is True. The result also depends on the order
+        of the rows.
 
     Warnings
     --------
-    The future leaks, the users' own as well as others': whatever their timestamps, most rows of
-    a user are training rows. The score is that of gaps filled in a table of ratings, not that of
-    a forecast. Use `LastInteractionsSplit` or `GlobalTimeSplit` where the order of time matters.
+    The future leaks, of the test user and of other users: training rows may be later than test
+    rows. The score measures how well a model fills gaps in a table of ratings, and not how well it
+    predicts the future. Use `LastInteractionsSplit` or `GlobalTimeSplit` where time matters.
 
     See Also
     --------
     ColdUserKFold : Holds out all interactions of some users.
     LastInteractionsSplit : Holds out the latest interactions of each user.
-    sklearn.model_selection.KFold : Spreads the rows, whosever they are.
+    sklearn.model_selection.KFold : Spreads the rows without regard to users.
     sklearn.model_selection.StratifiedKFold : Spreads classes of y.
 
     Notes
     -----
-    A user with fewer rows than there are folds has one row in as many folds, and none in the
-    others. Every test user with two rows or more has a training row, so only a user with a
-    single row is new to the model when it is tested. The score of each fold is thus one of users
-    who are known, in the proportions that the log has them in.
+    A user with fewer rows than folds has one row in some folds, and none in the others. Every
+    user with two rows or more has a training row in each split, so only users with a single row
+    are unknown to the model. The score of each fold thus measures predictions for known users, in
+    the proportions of the log.
 
     Examples
     --------
@@ -81,7 +82,7 @@ class UserStratifiedKFold(InteractionSplitter):
         users = columns.codes(self.user)
         if len(users) < n_splits:
             raise ValueError(
-                f"n_splits={n_splits} folds cannot be had from {len(users)} rows: lower n_splits."
+                f"X has {len(users)} rows, too few for n_splits={n_splits} folds. Lower n_splits."
             )
         folds = self._deal(users, n_splits)
         if self.item is not None:
@@ -91,27 +92,27 @@ class UserStratifiedKFold(InteractionSplitter):
             yield np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
     def _n_splits(self) -> int:
-        # scikit-learn's own checks of these three, and its own words
+        # KFold checks these three parameters.
         return KFold(
             self.n_splits, shuffle=self.shuffle, random_state=self.random_state
         ).get_n_splits()
 
     def _deal(self, users: np.ndarray, n_splits: int) -> np.ndarray:
-        """Give the fold of each row."""
+        """Return the fold of each row."""
         n_rows = len(users)
         if self.shuffle:
             rng = check_random_state(self.random_state)
-            # The users are shuffled too: where the dealing stands when a user's turn comes
-            # decides which folds get the rows that are left over.
+            # Users are shuffled too, because their order decides which folds get the rows that do
+            # not divide evenly.
             users = rng.permutation(users.max() + 1)[users]
             order = np.lexsort((rng.permutation(n_rows), users))
         else:
             order = np.argsort(users, kind="stable")
-        # One row to each fold in turn, and on with the next user where the last one's rows
-        # ended: so both the users' parts and the folds come out even.
+        # Deal rows to the folds in turn, and continue with the next user at the next fold. So the
+        # parts of each user and the folds have equal sizes, up to one row.
         dealt = np.arange(n_rows) % n_splits
         folds = np.empty(n_rows, dtype=np.int64)
-        folds[order] = dealt[np.lexsort((dealt, users[order]))]  # a user's rows in stretches
+        folds[order] = dealt[np.lexsort((dealt, users[order]))]  # consecutive rows
         return folds
 
 
@@ -120,17 +121,16 @@ def _warn_of_repeats(users: np.ndarray, items: np.ndarray, folds: np.ndarray) ->
     n_folds = folds.max() + 1
     keys = np.sort((users * (items.max() + 1) + items) * n_folds + folds)
     pairs = keys[_is_new(keys)] // n_folds  # a pair comes once for each fold that it is in
-    recurring = pairs[~_is_new(pairs)]
-    if len(recurring):
+    repeated = pairs[~_is_new(pairs)]
+    if len(repeated):
         warn(
-            f"UserStratifiedKFold puts {_is_new(recurring).sum()} of {_is_new(pairs).sum()} pairs "
-            "of user and item on both sides of a split, where a model need only remember them. "
-            "Keep one row of each pair, for example with drop_duplicates, or give item=None if "
-            "they may recur.",
-            UserWarning,
+            f"UserStratifiedKFold puts {_is_new(repeated).sum()} of {_is_new(pairs).sum()} pairs "
+            "of user and item on both sides of a split, so that a model can memorise them. Keep "
+            "one row of each pair, for example with drop_duplicates, or give item=None if pairs "
+            "may repeat."
         )
 
 
 def _is_new(values: np.ndarray) -> np.ndarray:
-    """Where sorted values differ from the one before."""
+    """Return a mask of the sorted values that differ from the value before."""
     return np.append(True, values[1:] != values[:-1])

@@ -1,4 +1,4 @@
-"""A web server and a folder of wheels on this machine, for the tests of the downloads."""
+"""A local web server and a local folder of wheels, for the tests of downloads."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import hashlib
@@ -12,18 +12,17 @@ import pytest
 
 @dataclass
 class Answer:
-    """What the server sends: `length` is the one that it announces, and `stall` that it then
-    falls silent instead of ending; at `barrier` it waits for another request."""
+    """Response of the server."""
 
     body: bytes = b""
     status: int = 200
-    length: int | None = None
-    stall: bool = False
-    barrier: threading.Barrier | None = None
+    length: int | None = None  # in the header
+    stall: bool = False  # whether the connection stays open without further data
+    barrier: threading.Barrier | None = None  # at which it waits for another request
 
 
 class FileServer:
-    """A web server that gives the answers it was told, in turn; the last one again and again."""
+    """A web server with a list of answers; it repeats the last one."""
 
     def __init__(self):
         self.answers: dict[str, list[Answer]] = {}
@@ -43,7 +42,7 @@ class FileServer:
         self._thread.start()
 
     def serve(self, name, *answers):
-        """Set the answers to requests for `name`, and return its URL."""
+        """Set the answers for `name`, and return its URL."""
         self.answers[f"/{name}"] = list(answers)
         return f"http://127.0.0.1:{self._server.server_port}/{name}"
 
@@ -86,7 +85,7 @@ def answer():
 
 @pytest.fixture
 def cache(tmp_path):
-    """An empty folder, for the file that is to appear and nothing else."""
+    """An empty folder for the downloaded file."""
     folder = tmp_path / "cache"
     folder.mkdir()
     return folder
@@ -99,7 +98,7 @@ def sha256():
 
 @pytest.fixture
 def make_wheel(tmp_path, monkeypatch):
-    """Make a wheel that pip can download, from the only place where it looks: a folder."""
+    """Make a wheel that pip downloads from a local folder."""
     folder = tmp_path / "wheels"
     folder.mkdir()
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -1,4 +1,4 @@
-"""Tests of sklrec/datasets/_generate.py: planted ratings with a known attainable error."""
+"""Generated ratings with a known lowest error."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -14,7 +14,7 @@ def make(**parameters):
     return make_ratings(**{"random_state": 0, **parameters})
 
 
-def test_defaults():
+def test_the_form_of_the_defaults():
     X, y = make()
     assert X.shape == (20_000, 3)
     assert list(X.columns) == ["user", "item", "timestamp"]
@@ -26,11 +26,13 @@ def test_defaults():
     assert y.nunique() > 19_000
     assert y.mean() == pytest.approx(3, abs=0.1)
     assert 0.7 < y.std() < 0.9
+    for column in X:  # the order is random
+        assert abs(np.corrcoef(np.arange(len(X)), X[column])[0, 1]) < 0.03
 
 
 @pytest.mark.parametrize("n_ratings", [1, 1000, 2400, 2600, 9999, 10_000])
 @pytest.mark.parametrize("long_tail", [0.0, 1.0, 4.0])
-def test_no_pair_twice(n_ratings, long_tail):
+def test_no_pair_is_repeated(n_ratings, long_tail):
     X, _ = make(n_users=50, n_items=200, n_ratings=n_ratings, long_tail=long_tail)
     assert len(X) == n_ratings
     assert not X.duplicated(["user", "item"]).any()
@@ -38,14 +40,8 @@ def test_no_pair_twice(n_ratings, long_tail):
     assert X["item"].between(0, 199).all()
 
 
-def test_order_is_random():
-    X, _ = make()
-    for column in X:
-        assert abs(np.corrcoef(np.arange(len(X)), X[column])[0, 1]) < 0.03
-
-
 @pytest.mark.parametrize("n_ratings", [20_000, 150_000], ids=["sparse", "dense"])
-def test_long_tail(n_ratings):
+def test_popularity_becomes_more_unequal_with_long_tail(n_ratings):
     counts = {}
     for long_tail in (0, 0.5, 1):
         X, _ = make(n_ratings=n_ratings, long_tail=long_tail)
@@ -62,10 +58,10 @@ def test_popularity_is_as_documented():
     counts = np.sort(np.bincount(X["item"], minlength=1000))[::-1]
     expected = (np.arange(1000) / 1000 + 0.02) ** -1.0
     expected *= 200_000 / expected.sum()
-    # Some draws of popular pairs are repeated and dropped, hence not closer.
+    # Repeated draws of popular pairs are dropped, so the tolerance is large.
     np.testing.assert_allclose(counts[:1000:50], expected[:1000:50], rtol=0.15)
     popular = np.argsort(np.bincount(X["item"], minlength=1000))[-100:]
-    assert 300 < popular.mean() < 700  # unrelated to the ID
+    assert 300 < popular.mean() < 700  # independent of the ID
 
 
 @pytest.mark.parametrize(
@@ -79,11 +75,11 @@ def test_popularity_is_as_documented():
         (0.5, 1, np.sqrt(0.25 + 1 / 12)),
     ],
 )
-def test_attainable_error(noise, step, rmse):
+def test_the_lowest_error_is_as_documented(noise, step, rmse):
     _, y, truth = make(n_ratings=100_000, noise=noise, step=step, return_truth=True)
     assert truth.rmse == pytest.approx(np.sqrt(np.mean((y - truth.expected) ** 2)))
     assert truth.rmse == pytest.approx(rmse, rel=0.03)
-    # The best prediction is unbiased wherever one looks.
+    # The best prediction is unbiased in every interval.
     bins = pd.cut(truth.expected, [1, 2, 3, 4, 5])
     errors = (y - truth.expected).groupby(bins, observed=True)
     assert (errors.mean().abs() <= 4 * errors.std() / np.sqrt(errors.size())).all()
@@ -100,11 +96,12 @@ def test_expectation_with_much_clipping(step, signal):
     assert expected == pytest.approx(ratings.mean(), abs=0.015)
 
 
-def test_truth_is_the_model():
-    X, y, truth = make(noise=0, n_factors=3, return_truth=True)
+@pytest.mark.parametrize("n_factors", [0, 3])
+def test_ratings_follow_the_returned_model(n_factors):
+    X, y, truth = make(noise=0, n_factors=n_factors, return_truth=True)
     assert isinstance(truth, Bunch)
-    assert truth.user_factors.shape == (1000, 3)
-    assert truth.item_factors.shape == (500, 3)
+    assert truth.user_factors.shape == (1000, n_factors)
+    assert truth.item_factors.shape == (500, n_factors)
     signal = (
         truth.global_mean
         + truth.user_biases[X["user"]]
@@ -115,17 +112,10 @@ def test_truth_is_the_model():
     np.testing.assert_allclose(y, truth.expected)
 
 
-def test_only_biases():
-    X, y, truth = make(noise=0, n_factors=0, return_truth=True)
-    assert truth.user_factors.shape == (1000, 0)
-    signal = 3 + truth.user_biases[X["user"]] + truth.item_biases[X["item"]]
-    np.testing.assert_allclose(y, np.clip(signal, 1, 5))
-
-
 @pytest.mark.parametrize(
     ("rating_scale", "step"), [((1, 5), 1), ((0.5, 5), 0.5), ((0, 1), 0.1), ((-10, 10), 0.25)]
 )
-def test_steps(rating_scale, step):
+def test_ratings_are_multiples_of_the_step(rating_scale, step):
     _, y = make(rating_scale=rating_scale, step=step, noise=0.2 * np.ptp(rating_scale))
     low, high = rating_scale
     steps = (y - low) / step
@@ -141,7 +131,7 @@ def test_rating_scale_scales_everything():
     np.testing.assert_allclose(y_100, 100 * y, rtol=1e-12)
 
 
-def test_timestamps():
+def test_users_are_active_for_60_days():
     X, y = make(n_users=50)
     spans = X.groupby("user")["timestamp"].agg(np.ptp)
     assert 40 * 86_400 < spans.min() <= spans.max() < 60 * 86_400
@@ -152,7 +142,7 @@ def test_timestamps():
     assert_series_equal(same, y)
 
 
-def test_arrays():
+def test_arrays_equal_frames():
     X, y = make()
     X_array, y_array = make(as_frame=False)
     assert (X_array.dtype, y_array.dtype) == (np.int64, np.float64)
@@ -160,7 +150,7 @@ def test_arrays():
     np.testing.assert_array_equal(y_array, y)
 
 
-def test_random_state():
+def test_random_state_decides_the_ratings():
     X, y = make(random_state=1)
     for random_state in (1, np.random.RandomState(1)):
         X_again, y_again = make(random_state=random_state)
@@ -170,7 +160,7 @@ def test_random_state():
     assert not make(random_state=None)[1].equals(make(random_state=None)[1])
 
 
-def test_chunks_are_not_noticed(monkeypatch):
+def test_the_size_of_chunks_does_not_matter(monkeypatch):
     monkeypatch.setattr(_generate, "CHUNK_ROWS", 777)
     X, y, truth = make(noise=0, return_truth=True)
     assert len(X) == 20_000
@@ -187,24 +177,19 @@ def test_chunks_are_not_noticed(monkeypatch):
         ("n_factors", -1, ValueError, "n_factors == -1, must be >= 0"),
         ("noise", -0.1, ValueError, r"noise == -0\.1, must be >= 0"),
         ("long_tail", "zipf", TypeError, "long_tail must be an instance of"),
+        ("noise", np.inf, ValueError, "noise must be a finite number"),
+        ("long_tail", np.nan, ValueError, "long_tail must be a finite number"),
         ("step", 0, ValueError, "step == 0, must be > 0"),
-        ("step", 0.3, ValueError, r"step must divide the rating scale; got step=0\.3 .* 13\.3333"),
-        ("step", 8, ValueError, r"step must divide the rating scale; got step=8 .* is 0\.5 steps"),
-        ("rating_scale", (5, 1), ValueError, r"rating_scale must be a pair .*; got \(5, 1\)"),
-        ("rating_scale", 5, ValueError, "rating_scale must be a pair .*; got 5"),
+        ("step", 0.3, ValueError, r"step must divide .* a width of 13\.3333 times step=0\.3\."),
+        ("step", 8, ValueError, r"rating_scale=\(1, 5\) has a width of 0\.5 times step=8"),
+        ("rating_scale", (5, 1), ValueError, r"rating_scale must be a pair .*, got \(5, 1\)"),
+        ("rating_scale", 5, ValueError, "rating_scale must be a pair .*, got 5"),
         ("rating_scale", (1, 2, 3), ValueError, "rating_scale must be a pair"),
         ("rating_scale", (1, np.inf), ValueError, "of finite numbers"),
         ("n_ratings", 500_001, ValueError, "more than the 500000 different pairs of 1000 users"),
         ("random_state", "a", ValueError, "cannot be used to seed"),
     ],
 )
-def test_wrong_parameters(parameter, value, error, message):
+def test_wrong_parameters_are_refused(parameter, value, error, message):
     with pytest.raises(error, match=message):
         make(**{parameter: value})
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("name", ["noise", "long_tail", "step"])
-def test_parameters_must_be_finite(name, value):
-    with pytest.raises(ValueError, match=f"{name} *(==|must)"):
-        make_ratings(20, 10, 50, **{name: value})

@@ -1,4 +1,4 @@
-"""Tests of the MovieLens loader: its layouts, cache and errors on small archives, and the data."""
+"""The MovieLens loader: layouts, cache and errors with small archives, and the real data."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import errno
@@ -30,8 +30,8 @@ FLAGS = {  # of the films 1, 267, 543 and 1412 of MovieLens 100K
     "musical": "0|0|0|0|0|0|0|0|1|0|0|0|1|0|0|0|0|0|0",
     "cartoon": "0|0|0|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0|0",
 }
-# In the form of GroupLens' archives and of the wheel: the same four films, two users and three
-# ratings; in each of the others, two films, for 1M two users, and two ratings.
+# Small archives in the form of GroupLens and of the wheel. MovieLens 100K has the same four films,
+# two users and three ratings in both; the others have two films and two ratings.
 MEMBERS = {
     "100k": {
         "ml-100k/u.data": U_DATA,
@@ -98,7 +98,7 @@ def make_zip(members):
 
 @pytest.fixture
 def use(monkeypatch, sha256):
-    """Put small archives into the table: `use("1m", url, content)`."""
+    """Replace archives in the table by small ones."""
 
     def use(name, url, content, wheel=None):
         archive = replace(SETS[name].archive, origin=url, sha256=sha256(content))
@@ -118,7 +118,7 @@ def use(monkeypatch, sha256):
 
 @pytest.fixture
 def serve(server, answer, use):
-    """Serve the small archive of a data set, and put it into the table."""
+    """Serve the small archive of a data set, and add it to the table."""
 
     def serve(name, *answers, wheel=None):
         content = make_zip(MEMBERS[name])
@@ -127,6 +127,19 @@ def serve(server, answer, use):
         return content
 
     return serve
+
+
+@pytest.fixture
+def cached(use, cache):
+    """Put an archive of MovieLens 1M into the cache, whose server cannot be reached."""
+
+    def cached(content):
+        use("1m", "http://127.0.0.1:9/ml-1m.zip", content)
+        (cache / "movielens").mkdir()
+        (cache / "movielens" / "ml-1m.zip").write_bytes(content)
+        return partial(fetch_movielens, "1m", data_home=cache)
+
+    return cached
 
 
 @pytest.fixture
@@ -166,166 +179,128 @@ def test_100k_in_the_form_of_grouplens(serve, tmp_path):
         [1, 267, 881250950, 5],
         [1, 1412, 881250951, 1],
     ]
-    assert bunch.user_frame.to_dict("list") == {
-        "user": [1, 2],
-        "age": [24, 53],
-        "gender": ["M", "F"],
-        "occupation": ["technician", "other"],
-        "zip_code": ["85711", "T8H1N"],
-    }
-    assert bunch.item_frame.to_dict("list") == {
-        "item": [1, 267, 543, 1412],
-        "title": [
-            "Toy Story (1995)",
-            "unknown",
-            "Misérables, Les (1995)",
-            "Land Before Time III (1995) (V)",
-        ],
-        "year": [1995, None, 1995, 1995],
-        "genres": [
-            "Animation|Children's|Comedy",
-            "",
-            "Drama|Musical",
-            "Animation|Children's",
-        ],
-    }
-
-
-def test_1m(serve, tmp_path):
-    serve("1m")
-    bunch = fetch_movielens("1m", data_home=tmp_path)
-    assert bunch.frame.to_numpy().tolist() == [[1, 2, 978300760, 5], [2, 1, 978302109, 3]]
     assert bunch.user_frame.to_numpy().tolist() == [
-        [1, 1, "F", "K-12 student", "48067"],
-        [2, 56, "M", "self-employed", "07006-1234"],
+        [1, 24, "M", "technician", "85711"],
+        [2, 53, "F", "other", "T8H1N"],
     ]
     assert bunch.item_frame.to_numpy().tolist() == [
-        [1, "Star Wars: Episode IV (1977)", 1977, "Action|Sci-Fi"],
-        [2, "Misérables, Les (1995)", 1995, "Drama"],
+        [1, "Toy Story (1995)", 1995, "Animation|Children's|Comedy"],
+        [267, "unknown", pd.NA, ""],
+        [543, "Misérables, Les (1995)", 1995, "Drama|Musical"],
+        [1412, "Land Before Time III (1995) (V)", 1995, "Animation|Children's"],
     ]
 
 
-def test_10m_is_not_in_latin_1(serve, tmp_path):
-    serve("10m")
-    bunch = fetch_movielens("10m", data_home=tmp_path)
-    assert bunch.target.tolist() == [5, 0.5]
-    assert bunch.item_frame["title"].tolist()[1] == "Misérables, Les (1995)"
+FILMS = [
+    [1, "Star Wars: Episode IV (1977)", 1977, "Action|Sci-Fi"],
+    [2, "Misérables, Les (1995)", 1995, "Drama"],
+]
+CSV_FILMS = [
+    [1, 'One, "Two" (1990) (1999\u20132001)', 1999, "Drama|War"],
+    [2, "Misérables no year", pd.NA, ""],
+]
 
 
-def test_csv(serve, tmp_path):
-    serve("25m")
-    bunch = fetch_movielens("25m", data_home=tmp_path)
-    assert bunch.frame.to_numpy().tolist() == [[1, 2, 978300760, 5], [2, 1, 978302109, 0.5]]
-    assert bunch.item_frame.to_numpy().tolist() == [
-        [1, 'One, "Two" (1990) (1999\u20132001)', 1999, "Drama|War"],
-        [2, "Misérables no year", pd.NA, ""],
-    ]
+@pytest.mark.parametrize(
+    ("name", "lowest", "films"), [("1m", 3, FILMS), ("10m", 0.5, FILMS), ("25m", 0.5, CSV_FILMS)]
+)
+def test_larger_sets(serve, tmp_path, name, lowest, films):
+    serve(name)
+    bunch = fetch_movielens(name, data_home=tmp_path)
+    assert bunch.frame.to_numpy().tolist() == [[1, 2, 978300760, 5], [2, 1, 978302109, lowest]]
+    assert bunch.item_frame.to_numpy().tolist() == films
+    if name == "1m":
+        assert bunch.user_frame.to_numpy().tolist() == [
+            [1, 1, "F", "K-12 student", "48067"],
+            [2, 56, "M", "self-employed", "07006-1234"],
+        ]
 
 
 @pytest.mark.parametrize("as_frame", [True, False])
-def test_forms(serve, tmp_path, as_frame):
+def test_frames_and_arrays(serve, tmp_path, as_frame):
     serve("100k")
     bunch = fetch_movielens(data_home=tmp_path, as_frame=as_frame)
     X, y = fetch_movielens(data_home=tmp_path, as_frame=as_frame, return_X_y=True)
-    assert isinstance(X, pd.DataFrame if as_frame else np.ndarray)
-    assert isinstance(y, pd.Series if as_frame else np.ndarray)
-    assert (X.shape, y.shape) == ((3, 3), (3,))
+    assert (type(X), type(y)) == ((pd.DataFrame, pd.Series) if as_frame else (np.ndarray,) * 2)
     np.testing.assert_array_equal(X, bunch.data)
     np.testing.assert_array_equal(y, bunch.target)
     assert (bunch.frame is not None) == as_frame
-    if not as_frame:
-        assert (X.dtype, y.dtype) == (np.int64, np.float64)
+    assert (np.asarray(X).dtype, y.dtype) == (np.int64, np.float64)
 
 
-def test_mirror_gives_the_same(serve, server, answer, wheel, tmp_path):
+def test_the_mirror_has_the_same_data(serve, server, answer, wheel, tmp_path):
     content = serve("100k", wheel=wheel)
     original = fetch_movielens(data_home=tmp_path / "original")
     serve("100k", answer(status=404), wheel=wheel)
     home = tmp_path / "mirror"
     with pytest.warns(
         UserWarning,
-        match=r"taken from the wheel recbole==1\.2\.1 .*answered 404.*mirror=False turns this off",
+        match=r"comes from the wheel recbole==1\.2\.1 .*answered 404.*mirror=False turns this off",
     ):
         mirrored = fetch_movielens(data_home=home)
     for frame in ("frame", "user_frame", "item_frame"):
         assert_frame_equal(original[frame], mirrored[frame])
     assert os.listdir(home / "movielens") == [wheel.name]
 
-    # From now on the cache has it, and nobody is asked.
+    # The second call reads the cache.
     n_requests = server.n_requests
     assert_frame_equal(fetch_movielens(data_home=home).frame, original.frame)
     assert server.n_requests == n_requests
-    with pytest.raises(OSError, match=r"pip download recbole==1\.2\.1: not tried, since mirror"):
+    with pytest.raises(OSError, match=r"pip download recbole==1\.2\.1: not tried, because mirror"):
         fetch_movielens(data_home=home, mirror=False)
     server.serve("ml-100k.zip", answer(content))
     fetch_movielens(data_home=home, mirror=False)
     assert sorted(os.listdir(home / "movielens")) == ["ml-100k.zip", wheel.name]
 
 
-def test_nothing_works(serve, answer, make_wheel, tmp_path):
+def test_all_failed_sources_are_named(serve, answer, make_wheel, tmp_path):
     serve("100k", answer(status=403))
-    with pytest.raises(OSError, match="MovieLens 100K could not be fetched") as caught:
+    with pytest.raises(OSError, match="MovieLens 100K could not be downloaded") as caught:
         fetch_movielens(data_home=tmp_path)
     tried = str(caught.value).splitlines()
     assert tried[1].startswith("- http://127.0.0.1:")
     assert tried[1].endswith("/ml-100k.zip: The server answered 403 (Forbidden).")
     assert tried[2].startswith("- pip download recbole==1.2.1: pip failed: ERROR: No matching")
     path = tmp_path / "movielens" / "ml-100k.zip"
-    assert tried[3].startswith("To put it there by hand, download http://127.0.0.1:")
+    assert tried[3].startswith("To add it by hand, download http://127.0.0.1:")
     assert tried[3].endswith(f"copy it to {path}.")
-    assert os.listdir(tmp_path / "movielens") == []
-
-
-def test_larger_sets_have_no_mirror(serve, answer, tmp_path):
     serve("1m", answer(b"something else"))
-    with pytest.raises(OSError, match="MovieLens 1M could not be fetched") as caught:
+    with pytest.raises(OSError, match="MovieLens 1M could not be downloaded") as caught:
         fetch_movielens("1m", data_home=tmp_path)
-    assert "pip" not in str(caught.value)
+    assert "pip" not in str(caught.value)  # only 100k has a mirror
     assert os.listdir(tmp_path / "movielens") == []
 
 
-def test_put_there_by_hand(use, cache):
-    content = make_zip(MEMBERS["1m"])
-    use("1m", "http://127.0.0.1:9/ml-1m.zip", content)
-    (cache / "movielens").mkdir()
-    (cache / "movielens" / "ml-1m.zip").write_bytes(content)
-    assert len(fetch_movielens("1m", data_home=cache).frame) == 2
-
-
-def test_download_if_missing(use, cache):
-    use("1m", "http://127.0.0.1:9/ml-1m.zip", b"")
+def test_archives_can_be_added_by_hand_without_a_download(cache, cached):
+    fetch = cached(make_zip(MEMBERS["1m"]))
+    assert len(fetch(download_if_missing=False).frame) == 2
+    (cache / "movielens" / "ml-1m.zip").unlink()
     with pytest.raises(
         OSError,
-        match=r"MovieLens 1M is not in .*movielens, and download_if_missing is False\. To put it",
+        match=r"MovieLens 1M is not in .*movielens, and download_if_missing is False\. To add it",
     ):
-        fetch_movielens("1m", data_home=cache, download_if_missing=False)
-    assert os.listdir(cache) == []
+        fetch(download_if_missing=False)
+    assert os.listdir(cache / "movielens") == []
 
 
-def test_damaged_cache(serve, tmp_path):
-    content = serve("1m")
+def test_a_damaged_archive_is_replaced(serve, answer, tmp_path):
+    content = make_zip(MEMBERS["1m"])
+    serve("1m", answer(content), answer(status=500), answer(content))
     fetch_movielens("1m", data_home=tmp_path)
     path = tmp_path / "movielens" / "ml-1m.zip"
     path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
     with pytest.raises(OSError, match=r"ml-1m\.zip is damaged: its sha256 is not .* Delete it"):
         fetch_movielens("1m", data_home=tmp_path, download_if_missing=False)
-    with pytest.warns(UserWarning, match=r"ml-1m\.zip is damaged: .*Fetching it again\."):
-        bunch = fetch_movielens("1m", data_home=tmp_path)
+    with (
+        pytest.warns(UserWarning, match=r"ml-1m\.zip is damaged: .*Downloading it again\."),
+        pytest.warns(UserWarning, match=r"answered 500 .* Trying again in 0\.01 s"),
+    ):
+        bunch = fetch_movielens("1m", data_home=tmp_path, n_retries=1, delay=0.01)
     assert len(bunch.frame) == 2
     assert path.read_bytes() == content
 
 
-def test_retries_are_passed_on(serve, answer, tmp_path):
-    content = make_zip(MEMBERS["1m"])
-    serve("1m", answer(status=500), answer(content))
-    with pytest.warns(UserWarning, match=r"answered 500 .* Trying again in 0\.01 s"):
-        fetch_movielens("1m", data_home=tmp_path / "a", n_retries=1, delay=0.01)
-    serve("1m", answer(status=500), answer(content))
-    with pytest.raises(OSError, match="answered 500"):
-        fetch_movielens("1m", data_home=tmp_path / "b", n_retries=0)
-
-
-def test_two_at_once(serve, answer, tmp_path):
+def test_two_downloads_at_once(serve, answer, tmp_path):
     serve("1m", answer(make_zip(MEMBERS["1m"]), barrier=Barrier(2)))
     with ThreadPoolExecutor(2) as pool:
         fetch = partial(fetch_movielens, "1m", data_home=tmp_path)
@@ -335,7 +310,7 @@ def test_two_at_once(serve, answer, tmp_path):
 
 
 @pytest.mark.parametrize("below", ["", "folder"], ids=["is a file", "below a file"])
-def test_data_home_that_is_no_folder(tmp_path, below):
+def test_a_data_home_that_is_no_folder_is_refused(tmp_path, below):
     file = tmp_path / "file"
     file.write_text("not a folder")
     with pytest.raises(
@@ -348,95 +323,75 @@ def test_data_home_that_is_no_folder(tmp_path, below):
 
 
 @pytest.mark.parametrize(
-    ("number", "kind"), [(errno.EACCES, PermissionError), (errno.EROFS, OSError)]
+    ("target", "name", "number", "kind"),
+    [
+        (Path, "mkdir", errno.EACCES, PermissionError),
+        (Path, "mkdir", errno.EROFS, OSError),
+        (os, "fsync", errno.ENOSPC, OSError),
+    ],
 )
-def test_unwritable_data_home(serve, tmp_path, monkeypatch, number, kind):
+def test_a_data_home_without_permission_or_room(
+    serve, tmp_path, monkeypatch, target, name, number, kind
+):
     serve("1m")
 
-    def mkdir(path, *args, **kwargs):
-        raise OSError(number, os.strerror(number), str(path))
+    def fail(*args, **kwargs):
+        raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(Path, "mkdir", mkdir)
+    (tmp_path / "movielens").mkdir()
+    monkeypatch.setattr(target, name, fail)
     message = rf"cannot be used \({os.strerror(number)}\)\. Give data_home.*movielens"
-    with pytest.raises(kind, match=message):
+    with pytest.raises(kind, match=message) as caught:
         fetch_movielens("1m", data_home=tmp_path)
-
-
-def test_full_disk(serve, tmp_path, monkeypatch):
-    serve("1m")
-
-    def fsync(_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match=r"No space left on device\).*movielens") as caught:
-        fetch_movielens("1m", data_home=tmp_path)
-    assert caught.value.errno == errno.ENOSPC
+    assert caught.value.errno == number
     assert os.listdir(tmp_path / "movielens") == []
 
 
-@pytest.mark.parametrize("name", ["2m", "ml-100k", None, ["100k"]])
-def test_unknown_name(name):
-    with pytest.raises(ValueError, match=r"name must be one of '100k', '1m', .*'32m'; got .+\."):
-        fetch_movielens(name)
-
-
 @pytest.mark.parametrize(
-    ("parameter", "value", "error", "message"),
+    ("parameters", "error", "message"),
     [
-        ("n_retries", -1, ValueError, "n_retries == -1, must be >= 0"),
-        ("n_retries", 1.5, TypeError, "n_retries must be an instance of"),
-        ("delay", -0.5, ValueError, r"delay == -0\.5, must be >= 0"),
-        ("delay", "1", TypeError, "delay must be an instance of"),
+        ({"name": "2m"}, ValueError, r"name must be one of '100k', '1m', .*'32m', got '2m'\."),
+        ({"name": ["100k"]}, ValueError, r"name must be one of .*, got \['100k'\]"),
+        ({"n_retries": -1}, ValueError, "n_retries == -1, must be >= 0"),
+        ({"n_retries": 1.5}, TypeError, "n_retries must be an instance of"),
+        ({"delay": -0.5}, ValueError, r"delay == -0\.5, must be >= 0"),
+        ({"delay": "1"}, TypeError, "delay must be an instance of"),
     ],
 )
-def test_wrong_parameters(parameter, value, error, message):
+def test_wrong_parameters_are_refused(parameters, error, message):
     with pytest.raises(error, match=message):
-        fetch_movielens(**{parameter: value})
+        fetch_movielens(**parameters)
 
 
-def test_other_ratings_in_the_archive():
+def test_other_ratings_in_the_archive_are_refused():
     archive = zipfile.ZipFile(io.BytesIO(make_zip(MEMBERS["wheel"])))
-    with pytest.raises(OSError, match=rf"not those of MovieLens 100K: .* u\.data {U_DATA_SHA256}"):
+    with pytest.raises(
+        OSError, match=f"not those of MovieLens 100K: .* u.data has {U_DATA_SHA256}"
+    ):
         read_100k_wheel(archive, ratings_sha256=U_DATA_SHA256)
 
 
-def test_member_that_unfolds_to_too_much(serve, tmp_path, monkeypatch):
-    monkeypatch.setattr(_movielens_layouts, "MAX_MEMBER_BYTES", 20)
-    serve("1m")
-    with pytest.raises(OSError, match=r"ml-1m/ratings\.dat in .* would unfold to 38 bytes"):
-        fetch_movielens("1m", data_home=tmp_path)
-
-
-def test_file_that_is_no_archive(use, cache):
-    """With the right checksum, which then was that of something else."""
-    use("1m", "http://127.0.0.1:9/ml-1m.zip", b"no archive")
-    path = cache / "movielens" / "ml-1m.zip"
-    path.parent.mkdir()
-    path.write_bytes(b"no archive")
-    with pytest.raises(
-        OSError,
-        match=r"ml-1m\.zip cannot be read \(BadZipFile: File is not a zip file\)\. Delete it and",
-    ):
-        fetch_movielens("1m", data_home=cache)
-
-
-def test_archive_without_a_member(use, cache):
-    members = {name: rows for name, rows in MEMBERS["1m"].items() if "movies" not in name}
-    use("1m", "http://127.0.0.1:9/ml-1m.zip", make_zip(members))
-    (cache / "movielens").mkdir()
-    (cache / "movielens" / "ml-1m.zip").write_bytes(make_zip(members))
-    with pytest.raises(OSError, match=r"There is no item named 'ml-1m/movies\.dat' in the arch"):
-        fetch_movielens("1m", data_home=cache)
-
-
-def test_archive_that_unfolds_to_too_much_for_its_size(use, cache):
-    content = make_zip({**MEMBERS["1m"], "ml-1m/movies.dat": b"1::a::b\n" * 10_000})
-    use("1m", "http://127.0.0.1:9/ml-1m.zip", content)
-    (cache / "movielens").mkdir()
-    (cache / "movielens" / "ml-1m.zip").write_bytes(content)
-    with pytest.raises(OSError, match=r"movies\.dat in .* would unfold to 80,000 bytes; a Movie"):
-        fetch_movielens("1m", data_home=cache)
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"no archive",
+            r"ml-1m\.zip cannot be read \(BadZipFile: File is not a zip file\)\. Delete it and",
+        ),
+        (
+            make_zip({n: rows for n, rows in MEMBERS["1m"].items() if "movies" not in n}),
+            r"There is no item named 'ml-1m/movies\.dat' in the arch",
+        ),
+        (
+            make_zip({**MEMBERS["1m"], "ml-1m/movies.dat": b"1::a::b\n" * 10_000}),
+            r"movies\.dat in .* would expand to 80,000 bytes, but a Movie",
+        ),
+    ],
+    ids=["no archive", "a missing member", "a member that is too large for its archive"],
+)
+def test_damaged_archives_with_the_right_checksum_are_refused(cached, content, message):
+    with pytest.raises(OSError, match=message):
+        cached(content)()
 
 
 @pytest.mark.movielens
@@ -447,7 +402,7 @@ def test_movielens_100k(movielens):
     assert not X.duplicated(["user", "item"]).any()
     assert X.iloc[0].tolist() == [196, 242, 881250949]
     assert (y.name, y[0], y.mean()) == ("rating", 3, 3.52986)
-    # u1.test has all its users among the first 462, as its README's script leaves it.
+    # The published u1.test has only users up to 462.
     _, first_fold = next(KFold(5).split(X))
     assert X["user"].iloc[first_fold].max() == 462
 
@@ -475,7 +430,7 @@ def test_movielens_100k_side_features():
 
 
 @pytest.mark.movielens
-def test_fetched_anew(movielens, tmp_path, recwarn):
+def test_a_new_download_gives_the_same_data(movielens, tmp_path, recwarn):
     X, y = fetch_movielens(data_home=tmp_path, return_X_y=True)
     assert_frame_equal(X, movielens[0])
     assert_series_equal(y, movielens[1])
@@ -487,7 +442,7 @@ def test_mirror_in_the_package_index(movielens, tmp_path):
     try:
         pip_download(mirror.origin, tmp_path / mirror.filename, mirror.sha256)
     except DownloadError as error:
-        pytest.skip(f"there is no package index to be reached: {error}")
+        pytest.skip(f"no package index can be reached: {error}")
     with zipfile.ZipFile(tmp_path / mirror.filename) as archive:
         ratings = mirror.read(archive).ratings
     assert_frame_equal(ratings[["user", "item", "timestamp"]], movielens[0])

@@ -1,16 +1,16 @@
-"""What the tests of displays share: small ratings, fitted models, and no window."""
+"""Fixtures of displays: small ratings, fitted models, and no window."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import matplotlib
 import pytest
 
-from sklrec import MFRegressor
+from sklrec import BayesianMFRegressor, MFRegressor
 from sklrec.datasets import make_ratings
 
 
 @pytest.fixture(autouse=True)
 def no_window():
-    """Draw without a screen, and close what a test drew."""
+    """Draw without a screen, and close all figures."""
     import matplotlib.pyplot as plt
 
     matplotlib.use("Agg")
@@ -20,27 +20,27 @@ def no_window():
 
 @pytest.fixture(scope="session")
 def train():
-    """Give (X, y) of training ratings, whole stars."""
+    """(X, y) of training ratings in whole stars."""
     X, y = make_ratings(100, 50, n_ratings=2000, step=1, random_state=0)
     return X[:1500], y[:1500]
 
 
 @pytest.fixture(scope="session")
 def test():
-    """Give (X, y) of ratings to predict, of the same users and items."""
+    """(X, y) of test ratings of the same users and items."""
     X, y = make_ratings(100, 50, n_ratings=2000, step=1, random_state=0)
     return X[1500:], y[1500:]
 
 
 @pytest.fixture(scope="session")
 def mf(train, test):
-    """Give an MFRegressor that was validated."""
+    """An MFRegressor with validation."""
     X_val, y_val = test
     mf = MFRegressor(n_factors=4, max_epochs=5, early_stopping=False, random_state=0)
     return mf.fit(*train, X_val=X_val, y_val=y_val)
 
 
 @pytest.fixture(scope="session")
-def gibbs(train):
-    """Give one that knows how sure it is."""
-    return MFRegressor(solver="gibbs", n_factors=4, n_iter=30, random_state=0).fit(*train)
+def bayesian(train):
+    """A model that predicts standard deviations."""
+    return BayesianMFRegressor(n_factors=4, n_iter=30, random_state=0).fit(*train)

@@ -1,4 +1,4 @@
-"""Tests of the picture of accuracy against time."""
+"""Plot of the errors of models against their time."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -12,7 +12,7 @@ RESULTS = {
 }
 
 
-def test_the_front_is_what_no_other_beats():
+def test_the_pareto_front():
     seconds = [1, 2, 3, 4, 4, 0.5]
     errors = [5, 4, 4, 3, 2, 6]
     display = AccuracyTimeDisplay(seconds, errors, list("abcdef")).plot()
@@ -28,7 +28,16 @@ def test_the_front_is_what_no_other_beats():
 
 
 def test_means_over_folds_are_drawn():
-    display = AccuracyTimeDisplay.from_cv_results(RESULTS, error_name="RMSE, stars")
+    display = AccuracyTimeDisplay.from_cv_results(
+        RESULTS,
+        error_name="RMSE, stars",
+        scatter_kwargs={"s": 9},
+        line_kwargs={"c": "red"},
+        text_kwargs={"size": 20},
+    )
+    assert display.scatter_.get_sizes().tolist() == [9]
+    assert display.line_.get_color() == "red"
+    assert display.text_[0].get_fontsize() == 20
     assert display.seconds.tolist() == [4, 1]
     assert np.allclose(display.errors, [0.8, 1.0])
     assert display.names == ["slow", "fast"]
@@ -39,7 +48,7 @@ def test_means_over_folds_are_drawn():
     ("seconds", "shown"),
     [([0.2, 30], ["0.2", "0.5", "1", "2", "5"]), ([0.01, 1000], ["0.01", "0.1", "1", "10"])],
 )
-def test_seconds_are_written_plainly(seconds, shown):
+def test_seconds_are_not_written_as_powers(seconds, shown):
     display = AccuracyTimeDisplay(seconds, [1, 2], ["a", "b"]).plot()
     display.figure_.canvas.draw()
     labels = [text.get_text() for text in display.ax_.get_xticklabels()]
@@ -47,34 +56,30 @@ def test_seconds_are_written_plainly(seconds, shown):
     assert not any("^" in label for label in labels)
 
 
-def test_styles_are_taken():
-    display = AccuracyTimeDisplay([1, 2], [1, 2], ["a", "b"]).plot(
-        scatter_kwargs={"s": 9}, line_kwargs={"c": "red"}, text_kwargs={"size": 20}
-    )
-    assert display.scatter_.get_sizes().tolist() == [9]
-    assert display.line_.get_color() == "red"
-    assert display.text_[0].get_fontsize() == 20
+@pytest.mark.parametrize(
+    ("seconds", "errors", "names", "message"),
+    [
+        ([0], [1], ["a"], "seconds must be positive, got 0"),
+        ([1, 2], [1, 2], ["a"], "There are 2 models, but 1 names"),
+        ([1, 2], [1], ["a"], "All must have the same number of rows"),
+    ],
+)
+def test_bad_values_are_refused(seconds, errors, names, message):
+    with pytest.raises(ValueError, match=message):
+        AccuracyTimeDisplay(seconds, errors, names).plot()
 
 
-def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(ValueError, match="seconds must be positive, got 0"):
-        AccuracyTimeDisplay([0], [1], ["a"]).plot()
-    with pytest.raises(ValueError, match="There are 2 models, but 1 names"):
-        AccuracyTimeDisplay([1, 2], [1, 2], ["a"]).plot()
-    with pytest.raises(ValueError, match="All must have as many rows"):
-        AccuracyTimeDisplay([1, 2], [1], ["a"]).plot()
-    with pytest.raises(ValueError, match="results is empty"):
-        AccuracyTimeDisplay.from_cv_results({})
-    with pytest.raises(ValueError, match="The results of 'slow' have no 'test_rmse', only fit"):
-        AccuracyTimeDisplay.from_cv_results(RESULTS, score="test_rmse")
-    for results, error, message in (
-        ("x", TypeError, "results must be a dict of what cross_validate returned, .* got 'x'"),
-        ({"a": 3}, TypeError, "The results of 'a' must be what cross_validate returned, got 3"),
-        ({"a": {}}, ValueError, "The results of 'a' have no 'fit_time', only nothing"),
+@pytest.mark.parametrize(
+    ("results", "error", "message"),
+    [
+        ({}, ValueError, "results is empty"),
+        ("x", TypeError, "results must be a dict with the results of cross_validate .* got 'x'"),
+        ({"a": 3}, TypeError, "The results of 'a' must be a dict from cross_validate, got 3"),
+        ({"a": {}}, ValueError, r"The results of 'a' have no 'fit_time', only \[\]"),
         ({"a": {"fit_time": [1], "test_score": [np.nan]}}, ValueError, r"finite .* got \[nan\]"),
-    ):
-        with pytest.raises(error, match=message):
-            AccuracyTimeDisplay.from_cv_results(results)
-    positive = {"a": {"fit_time": [1], "test_score": [0.5]}}
-    with pytest.raises(ValueError, match="'test_score' holds positive numbers"):
-        AccuracyTimeDisplay.from_cv_results(positive)
+        ({"a": {"fit_time": [1], "test_score": [0.5]}}, ValueError, "'test_score' must hold neg"),
+    ],
+)
+def test_bad_results_are_refused(results, error, message):
+    with pytest.raises(error, match=message):
+        AccuracyTimeDisplay.from_cv_results(results)

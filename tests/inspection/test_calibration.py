@@ -1,13 +1,13 @@
-"""Tests of the picture of calibration."""
+"""Plot of the calibration of predicted standard deviations."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
 import pytest
-from sklearn.linear_model import BayesianRidge, Ridge
+from sklearn.linear_model import BayesianRidge
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklrec import BayesianFMRegressor, IDEncoder, MFRegressor
+from sklrec import BayesianMFRegressor, IDEncoder
 from sklrec.inspection import CalibrationDisplay
 
 
@@ -17,8 +17,8 @@ def test_gaussian_errors_are_on_the_diagonal():
     y = 3 + std * rng.standard_normal(20_000)
     display = CalibrationDisplay.from_predictions(y, np.full(20_000, 3), std)
     assert np.allclose(display.observed, display.nominal, atol=0.02)
-    too_sure = CalibrationDisplay.from_predictions(y, np.full(20_000, 3), std / 2)
-    assert (too_sure.observed < display.nominal).all()
+    narrow = CalibrationDisplay.from_predictions(y, np.full(20_000, 3), std / 2)
+    assert (narrow.observed < display.nominal).all()
 
 
 def test_coverage_is_the_share_inside():
@@ -34,38 +34,34 @@ def test_coverage_is_the_share_inside():
     assert display.line_.get_ydata().tolist() == [0.25, 0.5]
 
 
-def test_models_share_axes_and_one_diagonal(gibbs, train, test):
-    first = CalibrationDisplay.from_estimator(gibbs, *test)
-    fm = BayesianFMRegressor(n_factors=2, n_iter=20, random_state=0).fit(*train)
-    second = CalibrationDisplay.from_estimator(fm, *test, name="FM", ax=first.ax_)
+def test_models_share_axes_and_one_diagonal(bayesian, train, test):
+    first = CalibrationDisplay.from_estimator(bayesian, *test)
+    ridge = BayesianRidge().fit(*train)
+    assert CalibrationDisplay.from_estimator(ridge, *test).estimator_name == "BayesianRidge"
+    second = CalibrationDisplay.from_estimator(ridge, *test, name="ridge", ax=first.ax_)
     assert second.diagonal_ is first.diagonal_
     labels = [text.get_text() for text in second.ax_.get_legend().get_texts()]
-    assert labels == ["MFRegressor", "calibrated", "FM"]
+    assert labels == ["BayesianMFRegressor", "calibrated", "ridge"]
     assert first.line_.get_color() != second.line_.get_color()
 
 
 def test_std_is_found_in_pipelines_and_searches(train, test):
-    gibbs = MFRegressor(solver="gibbs", n_factors=2, n_iter=12, random_state=0)
-    pipeline = make_pipeline(IDEncoder(), gibbs)
-    search = GridSearchCV(pipeline, {"mfregressor__n_factors": [2]}, cv=2).fit(*train)
+    model = BayesianMFRegressor(n_factors=2, n_iter=12, random_state=0)
+    pipeline = make_pipeline(IDEncoder(), model)
+    search = GridSearchCV(pipeline, {"bayesianmfregressor__n_factors": [2]}, cv=2).fit(*train)
     behind = CalibrationDisplay.from_estimator(search, *test)
     alone = CalibrationDisplay.from_estimator(search.best_estimator_, *test)
     assert behind.observed.tolist() == alone.observed.tolist()
 
 
-def test_models_of_scikit_learn_can_be_drawn(train, test):
-    display = CalibrationDisplay.from_estimator(BayesianRidge().fit(*train), *test)
-    assert display.estimator_name == "BayesianRidge"
-
-
-def test_what_cannot_be_drawn_is_refused(mf, gibbs, train, test):
-    with pytest.raises(ValueError, match=r"Ridge.predict has no return_std"):
-        CalibrationDisplay.from_estimator(Ridge().fit(*train), *test)
-    with pytest.raises(ValueError, match="Fit with solver='gibbs'"):
+def test_bad_input_is_refused(mf, bayesian, test):
+    with pytest.raises(ValueError, match=r"MFRegressor\.predict has no return_std"):
         CalibrationDisplay.from_estimator(mf, *test)
     with pytest.raises(ValueError, match=r"levels must be .* between 0 and 1, got \[1\]"):
-        CalibrationDisplay.from_estimator(gibbs, *test, levels=[1])
+        CalibrationDisplay.from_estimator(bayesian, *test, levels=[1])
     with pytest.raises(ValueError, match="y_std must not be negative, got -1"):
         CalibrationDisplay.from_predictions([1], [1], [-1])
-    with pytest.raises(ValueError, match="y_pred 1, y_std 2"):
-        CalibrationDisplay.from_predictions([1], [1], [1, 2])
+    with pytest.raises(ValueError, match=r"the same number of rows, .* y_pred 2, y_std 1\."):
+        CalibrationDisplay.from_predictions([1, 2], [[1], [2]], [1])
+    with pytest.raises(ValueError, match="Input y_pred contains NaN"):
+        CalibrationDisplay.from_predictions([1], [np.nan], [1])

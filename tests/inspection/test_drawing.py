@@ -1,4 +1,4 @@
-"""Tests of what displays draw with."""
+"""Labels, styles and the import of matplotlib."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys
@@ -10,7 +10,7 @@ from sklrec.inspection import TrainingHistoryDisplay
 from sklrec.inspection._drawing import label_points, style
 
 
-def test_a_missing_matplotlib_is_said_with_what_to_install(mf, monkeypatch):
+def test_the_error_without_matplotlib_says_what_to_install(mf, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     wanted = r"requires matplotlib. Install it with: pip install 'sklrec\[plot\]'"
     with pytest.raises(ImportError, match=f"TrainingHistoryDisplay.from_estimator {wanted}"):
@@ -25,7 +25,7 @@ def test_short_names_of_styles_override_long_ones():
     assert options == {"color": "red", "linewidth": 3, "linestyle": "--"}
 
 
-def test_labels_neither_overlap_nor_leave_the_axes():
+def test_labels_do_not_overlap_or_leave_the_axes():
     _, ax = plt.subplots()
     x, y = [0.0, 0.04, 0.0, 1.0, 1.0], [0.0, 0.0, 0.04, 1.0, 0.96]
     ax.scatter(x, y)
@@ -37,7 +37,7 @@ def test_labels_neither_overlap_nor_leave_the_axes():
         assert not any(box.overlaps(other) for other in boxes[:k])
 
 
-def test_labels_without_room_are_left_out_on_request():
+def test_labels_without_space_can_be_dropped():
     _, ax = plt.subplots()
     x = y = [0.5] * 15
     ax.scatter(x, y)
@@ -48,7 +48,7 @@ def test_labels_without_room_are_left_out_on_request():
     assert len(label_points(ax, x, y, texts)) == 15
 
 
-def test_labels_keep_off_the_legend():
+def test_labels_do_not_overlap_the_legend():
     _, ax = plt.subplots()
     ax.plot([0, 1], [0, 1], label="a line with quite a long label in the legend")
     legend = ax.legend(loc="upper right")

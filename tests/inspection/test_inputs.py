@@ -1,8 +1,8 @@
-"""Tests of the checks of what displays are given."""
+"""Checks of the inputs of displays."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import numpy as np
 import pytest
+from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -16,9 +16,9 @@ from sklrec.inspection import (
     RankingCurveDisplay,
     TrainingHistoryDisplay,
 )
-from sklrec.inspection._inputs import check_numbers, fitted_model
+from sklrec.inspection._inputs import fitted_model
 
-OF_ROWS = [
+WITH_ROWS = [
     CalibrationDisplay,
     ErrorByActivityDisplay,
     PredictedRatingsDisplay,
@@ -26,25 +26,19 @@ OF_ROWS = [
 ]
 
 
-@pytest.mark.parametrize("display", [ItemMapDisplay, TrainingHistoryDisplay])
-def test_unfitted_estimators_are_refused(display):
+@pytest.mark.parametrize("display", [ItemMapDisplay, TrainingHistoryDisplay, *WITH_ROWS])
+def test_unfitted_estimators_are_refused(display, test):
     with pytest.raises(NotFittedError, match="This MFRegressor instance is not fitted yet"):
-        display.from_estimator(MFRegressor())
+        display.from_estimator(MFRegressor(), *(test if display in WITH_ROWS else ()))
 
 
-@pytest.mark.parametrize("display", OF_ROWS)
-def test_unfitted_estimators_are_refused_for_rows(display, test):
-    with pytest.raises(NotFittedError, match="This MFRegressor instance is not fitted yet"):
-        display.from_estimator(MFRegressor(solver="gibbs"), *test)
-
-
-@pytest.mark.parametrize("display", OF_ROWS)
-def test_ratings_are_needed_for_each_row(display, gibbs, test):
+@pytest.mark.parametrize("display", WITH_ROWS)
+def test_each_row_needs_a_rating(display, bayesian, test):
     X, y = test
     with pytest.raises(ValueError, match="y is None"):
-        display.from_estimator(gibbs, X, None)
+        display.from_estimator(bayesian, X, None)
     with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[500, 499\]"):
-        display.from_estimator(gibbs, X, y[:-1])
+        display.from_estimator(bayesian, X, y[:-1])
 
 
 def test_the_model_is_found_in_pipelines_and_searches(train):
@@ -56,16 +50,23 @@ def test_the_model_is_found_in_pipelines_and_searches(train):
     assert len(TrainingHistoryDisplay.from_estimator(search).loss) == 1
 
 
-@pytest.mark.parametrize("display", [CalibrationDisplay, PredictedRatingsDisplay])
-def test_what_does_not_predict_is_refused(display, test):
-    encoder = IDEncoder().fit(test[0])
-    for estimator in (encoder, make_pipeline(encoder)):
-        with pytest.raises(
-            TypeError, match=r"IDEncoder has no method predict\. Give a fitted reg"
-        ):
-            display.from_estimator(estimator, *test)
+@pytest.mark.parametrize(
+    ("display", "needs"),
+    [
+        (CalibrationDisplay, "predict"),
+        (PredictedRatingsDisplay, "predict"),
+        (ErrorByActivityDisplay, "seen_"),
+        (TrainingHistoryDisplay, "loss_curve_"),
+    ],
+)
+def test_estimators_without_a_needed_attribute_are_refused(display, needs, train, test):
+    rows = test if display in WITH_ROWS else ()
+    model = IDEncoder() if needs == "predict" else DummyRegressor()
+    for estimator in (model, make_pipeline(model)):
+        with pytest.raises(TypeError, match=f"{type(model).__name__} has no {needs}, which this"):
+            display.from_estimator(estimator.fit(*train), *rows)
     with pytest.raises(TypeError, match="3 is not an estimator instance"):
-        display.from_estimator(3, *test)
+        display.from_estimator(3, *rows)
 
 
 def test_a_search_without_a_model_is_refused(train):
@@ -74,14 +75,3 @@ def test_a_search_without_a_model_is_refused(train):
     )
     with pytest.raises(ValueError, match=r"This GridSearchCV has refit=False and so no model\."):
         fitted_model(search.fit(*train))
-
-
-def test_numbers_are_checked():
-    a, b = check_numbers(a=[1, 2], b=np.array([[3.0], [4.0]]))
-    assert (a.tolist(), b.tolist()) == ([1.0, 2.0], [3.0, 4.0])
-    with pytest.raises(ValueError, match=r"All must have as many rows, .*: a 2, b 1\."):
-        check_numbers(a=[1, 2], b=[3])
-    with pytest.raises(ValueError, match="Input b contains NaN"):
-        check_numbers(a=[1], b=[np.nan])
-    with pytest.raises(ValueError, match="minimum of 1 is required"):
-        check_numbers(a=[])

@@ -1,4 +1,4 @@
-"""Tests of the map of items."""
+"""Map of the items by their factors."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -9,7 +9,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.preprocessing import StandardScaler
 
 from sklrec import (
-    BayesianFMRegressor,
+    BayesianMFRegressor,
     DenseRecRegressor,
     MFRegressor,
     SequenceRatingRegressor,
@@ -18,7 +18,7 @@ from sklrec.inspection import ItemMapDisplay
 
 
 def points(display):
-    """All points that are drawn, in any order."""
+    """Coordinates of all points, in any order."""
     offsets = [scatter.get_offsets() for scatter in display.scatters_.values()]
     return np.concatenate(offsets)
 
@@ -34,9 +34,7 @@ def test_points_are_the_principal_components(mf):
 @pytest.mark.parametrize(
     "estimator",
     [
-        MFRegressor(n_factors=3, solver="als"),
-        MFRegressor(n_factors=3, solver="gibbs", n_iter=12),
-        BayesianFMRegressor(n_factors=3, n_iter=12),
+        BayesianMFRegressor(n_factors=3, n_iter=12),
         DenseRecRegressor(n_factors=3, max_epochs=1),
         SequenceRatingRegressor(n_factors=3, max_epochs=1),
     ],
@@ -60,10 +58,13 @@ def test_items_of_sequences_are_their_codes():
     assert points(display).shape == (4, 2)
 
 
-def test_labels_stand_at_their_items(mf):
+def test_labels_are_at_their_items(mf):
     items = mf.encoder_.categories_[1]
     names = {item: f"film {item}" for item in items}
-    display = ItemMapDisplay.from_estimator(mf, names=names, annotate=items[[5, 2]])
+    styles = {"scatter_kwargs": {"s": 99}, "text_kwargs": {"c": "red"}}
+    display = ItemMapDisplay.from_estimator(mf, names=names, annotate=items[[5, 2]], **styles)
+    assert display.scatters_["other"].get_sizes().tolist() == [99]
+    assert display.text_[0].get_color() == "red"
     assert [text.get_text() for text in display.text_] == [f"film {i}" for i in items[[5, 2]]]
     assert np.allclose([text.xy for text in display.text_], display.coordinates[[5, 2]])
     assert np.allclose(display.rings_.get_offsets(), display.coordinates[[5, 2]])
@@ -78,8 +79,8 @@ def test_the_first_group_of_the_legend_colours_an_item():
     assert sizes == {"other": 2, "war": 3, "drama": 3}
     legend = [text.get_text() for text in display.ax_.get_legend().get_texts()]
     assert legend == ["war", "drama", "other"]
-    display = ItemMapDisplay([[0, 1]], ["a"], groups=["a|b"], separator=None).plot()
-    assert list(display.scatters_) == ["a|b"]
+    display = ItemMapDisplay([[0, 1]], ["a"], groups=[["a|b"]]).plot()
+    assert list(display.scatters_) == ["a|b"]  # values of lists are not split
 
 
 def test_a_series_is_read_by_its_index(mf):
@@ -98,56 +99,53 @@ def test_some_items_alone_can_be_drawn(mf):
     assert {text.get_text() for text in display.text_} <= {"x", "y", "z"}
 
 
-def test_any_transformer_makes_the_map(mf):
+def test_other_transformers_can_make_the_map(mf):
     svd = TruncatedSVD(2, random_state=0)
     display = ItemMapDisplay.from_estimator(mf, transformer=svd)
     wanted = svd.fit_transform(mf.module_.item_factors.weight.detach().numpy()[1:])
     assert np.allclose(points(display), wanted, atol=1e-5)
     assert display.ax_.get_ylabel() == "TruncatedSVD dimension 2"
     ItemMapDisplay.from_estimator(mf, transformer=(scaler := StandardScaler()))
-    assert not hasattr(scaler, "mean_")  # it is a clone that is fitted
+    assert not hasattr(scaler, "mean_")  # only a clone is fitted
 
 
-def test_styles_are_taken(mf):
-    display = ItemMapDisplay.from_estimator(
-        mf, annotate=[7], scatter_kwargs={"s": 99}, text_kwargs={"c": "red"}
-    )
-    assert display.scatters_["other"].get_sizes().tolist() == [99]
-    assert display.text_[0].get_color() == "red"
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"items": [-5, 1]}, "items has -5, which is not one of the drawn items"),
+        ({"items": [2, 3, 4], "annotate": [1]}, "annotate has 1, which is not one of the drawn"),
+        ({"items": [2, 3, 3]}, "items must be different, but 3 is repeated"),
+        ({"annotate": "Star Wars"}, "annotate must be a number of items, or a list"),
+        ({"names": ["one"]}, "names must have an entry for each of 50 items, got 1"),
+        ({"groups": {0: "war"}}, "groups has no entry for 49 of 50 items, such as "),
+        ({"names": pd.Series(["a", "b"], index=[1, 1])}, "names has repeated items"),
+        ({"max_groups": 0}, "max_groups must be an integer of at least 1"),
+        ({"transformer": PCA(1)}, "PCA must make at least 2 columns"),
+    ],
+)
+def test_bad_options_are_refused(mf, options, message):
+    with pytest.raises(ValueError, match=message):
+        ItemMapDisplay.from_estimator(mf, **options)
 
 
-def test_what_cannot_be_drawn_is_refused(mf, train):
-    draw = ItemMapDisplay.from_estimator
-    items = mf.encoder_.categories_[1]
-    with pytest.raises(ValueError, match="DummyRegressor has no factors of items"):
-        draw(DummyRegressor().fit(*train))
-    with pytest.raises(ValueError, match="items must hold items that are drawn, and -5 is not"):
-        draw(mf, items=[-5, 1])
-    with pytest.raises(ValueError, match="annotate must hold items that are drawn, and 1 is not"):
-        draw(mf, items=[2, 3, 4], annotate=[1])
-    with pytest.raises(ValueError, match="items must differ, and 3 is there more than once"):
-        draw(mf, items=[2, 3, 3])
-    with pytest.raises(ValueError, match="annotate must be a number of items, or a list"):
-        draw(mf, annotate="Star Wars")
-    with pytest.raises(ValueError, match=f"names must have an entry for each of {len(items)}"):
-        draw(mf, names=["one"])
-    with pytest.raises(ValueError, match=f"groups has no entry for item {items[1]} and "):
-        draw(mf, groups={items[0]: "war"})
-    with pytest.raises(ValueError, match="names has an item more than once"):
-        draw(mf, names=pd.Series(["a", "b"], index=[1, 1]))
-    with pytest.raises(ValueError, match="max_groups must be an integer of at least 1"):
-        draw(mf, max_groups=0)
-    with pytest.raises(ValueError, match="PCA must make at least 2 columns"):
-        draw(mf, transformer=PCA(1))
-    one = MFRegressor(n_factors=1, max_epochs=1, random_state=0).fit(*train)
+def test_models_without_two_factors_are_refused(train):
+    with pytest.raises(ValueError, match="DummyRegressor has no item factors"):
+        ItemMapDisplay.from_estimator(DummyRegressor().fit(*train))
+    one = MFRegressor(n_factors=1, max_epochs=1).fit(*train)
     with pytest.raises(ValueError, match="at least 2 items with at least 2 factors each"):
-        draw(one)
-    with pytest.raises(ValueError, match=r"coordinates must have 2 columns, got .* \(2, 3\)"):
-        ItemMapDisplay(np.zeros((2, 3)), ["a", "b"]).plot()
-    with pytest.raises(ValueError, match=r"must be finite, got \[0.0, nan\] in row 1"):
-        ItemMapDisplay([[0, 0], [0, np.nan]], ["a", "b"]).plot()
-    for annotate in ([0, 0.7], [2], [-1], ["a"]):
-        with pytest.raises(ValueError, match=rf"from 0 to 1, and {annotate[-1]!r} is not one"):
-            ItemMapDisplay(np.zeros((2, 2)), ["a", "b"]).plot(annotate=annotate)
-    with pytest.raises(ValueError, match="groups must have an entry for each of 2 items, got 1"):
-        ItemMapDisplay(np.zeros((2, 2)), ["a", "b"], groups=["war"]).plot()
+        ItemMapDisplay.from_estimator(one)
+
+
+@pytest.mark.parametrize(
+    ("coordinates", "options", "message"),
+    [
+        (np.zeros((2, 3)), {}, r"coordinates must have 2 columns, got .* \(2, 3\)"),
+        ([[0, 0], [0, np.nan]], {}, r"must be finite, got \[0.0, nan\] in row 1"),
+        (np.zeros((2, 2)), {"annotate": [0, 0.7]}, r"rows from 0 to 1, got 0\.7"),
+        (np.zeros((2, 2)), {"annotate": [-1]}, "rows from 0 to 1, got -1"),
+        (np.zeros((2, 2)), {"annotate": ["a"]}, "rows from 0 to 1, got 'a'"),
+    ],
+)
+def test_bad_coordinates_and_rows_are_refused(coordinates, options, message):
+    with pytest.raises(ValueError, match=message):
+        ItemMapDisplay(coordinates, ["a", "b"]).plot(**options)

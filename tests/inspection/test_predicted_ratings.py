@@ -1,4 +1,4 @@
-"""Tests of the picture of predicted against actual ratings."""
+"""Plot of predicted against actual ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -20,8 +20,11 @@ def test_a_box_holds_the_predictions_for_its_rating(mf, test):
     assert ticks[0] == f"1\n{display.counts_[0]}"
 
 
-def test_the_line_is_where_there_is_no_error(mf, test):
-    display = PredictedRatingsDisplay.from_estimator(mf, *test, line_kwargs={"c": "red"})
+def test_the_line_shows_predictions_without_an_error(mf, test):
+    display = PredictedRatingsDisplay.from_estimator(
+        mf, *test, box_kwargs={"fc": "red"}, line_kwargs={"c": "red"}
+    )
+    assert display.boxes_["boxes"][0].get_facecolor()[:3] == (1, 0, 0)
     assert display.line_.get_xdata().tolist() == display.line_.get_ydata().tolist() == [1, 5]
     assert display.line_.get_color() == "red"
 
@@ -42,13 +45,8 @@ def test_many_different_ratings_are_put_into_intervals():
     assert len(display.boxes_["boxes"]) == 4
 
 
-def test_styles_are_taken():
-    display = PredictedRatingsDisplay([1, 2], [1, 2]).plot(box_kwargs={"fc": "red"})
-    assert display.boxes_["boxes"][0].get_facecolor()[:3] == (1, 0, 0)
-
-
-def test_what_cannot_be_drawn_is_refused():
-    with pytest.raises(ValueError, match=r"All must have as many rows, .*y_true 2, y_pred 1"):
+def test_bad_input_is_refused():
+    with pytest.raises(ValueError, match=r"All must have .* rows, .*y_true 2, y_pred 1"):
         PredictedRatingsDisplay.from_predictions([1, 2], [1])
     with pytest.raises(ValueError, match="n_bins must be an integer of at least 1, got 0"):
         PredictedRatingsDisplay.from_predictions([1, 2], [1, 2], n_bins=0)

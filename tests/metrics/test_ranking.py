@@ -1,7 +1,5 @@
-"""Metrics of ranked lists, beside those of trec_eval and scikit-learn."""
+"""Metrics of ranked lists, compared with trec_eval and scikit-learn."""
 # SPDX-License-Identifier: BSD-3-Clause
-
-from time import perf_counter
 
 import numpy as np
 import pandas as pd
@@ -40,14 +38,14 @@ def random_tables(seed, *, ties=False, n_users=60, n_items=40):
     for user in range(n_users):
         relevant = rng.permutation(n_items)[: rng.integers(1, 25)]
         true.append(pd.DataFrame({"user": user, "item": relevant}))
-        # with ties: the lower item stands in the later row, as trec_eval breaks them
+        # with ties: lower items come later, the order in which trec_eval breaks ties
         listed = rng.permutation(n_items)[: rng.integers(1, 20)]
         listed = -np.sort(-listed) if ties else listed
         scores = rng.integers(0, 4, len(listed)) if ties else rng.permutation(len(listed))
         pred.append(pd.DataFrame({"user": user, "item": listed, "score": scores}))
     true = pd.concat(true, ignore_index=True)
     true["rating"] = rng.integers(1, 5, len(true))
-    # some are relevant to users without a list, and some lists are of users without anything
+    # some users have no list, and some lists belong to users without a relevant item
     true, pred = true[true["user"] != 3], pd.concat(pred, ignore_index=True)
     pred = pred[~pred["user"].isin([5, 6])]
     if not ties:
@@ -56,7 +54,7 @@ def random_tables(seed, *, ties=False, n_users=60, n_items=40):
 
 
 def as_trec(table, column):
-    """The tables of pytrec_eval; an item's name is such that the highest item's comes last."""
+    """Table in the form of pytrec_eval; names of items sort like their numbers."""
     return {
         str(user): {
             f"{item:05}": value
@@ -67,7 +65,7 @@ def as_trec(table, column):
 
 
 def trec(true, pred, measure, k):
-    """What trec_eval gives each user, 0 to one without a list."""
+    """Value that trec_eval gives each user, and 0 for a user without a list."""
     relevance = as_trec(true, "rating")
     evaluator = pytrec_eval.RelevanceEvaluator(relevance, {f"{measure}.{k}"})
     found = evaluator.evaluate(as_trec(pred, "score"))
@@ -112,7 +110,7 @@ def test_equals_trec_eval(metric, measure, gain, k, ties):
 @pytest.mark.parametrize("k", [1, 5, 50])
 def test_reciprocal_rank_equals_trec_eval(k, ties):
     true, pred = random_tables(k, ties=ties)
-    # trec_eval knows no limit: it gets lists that are cut
+    # trec_eval has no limit k for this metric, so it gets shortened lists
     order = pred.sort_values(["user", "score"], ascending=[True, False], kind="stable")
     cut = order.groupby("user").head(k)
     evaluator = pytrec_eval.RelevanceEvaluator(as_trec(true, "rating"), {"recip_rank"})
@@ -141,21 +139,12 @@ def test_ranks_scores_and_orders_of_rows_agree(metric):
     true, pred = random_tables(0)
     expected = metric(true, pred, average=None)
     ranked = pred.assign(rank=pred.groupby("user")["score"].rank(ascending=False))
-    # a rank goes before a score, whatever that is
+    # a rank takes precedence over a score
     assert_series_equal(metric(true, ranked.assign(score=0), average=None), expected)
     shuffled = ranked.sample(frac=1, random_state=1)
     assert_series_equal(metric(true, shuffled, average=None), expected)
     turned = metric(true[::-1], pred, average=None).loc[expected.index]
     assert_series_equal(turned, expected, rtol=1e-14)
-
-
-def test_each_users_own():
-    own = ndcg_at_k(TRUE, PRED, average=None)
-    assert own.index.to_list() == ["ann", "bob"]
-    assert own.index.name == "user"
-    assert own.name == "ndcg@10"
-    assert ndcg_at_k(TRUE, PRED) == own.mean()
-    assert type(ndcg_at_k(TRUE, PRED)) is float
 
 
 @pytest.mark.parametrize(
@@ -169,11 +158,15 @@ def test_each_users_own():
         (recall_at_k, 2, [1 / 2, 1]),
     ],
 )
-def test_by_hand(metric, k, values):
-    assert_allclose(metric(TRUE, PRED, k=k, average=None), values, rtol=1e-15)
+def test_values_computed_by_hand(metric, k, values):
+    own = metric(TRUE, PRED, k=k, average=None)
+    assert_allclose(own, values, rtol=1e-15)
+    assert (own.index.to_list(), own.index.name) == (["ann", "bob"], "user")
+    assert metric(TRUE, PRED, k=k) == own.mean()
+    assert type(metric(TRUE, PRED, k=k)) is float
 
 
-def test_users_with_nothing_relevant_are_left_out_and_those_without_a_list_count_as_nothing():
+def test_users_without_relevant_items_are_ignored_and_users_without_a_list_get_0():
     strangers = pd.DataFrame({"user": ["eve", "eve"], "item": [1, 2], "rank": [1, 2]})
     assert recall_at_k(TRUE, pd.concat([PRED, strangers])) == 1
     assert recall_at_k(TRUE, PRED[PRED["user"] == "bob"]) == 0.5
@@ -196,7 +189,7 @@ def test_ids_of_any_kind(users):
 
 
 @pytest.mark.parametrize("convert", [dict, lambda table: table.to_dict("records")])
-def test_what_can_become_a_dataframe(convert):
+def test_tables_that_pandas_can_convert(convert):
     assert ndcg_at_k(convert(TRUE), convert(PRED)) == ndcg_at_k(TRUE, PRED)
 
 
@@ -207,74 +200,65 @@ def test_what_can_become_a_dataframe(convert):
         (TRUE, PRED.drop(columns="item"), r"y_pred must have one column 'item', but its columns"),
         (TRUE, PRED[["user", "item"]], r"y_pred must have a column 'rank' or 'score', but its"),
         (TRUE, pd.concat([PRED, PRED[["user"]]], axis=1), r"must have one column 'user'"),
-        (TRUE[:0], PRED, r"y_true is empty: there must be at least one row"),
-        (TRUE, PRED[:0], r"y_pred is empty: there must be at least one row"),
-        (7, PRED, r"y_true must be a DataFrame, or what pandas can make one of, got int"),
+        (TRUE[:0], PRED, r"y_true is empty\. Give a table with at least one row"),
+        (TRUE, PRED[:0], r"y_pred is empty\. Give a table"),
+        (7, PRED, r"y_true must be a DataFrame, or something .* got int"),
         (
             pd.concat([TRUE, TRUE[:1]]),
             PRED,
-            r"y_true has user 'ann' and item 1 more than once, and 1 such rows too many",
+            r"y_true has 1 rows that repeat an earlier pair, such as user 'ann' and item 1\. Keep",
         ),
-        (TRUE, PRED.assign(item=1), r"y_pred has user 'ann' and item 1 more than once, and 4"),
-        (TRUE, PRED.assign(rank=[1, 3, 4, 1, 2, 3]), r"those of user 'ann' are 1, 3, 4\. Drop"),
-        (TRUE, PRED.assign(rank=[1, 2, 3, 2, 2, 1]), r"those of user 'bob' are 1, 2, 2\."),
+        (TRUE, PRED.assign(item=1), r"y_pred has 4 rows that repeat an earlier pair, "),
+        (TRUE, PRED.assign(rank=[1, 3, 4, 1, 2, 3]), r"ranks of user 'ann' are 1, 3, 4\. Drop"),
+        (TRUE, PRED.assign(rank=[1, 2, 3, 2, 2, 1]), r"ranks of user 'bob' are 1, 2, 2\."),
         (TRUE, PRED.assign(rank=[0, 1, 2, 0, 1, 2]), r"must be 1, 2, 3 and so on, each once"),
-        (TRUE, PRED.assign(rank=[1, 2.5, 3, 1, 2, 3]), r"those of user 'ann' are 1, 2\.5, 3"),
-        (TRUE, PRED.assign(rank=[1, 2, np.nan] * 2), r"Column 'rank' of y_pred is .* in row 2 "),
+        (TRUE, PRED.assign(rank=[1, 2.5, 3, 1, 2, 3]), r"ranks of user 'ann' are 1, 2\.5, 3"),
+        (TRUE, PRED.assign(rank=[1, 2, np.nan] * 2), r"Column 'rank' of y_pred has .* in row 2\."),
         (TRUE, PRED.assign(rank="first"), r"Column 'rank' of y_pred must hold numbers"),
         (
             TRUE,
             PRED.drop(columns="rank").assign(score=[np.nan, 1, 2, 3, 4, 5]),
-            r"Column 'score' of y_pred is missing or NaN in row 0 and in 1 of 6 rows",
+            r"Column 'score' of y_pred has 1 missing values in 6 rows, the first in row 0",
         ),
-        (TRUE.assign(user=["ann", None, "bob"]), PRED, r"Column 'user' of y_true is missing"),
-        (TRUE.assign(item=[1, np.nan, 3]), PRED, r"Column 'item' of y_true is missing or NaN"),
+        (TRUE.assign(user=["ann", None, "bob"]), PRED, r"Column 'user' of y_true has 1 missing"),
         (
             TRUE.assign(user=[1, 1, 2]),
             PRED,
-            r"y_pred has no list for any user of y_true: its users are such as 'ann', those of "
-            r"y_true such as 1\.",
+            r"y_pred has no list for any user of y_true\. Its users are such as 'ann', the users "
+            r"of y_true such as 1\. Recommend",
         ),
     ],
 )
-@pytest.mark.parametrize("metric", [ndcg_at_k, recall_at_k])
-def test_bad_tables(metric, true, pred, message):
+def test_bad_tables_are_refused(true, pred, message):
     with pytest.raises(ValueError, match=message):
-        metric(true, pred)
+        recall_at_k(true, pred)
 
 
 @pytest.mark.parametrize(
     ("gains", "message"),
     [
+        (None, r"y_true must have one column 'gain'"),
         ([1, -1, 1], r"not negative, but column 'gain' of y_true holds -1 for user 'ann' and"),
         ([1, np.inf, 1], r"Gains must be finite"),
-        ([1, np.nan, 1], r"Column 'gain' of y_true is missing or NaN in row 1"),
-        ([0, 0, 0], r"Column 'gain' of y_true holds 0 only"),
+        ([1, np.nan, 1], r"Column 'gain' of y_true has 1 missing .* in row 1"),
+        ([0, 0, 0], r"Column 'gain' of y_true holds only 0"),
         (["good", "bad", "bad"], r"Column 'gain' of y_true must hold numbers"),
     ],
 )
-def test_bad_gains(gains, message):
+def test_bad_gains_are_refused(gains, message):
+    true = TRUE if gains is None else TRUE.assign(gain=gains)
     with pytest.raises(ValueError, match=message):
-        ndcg_at_k(TRUE.assign(gain=gains), PRED, gain="gain")
-
-
-def test_a_missing_column_of_gains():
-    with pytest.raises(ValueError, match=r"y_true must have one column 'worth'"):
-        ndcg_at_k(TRUE, PRED, gain="worth")
+        ndcg_at_k(true, PRED, gain="gain")
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_bad_parameters(metric):
+def test_parameters_of_all_metrics(metric):
+    assert metric(TRUE, PRED, average=None).name.endswith("@10")
     for k in (0, -1, 2.0, "10", None, True):
         with pytest.raises(ValueError, match="k must be an integer of at least 1, got"):
             metric(TRUE, PRED, k=k)
-    with pytest.raises(ValueError, match=r"average must be 'macro', .* got 'micro'"):
+    with pytest.raises(ValueError, match=r"average must be 'macro' .* got 'micro'"):
         metric(TRUE, PRED, average="micro")
-
-
-@pytest.mark.parametrize("metric", METRICS, ids=lambda f: f.__name__)
-def test_ten_of_a_list_count_unless_told_otherwise(metric):
-    assert metric(TRUE, PRED, average=None).name.endswith("@10")
 
 
 def test_the_tables_stay_as_they_are():
@@ -282,15 +266,3 @@ def test_the_tables_stay_as_they_are():
     ndcg_at_k(true, pred, gain="rating")
     assert true.equals(TRUE)
     assert pred.equals(PRED)
-
-
-def test_many_users_take_no_loop():
-    rng = np.random.default_rng(0)
-    users = np.repeat(np.arange(50_000), 10)
-    items = np.tile(np.arange(0, 10_000, 1000), 50_000)
-    true = pd.DataFrame({"user": users, "item": items + rng.integers(0, 3, len(items))})
-    pred = pd.DataFrame({"user": users, "item": items, "rank": np.tile(np.arange(1, 11), 50_000)})
-    start = perf_counter()
-    assert recall_at_k(true, pred) == pytest.approx(1 / 3, abs=0.01)
-    # 0.1 s on an idle machine; a loop over users takes several seconds
-    assert perf_counter() - start < 2

@@ -1,4 +1,4 @@
-"""The scorer of ranked lists, alone and in scikit-learn's tools."""
+"""The scorer of ranked lists, alone and in the tools of scikit-learn."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle
@@ -23,7 +23,7 @@ METRICS = ["hit_rate", "map", "mrr", "ndcg", "precision", "recall"]
 
 
 class Listed(RegressorMixin, BaseEstimator):
-    """Recommend the same items to everybody, but none that was seen, and remember the calls."""
+    """Recommend the same items to all users, without seen items, and record the calls."""
 
     def __init__(self, items=(), user=0, item=1):
         self.items = items
@@ -77,17 +77,17 @@ def a_model(**params):
 
 
 def fitted(model, ratings, split):
-    X, y = ratings
-    return model.fit(X.iloc[split[0]], y.iloc[split[0]])
+    return model.fit(*(values.iloc[split[0]] for values in ratings))
 
 
 def held_out(ratings, split):
-    X, y = ratings
-    return X.iloc[split[1]], y.iloc[split[1]]
+    return [values.iloc[split[1]] for values in ratings]
 
 
-def test_by_hand():
+def test_scores_computed_by_hand():
+    LISTED.calls_.clear()
     scores = make_ranking_scorer(METRICS, 3, threshold=4, counts=True)(LISTED, TEST, RATINGS)
+    assert LISTED.calls_ == [(["ann", "eve"], 3, True)]  # one call for all metrics
     gain = 1 + 1 / np.log2(3) + 1 / 2
     assert scores == pytest.approx(
         {
@@ -103,17 +103,13 @@ def test_by_hand():
         },
         nan_ok=True,
     )
-    assert all(type(scores[name]) is int for name in ("n_users", "n_skipped_users"))
-
-
-def test_all_metrics_take_one_call_that_tells_nothing_of_the_items():
-    LISTED.calls_.clear()
-    make_ranking_scorer(METRICS, 3, threshold=4)(LISTED, TEST, RATINGS)
-    assert LISTED.calls_ == [(["ann", "eve"], 3, True)]
+    assert type(scores["n_users"]) is type(scores["n_skipped_users"]) is int
+    seen = Listed(["a"]).fit(TRAIN, [5, 5, 5])  # no item is left for ann
+    assert make_ranking_scorer(threshold=4)(seen, rows(("ann", "b")), [5]) == 0
 
 
 @pytest.mark.parametrize("model", [MFRegressor, DenseRecRegressor, SequenceRatingRegressor])
-def test_equals_the_metrics_of_recommend(model, ratings, split):
+def test_scores_equal_the_metrics_of_recommended_lists(model, ratings, split):
     model = fitted(model(n_factors=4, max_epochs=2, random_state=0), ratings, split)
     X, y = held_out(ratings, split)
     liked = X[y >= 4]
@@ -124,24 +120,7 @@ def test_equals_the_metrics_of_recommend(model, ratings, split):
     assert 0 < scores["recall@5"] < 1
 
 
-def test_nothing_that_was_seen_in_training_is_found(ratings):
-    X, y = ratings
-    model = a_model().fit(X, y)
-    assert make_ranking_scorer("recall", k=60, threshold=1)(model, X, y) == 0
-
-
-def test_a_users_score_depends_on_no_other_test_row(ratings, split):
-    model = fitted(a_model(), ratings, split)
-    X, y = held_out(ratings, split)
-    scorer = make_ranking_scorer(threshold=4)
-    liked = X[y >= 4]
-    own = [scorer(model, X[X["user"] == u], y[X["user"] == u]) for u in liked["user"].unique()]
-    assert scorer(model, X, y) == pytest.approx(np.mean(own), abs=1e-12)
-    # nor on the order of the rows
-    assert scorer(model, X[::-1], y[::-1]) == pytest.approx(np.mean(own), abs=1e-12)
-
-
-def test_users_are_counted(ratings, split):
+def test_counts_of_users(ratings, split):
     model = fitted(a_model(), ratings, split)
     X, y = held_out(ratings, split)
     strangers = X.head(40).assign(user=[1000 + k // 2 for k in range(40)])
@@ -175,7 +154,7 @@ def test_a_pipeline_equals_its_model_alone(ratings, split, as_frame, candidates)
     assert scorer(pipeline, test_X, test_y) == pytest.approx(alone, abs=1e-12)
 
 
-def test_other_encoders_and_arrays_between_steps(ratings, split):
+def test_pipelines_with_other_encoders_and_arrays_between_steps(ratings, split):
     X, y = ratings
     X, test_X = X[["user", "item"]], held_out(ratings, split)[0][["user", "item"]]
     y, test_y = y.iloc[split[0]], held_out(ratings, split)[1]
@@ -214,7 +193,7 @@ def test_rare_items_cannot_be_found_and_rare_users_are_cold():
     X = rows(("ann", "a"), ("bob", "a"), ("ann", "rare"), ("bob", "b"), ("cid", "b"))
     pipeline = make_pipeline(IDEncoder(min_frequency=2), a_model()).fit(X, [3, 4, 5, 4, 3])
     scorer = make_ranking_scorer(["recall"], 5, threshold=4, counts=True)
-    # the model recommends code 0, which stands for rare items, to bob; none of them was meant
+    # the model recommends code 0 to bob: it stands for all rare items, so it is not a hit
     assert 0 in pipeline[-1].recommend([2])["item"].to_list()
     assert scorer(pipeline, rows(("bob", "rare"), ("bob", "odd")), [5, 5])["recall@5"] == 0
     assert scorer(pipeline, rows(("cid", "a"), ("eve", "a")), [5, 5])["n_cold_users"] == 2
@@ -248,15 +227,10 @@ def test_a_pair_that_occurs_twice_is_relevant_if_one_of_its_rows_is():
         assert scorer(LISTED, X, [5, 4, 4]) == 1 / 2
 
 
-def test_users_who_have_seen_everything_find_nothing():
-    everything = Listed(["a"]).fit(rows(("ann", "a")), [5])
-    assert make_ranking_scorer(threshold=4)(everything, rows(("ann", "b")), [5]) == 0
-
-
-def test_without_a_threshold_all_rows_are_relevant_if_y_says_no_more():
+def test_without_a_threshold_all_rows_of_a_constant_y_are_relevant():
     X = rows(("ann", "b"), ("bob", "c"))
     assert make_ranking_scorer("hit_rate", 2)(LISTED, X, [1, 1]) == 1
-    with pytest.raises(ValueError, match=r"y has ratings from 1 to 5, .*threshold=4 for 4 stars"):
+    with pytest.raises(ValueError, match=r"y has ratings from 1 to 5, but .*threshold=4 for 4 st"):
         make_ranking_scorer()(LISTED, X, [1, 5])
 
 
@@ -281,21 +255,15 @@ def test_in_cross_validation_and_search(ratings):
     search = GridSearchCV(pipeline, grid, cv=cv, scoring=scorer).fit(X, y)
     assert search.cv_results_["mean_test_score"][1] == pytest.approx(by_hand, abs=1e-12)
     assert search.score(X, y) == 0
+    assert scorer(search, X.iloc[test], y.iloc[test]) == scorer(
+        search.best_estimator_, X.iloc[test], y.iloc[test]
+    )
     several = GridSearchCV(pipeline, grid, cv=cv, scoring=several, refit="recall@5").fit(X, y)
     assert several.best_score_ == several.cv_results_["mean_test_recall@5"].max()
     assert several.cv_results_["mean_test_ndcg@5"][1] == pytest.approx(by_hand, abs=1e-12)
 
 
-def test_it_scores_a_search_by_the_best_model(ratings, split):
-    grid = {"mfregressor__n_factors": [4]}
-    search = GridSearchCV(make_pipeline(IDEncoder(), a_model()), grid, cv=GlobalTimeSplit(1))
-    search = fitted(search, ratings, split)
-    scorer = make_ranking_scorer(threshold=4)
-    expected = scorer(search.best_estimator_, *held_out(ratings, split))
-    assert scorer(search, *held_out(ratings, split)) == expected
-
-
-def test_metadata_is_routed_past_it(ratings):
+def test_weights_are_not_routed_to_the_scorer(ratings):
     X, y = ratings
     weight = np.random.default_rng(0).uniform(1, 2, len(y))
     options = {"cv": LastInteractionsSplit(5), "scoring": make_ranking_scorer(threshold=4)}
@@ -305,7 +273,7 @@ def test_metadata_is_routed_past_it(ratings):
     assert 0 < weighted[0] < 1
 
 
-def test_it_is_a_plain_value():
+def test_scorers_can_be_compared_pickled_and_cloned():
     scorer = make_ranking_scorer(["ndcg"], 5, threshold=4, candidates="rated", counts=True)
     assert repr(scorer) == (
         "make_ranking_scorer(['ndcg'], k=5, threshold=4, candidates='rated', counts=True)"
@@ -323,14 +291,14 @@ def test_it_is_a_plain_value():
         ({"metric": "auc"}, "metric must be one or more of hit_rate, map, mrr, .* got 'auc'"),
         ({"metric": ["ndcg", "auc"]}, "got 'auc'"),
         ({"metric": 3}, r"metric must be one or more of .*, got 3\."),
-        ({"metric": []}, "metric is empty: give one or more of hit_rate"),
+        ({"metric": []}, "metric is empty. Give one or more of hit_rate"),
         ({"k": 0}, "k must be an integer of at least 1, got 0"),
         ({"threshold": "4"}, "threshold must be a rating or None, got '4'"),
         ({"threshold": np.nan}, "threshold must be a rating or None, got nan"),
         ({"candidates": [1, 2]}, r"candidates must be 'all' or 'rated', got \[1, 2\]"),
     ],
 )
-def test_bad_parameters(params, message):
+def test_bad_parameters_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
         make_ranking_scorer(**params)
 
@@ -338,21 +306,26 @@ def test_bad_parameters(params, message):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([1, 2, 3, 3, 3], r"No rating of y reaches threshold=4, the highest being 3"),
+        (
+            [1, 2, 3, 3, 3],
+            r"No rating of y reaches threshold=4, so no item is relevant: the highest rating is 3",
+        ),
         ([5, 5, np.nan, 5, 5], "contains NaN"),
         ([5, 5], "inconsistent numbers of samples"),
         (None, "requires y to be passed"),
     ],
 )
-def test_bad_ratings(y, message):
+def test_bad_ratings_are_refused(y, message):
     with pytest.raises(ValueError, match=message):
         make_ranking_scorer(threshold=4)(LISTED, TEST, y)
 
 
-def test_models_that_do_not_recommend(ratings):
+def test_models_without_recommend_are_refused(ratings):
     X, y = ratings
     scorer = make_ranking_scorer(threshold=4)
-    with pytest.raises(TypeError, match=r"DummyRegressor has no method recommend, .*'rated'"):
+    with pytest.raises(
+        TypeError, match=r"DummyRegressor has no method recommend, which .*'rated'"
+    ):
         scorer(DummyRegressor().fit(X, y), X, y)
     codes = np.arange(60).reshape(20, 3) % 7 + 1
     lstm = SequenceRatingRegressor(

@@ -1,4 +1,4 @@
-"""What all splitters share: scikit-learn's protocol, the reading of columns, and warnings."""
+"""Rules of all splitters: scikit-learn's protocol, columns, and warnings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
@@ -12,33 +12,24 @@ from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import GridSearchCV, check_cv, cross_val_score, cross_validate
 from sklearn.utils.metadata_routing import get_routing_for_object
 
-from sklrec import model_selection
+from sklrec import model_selection as ms
 from sklrec.datasets import make_ratings
-from sklrec.model_selection import (
-    ColdItemKFold,
-    ColdItemShuffleSplit,
-    ColdUserKFold,
-    ColdUserShuffleSplit,
-    GlobalTimeSplit,
-    LastInteractionsSplit,
-    UserStratifiedKFold,
-)
 
 SPLITTERS = [
-    ColdItemKFold(3),
-    ColdItemKFold(3, shuffle=True, random_state=0),
-    ColdItemShuffleSplit(3, random_state=0),
-    ColdUserKFold(3),
-    ColdUserKFold(3, shuffle=True, random_state=0),
-    ColdUserShuffleSplit(3, random_state=0),
-    GlobalTimeSplit(3),
-    LastInteractionsSplit(3),
-    LastInteractionsSplit(3, random_state=0),
-    UserStratifiedKFold(3),
-    UserStratifiedKFold(3, shuffle=True, random_state=0),
+    ms.ColdItemKFold(3),
+    ms.ColdItemKFold(3, shuffle=True, random_state=0),
+    ms.ColdItemShuffleSplit(3, random_state=0),
+    ms.ColdUserKFold(3),
+    ms.ColdUserKFold(3, shuffle=True, random_state=0),
+    ms.ColdUserShuffleSplit(3, random_state=0),
+    ms.GlobalTimeSplit(3),
+    ms.LastInteractionsSplit(3),
+    ms.LastInteractionsSplit(3, random_state=0),
+    ms.UserStratifiedKFold(3),
+    ms.UserStratifiedKFold(3, shuffle=True, random_state=0),
 ]
 DRAWING = [splitter for splitter in SPLITTERS if getattr(splitter, "random_state", None) == 0]
-# Those whose split is one of the interactions, whatever the order of the rows.
+# Splitters whose splits do not depend on the order of the rows.
 ORDERLESS = SPLITTERS[:8]
 
 
@@ -56,15 +47,15 @@ def Xy():
     return X.drop_duplicates("timestamp"), y[~X["timestamp"].duplicated()]
 
 
-def test_every_splitter_is_tried():
-    assert {type(splitter).__name__ for splitter in SPLITTERS} == set(model_selection.__all__)
+def test_every_splitter_is_tested():
+    assert {type(splitter).__name__ for splitter in SPLITTERS} == set(ms.__all__)
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS, ids=repr)
-def test_scikit_learns_protocol(splitter, Xy):
+def test_splitters_follow_the_protocol_of_scikit_learn(splitter, Xy):
     X, y = Xy
     before = vars(splitter).copy()
-    n_splits = 1 if isinstance(splitter, LastInteractionsSplit) else 3
+    n_splits = 1 if isinstance(splitter, ms.LastInteractionsSplit) else 3
     assert splitter.get_n_splits() == splitter.get_n_splits(X, y, y) == n_splits
     assert check_cv(splitter) is splitter
     copied = clone(splitter, safe=False)
@@ -85,10 +76,10 @@ def test_scikit_learns_protocol(splitter, Xy):
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS, ids=repr)
-def test_groups_are_not_used_and_a_warning_says_so(splitter, Xy):
+def test_groups_are_ignored_with_a_warning(splitter, Xy):
     X, y = Xy
     name = type(splitter).__name__
-    text = f"The groups parameter is ignored by {name}, which reads the columns of X"
+    text = f"{name} ignores the parameter groups: it reads the columns of X"
     with pytest.warns(UserWarning, match=text) as caught:
         assert parts(splitter, X, y, X["user"]) == parts(splitter, X)
     assert {warning.filename for warning in caught} == {__file__}
@@ -100,7 +91,7 @@ def test_groups_are_not_used_and_a_warning_says_so(splitter, Xy):
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS, ids=repr)
-def test_metadata_routing_gives_no_groups(splitter, Xy):
+def test_metadata_routing_passes_no_groups(splitter, Xy):
     X, y = Xy
     assert not hasattr(splitter, "set_split_request")
     with sklearn.config_context(enable_metadata_routing=True):
@@ -111,16 +102,16 @@ def test_metadata_routing_gives_no_groups(splitter, Xy):
 
 
 @pytest.mark.parametrize("splitter", DRAWING, ids=repr)
-def test_random_state(splitter, Xy):
+def test_random_state_decides_the_splits(splitter, Xy):
     X, _ = Xy
-    X = X.assign(timestamp=X["timestamp"].rank(method="first") // 20)  # ties for a lot to draw
+    X = X.assign(timestamp=X["timestamp"].rank(method="first") // 20)  # ties, for a random order
     assert parts(splitter, X) == parts(splitter, X)
     assert parts(splitter, X) != parts(with_random_state(splitter, 1), X)
     advancing = with_random_state(splitter, np.random.RandomState(0))
     assert parts(splitter, X) == parts(advancing, X) != parts(advancing, X)
     with pytest.raises(ValueError, match=r"'x' cannot be used to seed a numpy.*instance$"):
         parts(with_random_state(splitter, "x"), X)
-    if not isinstance(splitter, LastInteractionsSplit):
+    if not isinstance(splitter, ms.LastInteractionsSplit):
         drawn = with_random_state(splitter, None)
         assert parts(drawn, X) != parts(drawn, X)
 
@@ -185,7 +176,7 @@ def test_ids_of_any_kind(splitter, Xy):
 
 
 @pytest.mark.parametrize("splitter", SPLITTERS, ids=repr)
-def test_no_rows_and_no_ids(splitter, Xy):
+def test_tables_without_rows_or_ids_are_refused(splitter, Xy):
     X, _ = Xy
     with pytest.raises(ValueError, match=f"minimum of 1 is required by {type(splitter).__name__}"):
         parts(splitter, X[:0])
@@ -195,21 +186,35 @@ def test_no_rows_and_no_ids(splitter, Xy):
                 parts(splitter, X.assign(**{name: X[name].where(np.arange(len(X)) > 0)}))
 
 
-class TestAnotherOrder:
-    """timestamp=None, where a column named `timestamp` says otherwise."""
+class TestContradictingOrder:
+    """timestamp=None, although a column named `timestamp` has another order."""
 
     X = pd.DataFrame({"user": [1, 1, 1, 2, 2, 2], "timestamp": [3, 4, 5, 0, 1, 2]})
-    whole, of_users = GlobalTimeSplit(1, timestamp=None), LastInteractionsSplit(1, timestamp=None)
+    whole, of_users = (
+        ms.GlobalTimeSplit(1, timestamp=None),
+        ms.LastInteractionsSplit(1, timestamp=None),
+    )
 
-    def test_the_whole_log_or_each_users_rows(self):
+    @pytest.mark.parametrize(
+        "splitter", [ms.GlobalTimeSplit(1), ms.LastInteractionsSplit()], ids=repr
+    )
+    def test_a_missing_timestamp_is_named(self, splitter):
+        with pytest.raises(
+            ValueError,
+            match=f"{type(splitter).__name__} splits by time, but X has no column named 'timesta"
+            r"mp'\. Give timestamp= the column's position or name, or None if the rows of X",
+        ):
+            parts(splitter, self.X[["user", "user"]].to_numpy())
+
+    def test_a_warning_names_the_contradiction(self):
         text = (
-            "GlobalTimeSplit was given timestamp=None, which takes the order of the rows for that "
-            r"of time, but the column 'timestamp' of X tells another order\. Leave timestamp='au"
+            "With timestamp=None GlobalTimeSplit assumes that rows are in the order of time, but "
+            r"the column 'timestamp' of X has another order\. Leave timestamp='auto', or sort X"
         )
         with pytest.warns(UserWarning, match=text) as caught:
             assert parts(self.whole, self.X) == [([0, 1, 2], [3, 4, 5])]
         assert caught[0].filename == __file__
-        with pytest.warns(UserWarning, match="LastInteractionsSplit was given timestamp=None"):
+        with pytest.warns(UserWarning, match="With timestamp=None LastInteractionsSplit"):
             assert parts(self.of_users, self.X[::-1]) == [([0, 1, 3, 4], [2, 5])]
 
     @pytest.mark.parametrize("splitter", [whole, of_users], ids=repr)

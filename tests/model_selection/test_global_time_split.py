@@ -1,4 +1,4 @@
-"""The splitter that trains on the past of the whole log and tests on its future."""
+"""The splitter that trains on the past of all users and tests on the future."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -6,11 +6,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.base import clone
-from sklearn.dummy import DummyRegressor
-from sklearn.model_selection import GridSearchCV, TimeSeriesSplit, check_cv, cross_val_score
+from sklearn.model_selection import TimeSeriesSplit
 
-from sklrec.datasets import make_ratings
 from sklrec.model_selection import GlobalTimeSplit
 
 property_test = settings(deadline=None, derandomize=True, database=None)
@@ -25,7 +22,7 @@ def parts(splitter, X):
 
 
 @pytest.mark.parametrize("parameters", [{}, {"n_splits": 2}, {"n_splits": 3, "test_size": 2}])
-def test_in_order_and_without_ties_it_is_time_series_split(parameters):
+def test_rows_in_order_without_ties_are_split_as_by_time_series_split(parameters):
     X = log(np.arange(20))
     expected = parts(TimeSeriesSplit(**{"n_splits": 5, **parameters}), X)
     assert parts(GlobalTimeSplit(**parameters), X) == expected
@@ -52,12 +49,8 @@ def test_ties_stay_together_and_the_nearest_cut_is_taken(times, n_splits, tests)
 
 
 @property_test
-@given(
-    st.lists(st.integers(0, 12), min_size=2, max_size=40),
-    st.integers(1, 5),
-    st.randoms(use_true_random=False),
-)
-def test_every_training_row_is_strictly_earlier(times, n_splits, random):
+@given(st.lists(st.integers(0, 12), min_size=2, max_size=40), st.integers(1, 5))
+def test_every_training_row_is_strictly_earlier(times, n_splits):
     X = log(times)
     try:
         splits = list(GlobalTimeSplit(n_splits).split(X))
@@ -75,12 +68,6 @@ def test_every_training_row_is_strictly_earlier(times, n_splits, random):
             assert train.tolist() == before.tolist()
         before = np.union1d(train, test)
     assert len(before) == len(times)
-    names = list(range(len(times)))
-    random.shuffle(names)  # the same interactions in another order
-    again = GlobalTimeSplit(n_splits).split(X.iloc[names])
-    for (train, test), (shuffled_train, shuffled_test) in zip(splits, again, strict=True):
-        assert train.tolist() == np.sort(np.array(names)[shuffled_train]).tolist()
-        assert test.tolist() == np.sort(np.array(names)[shuffled_test]).tolist()
 
 
 @pytest.mark.parametrize(
@@ -93,92 +80,31 @@ def test_test_size(test_size, n_test):
 
 
 @pytest.mark.parametrize(
-    "convert",
-    [
-        lambda t: pd.to_datetime(t, unit="h"),
-        lambda t: pd.to_datetime(t, unit="h").dt.tz_localize("Asia/Tokyo"),
-        lambda t: t / 3,
-        lambda t: t.astype("Int64"),
-    ],
-)
-def test_timestamps_of_any_kind_in_any_column(convert):
-    X = log([5, 3, 1, 0, 2, 4])
-    expected = parts(GlobalTimeSplit(2), X)
-    changed = X.assign(timestamp=convert(X["timestamp"]))
-    assert parts(GlobalTimeSplit(2), changed) == expected
-    assert parts(GlobalTimeSplit(2, timestamp=2), changed) == expected
-    renamed = changed.rename(columns={"timestamp": "when"})
-    assert parts(GlobalTimeSplit(2, timestamp="when"), renamed) == expected
-    assert parts(GlobalTimeSplit(2, timestamp=2), X.to_numpy().tolist()) == expected
-
-
-@pytest.mark.parametrize(
     ("parameters", "times", "text"),
     [
         (
             {"n_splits": 5},
             range(5),
-            r"5 test parts of 0 rows and something to train on cannot be had from 5 rows: lower "
+            r"X has 5 rows, too few for 5 test parts of 1 rows and a training part\. Lower "
             r"n_splits=5 or test_size=None\.",
         ),
-        ({"n_splits": 2, "test_size": 3}, range(6), "2 test parts of 3 rows and something to tra"),
-        ({"n_splits": 2, "test_size": 0.5}, range(6), r"lower n_splits=2 or test_size=0\.5"),
+        ({"n_splits": 2, "test_size": 3}, range(6), "X has 6 rows, too few for 2 test parts of 3"),
+        ({"n_splits": 2, "test_size": 0.5}, range(6), r"Lower n_splits=2 or test_size=0\.5"),
         (
             {"n_splits": 2},
             [0, 0, 0, 0, 1, 1],
-            "X has 2 different timestamps in 6 rows, too few or too unevenly spread for 2 splits, "
-            r"since equal ones stay on one side\. Lower n_splits, or use finer timestamps\.",
+            "X has 2 different timestamps in 6 rows, too few or too uneven for 2 splits, because "
+            r"equal timestamps stay on one side\. Lower n_splits, or use finer timestamps\.",
         ),
         ({"n_splits": 1}, [7, 7, 7, 7], "X has 1 different timestamps in 4 rows"),
         ({"n_splits": 2}, [0, 1, 2, 3, np.nan, 5], "Column 'timestamp' holds nan in row 4"),
         ({"n_splits": 0}, range(9), "n_splits == 0, must be >= 1"),
         ({"test_size": 0}, range(9), "test_size == 0, must be >= 1"),
         ({"test_size": 1.0}, range(9), r"test_size == 1\.0, must be < 1"),
-        (
-            {"timestamp": "when"},
-            range(9),
-            "Column 'when' was asked for, but X has no column of th",
-        ),
+        ({"n_splits": 2.5}, range(9), "n_splits must be an instance of"),
+        ({"test_size": "x"}, range(9), "test_size must be an instance of"),
     ],
 )
-def test_what_cannot_be_split_is_refused(parameters, times, text):
-    with pytest.raises(ValueError, match=text):
+def test_impossible_splits_are_refused(parameters, times, text):
+    with pytest.raises((TypeError, ValueError), match=text):
         list(GlobalTimeSplit(**parameters).split(log(times)))
-
-
-@pytest.mark.parametrize("parameters", [{"n_splits": 2.5}, {"n_splits": "2"}, {"test_size": "x"}])
-def test_parameters_of_another_type_are_refused(parameters):
-    with pytest.raises(TypeError, match=r"(n_splits|test_size) must be an instance of"):
-        list(GlobalTimeSplit(**parameters).split(log(range(9))))
-
-
-def test_a_missing_timestamp_is_named():
-    X = log(range(9))[["user", "item"]]
-    for given_X in (X, X.to_numpy()):
-        with pytest.raises(
-            ValueError,
-            match=r"GlobalTimeSplit splits by time, but X has no column named 'timestamp'\. Give "
-            "timestamp= the column's position or name, or None if the rows of X are in the order",
-        ):
-            list(GlobalTimeSplit().split(given_X))
-    assert len(parts(GlobalTimeSplit(timestamp=None), X)) == 5
-
-
-def test_lengths_have_to_agree():
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        list(GlobalTimeSplit().split(log(range(9)), np.ones(8)))
-
-
-def test_scikit_learns_protocol():
-    splitter = GlobalTimeSplit(3, test_size=0.1)
-    assert repr(splitter) == "GlobalTimeSplit(n_splits=3, test_size=0.1, timestamp='auto')"
-    assert splitter.get_n_splits() == splitter.get_n_splits(log(range(9)), None, None) == 3
-    assert check_cv(splitter) is splitter
-    assert vars(clone(splitter, safe=False)) == vars(splitter)
-    X, y = make_ratings(20, 30, 300, random_state=0)
-    assert cross_val_score(DummyRegressor(), X, y, cv=splitter).shape == (3,)
-    search = GridSearchCV(DummyRegressor(), {"strategy": ["mean", "median"]}, cv=splitter)
-    assert search.fit(X, y).n_splits_ == 3
-    before = vars(splitter).copy()
-    list(splitter.split(X, y))
-    assert vars(splitter) == before

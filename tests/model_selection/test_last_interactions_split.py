@@ -1,4 +1,4 @@
-"""The splitter that tests on the latest interactions of each user."""
+"""The splitter that tests on the last interactions of each user."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
@@ -8,10 +8,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.dummy import DummyRegressor
-from sklearn.model_selection import GridSearchCV, check_cv, cross_val_score
 
-from sklrec.datasets import make_ratings
 from sklrec.model_selection import LastInteractionsSplit
 
 property_test = settings(deadline=None, derandomize=True, database=None)
@@ -49,10 +46,6 @@ def test_the_last_of_each_user(log, parameters, test):
     train = [row for row in range(6) if row not in test]
     splitter = LastInteractionsSplit(**parameters)
     assert split(splitter, log) == (train, test)
-    named = LastInteractionsSplit(**parameters, user="user", timestamp="timestamp")
-    assert split(named, log[["item", "timestamp", "user"]]) == (train, test)
-    by_position = LastInteractionsSplit(**parameters, timestamp=2)
-    assert split(by_position, log.to_numpy().tolist()) == (train, test)
     as_dates = log.assign(timestamp=pd.to_datetime(log["timestamp"], unit="D", utc=True))
     assert split(splitter, as_dates) == (train, test)
 
@@ -94,8 +87,8 @@ def test_counts_and_order(rows, n_interactions, min_train, seed):
 def test_ties_keep_the_order_of_rows_or_get_a_random_one():
     X = pd.DataFrame({"user": [1] * 100, "timestamp": [0] * 50 + [1] * 50})
     text = (
-        "For 1 of 1 users LastInteractionsSplit cuts through interactions of one timestamp, where "
-        r"the order of the rows decides which are the last\. Give random_state= an int for a fair "
+        "For 1 of 1 users LastInteractionsSplit cuts between equal timestamps, where the order of "
+        r"the rows decides which interactions are the last\. Give random_state= an int for a ra"
     )
     with pytest.warns(UserWarning, match=text) as caught:
         assert split(LastInteractionsSplit(10), X)[1] == list(range(90, 100))
@@ -110,67 +103,26 @@ def test_ties_keep_the_order_of_rows_or_get_a_random_one():
     assert split(splitter, X) != split(splitter, X)
 
 
-def test_without_timestamps_rows_are_in_order(log):
-    with pytest.raises(
-        ValueError,
-        match=r"LastInteractionsSplit splits by time, but X has no column named 'timestamp'\. Giv",
-    ):
-        split(LastInteractionsSplit(), log[["user", "item"]])
-    log = log.rename(columns={"timestamp": "when"})
-    assert split(LastInteractionsSplit(1, timestamp=None), log) == ([0, 1, 2, 5], [3, 4])
-    backwards = log[::-1]
-    assert split(LastInteractionsSplit(1, timestamp=None), backwards) == ([0, 1, 2, 3], [4, 5])
-
-
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
         (
             {"min_train": 3},
-            "All rows would be training rows: the most active user has 3 interactions, of which "
-            "up to n_interactions=10 are test rows and at least min_train=3 are training rows",
+            "All rows would be training rows: the most active user has 3 interactions, with "
+            r"n_interactions=10 and min_train=3\. Change one of these parameters\.",
         ),
         ({"min_train": 0}, "All rows would be test rows: the most active user has 3 interactions"),
         ({"n_interactions": 0}, "n_interactions == 0, must be >= 1"),
         ({"min_train": -1}, "min_train == -1, must be >= 0"),
-        ({"user": "name"}, "Column 'name' was asked for, but X has no column of that name"),
-        ({"timestamp": "when"}, "Column 'when' was asked for, but X has no column of that name"),
-        ({"timestamp": 7}, "Column 7 was asked for, but X has 3 columns"),
-        ({"random_state": "x"}, "'x' cannot be used to seed"),
+        ({"n_interactions": 1.5}, "n_interactions must be an instance of"),
+        ({"min_train": 1.5}, "min_train must be an instance of"),
     ],
 )
-def test_what_cannot_be_split_is_refused(log, parameters, text):
-    with pytest.raises(ValueError, match=text):
+def test_impossible_splits_are_refused(log, parameters, text):
+    with pytest.raises((TypeError, ValueError), match=text):
         split(LastInteractionsSplit(**parameters), log)
 
 
-def test_parameters_of_another_type_are_refused(log):
-    for name in ("n_interactions", "min_train"):
-        with pytest.raises(TypeError, match=f"{name} must be an instance of"):
-            split(LastInteractionsSplit(**{name: 1.5}), log)
-
-
-def test_columns_that_say_nothing_are_refused(log):
-    with pytest.raises(ValueError, match="Column 'user' holds nan in row 1"):
-        split(LastInteractionsSplit(), log.assign(user=["ann", None] * 3))
+def test_infinite_timestamps_are_refused(log):
     with pytest.raises(ValueError, match="Column 'timestamp' holds inf in row 1"):
         split(LastInteractionsSplit(), log.assign(timestamp=[1, np.inf] * 3))
-    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
-        list(LastInteractionsSplit().split(log, np.ones(5)))
-    with pytest.raises(ValueError, match="minimum of 1 is required by LastInteractionsSplit"):
-        split(LastInteractionsSplit(), log[:0])
-
-
-def test_scikit_learns_protocol(log):
-    splitter = LastInteractionsSplit(2, random_state=0)
-    assert repr(splitter) == (
-        "LastInteractionsSplit(min_train=1, n_interactions=2, random_state=0,\n"
-        "           timestamp='auto', user=0)"
-    )
-    assert splitter.get_n_splits() == splitter.get_n_splits(log, None, None) == 1
-    assert check_cv(splitter) is splitter
-    X, y = make_ratings(20, 30, 300, random_state=0)
-    assert cross_val_score(DummyRegressor(), X, y, cv=splitter).shape == (1,)
-    search = GridSearchCV(DummyRegressor(), {"strategy": ["mean", "median"]}, cv=splitter)
-    assert search.fit(X, y).n_splits_ == 1
-    assert vars(splitter) == vars(LastInteractionsSplit(2, random_state=0))

@@ -1,8 +1,7 @@
-"""Test rows as they are given, and as the model that recommends sees them."""
+"""Users and items of test rows: as given, and as the model that recommends sees them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin
@@ -13,68 +12,39 @@ from sklrec._data.vocabulary import Vocabulary
 from sklrec.preprocessing import IDEncoder
 
 
-@dataclass(frozen=True)
-class AskedIDs:
-    """The users, or the items, of test rows.
+class RowIDs(NamedTuple):
+    """The users, or the items, of test rows."""
 
-    Parameters
-    ----------
-    codes : ndarray of shape (n_rows,)
-        Numbers from 0, the same where the given IDs are the same.
-    seen : ndarray or ExtensionArray of shape (n_rows,)
-        The IDs that the model sees.
-    lost : ndarray of shape (n_rows,)
-        Where an `IDEncoder` before the model did not know the ID, so that the model sees the
-        same code for all such.
-    """
-
-    codes: np.ndarray
-    seen: Any
-    lost: np.ndarray
+    codes: np.ndarray  # (n_rows,), from 0; equal where the given IDs are equal
+    seen: Any  # (n_rows,), the IDs that the model sees
+    is_lost: np.ndarray  # (n_rows,), where an IDEncoder before the model did not know the ID
 
 
-def read_rows(estimator: Any, X: Any) -> tuple[Any, AskedIDs, AskedIDs]:
-    """Find the model that recommends, and what it sees of test rows.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        A fitted model, a `Pipeline` that ends in one, or a search for the best of them.
-    X : {DataFrame, array-like} of shape (n_rows, n_features)
-        The test rows.
-
-    Returns
-    -------
-    model : estimator instance
-        The model.
-    users : AskedIDs
-        The rows' users.
-    items : AskedIDs
-        The rows' items.
-    """
+def read_rows(estimator: Any, X: Any) -> tuple[Any, RowIDs, RowIDs]:
+    """Return the model at the end of an estimator, and the users and items of test rows."""
     model, steps, views = _unwrap(estimator, X)
-    # What a model does not know of the columns of X is taken from X itself.
+    # A model that does not know its columns takes them from X.
     knows_columns = hasattr(model, "n_features_in_")
     of_columns = model if knows_columns else BaseEstimator()
     last = check_interactions(of_columns, views[-1], reset=not knows_columns)
     columns = (getattr(model, "user", 0), getattr(model, "item", 1))
     positions = resolve_columns(of_columns, columns, last)
     seen = [column_values(last, position) for position in positions]
-    lost = [np.zeros(last.shape[0], dtype=bool) for _ in positions]
-    # Back over the steps that keep columns in place, to IDs that no step has made equal.
+    is_lost = [np.zeros(last.shape[0], dtype=bool) for _ in positions]
+    # Go back over the steps that keep columns in place: a step may have made different IDs equal.
     while steps and isinstance(steps[-1], OneToOneFeatureMixin):
         step, encoded = steps.pop(), _as_table(views.pop())
         for side, position in enumerate(positions):
             if isinstance(step, IDEncoder) and position in step.column_indices_:
-                lost[side] |= np.asarray(column_values(encoded, position) == 0)
+                is_lost[side] |= np.asarray(column_values(encoded, position) == 0)
     first = _as_table(views[-1])
     codes = [Vocabulary.build(column_values(first, place), place)[1] - 1 for place in positions]
-    users, items = map(AskedIDs, codes, seen, lost)
+    users, items = map(RowIDs, codes, seen, is_lost)
     return model, users, items
 
 
 def _unwrap(estimator: Any, X: Any) -> tuple[Any, list[Any], list[Any]]:
-    """The model, the fitted steps before it, and X before each of them and before the model."""
+    """Return the model, the fitted steps before it, and X before each step and the model."""
     steps: list[Any] = []
     views = [X]
     while True:

@@ -1,0 +1,147 @@
+"""Splitters that hold out whole users or whole items."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit
+
+from sklrec import model_selection
+from sklrec.model_selection import (
+    ColdItemKFold,
+    ColdItemShuffleSplit,
+    ColdUserKFold,
+    ColdUserShuffleSplit,
+)
+
+property_test = settings(max_examples=50, deadline=None, derandomize=True, database=None)
+FOLDS = pytest.mark.parametrize(
+    ("cold", "side"), [(ColdUserKFold, "user"), (ColdItemKFold, "item")]
+)
+SHUFFLES = pytest.mark.parametrize(
+    ("cold", "side"), [(ColdUserShuffleSplit, "user"), (ColdItemShuffleSplit, "item")]
+)
+ROWS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=40)
+
+
+def parts(splits):
+    return [(train.tolist(), test.tolist()) for train, test in splits]
+
+
+@FOLDS
+@property_test
+@given(rows=ROWS, n_splits=st.integers(2, 5), shuffle=st.booleans())
+def test_every_id_is_in_one_test_part(cold, side, rows, n_splits, shuffle):
+    X = pd.DataFrame(rows, columns=["user", "item"])
+    splitter = cold(n_splits, shuffle=shuffle, random_state=0 if shuffle else None)
+    counts = X[side].value_counts()
+    if len(counts) < n_splits:
+        with pytest.raises(ValueError, match=f"X has {len(counts)} {side}s, too few"):
+            list(splitter.split(X))
+        return
+    tested, n_ids, n_rows = [], [], []
+    for train, test in splitter.split(X):
+        known, asked = set(X[side].iloc[train]), set(X[side].iloc[test])
+        assert known and asked and not known & asked
+        assert sorted([*train, *test]) == list(range(len(X)))
+        tested.extend(test)
+        n_ids.append(len(asked))
+        n_rows.append(len(test))
+    assert sorted(tested) == list(range(len(X)))
+    if shuffle:
+        assert max(n_ids) - min(n_ids) <= 1
+    else:
+        assert max(n_rows) - min(n_rows) <= counts.max()
+
+
+@SHUFFLES
+@property_test
+@given(rows=ROWS, test_size=st.sampled_from([None, 1, 2, 0.3, 0.7]), seed=st.integers(0, 3))
+def test_no_tested_id_has_a_training_row(cold, side, rows, test_size, seed):
+    X = pd.DataFrame(rows, columns=["user", "item"])
+    n_ids = X[side].nunique()
+    share = 0.2 if test_size is None else test_size
+    n_test = share if isinstance(share, int) else int(np.ceil(share * n_ids))
+    splitter = cold(2, test_size=test_size, random_state=seed)
+    if n_test >= n_ids:
+        with pytest.raises(ValueError, match=f"are {side}s, and X has {n_ids} of them"):
+            list(splitter.split(X))
+        return
+    splits = list(splitter.split(X))
+    assert len(splits) == 2
+    for train, test in splits:
+        known, asked = set(X[side].iloc[train]), set(X[side].iloc[test])
+        assert not known & asked and len(asked) == n_test and len(known) == n_ids - n_test
+        assert sorted([*train, *test]) == list(range(len(X)))
+
+
+@pytest.mark.parametrize("side", ["User", "Item"])
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("KFold", {}),
+        ("KFold", {"shuffle": True, "random_state": 3}),
+        ("ShuffleSplit", {"random_state": 0}),
+        ("ShuffleSplit", {"random_state": 0, "test_size": 3}),
+        ("ShuffleSplit", {"random_state": 0, "train_size": 0.5}),
+        ("ShuffleSplit", {"random_state": 0, "test_size": 1, "train_size": 4}),
+    ],
+)
+def test_splits_equal_those_by_groups(side, kind, options):
+    cold = getattr(model_selection, f"Cold{side}{kind}")
+    grouped = {"KFold": GroupKFold, "ShuffleSplit": GroupShuffleSplit}[kind]
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"user": rng.integers(0, 9, 99), "item": rng.integers(0, 9, 99)})
+    expected = grouped(4, **options).split(X, groups=X[side.lower()])
+    assert parts(cold(4, **options).split(X)) == parts(expected)
+
+
+@pytest.mark.parametrize(("cold", "other"), [(ColdUserKFold, "item"), (ColdItemKFold, "user")])
+def test_the_other_column_is_not_read(cold, other):
+    X = pd.DataFrame({"user": ["a", "c"], "item": ["b", "d"]}).assign(**{other: "same"})
+    assert parts(cold(2).split(X)) == [([0], [1]), ([1], [0])]
+
+
+@FOLDS
+@pytest.mark.parametrize(
+    ("parameters", "error", "text"),
+    [
+        (
+            {"n_splits": 4},
+            ValueError,
+            r"X has 3 {}s, too few for n_splits=4 folds of whole {}s\. Lower n_splits\.",
+        ),
+        ({"n_splits": 1}, ValueError, "by setting n_splits=2 or more, got n_splits=1"),
+        ({"n_splits": 2.5}, ValueError, "The number of folds must be of Integral type. 2.5 of"),
+        ({"shuffle": 1}, TypeError, "shuffle must be True or False; got 1"),
+        ({"n_splits": 2, "random_state": 0}, ValueError, "Setting a random_state has no effect"),
+    ],
+)
+def test_impossible_folds_are_refused(cold, side, parameters, error, text):
+    X = np.array([[1, 1], [2, 2], [3, 3], [3, 3]])
+    with pytest.raises(error, match=text.format(side, side)):
+        list(cold(**parameters).split(X))
+
+
+@SHUFFLES
+@pytest.mark.parametrize(
+    ("parameters", "error", "text"),
+    [
+        ({"n_splits": 0}, ValueError, "n_splits == 0, must be >= 1"),
+        ({"n_splits": 2.5}, TypeError, "n_splits must be an instance of int, not float"),
+        (
+            {"test_size": 3},
+            ValueError,
+            r"test_size=3 should be either positive and smaller than the number of sam(?s:.)*"
+            r"\nThe samples of {} are {}s, and X has 3 of them\.",
+        ),
+        ({"train_size": 1.5}, ValueError, r"train_size=1\.5 should be either positive"),
+        ({"test_size": "x"}, ValueError, "Invalid value for test_size: x"),
+    ],
+)
+def test_impossible_draws_are_refused(cold, side, parameters, error, text):
+    X = np.array([[1, 1], [2, 2], [3, 3], [3, 3]])
+    with pytest.raises(error, match=text.format(cold.__name__, side)):
+        list(cold(**parameters).split(X))

@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from numbers import Real
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -28,8 +28,8 @@ __all__ = [
     "take_rows",
 ]
 
-Table = pd.DataFrame | np.ndarray  # checked interactions, (n_samples, n_features)
-Rows = slice | np.ndarray  # some rows of a table
+Table: TypeAlias = pd.DataFrame | np.ndarray  # checked interactions, (n_samples, n_features)
+Rows: TypeAlias = slice | np.ndarray  # some rows of a table
 
 N_NAMES_SHOWN = 20
 LARGEST_RATING = 1e18  # its square is still finite in float32

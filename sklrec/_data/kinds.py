@@ -12,6 +12,10 @@ INTEGERS, FLOATS, DECIMALS, BOOLEANS = "integers", "floats", "decimals", "boolea
 STRINGS, BYTES = "strings", "bytes"
 DATES, DATETIMES, DURATIONS = "dates", "datetimes", "time differences"
 OBJECTS = "objects of other or of mixed types"
+# Columns of side features have fewer kinds.
+NUMBERS, LISTS = "numbers", "lists"
+COLUMN_KINDS = (NUMBERS, DATETIMES, DURATIONS, BOOLEANS, STRINGS, BYTES, LISTS, OBJECTS)
+MERGED = {**dict.fromkeys((INTEGERS, FLOATS, DECIMALS), NUMBERS), DATES: DATETIMES}
 
 _OF_DTYPE = {
     **dict.fromkeys("iu", INTEGERS),

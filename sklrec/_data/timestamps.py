@@ -10,9 +10,9 @@ import pandas as pd
 from pandas.api.types import infer_dtype
 
 from sklrec._data.checks import Table, check_rows, resolve_columns
-from sklrec._data.kinds import DATETIMES, FLOATS, INTEGERS, kind_of, plain_scalar
+from sklrec._data.kinds import DATETIMES, FLOATS, INTEGERS, NUMBERS, kind_of, plain_scalar
 
-NUMBERS, ZONED = "numbers", "datetimes with a time zone"
+ZONED = "datetimes with a time zone"
 _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",
     DATETIMES: "datetimes without a time zone, for example with pandas.to_datetime",

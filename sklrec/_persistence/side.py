@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from sklrec._data.features.blocks import OWNERS, SIDES, Column, SideBlock
-from sklrec._data.features.columns import KINDS, NumericColumn, ValuesColumn
+from sklrec._data.features.columns import NumericColumn, ValuesColumn
 from sklrec._data.features.groups import SideFeatures
 from sklrec._data.features.known import KnownFeatures
+from sklrec._data.kinds import COLUMN_KINDS
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.parts import ANY, PartReader, PartWriter
 
@@ -114,7 +115,7 @@ def _read_columns(part: PartReader, names: Sequence[int | str]) -> list[Column]:
 def _read_column(part: PartReader, names: Sequence[int | str]) -> Column:
     position = part.count("position", len(names) - 1)
     name = names[position]
-    kind = part.choice("kind", *KINDS, None)
+    kind = part.choice("kind", *COLUMN_KINDS, None)
     group = part.choice("group", *GROUPS)
     if group == "numeric":
         return NumericColumn(name, position, kind, part.array("edges", "float64", (ANY,)))

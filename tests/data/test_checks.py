@@ -193,7 +193,7 @@ def test_a_name_needs_column_names(X):
         resolve_columns(fitted_on(X), ("user", 1), X)
 
 
-def test_a_wide_frame_does_not_list_all_its_columns():
+def test_messages_list_at_most_20_columns():
     X = pd.DataFrame(np.zeros((1, 100)), columns=[f"c{k}" for k in range(100)])
     with pytest.raises(ValueError, match=r"'c18', 'c19', \.\.\.\. Give one of these names"):
         resolve_columns(fitted_on(X), ("user",), X)

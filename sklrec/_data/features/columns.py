@@ -11,27 +11,11 @@ import pandas as pd
 from pandas.api.types import is_list_like
 
 from sklrec._data import kinds
-from sklrec._data.kinds import kind_of, plain_scalar
+from sklrec._data.kinds import LISTS, NUMBERS, kind_of, plain_scalar
 from sklrec._data.timestamps import read_timestamps
 from sklrec._data.vocabulary import Vocabulary
 
-NUMBERS, LISTS = "numbers", "lists"
-KINDS = (
-    NUMBERS,
-    kinds.DATETIMES,
-    kinds.DURATIONS,
-    kinds.BOOLEANS,
-    kinds.STRINGS,
-    kinds.BYTES,
-    LISTS,
-    kinds.OBJECTS,
-)
 N_BINS = 16  # largest number of quantile bins of a numeric column
-
-_MERGED = {
-    **dict.fromkeys((kinds.INTEGERS, kinds.FLOATS, kinds.DECIMALS), NUMBERS),
-    kinds.DATES: kinds.DATETIMES,
-}
 _NUMERIC = {NUMBERS, kinds.DATETIMES, kinds.DURATIONS}
 
 
@@ -133,7 +117,7 @@ class ValuesColumn:
         """Values of all rows, without missing ones, and the number of values in each row."""
         values = as_plain_array(values, self.name)
         if self.kind is None or self.kind == kinds.OBJECTS:
-            allowed: Set[str] = set(KINDS)
+            allowed: Set[str] = set(kinds.COLUMN_KINDS)
         else:
             equal = {NUMBERS, kinds.BOOLEANS}  # since True equals 1
             allowed = equal if self.kind in equal else {self.kind}
@@ -164,13 +148,13 @@ def as_plain_array(values: Any, name: int | str) -> Any:
 
 
 def column_kind(values: Any) -> str | None:
-    """Kind of the values of a column, one of KINDS, or None if all are missing."""
+    """Kind of the values of a column, one of COLUMN_KINDS, or None if all are missing."""
     if pd.isna(values).all():
         return None
     kind = kind_of(values, skipna=True)
     if kind == kinds.OBJECTS and all(is_list_like(v) or pd.isna(v) for v in values):
         return LISTS
-    return _MERGED.get(kind, kind)
+    return kinds.MERGED.get(kind, kind)
 
 
 def is_numeric(values: Any, kind: str | None) -> bool:

@@ -113,7 +113,7 @@ class MinibatchSolver:
             iterator_train__generator=generator,
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
-            callbacks=self._all_callbacks(module, data),
+            callbacks=self._all_callbacks(module, data, valid is not None),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
             **groups,
@@ -192,9 +192,11 @@ class MinibatchSolver:
             groups.append((f"{path}{side}_*", {"load": curvature * load}))
         return groups
 
-    def _all_callbacks(self, module: RatingModule, data: InteractionTensors) -> list[Any]:
+    def _all_callbacks(
+        self, module: RatingModule, data: InteractionTensors, has_validation: bool
+    ) -> list[Any]:
         """Callbacks of the solver and of the user."""
-        callbacks = list(self.callbacks or [])
+        callbacks = self._user_callbacks(has_validation)
         if not (self.constant_lr or self._has_callback(LRScheduler)):
             n_steps = self.max_epochs * data.n_batches(self.batch_size)
             callbacks.insert(0, ("lr_schedule", LinearDecay(n_steps)))
@@ -205,9 +207,20 @@ class MinibatchSolver:
             callbacks.append(("early_stopping", StopAtBest(PATIENCE, tol)))
         return callbacks
 
+    def _user_callbacks(self, has_validation: bool) -> list[Any]:
+        """The user's callbacks, without a stopping rule that has nothing to watch."""
+        callbacks = list(self.callbacks or [])
+        if has_validation or not self._has_callback(EarlyStopping):
+            return callbacks
+        if self.constant_lr:  # partial_fit trains for one epoch and has no validation data
+            return [c for c in callbacks if not _is_callback(c, EarlyStopping)]
+        raise ValueError(
+            "EarlyStopping in callbacks watches the validation loss, but there are no validation "
+            "data. Pass X_val and y_val to fit, or set early_stopping=True."
+        )
+
     def _has_callback(self, kind: type) -> bool:
-        callbacks = self.callbacks or []
-        return any(isinstance(c[1] if isinstance(c, tuple) else c, kind) for c in callbacks)
+        return any(_is_callback(callback, kind) for callback in self.callbacks or [])
 
     def _check_result(self, net: RatingNet, n_before: int) -> None:
         """Warn of an interruption, and raise if weights are not finite."""
@@ -226,6 +239,14 @@ class MinibatchSolver:
                 f"The training diverged with lr={self.lr}: the factors are no longer finite. "
                 "Use a lower lr, or a larger alpha."
             )
+
+
+def _is_callback(callback: Any, kind: type) -> bool:
+    """Whether an entry of `callbacks` is of a kind: an object, a class, or (name, object)."""
+    if isinstance(callback, tuple):
+        callback = callback[1]
+    is_class = isinstance(callback, type) and issubclass(callback, kind)
+    return is_class or isinstance(callback, kind)
 
 
 def _result(net: RatingNet, n_before: int) -> FitResult:

@@ -130,7 +130,6 @@ def inspection(lib: Library) -> Any:
         displays.PredictedRatingsDisplay.from_estimator(model, X, y),
         displays.ErrorByActivityDisplay.from_estimator(model, X, y),
         displays.ErrorByActivityDisplay.from_estimator(model, X, y, by="item"),
-        displays.ItemMapDisplay.from_estimator(model),
         displays.RankingCurveDisplay.from_estimator(model, X, y, threshold=4, name="mf"),
         displays.CalibrationDisplay.from_estimator(bayesian, narrow, y, name="bayesian"),
         displays.AccuracyTimeDisplay.from_cv_results({"one": times | {"score_time": [1.0, 1.0]}}),

@@ -17,14 +17,12 @@ from sklrec.inspection import (
     AccuracyTimeDisplay,
     CalibrationDisplay,
     ErrorByActivityDisplay,
-    ItemMapDisplay,
     PredictedRatingsDisplay,
     RankingCurveDisplay,
     TrainingHistoryDisplay,
 )
 
 movielens = fetch_movielens("100k")
-films = movielens.item_frame.set_index("item")
 X_train, X_test, y_train, y_test = train_test_split(
     movielens.data, movielens.target, test_size=0.2, random_state=0
 )
@@ -50,15 +48,8 @@ ErrorByActivityDisplay.from_estimator(mf, X_test, y_test, by="user", ax=left)
 ErrorByActivityDisplay.from_estimator(mf, X_test, y_test, by="item", ax=right)
 
 # %%
-# Item map: similar films are near each other. The model did not read the genres, only ratings.
-bayesian = BayesianMFRegressor(n_iter=60, random_state=0).fit(X_train, y_train)
-best_known = X_train["item"].value_counts().index[:500]
-ItemMapDisplay.from_estimator(
-    bayesian, items=best_known, names=films["title"], groups=films["genres"], annotate=12
-)
-
-# %%
 # Calibration: the share of ratings inside the predicted intervals should be the nominal share.
+bayesian = BayesianMFRegressor(n_iter=60, random_state=0).fit(X_train, y_train)
 CalibrationDisplay.from_estimator(bayesian, X_test, y_test, name="Bayesian MF")
 
 # %%

@@ -307,9 +307,7 @@ def test_rows_in_messages_count_from_the_start_of_the_column():
 def test_ids_that_cannot_be_hashed_are_refused(value):
     known = [Vocabulary.from_values(ids, "user") for ids in (["a"], [1])]
     for method in (*(v.codes for v in known), *(lambda v, f=f: f(v, "user") for f in LEARN)):
-        with pytest.raises(
-            TypeError, match=r"'user' holds .*, which cannot be an ID \(unhash"
-        ):
+        with pytest.raises(TypeError, match=r"'user' holds .*, which cannot be an ID \(unhash"):
             method(objects(["a", value]))
 
 

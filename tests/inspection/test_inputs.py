@@ -11,7 +11,6 @@ from sklrec import IDEncoder, MFRegressor
 from sklrec.inspection import (
     CalibrationDisplay,
     ErrorByActivityDisplay,
-    ItemMapDisplay,
     PredictedRatingsDisplay,
     RankingCurveDisplay,
     TrainingHistoryDisplay,
@@ -26,7 +25,7 @@ WITH_ROWS = [
 ]
 
 
-@pytest.mark.parametrize("display", [ItemMapDisplay, TrainingHistoryDisplay, *WITH_ROWS])
+@pytest.mark.parametrize("display", [TrainingHistoryDisplay, *WITH_ROWS])
 def test_unfitted_estimators_are_refused(display, test):
     with pytest.raises(NotFittedError, match="This MFRegressor instance is not fitted yet"):
         display.from_estimator(MFRegressor(), *(test if display in WITH_ROWS else ()))

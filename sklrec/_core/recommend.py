@@ -276,6 +276,6 @@ def read_ids(values: Any, name: str) -> Any:
 
 def check_positive(value: Any, name: str) -> int:
     """Return a value as an int, or raise if it is not an integer of at least 1."""
-    if not isinstance(value, Integral) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
     return int(value)

@@ -6,6 +6,7 @@ from typing import Any
 
 from skorch.callbacks import Callback
 
+from sklrec._core.recommend import check_positive
 from sklrec._persistence.files import save
 from sklrec._utils.warnings import warn
 
@@ -60,10 +61,7 @@ class ModelCheckpoint(Callback):
         self.every_n_epochs = every_n_epochs
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        if not isinstance(self.every_n_epochs, int) or self.every_n_epochs < 1:
-            raise ValueError(
-                f"every_n_epochs must be an integer of at least 1, got {self.every_n_epochs!r}."
-            )
+        check_positive(self.every_n_epochs, "every_n_epochs")
         if not hasattr(net, "snapshot_"):
             raise TypeError(
                 "ModelCheckpoint is a callback of MFRegressor, DenseRecRegressor and "

@@ -11,7 +11,7 @@ from sklrec.modules._matrix_factorization import MatrixFactorization
 _DRAW_BUFFERS = ("user_draws", "item_draws", "noise", "user_covariances", "item_covariances")
 
 
-class BayesianMatrixFactorization(MatrixFactorization):
+class FactorDraws(MatrixFactorization):
     """Base of `BayesianFactorizationMachine`: draws of the tables, and the moments of their
     predictions."""
 
@@ -65,7 +65,7 @@ class BayesianMatrixFactorization(MatrixFactorization):
         user_covariances: Tensor,  # (n_draws, n_factors + 1, n_factors + 1), of an unknown user
         item_covariances: Tensor,  # (n_draws, n_factors + 1, n_factors + 1), of an unknown item
         user_noise: Tensor | None = None,  # (n_draws, n_users + 1), factors of `noise`
-    ) -> "BayesianMatrixFactorization":
+    ) -> "FactorDraws":
         """Replace the draws, and set the parameters to their means."""
         self.user_noise = None if user_noise is None else user_noise.to(self.scale)
         draws = users, items, noise, user_covariances, item_covariances

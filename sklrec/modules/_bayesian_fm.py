@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sklrec.modules._bayesian import BayesianMatrixFactorization
+from sklrec.modules._bayesian import FactorDraws
 
 SIDES = ("user", "item", "context")
 
 
-class BayesianFactorizationMachine(BayesianMatrixFactorization):
+class BayesianFactorizationMachine(FactorDraws):
     r"""Predict a rating from many posterior draws of a factorisation machine.
 
     The row of a user is the sum of an own row and of the rows of the user's side features. The

@@ -341,7 +341,7 @@ def _values(value: Any) -> list[str]:
     return [] if pd.isna(value) or value == "" else str(value).split("|")
 
 
-def _in_two_dimensions(table: np.ndarray, transformer: Any) -> tuple[np.ndarray, list[str]]:
+def _in_two_dimensions(table: np.ndarray, transformer: Any) -> tuple[np.ndarray, tuple[str, ...]]:
     """Return coordinates of the rows, and names of the axes."""
     if transformer is None and min(table.shape) < 2:
         raise ValueError(
@@ -355,8 +355,9 @@ def _in_two_dimensions(table: np.ndarray, transformer: Any) -> tuple[np.ndarray,
             f"{type(transformer).__name__} must make at least 2 columns of the factors, with one "
             f"row for each of {len(table)} items, got an array of shape {found.shape}."
         )
-    names = [f"{type(transformer).__name__} dimension {k}" for k in (1, 2)]
+    names = tuple(f"{type(transformer).__name__} dimension {k}" for k in (1, 2))
     if isinstance(transformer, PCA):
         shares = transformer.explained_variance_ratio_
-        names = [f"principal component {k + 1} ({shares[k]:.0%} of the variance)" for k in (0, 1)]
+        label = "principal component {} ({:.0%} of the variance)"
+        names = (label.format(1, shares[0]), label.format(2, shares[1]))
     return found[:, :2], names

@@ -13,7 +13,6 @@ NAMES = [
     "accuracy",
     "curves",
     "bayesian",
-    "fm",
     "post",
     "dense",
     "sequence",
@@ -32,12 +31,13 @@ NAMES = [
     "recommend",
     "approximate",
     "serving",
-    "ratings",
 ]
+# These benchmarks read the log of --ratings; the result gets the name of the log.
+READ_A_LOG = ["accuracy", "curves", "out_of_core", "recommend"]
 
 
 def main() -> None:
-    """Run the benchmarks that are asked for and write what they found."""
+    """Run the named benchmarks and write their results."""
     options = parser().parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser().error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -57,48 +57,27 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command line may say."""
+    """Parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     found.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(NAMES)}; or all")
-    found.add_argument("--quick", action="store_true", help="a short try-out; writes nothing")
-    log = found.add_argument_group("another log, of curves, ratings, recommend and out_of_core")
+    found.add_argument("--quick", action="store_true", help="a short trial that writes nothing")
+    log = found.add_argument_group(f"a second log, for {', '.join(READ_A_LOG)}")
     log.add_argument("--ratings", type=Path, metavar="FILE", help="a CSV file, or a zip of one")
     log.add_argument("--user", default="user_id", metavar="COL", help="default: %(default)s")
     log.add_argument("--item", default="item_id", metavar="COL", help="default: %(default)s")
     log.add_argument("--rating", default="rating", metavar="COL", help="default: %(default)s")
-    log.add_argument("--name", help="the log's name in the results (default: the file's)")
-    log.add_argument(
-        "--time-limit",
-        type=float,
-        default=300.0,
-        metavar="SECONDS",
-        help="a model; thrice that for a curve",
-    )
+    log.add_argument("--name", help="name of the log in the results (default: that of the file)")
     return found
 
 
 def tasks(name: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What a benchmark has to do: results by their names, and what `run` needs for each."""
+    """Name of each result of a benchmark, and the arguments of `run` for it."""
+    yield name, {}
     path = options.ratings
-    if path is None:
-        if name == "ratings":
-            print("ratings log: left out, no --ratings FILE given", flush=True)
-        else:
-            yield name, {}
-        return
-    log = {"path": path, "columns": (options.user, options.item, options.rating)}
-    title = options.name or path.name.split(".")[0]
-    named = {**log, "title": title, "time_limit": options.time_limit}
-    if name == "curves":
-        yield name, {}
-        yield f"curves_{title}", {**named, "time_limit": 3 * options.time_limit}
-    elif name == "out_of_core":
-        yield name, {}
-        yield f"out_of_core_{title}", log
-    elif name == "ratings":
-        yield f"ratings_{title}", named
-    else:
-        yield name, log if name in ("out_of_core", "recommend") else {}
+    if path is not None and name in READ_A_LOG:
+        title = options.name or path.name.split(".")[0]
+        columns = options.user, options.item, options.rating
+        yield f"{name}_{title}", {"path": path, "columns": columns, "title": title}
 
 
 if __name__ == "__main__":

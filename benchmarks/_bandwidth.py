@@ -1,4 +1,4 @@
-"""What the machine can do at most: memory traffic and multiplications, as torch does them."""
+"""Bounds of the machine: its memory bandwidth and its rate of multiplications, in torch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import re
@@ -21,24 +21,16 @@ def last_level_cache(folder: Path = _CACHES) -> int:
 
 
 def streaming_bandwidth(n_bytes: int, repeats: int = 7) -> float:
-    """Bytes a second that can be read and written, of the best of several copies.
-
-    Parameters
-    ----------
-    n_bytes : int
-        Size of what is copied; larger than the last-level cache, or it is the cache's speed.
-    repeats : int
-        How many copies.
-    """
+    """Bytes that are read and written in a second, the best of several copies of n bytes."""
     source = torch.ones(n_bytes // 4)
     target = torch.empty_like(source)
-    target.copy_(source)  # the pages are given out at the first write
+    target.copy_(source)  # the first write allocates the pages
     best = min(seconds(lambda: target.copy_(source)) for _ in range(repeats))
     return 2 * 4 * len(source) / best
 
 
 def multiplication_rate(n: int = 2_048, repeats: int = 5) -> float:
-    """Floating point operations a second of float32 matrices' products, best of several."""
+    """Floating point operations in a second, the best of several products of float32 matrices."""
     a, b = torch.ones(n, n), torch.ones(n, n)
     a @ b  # warms up
     return 2 * n**3 / min(seconds(lambda: a @ b) for _ in range(repeats))

@@ -1,4 +1,4 @@
-"""The logs that are measured, as columns `user`, `item` and `rating`."""
+"""Logs as tables with columns `user`, `item` and `rating`, and errors of predictions."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from sklearn.model_selection import KFold
 
 Fold = tuple[pd.DataFrame, pd.DataFrame]
 USER_FEATURES, ITEM_FEATURES = ["age", "gender", "occupation"], ["genres", "year"]
-SEPARATORS = {"genres": "|"}
+SHUFFLED = "KFold(5, shuffle=True, random_state=0)"
 
 
 def movielens() -> pd.DataFrame:
@@ -22,10 +22,7 @@ def movielens() -> pd.DataFrame:
 
 
 def described_movielens() -> pd.DataFrame:
-    """The same with timestamps, with what is known of users and items, and with days.
-
-    `day` counts from 1970 and `session` is a user's day, both as text.
-    """
+    """MovieLens 100K with timestamps, side features, `day`, and `session`: the day of a user."""
     from sklrec.datasets import fetch_movielens
 
     data = fetch_movielens("100k")
@@ -38,7 +35,7 @@ def described_movielens() -> pd.DataFrame:
 
 
 def made(n_users: int, n_items: int, n_ratings: int) -> pd.DataFrame:
-    """A made log with the long tail of real ones."""
+    """A made log; some users and items have many ratings, and most have few."""
     from sklrec.datasets import make_ratings
 
     X, y = make_ratings(n_users, n_items, n_ratings, random_state=0)
@@ -46,21 +43,29 @@ def made(n_users: int, n_items: int, n_ratings: int) -> pd.DataFrame:
 
 
 def grown_size(n_ratings: int) -> tuple[int, int]:
-    """Users and items of a log that grows as public film ratings do: 100 ratings a user."""
+    """Numbers of users and items for n ratings, about those of the MovieLens files."""
     return n_ratings // 100, round(5 * n_ratings**0.5)
 
 
 def grown(n_ratings: int, *, timestamps: bool = False) -> pd.DataFrame:
-    """A made log with as many users and items as `grown_size` says."""
+    """A made log of the size that `grown_size` gives."""
     from sklrec.datasets import make_ratings
 
     X, y = make_ratings(*grown_size(n_ratings), n_ratings, timestamps=timestamps, random_state=0)
     return X.assign(rating=np.asarray(y, dtype=np.float64))
 
 
-def read_log(path: str | Path, user: str, item: str, rating: str) -> pd.DataFrame:
-    """Ratings from a CSV file or a zip of one; repeated pairs become one row with their mean."""
+def split_genres(X: pd.DataFrame) -> pd.DataFrame:
+    """Turn the text of the genres into lists, if there is such a column."""
+    return X.assign(genres=X["genres"].str.split("|")) if "genres" in X else X
+
+
+def read_log(
+    path: str | Path, user: str, item: str, rating: str, timestamp: str | None = None
+) -> pd.DataFrame:
+    """Ratings of a CSV file or a zip; repeated pairs become one row, with mean and last time."""
     columns = {user: "user", item: "item", rating: "rating"}
+    columns |= {} if timestamp is None else {timestamp: "timestamp"}
     found = list(pd.read_csv(path, nrows=0).columns)
     if missing := [name for name in columns if name not in found]:
         raise ValueError(
@@ -68,7 +73,8 @@ def read_log(path: str | Path, user: str, item: str, rating: str) -> pd.DataFram
             f"{', '.join(map(repr, found))}. Name them with --user, --item and --rating."
         )
     log = pd.read_csv(path, usecols=list(columns)).rename(columns=columns)
-    return log.groupby(["user", "item"], sort=False, as_index=False)["rating"].mean()
+    of_pairs = log.groupby(["user", "item"], sort=False, as_index=False)
+    return of_pairs.agg({"rating": "mean"} | ({"timestamp": "max"} if timestamp else {}))
 
 
 def folds(log: pd.DataFrame, *, shuffle: bool) -> Iterator[Fold]:
@@ -79,10 +85,10 @@ def folds(log: pd.DataFrame, *, shuffle: bool) -> Iterator[Fold]:
 
 
 def rmse(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Root mean squared error, in the ratings' unit."""
+    """Root mean squared error, in the unit of the ratings."""
     return float(np.sqrt(np.mean((truth - prediction) ** 2)))
 
 
 def mae(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Mean absolute error, in the ratings' unit."""
+    """Mean absolute error, in the unit of the ratings."""
     return float(np.mean(np.abs(truth - prediction)))

@@ -1,4 +1,4 @@
-"""Time and memory; the standard library alone, since every peer's environment imports it."""
+"""Time and memory; only the standard library, because every peer's environment imports it."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-# Of every library; the variable is there for machines with a busy core.
+# Number of threads of every library; set BENCH_THREADS where a core is busy.
 THREADS = int(os.environ.get("BENCH_THREADS", "2"))
 _THREAD_VARIABLES = (
     "BENCH_THREADS",
@@ -22,17 +22,14 @@ _STATUS = Path("/proc/self/status")
 
 
 def settle_environment() -> None:
-    """Give this process and its children the same threads and no BLAS tuning.
-
-    Numeric libraries read these variables when they are loaded, so this comes before any of them.
-    """
+    """Set the threads of this process and its children; call it before numeric libraries load."""
     for name in [name for name in os.environ if name.startswith("OPENBLAS_")]:
         del os.environ[name]
     os.environ.update(thread_variables(THREADS))
 
 
 def thread_variables(n: int) -> dict[str, str]:
-    """The environment variables that give a process n threads, whatever library it uses."""
+    """Environment variables that give a process n threads in every library."""
     return dict.fromkeys(_THREAD_VARIABLES, str(n))
 
 
@@ -44,7 +41,7 @@ def seconds(function: Callable[[], object]) -> float:
 
 
 def alternate(functions: dict[str, Callable[[], float]], repeats: int) -> dict[str, float]:
-    """Median of what each function returns; they take turns, so that drift meets all alike."""
+    """Median of the values of each function; they take turns, so that drift affects all alike."""
     values: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
@@ -53,17 +50,17 @@ def alternate(functions: dict[str, Callable[[], float]], repeats: int) -> dict[s
 
 
 def resident_bytes() -> float:
-    """Memory that this process holds now (NaN where there is no /proc)."""
+    """Resident memory of this process (NaN where there is no /proc)."""
     return _status("VmRSS")
 
 
 def peak_bytes() -> float:
-    """Most memory that this process held since `reset_peak` (NaN where there is no /proc)."""
+    """Peak memory of this process since `reset_peak` (NaN where there is no /proc)."""
     return _status("VmHWM")
 
 
 def reset_peak() -> None:
-    """Start the next peak from what is held now."""
+    """Set the peak to the memory that is held now."""
     if _STATUS.exists():
         Path("/proc/self/clear_refs").write_text("5")
 

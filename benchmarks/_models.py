@@ -1,23 +1,40 @@
-"""What is compared: ours and the peers, with settings fixed beforehand and used on every log."""
+"""Models that the benchmarks compare, with settings that are the same for every log."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any, NamedTuple
 
 
 class Model(NamedTuple):
-    """A library's model with its settings."""
+    """A model of a library and its settings."""
 
     name: str
     library: str
     params: dict[str, Any]
 
 
-OURS = Model("sklrec MFRegressor", "sklrec", {})
-ADAM = Model("sklrec MFRegressor(solver='adam')", "sklrec", {"solver": "adam"})
+def ours(estimator: str, label: str = "", **params: Any) -> Model:
+    """A model of ours; its name is the call, then the label."""
+    call = ", ".join(f"{name}={value!r}" for name, value in params.items())
+    name = f"sklrec {estimator}{f'({call})' if call else ''}{label}"
+    return Model(name, "sklrec", {"estimator": estimator, **params})
 
-# Few factors and few passes; benchmarks/choose_fast.py looked for their settings, and for those of
-# the peers called fast.
-FAST_SGD = [
+
+def make(model: Model, **params: Any) -> Any:
+    """The estimator of a model of ours."""
+    import sklrec
+
+    options = {"random_state": 0, **model.params, **params}
+    return getattr(sklrec, options.pop("estimator", "MFRegressor"))(**options)
+
+
+OURS = ours("MFRegressor")
+OURS_SVDPP = ours("MFRegressor", svdpp=True)
+BAYESIAN = ours("BayesianMFRegressor")
+BAYESIAN_SVDPP = ours("BayesianMFRegressor", svdpp=True)
+BAYESIAN_SVDPP_60 = ours("BayesianMFRegressor", svdpp=True, n_iter=60)
+# Few factors and few epochs. A random search over held-out training rows chose these settings, and
+# those of the other libraries' fast models.
+FAST = [
     Model(
         f"sklrec MFRegressor, fast, {n_factors} factors, batches of {batch_size:,}",
         "sklrec",
@@ -29,20 +46,6 @@ FAST_SGD = [
         (16, 16_384, 0.07),
         (32, 16_384, 0.07),
     )
-]
-FAST_ADAM = [
-    Model(
-        f"sklrec MFRegressor(solver='adam'), fast, {n_factors} factors",
-        "sklrec",
-        {
-            "solver": "adam",
-            "n_factors": n_factors,
-            "batch_size": batch_size,
-            "lr": lr,
-            "alpha": 0.1,
-        },
-    )
-    for n_factors, batch_size, lr in ((8, 16_384, 0.04), (16, 16_384, 0.04), (32, 8_192, 0.08))
 ]
 
 SURPRISE = Model("Surprise SVD", "surprise", {})
@@ -65,7 +68,7 @@ CORNAC_100 = Model(
 CORNAC_FAST = Model(
     "Cornac MF, fast", "cornac", {"k": 32, "learning_rate": 0.05, "lambda_reg": 0.08}
 )
-# With a seed Cornac uses one thread, and two can be slower: they share the factors' cache lines.
+# With a seed Cornac uses one thread. Two threads can be slower: they share cache lines.
 CORNAC_60_SEEDED, CORNAC_100_SEEDED = (
     Model(f"{model.name}, 1 thread", model.library, {**model.params, "seed": 0})
     for model in (CORNAC_60, CORNAC_100)
@@ -78,7 +81,7 @@ LIBMF = Model(
         "k": 40,
         "nr_iters": 60,
         "eta": 0.05,
-        "lambda_p1": 0.0,  # no L1 penalty, which is on by default
+        "lambda_p1": 0.0,  # no L1 penalty; it is on by default
         "lambda_q1": 0.0,
         "lambda_p2": 0.08,
         "lambda_q2": 0.08,
@@ -89,40 +92,20 @@ LIBMF_FAST = [
     Model(f"LIBMF, fast, {k} factors, rate {eta}", "libmf", {**LIBMF.params, "k": k, "eta": eta})
     for k, eta in ((8, 0.1), (16, 0.1), (32, 0.1), (32, 0.2))
 ]
-ALS = Model("sklrec MFRegressor(solver='als')", "sklrec", {"solver": "als"})
-GIBBS = Model("sklrec MFRegressor(solver='gibbs')", "sklrec", {"solver": "gibbs"})
-IMPLICIT = Model(
-    "sklrec MFRegressor(solver='gibbs', implicit_features=True)",
-    "sklrec",
-    {"solver": "gibbs", "implicit_features": True},
-)
-SGD_IMPLICIT = Model(
-    "sklrec MFRegressor(implicit_features=True)", "sklrec", {"implicit_features": True}
-)
-ALS_IMPLICIT = Model(
-    "sklrec MFRegressor(solver='als', implicit_features=True)",
-    "sklrec",
-    {"solver": "als", "implicit_features": True},
-)
-IMPLICIT_60 = Model(
-    f"{IMPLICIT.name[:-1]}, n_iter=60)", "sklrec", {**IMPLICIT.params, "n_iter": 60}
-)
-MYFM_IMPLICIT = Model(
-    "myFM MyFMRegressor, implicit", "myfm", {"rank": 10, "n_iter": 300, "implicit": True}
-)
 MYFM = Model("myFM MyFMRegressor", "myfm", {"rank": 10, "n_iter": 200})
-# The settings of its own guide to collaborative filtering on MovieLens 100K.
+MYFM_SVDPP = Model(
+    "myFM MyFMRegressor, SVD++ terms", "myfm", {"rank": 10, "n_iter": 300, "svdpp": True}
+)
+# Settings of fastai's own guide to collaborative filtering on MovieLens 100K.
 FASTAI_NN = Model(
     "fastai collab_learner(use_nn=True)",
     "fastai",
     {"layers": [100, 50], "n_epochs": 5, "lr": 5e-3, "wd": 0.1},
 )
 FASTAI_DOT = Model(
-    "fastai collab_learner",
-    "fastai",
-    {"n_factors": 50, "n_epochs": 5, "lr": 5e-3, "wd": 0.1},
+    "fastai collab_learner", "fastai", {"n_factors": 50, "n_epochs": 5, "lr": 5e-3, "wd": 0.1}
 )
-# All that was rated is taken for chosen, whatever the rating.
+# Implicit feedback: every rating counts as a choice, whatever its value.
 IMPLICIT_ALS = Model("implicit AlternatingLeastSquares", "implicit", {"factors": 64})
 
 PEERS = [

@@ -1,4 +1,4 @@
-"""Runs models, each library in an environment and a process of its own."""
+"""Runs models, each library in its own environment, and each request in its own process."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from benchmarks._data import mae, rmse
 from benchmarks._measure import THREADS, thread_variables
 from benchmarks._models import Model
 from benchmarks.peers._serve import WARM_UP_ROWS
@@ -27,24 +28,23 @@ REQUIREMENTS = {
     "myfm": ["myfm==0.4.0", "scikit-learn==1.9.1", "numpy==2.4.6"],
     "libmf": ["libmf==0.9.2", "numpy==2.4.6", "pandas==3.1.1"],
     "implicit": ["implicit==0.7.3", "numpy==2.4.6", "scipy==1.17.1", "pandas==3.1.1"],
-    # torchvision would bring a torch of its own choice
     "fastai": [
         "fastai==2.8.12",
         "torch==2.13.0",
-        "torchvision==0.28.0",
+        "torchvision==0.28.0",  # without a pin it brings another torch
         "numpy==2.4.6",
         "pandas==3.1.1",
     ],
 }
-_environments: dict[str, Any] = {}  # a Python each, or why there is none
+_environments: dict[str, Any] = {}  # path of a Python, or the reason why there is none
 
 
 class LeftOut(Exception):
-    """A library that could not be installed, failed or took too long; the message says which."""
+    """A library that could not be installed, that failed, or that took too long."""
 
 
 class Answer(NamedTuple):
-    """Clipped predictions of one fit, and what it cost in seconds and bytes."""
+    """Clipped predictions of one fit, and its cost in seconds and bytes."""
 
     prediction: np.ndarray
     build_seconds: float
@@ -56,7 +56,7 @@ class Answer(NamedTuple):
 
 
 class Field:
-    """The models of one benchmark; one that cannot go on drops out, and `left_out` says why."""
+    """Models of one benchmark; a model that fails drops out, and `left_out` says why."""
 
     def __init__(
         self, models: Iterable[Model], time_limit: float | None = None, threads: int = THREADS
@@ -79,6 +79,30 @@ class Field:
             print(self.left_out[-1], flush=True)
             return None
 
+    def measure(
+        self,
+        model: Model,
+        train: pd.DataFrame,
+        test: pd.DataFrame,
+        jobs: Sequence[dict[str, Any]] = ({},),
+        **facts: Any,
+    ) -> list[dict[str, Any]]:
+        """One row for each job: the facts, the errors on the test rows, seconds and megabytes."""
+        rows = []
+        for answer in self.run(model, train, test, jobs) or []:
+            row = {"model": model.name, **facts, "job": jobs[len(rows)]}
+            row |= {
+                "rmse": rmse(test["rating"].to_numpy(), answer.prediction),
+                "mae": mae(test["rating"].to_numpy(), answer.prediction),
+                "fit_seconds": answer.fit_seconds,
+                "total_seconds": answer.build_seconds + answer.fit_seconds,
+                "predict_seconds": answer.predict_seconds,
+                "peak_mb": answer.peak_bytes / 1e6,
+            }
+            rows.append(row)
+            print(model.name, facts, row["job"], f"RMSE {row['rmse']:.4f}", flush=True)
+        return rows
+
 
 def run(
     model: Model,
@@ -92,34 +116,11 @@ def run(
     threads: int = THREADS,
     scale: tuple[float, float] | None = None,
 ) -> list[Answer]:
-    """Fit on `train` and predict `pairs`, once for each job, in one fresh process.
+    """Fit on `train` and predict `pairs`, once for each job, in one new process.
 
-    Parameters
-    ----------
-    model : Model
-        The library and its settings.
-    train : DataFrame
-        Columns `user`, `item` and `rating`. Further columns are side features.
-    pairs : DataFrame
-        The same columns without `rating`, which is not read.
-    jobs : sequence of dict
-        Settings that each job adds to the model's own.
-    warm_up : bool
-        Whether the first `WARM_UP_ROWS` rows are fitted and predicted beforehand, unmeasured.
-    repeats : int
-        How often to predict; the median time counts.
-    time_limit : float
-        Seconds for the whole process.
-    threads : int
-        How many threads the process may use.
-    scale : tuple of float
-        The rating scale, which predictions are clipped to, and which may be infinite where they
-        only rank; the range of the ratings if not given.
-
-    Returns
-    -------
-    list of Answer
-        One a job.
+    Columns of `train` other than `user`, `item` and `rating` are side features. The settings of a
+    job are added to those of the model. With `repeats`, the median time of the predictions counts.
+    Predictions are clipped to `scale`, by default the range of the ratings.
     """
     if scale is None:
         scale = float(train["rating"].min()), float(train["rating"].max())
@@ -148,30 +149,7 @@ def exchange(
     time_limit: float | None = None,
     threads: int = THREADS,
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Have a module of `benchmarks.peers` carry out a request in a fresh process.
-
-    Parameters
-    ----------
-    library : str
-        Whose environment it runs in.
-    module : str
-        The module's name.
-    request : dict
-        What is asked for, as far as JSON can say it.
-    arrays : dict of str to ndarray
-        The data.
-    time_limit : float
-        Seconds for the process.
-    threads : int
-        How many threads the process may use.
-
-    Returns
-    -------
-    reply : object
-        What the module says, from JSON.
-    arrays : dict of str to ndarray
-        The data that it gives back.
-    """
+    """Answer of a module of `benchmarks.peers` to a request, and its arrays, by a new process."""
     python = environment(library)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -183,13 +161,7 @@ def exchange(
 
 
 def environment(library: str) -> Path:
-    """The Python that has the library: this one for ours, else that of a venv made on first use.
-
-    Raises
-    ------
-    LeftOut
-        If it cannot be installed here; it is tried once.
-    """
+    """Path of a Python that has the library; a missing environment is made, or tried, once."""
     if library == "sklrec":
         return Path(sys.executable)
     if library not in _environments:
@@ -212,7 +184,7 @@ def _make_environment(library: str) -> Path:
         print(f"making an environment with {', '.join(REQUIREMENTS[library])}", flush=True)
         venv.create(folder, clear=True, with_pip=True)
         install = [python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        _call([*install, "setuptools", "wheel"])  # for what is built from source
+        _call([*install, "setuptools", "wheel"])  # for packages that are built from source
         _call([*install, *REQUIREMENTS[library]])
         stamp.write_text(wanted)
     return python
@@ -239,5 +211,5 @@ def _call(
 
 
 def _plain(column: pd.Series) -> np.ndarray:
-    """An array that needs no pickle: numbers as they are, all else as text."""
+    """An array without objects: numbers as they are, all others as text."""
     return column.to_numpy() if column.dtype.kind in "iuf" else column.to_numpy(dtype=str)

@@ -1,9 +1,10 @@
-"""Result files and the page of tables made from them."""
+"""Result files, and the page of tables that is made from them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
 import os
 import platform
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -15,10 +16,18 @@ from benchmarks._measure import THREADS
 
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ["sklrec", "numpy", "pandas", "scikit-learn", "torch", "skorch"]
+PAGE_ROWS = 10
+PAGE = """# Benchmark results
+
+`python -m benchmarks` (`make bench`) makes this page from the JSON files in this folder. The page
+has the first rows of the main table of each result, and the bars that the result misses. The files
+have all tables, the splits, the versions, and the details of the measurement. Each table compares
+models in the same run on the same machine. Each library runs in its own environment, and each fit
+in its own process."""
 
 
 def machine() -> dict[str, Any]:
-    """Facts without which a time means nothing."""
+    """Facts about the machine and the versions."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -31,8 +40,13 @@ def machine() -> dict[str, Any]:
     }
 
 
+def table(title: str, columns: dict[str, str], rows: Iterable[Iterable[Any]]) -> dict[str, Any]:
+    """A table of a result; `columns` gives each heading its number format, '' for text."""
+    return {"title": title, "columns": columns, "rows": [list(row) for row in rows]}
+
+
 def bar(what: str, value: float, limit: float, form: str, *, at_least: bool = False) -> dict:
-    """A figure and what it has to reach; `form` is how both are shown, inf is 'not reached'."""
+    """A figure and its limit; `form` is the format of both, and inf means 'not reached'."""
     return {
         "what": what,
         "value": value if isfinite(value) else None,
@@ -44,45 +58,32 @@ def bar(what: str, value: float, limit: float, form: str, *, at_least: bool = Fa
 
 
 def write(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
-    """Write one benchmark's result; the file is whole or not there at all."""
+    """Write one result as JSON, a row of a table in each line; the file is complete or absent."""
     path = folder / f"{name}.json"
-    _replace(path, json.dumps(result, indent=1, default=_plain) + "\n")
+    text = json.dumps(result, default=lambda value: value.tolist())  # of NumPy
+    plain = json.loads(text, parse_constant=lambda name: None)  # NaN and inf are not strict JSON
+    text = json.dumps(plain, indent=1, ensure_ascii=False)
+    _replace(path, re.sub(r"[\[{][^][{}]*[]}]", lambda m: " ".join(m[0].split()), text) + "\n")
     return path
 
 
 def write_page(order: Iterable[str], folder: Path = RESULTS) -> Path:
-    """Write README.md with the tables of all results, those named in `order` first."""
+    """Write README.md with the main table of each result, in the given order of benchmarks."""
+    found = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
     order = list(order)
-    found = {path.stem: path for path in sorted(folder.glob("*.json"))}
-    names = [name for name in order if name in found] + [n for n in found if n not in order]
-    parts = [
-        "# Benchmark results",
-        "Made by `python -m benchmarks` (`make bench`) from the JSON files beside this page. "
-        "Every table compares models in the same run on the same machine, each library in an "
-        "environment and a process of its own, after an unmeasured fit on a few rows unless "
-        "it says otherwise. All may use as many threads as the line below a table says; "
-        "Surprise's fit uses one, myFM's hardly more, and Cornac's one if it is given a seed.",
-    ]
-    for name in names:
-        result = json.loads(found[name].read_text())
-        parts.append(render(result))
-        if curves := result.get("curves"):
-            from benchmarks._figure import draw_curves
-
-            draw_curves(curves, folder / f"{name}.svg", result.get("timed", "Fit"))
-            parts.append(f"![{result['title']}]({name}.svg)")
+    names = sorted(found, key=lambda name: (_rank(name, order), name))
     path = folder / "README.md"
-    _replace(path, "\n\n".join(parts) + "\n")
+    _replace(path, "\n\n".join([PAGE, *(_render_short(found[name]) for name in names)]) + "\n")
     return path
 
 
 def render(result: dict[str, Any]) -> str:
-    """A result as Markdown."""
+    """A whole result as Markdown."""
     parts = [f"## {result['title']}", *result.get("notes", [])]
     if bars := result.get("bars"):
         parts.append(_render_bars(bars))
-    for table in result["tables"]:
-        parts += [f"### {table['title']}", render_table(table["columns"], table["rows"])]
+    for found in result["tables"]:
+        parts += [f"### {found['title']}", render_table(found["columns"], found["rows"])]
     parts += [f"- {line}" for line in result.get("left_out", [])]
     if facts := result.get("machine"):
         parts.append(_render_machine(facts))
@@ -90,26 +91,50 @@ def render(result: dict[str, Any]) -> str:
 
 
 def render_table(columns: dict[str, str], rows: list[list[Any]]) -> str:
-    """A Markdown table; `columns` gives each heading its number format, '' for text."""
+    """A Markdown table."""
     aligned = ["---:" if form else "---" for form in columns.values()]
     cells = [
-        [format(cell, form) for cell, form in zip(row, columns.values(), strict=True)]
-        for row in rows
+        ["" if cell is None else format(cell, form) for cell, form in pairs]
+        for pairs in (zip(row, columns.values(), strict=True) for row in rows)
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in [list(columns), aligned, *cells])
 
 
+def _render_short(result: dict[str, Any]) -> str:
+    first, facts = result["tables"][0], result.get("machine")
+    below = [f"{len(first['rows'])} rows in the file."] if len(first["rows"]) > PAGE_ROWS else []
+    missed = [
+        f"{entry['what']}: {_shown(entry)} ({_limit(entry)})"
+        for entry in result.get("bars", [])
+        if not entry["met"]
+    ]
+    below += [f"Missed: {'; '.join(missed)}."] if missed else []
+    if facts:
+        below.append(f"{facts['date']}, {facts['cpu']}, {facts['threads']} thread(s).")
+    shown = render_table(first["columns"], first["rows"][:PAGE_ROWS])
+    return "\n\n".join([f"## {result['title']}\n{shown}", *([" ".join(below)] if below else [])])
+
+
+def _rank(name: str, order: list[str]) -> int:
+    """Place of the benchmark of a result in the order; unknown benchmarks come last."""
+    places = [place for place, first in enumerate(order) if f"{name}_".startswith(f"{first}_")]
+    return places[0] if places else len(order)
+
+
 def _render_bars(bars: list[dict[str, Any]]) -> str:
     rows = [
-        [
-            entry["what"],
-            "not reached" if entry["value"] is None else format(entry["value"], entry["form"]),
-            f"{entry['sign']} {format(entry['limit'], entry['form'])}",
-            "yes" if entry["met"] else "**no**",
-        ]
+        [entry["what"], _shown(entry), _limit(entry), "yes" if entry["met"] else "**no**"]
         for entry in bars
     ]
     return render_table(dict.fromkeys(["Figure", "Measured", "Bar", "Met"], ""), rows)
+
+
+def _shown(entry: dict[str, Any]) -> str:
+    return "not reached" if entry["value"] is None else format(entry["value"], entry["form"])
+
+
+def _limit(entry: dict[str, Any]) -> str:
+    return f"{entry['sign']} {format(entry['limit'], entry['form'])}"
 
 
 def _render_machine(facts: dict[str, Any]) -> str:
@@ -127,11 +152,6 @@ def _replace(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)
-
-
-def _plain(value: Any) -> Any:
-    """What json cannot write itself: numpy's scalars and arrays."""
-    return value.tolist()
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""An epoch of `MFRegressor` beside a bare torch loop that does the same arithmetic."""
+"""An epoch of `MFRegressor` beside a bare torch loop with the same arithmetic."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from time import perf_counter
@@ -7,31 +7,20 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from skorch.callbacks import Callback
 from torch import Tensor
 
 from benchmarks._data import movielens, rmse
 from benchmarks._measure import alternate
-from benchmarks._results import bar
+from benchmarks._results import bar, table
+from benchmarks._training import Clock, torch_threads
 from sklrec import IDEncoder, MFRegressor
-from sklrec._solvers.rowwise_sgd import SHARE_OF_AVERAGE
-from sklrec._utils.threads import threads_for
 
 SEED = 0
-
-
-class Clock(Callback):
-    """Seconds of the training itself: all epochs with all that skorch does in them."""
-
-    def on_train_begin(self, net, **kwargs):
-        self.start = perf_counter()
-
-    def on_train_end(self, net, **kwargs):
-        self.seconds = perf_counter() - self.start
+SHARE_OF_AVERAGE = 0.8  # MFRegressor limits the steps of a row by this share of its average
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Alternate both, with the same seed, and see that they end at the same model."""
+    """Alternate both with the same seed, and check that they end at the same model."""
     log = movielens()
     X, y = log[["user", "item"]], log["rating"].to_numpy()
     model = MFRegressor(random_state=SEED, rating_scale=None).fit(X, y)
@@ -53,46 +42,32 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         return clock.seconds / net.max_epochs
 
     def bare() -> float:
-        with threads_for(net.batch_size, model.n_factors):
+        with torch_threads(1):
             return bare_loop(users, items, y, **settings)[0] / net.max_epochs
 
-    def bare_on_all_threads() -> float:
-        return bare_loop(users, items, y, **settings)[0] / net.max_epochs
-
-    names = "MFRegressor", "bare torch loop", f"bare torch loop, {torch.get_num_threads()} threads"
-    functions = dict(zip(names, (ours, bare, bare_on_all_threads), strict=True))
-    times = alternate(functions, 3 if quick else 15)
+    times = alternate({"MFRegressor": ours, "bare torch loop": bare}, 3 if quick else 15)
     _, predictions = bare_loop(users, items, y, **settings)
-    errors = [rmse(y, model.predict(X)), *[rmse(y, predictions)] * 2]
+    errors = [rmse(y, model.predict(X)), rmse(y, predictions)]
     if abs(errors[0] - errors[1]) > 1e-3:
-        raise RuntimeError(f"not the same arithmetic: the training RMSEs are {errors}")
+        raise RuntimeError(f"The arithmetic differs: the training RMSEs are {errors}.")
+    epoch, loop = times.values()
     return {
         "title": "Overhead of an epoch",
         "notes": [
             "MFRegressor with default parameters on MovieLens 100K, through skorch, beside a "
             "plain loop of torch calls that makes the same updates, with a row of factors for "
             "each rating. The training alone, without encoding; medians of runs that alternate. "
-            "Both keep to the threads that MFRegressor gives a batch of this size, which is one; "
-            "the last row lets torch have all of them. "
+            "MFRegressor gives one thread to a batch of this size. "
             + ", ".join(f"{name}={value:g}" for name, value in settings.items())
             + "."
         ],
-        "bars": [
-            bar(
-                "Epoch of MFRegressor over a bare loop's",
-                times[names[0]] / times[names[1]],
-                1.2,
-                ".3f",
-            )
-        ],
+        "bars": [bar("Epoch of MFRegressor over a bare loop's", epoch / loop, 1.2, ".3f")],
         "tables": [
-            {
-                "title": "Seconds an epoch",
-                "columns": {"": "", "Seconds": ".4f", "Training RMSE at the end": ".5f"},
-                "rows": [
-                    [name, times[name], error] for name, error in zip(names, errors, strict=True)
-                ],
-            }
+            table(
+                "Seconds an epoch",
+                {"": "", "Seconds": ".4f", "Training RMSE at the end": ".5f"},
+                [[*found, error] for found, error in zip(times.items(), errors, strict=True)],
+            )
         ],
     }
 
@@ -101,7 +76,6 @@ def bare_loop(
     users: Tensor,
     items: Tensor,
     ratings: np.ndarray,
-    *,
     n_factors: int,
     init_std: float,
     alpha: float,
@@ -116,10 +90,10 @@ def bare_loop(
     factors, biases, limits = [], [], []
     for codes in (users, items):
         n_rows = int(codes.max()) + 1
-        table = torch.randn(n_rows, n_factors, generator=generator).mul_(init_std)
-        table[0] = 0
+        rows = torch.randn(n_rows, n_factors, generator=generator).mul_(init_std)
+        rows[0] = 0
         load = torch.bincount(codes, minlength=n_rows).float() * (batch_size / len(codes))
-        factors.append(table)
+        factors.append(rows)
         biases.append(torch.zeros(n_rows))
         limits.append(SHARE_OF_AVERAGE / ((1 + alpha) * load).clamp(min=1e-12))
     step, n_steps = 0, max_epochs * -(-len(target) // batch_size)
@@ -133,8 +107,8 @@ def bare_loop(
         for *codes, wanted in zip(*epoch, strict=True):
             rate = lr * (1 - step / n_steps)
             step += 1
-            p, q = (table.index_select(0, c) for table, c in zip(factors, codes, strict=True))
-            b = [table.index_select(0, c) for table, c in zip(biases, codes, strict=True)]
+            p, q = (rows.index_select(0, c) for rows, c in zip(factors, codes, strict=True))
+            b = [values.index_select(0, c) for values, c in zip(biases, codes, strict=True)]
             error = (wanted - (p * q).sum(1)).sub_(b[0]).sub_(b[1])
             slope = error.unsqueeze(1)
             for side, own, other in ((0, p, q), (1, q, p)):

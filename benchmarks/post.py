@@ -1,21 +1,20 @@
-"""The models of "PyTorch for Recommenders 101": as printed, trained anew, and ours."""
+"""The models of "PyTorch for Recommenders 101": as printed, trained again, and ours."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.model_selection import KFold
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from torch import Tensor, nn
 
 from benchmarks._baselines import item_means
-from benchmarks._data import rmse
+from benchmarks._data import SHUFFLED, folds, rmse
 from benchmarks._measure import seconds
-from benchmarks._post_models import PostDense, PostLSTM, PostMF, Training, cut_windows, train
-from benchmarks._results import bar
+from benchmarks._results import bar, table
+from benchmarks._training import torch_threads
 from sklrec import DenseRecRegressor, IDEncoder, MFRegressor, SequenceRatingRegressor
 from sklrec.datasets import fetch_movielens
 from sklrec.preprocessing import SequencePadder, SequenceWindower
@@ -32,156 +31,214 @@ OURS = {
 LENGTH = 10
 WINDOWS = f"LSTM, windows of {LENGTH} items"
 LOWEST, WIDTH = 1.0, 4.0  # of the rating scale, which becomes [0, 1]
-# What the post leaves unsaid.
-N_FACTORS, HIDDEN, DENSE_LR, LSTM_EPOCHS = 20, 50, 0.01, 3
+N_FACTORS, HIDDEN, DENSE_LR, LSTM_EPOCHS = 20, 50, 0.01, 3  # the post does not give these
 SEED = 0
 
 
 class Result(NamedTuple):
-    """RMSE on [0, 1], that of predictions clipped to it, and what the training took."""
+    """RMSE on [0, 1], RMSE of the clipped predictions, and the seconds of the training."""
 
     model: str
-    whose: str
+    source: str
     rmse: float
     clipped: float | None = None
-    training: Training | None = None
+    seconds: float | None = None
+
+
+class PostMF(nn.Module):
+    """Products of factors, without biases, with torch's own N(0, 1) start and sparse gradients."""
+
+    def __init__(self, n_users: int, n_items: int):
+        super().__init__()
+        self.user_factors = nn.Embedding(n_users, N_FACTORS, sparse=True)
+        self.item_factors = nn.Embedding(n_items, N_FACTORS, sparse=True)
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        return (self.user_factors(users) * self.item_factors(items)).sum(-1)
+
+
+class PostDense(nn.Module):
+    """A net of one hidden layer on the concatenated factors of user and item."""
+
+    def __init__(self, n_users: int, n_items: int):
+        super().__init__()
+        self.user_factors = nn.Embedding(n_users, N_FACTORS)
+        self.item_factors = nn.Embedding(n_items, N_FACTORS)
+        self.layers = nn.Sequential(
+            nn.Linear(2 * N_FACTORS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
+        )
+
+    def forward(self, users: Tensor, items: Tensor) -> Tensor:
+        both = torch.cat([self.user_factors(users), self.item_factors(items)], dim=-1)
+        return self.layers(both).squeeze(-1)
+
+
+class PostLSTM(nn.Module):
+    """A rating at each position of a window, from the items up to this position."""
+
+    def __init__(self, n_codes: int):
+        super().__init__()
+        self.item_factors = nn.Embedding(n_codes, 64, padding_idx=0)
+        self.lstm = nn.LSTM(64, 128, batch_first=True)
+        self.output = nn.Linear(128, 1)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        states, _ = self.lstm(self.item_factors(windows))  # from zero states at each call
+        return self.output(states).squeeze(-1)
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Train the post's models and ours on the same rows."""
     X, y = fetch_movielens("100k", return_X_y=True)
     log = X.assign(rating=(y - LOWEST) / WIDTH)
-    splits = KFold(5, shuffle=True, random_state=0).split(log)
-    parts = [(log.iloc[known], log.iloc[asked]) for known, asked in splits][: 1 if quick else 5]
-    max_seconds = 2.0 if quick else 60.0
-    folds = [fit_ours(*part) for part in parts]
+    log = log[log["user"] <= 60] if quick else log
+    parts = list(folds(log, shuffle=True))[: 1 if quick else 5]
+    ours = [fit_ours(*part) for part in parts]
     results = [
-        Result(MF, "the post", POST[MF]),
-        *reproduce_mf(*parts[0], max_seconds),
-        folds[0][MF],
-        Result(DENSE, "the post", POST[DENSE]),
-        reproduce_dense(*parts[0], max_seconds),
-        folds[0][DENSE],
-        Result(WINDOWS, "the post", POST[LSTM]),
-        *compare_windows(log, max_seconds),
+        *(Result(name, "the post", error) for name, error in POST.items()),
+        *reproduce_pairs(*parts[0]),
+        *ours[0].values(),
+        *compare_windows(log),
     ]
-    means = {name: float(np.mean([fold[name].rmse for fold in folds])) for name in OURS}
+    means = {name: float(np.mean([fold[name].rmse for fold in ours])) for name in OURS}
+    forms = {"On [0, 1]": ".4f", "In stars": ".3f"}
     return {
         "title": 'The models of "PyTorch for Recommenders 101" on MovieLens 100K',
-        "notes": notes(max_seconds),
+        "notes": [
+            "As in the post: ratings on [0, 1], torch's default start, plain SGD on the squared "
+            "error, one sample a step. Matrix factorisation has 20 factors, sparse gradients and "
+            "lr=1e-6. Its printed loop never zeroes the gradients, so each step uses the sum of "
+            "all earlier ones. The LSTM has 64 factors, 128 hidden units, lr=0.1 and a window of "
+            "10 items a step; it predicts the rating at each position from the items up to it.",
+            "The post leaves some choices open; ours are: (rating - 1) / 4; samples in random "
+            f"order; one epoch on the first fold of {SHUFFLED} for matrix factorisation and the "
+            f"dense net; {N_FACTORS} factors, {HIDDEN} hidden units and lr={DENSE_LR} in the "
+            f"dense net; {LSTM_EPOCHS} epochs for the LSTM, with windows that do not overlap, cut "
+            "from the ratings of each user in time order. The last window of each user is held "
+            "out. The predictions of the post's models are not clipped; ours are.",
+            "Our models have their defaults, except that for windows they read sequences, of "
+            "items only if the row does not name ratings. With SequenceWindower a held-out row is "
+            "read after the nine items before the split; in the post's way it is read after the "
+            "earlier items of its own window.",
+        ],
         "bars": [
             bar(f"{name}, mean over folds; the post: {POST[name]}", mean, LIMITS[name], ".4f")
             for name, mean in means.items()
         ],
         "tables": [
-            rmse_table(results),
-            seconds_table(results),
-            folds_table([result for fold in folds for result in fold.values()]),
+            table(
+                "RMSE on the same split",
+                {"Model": "", "Source": ""} | forms | {"Clipped": ".4f", "Seconds": ".2f"},
+                [[*r[:3], r.rmse * WIDTH, *r[3:]] for r in results],
+            ),
+            table(
+                f"sklrec, means over {SHUFFLED}",
+                {"Model": ""} | forms,
+                [[name, mean, mean * WIDTH] for name, mean in means.items()],
+            ),
         ],
     }
 
 
 def fit_ours(known: pd.DataFrame, asked: pd.DataFrame) -> dict[str, Result]:
-    """Our three estimators with their defaults; the sequence one reads what is earlier."""
+    """Fit our three estimators with their defaults."""
     found = {}
     for name, (estimator, columns) in OURS.items():
         estimator(max_epochs=1).fit(known[columns][:1_000], known["rating"][:1_000])  # warms up
         model = estimator(random_state=SEED)
-        training = timed_fit(model, known[columns], known["rating"])
-        found[name] = measured(name, "sklrec", asked, model.predict(asked[columns]), training)
+        took = seconds(lambda m=model, c=columns: m.fit(known[c], known["rating"]))
+        found[name] = measured(name, "sklrec", asked, model.predict(asked[columns]), took)
     return found
 
 
-def reproduce_mf(known: pd.DataFrame, asked: pd.DataFrame, max_seconds: float) -> Iterator[Result]:
-    """Train the post's factors by its printed loop, and with the line that the loop lacks."""
-    for zeroed in (False, True):
+def reproduce_pairs(known: pd.DataFrame, asked: pd.DataFrame) -> Iterator[Result]:
+    """Train the post's factors by its printed loop and by a corrected one, then its dense net."""
+    n_rows = [max(int(log[name].max()) for log in (known, asked)) + 1 for name in PAIR]
+    for name, kind, lr, is_zeroed in (
+        (MF, PostMF, 1e-6, False),
+        (MF, PostMF, 1e-6, True),
+        (DENSE, PostDense, DENSE_LR, True),
+    ):
         torch.manual_seed(SEED)
-        module = PostMF(*table_sizes(known, asked), N_FACTORS)
-        training = train(
-            module,
-            tensors(known, *PAIR),
-            tensors(known, "rating")[0],
-            lr=1e-6,
-            max_seconds=max_seconds,
-            zero_gradients=zeroed,
-        )
-        whose = f"trained anew, gradients {'zeroed' if zeroed else 'never zeroed'}"
-        yield measured(MF, whose, asked, infer(module, *tensors(asked, *PAIR)), training)
+        module = kind(*n_rows)
+        ratings = tensors(known, "rating")[0]
+        took = seconds(lambda: train(module, tensors(known, *PAIR), ratings, lr, is_zeroed))  # noqa: B023
+        source = f"trained again, gradients {'zeroed' if is_zeroed else 'never zeroed'}"
+        yield measured(name, source, asked, infer(module, *tensors(asked, *PAIR)), took)
 
 
-def reproduce_dense(known: pd.DataFrame, asked: pd.DataFrame, max_seconds: float) -> Result:
-    """Train the post's dense net by its loop."""
-    torch.manual_seed(SEED)
-    module = PostDense(*table_sizes(known, asked), N_FACTORS, HIDDEN)
-    training = train(
-        module,
-        tensors(known, *PAIR),
-        tensors(known, "rating")[0],
-        lr=DENSE_LR,
-        max_seconds=max_seconds,
-    )
-    return measured(DENSE, "trained anew", asked, infer(module, *tensors(asked, *PAIR)), training)
-
-
-def compare_windows(log: pd.DataFrame, max_seconds: float) -> Iterator[Result]:
-    """Predict each user's last window, after training on all others."""
+def compare_windows(log: pd.DataFrame) -> Iterator[Result]:
+    """Predict the last window of each user, after training on all others."""
     windows, last = cut_windows(log, LENGTH)
     known, asked = log.iloc[np.concatenate(windows)], log.iloc[last.ravel()]
     yield measured(WINDOWS, "item means", asked, item_means(known, asked))
 
     torch.manual_seed(SEED)
     items, ratings = tensors(log, "item", "rating")
-    module = PostLSTM(64, 128, int(items.max()) + 1)
-    training = train(
-        module,
-        [[items[rows] for rows in windows]],
-        [ratings[rows] for rows in windows],
-        lr=0.1,
-        n_epochs=LSTM_EPOCHS,
-        max_seconds=max_seconds,
-    )
-    prediction = infer(module, items[last]).ravel()
-    yield measured(WINDOWS, "trained anew", asked, prediction, training)
+    module = PostLSTM(int(items.max()) + 1)
+    samples = [items[rows] for rows in windows] * LSTM_EPOCHS
+    targets = [ratings[rows] for rows in windows] * LSTM_EPOCHS
+    took = seconds(lambda: train(module, [samples], targets, 0.1))
+    yield measured(WINDOWS, "trained again", asked, infer(module, items[last]).ravel(), took)
 
     X = SequencePadder(max_len=LENGTH).fit_transform([items[rows].tolist() for rows in windows])
     y = np.full(X.shape, np.nan)
     y[X > 0] = known["rating"]
     model = SequenceRatingRegressor(input="sequences", items_only=True, random_state=SEED)
-    training = timed_fit(model, X, y)
+    took = seconds(lambda: model.fit(X, y))
     prediction = model.predict(items[last].numpy()).ravel()
-    yield measured(WINDOWS, "sklrec, the same windows", asked, prediction, training)
+    yield measured(WINDOWS, "sklrec, the same windows", asked, prediction, took)
 
     for rated in (False, True):
-        model = make_pipeline(
+        pipeline = make_pipeline(
             IDEncoder(),
             SequenceWindower(max_len=LENGTH, ratings=rated),
             SequenceRatingRegressor(input="sequences", items_only=not rated, random_state=SEED),
         )
-        training = timed_fit(model, known[TIMED], known["rating"])
-        whose = f"sklrec, SequenceWindower{'(ratings=True)' if rated else ''}"
-        yield measured(WINDOWS, whose, asked, model.predict(asked[TIMED]), training)
+        took = seconds(lambda p=pipeline: p.fit(known[TIMED], known["rating"]))
+        source = f"sklrec, SequenceWindower{'(ratings=True)' if rated else ''}"
+        yield measured(WINDOWS, source, asked, pipeline.predict(asked[TIMED]), took)
 
 
-def timed_fit(model: Any, X: Any, y: Any) -> Training:
-    """Fit; a sample is a row of X."""
-    elapsed = seconds(lambda: model.fit(X, y))
-    n_epochs = (model[-1] if isinstance(model, Pipeline) else model).n_iter_
-    return Training(n_epochs * len(X), elapsed, elapsed / n_epochs)
+def cut_windows(log: pd.DataFrame, length: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Positions of the rows of each window, and of each user's last window, which is held out."""
+    rows = np.lexsort((log["timestamp"], log["user"]))
+    users = log["user"].to_numpy()[rows]
+    histories = np.split(rows, np.flatnonzero(users[1:] != users[:-1]) + 1)
+    windows = [
+        history[start : min(start + length, len(history) - length)]
+        for history in histories
+        for start in range(0, len(history) - length, length)
+    ]
+    return windows, np.stack([history[-length:] for history in histories])
+
+
+def train(
+    module: nn.Module,
+    inputs: Sequence[Sequence[Tensor]],
+    targets: Sequence[Tensor],
+    lr: float,
+    zero_gradients: bool = True,
+) -> None:
+    """Train by plain SGD on the squared error, one sample a step, in random order."""
+    optimizer = torch.optim.SGD(module.parameters(), lr=lr)
+    with torch_threads(1):
+        for row in torch.randperm(len(targets)).tolist():
+            if zero_gradients:
+                optimizer.zero_grad()
+            prediction = module(*[values[row] for values in inputs])
+            nn.functional.mse_loss(prediction, targets[row]).backward()
+            optimizer.step()
 
 
 def measured(
-    model: str,
-    whose: str,
-    asked: pd.DataFrame,
-    prediction: np.ndarray,
-    training: Training | None = None,
+    model: str, source: str, asked: pd.DataFrame, prediction: np.ndarray, took: float | None = None
 ) -> Result:
     """A row of the result."""
     truth = asked["rating"].to_numpy()
     errors = rmse(truth, prediction), rmse(truth, np.clip(prediction, 0, 1))
-    result = Result(model, whose, *errors, training)
-    print(f"{model}, {whose}: {result.rmse:.4f}", flush=True)
-    return result
+    print(f"{model}, {source}: {errors[0]:.4f}", flush=True)
+    return Result(model, source, *errors, took)
 
 
 def infer(module: nn.Module, *inputs: Tensor) -> np.ndarray:
@@ -191,96 +248,9 @@ def infer(module: nn.Module, *inputs: Tensor) -> np.ndarray:
 
 
 def tensors(log: pd.DataFrame, *columns: str) -> list[Tensor]:
-    """Columns as tensors, ratings in torch's own precision."""
+    """Columns as tensors, ratings in float32."""
     arrays = [log[name].to_numpy(copy=True) for name in columns]
     return [
         torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
         for array in arrays
     ]
-
-
-def table_sizes(*logs: pd.DataFrame) -> list[int]:
-    """Rows that tables need if MovieLens' own numbers are the codes."""
-    return [max(int(log[name].max()) for log in logs) + 1 for name in PAIR]
-
-
-def notes(max_seconds: float) -> list[str]:
-    """What was done, and what of it was our choice."""
-    return [
-        "As in the post: ratings on [0, 1], torch's default start, plain SGD on the squared "
-        "error, one sample a step. Matrix factorisation has 20 factors, sparse gradients and "
-        "lr=1e-6; its printed loop never zeroes the gradients, so that each step goes by the sum "
-        "of all so far. The LSTM has 64 factors, 128 hidden units, lr=0.1 and a window of 10 "
-        "items a step; it predicts the rating at each position from the items up to it.",
-        "What the post leaves unsaid is our choice: (rating - 1) / 4; samples in random order; "
-        "for matrix factorisation and the dense net one epoch on the first fold of KFold(5, "
-        f"shuffle=True, random_state=0); {N_FACTORS} factors, {HIDDEN} hidden units and "
-        f"lr={DENSE_LR} in the dense net; for the LSTM {LSTM_EPOCHS} epochs, windows that do "
-        "not overlap, cut from each user's ratings in time order, and the last window of each "
-        "user held out.",
-        f"A loop of the post's stops after {max_seconds:g} s, done or not; the seconds of an "
-        "epoch are extrapolated from its samples. Its predictions are not clipped; ours are.",
-        "Ours are at their defaults, except that for windows they read sequences, of items only "
-        "unless ratings are named. A sample is a row that fit is given: an interaction, or a "
-        "window. With SequenceWindower a held-out row is read after the nine items before the "
-        "split; as the post does it, after those before it in its own window.",
-    ]
-
-
-def rmse_table(results: list[Result]) -> dict[str, Any]:
-    """RMSE on both scales."""
-    return {
-        "title": "RMSE on the same split",
-        "columns": {
-            "Model": "",
-            "Whose": "",
-            "On [0, 1]": ".4f",
-            "In stars": ".3f",
-            "Clipped, on [0, 1]": "",
-        },
-        "rows": [
-            [
-                result.model,
-                result.whose,
-                result.rmse,
-                result.rmse * WIDTH,
-                "" if result.clipped is None else f"{result.clipped:.4f}",
-            ]
-            for result in results
-        ],
-    }
-
-
-def seconds_table(results: list[Result]) -> dict[str, Any]:
-    """What the trainings took."""
-    return {
-        "title": "Seconds",
-        "columns": {
-            "Model": "",
-            "Whose": "",
-            "Samples": ",d",
-            "Seconds": ".2f",
-            "Seconds an epoch": ".2f",
-        },
-        "rows": [
-            [result.model, result.whose, *result.training]
-            for result in results
-            if result.training is not None
-        ],
-    }
-
-
-def folds_table(results: list[Result]) -> dict[str, Any]:
-    """Ours on all folds."""
-    found = pd.DataFrame(
-        [(result.model, result.rmse, result.training.seconds) for result in results],
-        columns=["model", "rmse", "seconds"],
-    ).groupby("model", sort=False)
-    return {
-        "title": "sklrec, means over KFold(5, shuffle=True, random_state=0)",
-        "columns": {"Model": "", "On [0, 1]": ".4f", "In stars": ".4f", "Fit, s": ".2f"},
-        "rows": [
-            [model, rows["rmse"].mean(), rows["rmse"].mean() * WIDTH, rows["seconds"].median()]
-            for model, rows in found
-        ],
-    }

@@ -1,4 +1,4 @@
-"""How fast predictions come, and what memory they take beyond input and output."""
+"""Predictions per second, beside peers and beside the bandwidth of the memory."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -10,9 +10,9 @@ from benchmarks._bandwidth import last_level_cache
 from benchmarks._data import made, movielens
 from benchmarks._models import CORNAC, OURS, SURPRISE
 from benchmarks._peers import Field, exchange
-from benchmarks._results import bar
+from benchmarks._results import bar, table
 
-# 32 factors for all. One epoch: a prediction takes as long with barely trained factors.
+# 32 factors for all. One epoch: the time of a prediction does not depend on the training.
 SETTINGS = {
     OURS.name: {"n_factors": 32, "max_epochs": 1},
     SURPRISE.name: {"n_factors": 32, "n_epochs": 1},
@@ -20,20 +20,16 @@ SETTINGS = {
 }
 N_PAIRS = {OURS.name: 1_000_000, SURPRISE.name: 200_000, CORNAC.name: 200_000}
 MILLION = 1e6
-# Of each table for the comparison with memory, in last-level caches.
-CACHES = 2
+CACHES = 2  # size of each table for the bandwidth bound, in last-level caches
 FACTORS = [32, 64, 128]
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Predict random pairs of known users and items."""
-    large = made(100_000, 20_000, 200_000 if quick else 1_000_000)
+    n_ratings = 200_000 if quick else 1_000_000
     logs = {
         "MovieLens 100K": movielens(),
-        "100,000 users, 20,000 items": large,
-        "the same, IDs scattered over 60 bits": large.assign(
-            user=scattered(large["user"]), item=scattered(large["item"])
-        ),
+        "100,000 users, 20,000 items": made(100_000, 20_000, n_ratings),
     }
     field = Field([OURS, SURPRISE, CORNAC])
     rows, bars = [], []
@@ -43,68 +39,45 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             jobs = [SETTINGS[model.name]]
             for answer in field.run(model, log, pairs, jobs, repeats=1 if quick else 7) or []:
                 rate = len(pairs) / answer.predict_seconds / MILLION
-                rows.append([model.name, title, rate])
+                rows.append([model.name, title, rate, answer.predict_bytes / MILLION])
                 if model is OURS:
                     bars.append(bar(f"Million pairs/s, {title}", rate, 3.0, ".2f", at_least=True))
     bounds = [bound(n_factors, quick) for n_factors in (FACTORS[:1] if quick else FACTORS)]
-    bars += [
-        bar(
-            f"Codes to ratings, {row['n_factors']} factors, share of the bandwidth bound",
-            row["share"],
-            0.25,
-            ".2f",
-            at_least=True,
-        )
-        for row in bounds
-    ]
-    memory = {n: extra_memory(field, logs["MovieLens 100K"], n) for n in (1_000_000, 8_000_000)}
-    few, many = (value for value in memory.values())
-    bars.append(bar("MB that 8 M pairs need beyond those of 1 M", many - few, 8.0, ".1f"))
+    for n_factors, *_, share in bounds:
+        what = f"Codes to ratings, {n_factors} factors, share of the bandwidth bound"
+        bars.append(bar(what, share, 0.25, ".2f", at_least=True))
+    forms = {"Factors": "d", "Bytes a pair": "d", "Copy, GB/s": ".1f", "Million pairs/s": ".1f"}
     return {
         "title": "Predictions per second",
         "notes": [
             "Integer IDs in, float64 ratings out, 32 factors; random pairs of known users and "
-            "items. sklrec takes a DataFrame and encodes it, which is part of the time; the "
-            "peers' own form of the pairs is made beforehand. Medians of 7 calls. Memory is "
-            "the peak during `predict` beyond input and output.",
-            "Codes to ratings: what `predict` does once IDs are codes, for random pairs from two "
-            f"tables of {CACHES} times the last-level cache ({last_level_cache() / 2**20:.0f} "
-            "MiB) each. For a pair two codes, two rows of factors and two biases have to be "
-            "read, and a float64 has to be written; the bound is these bytes at the rate of a "
-            "copy of a tensor four times as large, by the same threads in the same process, the "
-            "best of several for both.",
+            "items. The time of sklrec includes the encoding of a DataFrame; the peers get their "
+            "own form of the pairs. Medians of 7 calls. MB is the peak beyond input and output.",
+            "Codes to ratings: the fitted module alone, for random pairs from two tables of "
+            f"{CACHES} times the last-level cache ({last_level_cache() / 2**20:.0f} MiB) each. A "
+            "pair reads two codes, two rows of factors and two biases, and writes a float64. The "
+            "bound is the time of a copy of as many bytes, of a tensor four times as large, by "
+            "the same threads in the same process; the best of several for both.",
         ],
         "bars": bars,
         "tables": [
-            {
-                "title": "Speed",
-                "columns": {"Model": "", "Fitted on": "", "Million pairs/s": ".2f"},
-                "rows": rows,
-            },
-            {
-                "title": "Codes to ratings, and memory bandwidth",
-                "columns": {
-                    "Factors": "d",
-                    "Bytes a pair": "d",
-                    "Copy, GB/s": ".1f",
-                    "Million pairs/s": ".1f",
-                    "Bound, million pairs/s": ".1f",
-                    "Share": ".0%",
-                },
-                "rows": [list(row.values()) for row in bounds],
-            },
-            {
-                "title": "Memory beyond input and output, sklrec",
-                "columns": {"Pairs": ",d", "MB": ".1f"},
-                "rows": [list(row) for row in memory.items()],
-            },
+            table(
+                "Speed",
+                {"Model": "", "Fitted on": "", "Million pairs/s": ".2f", "MB": ".1f"},
+                rows,
+            ),
+            table(
+                "Codes to ratings, and memory bandwidth",
+                {**forms, "Bound, million pairs/s": ".1f", "Share": ".0%"},
+                bounds,
+            ),
         ],
         "left_out": field.left_out,
     }
 
 
-def bound(n_factors: int, quick: bool) -> dict[str, Any]:
-    """Pairs a second from large tables, and how many memory traffic would allow at most."""
+def bound(n_factors: int, quick: bool) -> list[Any]:
+    """Pairs a second from large tables, and the highest rate that the memory allows."""
     table_bytes = CACHES * last_level_cache()
     request = {
         "n_factors": n_factors,
@@ -117,30 +90,11 @@ def bound(n_factors: int, quick: bool) -> dict[str, Any]:
     n_bytes = 2 * 8 + 2 * 4 * (n_factors + 1) + 8
     most = reply["bandwidth"] / n_bytes
     reached = request["n_pairs"] / reply["seconds"]
-    return {
-        "n_factors": n_factors,
-        "n_bytes": n_bytes,
-        "bandwidth": reply["bandwidth"] / 1e9,
-        "reached": reached / MILLION,
-        "most": most / MILLION,
-        "share": reached / most,
-    }
+    rates = reached / MILLION, most / MILLION
+    return [n_factors, n_bytes, reply["bandwidth"] / 1e9, *rates, reached / most]
 
 
 def sample(log: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Random pairs of the log's users and items."""
+    """Random pairs of the users and items of a log."""
     rng = np.random.default_rng(0)
-    columns = ("user", "item")
-    return pd.DataFrame({name: rng.choice(log[name].to_numpy(), n) for name in columns})
-
-
-def scattered(ids: pd.Series) -> np.ndarray:
-    """Other IDs for the same users or items, without order and far apart."""
-    codes, found = pd.factorize(ids)
-    return np.random.default_rng(0).integers(1 << 60, size=len(found))[codes]
-
-
-def extra_memory(field: Field, log: pd.DataFrame, n: int) -> float:
-    """Peak MB of predicting n pairs in a fresh process, beyond input and output."""
-    answers = field.run(OURS, log, sample(log, n), [SETTINGS[OURS.name]])
-    return answers[0].predict_bytes / MILLION if answers else float("nan")
+    return pd.DataFrame({name: rng.choice(log[name].to_numpy(), n) for name in ("user", "item")})

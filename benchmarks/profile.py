@@ -1,4 +1,4 @@
-"""Where the time of `fit`, `predict`, `recommend` and of encoding goes."""
+"""Shares of the time of `fit`, `predict`, `recommend` and of the encoding of IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import cProfile
@@ -9,37 +9,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-import sklrec
 from benchmarks._data import grown
 from benchmarks._measure import seconds
-from benchmarks.scaling import CASES, SIZES, Case
+from benchmarks._models import Model, make
+from benchmarks._results import table
+from benchmarks.scaling import MODELS, SIZES
 
-BUILT_IN = "~"  # the path of functions without a file
-TIME_LIMIT = 25.0  # seconds that a call may be expected to take
+BUILT_IN = "~"  # path of functions without a file
+TIME_LIMIT = 25.0  # longest expected seconds of a call
 N_USERS, N_ITEMS = 1_000, 10
 
 ARITHMETIC, OPTIMISER, BATCHES = "Arithmetic", "Optimiser", "Tensors, batches"
 ENCODING, PYTHON, REST = "Encoding", "Python", "Rest"
 SHARES = [ENCODING, BATCHES, ARITHMETIC, OPTIMISER, PYTHON, REST]
-# Whose own time, with that of the built-in functions that they call, is what; the first part of
-# a path that fits counts.
+# Kind of the own time of a file and of the built-in functions that it calls; the first part of a
+# path that fits counts.
 FILES = {
-    "sklrec/_vocabulary": ENCODING,
-    "sklrec/_codes": ENCODING,
-    "sklrec/_histories": ENCODING,
-    "sklrec/_known_features": ENCODING,
-    "sklrec/_side_": ENCODING,
-    "sklrec/_sequence_tensors": ENCODING,
-    "sklrec/_timestamps": ENCODING,
+    "sklrec/_data": ENCODING,
     "sklrec/preprocessing": ENCODING,
     "/pandas/": ENCODING,
-    "sklrec/_rowwise": OPTIMISER,
-    "sklrec/_solvers/_terms_sgd": OPTIMISER,
+    "rowwise": OPTIMISER,
     "/torch/optim/": OPTIMISER,
-    "sklrec/_net": BATCHES,
-    "sklrec/_base": BATCHES,
-    "sklrec/_callbacks": PYTHON,
-    "sklrec/_solvers/_minibatch": PYTHON,
+    "sklrec/_solvers": BATCHES,
+    "sklrec/_core": BATCHES,
     "/skorch/": PYTHON,
     "sklrec/": ARITHMETIC,
     "/torch/": ARITHMETIC,
@@ -47,61 +39,53 @@ FILES = {
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Profile each call on ever more ratings, as long as it does not take too long."""
-    sizes = SIZES[1:2] if quick else SIZES[1:]
+    """Profile each call on more and more ratings, until it takes too long."""
+    sizes = SIZES[1:2] if quick else SIZES[1:-1]
     rows: list[dict[str, Any]] = []
-    for case in CASES:
+    for model in MODELS:
         for n_ratings in sizes:
-            last = rows[-1] if rows and rows[-1]["model"] == case.name else None
+            last = rows[-1] if rows and rows[-1]["model"] == model.name else None
             if last is not None and last["longest"] * n_ratings / last["n"] > TIME_LIMIT:
                 break
-            rows += profile_case(case, n_ratings)
-            print(f"{case.name}, {n_ratings:,}: {rows[-1]['longest']:.2f} s", flush=True)
-    for n_ratings in sizes:
-        rows += profile_encoding(n_ratings)
+            rows += profile_model(model, n_ratings)
+            print(f"{model.name}, {n_ratings:,}: {rows[-1]['longest']:.2f} s", flush=True)
     frame = pd.DataFrame(rows)
     return {
         "title": "Where the time goes",
         "notes": [
-            "Shares of the time of one call, from cProfile: the time of each function itself and "
-            "of the built-in ones that it calls, by the file that it is in. Arithmetic is "
-            "torch's, autograd included, and what the models' own files do; tensors and batches "
-            "are what makes tensors of codes and cuts them into batches, each epoch's new order "
-            "included; Python is skorch's loop and callbacks and torch's own Python; the rest is "
-            "scikit-learn's, scipy's and numpy's. The profiler "
-            "makes Python dearer than it is: seconds are those of another call without it. Made "
-            "ratings as in the benchmark of scaling; IDs are integers unless the table says "
-            "otherwise; `predict` of all training rows; `recommend` of "
-            f"{N_ITEMS} items to {N_USERS:,} users. Calls that would take over {TIME_LIMIT:g} "
-            "seconds are left out.",
+            "Shares of the time of one call, from cProfile: the own time of each function and of "
+            "the built-in functions that it calls, by its file. Arithmetic is that of torch, "
+            "autograd included, and of the files of the models. Tensors and batches are the work "
+            "that makes tensors of codes and cuts them into batches, with the new order of each "
+            "epoch. Python is the loop and the callbacks of skorch and the Python of torch. The "
+            "rest is that of scikit-learn, scipy and numpy. The profiler slows Python down, so "
+            "seconds are those of another call without it. Made ratings as in the benchmark of "
+            "scaling, with integer IDs; `predict` of all "
+            f"training rows; `recommend` of {N_ITEMS} items to {N_USERS:,} users. Calls that "
+            f"should take over {TIME_LIMIT:g} seconds are left out."
         ],
         "tables": [
-            {
-                "title": f"`{call}`",
-                "columns": {"": "", "Ratings": ",d", "Seconds": ".3f"}
-                | dict.fromkeys(SHARES, ".0%"),
-                "rows": [
-                    [row["model"], row["n"], row["seconds"], *(row[name] for name in SHARES)]
-                    for row in found.to_dict("records")
-                ],
-            }
+            table(
+                f"`{call}`",
+                {"": "", "Ratings": ",d", "Seconds": ".3f"} | dict.fromkeys(SHARES, ".0%"),
+                found[["model", "n", "seconds", *SHARES]].astype(object).to_numpy(),
+            )
             for call, found in frame.groupby("call", sort=False)
         ],
-        "measurements": rows,
     }
 
 
-def profile_case(case: Case, n_ratings: int) -> list[dict[str, Any]]:
-    """A row each for `fit`, `predict` and `recommend`."""
-    log = grown(n_ratings, timestamps=case.timestamps)
+def profile_model(model: Model, n_ratings: int) -> list[dict[str, Any]]:
+    """A row for each of `fit`, `predict` and `recommend`."""
+    log = grown(n_ratings, timestamps="timestamp" in model.params)
     X, y = log.drop(columns="rating"), log["rating"].to_numpy()
-    estimator = getattr(sklrec, case.estimator)(random_state=0, **case.params)
+    estimator = make(model)
     estimator.fit(X[:2_000], y[:2_000])  # warms up
     rows: list[dict[str, Any]] = []
 
     def add(call: str, function: Callable[[], object]) -> None:
         elapsed = seconds(function)
-        rows.append({"model": case.name, "call": call, "n": n_ratings, "seconds": elapsed})
+        rows.append({"model": model.name, "call": call, "n": n_ratings, "seconds": elapsed})
         rows[-1] |= shares(function)
 
     add("fit", lambda: estimator.fit(X, y))
@@ -112,22 +96,8 @@ def profile_case(case: Case, n_ratings: int) -> list[dict[str, Any]]:
     return [row | {"longest": longest} for row in rows]
 
 
-def profile_encoding(n_ratings: int) -> list[dict[str, Any]]:
-    """A row each for IDs that are integers and for those that are strings."""
-    log = grown(n_ratings)[["user", "item"]]
-    rows = []
-    for kind, X in {"integers": log, "strings": log.astype(str)}.items():
-
-        def encode(X: pd.DataFrame = X) -> object:
-            return sklrec.IDEncoder().fit_transform(X)
-
-        row = {"model": f"IDEncoder, {kind}", "call": "IDEncoder.fit_transform", "n": n_ratings}
-        rows.append({**row, "seconds": seconds(encode), **shares(encode)})
-    return rows
-
-
 def shares(function: Callable[[], object]) -> dict[str, float]:
-    """What share of a call's time goes where."""
+    """Shares of the time of a call by kind."""
     profiler = cProfile.Profile()
     profiler.runcall(function)
     total = dict.fromkeys(SHARES, 0.0)
@@ -142,19 +112,11 @@ def shares(function: Callable[[], object]) -> dict[str, float]:
 
 
 def kind_of(path: str, built_in: str | None = None) -> str:
-    """Where a function's own time belongs.
-
-    Parameters
-    ----------
-    path : str
-        The file of the function, or of the one that calls a built-in function.
-    built_in : str or None
-        What cProfile calls the built-in function.
-    """
+    """Kind of the own time of a function, or of a built-in function that the file calls."""
     path = path.replace("\\", "/")
     kind = next((kind for part, kind in FILES.items() if part in path), REST)
     if built_in is None:
-        # operators between tensors are no calls: they are the own time of the models' functions
+        # operators between tensors are not calls, but own time of the functions of the models
         own = kind in (ENCODING, REST) or "sklrec/" in path
         return kind if own else PYTHON
     if kind == ENCODING or "numpy" in built_in:

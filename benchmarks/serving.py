@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ import numpy as np
 from benchmarks._data import movielens
 from benchmarks._measure import seconds
 from benchmarks._peers import ROOT
+from benchmarks._results import table
 from sklrec import MFRegressor
 
-N_FACTORS, N_MANY, N_RATINGS = 64, 100, 20
+N_FACTORS, N_MANY = 64, 100
 PATIENCE = 60  # seconds until the service has to answer
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Ask one service over one connection that is kept."""
+    """Send requests to one service over one connection."""
     import httpx2
 
     log = movielens()
@@ -35,9 +37,8 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     users, items = (np.unique(log[side]) for side in ("user", "item"))
     repeats = 50 if quick else 1_000
 
-    def ratings() -> list[dict[str, float]]:
-        rated = rng.choice(items, N_RATINGS, replace=False).tolist()
-        return [{"item": item, "rating": float(rng.integers(1, 6))} for item in rated]
+    def pair() -> dict[str, int]:
+        return {"user": int(rng.choice(users)), "item": int(rng.choice(items))}
 
     bodies = {
         "10 items for one user": ("/recommend", lambda: {"users": [int(rng.choice(users))]}),
@@ -45,28 +46,18 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             "/recommend",
             lambda: {"users": rng.choice(users, N_MANY).tolist()},
         ),
-        f"10 items for a newcomer with {N_RATINGS} ratings": (
-            "/newcomer",
-            lambda: {"ratings": ratings()},
-        ),
-        "the rating of a pair": (
-            "/predict",
-            lambda: {"pairs": [{"user": int(rng.choice(users)), "item": int(rng.choice(items))}]},
-        ),
+        "the rating of a pair": ("/predict", lambda: {"pairs": [pair()]}),
     }
     rows = []
     with service(model) as address, httpx2.Client(base_url=address, timeout=PATIENCE) as client:
         for name, (path, body) in bodies.items():
             asked = [body() for _ in range(repeats + 10)]
-            for first in asked[:10]:
-                client.post(path, json=first).raise_for_status()
-            took = [
-                seconds(lambda one=one, path=path: client.post(path, json=one).raise_for_status())
-                for one in asked[10:]
-            ]
+            took = [seconds(partial(ask, client, path, one)) for one in asked]
+            took = took[10:]  # the first requests warm up
             p50, p99 = np.percentile(took, [50, 99]) * 1e3
             rows.append([name, float(p50), float(p99), repeats / sum(took)])
             print(f"{name}: {p50:.2f} ms", flush=True)
+    forms = {"p50, ms": ".2f", "p99, ms": ".2f", "Requests/s": ",.0f"}
     return {
         "title": "The serving example on a loopback address",
         "notes": [
@@ -74,26 +65,13 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             f"one process; {repeats:,} requests of each kind, one after the other over one "
             "connection, from another process on the same machine."
         ],
-        "bars": [],
-        "tables": [
-            {
-                "title": "Latency",
-                "columns": {
-                    "Request": "",
-                    "p50, ms": ".2f",
-                    "p99, ms": ".2f",
-                    "Requests/s": ",.0f",
-                },
-                "rows": rows,
-            }
-        ],
-        "left_out": [],
+        "tables": [table("Latency", {"Request": "", **forms}, rows)],
     }
 
 
 @contextmanager
 def service(model: MFRegressor) -> Iterator[str]:
-    """Run the example in a process of its own; give its address."""
+    """Run the example in its own process; give its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -109,22 +87,20 @@ def service(model: MFRegressor) -> Iterator[str]:
             yield f"http://127.0.0.1:{port}"
         finally:
             process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                raise
+            process.wait(PATIENCE)
+
+
+def ask(client: Any, path: str, body: dict[str, Any]) -> None:
+    """Send one request and check the answer."""
+    client.post(path, json=body).raise_for_status()
 
 
 def wait_for(port: int, process: subprocess.Popen) -> None:
-    """Wait until somebody listens."""
+    """Wait until the service listens."""
     end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            raise RuntimeError(f"The service ended with code {process.returncode}; see above.")
+    while time.monotonic() < end and process.poll() is None:
         with socket.socket() as connection:
             if connection.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.1)
-    raise RuntimeError(f"The service did not listen on port {port} within {PATIENCE} seconds.")
+    raise RuntimeError(f"The service does not listen on port {port}; its messages are above.")

@@ -1,4 +1,4 @@
-"""How Sphinx builds the documentation: `make docs`."""
+"""Configuration of Sphinx for `make docs`."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import re
@@ -36,11 +36,11 @@ templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
 
-# --- references: every one must lead somewhere, except those to other projects' pages, since a
-# build asks no server for their inventories
+# --- references: all must resolve, except those to other projects, since a build does not download
+# their inventories
 nitpicky = True
 nitpick_ignore_regex = [(r"py:.*", r"(sklearn|skorch|torch|pandas|numpy|nn)\..*")]
-smartquotes = False  # 'sgd' should stay what one can type
+smartquotes = False  # quotes in code must stay as typed
 default_role = "literal"  # single backticks name parameters and attributes
 extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
 
@@ -63,7 +63,7 @@ html_static_path.append(
 )
 mathjax_path = "tex-svg.js"
 
-# --- code: what is copied are the statements, not prompts and outputs
+# --- code: the copy button takes the statements, without prompts and outputs
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
@@ -119,7 +119,7 @@ def escape_learned_sizes(app, what, name, obj, options, lines):
 
 
 def skip_members_of_others(app, what, name, obj, skip, options):
-    """Leave out what a class inherits from another package, whose own pages tell of it."""
+    """Leave out members that a class inherits from another package."""
     function = obj.fget if isinstance(obj, property) else getattr(obj, "__wrapped__", obj)
     module = getattr(function, "__module__", None) or ""
     # properties are learned attributes, which the class's own docstring lists
@@ -127,7 +127,7 @@ def skip_members_of_others(app, what, name, obj, skip, options):
 
 
 def find_reexported(app, env, node, contnode):
-    """Lead references to `sklrec.IDEncoder` and its like to where they are documented."""
+    """Resolve references to `sklrec.IDEncoder` and the other names of `sklrec.preprocessing`."""
     name = node.get("reftarget", "").removeprefix("sklrec.")
     if name in sklrec.preprocessing.__all__:
         target = f"sklrec.preprocessing.{name}"

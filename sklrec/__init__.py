@@ -1,4 +1,4 @@
-"""Recommenders for people who live in scikit-learn: PyTorch rating models as estimators."""
+"""Rating models in PyTorch that follow the scikit-learn estimator API."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklrec._persistence.checkpoint import ModelCheckpoint

@@ -1,4 +1,4 @@
-"""Recommendations from catalogues of millions, by an approximate index of the items."""
+"""Approximate index of items, for recommendations from large catalogues."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -14,28 +14,29 @@ from sklrec.modules import MatrixFactorization
 
 __all__ = ["ApproximateItems"]
 
-# Users who are asked for at once: few, so that those in a block have seen about as much.
+# Few users at once, so that the users of a block have seen similar numbers of items.
 USERS_AT_ONCE = 256
 
 
 class ApproximateItems:
-    """An approximate index over the items of a fitted `MFRegressor`.
+    """Approximate index of the items of a fitted `MFRegressor`.
 
-    It finds most of the items that `MFRegressor.recommend` finds, and looks at few of them: what
-    a list costs hardly grows with the catalogue. Scores are exact; only items can be missed. It
-    pays from some hundred thousand items on. The index is faiss's graph of neighbours, which the
-    extra ``sklrec[approximate]`` installs.
+    It finds most of the items that `MFRegressor.recommend` finds, and compares only few items.
+    The time of a list grows little with the number of items. Scores are exact, but some items
+    may be missing. It is faster from about 100,000 items on. The index is a graph of nearest
+    neighbours (HNSW) of faiss, which ``pip install sklrec[approximate]`` installs.
 
     Parameters
     ----------
     estimator : MFRegressor
-        The fitted estimator. The index does not follow it if it is fitted anew.
+        The fitted estimator. Make a new index if the estimator is fitted again.
     n_links : int, default=32
-        Number of neighbours of each item in the graph. More find more, and take more memory.
+        Number of neighbours of each item in the graph. A larger number finds more items and uses
+        more memory.
     ef_construction : int, default=200
-        How many candidates are looked at where an item is added.
+        Number of candidates that are compared when an item is added.
     ef_search : int, default=128
-        How many candidates are looked at in a search, at least. More find more, and take longer.
+        Least number of candidates in a search. A larger number finds more items and takes longer.
 
     Attributes
     ----------
@@ -47,7 +48,7 @@ class ApproximateItems:
     ImportError
         If faiss is not installed.
     ValueError
-        If the estimator or a parameter is not what was asked for.
+        If the estimator is of another class, or if a parameter is invalid.
 
     See Also
     --------
@@ -83,18 +84,18 @@ class ApproximateItems:
         check_is_fitted(estimator)
         if type(getattr(estimator, "module_", None)) is not MatrixFactorization:  # no subclass
             raise ValueError(
-                "ApproximateItems needs an MFRegressor whose predictions are one product of "
-                f"factors, got {estimator!r}."
+                f"ApproximateItems needs a fitted MFRegressor, got {estimator!r}. Use the method "
+                "recommend of other estimators."
             )
         sizes = {"n_links": n_links, "ef_construction": ef_construction, "ef_search": ef_search}
         for name, value in sizes.items():
             check_positive(value, name)
         self.estimator = estimator
         self._ef_search = int(ef_search)
-        items = _offered(estimator.module_)
+        items = _item_vectors(estimator.module_)  # (n_items, n_factors + biased)
         norms = np.linalg.norm(items, axis=1)
-        # One more number brings all items to the same length, so that the largest product is
-        # that of the nearest item.
+        # With one more coordinate all vectors have the same norm, so the item with the largest
+        # product is the nearest one (Bachrach et al.).
         rest = np.sqrt(np.maximum(0, norms.max() ** 2 - norms**2))
         longest = max(float(norms.max()), 1e-12)
         items = np.hstack([items, rest[:, np.newaxis]]) / longest
@@ -110,18 +111,18 @@ class ApproximateItems:
         Parameters
         ----------
         users : array-like of shape (n_users,)
-            User IDs. A user whom `fit` did not see gets the items that are rated highest
-            regardless of the user.
+            User IDs. An unknown user gets the items with the highest ratings for an average
+            user.
         n_items : int, default=10
-            How many items to recommend to each user; fewer where there are fewer.
+            Number of items for each user. The list is shorter if fewer items are left.
         exclude_seen : bool, default=True
-            Whether to leave out what the user rated in `fit` and `partial_fit`.
+            Whether to leave out items that the user rated in `fit` and `partial_fit`.
 
         Returns
         -------
         DataFrame of shape (n_recommendations, 4)
-            Columns user, item, rank (from 1) and score (the rating that `predict` gives), users
-            in the order in which they were given.
+            Columns user, item, rank (from 1) and score (the predicted rating), with users in the
+            order of `users`.
         """
         n_items = check_positive(n_items, "n_items")
         model = self.estimator
@@ -129,7 +130,8 @@ class ApproximateItems:
         users = read_ids(users, "users")
         codes = user_vocabulary.codes(users)
         n_seen = np.diff(model.seen_.indptr)[codes] if exclude_seen else np.zeros_like(codes)
-        # Users who have seen about as much together: a search finds as many for each.
+        # A search finds the same number of items for each user of a block. So each block has users
+        # who have seen similar numbers of items.
         order = np.argsort(n_seen, kind="stable")
         found = []
         for first in range(0, len(order), USERS_AT_ONCE):
@@ -138,7 +140,7 @@ class ApproximateItems:
                 self._search(rows, codes[rows], n_items, int(n_seen[rows].max()), exclude_seen)
             )
         rows, items, scores = (np.concatenate(part) for part in zip(*found, strict=True))
-        # best first inside each user; of equal scores the item that was known first
+        # By user, then by score; among equal scores, the item with the smaller code is first.
         best = np.lexsort([items, -scores, rows])
         rows, items, scores = rows[best], items[best], scores[best]
         rank = 1 + place_in_run(rows)
@@ -157,14 +159,14 @@ class ApproximateItems:
     def _search(
         self, rows: np.ndarray, codes: np.ndarray, n_items: int, n_seen: int, exclude_seen: bool
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Rows, item codes and exact scores of what is found and was not seen."""
+        """Search items for users; return their rows, item codes and exact scores."""
         model = self.estimator
-        asked = _wanted(model.module_, codes)
-        wide = min(self._index.ntotal, n_items + n_seen)
-        parameters = _faiss().SearchParametersHNSW(efSearch=max(self._ef_search, wide))
-        near = self._index.search(asked, wide, params=parameters)[1]
-        place, column = np.nonzero(near >= 0)
-        items = near[place, column] + 1
+        users = _user_vectors(model.module_, codes)
+        n_found = min(self._index.ntotal, n_items + n_seen)
+        parameters = _faiss().SearchParametersHNSW(efSearch=max(self._ef_search, n_found))
+        nearest = self._index.search(users, n_found, params=parameters)[1]  # (n_users, n_found)
+        place, column = np.nonzero(nearest >= 0)
+        items = nearest[place, column] + 1
         if exclude_seen:
             seen = np.asarray(model.seen_[codes[place], items]).ravel()
             place, items = place[~seen], items[~seen]
@@ -175,8 +177,8 @@ class ApproximateItems:
         return rows[place], items, scores
 
 
-def _offered(module: MatrixFactorization) -> np.ndarray:
-    """The items' factors and biases."""
+def _item_vectors(module: MatrixFactorization) -> np.ndarray:
+    """Factors of all items, with their biases if the module has them."""
     factors = module.item_factors.weight.detach().cpu().numpy()[1:]
     if not module.biased:
         return factors
@@ -184,8 +186,8 @@ def _offered(module: MatrixFactorization) -> np.ndarray:
     return np.hstack([factors, biases[:, np.newaxis]])
 
 
-def _wanted(module: MatrixFactorization, codes: np.ndarray) -> np.ndarray:
-    """What the users' products with these, and with the number that is added, are highest of."""
+def _user_vectors(module: MatrixFactorization, codes: np.ndarray) -> np.ndarray:
+    """Factors of users, with 1 for the bias and 0 for the added coordinate of the items."""
     factors = module.user_factors.weight.detach().cpu().numpy()[codes]
     columns = [factors, np.ones((len(codes), 1))] if module.biased else [factors]
     return np.hstack([*columns, np.zeros((len(codes), 1))]).astype(np.float32)
@@ -193,7 +195,7 @@ def _wanted(module: MatrixFactorization, codes: np.ndarray) -> np.ndarray:
 
 def _faiss() -> Any:
     try:
-        import faiss  # here, since few need it
+        import faiss  # here, because it is an optional dependency
     except ImportError as error:
         raise ImportError(
             "ApproximateItems needs faiss. Install it with: pip install 'sklrec[approximate]'"

@@ -1,4 +1,4 @@
-"""Fitted networks as ONNX graphs, for runtimes that know neither torch nor sklrec."""
+"""Export of fitted networks to ONNX, for programs without torch and sklrec."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import logging
@@ -23,16 +23,16 @@ from sklrec.modules import DenseNet, LSTMRating
 
 __all__ = ["onnx_inputs", "to_onnx"]
 
-# What protobuf, which ONNX files are written in, takes.
+# Limit of protobuf, the format of ONNX files.
 MAX_BYTES = 2**31 - 2**20
-# Axes that have any length, and their lengths in the example that is traced. They differ, and
-# none is 1, lest two be taken for one or one for fixed.
+# Axes of any length, and their lengths in the traced example. The lengths differ and are not 1,
+# because torch would else take two axes for one, or an axis for a fixed one.
 ANY_LENGTH = {"n": 5, "max_values": 2, "n_sequences": 3, "max_len": 4}
 FLOATS = {"numeric", "past_ratings", "past_gaps"}
 
 
 class _Clipped(nn.Module):
-    """A module whose ratings are clipped, and whose inputs come in one order."""
+    """Wrapper of a module that clips its ratings and takes positional inputs."""
 
     def __init__(self, module: nn.Module, names: list[str], scale: tuple[float, float] | None):
         super().__init__()
@@ -44,30 +44,30 @@ class _Clipped(nn.Module):
 
 
 class _LSTM(nn.Module):
-    """ONNX's own operator in place of ``nn.LSTM``, which torch would write out step by step."""
+    """Replacement of ``nn.LSTM`` by ONNX's operator, because torch would export each step."""
 
-    of_inputs: Tensor
-    of_hidden: Tensor
-    biases: Tensor
+    input_weights: Tensor  # (1, 4 * hidden_size, n_inputs)
+    hidden_weights: Tensor  # (1, 4 * hidden_size, hidden_size)
+    biases: Tensor  # (1, 8 * hidden_size)
 
     def __init__(self, lstm: nn.LSTM):
         super().__init__()
         self.input_size, self.hidden_size = lstm.input_size, lstm.hidden_size
-        of_inputs, of_hidden, *biases = (table.detach() for table in lstm.parameters())
-        self.register_buffer("of_inputs", self._arranged(of_inputs).unsqueeze(0))
-        self.register_buffer("of_hidden", self._arranged(of_hidden).unsqueeze(0))
-        self.register_buffer("biases", torch.cat([*map(self._arranged, biases)]).unsqueeze(0))
+        inputs, hidden, *biases = (self._reorder(table) for table in lstm.parameters())
+        self.register_buffer("input_weights", inputs.unsqueeze(0))
+        self.register_buffer("hidden_weights", hidden.unsqueeze(0))
+        self.register_buffer("biases", torch.cat(biases).unsqueeze(0))
 
-    def _arranged(self, table: Tensor) -> Tensor:
-        """Let the gates come as input, output, forget, cell, and not as torch has them."""
-        first, forget, cell, output = table.split(self.hidden_size)
+    def _reorder(self, table: Tensor) -> Tensor:
+        """Change the order of the gates from torch's to ONNX's: input, output, forget, cell."""
+        first, forget, cell, output = table.detach().split(self.hidden_size)
         return torch.cat([first, output, forget, cell])
 
     def forward(self, inputs: Tensor) -> tuple[Tensor]:
         n_sequences, length, _ = inputs.shape
         hidden = torch.onnx.ops.symbolic(
             "LSTM",
-            [inputs.transpose(0, 1), self.of_inputs, self.of_hidden, self.biases],
+            [inputs.transpose(0, 1), self.input_weights, self.hidden_weights, self.biases],
             {"hidden_size": self.hidden_size},
             dtype=inputs.dtype,
             shape=(length, 1, n_sequences, self.hidden_size),
@@ -76,21 +76,19 @@ class _LSTM(nn.Module):
 
 
 def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted estimator's network as an ONNX graph.
+    """Write the network of a fitted estimator as an ONNX graph.
 
-    The graph takes codes in place of IDs, and all else as the estimator's ``module_`` does:
-    `onnx_inputs` makes it of X. Its one output, ``ratings``, are those that `predict` gives, as
-    float32 and clipped to the rating scale. Any number of rows can be asked for at once. The
-    graph computes in float32.
-
-    The file appears under its name once it is complete. What was there before stays until then.
+    The inputs of the graph are those of the estimator's ``module_``, with codes in place of IDs.
+    `onnx_inputs` computes them from X, for any number of rows. The output ``ratings`` has the
+    ratings of `predict` as float32, clipped to the rating scale. The graph computes in float32.
 
     Parameters
     ----------
     estimator : MFRegressor, DenseRecRegressor or SequenceRatingRegressor
         The fitted estimator.
     path : str or PathLike
-        The file, by habit ``*.onnx``; one that is there already is replaced.
+        Path of the file, usually ``*.onnx``. An existing file is replaced when the new one is
+        complete.
 
     Raises
     ------
@@ -99,15 +97,15 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If it is another estimator, or if the path is no path.
+        If the estimator is of another class, or if `path` is neither a str nor a PathLike.
     ValueError
-        If the tables are larger than the 2 GiB that an ONNX file takes.
+        If the tables are larger than 2 GiB, the limit of an ONNX file.
     OSError
         If the file cannot be written.
 
     See Also
     --------
-    onnx_inputs : What the graph takes for some rows of X.
+    onnx_inputs : Compute the inputs of the graph.
 
     Examples
     --------
@@ -126,20 +124,20 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     n_bytes = sum(table.nbytes for table in module.state_dict().values())
     if n_bytes > MAX_BYTES:
         raise ValueError(
-            f"An ONNX file takes at most {MAX_BYTES:,} bytes, and this model's tables have "
-            f"{n_bytes:,}. Fit with fewer n_factors."
+            f"An ONNX file holds at most {MAX_BYTES:,} bytes, got tables of {n_bytes:,} bytes. "
+            "Fit with fewer n_factors."
         )
     axes = _axes(module)
     dims = {name: torch.export.Dim(name) for name in ANY_LENGTH}
     shapes = tuple(
-        {axis: dims[name] for axis, name in enumerate(of_input) if isinstance(name, str)}
-        for of_input in axes.values()
+        {axis: dims[name] for axis, name in enumerate(lengths) if isinstance(name, str)}
+        for lengths in axes.values()
     )
     with _quiet():
-        # In two steps, since torch.onnx alone would try other ways where axes do not stay open.
+        # Two steps, because torch.onnx alone falls back to other exporters if an axis is fixed.
         traced = torch.export.export(
             _Clipped(_for_onnx(module), list(axes), estimator.rating_scale_).eval(),
-            tuple(_example(name, of_input) for name, of_input in axes.items()),
+            tuple(_example(name, lengths) for name, lengths in axes.items()),
             dynamic_shapes=(shapes,),
         )
         program = torch.onnx.export(
@@ -155,33 +153,34 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
 
 
 def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.ndarray]:
-    """Give what the ONNX graph of an estimator takes for some rows of X.
+    """Compute the inputs of the ONNX graph of an estimator.
 
     Parameters
     ----------
     estimator : MFRegressor, DenseRecRegressor or SequenceRatingRegressor
-        The fitted estimator that `to_onnx` wrote.
+        The fitted estimator that `to_onnx` exported.
     X : {DataFrame, array-like} of shape (n_samples, n_features)
-        The interactions or padded sequences, columns as in `fit`.
+        The interactions or padded sequences, with columns as in `fit`.
     history : tuple of (X_past, y_past), default=None
-        As in ``SequenceRatingRegressor.predict``, which alone has one.
+        Earlier interactions and their ratings, as in ``SequenceRatingRegressor.predict``. Other
+        estimators do not take it.
 
     Returns
     -------
     dict of str to ndarray
-        The arrays by the names of the graph's inputs: ``users`` and ``items`` are codes, which
-        are 0 for unknown IDs. The ratings come in the order of X's rows. With
-        ``input='sequences'`` and a rating a position they are those of all positions but
-        padding, row by row.
+        The arrays by the names of the graph's inputs. ``users`` and ``items`` are codes, which
+        are 0 for unknown IDs. The graph returns ratings in the order of the rows of X. With
+        ``input='sequences'`` and one rating for each position, it returns the ratings of all
+        positions without padding, row by row.
 
     Raises
     ------
     NotFittedError
         If the estimator is not fitted.
     TypeError
-        If it is one that `to_onnx` does not take.
+        If `to_onnx` cannot export the estimator.
     ValueError
-        If X or the history is not what was asked for.
+        If X or the history is invalid.
 
     See Also
     --------
@@ -202,7 +201,7 @@ def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.
     if not isinstance(estimator, SequenceRatingRegressor):
         if history is not None:
             raise ValueError(
-                f"{type(estimator).__name__} reads no history, got one. Leave history at None."
+                f"{type(estimator).__name__} reads no history, got one. Set history=None."
             )
         return inputs
     return _sequence_inputs(estimator, X, inputs, history)
@@ -211,12 +210,12 @@ def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.
 def _sequence_inputs(
     estimator: SequenceRatingRegressor, X: Any, inputs: dict[str, np.ndarray], history: Any
 ) -> dict[str, np.ndarray]:
-    """Histories as padded matrices, and what is asked of them."""
+    """Compute padded histories, and the positions and items to rate."""
     if estimator.input == "sequences":
         if history is not None:
             raise ValueError(
-                "history is for input='interactions'; with input='sequences' X itself holds the "
-                "past, got a history."
+                "history must be None with input='sequences', because X holds the past ratings, "
+                "got a history. Set history=None."
             )
         targets, _ = estimator._padded_targets(inputs)
     else:
@@ -230,21 +229,20 @@ def _sequence_inputs(
 
 
 def _module_of(estimator: Any) -> nn.Module:
-    """The module of a fitted estimator; raise if none of it can be exported."""
+    """Return the module of a fitted estimator, or raise a TypeError if ONNX cannot hold it."""
     if not isinstance(estimator, (MFRegressor, DenseRecRegressor, SequenceRatingRegressor)):
         is_class = isinstance(estimator, type)
         what = f"the class {estimator.__name__}" if is_class else type(estimator).__name__
         raise TypeError(
-            "Only MFRegressor, DenseRecRegressor and SequenceRatingRegressor have a network that "
-            f"ONNX can hold, got {what}. Give the fitted estimator itself, without a Pipeline or "
-            "a search around it."
+            "to_onnx exports a fitted MFRegressor, DenseRecRegressor or SequenceRatingRegressor, "
+            f"got {what}. Take the estimator out of a Pipeline or a search first."
         )
     check_is_fitted(estimator)
     return estimator.module_
 
 
 def _axes(module: nn.Module) -> dict[str, tuple[str | int, ...]]:
-    """What the module takes, and how long each axis of it is, or what it is called."""
+    """Inputs of a module, with the name or the length of each axis."""
     if isinstance(module, LSTMRating):
         matrix = "n_sequences", "max_len"
         axes: dict[str, tuple[str | int, ...]] = {
@@ -253,8 +251,8 @@ def _axes(module: nn.Module) -> dict[str, tuple[str | int, ...]]:
             "past_gaps": matrix,
             "lengths": matrix[:1],
         }
-        asked = ["sequences", "before", "items"] + ["after"] * module.bidirectional
-        return axes | dict.fromkeys(asked, ("n",))
+        queries = ["sequences", "before", "items"] + ["after"] * module.bidirectional
+        return axes | dict.fromkeys(queries, ("n",))
     axes = {"users": ("n",), "items": ("n",)}
     if isinstance(module, DenseNet):
         if module.n_numeric:
@@ -272,9 +270,9 @@ def _example(name: str, axes: tuple[str | int, ...]) -> Tensor:
 
 
 def _for_onnx(module: nn.Module) -> nn.Module:
-    """A copy, on the CPU, of what ONNX has operators for."""
+    """Copy a module to the CPU, and replace parts that ONNX has no operators for."""
     copied: Any = deepcopy(module).cpu()
-    copied.sparse = False  # graphs know of no gradients
+    copied.sparse = False  # sparse gradients cannot be exported
     for name in ("lstm", "backward_lstm"):
         if hasattr(copied, name):
             setattr(copied, name, _LSTM(getattr(copied, name)))
@@ -293,7 +291,7 @@ def _import_exporters() -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let torch keep to itself what it says of its own parts while it exports."""
+    """Hide the log messages and warnings that torch emits about itself in an export."""
     logger = logging.getLogger("torch.onnx")
     before = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,13 +1,13 @@
-"""The approximate index finds almost what the exact lists have."""
+"""The approximate index finds most items of the exact lists."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import builtins
+import sys
 
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from sklrec import DenseRecRegressor, MFRegressor
+from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor
 from sklrec.approximate import ApproximateItems
 from sklrec.datasets import make_ratings
 
@@ -15,7 +15,7 @@ X, Y = make_ratings(200, 2_000, 12_000, random_state=0)
 USERS = np.unique(X["user"])
 
 
-@pytest.fixture(scope="module", params=[{}, {"biased": False}, {"solver": "als"}], ids=str)
+@pytest.fixture(scope="module", params=[{}, {"biased": False}, {"svdpp": True}], ids=str)
 def model(request):
     return MFRegressor(n_factors=8, rating_scale=None, random_state=0, **request.param).fit(X, Y)
 
@@ -33,7 +33,7 @@ def test_most_items_are_those_of_the_exact_lists(model, exclude_seen):
     assert both["score_x"].to_numpy() == pytest.approx(both["score_y"], rel=1e-5)
 
 
-def test_it_pays_to_look_at_more(model):
+def test_a_larger_search_finds_more(model):
     exact = set(map(tuple, model.recommend(USERS, 10)[["user", "item"]].to_numpy()))
     shares = []
     for options in ({"n_links": 2, "ef_construction": 2, "ef_search": 1}, {}):
@@ -43,7 +43,7 @@ def test_it_pays_to_look_at_more(model):
     assert shares[0] < shares[1]
 
 
-def test_who_has_seen_nearly_everything_gets_what_is_left():
+def test_users_who_have_seen_nearly_all_items_get_the_others():
     few, stars = make_ratings(20, 12, 200, random_state=0)
     model = MFRegressor(n_factors=2, random_state=0).fit(few, stars)
     users = np.unique(few["user"])
@@ -51,13 +51,13 @@ def test_who_has_seen_nearly_everything_gets_what_is_left():
     assert found["item"].tolist() == exact["item"].tolist()
 
 
-def test_what_is_refused(model):
+def test_other_estimators_and_wrong_numbers_are_refused(model):
     with pytest.raises(NotFittedError):
         ApproximateItems(MFRegressor())
-    bayesian = MFRegressor(solver="gibbs", n_iter=12).fit(X[:500], Y[:500])
+    bayesian = BayesianMFRegressor(n_iter=12).fit(X[:500], Y[:500])
     dense = DenseRecRegressor(max_epochs=1).fit(X[["user", "item"]][:500], Y[:500])
     for other in (bayesian, dense):
-        with pytest.raises(ValueError, match="whose predictions are one product"):
+        with pytest.raises(ValueError, match="ApproximateItems needs a fitted MFRegressor, got"):
             ApproximateItems(other)
     with pytest.raises(ValueError, match="n_links must be an integer of at least 1, got 0"):
         ApproximateItems(model, n_links=0)
@@ -65,14 +65,7 @@ def test_what_is_refused(model):
         ApproximateItems(model).recommend([1], 0)
 
 
-def test_a_missing_faiss_is_named(model, monkeypatch):
-    real = builtins.__import__
-
-    def without(name, *args, **kwargs):
-        if name == "faiss":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+def test_an_error_names_the_missing_faiss(model, monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r"pip install 'sklrec\[approximate\]'"):
         ApproximateItems(model)

@@ -14,84 +14,48 @@ from benchmarks import (
     __main__,
     _models,
     _results,
-    bayesian,
-    choose_fast,
+    choose,
     curves,
-    fm,
     profile,
     ranking,
-    recommend,
     scaling,
 )
 from benchmarks._bandwidth import ASSUMED_CACHE, last_level_cache
-from benchmarks._baselines import (
-    SHRINKAGE,
-    causal_biases,
-    item_means,
-    user_and_item_biases,
-)
-from benchmarks._data import folds, mae, read_log, rmse
+from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, user_and_item_biases
+from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
 from benchmarks._peers import REQUIREMENTS, ROOT, Answer, Field, LeftOut, environment, run
-from benchmarks._post_models import PostDense, PostLSTM, PostMF, cut_windows, train
 from benchmarks.peers._serve import serve
+from benchmarks.post import cut_windows, train
 
-CSV = "u,book,stars,other\n1,a,4,x\n2,b,5,x\n1,a,1,x\n3,a,2,x\n"
+CSV = "u,book,stars,time\n1,a,4,8\n2,b,5,5\n1,a,1,6\n3,a,2,7\n"
 
 
 def test_read_log_averages_repeated_pairs_in_order_of_appearance(tmp_path):
-    path = tmp_path / "log.csv"
-    path.write_text(CSV)
-    log = read_log(path, "u", "book", "stars")
+    path = tmp_path / "log.csv.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("log.csv", CSV)
     expected = pd.DataFrame(
         {"user": [1, 2, 3], "item": ["a", "b", "a"], "rating": [2.5, 5.0, 2.0]}
     )
-    pd.testing.assert_frame_equal(log, expected)
-
-
-def test_read_log_reads_a_zip_of_one_csv(tmp_path):
-    plain, packed = tmp_path / "log.csv", tmp_path / "log.csv.zip"
-    plain.write_text(CSV)
-    with zipfile.ZipFile(packed, "w") as archive:
-        archive.writestr("log.csv", CSV)
-    pd.testing.assert_frame_equal(
-        read_log(packed, "u", "book", "stars"), read_log(plain, "u", "book", "stars")
-    )
+    pd.testing.assert_frame_equal(read_log(path, "u", "book", "stars"), expected)
+    timed = read_log(path, "u", "book", "stars", "time")
+    pd.testing.assert_frame_equal(timed, expected.assign(timestamp=[8, 5, 7]))
 
 
 def test_read_log_names_the_columns_that_are_missing(tmp_path):
     path = tmp_path / "log.csv"
     path.write_text(CSV)
     with pytest.raises(
-        ValueError,
-        match=r"no column 'item', 'rating'; it has 'u', 'book', 'stars', 'other'\. Name",
+        ValueError, match=r"no column 'item', 'rating'; it has 'u', 'book', 'stars', 'time'\. Name"
     ):
         read_log(path, "u", "item", "rating")
 
 
-def test_folds_without_shuffling_are_consecutive_fifths():
-    log = pd.DataFrame({"user": range(10), "item": range(10), "rating": range(10)})
-    tests = [test["user"].tolist() for _, test in folds(log, shuffle=False)]
-    assert tests == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
-    shuffled = [test["user"].tolist() for _, test in folds(log, shuffle=True)]
-    assert sorted(np.concatenate(shuffled)) == list(range(10))
-    assert shuffled != tests
-
-
-def test_errors_in_the_unit_of_the_ratings():
-    truth, prediction = np.array([1.0, 2.0]), np.array([4.0, 6.0])
-    assert rmse(truth, prediction) == np.sqrt(12.5)
-    assert mae(truth, prediction) == 3.5
-
-
-def test_every_requirement_is_pinned_exactly():
-    lines = [line for lines in REQUIREMENTS.values() for line in lines]
-    assert lines and all(line.count("==") == 1 for line in lines)
-
-
-def test_every_library_has_requirements_and_a_peer():
+def test_every_library_has_pinned_requirements_and_a_peer():
     found = {model.library for model in vars(_models).values() if isinstance(model, _models.Model)}
     assert found == {"sklrec", *REQUIREMENTS}
+    assert all(line.count("==") == 1 for lines in REQUIREMENTS.values() for line in lines)
     peers = {path.stem for path in (ROOT / "benchmarks" / "peers").glob("*_peer.py")}
     assert peers == {f"{library}_peer" for library in found}
 
@@ -158,22 +122,11 @@ def in_process(monkeypatch):
 
 
 def test_side_features_travel_to_those_that_take_them(in_process):
-    log = pd.DataFrame(
-        {
-            "user": [1, 2, 1],
-            "item": ["a", "b", "b"],
-            "rating": [1.0, 5.0, 3.0],
-            "genres": ["x|y", "", "z"],
-            "year": [1990.0, np.nan, 2000.0],
-        }
-    )
+    log = pd.DataFrame({"user": [1, 2, 1], "item": ["a", "b", "b"], "rating": [1.0, 5.0, 3.0]})
+    log = log.assign(genres=["x|y", "", "z"], year=[1990.0, np.nan, 2000.0])
     built = []
-
-    def build(users, items, ratings, scale, **side):
-        built.append((users, items, ratings, scale, side))
-
     in_process(
-        build,
+        lambda *columns, **side: built.append((*columns, side)),
         lambda trainset, shift: shift,
         lambda shift, asked: asked["year"] + shift,
         lambda users, items, **side: side,
@@ -182,27 +135,13 @@ def test_side_features_travel_to_those_that_take_them(in_process):
     answers = run(SURPRISE, log, unread[:1], [{"shift": -1987}, {"shift": -3000}])
     assert [answer.prediction.tolist() for answer in answers] == [[3.0], [1.0]]
     assert len(built) == 3  # the first is the warm-up
-    users, items, ratings, scale, side = built[-1]
-    assert (users.tolist(), items.tolist(), ratings.tolist()) == (
-        [1, 2, 1],
-        ["a", "b", "b"],
-        [1.0, 5.0, 3.0],
-    )
+    *columns, scale, side = built[-1]
+    assert [column.tolist() for column in columns] == [
+        log[name].tolist() for name in list(log)[:3]
+    ]
     assert scale == [1.0, 5.0]
-    assert list(side) == ["genres", "year"]
     assert side["genres"].tolist() == ["x|y", "", "z"]
     np.testing.assert_array_equal(side["year"], log["year"])
-
-
-def test_without_side_features_a_peer_gets_users_items_and_ratings_alone(in_process):
-    log = pd.DataFrame({"user": [1, 2], "item": [5, 6], "rating": [2.0, 4.0]})
-    in_process(
-        lambda users, items, ratings, scale: ratings.mean(),
-        lambda mean: mean,
-        lambda mean, asked: mean + 0 * asked[0] + (asked[1] == 6),
-    )
-    (answer,) = run(CORNAC, log, log)
-    assert answer.prediction.tolist() == [3.0, 4.0]
 
 
 def test_scores_that_only_rank_are_not_clipped(in_process):
@@ -228,100 +167,6 @@ def test_highest_scores_become_lists_without_what_was_rated():
     found = ranking.highest(scores, train, 2)
     expected = pd.DataFrame({"user": [7, 7, 4, 4], "item": [40, 10, 20, 30], "rank": [1, 2, 1, 2]})
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
-
-
-def test_popularity_is_the_number_of_ratings_and_ties_go_by_the_item():
-    train = pd.DataFrame({"user": range(6), "item": [3, 2, 3, 1, 2, 9], "rating": 1.0})
-    counts = ranking.Protocol(train, train, train).popularity
-    assert counts.index.tolist() == [2, 3, 1, 9]
-    assert counts.tolist() == [2, 2, 1, 1]
-
-
-def test_newcomers_rate_items_that_the_others_know(monkeypatch):
-    monkeypatch.setattr(recommend, "N_NEW", 2)
-    monkeypatch.setattr(recommend, "N_RATINGS", 3)
-    rng = np.random.default_rng(0)
-    log = pd.DataFrame({"user": np.repeat(range(20), 8), "item": rng.integers(0, 30, 160)})
-    log = log.assign(rating=1.0)
-    rest, new = recommend.newcomers(log)
-    assert new["user"].nunique() == 2
-    assert not set(new["user"]) & set(rest["user"])
-    assert set(new["item"]) <= set(rest["item"])
-    assert new.groupby("user").size().max() == 3
-    assert rest["user"].nunique() == 18
-
-
-def test_lists_agree_by_place_and_as_sets():
-    ours = np.array([[1, 2], [3, 4], [5, 6], [7, 8]])
-    theirs = np.array([[1, 2], [4, 3], [5, 9], [7, 8]])
-    assert "62.500% of the places" in recommend.agreement(ours, theirs)
-    assert "75.000% of the lists" in recommend.agreement(ours, theirs)
-
-
-def test_what_the_machines_read_is_fixed():
-    names = [model.name for model, _ in fm.MODELS]
-    assert len(set(names)) == len(names)
-    columns = dict(zip(names, (columns for _, columns in fm.MODELS), strict=True))
-    read = columns[fm.CHOSEN.name]
-    assert {"user", "item", "day", "session", "genres"} < set(read)
-    assert set(fm.CHOSEN.params) == {"estimator", "multi_valued"}
-    for model, columns in fm.MODELS:
-        if model.library == "myfm":
-            assert columns[:2] == fm.IDS
-            assert "age" not in columns
-            assert {*model.params["user_features"], *model.params["item_features"]} < {*columns}
-
-
-def test_bars_of_the_machines():
-    shuffled = pd.DataFrame(
-        {"RMSE": [0.874, 0.878, 0.88], "Fit, s": [8.0, 30.0, 20.0]},
-        index=[fm.CHOSEN.name, "myFM one", "myFM two"],
-    )
-    published = pd.DataFrame({"RMSE": [0.885]}, index=[fm.CHOSEN.name])
-    points = pd.DataFrame({"seconds": [2.0, 4.0, 8.0], "rmse": [0.879, 0.877, 0.874]})
-    found = fm.bars(shuffled, published, points)
-    assert [(entry["value"], entry["limit"], entry["met"]) for entry in found] == [
-        (0.874, 0.8775, True),
-        (0.885, 0.884, False),
-        (0.874, 0.878, True),
-        (4.0, 15.0, True),
-    ]
-    assert found[2]["what"].endswith("the bar is myFM one")
-    assert found[3]["what"].startswith("Seconds to 0.8780, as myFM one")
-    slow = fm.bars(shuffled, published, points.assign(rmse=0.9))[3]
-    assert (slow["value"], slow["met"]) == (None, False)
-    assert len(fm.bars(shuffled[:1], published, points)) == 2
-
-
-def test_the_chosen_setting_by_length_is_that_of_one_seed():
-    rows = pd.DataFrame(
-        [
-            (fm.CHOSEN.name, fm.SHUFFLED, 0, 30, 0.9, 1.0),
-            (fm.CHOSEN.name, fm.SHUFFLED, 0, 30, 0.8, 3.0),
-            (fm.CHOSEN.name, fm.SHUFFLED, 0, 210, 0.7, 5.0),
-            (fm.CHOSEN.name, fm.SHUFFLED, 1, 210, 0.5, 9.0),
-            (fm.CHOSEN.name, fm.PUBLISHED, 0, 210, 0.1, 9.0),
-            ("other", fm.SHUFFLED, 0, 30, 0.1, 9.0),
-        ],
-        columns=["model", "split", "seed", "length", "rmse", "fit_seconds"],
-    )
-    points = fm.by_length(rows)
-    assert points.index.tolist() == [30, 210]
-    np.testing.assert_allclose(points.to_numpy(), [[2.0, 0.85], [5.0, 0.7]])
-
-
-def test_the_bar_of_intervals_is_about_the_furthest():
-    rows = [["log", "a", 0.51, 0.8, 0.94], ["log", "b", 0.5, 0.77, 0.96]]
-    found = bayesian.coverage_bar(rows)
-    assert found["value"] == pytest.approx(0.03)
-    assert not found["met"]
-
-
-def test_folding_in_may_be_no_further_off_than_a_hundredth_either_way():
-    rows = [["a", 0.9, 0.905, 1.0], ["b", 0.9, 0.88, 1.0], ["c", 0.9, 0.92, 1.0]]
-    found = bayesian.fold_in_bars(rows)
-    assert [entry["met"] for entry in found] == [True, False, False]
-    np.testing.assert_allclose([entry["value"] for entry in found], [0.005, 0.02, 0.02])
 
 
 POINTS = pd.DataFrame(
@@ -350,11 +195,7 @@ def test_a_peers_point_is_matched_by_one_of_ours_no_later_and_no_worse():
 
 def test_bars_of_the_curves():
     surprise = pd.DataFrame(
-        [
-            (SURPRISE.name, "n_epochs=20", 1, 10.0, 0.935),
-            (_models.ADAM.name, "max_epochs=2", 1, 0.5, 0.93),
-        ],
-        columns=POINTS.columns,
+        [(SURPRISE.name, "n_epochs=20", 1, 10.0, 0.935)], columns=POINTS.columns
     )
     points = pd.concat([POINTS[POINTS["threads"] == 1], surprise], ignore_index=True)
     found = curves.bars(points, curves.front(points, 0.93, 1), 1, movielens=True)
@@ -362,15 +203,20 @@ def test_bars_of_the_curves():
         (3, False),  # points that are not matched
         (3.0 / 2.5, True),  # LIBMF's best
         (3.0 / 2.5, True),  # the worst of its front
-        (0.05, True),  # Adam beside Surprise
         (1.0, True),  # ours to 0.937
     ]
 
 
 def test_points_are_means_of_errors_and_medians_of_seconds():
-    row = {"model": "a", "setting": "n=1", "threads": 1, "build_seconds": 4.0}
+    row = {"model": "a", "setting": "n=1", "threads": 1}
     rows = [
-        {**row, "fit_seconds": fit, "predict_seconds": 1.0, "rmse": error}
+        {
+            **row,
+            "fit_seconds": fit,
+            "total_seconds": fit + 4,
+            "predict_seconds": 1.0,
+            "rmse": error,
+        }
         for fit, error in ((1.0, 0.8), (2.0, 0.9), (9.0, 1.0))
     ]
     (point,) = curves.summary(rows).to_dict("records")
@@ -378,15 +224,9 @@ def test_points_are_means_of_errors_and_medians_of_seconds():
     assert point["rmse"] == pytest.approx(0.9)
 
 
-def test_every_curve_varies_one_parameter_upwards():
-    for curve in curves.CURVES:
-        assert curve.values == sorted(set(curve.values))
-        assert curve.parameter.startswith(("n_", "max_", "nr_", "epochs"))
-
-
 def test_the_front_leaves_out_what_another_beats_in_both():
     points = pd.DataFrame({"seconds": [3.0, 1.0, 2.0, 2.0], "rmse": [0.8, 0.9, 0.95, 0.85]})
-    assert choose_fast.front(points).index.tolist() == [1, 3, 0]
+    assert curves.own_front(points).index.tolist() == [1, 3, 0]
 
 
 def test_exponents_are_fitted_from_a_hundred_thousand_ratings_on():
@@ -397,29 +237,23 @@ def test_exponents_are_fitted_from_a_hundred_thousand_ratings_on():
     assert np.isnan(scaling.exponent(found[:2]))
 
 
-def test_memory_is_in_bytes_of_x_and_y_beyond_the_model():
-    found = scaling.row("a", 1_000, 1.0, held=58_000, model=10_000)
-    assert found["multiple"] == 2.0
-    assert np.isnan(scaling.row("peer", 1_000, 1.0, held=58_000)["multiple"])
-
-
 def test_a_size_that_would_take_too_long_is_left_out(monkeypatch):
     def cost(library, module, request, arrays, time_limit):
         n = request["n_ratings"]
         return {"seconds": n / 1e4, "fit_bytes": n, "model_bytes": 0}, {}
 
     monkeypatch.setattr(scaling, "exchange", cost)
-    rows, left_out = scaling.grow(scaling.CASES[0], scaling.SIZES)
+    rows, left_out = scaling.grow(scaling.MODELS[0], scaling.SIZES)
     assert [row["n_ratings"] for row in rows] == scaling.SIZES[:3]
-    assert left_out == ["MFRegressor: 10,000,000 would take 1000 s"]
+    assert left_out == ["sklrec MFRegressor: 10,000,000 would take 1000 s"]
 
 
 def test_own_time_and_built_in_functions_belong_to_files():
     kinds = {
-        ("site/sklrec/_vocabulary.py", None): profile.ENCODING,
+        ("site/sklrec/_data/vocabulary.py", None): profile.ENCODING,
         ("site/pandas/core/base.py", "<method 'x' of 'numpy.ndarray' objects>"): profile.ENCODING,
-        ("site/sklrec/_net.py", "<built-in method torch.randperm>"): profile.BATCHES,
-        ("site/sklrec/_rowwise_sgd.py", "<method 'index_add_' of 'torch'>"): profile.OPTIMISER,
+        ("site/sklrec/_solvers/net.py", "<built-in method torch.randperm>"): profile.BATCHES,
+        ("site/sklrec/_solvers/rowwise.py", "<method 'index_add_' of 'torch'>"): profile.OPTIMISER,
         ("site/torch/optim/adam.py", None): profile.PYTHON,
         ("site/sklrec/modules/_dense.py", None): profile.ARITHMETIC,
         ("site/sklrec/modules/_dense.py", "<built-in method builtins.len>"): profile.PYTHON,
@@ -428,12 +262,6 @@ def test_own_time_and_built_in_functions_belong_to_files():
         ("site/scipy/sparse/_csr.py", "<built-in method scipy.sparse.x>"): profile.REST,
     }
     assert {asked: profile.kind_of(*asked) for asked in kinds} == kinds
-
-
-def test_shares_of_a_call_add_up():
-    found = profile.shares(lambda: torch.ones(1000, 1000).sum())
-    assert sum(found.values()) == pytest.approx(1.0)
-    assert list(found) == profile.SHARES
 
 
 def test_the_last_level_cache_is_the_largest_one(tmp_path):
@@ -449,7 +277,7 @@ def test_every_name_is_that_of_a_module():
     assert set(__main__.NAMES) <= found
 
 
-def test_another_log_is_for_those_that_read_one(tmp_path):
+def test_a_second_log_is_for_the_benchmarks_that_read_one(tmp_path):
     def asked(name, *arguments):
         options = __main__.parser().parse_args(arguments)
         return [target for target, _ in __main__.tasks(name, options)]
@@ -457,11 +285,11 @@ def test_another_log_is_for_those_that_read_one(tmp_path):
     log = "--ratings", str(tmp_path / "books.csv.zip")
     assert asked("curves") == ["curves"]
     assert asked("curves", *log) == ["curves", "curves_books"]
-    assert asked("ratings") == []
-    assert asked("ratings", *log, "--name", "mine") == ["ratings_mine"]
+    assert asked("accuracy", *log, "--name", "mine") == ["accuracy", "accuracy_mine"]
     assert asked("predict", *log) == ["predict"]
-    (task,) = __main__.tasks("recommend", __main__.parser().parse_args(log))
-    assert list(task[1]) == ["path", "columns"]
+    options = __main__.parser().parse_args(log)
+    _, (_, arguments) = __main__.tasks("recommend", options)
+    assert list(arguments) == ["path", "columns", "title"]
 
 
 RESULT = {
@@ -506,29 +334,34 @@ What was done.
     assert _results.render(RESULT) == expected
 
 
-def test_results_are_strict_json_and_the_page_has_the_asked_order(tmp_path):
+def test_results_are_strict_json_with_a_row_in_each_line(tmp_path):
     facts = _results.machine()
-    _results.write("beta", {**RESULT, "machine": facts, "value": np.float32(0.5)}, tmp_path)
-    _results.write("alpha", {"title": "Other", "tables": []}, tmp_path)
-    _results.write("omega", {"title": "Last", "tables": []}, tmp_path)
-    found = json.loads((tmp_path / "beta.json").read_text(), parse_constant=pytest.fail)
-    assert found["value"] == 0.5
+    result = {**RESULT, "machine": facts, "value": np.float32(0.5), "missing": float("nan")}
+    text = _results.write("beta", result, tmp_path).read_text()
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert (found["value"], found["missing"]) == (0.5, None)
+    assert found["tables"] == RESULT["tables"]
+    assert '[ "a", 1000, 0.456 ]' in text
     assert found["machine"]["threads"] == 2
-    _results.write_page(["missing", "omega", "beta"], tmp_path)
-    page = (tmp_path / "README.md").read_text()
+
+
+def test_the_page_has_the_main_tables_in_the_given_order(tmp_path):
+    rows = [[str(number), number, 0.5] for number in range(15)]
+    long = {**RESULT["tables"][0], "rows": rows}
+    results = {
+        "curves": RESULT,
+        "curves_books": {**RESULT, "title": "Books", "tables": [long]},
+        "other": {**RESULT, "title": "Other"},
+        "out_of_core": {**RESULT, "title": "Large"},
+    }
+    for name, result in results.items():
+        _results.write(name, result, tmp_path)
+    page = _results.write_page(["missing", "out_of_core", "curves"], tmp_path).read_text()
     headings = [line for line in page.splitlines() if line.startswith("## ")]
-    assert headings == ["## Last", "## Things", "## Other"]
-    assert facts["python"] in page
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".json", ".json", ".md"]
-
-
-def test_page_draws_curves(tmp_path):
-    pytest.importorskip("matplotlib")
-    curves = [{"model": "a", "seconds": [0.1, 1.0], "rmse": [0.95, 0.91]}]
-    _results.write("curve", {"title": "Curve", "tables": [], "curves": curves}, tmp_path)
-    _results.write_page([], tmp_path)
-    assert "![Curve](curve.svg)" in (tmp_path / "README.md").read_text()
-    assert "<svg" in (tmp_path / "curve.svg").read_text()
+    assert headings == ["## Large", "## Things", "## Books", "## Other"]
+    assert "| 9 | 9 | 0.50 |" in page and "| 10 | 10 |" not in page
+    assert "15 rows in the file." in page
+    assert "Missed: Ratio: 1.25 (at most 1.20); Seconds: not reached (at most 1.0)." in page
 
 
 LOG = pd.DataFrame(
@@ -541,18 +374,13 @@ LOG = pd.DataFrame(
 )
 
 
-def test_item_means_are_shrunk_towards_the_mean():
-    asked = pd.DataFrame({"item": [9, 7, 6]})
-    expected = [3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3]
-    np.testing.assert_allclose(item_means(LOG, asked), expected)
-
-
-def test_biases_of_users_are_shrunk_too():
+def test_item_means_and_biases_of_users_are_shrunk():
+    asked = pd.DataFrame({"user": [1, 3, 3], "item": [9, 7, 6]})
+    items = np.array([3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3])
+    np.testing.assert_allclose(item_means(LOG, asked), items)
     deviations = LOG["rating"] - item_means(LOG, LOG)
     first = deviations[LOG["user"] == 1].sum() / (4 + SHRINKAGE)
-    asked = pd.DataFrame({"user": [1, 3], "item": [7, 7]})
-    items = item_means(LOG, asked)
-    np.testing.assert_allclose(user_and_item_biases(LOG, asked), items + [first, 0])
+    np.testing.assert_allclose(user_and_item_biases(LOG, asked), items + [first, 0, 0])
 
 
 def test_causal_biases_read_what_is_strictly_earlier():
@@ -568,36 +396,32 @@ def test_causal_biases_read_what_is_strictly_earlier():
     np.testing.assert_allclose(causal_biases(LOG, unknown, LOG), [3])
 
 
+def test_defaults_come_first_and_settings_differ():
+    for estimator, fixed, candidates in choose.CANDIDATES.values():
+        assert candidates[0] == {}
+        assert len({str(candidate) for candidate in candidates}) == len(candidates)
+        assert not any(set(fixed) & set(candidate) for candidate in candidates)
+        assert estimator.endswith("Regressor")
+
+
+def test_validation_parts_leave_rows_of_each_log_to_learn_from():
+    log = pd.DataFrame({"user": np.repeat(range(5), 20), "item": np.tile(range(20), 5)})
+    log = log.assign(rating=1.0, timestamp=range(100), genres="x")
+    found = dict(choose.parts("sequence", log, 2))
+    assert list(found) == ["random", "last 10"]
+    columns, pairs = found["last 10"]
+    assert columns == ["user", "item", "timestamp"]
+    assert all(len(held_out) == 50 and not set(train) & set(held_out) for train, held_out in pairs)
+    (_, (side, _)) = list(choose.parts("dense", log, 2))[1]
+    assert side == ["user", "item", "timestamp", "genres"]
+    assert [name for name, _ in choose.parts("mf", log, 2)] == ["random"]
+
+
 def test_windows_follow_time_and_leave_the_last_out():
     log = pd.DataFrame({"user": [5, 4, 5, 5, 5, 4, 5], "timestamp": [3, 1, 1, 2, 2, 0, 9]})
     windows, last = cut_windows(log, 2)
     assert [window.tolist() for window in windows] == [[2, 3], [4]]
     assert last.tolist() == [[5, 1], [0, 6]]
-
-
-def test_the_posts_modules_have_the_posts_parameters():
-    factors = PostMF(4, 6, 3)
-    assert [tuple(p.shape) for p in factors.parameters()] == [(4, 3), (6, 3)]
-    users, items = torch.tensor([1, 3]), torch.tensor([5, 0])
-    product = factors.user_factors.weight[users] * factors.item_factors.weight[items]
-    torch.testing.assert_close(factors(users, items), product.sum(1))
-    factors(users, items).sum().backward()
-    assert factors.user_factors.weight.grad.is_sparse
-
-    dense = PostDense(4, 6, 3, 7, 1)
-    shapes = [(4, 3), (6, 3), (7, 6), (7,), (1, 7), (1,)]
-    assert [tuple(p.shape) for p in dense.parameters()] == shapes
-    assert dense(users, items).shape == (2,)
-
-
-def test_the_posts_lstm_reads_items_up_to_the_position_from_zero_states():
-    torch.manual_seed(0)
-    module = PostLSTM(4, 5, 9, 1)
-    windows = torch.tensor([[1, 2, 3, 4], [1, 2, 8, 4]])
-    first, second = module(windows)
-    torch.testing.assert_close(first[:2], second[:2])
-    assert (first[2:] != second[2:]).all()
-    torch.testing.assert_close(module(windows[1]), second)
 
 
 def test_gradients_that_are_never_zeroed_add_up():
@@ -606,15 +430,7 @@ def test_gradients_that_are_never_zeroed_add_up():
     for zeroed in (True, False):
         module = nn.Linear(1, 1, bias=False)
         nn.init.ones_(module.weight)
-        done = train(module, inputs, targets, lr=0.25, max_seconds=60, zero_gradients=zeroed)
-        assert done.n_samples == 3
+        train(module, inputs, targets, lr=0.25, zero_gradients=zeroed)
         ends.append(module.weight.item())
     # the slope at w is 2 w: w halves at each step, or goes 1, 0.5, -0.25, -0.875
     assert ends == [0.125, -0.875]
-
-
-def test_a_training_that_runs_out_of_time_extrapolates_its_epoch():
-    inputs, targets = [torch.ones(5, 1)], torch.zeros(5, 1)
-    done = train(nn.Linear(1, 1), inputs, targets, lr=0.1, n_epochs=2, max_seconds=0)
-    assert done.n_samples == 1
-    assert done.epoch_seconds == pytest.approx(5 * done.seconds)

@@ -25,8 +25,8 @@ PAGES = sorted(
 
 
 RUN_ELSEWHERE = {
-    "../serving/app.py",  # test_serving_example.py
-    "from_surprise.py",
+    "../serving/app.py",  # by test_serving_example.py
+    "from_surprise.py",  # with the other library, when the page was written
     "from_lenskit.py",
     "from_fastai.py",
 }
@@ -63,18 +63,18 @@ def test_code_of_a_page_runs_as_written(page):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_code_escapes_the_doctests(page):
+def test_all_python_code_is_in_doctests(page):
     text = (DOCS / page).read_text()
     for language in re.findall(r"^ *\.\. code(?:-block)?::(.*)$", text, flags=re.MULTILINE):
         assert language.strip() == "console"
     shown = re.findall(r"^ *\.\. literalinclude:: (.*)$", text, flags=re.MULTILINE)
-    for path in shown:  # programs that are run elsewhere: by a test, or with another library
+    for path in shown:
         assert path in RUN_ELSEWHERE
     without_directives = re.sub(r"^ *\.\. .*$", "", text, flags=re.MULTILINE)
     assert not re.search(r"::$", without_directives, flags=re.MULTILINE)  # a literal block
 
 
-def test_parts_of_other_libraries_code_are_all_shown_and_whole():
+def test_code_of_other_libraries_is_shown_completely():
     page = (DOCS / "coming_from" / "index.rst").read_text()
     for path in sorted((DOCS / "coming_from").glob("*.py")):
         marks = re.findall(r"^# \[\w+\]$", path.read_text(), flags=re.MULTILINE)
@@ -84,7 +84,7 @@ def test_parts_of_other_libraries_code_are_all_shown_and_whole():
         blocks = re.findall(rf"literalinclude:: {path.name}\n((?: +:.*\n)+)", page)
         after = [re.search(r":start-after: (.*)", block)[1] for block in blocks]
         before = [re.search(r":end-before: (.*)", block) for block in blocks]
-        # each begins where the one before ended, and the last goes on to the end
+        # each part begins where the last one ended
         assert after[0] == marks[0] and set(after) <= set(marks)
         assert [found and found[1] for found in before] == after[1:] + [None]
         version = re.search(r"run with (\S+ \S+) on", path.read_text())[1]
@@ -125,7 +125,7 @@ def test_every_page_is_in_a_table_of_contents():
     assert set(PAGES) - {"examples/GALLERY_HEADER.rst"} <= listed
 
 
-def test_pages_cannot_be_opened_without_chromium_and_it_is_said():
+def test_check_of_pages_is_skipped_without_chromium():
     script = DOCS / "check_pages.py"
     found = subprocess.run(
         [sys.executable, script], env={"PATH": ""}, capture_output=True, text=True, timeout=60
@@ -147,7 +147,7 @@ def test_every_public_name_is_in_the_api_reference():
         for module in modules
         for name in getattr(importlib.import_module(f"sklrec.{module}"), "__all__", ())
     }
-    # what both the package and a part of it export is documented there
+    # a name that the package and a subpackage export is documented in the subpackage
     elsewhere = {path.rpartition(".")[2] for path in public}
     public |= {f"sklrec.{name}" for name in sklrec.__all__ if name not in elsewhere}
     assert documented == public

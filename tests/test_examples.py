@@ -1,7 +1,8 @@
-"""The examples run, and print and draw what they promise."""
+"""The demo runs, prints its tables and draws its picture."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,11 +23,13 @@ def test_movielens_demo(movielens, tmp_path):
         timeout=300,
     )
     assert run.returncode == 0, run.stderr
+    last = run.stdout.rstrip().splitlines()[-1]
+    assert re.match(r" *10 .+ \(\d{4}\) ", last)  # the tenth film, with its title
     assert "u1 to u5  each user's last 10" in run.stdout
     for name in ("MFRegressor", "DenseRecRegressor", "SequenceRatingRegressor"):
         assert f"\n{name} " in run.stdout
-    assert "Recommended by " in run.stdout
+    assert "Recommended to user 196 by " in run.stdout
     assert "Films like Star Wars (1977):" in run.stdout
     assert "Empire Strikes Back, The (1980)" in run.stdout
-    assert "15/15" in run.stderr  # the progress bar got to its end
+    assert "15/15" in run.stderr  # the end of the progress bar
     assert (tmp_path / "demo_output" / "movielens.png").stat().st_size > 10_000

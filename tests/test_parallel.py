@@ -1,4 +1,4 @@
-"""Searches on several cores: joblib's backends, and a Dask cluster, give what one core gives."""
+"""Searches by joblib's backends and a Dask cluster give the same results as one process."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle
@@ -14,42 +14,36 @@ from sklearn.model_selection import GridSearchCV, KFold, cross_validate
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import LRScheduler
 
-from sklrec import DenseRecRegressor, IDEncoder, MFRegressor, SequenceRatingRegressor
+from sklrec import (
+    BayesianMFRegressor,
+    DenseRecRegressor,
+    IDEncoder,
+    MFRegressor,
+    SequenceRatingRegressor,
+)
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, n_ratings=1500, random_state=0)
 CV = KFold(2, shuffle=True, random_state=0)
-SGD = MFRegressor(
-    max_epochs=3,
-    lr_schedule="constant",
-    callbacks=[LRScheduler("StepLR", step_size=1)],
-    random_state=0,
-)
+STEPS = LRScheduler("StepLR", step_size=1)
+MF = MFRegressor(max_epochs=3, callbacks=[STEPS], random_state=0)
+BAYESIAN = BayesianMFRegressor(n_iter=6, n_burn_in=2, random_state=0)
+DENSE = DenseRecRegressor(max_epochs=2, random_state=0)
+SEQUENCE = SequenceRatingRegressor(hidden_size=8, max_epochs=2, random_state=0)
 SEARCHES = {
-    "sgd": (SGD, {"n_factors": [2, 8]}),
-    "als": (MFRegressor(solver="als", n_iter=3, random_state=0), {"alpha": [0.01, 0.3]}),
-    "gibbs": (
-        MFRegressor(solver="gibbs", n_iter=6, n_burn_in=2, random_state=0),
-        {"n_factors": [2, 4]},
-    ),
-    "dense": (DenseRecRegressor(max_epochs=2, random_state=0), {"hidden_layer_sizes": [(4,), ()]}),
-    "dropout": (
-        DenseRecRegressor(max_epochs=2, random_state=0),
-        {"dropout": [0.2, 0.5]},
-    ),
-    "sequence": (
-        SequenceRatingRegressor(hidden_size=8, max_epochs=2, random_state=0),
-        {"n_factors": [4, 8]},
-    ),
-    "pipeline": (make_pipeline(IDEncoder(), SGD), {"mfregressor__n_factors": [2, 8]}),
+    "MF": (MF, {"n_factors": [2, 8]}),
+    "Bayesian": (BAYESIAN, {"n_factors": [2, 4]}),
+    "Dense": (DENSE, {"hidden_layer_sizes": [(4,), ()]}),
+    "dropout": (DENSE, {"dropout": [0.2, 0.5]}),
+    "Sequence": (SEQUENCE, {"n_factors": [4, 8]}),
+    "pipeline": (make_pipeline(IDEncoder(), MF), {"mfregressor__n_factors": [2, 8]}),
 }
-
-WITH_DROPOUT = {"dropout", "sequence"}
+WITH_DROPOUT = {"dropout", "Sequence"}
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread():
-    """Let torch have one thread here, from which the threads of this process take theirs."""
+    """Let torch use one thread in this process and in the threads that it starts."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -58,14 +52,14 @@ def one_thread():
 
 @contextmanager
 def loky():
-    """Two processes of joblib's own, each of which lets torch have one thread."""
+    """Two processes of joblib, in each of which torch uses one thread."""
     with parallel_config(backend="loky", inner_max_num_threads=1):
         yield
 
 
 @contextmanager
 def threading():
-    """Python threads of this process, in which torch has one thread too."""
+    """Threads of this process, in which torch uses one thread too."""
     with parallel_config(backend="threading"):
         yield
 
@@ -84,7 +78,7 @@ def dask():
 
 @pytest.fixture(scope="module", params=[loky, threading, dask], ids=lambda start: start.__name__)
 def workers(request):
-    """Have `n_jobs=2` mean two workers of a kind."""
+    """Make `n_jobs=2` two workers of a kind."""
     with request.param():
         yield request.param.__name__
 
@@ -96,7 +90,7 @@ def search(name, **options):
 
 
 @pytest.fixture(scope="module")
-def on_one_core():
+def in_one_process():
     return {name: search(name) for name in SEARCHES}
 
 
@@ -109,10 +103,10 @@ def results(found):
 
 
 @pytest.mark.parametrize("name", SEARCHES)
-def test_a_search_finds_what_it_finds_on_one_core(workers, on_one_core, name):
+def test_a_search_gives_the_same_results_as_in_one_process(workers, in_one_process, name):
     if workers == "threading" and name in WITH_DROPOUT:
-        pytest.skip("dropout draws from torch's one generator for all threads of a process")
-    wanted = on_one_core[name]
+        pytest.skip("dropout draws from a generator that all threads of a process share")
+    wanted = in_one_process[name]
     found = search(name, n_jobs=2)
     assert results(found) == results(wanted)
     assert len(set(found.cv_results_["mean_test_score"])) == 2
@@ -122,8 +116,8 @@ def test_a_search_finds_what_it_finds_on_one_core(workers, on_one_core, name):
     assert np.array_equal(again.predict(X), wanted.predict(X))
 
 
-def test_fitted_estimators_come_back_whole(workers, on_one_core):
-    best = on_one_core["sgd"].best_estimator_
+def test_fitted_estimators_of_workers_are_complete(workers, in_one_process):
+    best = in_one_process["MF"].best_estimator_
     fitted = cross_validate(best, X, Y, cv=CV, n_jobs=2, return_estimator=True)["estimator"]
     for (rows, _), there in zip(CV.split(X), fitted, strict=True):
         here = clone(best).fit(X.iloc[rows], Y.iloc[rows])
@@ -136,16 +130,16 @@ def test_fitted_estimators_come_back_whole(workers, on_one_core):
         )
 
 
-def test_each_worker_lets_torch_have_one_thread(workers):
+def test_torch_uses_one_thread_in_each_worker(workers):
     counts = Parallel(n_jobs=2)(delayed(torch.get_num_threads)() for _ in range(4))
     assert counts == [1, 1, 1, 1]
-    search("sgd", n_jobs=2)
+    search("MF", n_jobs=2)
     assert Parallel(n_jobs=2)(delayed(torch.get_num_threads)() for _ in range(4)) == counts
     assert torch.get_num_threads() == 1
 
 
-# the last one, since joblib's own processes have to be started anew after an error
-def test_what_goes_wrong_in_a_worker_is_said_here(workers):
-    wild = MFRegressor(solver="adam", max_epochs=2, lr=1e30, rating_scale=None)
+# Keep this test last: joblib starts its processes anew after an error.
+def test_errors_of_workers_are_raised_here(workers):
+    wild = MFRegressor(optimizer=torch.optim.Adam, max_epochs=2, lr=1e30, rating_scale=None)
     with pytest.raises(ValueError, match="The training diverged with lr=1e"):
         cross_validate(wild, X, Y, cv=CV, n_jobs=2, error_score="raise")

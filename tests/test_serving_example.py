@@ -1,8 +1,9 @@
-"""The serving example answers as the model does, and refuses what it should."""
+"""The serving example gives the answers of the model, and refuses wrong requests."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import importlib.util
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from threading import Barrier
 
@@ -30,7 +31,7 @@ def service():
 
 @pytest.fixture(scope="module")
 def model():
-    # an automatic rating scale, which `fold_in` alone would widen
+    # an automatic rating scale, which `partial_fit` alone would widen
     return MFRegressor(n_factors=4, max_epochs=5, random_state=0).fit(X, Y)
 
 
@@ -47,7 +48,7 @@ def client(service, model_file):
         yield client
 
 
-def test_it_recommends_what_the_model_does(client, model):
+def test_recommendations_are_those_of_the_model(client, model):
     answer = client.post("/recommend", json={"users": [3], "n_items": 4})
     assert answer.status_code == 200
     assert answer.json() == model.recommend([3], 4).to_dict("records")
@@ -58,7 +59,7 @@ def test_it_recommends_what_the_model_does(client, model):
         assert client.post("/recommend", json=asked).json() == expected.to_dict("records")
 
 
-def test_unknown_users_get_what_is_liked_best_by_all(client, model):
+def test_unknown_users_get_the_items_with_the_highest_biases(client, model):
     answer = client.post("/recommend", json={"users": [999, -1], "n_items": 4})
     assert answer.status_code == 200
     found = pd.DataFrame(answer.json())
@@ -68,29 +69,30 @@ def test_unknown_users_get_what_is_liked_best_by_all(client, model):
     assert found["item"].tolist() == best * 2
 
 
-def test_who_has_seen_all_gets_nothing(client):
+def test_users_who_have_seen_all_candidates_get_nothing(client):
     seen = X.loc[X["user"] == 3, "item"].tolist()
     answer = client.post("/recommend", json={"users": [3], "candidates": seen})
     assert (answer.status_code, answer.json()) == (200, [])
 
 
-def test_it_rates_pairs(client, model):
+def test_pairs_are_predicted(client, model):
     pairs = [{"user": 3, "item": 5}, {"user": 999, "item": 5}, {"user": 3, "item": 999}]
     answer = client.post("/predict", json={"pairs": pairs})
     assert answer.json() == model.predict(pd.DataFrame(pairs)).tolist()
 
 
-def test_it_knows_newcomers_by_their_ratings(client, model):
+def test_newcomers_get_lists_from_their_ratings(client, model):
     liked = {"ratings": [{"item": 5, "rating": 5}, {"item": 999, "rating": 1}], "n_items": 3}
     found = pd.DataFrame(client.post("/newcomer", json=liked).json())
-    expected = model.fold_in(pd.DataFrame({"user": [60], "item": [5]}), [5.0]).recommend([60], 3)
+    taught = copy(model).partial_fit(pd.DataFrame({"user": [60], "item": [5]}), [5.0])
+    expected = taught.recommend([60], 3)
     assert found["item"].tolist() == expected["item"].tolist()
     assert found["score"].to_numpy() == pytest.approx(expected["score"])
     assert found["user"].isna().all()
     assert not found["item"].eq(5).any()
 
 
-def test_it_is_well(client):
+def test_health_gives_the_size_of_the_model(client):
     assert client.get("/health").json() == {"users": 60, "items": 40}
 
 
@@ -150,7 +152,7 @@ def test_the_model_is_loaded_once_and_torch_gets_one_thread(service, model_file,
 
 
 def test_requests_leave_nothing_behind_in_the_model(service, model_file):
-    """Not even tables for looking up IDs, which would double its size."""
+    """Tables for looking up IDs would double its size."""
     app, ends = service.create_app(model_file), [-(2**63), 2**63 - 1]
     with TestClient(app) as client:
 
@@ -184,7 +186,7 @@ def test_threads_do_not_disturb_each_other(client, service, model_file):
             ("/newcomer", {"ratings": ratings}),
         ]
     alone = [client.post(path, json=body).raise_for_status().json() for path, body in asked]
-    # of a model just loaded, which has not answered anybody
+    # a model just loaded, which has answered no request
     together = Barrier(len(asked))
     with (
         TestClient(service.create_app(model_file)) as fresh,

@@ -1,2 +1,2 @@
-"""One stand-alone script a library, each run by the Python of an environment of its own."""
+"""One script for each library, which the Python of the library's own environment runs."""
 # SPDX-License-Identifier: BSD-3-Clause

@@ -1,4 +1,4 @@
-"""How a benchmark and a library in its own environment talk: a request file in, a reply out."""
+"""Exchange between a benchmark and a library: it reads a request file and writes a reply."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import gc
@@ -24,20 +24,11 @@ def serve(
     predict: Callable[..., Any],
     pairs: Callable[..., Any] = lambda users, items: (users, items),
 ) -> None:
-    """Carry out the request that the command line names.
+    """Carry out the request of the command line.
 
-    Parameters
-    ----------
-    build : callable
-        ``build(users, items, ratings, scale, **side)`` gives the library's own training set;
-        `side` holds the arrays of side features by name, if the benchmark gives any.
-    fit : callable
-        ``fit(trainset, **params)`` gives a fitted model.
-    predict : callable
-        ``predict(model, pairs)`` gives one number a pair.
-    pairs : callable
-        ``pairs(users, items, **side)`` gives the pairs in the form that the library takes; not
-        timed.
+    ``build(users, items, ratings, scale, **side)`` makes the training set of the library; `side`
+    has the side features by name. ``fit(trainset, **params)`` gives a model. ``pairs`` converts
+    the pairs, untimed, and ``predict(model, pairs)`` gives one number for each pair.
     """
     request, data = read_request()
     train, test = (read_table(data, f"{name}_") for name in ("train", "test"))
@@ -79,30 +70,27 @@ def serve(
 
 
 def read_request() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The request that the command line names, and its data."""
+    """Request of the command line, and its arrays."""
     folder = Path(sys.argv[1])
     with np.load(folder / "data.npz") as arrays:
         return json.loads((folder / "request.json").read_text()), dict(arrays)
 
 
 def write_reply(reply: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Answer the request that the command line names."""
+    """Write the reply to the request of the command line."""
     folder = Path(sys.argv[1])
     np.savez(folder / "reply.npz", **arrays)
     (folder / "reply.json").write_text(json.dumps(reply))
 
 
 def measured(function: Callable[[], Any], repeats: int) -> tuple[Any, float, float]:
-    """What a function gives, its median seconds, and the bytes that it held beyond those before.
-
-    What it gives is among these bytes.
-    """
+    """Result of a function, its median seconds, and the bytes of the call, result included."""
     gc.collect()
     reset_peak()
     before = resident_bytes()
     times = []
     for _ in range(repeats):
-        found = None  # frees the last one before the next is made
+        found = None  # frees the last result before the next call
         start = perf_counter()
         found = function()
         times.append(perf_counter() - start)
@@ -110,12 +98,12 @@ def measured(function: Callable[[], Any], repeats: int) -> tuple[Any, float, flo
 
 
 def read_table(data: dict[str, np.ndarray], prefix: str) -> Table:
-    """The arrays whose names begin with the prefix."""
+    """Arrays whose names begin with the prefix."""
     found = {name.removeprefix(prefix): data[name] for name in data if name.startswith(prefix)}
     return [found.pop(name) for name in MAIN if name in found], found
 
 
 def first_rows(table: Table, n: int) -> Table:
-    """The first n rows of all columns."""
+    """First n rows of all columns."""
     columns, side = table
     return [column[:n] for column in columns], {name: side[name][:n] for name in side}

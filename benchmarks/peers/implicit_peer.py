@@ -1,4 +1,4 @@
-"""implicit's `AlternatingLeastSquares` over what was rated; the ratings are not read."""
+"""implicit's `AlternatingLeastSquares` on the rated pairs; it does not read the ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -29,7 +29,7 @@ def fit(trainset, **params):
 
 
 def predict(fitted, asked):
-    """How much each pair is a choice; 0 where one of the two is unknown."""
+    """Preference of each pair; 0 if the user or the item is unknown."""
     model, *indexes = fitted
     users, items = (index.get_indexer(ids) for index, ids in zip(indexes, asked, strict=True))
     found = np.einsum("ij,ij->i", model.user_factors[users], model.item_factors[items])

@@ -1,4 +1,4 @@
-"""implicit's lists for all users, from factors that it is given."""
+"""implicit's lists for all users, from given factors."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -11,7 +11,7 @@ from benchmarks.peers._serve import measured, read_request, write_reply
 
 
 def main() -> None:
-    """Recommend to everybody, without what they have seen."""
+    """Recommend to all users, without the items that they rated."""
     request, data = read_request()
     users, items = data["user_factors"], data["item_factors"]
     there = np.ones(len(data["indices"]), dtype=np.float32)
@@ -21,8 +21,8 @@ def main() -> None:
     model.user_factors, model.item_factors = users, items
 
     def recommend(n_users: int) -> tuple[np.ndarray, np.ndarray]:
-        everybody = np.arange(n_users)
-        return model.recommend(everybody, seen[:n_users], N=request["n_items"])
+        users_asked = np.arange(n_users)
+        return model.recommend(users_asked, seen[:n_users], N=request["n_items"])
 
     with threadpool_limits(1, "blas"):  # it has threads of its own, and warns of BLAS's
         recommend(100)  # warms up

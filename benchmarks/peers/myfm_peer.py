@@ -1,4 +1,4 @@
-"""myFM: a Bayesian factorisation machine on one-hot IDs, who rated what, and side features."""
+"""myFM: a Bayesian factorisation machine on one-hot IDs, SVD++ terms and side features."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -11,12 +11,12 @@ from benchmarks.peers._serve import serve
 
 
 class Design:
-    """What varies from row to row as a matrix, and a block each that describes users and items.
+    """Matrix of the context of each row, and a block each for users and for items.
 
-    Without anything to say about users and items but who they are, there is the matrix alone.
+    If users and items have IDs only, the matrix holds the IDs, and there are no blocks.
     """
 
-    def __init__(self, ids, side, implicit, features, multi_valued):
+    def __init__(self, ids, side, svdpp, features, multi_valued):
         self.features = features
         self.context = [name for name in side if name not in features[0] + features[1]]
         self.encode_ids = [one_hot(own) for own in ids]
@@ -27,14 +27,14 @@ class Design:
             for name in side
         }
         self.partners = None
-        if implicit:
+        if svdpp:
             users, items = (encode(own) for encode, own in zip(self.encode_ids, ids, strict=True))
             met = csr_matrix(users.T @ items)
-            # rows of unit length: each entry is one by the root of their number
+            # rows of unit length: each entry is 1 / sqrt(number of entries)
             self.partners = [normalize(table, norm="l2") for table in (met, met.T.tocsr())]
 
     def __call__(self, ids, side):
-        """The matrix or None, the blocks, and how many columns each field has."""
+        """Matrix or None, blocks, and number of columns of each field."""
         parts = [self.encode[name](side[name]) for name in self.context]
         blocks, shapes = [], []
         if self.partners is None and not any(self.features):
@@ -74,7 +74,7 @@ def fit(
     trainset,
     n_iter,
     ordinal=False,
-    implicit=False,
+    svdpp=False,
     user_features=(),
     item_features=(),
     multi_valued=None,
@@ -82,7 +82,7 @@ def fit(
 ):
     table, ratings = trainset
     features = list(user_features), list(item_features)
-    design = Design(*table, implicit, features, multi_valued or {})
+    design = Design(*table, svdpp, features, multi_valued or {})
     X, blocks, shapes = design(*table)
     stars = None
     model = MyFMRegressor(random_seed=0, **params)

@@ -1,4 +1,4 @@
-"""What one fit of an estimator of ours costs in seconds and bytes, on ratings made here."""
+"""Cost of one fit of an estimator of ours in seconds and bytes, on made ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import gc
@@ -6,16 +6,16 @@ import gc
 import numpy as np
 import torch
 
-import sklrec
 from benchmarks._data import grown
 from benchmarks._measure import peak_bytes, reset_peak, resident_bytes, seconds
+from benchmarks._models import Model, make
 from benchmarks.peers._serve import WARM_UP_ROWS, read_request, write_reply
 
-ENOUGH, MOST = 2.0, 5  # seconds after which short fits are no longer repeated, and how many
+ENOUGH, MOST = 2.0, 5  # short fits are repeated for so many seconds, or so often
 
 
 def model_bytes(module: torch.nn.Module) -> int:
-    """Bytes of a fitted module's tables."""
+    """Bytes of the tables of a fitted module."""
     tables = [*module.parameters(), *module.buffers()]
     return sum(table.numel() * table.element_size() for table in tables)
 
@@ -23,16 +23,16 @@ def model_bytes(module: torch.nn.Module) -> int:
 def main() -> None:
     """Fit on arrays: int64 columns of IDs, and float64 ratings."""
     request, _ = read_request()
-    log = grown(request["n_ratings"], timestamps=request["timestamps"])
+    model = Model(*request["model"])
+    log = grown(request["n_ratings"], timestamps="timestamp" in model.params)
     y = log.pop("rating").to_numpy()
     X = np.ascontiguousarray(log.to_numpy())
     del log
-    estimator = getattr(sklrec, request["estimator"])
 
     def fit():
-        return estimator(random_state=0, **request["params"]).fit(X, y)
+        return make(model).fit(X, y)
 
-    estimator(random_state=0, **request["params"]).fit(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
+    make(model).fit(X[:WARM_UP_ROWS], y[:WARM_UP_ROWS])
     gc.collect()
     reset_peak()
     before = resident_bytes()

@@ -2,8 +2,8 @@
 From the post's networks to these, one change at a time
 =======================================================
 
-The 2018 post "PyTorch for Recommenders 101" has three plain networks. What is different here came
-in several steps; this program takes them one after the other and scores each on the same rows.
+The 2018 post "PyTorch for Recommenders 101" has three plain networks. This program makes the
+changes from them to the networks of this package one at a time, and scores each on the same rows.
 """
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -16,26 +16,26 @@ from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor
 from sklrec.datasets import fetch_movielens
 
 # %%
-# MovieLens 100K, the first of five shuffled folds. The LSTM reads of each user's history what is
-# strictly earlier than the row; the others read users and items.
+# MovieLens 100K, the first of five shuffled folds. The LSTM reads the ratings of the user that are
+# strictly earlier than the row. The others read users and items.
 X, y = fetch_movielens("100k", return_X_y=True)
 train, test = next(KFold(5, shuffle=True, random_state=0).split(X))
 
 # %%
-# Each list begins at the post's network and sizes, trained in batches by our optimisers, and each
-# line changes what it names and keeps what came before. One change is in all of them already:
-# factors begin small. From the post's own start, a standard normal distribution, matrix
-# factorisation with our rate ends in numbers that are no longer finite.
+# Each list begins with the post's network and sizes, trained in batches. Each line makes one
+# change and keeps the changes before. One change is in all lines: factors start small. From the
+# post's start, a standard normal distribution, matrix factorisation with our rate ends in numbers
+# that are not finite.
 #
-# What stands in a line is not what the change is worth by itself. Past ratings, for one, are read
-# by a network that nothing holds back yet, and it learns the training ratings by heart.
+# A line does not show the value of its change alone. Past ratings, for example, are first read by
+# a network without a penalty, which fits the noise of the training ratings.
 ladders = {
     MFRegressor: {
         "the dot product alone, 20 factors": {"n_factors": 20, "biased": False, "alpha": 0.0},
         "a penalty": {"alpha": "auto"},
         "biases and a mean": {"biased": True},
         "100 factors": {"n_factors": "auto"},
-        "whom one met": {"implicit_features": True},
+        "SVD++ terms": {"svdpp": True},
     },
     DenseRecRegressor: {
         "a net over two embeddings": {
@@ -56,12 +56,10 @@ ladders = {
             "hidden_size": 128,
             "items_only": True,
             "dropout": 0.0,
-            "history_dropout": 0.0,
             "alpha": 0.0,
         },
         "past ratings": {"items_only": False},
         "a penalty, dropout": {"alpha": 10.0, "dropout": 0.4},
-        "parts of histories": {"history_dropout": 0.5},
         "32 factors, 16 units": {"n_factors": 32, "hidden_size": 16},
     },
 }
@@ -79,8 +77,8 @@ table = pd.DataFrame(rows, columns=["model", "change", "stars", "on [0, 1]"])
 print(table.to_string(index=False, float_format="{:.4f}".format))
 
 # %%
-# The post's own figures, 0.66, 0.28 and 0.43, are on ratings scaled to [0, 1] and on a split that
-# it does not name; they are not drawn.
+# The post's figures, 0.66, 0.28 and 0.43, are on ratings scaled to [0, 1] and on a split that it
+# does not name. They are not drawn.
 figure, axes = plt.subplots(3, 1, figsize=(7, 7), sharex=True, layout="constrained")
 for place, (name, steps) in zip(axes, table.groupby("model", sort=False), strict=True):
     bars = place.barh(steps["change"], steps["stars"])

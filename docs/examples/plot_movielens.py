@@ -1,9 +1,9 @@
 """
-MovieLens 100K: three models, one loop, and what to watch next
-==============================================================
+MovieLens 100K: compare three models and recommend films
+========================================================
 
-Compare matrix factorisation, a dense net and an LSTM with scikit-learn's own cross-validation on
-the same rows, let the best one recommend films, and draw what came out.
+Compare matrix factorisation, a dense net and an LSTM by scikit-learn's cross-validation on the
+same rows. Draw the results, and let the best model recommend films.
 """
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -21,16 +21,16 @@ from sklrec.model_selection import LastInteractionsSplit
 pd.set_option("display.width", 100, "display.max_columns", 10)
 
 # %%
-# The data: 100,000 ratings of one to five stars, with timestamps, in the order in which
-# ``KFold(5)`` gives the published folds.
+# The data: 100,000 ratings of one to five stars, with timestamps. In their order ``KFold(5)``
+# gives the published folds u1 to u5.
 movielens = fetch_movielens("100k")
 X, y = movielens.data, movielens.target  # columns user, item, timestamp; stars
 films = movielens.item_frame.set_index("item")["title"]
 
 # %%
-# The same rows go to all three. `MFRegressor` reads users and items, `DenseRecRegressor` takes
-# the timestamp for a side feature, and `SequenceRatingRegressor` reads of each user's history
-# what is strictly earlier than the row.
+# All three models get the same rows. `MFRegressor` reads users and items. `DenseRecRegressor`
+# takes the timestamp as a side feature. `SequenceRatingRegressor` reads the ratings of the user
+# that are strictly earlier than the row.
 models = {
     "MFRegressor": MFRegressor(random_state=0, verbose=1),
     "DenseRecRegressor": DenseRecRegressor(random_state=0, verbose=1),
@@ -38,8 +38,8 @@ models = {
 }
 
 # %%
-# Two questions: ratings missing at random, and what a user will say of the next films. Random
-# folds tell a model also what its user did later; the second split does not.
+# Two splits. The random folds hold out any ratings, so that a model also learns from later ratings
+# of the user. The second split holds out the last ten ratings of each user.
 splits = {
     "u1 to u5": KFold(5),
     "each user's last 10": LastInteractionsSplit(10, random_state=0),
@@ -63,19 +63,8 @@ print("RMSE in stars")
 print(table.to_string(float_format="{:.3f}".format), end="\n\n")
 
 # %%
-# Recommending is about what comes next: the model that is best there does it. First the films
-# that user 196 has not rated, then films like Star Wars.
+# The comparison, and the predictions for the last ratings by the best model on these.
 best = rmse["each user's last 10"].idxmin()
-print(f"Recommended by {best}:")
-model = models[best].fit(X, y)
-top = model.recommend([196], n_items=10)
-print(top.assign(title=top["item"].map(films)).to_string(index=False), end="\n\n")
-similar = model.similar_items([50], n_items=10)
-print(f"Films like {films[50]}:")
-print(similar.assign(title=similar["similar_item"].map(films)).to_string(index=False))
-
-# %%
-# The comparison, and what the best model predicts for each number of stars of the last ratings.
 train, test = next(splits["each user's last 10"].split(X, y))
 predicted = models[best].fit(X.iloc[train], y.iloc[train]).predict(X.iloc[test])
 by_stars = pd.Series(predicted, index=test).groupby(y.iloc[test])
@@ -99,4 +88,17 @@ if "__file__" in globals():  # run as a script rather than in a gallery or a not
     picture = Path("demo_output", "movielens.png")
     picture.parent.mkdir(exist_ok=True)
     figure.savefig(picture, dpi=150)
-    print(f"\nThe comparison and the predictions are drawn in {picture}.")
+    print(f"The comparison and the predictions are drawn in {picture}.", end="\n\n")
+
+# %%
+# The best model is fitted to all ratings. It finds films like Star Wars, and recommends to user
+# 196 films that this user has not rated.
+model = models[best].fit(X, y)
+similar = model.similar_items([50], n_items=5)
+similar = similar.assign(title=similar["similar_item"].map(films))
+print(f"Films like {films[50]}:")
+print(similar[["rank", "title", "score"]].to_string(index=False), end="\n\n")
+top = model.recommend([196], n_items=10)
+top = top.assign(title=top["item"].map(films))
+print(f"Recommended to user 196 by {best}:")
+print(top[["rank", "title", "score"]].to_string(index=False))

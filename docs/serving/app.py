@@ -7,6 +7,7 @@
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import copy
 from typing import Annotated
 
 import joblib
@@ -20,13 +21,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from sklrec import MFRegressor
 
 MANY = 1_000
-# What a column of 64-bit integers can hold. For larger IDs the model would make itself, and keep,
-# a second table of all users or items.
+# Range of a column of 64-bit integers. For larger IDs the model would make, and keep, a second
+# table of all users or items.
 ID = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
 class Body(BaseModel):
-    """A request's body; it refuses what it does not know, and takes no "7" for 7."""
+    """Body of a request; unknown fields are refused, and "7" is not taken for 7."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -48,20 +49,20 @@ class Pair(Body):
 
 
 class Pairs(Body):
-    """Pairs to be rated."""
+    """Pairs to predict."""
 
     pairs: list[Pair] = Field(min_length=1, max_length=MANY)
 
 
 class Rated(Body):
-    """An item and what a newcomer thinks of it."""
+    """An item and its rating by a newcomer."""
 
     item: ID
     rating: float
 
 
 class Newcomer(Body):
-    """Somebody whom the model does not know, with first ratings."""
+    """First ratings by a user that the model does not know."""
 
     ratings: list[Rated] = Field(min_length=1, max_length=MANY)
     n_items: int = Field(10, ge=1, le=100)
@@ -77,13 +78,13 @@ class Recommendation(BaseModel):
 
 
 def create_app(path: str | os.PathLike[str]) -> FastAPI:
-    """Make the service of a file that `joblib.dump` wrote, by you: such files can run code."""
+    """Make the service of a file that you wrote by `joblib.dump`: such files can run code."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        # Requests run beside each other, a thread each, so that torch's own threads would only
-        # be in their way. Besides, the number is the whole process's, and `predict` lowers it
-        # for a moment where there is little to do; at one there is nothing to lower.
+        # Each request has a thread, so that torch's own threads would only compete with these.
+        # The number is also one for the whole process, and `predict` lowers it for a moment when
+        # there is little to do. From one it cannot be lowered.
         torch.set_num_threads(1)
         app.state.model = joblib.load(path)
         yield
@@ -103,7 +104,7 @@ def from_environment() -> FastAPI:
 
 
 def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
-    """Say what is wrong with a body without repeating it: NaN, for one, cannot be answered."""
+    """Say what is wrong with a body, without its values: JSON has no NaN, for example."""
     detail = [{key: one[key] for key in ("type", "loc", "msg")} for one in error.errors()]
     return JSONResponse({"detail": detail}, 422)
 
@@ -116,9 +117,10 @@ def loaded(request: Request) -> MFRegressor:
 Model = Annotated[MFRegressor, Depends(loaded)]
 
 
-# These are no coroutines: FastAPI runs each in a thread of its own. None changes the model.
+# FastAPI runs each function in a thread of its own, since they are no coroutines. None of them
+# changes the model.
 def recommend(asked: Asked, model: Model) -> list[Recommendation]:
-    """Items for users; a user who is not known gets what is liked best by all."""
+    """Items for users; an unknown user gets the items with the highest biases."""
     try:
         found = model.recommend(
             asked.users,
@@ -137,24 +139,23 @@ def predict(asked: Pairs, model: Model) -> list[float]:
 
 
 def newcomer(asked: Newcomer, model: Model) -> list[Recommendation]:
-    """Items for somebody new, from a few ratings, without a word to the model itself."""
+    """Items for a new user, from a few ratings; the model itself stays as it is."""
     rated = pd.DataFrame([one.model_dump() for one in asked.ratings])
-    # `fold_in` would widen a scale that `fit` took from the ratings
+    # `partial_fit` would widen a scale that `fit` took from the ratings
     scale = model.rating_scale_
     if scale is not None and not rated["rating"].between(*scale).all():
         raise HTTPException(422, f"Ratings must lie between {scale[0]:g} and {scale[1]:g}.")
     known = rated[rated["item"].isin(model.encoder_.categories_[1])]
     if known.empty:
         raise HTTPException(422, "None of these items is known.")
-    somebody = int(model.encoder_.categories_[0].max()) + 1
-    folded = model.fold_in(
-        known[["item"]].assign(user=somebody)[["user", "item"]], known["rating"]
-    )
-    found = folded.recommend([somebody], asked.n_items)
+    user = int(model.encoder_.categories_[0].max()) + 1
+    X = known[["item"]].assign(user=user)[["user", "item"]]
+    taught = copy(model).partial_fit(X, known["rating"])
+    found = taught.recommend([user], asked.n_items)
     return found.astype({"user": object}).assign(user=None).to_dict("records")
 
 
 def health(model: Model) -> dict[str, int]:
-    """Whether the model is there, and how large it is."""
+    """Numbers of users and items that the model knows."""
     users, items = model.encoder_.categories_
     return {"users": len(users), "items": len(items)}

@@ -1,2 +1,2 @@
-"""The base class of the estimators: fitting, predicting, recommending."""
+"""Base classes of the estimators: fits, predictions and recommendations."""
 # SPDX-License-Identifier: BSD-3-Clause

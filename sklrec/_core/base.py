@@ -1,4 +1,4 @@
-"""What all rating estimators share: validation, encoding, training, prediction in batches."""
+"""Base class of the rating estimators: validation, encoding, training and prediction."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
@@ -30,10 +30,11 @@ from sklrec._data.checks import (
     take_rows,
 )
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._solvers import Outcome, Previous, Solver
+from sklrec._solvers.base import FitResult, Solver, WarmStart
+from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._solvers.distributed import accelerate_device
-from sklrec._solvers.net import InteractionTensors, RatingNet
-from sklrec._solvers.sklearn_callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, heard_by_callbacks
+from sklrec._solvers.net import RatingNet
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.devices import is_there, on_cpu, this_or_cpu, with_float64
 from sklrec._utils.rng import new_generator
 from sklrec._utils.threads import threads_for
@@ -42,19 +43,13 @@ from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._rating_module import RatingModule
 from sklrec.preprocessing import IDEncoder
 
-# What the module takes of some rows, by the names of its arguments.
+# Arrays for some rows, by the names of the module's arguments.
 Inputs = dict[str, np.ndarray]
 
 
 @contextmanager
 def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
-    """Give an estimator its old attributes back if it cannot be fitted.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        The estimator that is being fitted.
-    """
+    """Restore the attributes of an estimator if the code inside raises."""
     before = vars(estimator).copy()
     try:
         yield
@@ -65,14 +60,10 @@ def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
 
 
 class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
-    """Base of the estimators that predict the ratings of interactions.
+    """Base of the estimators that predict the ratings of interactions."""
 
-    A subclass brings its parameters, `_new_module` and `_new_solver`; also `_learn` and `_inputs`
-    if it reads more than users and items.
-    """
-
-    # Rows that predict computes at once: enough to keep torch busy, little enough that what it
-    # gathers stays in the processor's cache.
+    # Rows that predict computes at once: many enough to keep torch busy, and few enough that the
+    # gathered factors fit into the processor's cache.
     _predict_rows = 16_384
 
     _parameter_constraints = {
@@ -84,7 +75,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         "verbose": ["verbose"],
     }
 
-    # Those that can go on with a model, or hold out rows, have parameters of these names.
+    # Defaults for estimators that do not have these parameters.
     warm_start = False
     early_stopping: bool | float | str = False
     max_epochs: int
@@ -101,7 +92,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def _new_module(
         self, y: np.ndarray, weight: np.ndarray, generator: torch.Generator
     ) -> RatingModule:
-        """Make the untrained module, sized by the encoder."""
+        """Make the untrained module for the IDs of the encoder."""
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -119,19 +110,19 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Parameters
         ----------
         X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each, with a column of user IDs and one of item IDs:
-            strings, integers or anything hashable. `MFRegressor` also takes ratings that come
-            in chunks, such as `sklrec.datasets.ParquetRatings`, as X and y in one.
+            The interactions, one per row, with a column of user IDs and a column of item IDs.
+            `MFRegressor` also takes ratings in chunks, such as
+            `sklrec.datasets.ParquetRatings`. They hold both X and y.
         y : array-like of shape (n_samples,), default=None
-            The ratings. To be left out only if X has them in it.
+            The ratings. Required, unless X holds ratings in chunks.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each rating, not negative; only their proportions matter. Rows of
-            weight 0 are as good as absent: their IDs stay unknown.
+            Weight of each rating, not negative. Only the proportions of the weights matter.
+            Rows of weight 0 are ignored: their IDs stay unknown.
         X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
-            Interactions to measure the validation loss on after each epoch, and to stop
-            early by unless ``early_stopping=False``; in chunks too, if X is. Behind an
-            encoder in a Pipeline they have to be encoded too: see ``transform_input`` of
-            `sklearn.pipeline.Pipeline`.
+            Interactions for the validation loss, which is computed after each epoch. Early
+            stopping uses it, unless ``early_stopping=False``. If X is in chunks, `X_val` may be
+            in chunks too. In a Pipeline with an encoder, `X_val` must be encoded too: see
+            ``transform_input`` of `sklearn.pipeline.Pipeline`.
         y_val : array-like of shape (n_val,), default=None
             The ratings of `X_val`.
         sample_weight_val : array-like of shape (n_val,), default=None
@@ -145,48 +136,53 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X, y or a parameter is not valid. The estimator is then as it was before.
+            If X, y or a parameter is not valid. The estimator stays unchanged.
         KeyboardInterrupt
-            If Ctrl-C ended the training; the estimator holds the model of the steps so far.
+            If Ctrl-C ended the training. The estimator keeps the model trained so far.
 
         Warns
         -----
         UserWarning
-            If IDs of `X_val` are of another kind than those of `X`, or if the training was
+            If IDs of `X_val` are of another kind than the IDs of `X`, or if the training was
             interrupted.
         """
-        with heard_by_callbacks(self, X, y, sample_weight):
+        with notify_sklearn_callbacks(self, X, y, sample_weight):
             if isinstance(X, ChunkedRatings):
                 return self._fit_chunks(X, y, sample_weight, X_val, y_val, sample_weight_val)
             with unchanged_on_failure(self):
                 previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
                 X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
-                self._refuse_too_few(int(np.count_nonzero(~np.isnan(y))))
+                self._check_enough_ratings(int(np.count_nonzero(~np.isnan(y))))
                 rng = self._new_rng()
                 generator = new_generator(rng)
                 stopping = self._stops_early(X_val)
                 inputs = self._learn(X, y, weight, previous)
-                valid = self._check_validation(X_val, y_val, sample_weight_val)
-                if valid is not None:
-                    X_valid, *valid = valid
-                    valid_inputs = self._inputs(X_valid)
-                    self._warn_of_kind(X_valid, valid_inputs)
-                    valid = valid_inputs, *valid
+                valid = None
+                if self._has_validation(X_val, y_val, sample_weight_val):
+                    X_val, *valid = self._check_rated(
+                        X_val, y_val, sample_weight_val, reset=False, y_name="y_val"
+                    )
+                    valid = self._inputs(X_val), *valid
+                    self._warn_of_kind(X_val, valid[0])
                 elif stopping:
                     parts = train_test_split(
-                        np.arange(len(y)), test_size=self._share_held_out(), random_state=rng
+                        np.arange(len(y)), test_size=self._held_out_share(), random_state=rng
                     )
                     (inputs, y, weight), valid = (
                         (_take(inputs, part), y[part], weight[part]) for part in parts
                     )
-                rated = inputs, y, weight
                 interrupted = self._train(
-                    rated, valid, generator, previous, early_stopping=stopping
+                    partial(self._new_module, y, weight, generator),
+                    partial(self._training_data, inputs, y, weight, previous),
+                    None if valid is None else partial(self._validation_data, *valid),
+                    generator,
+                    previous,
+                    early_stopping=stopping,
                 )
-            return self._or_interrupt(interrupted)
+            return self._raise_if_interrupted(interrupted)
 
     def _n_steps(self) -> int:
-        """How many epochs or sweeps a fit has at most."""
+        """Maximum number of epochs or sweeps of a fit."""
         return self.max_epochs
 
     def _fit_chunks(
@@ -200,36 +196,36 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     ) -> Self:
         """Fit the model to ratings that come in chunks."""
         raise ValueError(
-            f"{type(self).__name__} needs all ratings at once and cannot be fitted to them in "
-            "chunks. Use MFRegressor, or pass X and y as a whole."
+            f"{type(self).__name__} needs all ratings at once and cannot be fitted to ratings in "
+            "chunks. Use MFRegressor, or pass all rows as X and y."
         )
 
     def _new_rng(self) -> np.random.RandomState:
-        """What all that is random in a fit is drawn from."""
+        """Make the random state from which a fit draws all random numbers."""
         return check_random_state(self.random_state)
 
-    def _refuse_too_few(self, n_ratings: int) -> None:
-        """Raise if there is nothing to learn from."""
+    def _check_enough_ratings(self, n_ratings: int) -> None:
+        """Raise if there are too few ratings to learn from."""
         if n_ratings < 2:
             raise ValueError(
                 f"Found array with {n_ratings} sample(s) while a minimum of 2 is required by "
-                f"{type(self).__name__}: 1 sample has no other to be compared with."
+                f"{type(self).__name__}. Pass more rated interactions."
             )
 
     def _stops_early(self, X_val: Any) -> bool:
-        """Whether the training stops by the validation loss."""
+        """Whether the validation loss can stop the training."""
         if self.early_stopping == "auto":
             return X_val is not None
         return bool(self.early_stopping)
 
-    def _share_held_out(self) -> float:
-        """Share of the training data that early stopping holds out."""
+    def _held_out_share(self) -> float:
+        """Share of the rows that early stopping holds out."""
         return 0.1 if self.early_stopping in (True, "auto") else float(self.early_stopping)
 
     def predict(self, X):
         """Predict the ratings of interactions.
 
-        A user or item that `fit` did not see gets the best estimate there is without it.
+        An unknown user or item gets the prediction for an average one.
 
         Parameters
         ----------
@@ -239,30 +235,29 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples,)
-            The ratings as float64, inside the rating scale. Each depends on its own row
-            alone.
+            The ratings as float64, inside the rating scale. Each depends only on its own row.
 
         Warns
         -----
         UserWarning
-            If IDs are unknown because they are of another kind than those that `fit` saw.
+            If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
         return self._predicted(X)
 
     def _predicted(self, X) -> np.ndarray:
-        """What `predict` gives."""
+        """Predict ratings, for subclasses that override `predict`."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         return self._clip(self._by_blocks(X, self._predict_inputs))
 
     def _predicted_with_std(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """What `predict` gives with ``return_std=True``, where the module knows it."""
+        """Predict ratings and their standard deviations."""
         check_is_fitted(self)
         found = self._by_blocks(self._check_X(X, reset=False), self._moments)
         return self._clip(found[:, 0].copy()), found[:, 1]
 
     def _by_blocks(self, X: Any, compute: Callable[[Inputs], np.ndarray]) -> np.ndarray:
-        """Compute something of checked rows, at most `_predict_rows` at once, in float64."""
+        """Compute values for checked rows in float64, at most `_predict_rows` rows at once."""
         n_unknown = np.zeros(2, dtype=int)
         found = np.empty(0)
         for first in range(0, max(1, X.shape[0]), self._predict_rows):
@@ -276,15 +271,15 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return found
 
     def _predict_inputs(self, inputs: Inputs) -> np.ndarray:
-        """Ratings of at most `_predict_rows` rows, not clipped."""
+        """Compute ratings before clipping."""
         return self._call(self.module_, inputs).cpu().numpy()
 
     def _moments(self, inputs: Inputs) -> np.ndarray:
-        """Means and standard deviations of at most `_predict_rows` rows, not clipped."""
-        return torch.stack(self._call(self.module_.moments, inputs), 1).cpu().numpy()
+        """Compute means, before clipping, and standard deviations."""
+        return torch.stack(self._call(self.module_.moments, inputs), 1).cpu().numpy()  # (n, 2)
 
     def _call(self, compute: Callable[..., Any], inputs: Inputs) -> Any:
-        """Let a module compute something of at most `_predict_rows` rows."""
+        """Call a method of the module with arrays of rows."""
         device = self.module_.global_mean.device
         with torch.inference_mode(), threads_for(len(inputs["users"]), self.module_.width):
             return compute(**{name: torch.from_numpy(v).to(device) for name, v in inputs.items()})
@@ -296,25 +291,25 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return ratings
 
     def _check_X(self, X: Any, *, reset: bool) -> Any:
-        """Check the shape of X; `reset` is whether it is the first of a fit."""
+        """Check X; with `reset`, store its number and names of columns."""
         if isinstance(X, ChunkedRatings):
             raise ValueError(
-                f"Only fit reads a whole {type(X).__name__}, and X_val only if X is such too. "
+                f"Only X of fit may be a whole {type(X).__name__}, and X_val if X is one too. "
                 "Pass one chunk at a time: for X, y, sample_weight in ratings."
             )
         return check_interactions(self, X, reset=reset)
 
     def _check_y(self, y: Any, *, y_name: str) -> np.ndarray:
-        """Check ratings; NaN, where it is allowed, is none."""
+        """Check ratings; a subclass may allow NaN for missing ratings."""
         return check_ratings(self, y, input_name=y_name)
 
     def _check_rated(self, X, y, sample_weight, *, reset: bool, y_name: str = "y"):
-        """Check interactions and ratings, and drop rows without a rating or of weight 0."""
+        """Check rows, drop rows without rating or weight, and scale the weights to a mean of 1."""
         X, y, weight = self._check_rows(
             X, y, sample_weight, reset=reset, y_name=y_name, allow_all_zero_weights=False
         )
         if sample_weight is not None and len(weight):
-            weight = weight / weight.max()  # lest their sum overflows
+            weight = weight / weight.max()  # so that their sum does not overflow
             weight /= weight.mean()
         return X, y, weight
 
@@ -328,7 +323,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         y_name: str = "y",
         allow_all_zero_weights: bool = True,
     ):
-        """The same of some rows alone, whose weights are then as they were."""
+        """Check rows, drop rows without rating or weight, and keep the weights as they are."""
         X = self._check_X(X, reset=reset)
         y = self._check_y(y, y_name=y_name)
         check_consistent_length(X, y)
@@ -341,15 +336,15 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 ensure_non_negative=True,
                 allow_all_zero_weights=allow_all_zero_weights,
             )
-        # Beside the largest weight, what is 0 in float32 would be one in the training.
-        is_weighed = (weight / (weight.max(initial=0.0) or 1.0)).astype(np.float32) > 0
-        counts = is_weighed & ~np.isnan(y).reshape(len(y), -1).all(axis=1)
-        if not counts.all():
-            X, y, weight = take_rows(X, counts), y[counts], weight[counts]
+        # The training uses float32, where a weight far below the largest one becomes 0.
+        is_kept = (weight / (weight.max(initial=0.0) or 1.0)).astype(np.float32) > 0
+        is_kept &= ~np.isnan(y).reshape(len(y), -1).all(axis=1)
+        if not is_kept.all():
+            X, y, weight = take_rows(X, is_kept), y[is_kept], weight[is_kept]
         return X, y, weight
 
     def _has_validation(self, X_val, y_val, sample_weight_val) -> bool:
-        """Whether there is validation data; raise if there is but a part of it."""
+        """Whether validation data were passed; raise if X_val or y_val is missing."""
         given = {"X_val": X_val, "y_val": y_val, "sample_weight_val": sample_weight_val}
         missing = [name for name in ("X_val", "y_val") if given[name] is None]
         present = [name for name in given if given[name] is not None]
@@ -357,30 +352,22 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             raise ValueError(f"{present[0]} is provided, but {missing[0]} was not provided.")
         return bool(present)
 
-    def _check_validation(self, X_val, y_val, sample_weight_val):
-        if not self._has_validation(X_val, y_val, sample_weight_val):
-            return None
-        return self._check_rated(X_val, y_val, sample_weight_val, reset=False, y_name="y_val")
-
-    def _or_interrupt(self, interrupted: bool):
-        """This estimator, or the Ctrl-C that the training caught so as to keep what it had."""
+    def _raise_if_interrupted(self, interrupted: bool):
+        """Return self, or raise the KeyboardInterrupt that the training held back."""
         if interrupted:
             raise KeyboardInterrupt
         return self
 
     def _warn_of_kind(self, X, unknown: Inputs | np.ndarray) -> None:
-        """Warn if IDs are unknown since they are of another kind than those that were learned."""
+        """Warn if IDs are unknown because they are of another kind than the known IDs."""
         n_unknown = _count_unknown(unknown) if isinstance(unknown, dict) else unknown
         for (vocabulary, values), n in zip(self._id_columns(X), n_unknown.tolist(), strict=True):
             if message := vocabulary.kind_mismatch(values, n):
                 warn(message)
 
     def _learn(self, X, y: np.ndarray, weight: np.ndarray, previous: Self | None) -> Inputs:
-        """Learn what holds for all rows, and give what the module takes of them.
-
-        `previous` is this estimator as it was, if the training goes on with its model. What it
-        holds must not change, so that it can come back if the training fails.
-        """
+        """Set the fitted attributes that do not need training, and return the module's inputs."""
+        # Attributes of previous must not change: a failed fit restores them.
         self.rating_scale_ = self._new_rating_scale(y, previous is not None)
         columns = self._find_columns(X, previous)
         if previous is None:
@@ -392,51 +379,48 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return inputs
 
     def _find_columns(self, X, previous: Self | None) -> tuple[int, ...]:
-        """The positions of the users' and the items' column."""
+        """Find the positions of the columns of users and items."""
         columns = resolve_columns(self, (self.user, self.item), X)
         if previous is not None and columns != previous.encoder_.column_indices_:
             raise ValueError(
                 f"user={self.user!r} and item={self.item!r} are other columns than those of the "
-                "model that the training goes on with. Set them back, or fit with "
-                "warm_start=False."
+                "model that the training continues. Set them back, or fit with warm_start=False."
             )
         return columns
 
     def _train(
         self,
-        rated: tuple[Inputs, np.ndarray, np.ndarray],
-        valid: tuple[Inputs, np.ndarray, np.ndarray] | None,
+        new_module: Callable[[], RatingModule],
+        training_data: Callable[[], Any],
+        validation_data: Callable[[Any], Any] | None,  # called with the training data
         generator: torch.Generator,
         previous: Self | None,
         **changes: Any,
     ) -> bool:
-        """Train a new module, or go on with the one before; give whether Ctrl-C ended it."""
+        """Train a module, new or continued, and return whether Ctrl-C ended the training."""
         device = self._check_device()
-        before = self._start_module(*rated[1:], generator, previous)
+        before = None
+        if previous is None:
+            self.module_ = new_module()
+        else:
+            before = self._continue_from(previous, generator)
         self.module_.to(device)
-        data = self._training_data(*rated, previous).to(device)
-        valid_data = None if valid is None else self._validation_data(*valid, data).to(device)
+        data = training_data().to(device)
+        valid = None if validation_data is None else validation_data(data).to(device)
         snapshot = partial(self._snapshot, previous, valid is not None)
         solver = self._new_solver(**changes, snapshot=snapshot)
-        outcome = solver.train(self.module_, data, valid_data, generator, before)
+        outcome = solver.train(self.module_, data, valid, generator, before)
         self._record(outcome, previous, with_validation=valid is not None)
         return outcome.interrupted
 
-    def _start_module(
-        self,
-        y: np.ndarray,
-        weight: np.ndarray,
-        generator: torch.Generator,
-        previous: Self | None,
-    ) -> Previous | None:
-        """Make the module that is to be trained; give what its training goes on from."""
-        self.module_ = self._new_module(y, weight, generator)
-        return None
+    def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
+        """Set the module to a larger copy of the previous one, and return its training state."""
+        raise NotImplementedError
 
     def _snapshot(
-        self, previous: Self | None, has_validation: bool, module: RatingModule, outcome: Outcome
+        self, previous: Self | None, has_validation: bool, module: RatingModule, outcome: FitResult
     ) -> Self:
-        """Fitted copy of this estimator with a module that is not yet trained to the end."""
+        """Make a fitted copy of this estimator with a module in the middle of its training."""
         fitted = copy(self)
         for name in ATTRIBUTES_OF_A_RUNNING_FIT & set(vars(fitted)):
             delattr(fitted, name)
@@ -444,9 +428,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         fitted._record(outcome, previous, with_validation=has_validation)
         return fitted
 
-    def _record(self, outcome: Outcome, previous: Self | None, *, with_validation: bool) -> None:
-        """Learn how the training went."""
-        for name in {"net_", "validation_curve_"} & set(vars(self)):  # an earlier fit's
+    def _record(self, outcome: FitResult, previous: Self | None, *, with_validation: bool) -> None:
+        """Set the fitted attributes that describe the training."""
+        for name in {"net_", "validation_curve_"} & set(vars(self)):  # of an earlier fit
             delattr(self, name)
         if outcome.net is not None:
             self.net_ = outcome.net
@@ -458,10 +442,10 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @abstractmethod
     def _new_solver(self, **changes: Any) -> Solver:
-        """Make the solver, with `changes` to what the parameters say."""
+        """Make the solver from the parameters, with `changes`."""
 
     def _inputs(self, X, rows: slice = slice(None)) -> Inputs:
-        """What the module takes of some rows."""
+        """Make the arrays that the module takes for some rows."""
         users, items = (
             vocabulary.codes(values[rows], first_row=rows.start or 0)
             for vocabulary, values in self._id_columns(X)
@@ -469,7 +453,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return {"users": users, "items": items}
 
     def _id_columns(self, X) -> list[tuple[Vocabulary, Any]]:
-        """The vocabulary and the values of the users' column, and those of the items'."""
+        """Pair the vocabularies of users and items with the values of their columns."""
         encoder = self.encoder_
         return [
             (vocabulary, column_values(X, position))
@@ -481,13 +465,13 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def _training_data(
         self, inputs: Inputs, y: np.ndarray, weight: np.ndarray, previous: Self | None
     ) -> InteractionTensors:
-        """Rows to train on, as tensors."""
+        """Make the tensors to train on."""
         return _tensors(inputs, y, weight)
 
     def _validation_data(
         self, inputs: Inputs, y: np.ndarray, weight: np.ndarray, training: InteractionTensors
     ) -> InteractionTensors:
-        """Rows to measure the validation loss on, as tensors."""
+        """Make the tensors for the validation loss."""
         return _tensors(inputs, y, weight)
 
     def _new_rating_scale(self, y: np.ndarray, continuing: bool) -> tuple[float, float] | None:
@@ -517,9 +501,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return low, high
 
     def _new_seen(self, users: np.ndarray, items: np.ndarray, previous: Self | None) -> csr_array:
-        """Which item codes (columns) each user code (row) has interacted with."""
+        """Make the matrix of which user code (row) interacted with which item code (column)."""
         n_users, n_items = (len(v) + 1 for v in self.encoder_.vocabularies_)
-        # Sorted as single numbers, in half the time that csr_array takes for pairs.
+        # Sorting single numbers takes half the time that csr_array needs for pairs.
         pairs = users * np.int64(n_items) + items
         pairs.sort()
         pairs = pairs[np.concatenate(([True], pairs[1:] != pairs[:-1]))]
@@ -528,10 +512,10 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         seen = csr_array(
             (np.ones(len(columns), bool), columns, bounds.astype(np.int32)), (n_users, n_items)
         )
-        return self._with_seen_before(seen, previous)
+        return self._with_previous_seen(seen, previous)
 
-    def _with_seen_before(self, seen: csr_array, previous: Self | None) -> csr_array:
-        """Add what was seen in the fits that this one goes on from."""
+    def _with_previous_seen(self, seen: csr_array, previous: Self | None) -> csr_array:
+        """Add the interactions of the fits that this fit continues."""
         if previous is not None:
             before = previous.seen_.copy()
             before.resize(seen.shape)
@@ -548,24 +532,24 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 "SequenceRatingRegressor train in several processes."
             )
         if not is_there(self.device):
-            there = ["cpu"]
+            available = ["cpu"]
             if torch.cuda.is_available():
-                there += [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+                available += [f"cuda:{k}" for k in range(torch.cuda.device_count())]
             if torch.backends.mps.is_available():
-                there.append("mps")
+                available.append("mps")
             raise ValueError(
-                f"device={str(self.device)!r} is not there on this machine; there is "
-                f"{', '.join(there)}."
+                f"device={str(self.device)!r} is not available on this machine. Set one of: "
+                f"{', '.join(available)}."
             )
         device = torch.device(self.device)
         return with_float64(device) if self._needs_float64() else device
 
     def _needs_float64(self) -> bool:
-        """Whether the training takes more than float32."""
+        """Whether the training needs float64."""
         return False
 
     def __copy__(self):
-        # By way of a pickle the module would go to the CPU and back.
+        # The default copies through __getstate__, which moves the module to the CPU.
         copied = object.__new__(type(self))
         copied.__dict__.update(vars(self))
         return copied
@@ -573,11 +557,11 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def __getstate__(self):
         state = dict(super().__getstate__())
         if "net_" in state:
-            # The net holds the module: in a pickle too it should be there once.
+            # The net holds the module too; a pickle should contain it only once.
             del state["module_"]
         elif "module_" in state:
             device = self.module_.global_mean.device
-            if device.type != "cpu":  # machines without such a device should read it too
+            if device.type != "cpu":  # so that machines without the device can read the pickle
                 state["module_"], state["_device"] = on_cpu(self.module_), str(device)
         return state
 
@@ -602,36 +586,23 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @property
     def n_ratings_(self):
-        """Number of pairs of a user and an item that have been seen together."""
+        """Number of different pairs of a user and an item in the training data."""
         return self.seen_.nnz
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = True
         tags.input_tags.string = True
-        # IDs as such carry no order: a model of them need not fit a function of numbers.
+        # IDs have no order, and scikit-learn's check wants a function of numbers to be fitted.
         tags.regressor_tags.poor_score = True
         return tags
 
 
 def mean_and_scale(y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
-    """Give the ratings' weighted mean and standard deviation, 1 in place of 0.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n,)
-        The ratings.
-    weight : ndarray of shape (n,)
-        Their weights.
-
-    Returns
-    -------
-    tuple of (float, float)
-        What a module takes as ``global_mean`` and ``scale``.
-    """
+    """Compute the weighted mean and standard deviation of ratings, with 1 in place of 0."""
     mean = np.average(y, weights=weight)
     std = np.sqrt(np.average((y - mean) ** 2, weights=weight))
-    # What is 0 in float32 cannot be divided by.
+    # The module divides by it in float32.
     return float(mean), float(std) if std >= np.finfo(np.float32).tiny else 1.0
 
 
@@ -639,16 +610,16 @@ def _tensors(inputs: Inputs, y: np.ndarray, weight: np.ndarray) -> InteractionTe
     return InteractionTensors(
         {name: torch.from_numpy(of_rows) for name, of_rows in inputs.items()},
         torch.from_numpy(y.astype(np.float32)),
-        # Weights that are all alike change nothing.
+        # Equal weights change nothing.
         None if np.ptp(weight) == 0 else torch.from_numpy(weight.astype(np.float32)),
     )
 
 
 def _take(inputs: Inputs, rows: np.ndarray) -> Inputs:
-    """What the module takes of some of the rows."""
+    """Select rows of the module's inputs."""
     return {name: of_rows[rows] for name, of_rows in inputs.items()}
 
 
 def _count_unknown(inputs: Inputs) -> np.ndarray:
-    """How many rows have an unknown user, and how many an unknown item."""
+    """Count the rows with an unknown user and the rows with an unknown item."""
     return np.array([np.count_nonzero(inputs[name] == 0) for name in ("users", "items")])

@@ -1,9 +1,10 @@
-"""What those rating estimators share that train in minibatches and can go on with a model."""
+"""Base class of the rating estimators that train in minibatches and can continue a model."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
 from copy import copy, deepcopy
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -12,22 +13,19 @@ import torch
 
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
-from sklrec._solvers import MinibatchSolver, Optimization, Previous, Solver
+from sklrec._solvers.base import Solver, WarmStart
 from sklrec._solvers.distributed import common_random_state, is_shared
+from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._utils.rng import new_generator
 
 
 class MinibatchRatingRegressor(BaseRatingRegressor):
-    """Base of the estimators that a skorch net trains, and that can go on with a model.
-
-    A subclass brings its parameters, `_new_module`, `_grow_module` and `_optimization`; also
-    `_learn` and `_inputs` if it reads more than users and items.
-    """
+    """Base of the estimators that a skorch net trains, and that can continue a model."""
 
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        # a step of more cannot be told in float32
+        # float32 cannot hold larger steps
         "lr": [StrOptions({"auto"}), Interval(Real, 0, 1e30, closed="right")],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "alpha": [Interval(Real, 0, None, closed="left")],
@@ -43,21 +41,21 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
 
     @abstractmethod
     def _grow_module(self, generator: torch.Generator) -> None:
-        """Give `module_` rows for the IDs that are new in the encoder."""
+        """Add rows to `module_` for the new IDs of the encoder."""
 
     @abstractmethod
     def _optimization(self) -> Optimization:
-        """How the model is optimised, by `optimizer` if that is given."""
+        """Choose the optimiser and its settings."""
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(self, X, y, sample_weight=None):
         """Train for one epoch on further interactions.
 
-        The first call starts a model; later ones go on with it. Users and items that were
-        not there before get rows of their own. The learning rate is constant. A model trained by
-        Adam takes 0.3 of it and starts its moments anew, so that a few ratings move little but
-        what they are of; a few passes teach new users. The global mean stays that of the first
-        call. An automatic rating scale widens with what comes.
+        The first call starts a model, and later calls continue it. New users and items get
+        rows of their own. The learning rate is constant. Adam takes 0.3 of the rate and starts
+        its moments anew, so that a few ratings change little but the rows of their own users and
+        items. A few passes teach the model new users. The global mean stays that of the first
+        call. An automatic rating scale widens with the new ratings.
 
         Parameters
         ----------
@@ -66,7 +64,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         y : array-like of shape (n_samples,)
             The ratings.
         sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each rating, not negative; only their proportions matter.
+            Weight of each rating, not negative. Only the proportions of the weights matter.
 
         Returns
         -------
@@ -76,40 +74,30 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         with unchanged_on_failure(self):
             previous = copy(self) if hasattr(self, "module_") else None
             if previous is not None:
-                self._validate_params()  # which fit_context leaves out once there is a model
+                self._validate_params()  # fit_context skips this for a fitted estimator
             X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
             generator = new_generator(self._new_rng())
-            rated = self._learn(X, y, weight, previous), y, weight
+            inputs = self._learn(X, y, weight, previous)
             changes: dict[str, Any] = {"max_epochs": 1, "constant_lr": True}
             if previous is not None:
                 changes["lr_factor"] = Optimization(*self._optimization()).further
-            interrupted = self._train(rated, None, generator, previous, **changes)
-        return self._or_interrupt(interrupted)
+            new_module = partial(self._new_module, y, weight, generator)
+            data = partial(self._training_data, inputs, y, weight, previous)
+            interrupted = self._train(new_module, data, None, generator, previous, **changes)
+        return self._raise_if_interrupted(interrupted)
 
-    def _start_module(
-        self,
-        y: np.ndarray,
-        weight: np.ndarray,
-        generator: torch.Generator,
-        previous: Self | None,
-    ) -> Previous | None:
-        if previous is None:
-            return super()._start_module(y, weight, generator, previous)
-        return self._go_on_from(previous, generator)
-
-    def _go_on_from(self, previous: Self, generator: torch.Generator) -> Previous:
-        """Make the module from the one before, with rows for what is new in the encoder."""
+    def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
         self.module_ = deepcopy(previous.module_)
         self._grow_module(generator)
-        return Previous(getattr(previous, "net_", None), previous._rating_counts())
+        return WarmStart(getattr(previous, "net_", None), previous._rating_counts())
 
     def _refuse_change(self, name: str) -> None:
-        """Raise if a parameter is not what `module_`, with which the training goes on, has."""
-        wanted, there = getattr(self, name), getattr(self.module_, name)
-        if wanted != there:
+        """Raise if a parameter differs from that of the model that the training continues."""
+        wanted, current = getattr(self, name), getattr(self.module_, name)
+        if wanted != current:
             raise ValueError(
-                f"{name}={wanted!r} was asked for, but the training goes on with a model of "
-                f"{name}={there!r}. Set it back to {there!r}, or fit with warm_start=False."
+                f"{name}={wanted!r} was asked for, but the training continues a model of "
+                f"{name}={current!r}. Set it back to {current!r}, or fit with warm_start=False."
             )
 
     def _new_rng(self) -> np.random.RandomState:
@@ -120,11 +108,11 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         return rng
 
     def _alpha(self) -> float:
-        """The L2 penalty."""
+        """L2 penalty, as a number."""
         return self.alpha
 
     def _rating_counts(self) -> dict[str, np.ndarray]:
-        """How many ratings the rows of tables have had, where the optimiser wants to know."""
+        """Numbers of ratings of users and items so far, if the optimiser uses them."""
         return {}
 
     def _new_solver(self, **changes: Any) -> Solver:

@@ -16,15 +16,12 @@ from torch import Tensor
 from sklrec._utils.warnings import warn
 from sklrec.preprocessing import IDEncoder
 
-# Scores that are held at once: 8 MiB of float32, which stay in the processor's cache.
+# Scores in memory at once: 8 MiB of float32, which fit into the processor's cache.
 SCORES_AT_ONCE = 2**21
 
 
 class RecommenderMixin:
-    """Mixin for estimators whose `module_` holds user and item factors.
-
-    A user's scores are what `predict` gives for each item, before clipping.
-    """
+    """Mixin for estimators that score all items for a user."""
 
     encoder_: IDEncoder
     module_: Any
@@ -37,32 +34,32 @@ class RecommenderMixin:
         Parameters
         ----------
         users : array-like of shape (n_users,)
-            User IDs. A user whom `fit` did not see gets the items that are rated highest
-            regardless of the user.
+            User IDs. An unknown user gets the items that are rated highest regardless of the
+            user.
         n_items : int, default=10
-            How many items to recommend to each user; fewer where there are fewer.
+            Number of items for each user, or fewer if not enough items are left.
         exclude_seen : bool, default=True
-            Whether to leave out what the user rated in `fit` and `partial_fit`.
+            Whether to leave out the items that the user rated in `fit` and `partial_fit`.
         candidates : array-like of shape (n_candidates,) or dict, default=None
-            IDs of the items to choose from; ``None`` is all that `fit` saw. A dict has the IDs
-            of users as keys and a list of IDs of items for each user in `users`.
+            IDs of the items to choose from. ``None`` means all known items. A dict maps each
+            user of `users` to a list of item IDs.
 
         Returns
         -------
         DataFrame of shape (n_recommendations, 4)
-            Columns user, item, rank (from 1) and score (the rating that `predict` gives, to
-            float32's precision), users in the order in which they were given. Of items with the
-            same score the one that comes first in ``encoder_.categories_[1]`` comes first.
+            Columns user, item, rank (from 1) and score (the predicted rating, in float32
+            precision). The users have the order of `users`. Items with the same score have the
+            order of ``encoder_.categories_[1]``.
 
         Raises
         ------
         ValueError
-            If a candidate is none of the items that `fit` saw, or a user has none.
+            If a candidate is not a known item, or if a user has no candidates.
 
         Warns
         -----
         UserWarning
-            If users are unknown because their IDs are of another kind than those that `fit`
+            If users are unknown because their IDs are of another kind than the IDs that `fit`
             saw.
         """
         self._check_recommends()
@@ -82,7 +79,7 @@ class RecommenderMixin:
             if allowed is not None:
                 scores[~torch.from_numpy(allowed[first : first + block].toarray())] = -torch.inf
             if exclude_seen:
-                # a row of seen_ for each user, its columns in the order of the candidates
+                # (n_users of the block, n_candidates)
                 row, column = self.seen_[codes][:, item_codes].nonzero()
                 scores[torch.from_numpy(row), torch.from_numpy(column)] = -torch.inf
             top_scores, top_items = top(scores, n_items)
@@ -90,7 +87,7 @@ class RecommenderMixin:
             chosen = item_codes[top_items[row, rank]]
             found.append((first + row, chosen, rank + 1, top_scores[row, rank]))
         rows, items, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
-        score = score.astype(np.float64)  # before it is clipped, to bounds that are such
+        score = score.astype(np.float64)  # the bounds of the scale are float64
         if self.rating_scale_ is not None:
             score = score.clip(*self.rating_scale_)
         return _as_frame(
@@ -108,12 +105,12 @@ class RecommenderMixin:
         Parameters
         ----------
         items : array-like of shape (n,)
-            Item IDs that `fit` saw.
+            Known item IDs.
         n_items : int, default=10
-            How many similar items to give for each; fewer where there are fewer.
+            Number of similar items for each item, or fewer if there are not enough items.
         metric : {'cosine', 'dot'}, default='cosine'
-            The cosine of the two items' factors, from -1 to 1, or their dot product, which is
-            larger for factors that are larger.
+            The cosine of the factors of the two items, from -1 to 1, or their dot product. The
+            dot product grows with the size of the factors.
 
         Returns
         -------
@@ -123,7 +120,7 @@ class RecommenderMixin:
         Raises
         ------
         ValueError
-            If `fit` did not see an item.
+            If an item is unknown.
         """
         return self._similar("item", items, n_items, metric)
 
@@ -133,12 +130,12 @@ class RecommenderMixin:
         Parameters
         ----------
         users : array-like of shape (n,)
-            User IDs that `fit` saw.
+            Known user IDs.
         n_users : int, default=10
-            How many similar users to give for each; fewer where there are fewer.
+            Number of similar users for each user, or fewer if there are not enough users.
         metric : {'cosine', 'dot'}, default='cosine'
-            The cosine of the two users' factors, from -1 to 1, or their dot product, which is
-            larger for factors that are larger.
+            The cosine of the factors of the two users, from -1 to 1, or their dot product. The
+            dot product grows with the size of the factors.
 
         Returns
         -------
@@ -148,7 +145,7 @@ class RecommenderMixin:
         Raises
         ------
         ValueError
-            If `fit` did not see a user.
+            If a user is unknown.
         """
         return self._similar("user", users, n_users, metric)
 
@@ -192,7 +189,7 @@ class RecommenderMixin:
         check_is_fitted(self)
 
     def _candidates(self, candidates: Any, users: Any) -> tuple[np.ndarray, csr_array | None]:
-        """Codes of all candidates, and which users may get which, if not all may get all."""
+        """Give the codes of all candidates, and a mask if they differ by user."""
         vocabulary = self.encoder_.vocabularies_[1]
         if candidates is None:
             return np.arange(1, len(vocabulary) + 1), None
@@ -205,12 +202,12 @@ class RecommenderMixin:
             )
         lists = [read_ids(candidates[user], f"candidates[{user!r}]") for user in users.tolist()]
         flat = pd.concat([pd.Series(items) for items in lists], ignore_index=True)
-        codes, places = np.unique(
-            self._known_items(read_ids(flat, "candidates")), return_inverse=True
-        )
+        flat_codes = self._known_items(read_ids(flat, "candidates"))
+        codes, columns = np.unique(flat_codes, return_inverse=True)
         rows = np.repeat(np.arange(len(lists)), [len(items) for items in lists])
-        there = np.ones(len(rows), dtype=bool)
-        return codes, csr_array((there, (rows, places)), (len(lists), len(codes)))
+        is_allowed = np.ones(len(rows), dtype=bool)
+        # (n_users, n_codes)
+        return codes, csr_array((is_allowed, (rows, columns)), (len(lists), len(codes)))
 
     def _known_items(self, items: Any) -> np.ndarray:
         codes = self.encoder_.vocabularies_[1].codes(items)
@@ -224,36 +221,21 @@ class RecommenderMixin:
 
     @torch.no_grad()
     def _scores(self, users: np.ndarray, items: np.ndarray) -> Tensor:
-        """Ratings of all pairs of codes, of shape (n_users, n_items), on the CPU."""
+        """Compute the ratings of all pairs of codes, before clipping, on the CPU."""
         device = self.module_.global_mean.device
         codes = [torch.from_numpy(codes).to(device) for codes in (users, items)]
         sides = self._sides_of_pairs(users, items)
         sides = {name: _to_device(side, device) for name, side in sides.items()}
-        return self.module_.all_pairs(*codes, **sides).cpu()
+        return self.module_.all_pairs(*codes, **sides).cpu()  # (n_users, n_items)
 
     def _sides_of_pairs(self, users: np.ndarray, items: np.ndarray) -> dict[str, Any]:
-        """What else the module takes of all pairs of codes, as arrays or dicts of them."""
+        """Make further arguments of the module for all pairs, as arrays or dicts of arrays."""
         return {}
 
 
 def top(scores: Tensor, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Find the highest scores of each row; of equal ones, those in the first columns.
-
-    Parameters
-    ----------
-    scores : Tensor of shape (n_rows, n_columns)
-        The scores.
-    n : int
-        How many to find.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_rows, n)
-        The highest scores, in decreasing order.
-    columns : ndarray of shape (n_rows, n)
-        Where they are.
-    """
-    # One more than is wanted shows whether others have the last one's score.
+    """Find the n highest scores of each row and their columns; ties go to the first column."""
+    # One score more shows whether the last one is tied with others.
     found = scores.topk(min(n + 1, scores.shape[1]))
     values, columns = found.values, found.indices
     tied = (values[:, 1:] == values[:, :-1]).any(1).nonzero()[:, 0]
@@ -280,56 +262,20 @@ def _to_device(side: Any, device: torch.device) -> Any:
 
 
 def read_ids(values: Any, name: str) -> Any:
-    """Read IDs as a one-dimensional array.
-
-    Parameters
-    ----------
-    values : array-like of shape (n,)
-        The IDs.
-    name : str
-        What they are called in messages.
-
-    Returns
-    -------
-    ndarray or ExtensionArray of shape (n,)
-        The IDs.
-
-    Raises
-    ------
-    ValueError
-        If they are no list, or none.
-    """
+    """Read a list of IDs as a one-dimensional array; messages call it `name`."""
     if not is_list_like(values, allow_sets=False) or getattr(values, "ndim", 1) != 1:
         raise ValueError(f"{name} must be a list of IDs, got {values!r}. Pass [{values!r}].")
     if len(values) == 0:
         raise ValueError(f"{name} must hold at least one ID, got none.")
     try:
         ids = pd.Index(values, tupleize_cols=False)
-    except UnicodeEncodeError:  # half of a surrogate pair, which pandas' own strings cannot hold
+    except UnicodeEncodeError:  # pandas' strings cannot hold half of a surrogate pair
         ids = pd.Index(values, dtype=object, tupleize_cols=False)
     return ids.to_numpy() if isinstance(ids.dtype, np.dtype) else ids.array
 
 
 def check_positive(value: Any, name: str) -> int:
-    """Check a number of things.
-
-    Parameters
-    ----------
-    value : int
-        The number.
-    name : str
-        What it is called in messages.
-
-    Returns
-    -------
-    int
-        The same.
-
-    Raises
-    ------
-    ValueError
-        If it is no integer of at least 1.
-    """
-    if not isinstance(value, Integral) or value < 1:
+    """Return a value as an int, or raise if it is not an integer of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
     return int(value)

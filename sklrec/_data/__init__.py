@@ -1,2 +1,2 @@
-"""Reading X and y: checks, IDs and codes, times, histories."""
+"""Reading X and y: checks, IDs and codes, times, histories, side features."""
 # SPDX-License-Identifier: BSD-3-Clause

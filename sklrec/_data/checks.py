@@ -1,97 +1,57 @@
-"""Checks of X that all estimators share; the one door to scikit-learn's private names."""
+"""Checks of X, y and item codes. Only this module imports scikit-learn's private names."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
 from numbers import Real
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import (
-    _check_feature_names_in as check_feature_names_in,
-)
-from sklearn.utils.validation import (
-    _check_sample_weight as check_sample_weight,
-)
+from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
+
+from sklrec._data.kinds import plain_scalar
 
 __all__ = [
     "Interval",
     "RealNotInt",
     "StrOptions",
     "check_feature_names_in",
-    "check_interactions",
-    "check_ratings",
     "check_sample_weight",
-    "column_values",
     "fit_context",
-    "refuse_too_large",
-    "resolve_columns",
     "take_rows",
 ]
 
+Table: TypeAlias = pd.DataFrame | np.ndarray  # checked interactions, (n_samples, n_features)
+Rows: TypeAlias = slice | np.ndarray  # some rows of a table
+
 N_NAMES_SHOWN = 20
-LARGEST_RATING = 1e18  # its square is still a number in float32
+LARGEST_RATING = 1e18  # its square is still finite in float32
+LARGEST_FLOAT_CODE = 2.0**53  # floats represent all integers up to here
 
 
 def check_interactions(estimator: Any, X: Any, *, reset: bool, min_features: int = 2) -> Any:
-    """Check the shape of X, and set or compare the number and names of its columns.
-
-    The values are not looked at: only the columns in use are, later and one by one.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        The estimator that was given X; learns or knows `n_features_in_` and
-        `feature_names_in_`.
-    X : {DataFrame, array-like} of shape (n_samples, n_features)
-        The interactions, a row each.
-    reset : bool
-        True in `fit`, False where X must look as it did in `fit`.
-    min_features : int, default=2
-        How many columns `fit` needs at least.
-
-    Returns
-    -------
-    DataFrame or ndarray of shape (n_samples, n_features)
-        A DataFrame itself, anything else as an array, not copied where that can be avoided.
-
-    Raises
-    ------
-    ValueError
-        If X is no table, an empty one, or does not look as it did in `fit`.
-    TypeError
-        If X is sparse, or the path of a file.
-    """
-    refuse_path(X)
-    given = X
-    if not reset:
-        min_features = 0  # a wrong number of columns has a message of its own below
+    """Check the shape of X, and set or compare the number and names of its columns."""
+    check_not_path(X)
+    # When `reset` is false, `validate_data` reports a wrong number of columns.
+    min_features = min_features if reset else 0
     if isinstance(X, pd.DataFrame):
         _check_frame_shape(estimator, X, min_features)
+        checked = X
     else:
-        X = _check_array_shape(estimator, X, min_features)
-    validate_data(estimator, given, reset=reset, skip_check_array=True)
-    return X
+        checked = _as_array(estimator, X, min_features)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    return checked
 
 
-def refuse_path(X: Any) -> None:
-    """Raise if X is the path of a file.
-
-    Parameters
-    ----------
-    X : object
-        What was given for a table.
-
-    Raises
-    ------
-    TypeError
-        If it is a path.
-    """
+def check_not_path(X: Any) -> None:
+    """Raise if X is the path of a file."""
     if isinstance(X, str | PathLike):
         raise TypeError(
             f"Expected 2D array, got a path instead: {str(X)!r}. Read the file first, for example "
@@ -101,18 +61,15 @@ def refuse_path(X: Any) -> None:
 
 
 def _check_frame_shape(estimator: Any, X: pd.DataFrame, min_features: int) -> None:
-    for found, minimum, of_what in (
-        (X.shape[0], 1, "sample(s)"),
-        (X.shape[1], min_features, "feature(s)"),
-    ):
-        if found < minimum:
+    for n, minimum, unit in zip(X.shape, (1, min_features), ("sample", "feature"), strict=True):
+        if n < minimum:
             raise ValueError(
-                f"Found array with {found} {of_what} (shape={X.shape}) while a minimum of "
+                f"Found array with {n} {unit}(s) (shape={X.shape}) while a minimum of "
                 f"{minimum} is required by {type(estimator).__name__}."
             )
 
 
-def _check_array_shape(estimator: Any, X: Any, min_features: int) -> np.ndarray:
+def _as_array(estimator: Any, X: Any, min_features: int) -> np.ndarray:
     options = {
         "ensure_all_finite": False,
         "ensure_min_features": min_features,
@@ -120,45 +77,21 @@ def _check_array_shape(estimator: Any, X: Any, min_features: int) -> np.ndarray:
     }
     array = check_array(X, dtype=None, **options)
     if array.dtype.kind in "US" and not hasattr(X, "dtype"):
-        # A list of rows such as ["a", 1]: numpy has turned the numbers into text.
+        # NumPy has turned the numbers in a list of rows such as ["a", 1] into text.
         array = check_array(X, dtype=object, **options)
     return array
 
 
-def resolve_columns(
-    estimator: Any, columns: Sequence[int | str], X: pd.DataFrame | np.ndarray
-) -> tuple[int, ...]:
-    """Find the positions of columns that are given by position or by name.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        The estimator, after `check_interactions`: it knows the names of X's columns.
-    columns : sequence of int or str
-        The wanted columns: positions that count from 0, or names.
-    X : DataFrame or ndarray of shape (n_samples, n_features)
-        The checked interactions.
-
-    Returns
-    -------
-    tuple of int
-        The positions, in the order of `columns`.
-
-    Raises
-    ------
-    ValueError
-        If X lacks a column, or if two of `columns` are the same one.
-    TypeError
-        If one of `columns` is neither a position nor a name.
-    """
+def resolve_columns(estimator: Any, columns: Sequence[int | str], X: Table) -> tuple[int, ...]:
+    """Positions of columns that are given by position or by name."""
     names = getattr(estimator, "feature_names_in_", None)
     positions = tuple(_resolve_column(column, names, X.shape[1]) for column in columns)
     for k, position in enumerate(positions):
         first = positions.index(position)
         if first < k:
             raise ValueError(
-                f"Columns {columns[first]!r} and {columns[k]!r} are one and the same, that at "
-                f"position {position} of X. Each must be a column of its own."
+                f"Columns {columns[first]!r} and {columns[k]!r} are one and the same, at "
+                f"position {position} of X. Give different columns."
             )
     return positions
 
@@ -193,50 +126,30 @@ def _resolve_column(column: Any, names: np.ndarray | None, n_features: int) -> i
     )
 
 
-def column_values(X: pd.DataFrame | np.ndarray, position: int) -> Any:
-    """Give the values of one column without copying them.
-
-    Parameters
-    ----------
-    X : DataFrame or ndarray of shape (n_samples, n_features)
-        The checked interactions.
-    position : int
-        The column's position.
-
-    Returns
-    -------
-    ndarray or ExtensionArray of shape (n_samples,)
-        A view where X's memory allows one; an array of pandas for its own dtypes.
-    """
+def column_values(X: Table, position: int) -> Any:
+    """Values of one column, not copied if possible."""
     if not isinstance(X, pd.DataFrame):
         return X[:, position]
     column = X.iloc[:, position]
-    # numpy dtypes as plain arrays: pandas wraps them otherwise
+    # `Series.array` wraps arrays of NumPy in a class of pandas.
     return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
 
 
+def check_rows(
+    wrong: Any, problem: str, lack: str, values: Any, name: int | str, first_row: int
+) -> None:
+    """Raise if a row of a column of X is wrong."""
+    rows = np.flatnonzero(wrong)
+    if len(rows):
+        raise ValueError(
+            f"Input X contains {problem}.\nColumn {name!r} holds "
+            f"{plain_scalar(values[rows[0]])!r} in row {first_row + rows[0]}, and so {len(rows)} "
+            f"of the rows {first_row} to {first_row + len(values) - 1} lack {lack}."
+        )
+
+
 def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarray:
-    """Check ratings and give them as floats.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        The estimator, for messages.
-    y : array-like of shape (n_samples,)
-        The ratings.
-    input_name : str, default="y"
-        What the caller's user called them.
-
-    Returns
-    -------
-    ndarray of shape (n_samples,)
-        The ratings as float64.
-
-    Raises
-    ------
-    ValueError
-        If there are none, or if they are not finite numbers, and not beyond 1e18, in one column.
-    """
+    """Check one column of ratings, and return it as float64."""
     name = type(estimator).__name__
     if y is None:
         raise ValueError(
@@ -269,28 +182,41 @@ def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarra
             f"{error}\nRatings must be finite numbers, and {len(bad)} of {len(y)} are not, the "
             f"first in row {bad[0]}: drop these rows of X and {input_name}."
         ) from error
-    refuse_too_large(ratings, input_name)
+    check_rating_size(ratings, input_name)
     return ratings
 
 
-def refuse_too_large(ratings: np.ndarray, input_name: str) -> None:
-    """Raise if ratings are so large that their errors cannot be told in float32.
-
-    Parameters
-    ----------
-    ratings : ndarray of shape (n_samples,) or (n_samples, n_outputs)
-        The ratings; NaN is none.
-    input_name : str
-        What the caller's user called them.
-
-    Raises
-    ------
-    ValueError
-        If one is.
-    """
+def check_rating_size(ratings: np.ndarray, input_name: str) -> None:
+    """Raise if the square of a rating overflows in float32."""
     large = ratings[np.abs(ratings) > LARGEST_RATING]
     if len(large):
         raise ValueError(
-            f"{input_name} holds ratings of up to {LARGEST_RATING:g} in size, got {large[0]:g}. "
-            "Divide them by what makes them small numbers."
+            f"{input_name} must hold ratings of at most {LARGEST_RATING:g} in size, got "
+            f"{large[0]:g}. Divide all ratings by the same large number."
         )
+
+
+def as_codes(values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Values as int64 codes, and where a value is a code: a whole number from 0 upwards."""
+    values = np.asarray(values)
+    if values.dtype == object:
+        if infer_dtype(values, skipna=False) not in ("integer", "floating", "mixed-integer-float"):
+            is_number = [isinstance(x, Real) and not isinstance(x, bool) for x in values]
+            values = np.where(is_number, values, np.nan)
+        values = values.astype(np.float64)
+    codes, valid = whole_numbers(values)
+    valid &= codes >= 0
+    if values.dtype.kind == "f":
+        valid &= values < LARGEST_FLOAT_CODE
+    return codes, valid
+
+
+def whole_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values as int64, and where this is exact; it never is for what are not numbers."""
+    if values.dtype.kind == "i":
+        return values.astype(np.int64, copy=False), np.ones(len(values), dtype=bool)
+    if values.dtype.kind not in "uf":
+        return np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=bool)
+    with np.errstate(invalid="ignore"):
+        integers = values.astype(np.int64)
+    return integers, (integers == values) & (values >= -(2.0**63)) & (values < 2.0**63)

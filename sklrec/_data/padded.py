@@ -1,4 +1,4 @@
-"""Padded sequences as users hand them over: checks, and their way into histories."""
+"""Padded sequences: checks, and conversion to histories."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -6,39 +6,16 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array, validate_data
 
-from sklrec._data.checks import check_ratings, refuse_path, refuse_too_large
-from sklrec._data.codes import as_codes
+from sklrec._data.checks import as_codes, check_not_path, check_rating_size, check_ratings
 from sklrec._data.histories import Histories
 
-# Codes up to here are believed, however few there are.
+# Larger item codes need a proportionate number of items.
 LARGEST_CODE = 1_000_000
 
 
 def check_sequences(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
-    """Check that X holds numbers in rows of equal width.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        The estimator that was given X; learns or knows `n_features_in_`.
-    X : array-like of shape (n_sequences, n_features)
-        The padded sequences.
-    reset : bool
-        True in `fit`, False where X must look as it did in `fit`.
-
-    Returns
-    -------
-    ndarray of shape (n_sequences, n_features)
-        X as float64.
-
-    Raises
-    ------
-    ValueError
-        If X is ragged, empty, or not of numbers.
-    TypeError
-        If X is the path of a file.
-    """
-    refuse_path(X)
+    """Check padded sequences, and return them as float64."""
+    check_not_path(X)
     try:
         array = check_array(X, dtype=np.float64, ensure_all_finite=False, estimator=estimator)
     except ValueError as error:
@@ -52,29 +29,13 @@ def check_sequences(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     return array
 
 
-def has_ratings(X: np.ndarray, y: np.ndarray) -> bool:
-    """Tell whether the second half of X's columns holds the ratings of the items in the first.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_sequences, n_features)
-        The padded sequences.
-    y : ndarray of shape (n_sequences,) or (n_sequences, max_len)
-        The ratings to be predicted.
-
-    Returns
-    -------
-    bool
-        True if y is as wide as half of X, or if y is one rating a sequence and the rating of the
-        last item is NaN throughout, as it has to be.
-
-    Raises
-    ------
-    ValueError
-        If y has another shape.
-    """
+def has_ratings(
+    X: np.ndarray,  # (n_sequences, n_features)
+    y: np.ndarray,  # (n_sequences,) or (n_sequences, max_len)
+) -> bool:
+    """Whether the second half of X's columns holds the ratings of the items in the first half."""
     width = X.shape[1]
-    if y.ndim == 1:
+    if y.ndim == 1:  # the rating of the last item, which is to be predicted, must be NaN
         return width % 2 == 0 and bool(np.isnan(X[:, -1]).all())
     if y.ndim != 2 or y.shape[1] not in (width, width / 2):
         half = f" or {width // 2}" if width % 2 == 0 else ""
@@ -87,27 +48,7 @@ def has_ratings(X: np.ndarray, y: np.ndarray) -> bool:
 
 
 def split_columns(X: np.ndarray, with_ratings: bool) -> tuple[np.ndarray, np.ndarray | None]:
-    """Take padded sequences apart into item codes and ratings, and check both.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_sequences, n_features)
-        The padded sequences.
-    with_ratings : bool
-        Whether the second half of the columns holds ratings.
-
-    Returns
-    -------
-    items : ndarray of shape (n_sequences, max_len)
-        Item codes, 0 for padding or an unknown item.
-    ratings : ndarray of shape (n_sequences, max_len) or None
-        The ratings; NaN where none is known.
-
-    Raises
-    ------
-    ValueError
-        If codes are not whole numbers from 0 upwards, or if ratings are infinite.
-    """
+    """Split padded sequences into item codes and ratings, each (n_sequences, max_len)."""
     max_len = X.shape[1] // 2 if with_ratings else X.shape[1]
     codes, valid = as_codes(X[:, :max_len].ravel())
     if not valid.all():
@@ -115,7 +56,7 @@ def split_columns(X: np.ndarray, with_ratings: bool) -> tuple[np.ndarray, np.nda
         raise ValueError(
             "Sequences hold item codes, whole numbers from 1 upwards, and 0 for padding, got "
             f"{X[row, column]:g} in row {row}, column {column}. Encode the items with "
-            "IDEncoder before they are made into sequences."
+            "IDEncoder before you make sequences."
         )
     ratings = X[:, max_len:] if with_ratings else None
     if ratings is not None and np.isinf(ratings).any():
@@ -127,54 +68,22 @@ def split_columns(X: np.ndarray, with_ratings: bool) -> tuple[np.ndarray, np.nda
     return codes.reshape(len(X), max_len), ratings
 
 
-def to_histories(items: np.ndarray, ratings: np.ndarray | None) -> tuple[Histories, np.ndarray]:
-    """Drop the padding, and make each row a history.
-
-    Parameters
-    ----------
-    items : ndarray of shape (n_sequences, max_len)
-        Item codes, 0 for padding.
-    ratings : ndarray of shape (n_sequences, max_len) or None
-        Ratings; NaN where none is known.
-
-    Returns
-    -------
-    histories : Histories
-        The rows. An unknown item, of code 0, is there if its rating is known.
-    places : ndarray of shape (n_sequences, max_len)
-        How many interactions of its history stand before each position.
-    """
+def to_histories(
+    items: np.ndarray,  # (n_sequences, max_len), 0 for padding or unknown items
+    ratings: np.ndarray | None,  # (n_sequences, max_len), NaN if not known
+) -> tuple[Histories, np.ndarray]:
+    """Rows without padding, and the number of interactions before each position."""
     if ratings is None:
         ratings = np.full(items.shape, np.nan)
-    there = (items != 0) | ~np.isnan(ratings)
-    places = np.cumsum(there, axis=1) - there
-    row, column = np.nonzero(there)
+    is_present = (items != 0) | ~np.isnan(ratings)
+    places = np.cumsum(is_present, axis=1) - is_present
+    row, column = np.nonzero(is_present)
     histories = Histories(row, items[row, column], ratings[row, column], None, len(items))
     return histories, places
 
 
 def check_sequence_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarray:
-    """Check the ratings of sequences.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        The estimator, for messages.
-    y : array-like of shape (n_sequences,) or (n_sequences, max_len)
-        The ratings to be predicted; in the second form NaN where there is nothing to predict.
-    input_name : str, default="y"
-        What the caller's user called the ratings.
-
-    Returns
-    -------
-    ndarray of shape (n_sequences,) or (n_sequences, max_len)
-        The ratings as float64.
-
-    Raises
-    ------
-    ValueError
-        If y is infinite or without any rating.
-    """
+    """Check one rating, or one rating per position, for each sequence; NaN is no rating."""
     if np.ndim(y) < 2 or np.shape(y)[1] == 1:
         return check_ratings(estimator, y, input_name=input_name)
     y = check_array(
@@ -185,27 +94,15 @@ def check_sequence_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> 
         estimator=estimator,
     )
     if np.isnan(y).all():
-        raise ValueError(f"{input_name} holds no rating: all of it is NaN.")
-    refuse_too_large(y, input_name)
+        raise ValueError(
+            f"{input_name} holds no rating: all of it is NaN. Give at least one rating."
+        )
+    check_rating_size(y, input_name)
     return y
 
 
-def refuse_what_are_no_codes(X: np.ndarray, items: np.ndarray) -> None:
-    """Raise if the items look like IDs, or further columns of X like a mask.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_sequences, n_features)
-        The padded sequences.
-    items : ndarray of shape (n_sequences, max_len)
-        The item codes in it.
-
-    Raises
-    ------
-    ValueError
-        If the largest code is out of all proportion, or if the second half of the columns is
-        but the mask of the first.
-    """
+def check_item_codes(X: np.ndarray, items: np.ndarray) -> None:
+    """Raise if the items look like IDs, or the second half of X's columns like a mask."""
     largest = int(items.max())
     if largest > LARGEST_CODE and largest > 100 * items.size:
         raise ValueError(
@@ -222,28 +119,7 @@ def refuse_what_are_no_codes(X: np.ndarray, items: np.ndarray) -> None:
 
 
 def rated_positions(items: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the positions whose ratings are to be predicted.
-
-    Parameters
-    ----------
-    items : ndarray of shape (n_sequences, max_len)
-        Item codes, 0 for padding.
-    y : ndarray of shape (n_sequences,) or (n_sequences, max_len)
-        The ratings.
-
-    Returns
-    -------
-    row : ndarray of shape (n_ratings,)
-        Their sequences.
-    column : ndarray of shape (n_ratings,)
-        Their columns.
-
-    Raises
-    ------
-    ValueError
-        If the rating of padding is to be predicted. A few sequences that end in code 0 may end in
-        an unknown item.
-    """
+    """Rows and columns of the positions whose ratings are to be predicted."""
     if y.ndim == 1:
         row, column = np.arange(len(items)), np.full(len(items), items.shape[1] - 1)
         padding = items[:, -1] == 0

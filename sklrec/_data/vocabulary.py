@@ -1,6 +1,7 @@
 """The map from the IDs of one column to codes and back."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from contextlib import suppress
 from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
@@ -9,37 +10,21 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-# Names of the kinds of IDs in messages.
-_PLURALS = {
-    "integer": "integers",
-    "float": "floats",
-    "boolean": "booleans",
-    "string": "strings",
-    "bytes": "bytes",
-    "datetime": "datetimes",
-    "timedelta": "time differences",
-    "mixed": "objects of other or of mixed types",
-}
+from sklrec._data import kinds
+from sklrec._data.checks import as_codes, check_rows, whole_numbers
+from sklrec._data.kinds import kind_of, plain_scalar
+
 # The conversion of a column to a kind, where only one makes sense.
 _CONVERSIONS = {
-    "integer": ".astype(int)",
-    "float": ".astype(float)",
-    "string": ".astype(str)",
-    "datetime": "pandas.to_datetime",
-    "timedelta": "pandas.to_timedelta",
+    kinds.INTEGERS: ".astype(int)",
+    kinds.FLOATS: ".astype(float)",
+    kinds.STRINGS: ".astype(str)",
+    kinds.DATETIMES: "pandas.to_datetime",
+    kinds.DURATIONS: "pandas.to_timedelta",
 }
-_KIND_OF_DTYPE = {
-    **dict.fromkeys("iu", "integer"),
-    **{"f": "float", "b": "boolean", "U": "string", "S": "bytes"},
-    **{"M": "datetime", "m": "timedelta"},
-}
-# Names of `infer_dtype` that are not the name of the kind.
-_KIND_OF_INFERRED = {
-    **dict.fromkeys(("floating", "mixed-integer-float"), "float"),
-    **{"datetime64": "datetime", "timedelta64": "timedelta"},
-}
-_NUMBERS = {"integer", "float", "boolean"}
-_WANTED = "IDs are strings, numbers, bytes, dates, times, or tuples of these."
+_NUMBERS = {kinds.INTEGERS, kinds.FLOATS, kinds.BOOLEANS}
+_KINDS = {*_CONVERSIONS, kinds.BOOLEANS, kinds.BYTES}
+_WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tuples of these."
 # The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
 _TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
 
@@ -54,8 +39,8 @@ class Vocabulary:
         self._ids = ids
         self.name = name
         self.rare = ids[:0] if rare is None else rare
-        self.kind = _kind(ids)
-        if self.kind == "mixed":
+        self.kind = _id_kind(ids)
+        if self.kind == kinds.OBJECTS:
             _check_types(_objects(ids), name)
         self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
@@ -64,13 +49,19 @@ class Vocabulary:
     @classmethod
     def from_values(cls, values: Any, name: int | str, min_frequency: int = 1) -> "Vocabulary":
         """Learn the IDs of a column."""
+        values = _as_array(values, name)
+        if _is_direct(values) and min_frequency == 1:
+            with suppress(TypeError):  # if an ID is invalid, `build` raises the error
+                ids = pd.unique(values)  # for integers twice as fast as with codes
+                if not (pd.isna(ids).any() or _is_infinite(ids).any()):
+                    return cls(ids, name)
         return cls.build(values, name, min_frequency)[0]
 
     @classmethod
     def build(
         cls, values: Any, name: int | str, min_frequency: int = 1
     ) -> tuple["Vocabulary", np.ndarray]:
-        """Learn the IDs of a column, and encode it."""
+        """Learn the IDs of a column, and return its codes too."""
         values = _as_array(values, name)
         codes, ids = _factorize(values, name)
         if codes.min(initial=0) < 0 or _is_infinite(ids).any():
@@ -97,7 +88,7 @@ class Vocabulary:
         return np.asarray(self._ids)
 
     def codes(self, values: Any, *, first_row: int = 0) -> np.ndarray:
-        """Look up the codes of IDs."""
+        """Codes of IDs, 0 for unknown IDs."""
         values = _as_array(values, self.name)
         if _is_direct(values):
             codes = self._look_up(values)
@@ -110,7 +101,7 @@ class Vocabulary:
         return codes
 
     def extend(self, values: Any) -> "Vocabulary":
-        """Add the IDs that are new; they get the next codes, in order of appearance."""
+        """Vocabulary with further IDs, which get the next codes in order of appearance."""
         values = _as_array(values, self.name)
         new = values[self.codes(values) == 0]
         if len(new) == 0:
@@ -118,15 +109,15 @@ class Vocabulary:
         return Vocabulary(_join(self._ids, _factorize(new, self.name)[1]), self.name, self.rare)
 
     def ids_of(self, codes: Any) -> Any:
-        """Turn codes back into IDs; None stands for the code 0."""
+        """IDs of codes, None for the code 0."""
         given = _as_array(codes, self.name)
-        codes, is_code = _whole(_numbers(given))
-        is_code &= (codes >= 0) & (codes <= len(self))
+        codes, is_code = as_codes(given)
+        is_code &= codes <= len(self)
         if not is_code.all():
             raise ValueError(
-                f"Column {self.name!r} holds {_plain(given[np.argmin(is_code)])!r} where a code "
-                f"was expected: the codes of its {len(self)} known IDs are 1 to {len(self)}, and "
-                "0 is that of an unknown one. Pass codes that this encoder gave."
+                f"Column {self.name!r} holds {plain_scalar(given[np.argmin(is_code)])!r} where a "
+                f"code was expected: the codes of its {len(self)} known IDs are 1 to {len(self)}, "
+                "and 0 is the code of unknown IDs. Pass codes that this encoder gave."
             )
         unknown = codes == 0
         if not unknown.any():
@@ -136,7 +127,7 @@ class Vocabulary:
         return ids
 
     def unseen(self, values: Any) -> np.ndarray:
-        """The distinct IDs that are neither known nor rare."""
+        """Distinct IDs that `fit` did not see."""
         values = _as_array(values, self.name)
         unseen = _factorize(values[self.codes(values) == 0], self.name)[1]
         if len(self.rare):
@@ -144,44 +135,44 @@ class Vocabulary:
         return np.asarray(unseen)
 
     def kind_mismatch(self, values: Any, n_unknown: int) -> str | None:
-        """The warning that a column holds another kind of IDs than `fit` saw, or None."""
-        if n_unknown == 0 or len(self) == 0 or self.kind == "mixed":
+        """Text of the warning that `fit` saw another kind of IDs, or None."""
+        if n_unknown == 0 or len(self) == 0 or self.kind == kinds.OBJECTS:
             return None
         values = _as_array(values, self.name)
-        kind = _kind(values)
+        kind = _id_kind(values)
         if kind == self.kind or {kind, self.kind} <= _NUMBERS:
             return None
         conversion = _CONVERSIONS.get(self.kind)
         return (
-            f"Column {self.name!r} was fitted on {_PLURALS[self.kind]}{_such_as(self._ids)} but "
-            f"got {_PLURALS[kind]}{_such_as(values)}: {n_unknown / len(values):.1%} of "
+            f"Column {self.name!r} was fitted on {self.kind}{_such_as(self._ids)} but "
+            f"got {kind}{_such_as(values)}: {n_unknown / len(values):.1%} of "
             f"{len(values)} rows are unknown. Convert it first"
             f"{f', for example with {conversion}' if conversion else ''}."
         )
 
     @cached_property
     def _index_of_objects(self) -> pd.Index:
-        """Hash table for IDs that are not all numbers, made when it is first needed."""
+        """Hash table for look-ups of values that are not all numbers."""
         if self._index.dtype == object:
             return self._index
         return _hash_table(_objects(self._index.to_numpy()))
 
     def _look_up(self, values: Any) -> np.ndarray:
-        """Codes by one pass over the hash table, 0 for unknown IDs."""
+        """Codes from the hash table, 0 for unknown IDs."""
         index = self._index
         keys = _objects(values) if index.dtype == object else _numbers(values)
         exact = None
         if keys.dtype == object:
             index = self._index_of_objects
         elif keys.dtype.kind == "f" and index.dtype.kind == "i":
-            keys, exact = _whole(keys)
+            keys, exact = whole_numbers(keys)
         elif keys.dtype.kind == "i" and index.dtype.kind == "f":
             floats = keys.astype(np.float64)
-            back, exact = _whole(floats)
+            back, exact = whole_numbers(floats)
             keys, exact = floats, exact & (back == keys)
         try:
             codes = index.get_indexer(_as_index(keys)).astype(np.int64, copy=False)
-        except (TypeError, ValueError, Warning) as error:  # raised by the == of an invalid ID
+        except (TypeError, ValueError, Warning) as error:  # from == of an invalid ID
             raise _unhashable(values, self.name, error) from error
         codes += 1
         if exact is not None:
@@ -190,10 +181,10 @@ class Vocabulary:
 
 
 class GrowingVocabulary:
-    """A vocabulary that is learned chunk by chunk, in time linear in the rows."""
+    """A vocabulary that is learned chunk by chunk, in linear time."""
 
-    # New IDs get a hash table of their own. Two tables become one when the newer is half as long
-    # as the older, so that each ID is hashed only a few times.
+    # New IDs get their own hash table. Two tables are joined when the newer one is at least half
+    # as long as the older one. So each ID is hashed only a few times.
 
     def __init__(self, known: Vocabulary):
         self._parts = [known]
@@ -220,28 +211,30 @@ class GrowingVocabulary:
         return codes
 
     def finish(self) -> Vocabulary:
-        """One vocabulary of all IDs so far."""
+        """Vocabulary of all IDs so far."""
         while len(self._parts) > 1:
             self._join_last()
         return self._parts[0]
 
     def _join_last(self) -> None:
+        """Join the two newest parts."""
         newer, older = self._parts.pop(), self._parts.pop()
         self._parts.append(Vocabulary(_join(older._ids, newer._ids), older.name, older.rare))
 
     def _check_kind(self, new: Vocabulary) -> None:
+        """Raise if new IDs are of another kind than the first IDs."""
         oldest = self._parts[0]
-        kinds = {new.kind, oldest.kind}
-        if len(oldest) and len(kinds) > 1 and "mixed" not in kinds and not kinds <= _NUMBERS:
+        found = {new.kind, oldest.kind}
+        if len(oldest) and len(found) > 1 and kinds.OBJECTS not in found and not found <= _NUMBERS:
             raise ValueError(
-                f"Column {oldest.name!r} holds {_PLURALS[new.kind]}{_such_as(new._ids)} here but "
-                f"{_PLURALS[oldest.kind]}{_such_as(oldest._ids)} before. Convert the column "
+                f"Column {oldest.name!r} holds {new.kind}{_such_as(new._ids)} here but "
+                f"{oldest.kind}{_such_as(oldest._ids)} before. Convert the column "
                 "to one type in all chunks."
             )
 
 
 def _as_array(values: Any, name: int | str) -> Any:
-    """An ndarray for numpy's dtypes, an array of pandas for its own."""
+    """Array of NumPy or, if the dtype is one of pandas, of pandas."""
     if isinstance(values, list | tuple):
         values = pd.Index(values, tupleize_cols=False)
     if isinstance(values, pd.Series | pd.Index):
@@ -257,12 +250,12 @@ def _as_array(values: Any, name: int | str) -> Any:
 
 
 def _is_direct(values: Any) -> bool:
-    """Whether values are hashed as they are, and not their distinct ones."""
+    """Whether hashing all values is faster than finding the distinct ones first."""
     dtype = values.dtype
     if isinstance(values, np.ndarray):
         return dtype.kind in "biufUSO"
     if isinstance(dtype, pd.StringDtype):
-        return dtype.storage == "python"  # an array of Arrow holds no Python objects yet
+        return dtype.storage == "python"  # others need a conversion to Python objects
     return dtype.kind in "biuf"
 
 
@@ -276,7 +269,7 @@ def _objects(values: Any) -> np.ndarray:
 
 
 def _numbers(values: Any) -> np.ndarray:
-    """Values as int64 if they are whole numbers, else as float64; as objects if neither fits."""
+    """Values as int64 if all are whole numbers, else as float64, else as objects."""
     kind = values.dtype.kind
     if not isinstance(values, np.ndarray):
         if kind not in "biuf" or values.isna().any():
@@ -295,22 +288,11 @@ def _numbers(values: Any) -> np.ndarray:
         kind = "f"
     if kind == "f":
         floats = values.astype(np.float64, copy=False)
-        ints, exact = _whole(floats)
+        ints, exact = whole_numbers(floats)
         return ints if exact.all() else floats
     if kind not in "biu" or (kind == "u" and values.max(initial=0) > np.iinfo(np.int64).max):
         return _objects(values)
     return values.astype(np.int64, copy=False)
-
-
-def _whole(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers as int64, and where this is exact."""
-    if numbers.dtype.kind == "i":
-        return numbers, np.ones(len(numbers), dtype=bool)
-    if numbers.dtype.kind == "O":
-        return np.zeros(len(numbers), dtype=np.int64), np.zeros(len(numbers), dtype=bool)
-    with np.errstate(invalid="ignore"):
-        ints = numbers.astype(np.int64)
-    return ints, (ints == numbers) & (numbers >= -(2.0**63)) & (numbers < 2.0**63)
 
 
 def _as_index(keys: np.ndarray) -> pd.Index:
@@ -319,14 +301,14 @@ def _as_index(keys: np.ndarray) -> pd.Index:
 
 
 def _hash_table(keys: np.ndarray) -> pd.Index:
-    """An Index whose table is filled."""
+    """Index with a filled hash table."""
     index = _as_index(keys)
-    index.is_unique  # noqa: B018 (fills the table now, since threads must not do so at once)
+    index.is_unique  # noqa: B018 (fills the table; threads must not do this at the same time)
     return index
 
 
 def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
-    """Places in the distinct values, -1 for missing ones, and the distinct values."""
+    """Positions in the distinct values, -1 for missing values, and the distinct values."""
     if not isinstance(values.dtype, pd.CategoricalDtype):
         return _factorize(values, name)
     places, categories = values.codes, values.categories
@@ -339,7 +321,7 @@ def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
 
 
 def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
-    """Places in the distinct values, -1 for missing ones, and these by first appearance."""
+    """Positions in the distinct values, -1 if missing, and these in order of appearance."""
     try:
         places, distinct = pd.factorize(values)
     except TypeError as error:
@@ -348,7 +330,7 @@ def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
 
 
 def _join(ids: Any, more: Any) -> Any:
-    """Both arrays in one, in a dtype that alters no ID."""
+    """Concatenation in a dtype that changes no ID."""
     if isinstance(ids, np.ndarray) and isinstance(more, np.ndarray):
         if ids.dtype.kind == more.dtype.kind:
             return np.concatenate([ids, more])
@@ -357,47 +339,34 @@ def _join(ids: Any, more: Any) -> Any:
     return np.concatenate([_objects(ids), _objects(more)])
 
 
-def _kind(values: Any) -> str:
-    """Kind of IDs; one of the keys of _PLURALS."""
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        return _kind(values.categories)
-    if kind := _KIND_OF_DTYPE.get(values.dtype.kind):
-        return kind
-    inferred = infer_dtype(values, skipna=False)
-    kind = _KIND_OF_INFERRED.get(inferred, inferred)
-    return kind if kind in _PLURALS else "mixed"
+def _id_kind(values: Any) -> str:
+    """Kind of IDs; dates, and objects that cannot be IDs, count as mixed."""
+    kind = kind_of(values)
+    return kind if kind in _KINDS else kinds.OBJECTS
 
 
 def _such_as(values: Any) -> str:
-    return f" (such as {_plain(values[0])!r})"
-
-
-def _plain(value: Any) -> Any:
-    """A scalar of NumPy as one of Python, which reads better in a message."""
-    return value.item() if isinstance(value, np.generic) else value
+    """Example of a kind, for messages."""
+    return f" (such as {plain_scalar(values[0])!r})"
 
 
 def _is_infinite(values: Any) -> np.ndarray:
     """Where values are infinite numbers."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         return np.isinf(values)
-    if values.dtype.kind in "biuUSmM" or _kind(values) == "string":
+    if values.dtype.kind in "biuUSmM" or kind_of(values) == kinds.STRINGS:
         return np.zeros(len(values), dtype=bool)
     return np.asarray(pd.Series(_objects(values)).isin([np.inf, -np.inf]))
 
 
 def _check_missing_ids(values: Any, rows: np.ndarray, name: int | str, first_row: int) -> None:
     """Raise if a value in these rows is missing or infinite."""
+    lack = "an ID. Every interaction needs its IDs: drop these rows, or fill in an ID "
+    lack += "that stands for them"
     suspects = values[rows]
     for problem, found in (("NaN", pd.isna(suspects)), ("infinity", _is_infinite(suspects))):
-        wrong = rows[np.asarray(found)]
-        if len(wrong):
-            raise ValueError(
-                f"Input X contains {problem}.\nColumn {name!r} holds "
-                f"{_plain(values[wrong[0]])!r} in row {first_row + wrong[0]}, and so {len(wrong)} "
-                f"of the rows {first_row} to {first_row + len(values) - 1} lack an ID. Every "
-                "interaction needs its IDs: drop these rows, or fill in an ID of your choice."
-            )
+        wrong = np.isin(np.arange(len(values)), rows[np.asarray(found)])
+        check_rows(wrong, problem, lack, values, name, first_row)
 
 
 def _check_types(ids: np.ndarray, name: int | str) -> None:
@@ -405,19 +374,20 @@ def _check_types(ids: np.ndarray, name: int | str) -> None:
     for value in ids:
         if not _is_valid(value):
             raise TypeError(
-                f"Column {name!r} holds {value!r} of type {type(value).__name__}, which cannot be "
-                f"an ID. {_WANTED} Convert it, for example with .astype(str)."
+                f"Column {name!r} holds {value!r} of type {type(value).__name__}, which is no "
+                f"valid type. {_WANTED} Convert it, for example with .astype(str)."
             )
 
 
 def _is_valid(value: Any) -> bool:
+    """Whether the type of a value is one that IDs can have."""
     if isinstance(value, tuple):
         return all(v is None or _is_valid(v) for v in value)
     return isinstance(value, _TYPES)
 
 
 def _unhashable(values: Any, name: int | str, error: Exception) -> Exception:
-    """The error that tells which ID cannot be hashed."""
+    """Error that names the ID that cannot be hashed, else the error itself."""
     for value in values:
         try:
             hash(value)

@@ -6,6 +6,7 @@ from typing import Any
 
 from skorch.callbacks import Callback
 
+from sklrec._core.recommend import check_positive
 from sklrec._persistence.files import save
 from sklrec._utils.warnings import warn
 
@@ -14,15 +15,16 @@ class ModelCheckpoint(Callback):
     """Save the model to a file while it is trained.
 
     Pass it in ``callbacks`` of `MFRegressor`, `DenseRecRegressor` or `SequenceRatingRegressor`.
-    If the process dies, ``sklrec.load(path).set_params(warm_start=True).fit(X, y)`` continues
-    from the saved weights, with a new learning-rate schedule. The result is not that of an
+    If the process stops, ``sklrec.load(path).set_params(warm_start=True).fit(X, y)`` continues
+    from the saved weights with a new learning-rate schedule. The result differs from that of an
     uninterrupted fit.
 
     Parameters
     ----------
     path : str or PathLike
-        The file. Each save replaces it once the new one is complete, so that there is a whole
-        file at any time. Fits that run at once, as in a search, need a file each.
+        Path of the file. Each save replaces it when the new file is complete, so there is a
+        complete file at any time. Fits that run at the same time, as in a search, need different
+        files.
     every_n_epochs : int, default=1
         Number of epochs between two saves.
 
@@ -59,21 +61,18 @@ class ModelCheckpoint(Callback):
         self.every_n_epochs = every_n_epochs
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        if not isinstance(self.every_n_epochs, int) or self.every_n_epochs < 1:
-            raise ValueError(
-                f"every_n_epochs must be an integer of at least 1, got {self.every_n_epochs!r}."
-            )
+        check_positive(self.every_n_epochs, "every_n_epochs")
         if not hasattr(net, "snapshot_"):
             raise TypeError(
                 "ModelCheckpoint is a callback of MFRegressor, DenseRecRegressor and "
-                f"SequenceRatingRegressor, got a {type(net).__name__} outside of their fit."
+                f"SequenceRatingRegressor, got a {type(net).__name__} that they did not make."
             )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         if len(net.history) % self.every_n_epochs or not net.is_first_process:
             return
         model = net.snapshot_()
-        model.callbacks = None  # model files hold no callbacks
+        model.callbacks = None  # save warns about callbacks, which model files do not hold
         try:
             save(model, self.path)
         except OSError as error:

@@ -40,13 +40,13 @@ from sklrec.estimators.matrix_factorization import MFRegressor
 from sklrec.estimators.sequence import SequenceRatingRegressor
 from sklrec.preprocessing import IDEncoder, SequencePadder, SequenceWindower
 
-MAX_LEN = 2**24  # a larger length of sequences would take too much memory
+MAX_LEN = 2**24  # longer sequences would need too much memory
 TIMESTAMP_KINDS = (NUMBERS, DATETIMES, ZONED)
 CURVES = ("loss_curve_", "validation_curve_")
 
 
 def write_estimator(part: PartWriter, estimator: BaseEstimator) -> None:
-    """Write a fitted estimator of one of the `KINDS`."""
+    """Write a fitted estimator of a class in `KINDS`."""
     check_is_fitted(estimator)
     part.put("class", type(estimator).__name__)
     write_parameters(part.part("parameters"), estimator)
@@ -55,16 +55,13 @@ def write_estimator(part: PartWriter, estimator: BaseEstimator) -> None:
 
 
 def read_estimator(part: PartReader, *kinds: type) -> Any:
-    """Read an estimator of one of some classes, or of any if none is given."""
+    """Read an estimator of one of the given classes, or of any class in `KINDS`."""
     names = {kind.__name__: kind for kind in kinds or KINDS}
     kind = names[part.choice("class", *names)]
     estimator = read_parameters(part.part("parameters"), kind)
     read_settings(part.part("settings"), estimator)
     KINDS[kind][1](part.part("learned"), estimator)
     return estimator
-
-
-# --- columns of X
 
 
 def _write_columns_of_X(part: PartWriter, estimator: Any) -> None:
@@ -75,10 +72,14 @@ def _write_columns_of_X(part: PartWriter, estimator: Any) -> None:
         part.put("column_indices_", list(estimator.column_indices_))
 
 
-def _read_columns_of_X(part: PartReader, estimator: Any, n_indices: int = 0) -> Sequence[Any]:
-    """Read the columns of X and a number of positions of them; return names or positions."""
+def _read_columns_of_X(
+    part: PartReader,
+    estimator: Any,
+    n_indices: int = 0,  # least number of positions in column_indices_
+) -> Sequence[Any]:
+    """Read the columns of X, and return their names or positions."""
     n_columns = part.value("n_features_in_", int, None)
-    if n_columns is not None:  # SequencePadder has no columns after a fit on lists
+    if n_columns is not None:  # a SequencePadder fitted to lists has no columns
         estimator.n_features_in_ = n_columns
     names = part.values("feature_names_in_", str, None)
     if names is None:
@@ -93,9 +94,6 @@ def _read_columns_of_X(part: PartReader, estimator: Any, n_indices: int = 0) -> 
             part.refuse("column_indices_", f"should be positions from 0 to {len(names) - 1}")
         estimator.column_indices_ = positions
     return names
-
-
-# --- transformers
 
 
 def _write_encoder(part: PartWriter, encoder: IDEncoder) -> None:
@@ -140,9 +138,6 @@ def _read_windower(part: PartReader, windower: SequenceWindower) -> None:
     windower.histories_ = read_histories(part.part("histories_"), n_users, 2**63)
 
 
-# --- what all that predict ratings have
-
-
 def _write_training(part: PartWriter, estimator: Any) -> None:
     _write_columns_of_X(part, estimator)
     scale = estimator.rating_scale_
@@ -170,16 +165,13 @@ def _write_ids(part: PartWriter, estimator: Any) -> None:
 
 
 def _read_ids(part: PartReader, estimator: Any) -> tuple[int, int]:
-    """Read IDs and seen items; return the numbers of codes of users and of items."""
+    """Read IDs and seen items, and return the numbers of codes of users and items."""
     encoder = estimator.encoder_ = read_estimator(part.part("encoder_"), IDEncoder)
     if len(encoder.vocabularies_) != 2:
         part.refuse("encoder_", "should have IDs of users and of items")
     n_users, n_items = (len(vocabulary) + 1 for vocabulary in encoder.vocabularies_)
     estimator.seen_ = read_seen(part.part("seen_"), n_users, n_items)
     return n_users, n_items
-
-
-# --- estimators
 
 
 def _write_mf(part: PartWriter, mf: MFRegressor) -> None:
@@ -235,7 +227,7 @@ def _write_sequence(part: PartWriter, estimator: SequenceRatingRegressor) -> Non
     if estimator.input != fitted:
         raise ValueError(
             f"SequenceRatingRegressor was fitted with input={fitted!r}, but has "
-            f"input={estimator.input!r} now. Set it back, or fit anew."
+            f"input={estimator.input!r} now. Set input={fitted!r}, or fit again."
         )
     part.put("time_unit_", float(estimator.time_unit_))
     if fitted == "interactions":
@@ -268,7 +260,7 @@ def _read_sequence(part: PartReader, estimator: SequenceRatingRegressor) -> None
     estimator.module_ = read_lstm(part.part("module_"), estimator.n_items_ + 1)
 
 
-# All classes that a model file can hold, with the functions that write and read what they learned.
+# Classes that a model file can hold, with functions that write and read their fitted attributes.
 KINDS: dict[type, tuple[Callable[[PartWriter, Any], None], Callable[[PartReader, Any], None]]] = {
     MFRegressor: (_write_mf, _read_mf),
     DenseRecRegressor: (_write_dense, _read_dense),

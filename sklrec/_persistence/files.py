@@ -21,10 +21,10 @@ from sklrec._utils.warnings import warn
 def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     """Save a fitted estimator to a model file.
 
-    The file holds what `fit` learned (IDs, tables and curves), the parameters and the versions of
-    the libraries. These are arrays and a JSON document in the safetensors format, without code
-    and without pickle. It does not hold ``net_`` and callbacks. It holds all that `predict`,
-    `recommend`, `partial_fit` and a fit with ``warm_start=True`` need.
+    The file holds the fitted attributes (IDs, tables and curves), the parameters and the versions
+    of the libraries. `predict`, `recommend`, `partial_fit` and a fit with ``warm_start=True`` need
+    nothing else. The format is safetensors: arrays and a JSON document, without code and without
+    pickle. The file does not hold ``net_`` and callbacks.
 
     Parameters
     ----------
@@ -42,26 +42,26 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
         If the estimator is not fitted.
     TypeError
         If the estimator is of another class, if a parameter or an ID is of a type that cannot be
-        stored, or if the path is no path.
+        stored, or if `path` is neither a str nor a PathLike.
     ValueError
-        If parameters were set to values that are not valid.
+        If a parameter has an invalid value.
     OSError
         If the file cannot be written.
 
     Warns
     -----
     UserWarning
-        If there are callbacks or attributes that were set by hand. They are not stored.
+        If the estimator has callbacks or attributes that a user has set. They are not stored.
 
     See Also
     --------
-    load : Load what this saved.
+    load : Load a fitted estimator.
 
     Notes
     -----
-    The state of the optimiser is not stored, so further training starts with a new one. A
-    `~numpy.random.RandomState` that was given as `random_state` is stored with its state. Arrays
-    among the parameters are stored as lists.
+    The state of the optimizer is not stored, so further training starts with a new one. If
+    `random_state` is a `~numpy.random.RandomState`, its current state is stored. Parameters that
+    are arrays are stored as lists.
 
     Examples
     --------
@@ -76,10 +76,10 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     >>> bool((again.predict(X) == mf.predict(X)).all())
     True
     """
-    document, arrays = _take_apart(estimator)
+    document, arrays = _to_parts(estimator)
     try:
-        loaded = _put_together(document, arrays)  # a file must be readable before it is written
-    except _OF_CONTENT as error:
+        loaded = _from_parts(document, arrays)  # a file must be readable before it is written
+    except _CONTENT_ERRORS as error:
         reason = str(error).removesuffix(".")
         raise ValueError(f"This {type(estimator).__name__} cannot be saved: {reason}.") from error
     write_tensor_file(path, document, arrays)
@@ -97,29 +97,30 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Any:
     """Load a fitted estimator from a model file.
 
-    A file from an unknown source is safe to load. Loading runs no code of the file and imports
-    nothing by a name in it. It checks sizes, dtypes, shapes and codes. It does not check that the
-    learned numbers make sense.
+    It is safe to load a file from an unknown source. Loading runs no code from the file and
+    imports no names from it. It checks sizes, dtypes, shapes and codes, but not whether the
+    learned numbers are plausible.
 
     Parameters
     ----------
     path : str or PathLike
-        A file that `save` wrote.
+        Path of a file that `save` wrote.
 
     Returns
     -------
     estimator instance
-        The fitted estimator, on its device, or on the CPU if this machine lacks that device.
+        The fitted estimator, on its device, or on the CPU if this machine does not have that
+        device.
 
     Raises
     ------
     TypeError
-        If the path is no path.
+        If `path` is neither a str nor a PathLike.
     OSError
         If the file cannot be read.
     ValueError
-        If it is no model file, is truncated, altered or of another format, or if its parts do
-        not fit each other.
+        If the file is not a model file, is truncated or altered, has another version of the
+        format, or has parts that do not fit together.
 
     See Also
     --------
@@ -140,18 +141,18 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     document, arrays = read_tensor_file(path)
     try:
-        return _put_together(document, arrays)
-    except _OF_CONTENT as error:
+        return _from_parts(document, arrays)
+    except _CONTENT_ERRORS as error:
         refuse(os.fsdecode(path), str(error))
 
 
-# For people who look into a file.
+# Stored for information only.
 _VERSIONS = {
     **{module.__name__: str(module.__version__) for module in (np, sklearn, torch)},
     "sklrec": __version__,
 }
-# The errors of content that does not fit. MemoryError is not one of them.
-_OF_CONTENT = (
+# Errors that content of a wrong type, size or value can cause. A MemoryError is passed on.
+_CONTENT_ERRORS = (
     ValueError,
     TypeError,
     KeyError,
@@ -168,8 +169,8 @@ def _steps(estimator: Any) -> list[Any]:
     return [step for _, step in steps if isinstance(step, BaseEstimator)]
 
 
-def _take_apart(estimator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The document and the arrays of an estimator."""
+def _to_parts(estimator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Convert an estimator to a document and arrays."""
     root = PartWriter()
     root.put("versions", _VERSIONS)
     model = root.part("model")
@@ -182,14 +183,14 @@ def _take_apart(estimator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         what = f"the class {estimator.__name__}" if is_class else type(estimator).__name__
         raise TypeError(
             f"A model file holds a fitted {', '.join(kind.__name__ for kind in KINDS)} or a "
-            f"scikit-learn Pipeline of these, got {what}. Of a search save its best_estimator_; "
+            f"scikit-learn Pipeline of these, got {what}. Save the best_estimator_ of a search; "
             "use joblib.dump for other objects."
         )
     return root.document, root.arrays
 
 
-def _put_together(document: Any, arrays: dict[str, np.ndarray]) -> Any:
-    """The estimator of a document and arrays."""
+def _from_parts(document: Any, arrays: dict[str, np.ndarray]) -> Any:
+    """Make an estimator from a document and arrays."""
     arrays = dict(arrays)
     root = PartReader(document, arrays)
     root.value("versions", dict)

@@ -1,4 +1,4 @@
-"""Vocabularies of IDs of all kinds as arrays, and back in the same dtype."""
+"""Vocabularies in a model file: arrays of IDs, which keep their dtype."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
@@ -18,10 +18,10 @@ NUMBERS = (
     *("float16", "float32", "float64", "bool"),
 )
 TIME_DTYPE = re.compile(r"(datetime|timedelta)64\[(Y|M|W|D|h|m|s|ms|us|ns)\]")
-# The dtype of one character of a fixed-width string of NumPy.
+# dtype of one character in fixed-width strings of NumPy.
 CELLS: dict[str, np.dtype] = {"U": np.dtype(np.uint32), "S": np.dtype(np.uint8)}
 MAX_CODE_POINT = 0x10FFFF
-LONE_SURROGATES = "surrogatepass"  # Python's strings may hold them, and UTF-8 may not
+LONE_SURROGATES = "surrogatepass"  # strings of Python can hold them, UTF-8 cannot
 
 
 def write_vocabulary(part: PartWriter, vocabulary: Vocabulary) -> None:
@@ -36,12 +36,12 @@ def write_vocabulary(part: PartWriter, vocabulary: Vocabulary) -> None:
             f"IDs of column {vocabulary.name!r} cannot be stored in a model file: {error}. It "
             "holds numbers, strings, bytes, datetimes, time differences, categories, and tuples "
             "and mixtures of these. Convert the column, for example with .astype(str), and fit "
-            "anew, or use joblib.dump."
+            "again, or use joblib.dump."
         ) from error
 
 
 def read_vocabulary(part: PartReader, name: int | str) -> Vocabulary:
-    """Read the IDs of a column of that name."""
+    """Read the IDs of a column."""
     ids = _read_ids(part.part("ids"))
     return Vocabulary(ids, name, _read_ids(part.part("rare")) if part.has("rare") else None)
 
@@ -98,7 +98,7 @@ def _read_pandas_numbers(part: PartReader) -> Any:
 
 
 def _pandas_name(name: str) -> str:
-    """The name of the nullable dtype of pandas."""
+    """Name of the nullable dtype of pandas for a dtype of NumPy."""
     return name.capitalize().replace("Uint", "UInt") if name != "bool" else "boolean"
 
 
@@ -188,7 +188,7 @@ def _read_categories(part: PartReader) -> Any:
 
 
 def _write_objects(part: PartWriter, ids: np.ndarray) -> None:
-    # An array, since the length of the document is limited.
+    # The document has a limited length, so the IDs are an array.
     text = json.dumps([pack_plain(v) for v in ids], allow_nan=False, separators=(",", ":"))
     part.array("json", np.frombuffer(text.encode("ascii"), np.uint8))
 

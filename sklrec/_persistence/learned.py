@@ -1,4 +1,4 @@
-"""Interactions in a model file: seen items, and histories."""
+"""Seen items and histories in a model file."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -28,7 +28,7 @@ def read_seen(part: PartReader, n_users: int, n_items: int) -> csr_array:
 
 
 def write_histories(part: PartWriter, histories: Histories) -> None:
-    """Write histories."""
+    """Write the histories of all users."""
     for name in ("items", "ratings", "starts"):
         part.array(name, getattr(histories, name))
     if histories.timed:  # otherwise the times are positions
@@ -36,7 +36,7 @@ def write_histories(part: PartWriter, histories: Histories) -> None:
 
 
 def read_histories(part: PartReader, n_sequences: int, n_items: int) -> Histories:
-    """Read histories."""
+    """Read the histories of all users."""
     items = part.codes("items", (ANY,), n_items)
     ratings = part.array("ratings", "float64", items.shape)
     starts = _read_starts(part, n_sequences, len(items))

@@ -1,4 +1,4 @@
-"""Networks in a model file: their arguments, and tensors whose shapes must fit."""
+"""Networks in a model file: arguments of their classes, and tensors of checked shapes."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import re
@@ -19,7 +19,7 @@ from sklrec.modules import (
 from sklrec.modules._rating_module import RatingModule
 
 DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
-# The arguments of each class that are stored. Its sizes come from the shapes of its tensors.
+# Stored arguments of each class. Its sizes are those of its tensors.
 ARGUMENTS: dict[type, dict[str, type]] = {
     MatrixFactorization: {"init_std": float, "biased": bool, "sparse": bool},
     BayesianFactorizationMachine: {"init_std": float},
@@ -55,9 +55,12 @@ def read_matrix_factorization(part: PartReader, n_users: int, n_items: int) -> M
 
 
 def read_bayesian(
-    part: PartReader, n_users: int, n_items: int, sizes: Mapping[str, Sequence[int]]
+    part: PartReader,
+    n_users: int,
+    n_items: int,
+    sizes: Mapping[str, Sequence[int]],  # numbers of values of the columns, by side
 ) -> BayesianFactorizationMachine:
-    """Read the draws of a factorisation machine, given the sizes of its columns by side."""
+    """Read the draws of a factorisation machine."""
     arguments = _arguments(part, BayesianFactorizationMachine)
     n_factors = part.size("item_factors.weight", 1)
     shapes = _draw_shapes(part, n_users, n_items, n_factors)
@@ -78,9 +81,13 @@ def read_bayesian(
 
 
 def read_dense_net(
-    part: PartReader, n_users: int, n_items: int, n_columns: Mapping[str, int], n_values: int
+    part: PartReader,
+    n_users: int,
+    n_items: int,
+    n_columns: Mapping[str, int],  # by group: numeric, categorical, multi_valued
+    n_values: int,
 ) -> DenseNet:
-    """Read a dense net, given the numbers of its columns by kind."""
+    """Read a dense net."""
     arguments = _arguments(part, DenseNet)
     n_factors = n_inputs = part.size("item_factors.weight", 1)
     shapes: dict[str, Shape] = _pair_shapes(n_users, n_items, n_factors)
@@ -125,7 +132,7 @@ def read_lstm(part: PartReader, n_items: int) -> LSTMRating:
 
 def _arguments(part: PartReader, kind: type) -> dict[str, Any]:
     arguments = {name: part.value(name, type_) for name, type_ in ARGUMENTS[kind].items()}
-    return {**arguments, "generator": torch.Generator()}  # torch's global one stays as it is
+    return {**arguments, "generator": torch.Generator()}  # so the global one does not change
 
 
 def _pair_shapes(n_users: int, n_items: int, n_factors: int) -> dict[str, Shape]:
@@ -151,9 +158,9 @@ def _with_tensors(
     part: PartReader,
     module: Any,
     shapes: Mapping[str, Shape],
-    limits: Mapping[str, int] | None = None,
+    limits: Mapping[str, int] | None = None,  # of tensors that hold codes
 ) -> Any:
-    """The module with the tensors of the file; those with a limit hold codes below it."""
+    """Replace the tensors of a module by those of the file, and move it to its device."""
     for name, tensor in _tensors(module).items():
         if tensor is None and not part.has_array(name):
             continue
@@ -171,7 +178,7 @@ def _with_tensors(
 
 
 def _tensors(module: nn.Module) -> dict[str, torch.Tensor | None]:
-    """All parameters and buffers, with those that are None or not in the state of the module."""
+    """All parameters and buffers, also those that are None or not in the state_dict."""
     return {
         f"{path}.{name}".strip("."): tensor
         for path, owner in module.named_modules()

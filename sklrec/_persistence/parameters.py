@@ -1,4 +1,4 @@
-"""Parameters of estimators, and the settings that scikit-learn keeps beside them."""
+"""Parameters of estimators, and their settings for scikit-learn, in a model file."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -16,12 +16,12 @@ OPTIMIZERS: dict[str, type] = {
     for name, optimizer in vars(torch.optim).items()
     if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)
 }
-N_KEYS = 624  # of NumPy's Mersenne Twister
+N_KEYS = 624  # length of the state of the Mersenne Twister
 METHODS = ("fit", "partial_fit", "predict", "transform", "inverse_transform", "score")
 
 
 def write_parameters(part: PartWriter, estimator: BaseEstimator) -> None:
-    """Write an estimator's parameters, but for callbacks, which are code."""
+    """Write the parameters of an estimator, except callbacks, which are code."""
     for name, value in estimator.get_params(deep=False).items():
         try:
             if name != "callbacks":
@@ -34,7 +34,7 @@ def write_parameters(part: PartWriter, estimator: BaseEstimator) -> None:
 
 
 def read_parameters(part: PartReader, kind: type[BaseEstimator]) -> Any:
-    """An estimator that is not fitted and has the parameters of a file."""
+    """Make an unfitted estimator with the parameters of a file."""
     names = kind().get_params(deep=False).keys() - {"callbacks"}
     estimator = kind(**{name: _unpack(part, name) for name in names})
     estimator._validate_params()
@@ -44,14 +44,14 @@ def read_parameters(part: PartReader, kind: type[BaseEstimator]) -> Any:
 def _pack(value: Any) -> Any:
     if isinstance(value, type):
         if OPTIMIZERS.get(value.__name__) is not value:
-            raise TypeError("of classes it holds only the optimizers of torch.optim")
+            raise TypeError("the only classes that it holds are the optimizers of torch.optim")
         return {"optimizer": value.__name__}
     if isinstance(value, torch.device):
         return {"device": str(value)}
     if isinstance(value, np.random.RandomState):
-        kind, keys, *others = value.get_state(legacy=True)
-        if kind != "MT19937":
-            raise TypeError("of random states it holds those of the Mersenne Twister")
+        if value.get_state(legacy=False)["bit_generator"] != "MT19937":
+            raise TypeError("the only random states that it holds are of the Mersenne Twister")
+        _, keys, *others = value.get_state(legacy=True)
         return {"random state": [list(map(int, keys)), *others]}
     return pack_plain(value)
 
@@ -86,7 +86,7 @@ def write_settings(part: PartWriter, estimator: BaseEstimator) -> None:
 
 
 def read_settings(part: PartReader, estimator: Any) -> None:
-    """Set the settings of a file."""
+    """Read the settings of ``set_output``, ``set_fit_request`` and similar methods."""
     output = part.choice("output", None, "default", "pandas", "polars")
     if output is not None:
         estimator.set_output(transform=output)

@@ -1,4 +1,4 @@
-"""Parts of a model file: written as they are, and checked when they are read."""
+"""Parts of a model file: values and arrays, which are checked when they are read."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 Shape = tuple[int | None, ...]
-ANY = None  # in a shape: any length
+ANY = None  # any length, in a shape
 
 
 class PartWriter:
@@ -34,21 +34,18 @@ class PartWriter:
 
 
 class PartReader:
-    """A part of a document of unknown origin, and the arrays that belong to it.
-
-    All that is read is removed, so that `finish` finds what is left.
-    """
+    """A part of an untrusted document, and the arrays that belong to it."""
 
     def __init__(self, document: Any, arrays: dict[str, np.ndarray], place: str = ""):
         self.place = place
         self._arrays = arrays  # of the whole file
         if type(document) is not dict:
             self.refuse("", "should be a JSON object")
-        self._left = dict(document)
+        self._left = dict(document)  # each read removes a value, so finish sees unknown ones
         self._parts: list[PartReader] = []
 
     def refuse(self, name: str, reason: str) -> NoReturn:
-        """Raise the error that something does not fit."""
+        """Raise a ValueError that says what is wrong with a value or an array."""
         raise ValueError(f"{(self.place + name).strip('.') or 'its document'} {reason}")
 
     def has(self, name: str) -> bool:
@@ -66,7 +63,7 @@ class PartReader:
         return self._left.pop(name)
 
     def value(self, name: str, *types: type | None) -> Any:
-        """Read a value of one of some types; True is no integer."""
+        """Read a value of one of some types; True and False are not integers."""
         value = self.any(name)
         kinds = [type(None) if kind is None else kind for kind in types]
         if type(value) not in kinds:

@@ -1,4 +1,4 @@
-"""Pipelines of what a model file can hold."""
+"""Pipelines in a model file."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import Any
@@ -8,7 +8,7 @@ from sklearn.pipeline import Pipeline
 from sklrec._persistence.estimators import KINDS, read_estimator, write_estimator
 from sklrec._persistence.parts import PartReader, PartWriter
 
-FITTED = "fitted"  # stands for a step that has a part of its own
+FITTED = "fitted"  # marks a step that has a part
 
 
 def write_pipeline(part: PartWriter, pipeline: Pipeline) -> None:

@@ -1,4 +1,4 @@
-"""Plain values, such as parameters and IDs of mixed types, as JSON, and back."""
+"""Conversion of plain values, such as parameters and IDs of mixed types, to JSON and back."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import base64
@@ -14,7 +14,7 @@ import pandas as pd
 
 
 def pack_plain(value: Any) -> Any:
-    """A value as JSON; arrays become lists, and scalars of NumPy become those of Python."""
+    """Convert a value to JSON; arrays become lists, scalars of NumPy become those of Python."""
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufUSO":
         value = value.tolist()
     kind = type(value)
@@ -33,7 +33,7 @@ def pack_plain(value: Any) -> Any:
 
 
 def unpack_plain(packed: Any) -> Any:
-    """The value that `pack_plain` turned into JSON."""
+    """Convert the JSON of `pack_plain` back to the value."""
     if isinstance(packed, list):
         return [unpack_plain(element) for element in packed]
     if not isinstance(packed, dict):
@@ -51,7 +51,7 @@ def unpack_plain(packed: Any) -> Any:
 
 
 def pack_zone(zone: tzinfo | None) -> Any:
-    """A time zone as its name or its offset."""
+    """Convert a time zone to its name, or to its offset in seconds."""
     if zone is None or (type(zone) is ZoneInfo and zone.key is not None):
         return zone and zone.key
     if type(zone) is timezone:
@@ -60,17 +60,17 @@ def pack_zone(zone: tzinfo | None) -> Any:
 
 
 def unpack_zone(packed: Any) -> tzinfo | None:
-    """The time zone of that name or offset."""
+    """Convert a name or an offset to a time zone."""
     if packed is None:
         return None
     if isinstance(packed, float):
         return timezone(timedelta(seconds=packed)) if packed else UTC
-    if packed not in _zone_names():  # a name is a path, so only known ones are opened
+    if packed not in _zone_names():  # a name is a path of a file, so only known ones are opened
         raise ValueError(f"the time zone {packed!r:.50} is not known on this machine")
     return ZoneInfo(packed)
 
 
-# All names are listed once, since this reads many folders.
+# Cached, because it reads many folders.
 _zone_names = cache(available_timezones)
 
 
@@ -101,7 +101,7 @@ def _unpack_timedelta(content: Any) -> pd.Timedelta:
 
 def _unit(unit: Any) -> str:
     if unit not in ("s", "ms", "us", "ns"):
-        raise ValueError("a time has an unknown unit")
+        raise ValueError(f"a time has the unknown unit {unit!r:.20}")
     return unit
 
 

@@ -1,4 +1,4 @@
-"""Side features in a model file: their columns, and the known values of users and items."""
+"""Side features in a model file: columns, and known values of users and items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterable, Sequence
@@ -7,34 +7,23 @@ from typing import Any
 import numpy as np
 
 from sklrec._data.features.blocks import OWNERS, SIDES, Column, SideBlock
-from sklrec._data.features.columns import (
-    BOOLEANS,
-    BYTES,
-    DATETIMES,
-    DURATIONS,
-    LISTS,
-    NUMBERS,
-    OBJECTS,
-    STRINGS,
-    NumericColumn,
-    ValuesColumn,
-)
+from sklrec._data.features.columns import NumericColumn, ValuesColumn
 from sklrec._data.features.groups import SideFeatures
 from sklrec._data.features.known import KnownFeatures
+from sklrec._data.kinds import COLUMN_KINDS
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.parts import ANY, PartReader, PartWriter
 
-KINDS = (NUMBERS, DATETIMES, DURATIONS, BOOLEANS, STRINGS, BYTES, LISTS, OBJECTS, None)
 GROUPS = ("numeric", "categorical", "multi_valued")
 
 
 def write_side_features(part: PartWriter, side: SideFeatures) -> None:
-    """Write the columns that a network reads."""
+    """Write the columns of side features."""
     _write_columns(part, _columns(side))
 
 
 def read_side_features(part: PartReader, names: Sequence[int | str]) -> SideFeatures:
-    """Read the columns that a network reads."""
+    """Read the columns of side features."""
     groups: dict[str, Any] = {group: [] for group in GROUPS}
     for column in _read_columns(part, names):
         groups[_group(column)].append(column)
@@ -46,13 +35,13 @@ def read_side_features(part: PartReader, names: Sequence[int | str]) -> SideFeat
 
 
 def write_side_blocks(part: PartWriter, blocks: dict[str, SideBlock]) -> None:
-    """Write the columns of users, of items and of ratings."""
+    """Write the side features of users, items and contexts."""
     for name in SIDES:
         _write_columns(part.part(name), blocks[name].columns)
 
 
 def read_side_blocks(part: PartReader, names: Sequence[int | str]) -> dict[str, SideBlock]:
-    """Read the columns of users, of items and of ratings."""
+    """Read the side features of users, items and contexts."""
     blocks = {name: SideBlock(_read_columns(part.part(name), names)) for name in SIDES}
     for column in (column for block in blocks.values() for column in block.columns):
         if isinstance(column, ValuesColumn) and (
@@ -63,7 +52,7 @@ def read_side_blocks(part: PartReader, names: Sequence[int | str]) -> dict[str, 
 
 
 def write_known_features(part: PartWriter, known: KnownFeatures, side: SideFeatures) -> None:
-    """Write the known values of users and items."""
+    """Write the known side features of users and items."""
     side_of = known.side_of or {}
     part.put("side_of", [side_of[column.name] for column in _columns(side)])
     for owner in OWNERS:
@@ -74,7 +63,7 @@ def write_known_features(part: PartWriter, known: KnownFeatures, side: SideFeatu
 def read_known_features(
     part: PartReader, side: SideFeatures, n_users: int, n_items: int
 ) -> KnownFeatures:
-    """Read the known values of users and items."""
+    """Read the known side features of users and items."""
     columns, owners = _columns(side), part.values("side_of", str)
     if len(owners) != len(columns) or not set(owners) <= set(SIDES):
         part.refuse("side_of", f"should give each column one of {', '.join(SIDES)}")
@@ -126,7 +115,7 @@ def _read_columns(part: PartReader, names: Sequence[int | str]) -> list[Column]:
 def _read_column(part: PartReader, names: Sequence[int | str]) -> Column:
     position = part.count("position", len(names) - 1)
     name = names[position]
-    kind = part.choice("kind", *KINDS)
+    kind = part.choice("kind", *COLUMN_KINDS, None)
     group = part.choice("group", *GROUPS)
     if group == "numeric":
         return NumericColumn(name, position, kind, part.array("edges", "float64", (ANY,)))

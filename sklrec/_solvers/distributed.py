@@ -6,7 +6,6 @@ import os
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -15,15 +14,15 @@ from torch import Tensor, distributed
 from torch.utils.data import Dataset
 
 from sklrec._solvers.net import RatingNet
-from sklrec._solvers.training_data import Batch
+from sklrec._solvers.tensors import Batch
 from sklrec._utils.rng import own_random_state
 
 # Inputs with a row for each sequence of a batch; all others have a row for each rating.
-OF_SEQUENCES = {"past_items", "past_ratings", "past_gaps", "lengths"}
+SEQUENCE_INPUTS = {"past_items", "past_ratings", "past_gaps", "lengths"}
 
 
 def join_processes() -> Any:
-    """Give Accelerate's state of the processes that a launcher started, or of this one alone."""
+    """State of Accelerate for all launched processes, or for this process alone."""
     try:
         from accelerate import PartialState
     except ImportError as error:
@@ -34,30 +33,31 @@ def join_processes() -> Any:
     is_launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     has_gpus = torch.accelerator.is_available() and not torch.backends.mps.is_available()
     wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    # Accelerate joins processes on CPUs only if it is told that they are on CPUs.
+    # Accelerate joins processes without GPUs only with cpu=True.
     state = PartialState(cpu=wants_cpu or (is_launched and not has_gpus))
     if is_launched and state.num_processes == 1:
         raise ValueError(
             "device='accelerate' needs all processes that were launched, but Accelerate was set "
             "up before for this process alone. Call PartialState(cpu=True) before anything else "
-            "of Accelerate, or leave it to fit."
+            "of Accelerate, or do not set it up before fit."
         )
-    _leave_at_exit()
+    atexit.unregister(_leave)  # once, however often this function runs
+    atexit.register(_leave)
     return state
 
 
 def is_shared(device: str | torch.device) -> bool:
-    """Tell whether a fit on this device is shared by several processes."""
+    """Whether several processes train together on this device."""
     return device == "accelerate" and join_processes().num_processes > 1
 
 
 def accelerate_device() -> torch.device:
-    """Give the device that Accelerate gives to this process."""
+    """Device that Accelerate gives to this process."""
     return join_processes().device
 
 
 def common_random_state(rng: np.random.RandomState) -> np.random.RandomState:
-    """Give all processes a random state that the first one seeds."""
+    """Random state that the first process seeds for all processes."""
     state = join_processes()
     if state.num_processes == 1:
         return rng
@@ -73,7 +73,7 @@ def start_together(
     generator: torch.Generator,
     solver: Any,
 ) -> None:
-    """Check that all processes fit the same, and copy the module of the first one."""
+    """Check that all processes fit the same model, and copy the module of the first process."""
     start = module.state_dict()
     facts = {
         "training data": data,
@@ -100,11 +100,10 @@ def start_together(
 
 
 class DistributedRatingNet(RatingNet):
-    """A net that computes its part of every batch, and shares the sums with other processes.
+    """A net that computes its part of every batch, and sums gradients over the processes."""
 
-    Accelerate's own wrapper, ``DistributedDataParallel``, sums gradients in hooks of ``forward``;
-    modules here have other methods for training. It also weighs all parts alike.
-    """
+    # DistributedDataParallel, the wrapper of Accelerate, sums gradients in hooks of `forward`, but
+    # rating modules train through other methods. It also gives all parts the same weight.
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -116,7 +115,7 @@ class DistributedRatingNet(RatingNet):
         return distributed.get_rank() == 0
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
-        # Processes with the same seed would drop the same units of different rows.
+        # With the same seed, dropout would drop the same units in all processes.
         seed = self.iterator_train__generator.initial_seed() + distributed.get_rank()
         with own_random_state(torch.Generator().manual_seed(seed), self.device):
             return super().partial_fit(X, y, classes, **fit_params)
@@ -140,13 +139,13 @@ class DistributedRatingNet(RatingNet):
         return step
 
     def save_params(self, *args, **kwargs):
-        if self.is_first_process:  # all would write the same to the same file
+        if self.is_first_process:  # all processes would write the same file
             super().save_params(*args, **kwargs)
 
     def _step_of_part(
         self, compute: Callable[..., dict[str, Tensor]], batch: Batch, **fit_params: Any
     ) -> tuple[dict[str, Tensor], float | Tensor]:
-        """Compute a step of this process's part; also give the part's share of the batch."""
+        """Compute a step on this process's part of a batch, and the part's share of the batch."""
         (X, ratings), share = _own_part(*batch)
         if len(ratings) > 0:
             return compute((X, ratings), **fit_params), share
@@ -154,7 +153,7 @@ class DistributedRatingNet(RatingNet):
 
 
 def _own_part(X: dict[str, Tensor], ratings: Tensor) -> tuple[Batch, float | Tensor]:
-    """This process's part of a batch, and its share of the batch's weight."""
+    """Part of a batch for this process, and its share of the weight of the batch."""
     rows = _own_range(len(ratings))
     if "lengths" not in X:
         part = {name: values[rows] for name, values in X.items()}
@@ -162,7 +161,7 @@ def _own_part(X: dict[str, Tensor], ratings: Tensor) -> tuple[Batch, float | Ten
         pieces = _own_range(len(X["lengths"]))
         bounds = torch.tensor([pieces.start, pieces.stop], device=ratings.device)
         rows = slice(*torch.searchsorted(X["sequences"], bounds).tolist())
-        part = {name: v[pieces if name in OF_SEQUENCES else rows] for name, v in X.items()}
+        part = {name: v[pieces if name in SEQUENCE_INPUTS else rows] for name, v in X.items()}
         part["sequences"] = part["sequences"] - pieces.start
     share: float | Tensor = len(ratings[rows]) / len(ratings)
     if "sample_weight" in X:
@@ -171,12 +170,13 @@ def _own_part(X: dict[str, Tensor], ratings: Tensor) -> tuple[Batch, float | Ten
 
 
 def _own_range(n: int) -> slice:
+    """Range of `n` rows for this process."""
     index, count = distributed.get_rank(), distributed.get_world_size()
     return slice(n * index // count, n * (index + 1) // count)
 
 
 def _sum_over_processes(values: list[Tensor], share: float | Tensor) -> list[Tensor]:
-    """Sum tensors over all processes, each times the process's share, in one exchange."""
+    """Sum tensors over all processes, weighted by their shares, in one exchange."""
     flat = torch.cat([tensor.flatten() for tensor in values]) * share
     distributed.all_reduce(flat)
     parts = flat.split([tensor.numel() for tensor in values])
@@ -184,7 +184,7 @@ def _sum_over_processes(values: list[Tensor], share: float | Tensor) -> list[Ten
 
 
 def _digest(fact: Any, start: int = 0) -> int:
-    """CRC-32 of data, which is the same in all processes for the same data."""
+    """CRC-32 of data, equal in all processes for equal data."""
     if isinstance(fact, Tensor):
         fact = fact.cpu().numpy()
     if isinstance(fact, np.ndarray):
@@ -199,12 +199,7 @@ def _digest(fact: Any, start: int = 0) -> int:
     return zlib.crc32(repr(fact).encode(), start)
 
 
-@cache
-def _leave_at_exit() -> None:
-    """End the group before Python ends; else gloo's threads abort one run in five or so."""
-    atexit.register(_leave)
-
-
 def _leave() -> None:
+    """End the group before Python ends; else threads of gloo abort about one run in five."""
     if distributed.is_initialized():
         distributed.destroy_process_group()

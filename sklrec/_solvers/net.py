@@ -1,136 +1,22 @@
-"""What stands between skorch and the estimators: data in memory, batches, and the net."""
+"""The skorch net that trains a rating module."""
 # SPDX-License-Identifier: BSD-3-Clause
-
-from collections.abc import Iterator
-from typing import Any, Self
 
 import torch
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, PrintLog
-from skorch.dataset import Dataset
 from torch import Tensor
 
 from sklrec._solvers.callbacks import EpochBar
-from sklrec._solvers.training_data import Batch, TrainingData
 from sklrec._utils.devices import this_or_cpu
-
-# Rows that are put in an epoch's order at once.
-ORDERED_AT_ONCE = 2**18
-
-
-class InteractionTensors(Dataset, TrainingData):
-    """Codes, ratings and weights as tensors that are made once.
-
-    Parameters
-    ----------
-    inputs : dict of str to Tensor or ndarray of shape (n, ...)
-        What the module's ``forward`` takes, by its argument names.
-    ratings : Tensor or ndarray of shape (n,), default=None
-        The ratings, zeros if ``None``.
-    sample_weight : Tensor of shape (n,), default=None
-        Weight of each rating, 1 if ``None``.
-    """
-
-    X: dict[str, Tensor]
-    y: Tensor
-
-    def __init__(
-        self,
-        inputs: dict[str, Any],
-        ratings: Any = None,
-        sample_weight: Tensor | None = None,
-    ):
-        X = {name: torch.as_tensor(values) for name, values in inputs.items()}
-        n_rows = len(next(iter(X.values())))
-        y = torch.zeros(n_rows) if ratings is None else torch.as_tensor(ratings)
-        if sample_weight is not None:
-            X["sample_weight"] = sample_weight
-        super().__init__(X, y, length=n_rows)
-
-    def row_weights(self, name: str, n_rows: int) -> Tensor:
-        weight = self.X.get("sample_weight")
-        return torch.bincount(self.X[name], weight, minlength=n_rows).float()
-
-    def mean_square(self, mean: Tensor) -> float:
-        return (self.y - mean).square().mean().item()
-
-    def batches(
-        self, batch_size: int, generator: torch.Generator | None = None
-    ) -> Iterator[Batch]:
-        columns = [*self.X.values(), self.y]
-        if generator is None:
-            yield from self._cut(columns, batch_size)
-            return
-        order = torch.randperm(len(self.y), generator=generator).to(self.y.device)
-        # Many batches are put in order by one call, but never all, which would be a copy of all.
-        for rows in order.split(batch_size * max(1, ORDERED_AT_ONCE // batch_size)):
-            yield from self._cut([v.index_select(0, rows) for v in columns], batch_size)
-
-    def _cut(self, columns: list[Tensor], batch_size: int) -> Iterator[Batch]:
-        # split() makes all slices in one call
-        parts = [values.split(batch_size) for values in columns]
-        for *inputs, ratings in zip(*parts, strict=True):
-            yield dict(zip(self.X, inputs, strict=True)), ratings
-
-    def to(self, device: str | torch.device) -> Self:
-        self.X = {name: values.to(device) for name, values in self.X.items()}
-        self.y = self.y.to(device)
-        return self
-
-
-class BatchIterator:
-    """What skorch iterates over in place of a ``DataLoader``: the batches of a dataset.
-
-    Parameters
-    ----------
-    dataset : InteractionTensors
-        The data.
-    batch_size : int
-        Rows in a batch.
-    generator : torch.Generator, default=None
-        Source of each epoch's order; ``None`` keeps the rows in theirs.
-    """
-
-    def __init__(
-        self,
-        dataset: InteractionTensors,
-        batch_size: int,
-        generator: torch.Generator | None = None,
-    ):
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.generator = generator
-
-    def __len__(self) -> int:
-        return self.dataset.n_batches(self.batch_size)
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self.dataset.batches(self.batch_size, self.generator)
 
 
 class RatingNet(NeuralNetRegressor):
-    """The skorch net of a module that computes the gradient of its own squared error.
+    """A skorch net of a module that computes the gradient of its own squared error."""
 
-    Losses are means of squared errors in units of the ratings. The gradient is that of half
-    the batch's sum (``reduction="sum"``), so that ``lr`` is the step for one rating whatever
-    the batch size, or that of its mean.
-
-    Parameters
-    ----------
-    *args : tuple
-        As for ``NeuralNetRegressor``.
-    alpha : float, default=0.0
-        L2 penalty on the rows that a batch touches, once for each rating.
-    reduction : {'mean', 'sum'}, default='mean'
-        What the optimiser minimises.
-    **kwargs : dict
-        As for ``NeuralNetRegressor``.
-
-    Attributes
-    ----------
-    interrupted_ : bool
-        Whether Ctrl-C ended the training.
-    """
+    # Losses are means of squared errors, in squared units of the ratings. With reduction="sum"
+    # the gradient is that of half the sum over the batch, so that `lr` is the step for one rating
+    # at any batch size; with "mean" it is that of the mean. `alpha` is the L2 penalty on the rows
+    # of a batch, once for each of their ratings there.
 
     def __init__(self, *args, alpha=0.0, reduction="mean", **kwargs):
         super().__init__(*args, **kwargs)
@@ -139,7 +25,7 @@ class RatingNet(NeuralNetRegressor):
 
     @property
     def is_first_process(self):
-        """Whether this process writes the files of a training that several processes share."""
+        """Whether this process writes the files when several processes train together."""
         return True
 
     @property
@@ -176,12 +62,12 @@ class RatingNet(NeuralNetRegressor):
         return backward(**X, ratings=ratings, **options)
 
     def _set_training(self, training=True):
-        # skorch walks through all submodules at every batch, also when nothing changes.
+        # skorch visits all submodules at every batch, even if the mode does not change.
         if self.module_.training != training:
             super()._set_training(training)
 
     def notify(self, method_name, **cb_kwargs):
-        # Most callbacks hear of batches only to ignore it, which costs as much as some products.
+        # Most callbacks ignore batches, but a call of each costs as much as some matrix products.
         if not method_name.startswith(("on_batch", "on_grad")):
             return super().notify(method_name, **cb_kwargs)
         getattr(self, method_name)(self, **cb_kwargs)
@@ -194,29 +80,27 @@ class RatingNet(NeuralNetRegressor):
             return
         names = f"{prefix}_loss", f"{prefix}_batch_size"
         n_before = len(self.history[-1]["batches"])
-        waiting: list[tuple[Tensor, int | Tensor]] = []
+        on_device: list[tuple[Tensor, int | Tensor]] = []  # losses and sizes
         try:
             for batch in iterator:
                 self.notify("on_batch_begin", batch=batch, training=training)
                 step = step_fn(batch, **fit_params)
-                # The epoch's mean weighs this batch's by its size.
+                # Weight of this batch in the mean loss of the epoch.
                 weight = batch[0].get("sample_weight")
                 size = batch[1].shape[0] if weight is None else weight.sum()
                 if step["loss"].device.type == "cpu":
                     self.history.record_batch(names[0], step["loss"].item())
                     self.history.record_batch(names[1], float(size))
-                else:  # reading a number there would wait for all that was asked for so far
-                    waiting.append((step["loss"], size))
+                else:  # item() would wait for the device at every batch
+                    on_device.append((step["loss"], size))
                 self.notify("on_batch_end", batch=batch, training=training, **step)
         except KeyboardInterrupt:
-            # Callbacks too stop a training by KeyboardInterrupt, but at the end of an epoch.
+            # Callbacks also raise KeyboardInterrupt to stop a training, but only between epochs.
             self.interrupted_ = True
             raise
-        for name, numbers in zip(names, _on_the_host(waiting), strict=True):
-            for batch, number in zip(
-                self.history[-1]["batches"][n_before:], numbers, strict=False
-            ):
-                batch[name] = number
+        batches = self.history[-1]["batches"][n_before:]
+        for batch, *numbers in zip(batches, *_to_numbers(on_device), strict=False):
+            batch.update(zip(names, numbers, strict=True))
         self.history.record(f"{prefix}_batch_count", len(iterator))
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
@@ -229,15 +113,15 @@ class RatingNet(NeuralNetRegressor):
         return state
 
     def __setstate__(self, state):
-        # skorch would warn of a device that is not there, and knows but CUDA's.
+        # skorch would warn about a missing device, and checks only for CUDA.
         super().__setstate__({**state, "device": str(this_or_cpu(state["device"]))})
         self.module = self.module_
 
 
-def _on_the_host(pairs: list[tuple[Tensor, int | Tensor]]) -> tuple[list[float], list[float]]:
-    """Losses and sizes as numbers, which are waited for once."""
+def _to_numbers(pairs: list[tuple[Tensor, int | Tensor]]) -> tuple[list[float], list[float]]:
+    """Read losses and sizes from the device at once."""
     losses = [loss for loss, _ in pairs]
     known = [float(size) for _, size in pairs if isinstance(size, int)]
-    waiting = [size for _, size in pairs if not isinstance(size, int)]
-    numbers = torch.stack(losses + waiting).tolist() if pairs else []
+    sizes = [size for _, size in pairs if not isinstance(size, int)]
+    numbers = torch.stack(losses + sizes).tolist() if pairs else []
     return numbers[: len(pairs)], known or numbers[len(pairs) :]

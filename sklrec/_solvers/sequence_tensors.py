@@ -1,75 +1,55 @@
-"""Histories as batches of padded sequences, each with the ratings that are to be predicted."""
+"""Batches of padded histories, with the ratings that are predicted from them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
+from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sklrec._data.histories import Histories
-from sklrec._solvers.net import InteractionTensors
-from sklrec._solvers.training_data import Batch
+from sklrec._solvers.tensors import Batch, InteractionTensors
 
-# Sequences are batched by lengths that are multiplied, in each epoch anew, by e to the power of
-# this times a normal number: little padding, and yet other company for a sequence every time.
+# Sequences are batched by length. In each epoch, every length is first multiplied by
+# exp(JITTER * normal number): this keeps padding low, and varies which sequences share a batch.
 JITTER = 0.1
-# Of the targets that forget, the share that reads nothing at all.
+# Share of the targets with dropped history that read no history at all.
 NOTHING = 0.2
-# What brings the logarithms of gaps, in time units, to about unit size.
+# Divisor that gives the logarithms of gaps, in time units, about unit size.
 LOG_GAP = 5.0
-# Places, padding included, in a batch that is only predicted.
+# Number of places, padding included, in a batch of predictions.
 PLACES_AT_ONCE = 2**14
-# Batches that are planned, and moved to the device, at once: a device need not wait for each, and
-# the plan of an epoch need not be in memory.
+# Number of batches that are planned and moved to the device at once: the device need not wait for
+# each batch, and the plan of a whole epoch need not be in memory.
 BATCHES_AT_ONCE = 64
 
 
 class SequenceTensors(InteractionTensors):
-    """Histories, and the ratings (targets) that are to be predicted from them.
+    """Histories, and the ratings (targets) that are predicted from them."""
 
-    A target reads what is strictly earlier in its sequence, and with `bidirectional` all of the
-    sequence but itself. Sequences longer than ``2 * max_len`` are cut into overlapping pieces.
-
-    Parameters
-    ----------
-    histories : Histories
-        What is read.
-    sequences : ndarray of shape (n,)
-        The sequence of each target.
-    items : ndarray of shape (n,)
-        The item of each target.
-    times : ndarray of shape (n,) or None
-        The time of each target, or its place in the sequence if the histories have no times.
-        ``None`` is later than all.
-    ratings : ndarray of shape (n,), default=None
-        The ratings, zeros if ``None``.
-    sample_weight : ndarray of shape (n,), default=None
-        Weight of each rating, 1 if ``None``.
-    time_unit : float, default=1.0
-        Unit of the gaps between times.
-    max_len : int, default=None
-        Of longer histories a target reads at least its `max_len` nearest interactions on a side
-        and at most twice as many; ``None`` is all.
-    bidirectional : bool, default=False
-        Whether a target also reads what is not earlier.
-    history_dropout : float, default=0.0
-        Share of the targets that read only a random first part of what they may, or nothing, if
-        an epoch has a generator.
-    """
+    # A target reads the strictly earlier interactions of its sequence; with `bidirectional` it
+    # reads all interactions of the sequence except itself. Sequences longer than 2 * max_len are
+    # cut into overlapping pieces.
 
     def __init__(
         self,
         histories: Histories,
-        sequences: np.ndarray,
-        items: np.ndarray,
+        sequences: np.ndarray,  # (n,), sequence of each target
+        items: np.ndarray,  # (n,), item of each target
+        # (n,), time of each target, or its position if the histories have no times. None means
+        # later than all interactions.
         times: np.ndarray | None,
-        ratings: np.ndarray | None = None,
-        sample_weight: np.ndarray | None = None,
+        ratings: np.ndarray | None = None,  # (n,), zeros if None
+        sample_weight: np.ndarray | None = None,  # (n,), 1 if None
         *,
-        time_unit: float = 1.0,
+        time_unit: float = 1.0,  # of the gaps between times
+        # A target reads at least its max_len nearest interactions on a side, and at most twice
+        # as many.
         max_len: int | None = None,
         bidirectional: bool = False,
+        # Share of the targets that read a random first part of their history, or nothing, in
+        # epochs with a generator.
         history_dropout: float = 0.0,
     ):
         self.histories = histories
@@ -84,7 +64,7 @@ class SequenceTensors(InteractionTensors):
         self._sequence, self._before, self._tie, self._item = sequences, before, tie, items
         before, _ = self._places(np.arange(self._n_items))
         first, last, piece, order = _cut(histories, sequences, before, max_len, bidirectional)
-        # Targets stand by piece, so that those of a piece are a range.
+        # Targets are sorted by piece, so that the targets of a piece are a range.
         self._order, self._first, self._last = order, first, last
         self._target_starts = np.searchsorted(piece[order], np.arange(len(first) + 1))
         self._sequence, self._before = self._sequence[order], self._before[order]
@@ -102,111 +82,52 @@ class SequenceTensors(InteractionTensors):
             "past_ratings": torch.from_numpy(histories.ratings.astype(np.float32)),
             "past_gaps": torch.from_numpy(flat_gaps),
         }
-        if n_interactions == 0:  # something for padding to be taken from
+        if n_interactions == 0:  # padding reads the first value
             self._flat = {name: values.new_zeros(1) for name, values in self._flat.items()}
+        weight = None
+        if sample_weight is not None and np.ptp(sample_weight) > 0:
+            weight = torch.from_numpy(sample_weight[order].astype(np.float32))
         super().__init__(
             {"items": torch.from_numpy(items[order])},
             None if ratings is None else torch.from_numpy(ratings[order].astype(np.float32)),
-            None
-            if sample_weight is None or np.ptp(sample_weight) == 0
-            else torch.from_numpy(sample_weight[order].astype(np.float32)),
+            weight,
         )
 
-    def to(self, device: str | torch.device) -> "SequenceTensors":
-        """Move all tensors to a device.
-
-        Parameters
-        ----------
-        device : str or torch.device
-            Where to.
-
-        Returns
-        -------
-        SequenceTensors
-            This dataset.
-        """
+    def to(self, device: str | torch.device) -> Self:
         super().to(device)
         self._flat = {name: values.to(device) for name, values in self._flat.items()}
         self._device = torch.device(device)
         return self
 
     def n_batches(self, batch_size: int) -> int:
-        """Count the batches of an epoch.
-
-        Parameters
-        ----------
-        batch_size : int
-            About how many interactions a batch holds, with padding; a longer piece is a batch of
-            its own.
-
-        Returns
-        -------
-        int
-            How many `batches` gives.
-        """
+        """Number of batches in an epoch."""
         return len(self._batch_ends(batch_size))
 
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None
     ) -> Iterator[Batch]:
-        """Give batches of whole pieces of about the same length.
-
-        With a generator, the order inside ties is drawn anew: it is arbitrary, and the model
-        should not learn from it.
-
-        Parameters
-        ----------
-        batch_size : int
-            About how many interactions a batch holds, with padding; a longer piece is a batch of
-            its own.
-        generator : torch.Generator, default=None
-            Source of the order of pieces and of that inside ties.
-
-        Yields
-        ------
-        inputs : dict of str to Tensor
-            What `LSTMRating` takes, and ``sample_weight`` if there is any.
-        ratings : Tensor of shape (n_targets,)
-            The targets' ratings.
-        """
-        for chosen, _, read, asked in self._batches(batch_size, generator):
-            inputs = read | asked
+        """Yield batches of whole pieces of about the same length."""
+        # A batch has at most `batch_size` interactions with padding, or one longer piece.
+        for chosen, _, past, queries in self._batches(batch_size, generator):
+            inputs = past | queries
             if "sample_weight" in self.X:
                 inputs["sample_weight"] = self.X["sample_weight"].index_select(0, chosen)
             yield inputs, self.y.index_select(0, chosen)
 
-    def whole_batches(
-        self,
-    ) -> Iterator[tuple[np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
-        """Give batches for prediction, in which nothing is drawn.
-
-        Yields
-        ------
-        rows : ndarray of shape (n_targets,)
-            Which of the targets, in the order in which they were given.
-        read : dict of str to Tensor
-            What ``LSTMRating.read`` takes.
-        asked : dict of str to Tensor of shape (n_targets,)
-            What ``LSTMRating.rate`` takes.
-        """
-        for _, rows, read, asked in self._batches(PLACES_AT_ONCE, None):
-            yield self._order[rows], read, asked
+    def whole_batches(self) -> Iterator[tuple[np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
+        """Yield positions of targets, arguments of ``LSTMRating.read``, and those of ``rate``."""
+        for _, rows, past, queries in self._batches(PLACES_AT_ONCE, None):
+            yield self._order[rows], past, queries
 
     def in_one_batch(self) -> dict[str, Tensor]:
-        """Give all there is in one batch for prediction.
-
-        Returns
-        -------
-        dict of str to Tensor
-            What ``LSTMRating`` takes, targets in the order in which they were given.
-        """
+        """Arguments of ``LSTMRating`` for all targets, in their order, in one batch."""
         flat, places = self._arranged(None)
-        [(_, rows, read, asked)] = self._planned([np.arange(len(self._first))], flat, places)
+        [(_, rows, past, queries)] = self._planned([np.arange(len(self._first))], flat, places)
         given = torch.from_numpy(np.argsort(self._order[rows]))
-        return {**read, **{name: values[given] for name, values in asked.items()}}
+        return {**past, **{name: values[given] for name, values in queries.items()}}
 
     def _grouped(self, batch_size: int, generator: torch.Generator | None) -> list[np.ndarray]:
-        """Put pieces of about the same length together."""
+        """Group pieces of about the same length into batches."""
         lengths = (self._last - self._first).astype(np.float64)
         if generator is not None:
             lengths *= np.exp(JITTER * torch.randn(len(lengths), generator=generator).numpy())
@@ -216,12 +137,12 @@ class SequenceTensors(InteractionTensors):
         return groups
 
     def _batch_ends(self, batch_size: int) -> np.ndarray:
-        """Where batches end among the pieces in the order of their lengths."""
+        """Ends of the batches among the pieces, which are sorted by length."""
         lengths = np.sort(self._last - self._first).clip(min=1)
         count = np.arange(1, batch_size + 1)
         ends = [0]
         while ends[-1] < len(lengths):
-            # As many pieces as fit, all padded to the longest of them.
+            # As many pieces as fit, padded to the length of the longest.
             padded = lengths[ends[-1] : ends[-1] + batch_size]
             padded = padded * count[: len(padded)]
             n_fitting = np.searchsorted(padded, batch_size, side="right")
@@ -231,25 +152,26 @@ class SequenceTensors(InteractionTensors):
     def _arranged(
         self, generator: torch.Generator | None
     ) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
-        """Sort ties by item, or by ranks of the items that are drawn; find what targets read."""
+        """Order the interactions inside ties, and find what each target reads."""
         flat, rank = self._flat, np.arange(self._n_items)
         if generator is not None:
             rank = torch.randperm(self._n_items, generator=generator).numpy()
             moved = torch.from_numpy(np.argsort(self._keys(rank), kind="stable")).to(self._device)
-            # Gaps stay where they are: they belong to times, not to items.
+            # Inside ties the order is arbitrary, so the model must not learn from it. Gaps keep
+            # their positions, because they belong to times and not to items.
             flat = {name: v if name == "past_gaps" else v[moved] for name, v in flat.items()}
         before, after = self._places(rank)
         if generator is not None and self.history_dropout > 0:
-            before, after = self._forget(before, after, generator)
+            before, after = self._drop_history(before, after, generator)
         places = {"before": before}
         if self.bidirectional:
             places["after"] = after
         return flat, places
 
-    def _forget(
+    def _drop_history(
         self, before: np.ndarray, after: np.ndarray, generator: torch.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Let some targets read less from either side, as if histories were out of date or new."""
+        """Shorten what some targets read on both sides, as if histories were outdated or new."""
         chance, part = torch.rand(2, len(before), generator=generator).double().numpy()
         part[chance < self.history_dropout * NOTHING] = 0
         part[chance >= self.history_dropout] = 1
@@ -261,17 +183,14 @@ class SequenceTensors(InteractionTensors):
         return first + n_before, last - n_after
 
     def _keys(self, rank: np.ndarray) -> np.ndarray:
-        """Numbers that order the interactions by tie, and inside ties by their items' ranks."""
+        """Sorting keys of the interactions: tie, then rank of the item."""
         return self.histories.ties * self._n_items + rank[self.histories.items]
 
     def _places(self, rank: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How many interactions stand before each target, and how many not after it.
-
-        What has the very same item stands together in a tie, so that a target from both sides
-        can read all else.
-        """
+        """End of the interactions before each target, and start of those after it."""
         if not self.bidirectional:
             return self._before, self._before
+        # Equal items are neighbours inside a tie, so that a target can read all other items.
         keys = np.sort(self._keys(rank))
         own = self._tie * self._n_items + rank[self._item]
         start = self.histories.starts[self._sequence]
@@ -283,7 +202,7 @@ class SequenceTensors(InteractionTensors):
     def _batches(
         self, batch_size: int, generator: torch.Generator | None
     ) -> Iterator[tuple[Tensor, np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
-        """Rows of targets, on the device and on the CPU, what is read and what is asked."""
+        """Yield rows of targets (on the device, on the CPU), histories and queries of batches."""
         flat, places = self._arranged(generator)
         groups = self._grouped(batch_size, generator)
         for number in range(0, len(groups), BATCHES_AT_ONCE):
@@ -292,7 +211,7 @@ class SequenceTensors(InteractionTensors):
     def _planned(
         self, groups: list[np.ndarray], flat: dict[str, Tensor], places: dict[str, np.ndarray]
     ) -> Iterator[tuple[Tensor, np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
-        """The same of some batches, for which all that says what is in them moves at once."""
+        """Yield the same for some batches, whose indices move to the device at once."""
         n_pieces = np.array([len(pieces) for pieces in groups])
         pieces = np.concatenate(groups)
         first, lengths = self._first[pieces], self._last[pieces] - self._first[pieces]
@@ -318,17 +237,17 @@ class SequenceTensors(InteractionTensors):
         of_targets = zip(
             *(self._moved(v).split(n_of_batch.tolist()) for v in plan.values()), strict=True
         )
-        for (start, n_there), columns, here, width in zip(
+        for (start, n_past), columns, batch_rows, width in zip(
             of_pieces,
             of_targets,
             np.split(rows, np.cumsum(n_of_batch)[:-1]),
             np.maximum.reduceat(lengths, starts).tolist(),
             strict=True,
         ):
-            asked = dict(zip(plan, columns, strict=True))
-            chosen = asked.pop("chosen")
-            asked["items"] = self.X["items"].index_select(0, chosen)
-            yield chosen, here, _padded(flat, start, n_there, max(1, width)), asked
+            queries = dict(zip(plan, columns, strict=True))
+            chosen = queries.pop("chosen")
+            queries["items"] = self.X["items"].index_select(0, chosen)
+            yield chosen, batch_rows, _padded(flat, start, n_past, max(1, width)), queries
 
     def _moved(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values).to(self._device)
@@ -337,7 +256,7 @@ class SequenceTensors(InteractionTensors):
 def _padded(
     flat: dict[str, Tensor], first: Tensor, lengths: Tensor, width: int
 ) -> dict[str, Tensor]:
-    """Pieces of flat tensors, padded to a width."""
+    """Copy pieces of flat tensors into matrices of this width, padded with zeros."""
     place = torch.arange(width, device=first.device)
     padding = place >= lengths.unsqueeze(1)  # (n_pieces, width)
     index = (first.unsqueeze(1) + place).masked_fill_(padding, 0)
@@ -346,7 +265,7 @@ def _padded(
 
 
 def _log_gaps(times: np.ndarray, unit: float) -> np.ndarray:
-    """Logarithms of the differences between neighbours, where those are not negative."""
+    """Scaled logarithms of the differences between neighbours; negative differences count as 0."""
     gaps = np.diff(times.astype(np.float64)) / unit  # floats hold any difference
     return np.log1p(gaps.clip(min=0)) / LOG_GAP
 
@@ -358,11 +277,7 @@ def _cut(
     max_len: int | None,
     bidirectional: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Cut the sequences of targets into pieces.
-
-    Gives where the pieces start and end in the flat arrays, the piece of each target, and an
-    order of the targets in which those of a piece stand together.
-    """
+    """Cut sequences into pieces: their starts and ends, each target's piece, an order by piece."""
     number = np.zeros(len(before), dtype=np.int64)
     if max_len is not None:
         number = np.maximum(0, -(-before // max_len) - 2)

@@ -1,4 +1,4 @@
-"""Interactions on disk, in random order, of which no more than a block is in memory."""
+"""Training data in files, in random order, with only a block of rows in memory."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator, Sequence
@@ -9,33 +9,28 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from sklrec._solvers.training_data import Batch, TrainingData
+from sklrec._solvers.tensors import Batch
 
-# Files that rows go to, each to one chosen at random. A row's neighbours in its file are the same
-# in every epoch, and so is what a block can be made of, but for the order of the files.
+# Number of files. Each row goes to a random file. Rows of one file share a block in every epoch;
+# only the order of the files changes.
 N_FILES = 256
-# Rows that wait to be written, and that are read at once unless a batch or a file has more.
+# Number of rows that are collected before they are written, and of rows that are read at once
+# unless a batch or a file has more.
 BLOCK_ROWS = 2**15
 
 ROW = np.dtype([("users", np.int32), ("items", np.int32), ("ratings", np.float32)])
 WEIGHTED_ROW = np.dtype([*ROW.descr, ("sample_weight", np.float32)])
-# How many times larger or smaller than the first weights those of later chunks may be.
-FARTHEST = 1e30
+# Largest factor between the largest weights of the first chunk and of a later one.
+LARGEST_FACTOR = 1e30
 
 
-class StoredInteractions(TrainingData):
-    """Codes, ratings and weights in files: what `InteractionTensors` is for data in memory.
-
-    Parameters
-    ----------
-    folder : Path
-        Where the files will be; whoever made its parent removes both.
-    rng : RandomState instance
-        Chooses the file of each row.
-    """
+class StoredInteractions(Dataset):
+    """Training data in files, with the methods of `InteractionTensors` that a solver calls."""
 
     def __init__(self, folder: Path, rng: np.random.RandomState):
+        # The caller creates and removes the parent of the folder.
         self._folder = folder
         self._paths = [str(folder / f"{k:03d}") for k in range(N_FILES)]
         self._rng = rng
@@ -44,13 +39,14 @@ class StoredInteractions(TrainingData):
         self._n_in_file = np.zeros(N_FILES, dtype=np.int64)
         self._waiting: list[np.ndarray] = []
         self._n_waiting = 0
-        # Of the ratings: number, sum of weights, weighted mean and sum of squares around it.
+        # Number of ratings, sum of their weights, weighted mean, and weighted sum of squared
+        # differences from the mean.
         self._n_rows = 0
         self._total_weight = 0.0
         self._mean = 0.0
         self._squares = 0.0
         self._weight_range = np.inf, -np.inf
-        self._unit = 0.0  # what weights are counted in: the largest of those that came first
+        self._unit = 0.0  # of stored weights: the largest weight of the first chunk
 
     def __len__(self) -> int:
         return self._n_rows
@@ -62,50 +58,24 @@ class StoredInteractions(TrainingData):
         ratings: np.ndarray,
         sample_weight: np.ndarray | None,
     ) -> None:
-        """Add interactions.
-
-        Parameters
-        ----------
-        users : ndarray of shape (n,)
-            User codes.
-        items : ndarray of shape (n,)
-            Item codes.
-        ratings : ndarray of shape (n,)
-            Ratings.
-        sample_weight : ndarray of shape (n,) or None
-            Weight of each rating, positive; always or never ``None``.
-
-        Raises
-        ------
-        OSError
-            If the disk is full.
-        ValueError
-            If these weights and earlier ones are farther apart than float32 can tell.
-        """
+        """Add interactions; weights are positive, and are given always or never."""
         if len(users) == 0:
             return
         if sample_weight is not None:
             sample_weight = self._in_units(sample_weight)
-        self._count(ratings, np.ones(len(users)) if sample_weight is None else sample_weight)
-        if sample_weight is not None:
             self._dtype = WEIGHTED_ROW
         rows = np.empty(len(users), self._dtype)
         rows["users"], rows["items"], rows["ratings"] = users, items, ratings
         if sample_weight is not None:
             rows["sample_weight"] = sample_weight
+        self._count(ratings, np.ones(len(users)) if sample_weight is None else sample_weight)
         self._waiting.append(rows)
         self._n_waiting += len(rows)
         if self._n_waiting >= BLOCK_ROWS:
             self._write()
 
     def mean_and_scale(self) -> tuple[float, float]:
-        """Give the ratings' weighted mean and standard deviation, 1 in place of 0.
-
-        Returns
-        -------
-        tuple of (float, float)
-            What a module takes as ``global_mean`` and ``scale``.
-        """
+        """Weighted mean and standard deviation of the ratings, 1 instead of a deviation of 0."""
         std = (self._squares / self._total_weight) ** 0.5
         return float(self._mean), float(std) if std > 0 else 1.0
 
@@ -126,8 +96,8 @@ class StoredInteractions(TrainingData):
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None
     ) -> Iterator[Batch]:
-        # Files in random order, and what is read of them permuted before it is cut.
-        left = np.empty(0, self._dtype)  # rows that fill no batch wait for the next block
+        # Files are read in random order, and the rows of each block are permuted.
+        left = np.empty(0, self._dtype)  # rows that fill no batch go to the next block
         for block in self._blocks(max(BLOCK_ROWS, batch_size), generator):
             rows = np.concatenate([left, block])
             if generator is not None:
@@ -138,25 +108,30 @@ class StoredInteractions(TrainingData):
             yield from self._batches_of(rows[:n_cut], batch_size, self._device)
         yield from self._batches_of(left, batch_size, self._device)
 
+    def n_batches(self, batch_size: int) -> int:
+        return -(-len(self) // batch_size)
+
     def to(self, device: str | torch.device) -> Self:
         self._device = torch.device(device)
         return self
 
     def _in_units(self, weight: np.ndarray) -> np.ndarray:
+        """Divide weights by the unit, and check that float32 can hold them."""
         largest = weight.max()
         self._unit = self._unit or largest
         with np.errstate(over="ignore"):
             share = largest / self._unit
-        if not 1 / FARTHEST <= share <= FARTHEST:
+        if not 1 / LARGEST_FACTOR <= share <= LARGEST_FACTOR:
             raise ValueError(
-                f"The largest sample_weight is {largest:g} here and {self._unit:g} in what came "
-                f"first: they may differ by a factor of {FARTHEST:g} at most. Bring them closer."
+                f"The largest sample_weight is {largest:g} here and {self._unit:g} in the first "
+                f"chunk, but they may differ by a factor of {LARGEST_FACTOR:g} at most. Rescale "
+                "the weights of all chunks."
             )
-        # As small as can be rather than 0, which a whole batch may be made of.
+        # Not 0: a batch whose weights are all 0 would have no mean loss.
         return np.maximum(weight / self._unit, np.finfo(np.float32).tiny)
 
     def _count(self, ratings: np.ndarray, weight: np.ndarray) -> None:
-        """Take ratings into the mean and the sum of squares around it."""
+        """Update the weighted mean and sum of squares."""
         total = weight.sum()
         mean = np.average(ratings, weights=weight)
         share = total / (self._total_weight + total)
@@ -170,7 +145,7 @@ class StoredInteractions(TrainingData):
         self._weight_range = min(low, weight.min()), max(high, weight.max())
 
     def _write(self) -> None:
-        """Append the rows that wait to the files."""
+        """Append the collected rows to the files."""
         if not self._waiting:
             return
         rows = np.concatenate(self._waiting)
@@ -188,16 +163,16 @@ class StoredInteractions(TrainingData):
             raise OSError(
                 error.errno,
                 f"The ratings could not be written to {self._folder.parent} after "
-                f"{self._n_in_file.sum()} of them: {error.strerror}. They take {rows.itemsize} "
-                "bytes each there while the model is fitted; set the environment variable TMPDIR "
-                "to a folder with more room, and restart Python",
+                f"{self._n_in_file.sum()} of them: {error.strerror}. A fit needs {rows.itemsize} "
+                "bytes for each rating there. Set the environment variable TMPDIR to a folder "
+                "with more space, and restart Python",
             ) from error
         self._n_in_file += n_new
 
     def _blocks(
         self, n_rows: int, generator: torch.Generator | None = None
     ) -> Iterator[np.ndarray]:
-        """All rows, file by file; as many files at once as it takes for `n_rows`."""
+        """Yield all rows, in blocks of whole files with at least `n_rows` rows."""
         self._write()
         order = np.arange(N_FILES)
         if generator is not None:
@@ -213,18 +188,19 @@ class StoredInteractions(TrainingData):
             yield np.concatenate(held)
 
     def _read(self, k: int) -> np.ndarray:
+        """Read the rows of a file."""
         rows = np.fromfile(self._paths[k], self._dtype)
         if len(rows) != self._n_in_file[k]:
             raise OSError(
-                f"{self._paths[k]} holds {len(rows)} ratings where {self._n_in_file[k]} were "
-                "written: something else changed it while the model was fitted. Fit again."
+                f"{self._paths[k]} should hold {self._n_in_file[k]} ratings but holds "
+                f"{len(rows)}: another program changed it during the fit. Fit again."
             )
         return rows
 
     def _batches_of(
         self, rows: np.ndarray, batch_size: int, device: torch.device
     ) -> Iterator[Batch]:
-        """Cut rows into batches."""
+        """Split rows into batches."""
         if len(rows) == 0:  # split() would make one batch of them
             return
         X: dict[str, np.ndarray] = {
@@ -241,43 +217,23 @@ class StoredInteractions(TrainingData):
 
 
 def seen_by_users(stores: Sequence[StoredInteractions], n_users: int, n_items: int) -> csr_array:
-    """Say which item codes (columns) each user code (row) has interacted with.
-
-    Parameters
-    ----------
-    stores : sequence of StoredInteractions
-        The interactions.
-    n_users : int
-        Number of user codes, 0 included.
-    n_items : int
-        Number of item codes, 0 included.
-
-    Returns
-    -------
-    csr_array of shape (n_users, n_items)
-        True where there is an interaction.
-    """
+    """Boolean matrix of the item codes (columns) of each user code (row) in the stores."""
     n_rows = sum(len(store) for store in stores)
     index = np.int32 if max(n_rows, n_items) < 2**31 else np.int64
     ends = np.zeros(n_users + 1, dtype=index)
-    for rows in _all_blocks(stores):
+    for rows in (block for store in stores for block in store._blocks(BLOCK_ROWS)):
         np.add.at(ends, rows["users"] + 1, 1)
     np.cumsum(ends, out=ends)
     items = np.empty(n_rows, dtype=index)
-    place = ends[:-1].copy()  # of each user's next item
-    for rows in _all_blocks(stores):
+    place = ends[:-1].copy()  # position of the next item of each user
+    for rows in (block for store in stores for block in store._blocks(BLOCK_ROWS)):
         order = np.argsort(rows["users"], kind="stable")
         users = rows["users"][order]
         first = np.flatnonzero(np.diff(users, prepend=-1))
         n_each = np.diff(first, append=len(users))
-        of_block = np.arange(len(users)) - np.repeat(first, n_each)
-        items[place[users] + of_block] = rows["items"][order]
+        offset = np.arange(len(users)) - np.repeat(first, n_each)
+        items[place[users] + offset] = rows["items"][order]
         place[users[first]] += n_each.astype(index)
     seen = csr_array((np.ones(n_rows, dtype=bool), items, ends), shape=(n_users, n_items))
     seen.sum_duplicates()  # in place; sorts too
     return seen
-
-
-def _all_blocks(stores: Sequence[StoredInteractions]) -> Iterator[np.ndarray]:
-    for store in stores:
-        yield from store._blocks(BLOCK_ROWS)

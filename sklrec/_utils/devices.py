@@ -1,4 +1,4 @@
-"""What torch's devices have, and how models get from one machine to another."""
+"""Capabilities of torch devices, and copies of modules on the CPU."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from copy import deepcopy
@@ -6,23 +6,12 @@ from copy import deepcopy
 import torch
 from torch import nn
 
-# Devices with neither float64 nor products of sparse rows (CSR): Apple's.
+# Devices that have neither float64 nor products of sparse rows (CSR): those of Apple.
 PLAIN = {"mps"}
 
 
 def is_there(device: str | torch.device) -> bool:
-    """Tell whether this machine has a device.
-
-    Parameters
-    ----------
-    device : str or torch.device
-        The device.
-
-    Returns
-    -------
-    bool
-        Whether tensors can be there.
-    """
+    """Whether this machine has a device."""
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError):
@@ -31,69 +20,25 @@ def is_there(device: str | torch.device) -> bool:
 
 
 def this_or_cpu(device: str | torch.device) -> torch.device:
-    """Give a device if this machine has it.
-
-    Parameters
-    ----------
-    device : str or torch.device
-        The device.
-
-    Returns
-    -------
-    torch.device
-        The same, or the CPU.
-    """
+    """Return the device if this machine has it, else the CPU."""
     return torch.device(device if is_there(device) else "cpu")
 
 
 def is_plain(device: torch.device) -> bool:
-    """Tell whether a device has neither float64 nor products of sparse rows.
-
-    Parameters
-    ----------
-    device : torch.device
-        The device.
-
-    Returns
-    -------
-    bool
-        Whether it is one of Apple's.
-    """
+    """Whether a device has neither float64 nor products of sparse rows."""
     return device.type in PLAIN
 
 
 def with_float64(device: torch.device) -> torch.device:
-    """Give a device that has float64.
-
-    Parameters
-    ----------
-    device : torch.device
-        The device that is wanted.
-
-    Returns
-    -------
-    torch.device
-        The same, or the CPU.
-    """
+    """Return the device if it has float64, else the CPU."""
     return torch.device("cpu") if is_plain(device) else device
 
 
 def on_cpu(module: nn.Module) -> nn.Module:
-    """Copy a module to the CPU, with no second copy where it is.
-
-    Parameters
-    ----------
-    module : nn.Module
-        The module; it stays as it is.
-
-    Returns
-    -------
-    nn.Module
-        The copy.
-    """
+    """Copy a module to the CPU; each tensor is copied once, not on its own device first."""
     copies: dict[int, torch.Tensor] = {
         id(values): nn.Parameter(values.detach().cpu(), values.requires_grad)
         for values in module.parameters()
     }
     copies |= {id(values): values.cpu() for values in module.buffers()}
-    return deepcopy(module, copies)  # which takes what it is given as done already
+    return deepcopy(module, copies)  # deepcopy does not copy what its memo holds

@@ -1,4 +1,4 @@
-"""One file of arrays and a JSON document, replaced as a whole, and read without running code."""
+"""Files with arrays and a JSON document, written completely or not at all."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import contextlib
@@ -15,7 +15,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-# This sklrec reads only this version. Raise it when older readers cannot read new files.
+# Version of the format; only files of this version are read. Increase it when older versions of
+# sklrec cannot read new files.
 FORMAT = "1"
 MAX_HEADER_BYTES = 16 * 2**20
 _LENGTH_BYTES = 8  # the first bytes of a safetensors file hold the length of the header
@@ -24,16 +25,16 @@ _LENGTH_BYTES = 8  # the first bytes of a safetensors file hold the length of th
 def write_tensor_file(
     path: str | os.PathLike[str], document: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write a safetensors file whose metadata hold a JSON document."""
+    """Write a safetensors file with a JSON document in its metadata."""
     text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     metadata = {"format": "sklrec model", "version": FORMAT, "document": text}
     content = save(arrays, {**metadata, "sha256": _digest(text, arrays)})
     if _header_bytes(content) > MAX_HEADER_BYTES:
         raise ValueError(
-            f"This model has a description of {len(text):,} characters, and a model file has at "
-            f"most {MAX_HEADER_BYTES:,} bytes beside its arrays. Find the parameter that holds "
-            "much data, and set it to something shorter."
+            f"A model file holds at most {MAX_HEADER_BYTES:,} bytes besides its arrays, got a "
+            f"description of {len(text):,} characters. Set the parameter that holds much data to "
+            "a shorter value."
         )
     write_whole(path, content)
 
@@ -47,7 +48,7 @@ def read_tensor_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict
             metadata = file.metadata() or {}
             _check_format(path, metadata)
             arrays = {name: file.get_tensor(name) for name in file.keys()}
-    # All of these come from a header that does not fit the file.
+    # A header that does not fit the file causes all of these.
     except (SafetensorError, KeyError, TypeError, OverflowError, MemoryError) as error:
         refuse(path, f"its header and its length do not fit together ({error})")
     text = metadata.get("document", "")
@@ -61,15 +62,15 @@ def read_tensor_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict
 
 
 def refuse(path: str, reason: str) -> NoReturn:
-    """Raise the error of a file that is not a valid model file."""
+    """Raise a ValueError that says why a file is not a valid model file."""
     raise ValueError(
-        f"{path!r} cannot be read as a model: {reason}. It is no model file, or was truncated or "
-        "altered. Save the model again, or copy the file again from an intact one."
+        f"{path!r} cannot be read as a model: {reason}. It is not a model file, or it was "
+        "truncated or altered. Save the model again, or copy the file again from an intact one."
     )
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace a file by a complete new one; if anything fails, the old one stays."""
+    """Replace a file when the new one is complete; on failure the old file stays."""
     path = Path(os.path.realpath(_checked_path(path)))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
@@ -78,14 +79,14 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException as error:
+    except BaseException as error:  # Ctrl-C included
         with contextlib.suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError):  # show the name that the caller knows
+        if isinstance(error, OSError):  # name the file of the caller, not the temporary one
             error.filename = str(path)
-            del error.filename2  # otherwise the message shows None
+            del error.filename2  # else the message shows it
         raise
-    if os.name == "posix":  # the new name of the file must be on the disk, too
+    if os.name == "posix":  # write the new name to the disk, too
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -100,7 +101,7 @@ def _checked_path(path: Any) -> str:
 
 
 def _check_header_bytes(path: str) -> None:
-    """Raise if the header is longer than the file or than any header that sklrec writes."""
+    """Raise a ValueError if the header is longer than the file or than the limit."""
     if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
         refuse(path, "it is not a regular file")  # reading a pipe may never end
     with open(path, "rb") as file:
@@ -111,8 +112,8 @@ def _check_header_bytes(path: str) -> None:
     if (n_header := _header_bytes(length)) > min(n_left, MAX_HEADER_BYTES):
         refuse(
             path,
-            f"it announces a header of {n_header:,} bytes, where {n_left:,} bytes follow and at "
-            f"most {MAX_HEADER_BYTES:,} are read",
+            f"it declares a header of {n_header:,} bytes, but {n_left:,} bytes follow and at most "
+            f"{MAX_HEADER_BYTES:,} are allowed",
         )
 
 
@@ -134,7 +135,7 @@ def _header_bytes(content: bytes) -> int:
 
 
 def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
-    """SHA-256 of the content of a file."""
+    """SHA-256 of the document and the arrays."""
     digest = hashlib.sha256(f"{len(text)}\n{text}\n".encode())
     for name in sorted(arrays):
         array = arrays[name]

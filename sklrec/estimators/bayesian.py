@@ -14,65 +14,87 @@ from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions, resolve_columns
 from sklrec._data.features.blocks import SIDES, SideBlock, assign_sides
 from sklrec._data.features.groups import SideFeatures
-from sklrec._solvers import INIT_STD, GibbsSampler
+from sklrec._solvers.gibbs.sampler import GibbsSampler
+from sklrec._solvers.gibbs.tables import INIT_STD
 from sklrec.modules import BayesianFactorizationMachine
 
-# More different ratings than that are hardly stars.
+# Largest number of classes with loss="ordinal". More distinct ratings are probably not stars.
 MAX_STARS = 1000
 
 
 def _is_ordinal(estimator):
-    """Whether the model knows the probability of each star."""
+    """Whether the model predicts the probability of each rating."""
     if estimator.loss == "ordinal":
         return True
     raise AttributeError(
-        f"loss={estimator.loss!r} gives no probabilities of stars. Fit with loss='ordinal', or "
-        "ask predict for return_std=True."
+        f"loss={estimator.loss!r} gives no probabilities of ratings. Fit with loss='ordinal', or "
+        "call predict with return_std=True."
     )
 
 
+def _different_ratings(y):
+    """Sorted distinct ratings, if they are few enough to be classes."""
+    stars = np.unique(y.astype(np.float32))
+    if len(stars) > MAX_STARS:
+        raise ValueError(
+            f"loss='ordinal' takes ratings as classes, such as the stars 1 to 5, got "
+            f"{len(stars)} different ones. Round them, or set loss='squared_error'."
+        )
+    return stars
+
+
 class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
-    r"""Bayesian factorisation machine over users, items and side features.
+    r"""Bayesian matrix factorisation for rating prediction.
 
     A rating is predicted as
 
-    .. math:: \hat r = \mu + b_u + b_i + b_c
+    .. math:: \hat r_{ui} = \mu + b_u + b_i + \langle p_u, q_i \rangle
+
+    with the global mean :math:`\mu`, the biases :math:`b` and the factors :math:`p, q` of the
+    user and the item. Gibbs sampling draws them from their posterior distribution, together with
+    their prior and the noise. The prediction is the mean over the draws, and
+    ``predict(X, return_std=True)`` also gives its standard deviation. The penalties need no
+    tuning, because they are part of the model.
+
+    With `side_features` the model is a factorisation machine:
+
+    .. math:: \hat r_{uic} = \mu + b_u + b_i + b_c
               + \langle p_u, q_i \rangle + \langle p_u, t_c \rangle + \langle q_i, t_c \rangle
 
-    A user's factors :math:`p_u` and bias :math:`b_u` are sums of the user's own, of those of the
-    values of the user's side features and, with `svdpp`, of those that the rated
-    items contribute; so are an item's. What varies from rating to rating, such as the day, makes
-    up the context c, which has features only. All are drawn from their posterior distribution by
-    Gibbs sampling; the prediction is the mean over the draws. There is nothing to tune.
+    A user's factors and bias are then the sum of two parts: one that belongs to the user alone,
+    and one from each value of the user's side features. The same holds for items. Side features
+    that vary from rating to rating, such as the day, form the context :math:`c`. With `svdpp`
+    the rated items add to a user's factors, and the raters to an item's.
 
     Parameters
     ----------
     n_factors : int, default=10
-        Number of factors of each user, item and value.
+        Number of factors of each user, each item and each value of a side feature.
     loss : {'squared_error', 'ordinal'}, default='squared_error'
-        How ratings come from what the factors predict. ``'squared_error'`` adds Gaussian noise.
-        ``'ordinal'`` takes ratings as ordered classes (a probit model with thresholds between
-        them), gives the probability of each, and predicts the mean; for stars, which are few.
+        Distribution of a rating around the model's value. ``'squared_error'`` is Gaussian noise.
+        ``'ordinal'`` is an ordered probit model for few distinct ratings, such as stars: it has
+        thresholds between them, `predict_rating_proba` gives the probability of each, and
+        `predict` their mean.
     svdpp : bool, default=False
         Whether to add SVD++ terms: each user is also described by the items that they rated, and
         each item by the users who rated it, whatever the ratings were. This is more accurate and
         slower.
     n_iter : int, default=210
-        Number of sweeps, each of which draws everything once.
+        Number of sweeps. A sweep draws each parameter once.
     n_burn_in : int, default=10
-        Number of the first sweeps that are not kept.
+        Number of first sweeps that are dropped.
     n_draws : int, default=100
-        How many of the other sweeps are kept at most, evenly spaced. The time of predictions
-        grows with it, and so does the model: each user, item and value of a side feature takes
+        Largest number of the other sweeps to keep, evenly spaced. The time of a prediction and
+        the size of the model grow with it: each user, item and value of a side feature takes
         ``4 * n_draws * (n_factors + 1)`` bytes.
     side_features : None, 'all' or array-like of int or str, default=None
-        Columns of X to read besides users and items: none, all others, or those at the given
-        positions or of the given names.
+        Columns of X to read besides users and items. ``None`` reads no further column, and
+        ``'all'`` reads all of them. A list selects columns by position or by name.
     categorical_features : 'from_dtype' or array-like, default='from_dtype'
-        Columns to take as categories although they hold numbers: positions, names, or a mask
-        with one boolean for each column of X. Strings, booleans, other objects, and whatever
-        has the dtype category are taken as categories in any case. A row may also hold several
-        values: in a column of lists, tuples or sets, as ``X["genres"].str.split("|")`` makes it.
+        Columns of numbers to treat as categories: positions, names, or a mask with one boolean
+        for each column of X. Strings, booleans, other objects and the dtype category are always
+        categories. A column of lists, tuples or sets, such as ``X["genres"].str.split("|")``,
+        holds several categories in a row.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
@@ -81,10 +103,11 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     item : int or str, default=1
         Position, or name in a DataFrame, of the column of item IDs.
     device : str or torch.device, default='cpu'
-        Where to train and predict.
+        Device of training and prediction, such as ``'cpu'`` or ``'cuda'``.
     random_state : int, RandomState instance or None, default=None
-        Seed of the random start and of all draws. ``None`` takes it from numpy's global random
-        state, as in scikit-learn.
+        Seed of the random start and of all draws. The global
+        random states of torch, numpy and Python stay as they are, except that ``None`` takes the
+        seed from numpy's, as in scikit-learn.
     verbose : int, default=0
         Whether to show a progress bar.
 
@@ -93,12 +116,12 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     module_ : BayesianFactorizationMachine
         The fitted ``nn.Module`` with all draws.
     encoder_ : IDEncoder
-        Maps IDs to codes; the ID in place k of ``categories_`` has the code k + 1.
+        Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
     side_blocks_ : dict of str to SideBlock
-        Which columns of side features were found to belong to the ``'user'``, to the ``'item'``
-        and to the rating itself, the ``'context'``; see ``names``.
+        Columns of side features of the ``'user'``, of the ``'item'`` and of the ``'context'``
+        (the rating itself). ``names`` lists them. Empty if ``side_features=None``.
     stars_ : ndarray of shape (n_stars,)
-        The different ratings, in increasing order. Only with ``loss='ordinal'``.
+        The distinct ratings, in increasing order. Only with ``loss='ordinal'``.
     global_mean_ : float
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
@@ -112,53 +135,56 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     n_iter_ : int
         Number of sweeps that were run.
     loss_curve_ : list of float
-        Mean squared error of the training ratings after each sweep, around that draw alone.
+        Mean squared error on the training ratings after each sweep, of that draw alone.
     validation_curve_ : list of float
-        Mean squared error on the validation data of the mean of the draws so far. Only if there
-        are any.
+        Mean squared error on the validation data after each sweep, of the mean of the draws so
+        far. Only with validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
-        Which codes of items the codes of users have ratings of.
+        Pairs of a user code and an item code that `fit` has seen.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of X. Only if they are all strings.
+        Names of the columns of X. Only if all are strings.
 
     See Also
     --------
-    MFRegressor : The same model for users and items, trained by gradients.
-    DenseRecRegressor : A net over the same columns, trained by gradients.
+    MFRegressor : The same model of users and items, trained by gradients. It has `partial_fit`.
+    DenseRecRegressor : A net over users, items and side features, trained by gradients.
     sklrec.modules.BayesianFactorizationMachine : The module alone.
 
     Notes
     -----
-    A side feature that has one value in all rows of a user belongs to the user; of the others,
-    one that has one value in all rows of an item belongs to the item; the rest to the rating.
-    The first two are stored and sampled once a user and once an item, however many ratings they
-    have. `predict` reads them from its own rows, so that an unknown user with known features is
-    more than an average one. `recommend` takes those of `fit`, and the context as missing;
-    `similar_items` and `similar_users` compare whole rows, with what `fit` knew of features.
+    **Sides.** A side feature that has one value in all rows of each user belongs to the user.
+    Otherwise, one that has one value in all rows of each item belongs to the item. All others
+    belong to the rating (``'context'``). Features of users and items are stored and sampled once
+    for each user and item. `predict` reads all features from its own rows, so that they describe
+    unknown users and items too. `recommend` uses the features that `fit` saw, and treats the
+    context as missing. `similar_items` and `similar_users` compare the sums of all parts.
 
-    Side features may be missing (NaN, None, NaT): that is a value of its own, so that a column
-    with gaps in some of a user's rows, but not in all, belongs to the rating; fill them in first.
-    A value that `fit` did not see counts as missing, and so does all that comes in a column that
-    held nothing in `fit`. Datetimes and time differences are numbers. Where moods change, a
-    column of the user's day, as in
-    ``X["session"] = X["user"].astype(str) + X["day"].astype(str)``, often helps.
+    **Missing values** (NaN, None, NaT, an empty list) are a category of their own. A column that
+    is missing in some rows of a user but not in all therefore belongs to the rating. Fill the
+    gaps first to avoid that. A value that `fit` did not see counts as missing. So does any value
+    of a column that was empty in `fit`. Datetimes and time differences are numbers.
 
-    The rows of each table, and the values of each side feature, come from a Gaussian, whose mean
-    and precision have a Normal-Wishart prior (mean 0 as if seen once, as many degrees of freedom
-    as columns, scale 1). A sweep draws these, all users, all items and the context, each from
-    its distribution given all else, and stretches whole columns together with their prior. What
-    rows share is drawn jointly, by conjugate gradients, with the rows' own summed out. With
-    ``'squared_error'`` the precision of the noise is a common one times a share of each user's,
-    which comes from a Gamma distribution around 1 (with 4 degrees of freedom).
-    ``'ordinal'`` also draws the thresholds and, given them, the latent values.
+    If a user's ratings change from session to session, a column such as
+    ``X["user"].astype(str) + X["day"].astype(str)`` often helps.
 
-    With ``'ordinal'`` a row of weight w counts as w such rows as far as the mean and the variance
-    of its latent value go.
+    **Priors.** The rows of each table have a Gaussian prior, and so have the values of each side
+    feature. Its mean and precision have a Normal-Wishart prior with mean 0, weight 1, scale 1 and
+    as many degrees of freedom as columns. A sweep draws these parameters, all users, all items
+    and the context, each conditionally on all others. It also rescales whole columns together
+    with their prior. Parameters that several rows share are drawn jointly by conjugate gradients,
+    with the rows' own parts integrated out. With ``'squared_error'`` the noise precision is a
+    common factor times a factor of each user, which has a Gamma prior with mean 1 and 4 degrees
+    of freedom. With ``'ordinal'`` a sweep also draws the thresholds and the latent values.
 
-    Ctrl-C during the sampling ends `fit` with a KeyboardInterrupt but leaves the model of the
-    draws so far, and a warning.
+    **Weights.** With ``'ordinal'`` a row of weight w counts as w rows in the mean and the
+    variance of its latent value.
+
+    **Validation data** measure `validation_curve_`. They do not stop the sampling.
+
+    Ctrl-C during the sampling ends `fit` with a KeyboardInterrupt. The estimator then holds the
+    model of the draws so far, and a warning says so. There is no `partial_fit`.
 
     References
     ----------
@@ -180,10 +206,14 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
     >>> X["genres"] = [["drama", "war"] if item % 3 else ["comedy"] for item in X["item"]]
     >>> X["weekend"] = X.pop("timestamp") // 86400 % 7 > 4
+    >>> mf = BayesianMFRegressor(n_iter=50, random_state=0).fit(X, y)
+    >>> ratings, std = mf.predict(X[:3], return_std=True)
+
+    With side features, and with ratings as classes:
+
     >>> fm = BayesianMFRegressor(
     ...     loss="ordinal", side_features="all", n_iter=50, random_state=0
-    ... )
-    >>> ratings, std = fm.fit(X, y.round()).predict(X[:3], return_std=True)
+    ... ).fit(X, y.round())
     >>> fm.predict_rating_proba(X[:3]).shape
     (3, 5)
     >>> fm.side_blocks_["item"].names, fm.side_blocks_["context"].names
@@ -235,68 +265,10 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(
-        self,
-        X,
-        y=None,
-        sample_weight=None,
-        *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
-        """Fit the model to rated interactions.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each, with a column of user IDs, one of item IDs, and those
-            of side features.
-        y : array-like of shape (n_samples,), default=None
-            The ratings; there must be some.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each rating, not negative; only their proportions matter. Rows of
-            weight 0 are as good as absent: their IDs stay unknown.
-        X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
-            Interactions to measure the validation loss on after each sweep. Behind an encoder in
-            a Pipeline they have to be encoded too: see ``transform_input`` of
-            `sklearn.pipeline.Pipeline`.
-        y_val : array-like of shape (n_val,), default=None
-            The ratings of `X_val`.
-        sample_weight_val : array-like of shape (n_val,), default=None
-            Weight of each rating of `y_val`.
-
-        Returns
-        -------
-        BayesianMFRegressor
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If X, y or a parameter is not valid. The estimator is then as it was before.
-        KeyboardInterrupt
-            If Ctrl-C ended the sampling; the estimator holds the model of the draws so far.
-
-        Warns
-        -----
-        UserWarning
-            If IDs of `X_val` are of another kind than those of `X`, or if the sampling was
-            interrupted.
-        """
-        return super().fit(
-            X,
-            y,
-            sample_weight,
-            X_val=X_val,
-            y_val=y_val,
-            sample_weight_val=sample_weight_val,
-        )
-
     def predict(self, X, return_std=False):
         """Predict the ratings of interactions.
 
-        A user or item that `fit` did not see gets the best estimate that there is from its side
+        An unknown user or item is predicted from the mean of all others and from its side
         features.
 
         Parameters
@@ -304,20 +276,20 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             The interactions, columns as in `fit`.
         return_std : bool, default=False
-            Whether to give standard deviations too.
+            Whether to return standard deviations too.
 
         Returns
         -------
         ratings : ndarray of shape (n_samples,)
-            The ratings as float64, inside the rating scale. Each depends on its own row alone.
+            The ratings as float64, inside the rating scale. Each depends on its own row only.
         std : ndarray of shape (n_samples,)
-            The standard deviation of a rating around its prediction, before clipping: what the
-            draws leave open, and the noise. Only if ``return_std=True``.
+            The standard deviation of a rating around its prediction, before clipping: the spread
+            of the draws plus the noise. Only if ``return_std=True``.
 
         Warns
         -----
         UserWarning
-            If IDs are unknown because they are of another kind than those that `fit` saw.
+            If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
         if not return_std:
             return self._predicted(X)
@@ -337,37 +309,37 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         Returns
         -------
         ndarray of shape (n_samples, n_stars)
-            The probabilities of ``stars_``; each row sums to 1. Their mean is what `predict`
-            gives.
+            The probabilities of ``stars_``. Each row sums to 1. `predict` gives their mean.
 
         Warns
         -----
         UserWarning
-            If IDs are unknown because they are of another kind than those that `fit` saw.
+            If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
         check_is_fitted(self)
         if self.module_.stars is None:
             raise ValueError(
-                "The model was fitted with another loss and knows no probabilities of stars. Fit "
-                "it with loss='ordinal'."
+                "The model was fitted with another loss and has no probabilities of ratings. Fit "
+                "it again with loss='ordinal'."
             )
-        return self._by_blocks(self._check_X(X, reset=False), self._star_probabilities)
-
-    def _star_probabilities(self, inputs):
-        return self._call(self.module_.star_probabilities, inputs).cpu().numpy()
+        return self._by_blocks(
+            self._check_X(X, reset=False),
+            lambda inputs: self._call(self.module_.star_probabilities, inputs).cpu().numpy(),
+        )
 
     def _learn(self, X, y, weight, previous):
+        ids = resolve_columns(self, (self.user, self.item), X)
         side = SideFeatures.learn(
             self,
             X,
-            resolve_columns(self, (self.user, self.item), X),
+            ids,
             categorical_features=self.categorical_features,
             columns=self.side_features,
         )
-        self.side_blocks_ = {name: SideBlock() for name in SIDES}
+        self.side_blocks_ = {name: SideBlock() for name in SIDES}  # super()._learn reads them
         inputs = super()._learn(X, y, weight, previous)
         self.side_blocks_ = assign_sides(side, X, inputs["users"], inputs["items"])
-        # For _new_module: what describes users and items, once each.
+        # Features of each user and of each item, which _new_module stores in the module.
         self._described = {
             name: self.side_blocks_[name].arrays(X, np.unique(codes, return_index=True)[1])
             for name, codes in (("user", inputs["users"]), ("item", inputs["items"]))
@@ -386,9 +358,9 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         mean, scale = mean_and_scale(y, weight)
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         stars = None
-        self.__dict__.pop("stars_", None)  # an earlier fit's
+        self.__dict__.pop("stars_", None)  # of an earlier fit
         if self.loss == "ordinal":
-            self.stars_ = self._different(y)
+            self.stars_ = _different_ratings(y)
             stars = torch.from_numpy(self.stars_)
         module = BayesianFactorizationMachine(
             n_users,
@@ -411,15 +383,6 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             module.set_features(name, *table)
         return module
 
-    def _different(self, y):
-        stars = np.unique(y.astype(np.float32))
-        if len(stars) > MAX_STARS:
-            raise ValueError(
-                f"loss='ordinal' takes ratings as classes, such as the stars 1 to 5, got "
-                f"{len(stars)} different ones. Round them, or set loss='squared_error'."
-            )
-        return stars
-
     def _needs_float64(self):
         return True
 
@@ -441,12 +404,12 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         )
 
     def __getattr__(self, name):
-        # Only asked for what is not there.
+        # Python calls this only for attributes that do not exist.
         if name == "predict_rating_proba":
             _is_ordinal(self)
         if name == "partial_fit":
             raise AttributeError(
-                f"BayesianMFRegressor has no {name}: each fit is a chain of its own. Fit anew, or "
-                "use MFRegressor, which has it."
+                "BayesianMFRegressor has no partial_fit: each fit runs a new chain over all "
+                "ratings. Call fit with all ratings, or use MFRegressor, which has partial_fit."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -8,30 +8,29 @@ import torch
 
 from sklrec._core.base import mean_and_scale
 from sklrec._core.minibatch import MinibatchRatingRegressor
-from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions, resolve_columns
 from sklrec._data.features.columns import N_BINS
 from sklrec._data.features.groups import SideFeatures
 from sklrec._data.features.known import KnownFeatures
-from sklrec._solvers import Optimization
 from sklrec._solvers.distributed import is_shared
-from sklrec._solvers.rowwise_adam import RowwiseAdam
+from sklrec._solvers.minibatch import Optimization
+from sklrec._solvers.rowwise import RowwiseAdam
+from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import DenseNet
 
-# Beside the products the net only adds what they leave over. At the embeddings' rate its layers,
-# which every rating moves, would fit the training ratings before the products had their part.
+# Learning rate of the layers, as a share of that of the embeddings. Every rating moves the layers,
+# so that at the full rate they would fit the ratings before the products of embeddings do.
 LAYERS_SHARE_OF_LR = 0.05
+# lr="auto".
 AUTO_LR = 0.015
-# Of the learning rate, what partial_fit takes: a few ratings should move little but their own.
+# Share of the learning rate in partial_fit: a few ratings should move mainly their own rows.
 FURTHER = 0.3
-# Rows of all tables for each rating of a batch from which on only the touched ones are moved: as
-# fast as one pass over all of them.
+# Use row-wise Adam once all tables have this many rows for each rating of a batch. With fewer rows
+# a step on all of them is as fast.
 SPARSE_FROM = 16
-# All of a table's step in one pass over it.
-FUSED = {"fused": True}
 
 
-class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
+class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     r"""Dense net over embeddings of users, items and side features for rating prediction.
 
     A rating is predicted as
@@ -40,17 +39,17 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
               + \sum_s \langle p_u + q_i, e_s \rangle + f([p_u, q_i, e_1, e_2, \dots])
 
     with the global mean :math:`\mu`, the biases :math:`b`, the embeddings :math:`p, q` of the
-    user and the item, an embedding :math:`e_s` of each side feature, and a net :math:`f` of
-    linear layers with ReLU between them that reads all embeddings, one after another. Every
-    column of X but those of users and items is a side feature. All is learned together, by Adam
-    on the squared error plus `alpha` times the squared norms of the embeddings and biases that a
-    rating involves, over ratings that are scaled to zero mean and unit standard deviation.
+    user and the item, and an embedding :math:`e_s` of each side feature. The net :math:`f` reads
+    the concatenated embeddings through linear layers with ReLU between them. Every column of X
+    other than users and items is a side feature.
 
-    The plain net over two concatenated embeddings, with nothing beside it, is
-    ``products=False, biased=False, dropout=0`` with one hidden layer, ``hidden_layer_sizes=(H,)``,
-    on an X of two columns.
+    Adam learns all parameters together. It minimises the squared error, plus `alpha` times the
+    squared norms of the embeddings and biases that a rating involves. The ratings are scaled to
+    zero mean and unit standard deviation. A user, item or value that `fit` did not see has the
+    embedding 0 and the bias 0.
 
-    A user, item or value that `fit` did not see has the embedding 0 and the bias 0.
+    A plain net over two concatenated embeddings is ``products=False, biased=False`` with
+    ``hidden_layer_sizes=(H,)``, on an X of two columns.
 
     Parameters
     ----------
@@ -59,20 +58,20 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     hidden_layer_sizes : array-like of int, default=(32,)
         Number of units of each hidden layer of the net.
     products : bool, default=True
-        Whether the products of embeddings are added to the net's output: that of the user's
-        with the item's, and those of either with all side features'.
+        Whether to add products of embeddings to the output of the net: user with item, and
+        both of them with each side feature.
     biased : bool, default=True
         Whether the model has user and item biases.
     dropout : float, default=0.0
-        Share of the net's inputs that are set to zero, at random, at each step of the training.
+        Share of the net's inputs that each step of the training sets to zero at random.
     alpha : float, default=0.1
         L2 penalty, in units of the ratings' standard deviation, on embeddings and biases, once
         for each rating.
     max_epochs : int, default=8
         Number of passes over the ratings.
     lr : float or 'auto', default='auto'
-        Learning rate at the start. That of the net's layers is a twentieth of it, except where
-        ``products=False`` leaves all to the net. ``'auto'`` is 0.015.
+        Learning rate of the first batch. It falls linearly to 0 over `max_epochs`. The layers of
+        the net learn at a twentieth of it, unless ``products=False``. ``'auto'`` is 0.015.
     batch_size : int, default=1024
         Ratings in a batch.
     optimizer : type, default=None
@@ -81,9 +80,9 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Standard deviation of the embeddings' random start.
     early_stopping : bool, float or 'auto', default='auto'
         Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
-        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. ``True`` without
-        `X_val` holds out a tenth of the training data, and a float that share of it. A
-        ``skorch.callbacks.EarlyStopping`` in `callbacks` takes the place of this rule.
+        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. Without `X_val`,
+        ``True`` holds out a tenth of the training data, and a float such as 0.2 that share. A
+        ``skorch.callbacks.EarlyStopping`` in `callbacks` replaces this rule.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
@@ -93,27 +92,27 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Position, or name in a DataFrame, of the column of item IDs. All other columns are side
         features.
     categorical_features : 'from_dtype' or array-like, default='from_dtype'
-        Columns to take as categories although they hold numbers: positions, names, or a mask
-        with one boolean for each column of X. Strings, booleans, other objects, and whatever
-        has the dtype category are taken as categories in any case. A row may also hold several
-        values: in a column of lists, tuples or sets, as ``X["genres"].str.split("|")`` makes it.
+        Columns of numbers to treat as categories: positions, names, or a mask with one boolean
+        for each column of X. Strings, booleans, other objects and the dtype category are always
+        categories. A column of lists, tuples or sets, such as ``X["genres"].str.split("|")``,
+        holds several categories in a row.
     warm_start : bool, default=False
-        Whether `fit` goes on with the model of the previous call, as `partial_fit` does, but
-        for `max_epochs` and with the schedule.
+        Whether `fit` continues with the model of the previous call. It then trains for
+        `max_epochs` with a new schedule of the learning rate.
     callbacks : list, default=None
-        Further skorch callbacks, used as they are, not copied. A
-        ``skorch.callbacks.LRScheduler`` takes the place of the linear fall of the learning rate.
-        `ModelCheckpoint` saves the model while it is trained.
+        Further skorch callbacks, or pairs of a name and a callback. They are not copied. A
+        ``skorch.callbacks.LRScheduler`` replaces the linear fall of the learning rate.
+        `sklrec.ModelCheckpoint` saves the model during the training.
     device : str or torch.device, default='cpu'
-        Where to train and predict. ``'accelerate'`` is the device that Accelerate gives to this
-        process; the processes that ``accelerate launch`` or ``torchrun`` started train together.
-        All of them fit to the same X and y, and end with the same model. `batch_size` is that of
-        all their parts together. A process that was not launched trains alone. Needs
-        ``pip install sklrec[distributed]``.
+        Device of training and prediction. ``'accelerate'`` is the device that Accelerate gives
+        to this process. The processes that ``accelerate launch`` or ``torchrun`` started then
+        train together: each gets the same X and y, and each ends with the same model.
+        `batch_size` counts the ratings of all processes together. Without a launcher the
+        process trains alone. Needs ``pip install sklrec[distributed]``.
     random_state : int, RandomState instance or None, default=None
-        Seed of the random start, the order of the batches, dropout and the held-out part.
-        torch's, numpy's and Python's global random states are left as they are, save that
-        ``None`` takes the seed from numpy's, as in scikit-learn.
+        Seed of the random start, the order of the batches, dropout and the held-out part. The
+        global random states of torch, numpy and Python stay as they are, except that ``None``
+        takes the seed from numpy's, as in scikit-learn.
     verbose : int, default=0
         0 is silent, 1 shows a progress bar, 2 prints a line for each epoch.
 
@@ -124,15 +123,15 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     net_ : skorch.NeuralNetRegressor
         The skorch net that trained it, with its ``history``.
     encoder_ : IDEncoder
-        Maps IDs to codes; the ID in place k of ``categories_`` has the code k + 1.
+        Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
     side_features_ : SideFeatures
-        What was learned of the other columns of X: ``numeric``, ``categorical`` and
-        ``multi_valued`` ones.
+        The columns of side features by kind: ``numeric``, ``categorical`` and ``multi_valued``
+        (lists), with their quantiles or values.
     known_features_ : KnownFeatures
-        Side features of users and of items, for `recommend`.
+        Latest side features of each user and each item, which `recommend` uses.
     user_factors_ : ndarray of shape (n_users, n_factors)
-        The users' embeddings, in the order of ``encoder_.categories_[0]``; in units in which
-        products are ratings.
+        The users' embeddings, in the order of ``encoder_.categories_[0]``. Dot products are in
+        units of the ratings.
     item_factors_ : ndarray of shape (n_items, n_factors)
         The items' embeddings, in the order of ``encoder_.categories_[1]``.
     user_biases_ : ndarray of shape (n_users,)
@@ -152,40 +151,45 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
     n_iter_ : int
         Number of epochs that were run.
     loss_curve_ : list of float
-        Mean squared error of each epoch's batches, each before its step; the penalty is not
-        in it.
+        Mean squared error of each epoch's batches, each before its step, without the penalty.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each epoch. Only if there are any.
+        Mean squared error on the validation data after each epoch. Only with validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
-        Which codes of items the codes of users have ratings of, in `fit` and `partial_fit`.
+        Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of X. Only if they are all strings.
+        Names of the columns of X. Only if all are strings.
 
     See Also
     --------
     sklrec.modules.DenseNet : The module alone.
-    sklrec.MFRegressor : Biases and a product, without a net and without side features.
+    MFRegressor : Biases and a product, without a net and without side features.
+    BayesianMFRegressor : A factorisation machine over the same columns, with standard deviations.
 
     Notes
     -----
-    From 16 users, items and values of side features for each rating of a batch on (16,384 by
-    default), a step of Adam moves only the embeddings and biases that its batch holds, each at
-    once by all that Adam would move it by momentum. A step then costs no more for a larger
-    catalogue. With fewer, or with an `optimizer`, all move in each step.
+    **Side features** may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
+    has its own embedding, which `fit` learns from rows with missing numbers. A missing category,
+    or an empty list, is treated as an unknown one. Numbers are replaced by their position among
+    16 quantile bins of `fit`, so that their scale does not matter. Numbers outside the range of
+    `fit` count as the lowest or the highest. Datetimes and time differences are numbers.
+    Datetimes without a time zone are read as UTC. `partial_fit` keeps the quantiles and adds new
+    categories.
 
-    Side features may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
-    has an embedding of its own, learned if there are any in `fit`; a missing category is as good
-    as an unknown one. Of numbers only their place among the quantiles of `fit` counts, so that
-    they need not be scaled, and what lies beyond them counts as the lowest or the highest.
-    Datetimes and time differences are numbers; datetimes without a time zone are read as UTC.
-    `partial_fit` keeps the quantiles and learns new categories.
+    **Recommending.** A side feature that has one value in all rows of each user belongs to the
+    user. Otherwise, one that has one value in all rows of each item belongs to the item.
+    `recommend` uses the values of users and items that `fit` or `partial_fit` saw last, and
+    treats all other side features as missing. If those matter, rate the candidates with
+    `predict`.
 
-    A side feature that has one value in all rows of a user belongs to the user, and of the others
-    one that has one value in all rows of an item to the item. `recommend` takes those that were
-    last seen in `fit` or `partial_fit`, and all other side features as missing. Where these
-    matter, let `predict` rate the candidates.
+    **Many users and items.** Row-wise Adam takes over when users, items and values of side
+    features number more than 16 for each rating of a batch (16,384 by default). A step then
+    moves only the rows of its batch, so that its cost does not grow with the catalogue. Momentum
+    of several steps is applied at once. With an `optimizer`, each step moves all rows.
+
+    Ctrl-C during the training ends `fit` with a KeyboardInterrupt. The estimator then holds the
+    model of the steps so far, and a warning says so.
 
     References
     ----------
@@ -273,12 +277,9 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     def _learn(self, X, y, weight, previous):
         if previous is None:
-            id_positions = resolve_columns(self, (self.user, self.item), X)
+            ids = resolve_columns(self, (self.user, self.item), X)
             self.side_features_ = SideFeatures.learn(
-                self,
-                X,
-                id_positions,
-                categorical_features=self.categorical_features,
+                self, X, ids, categorical_features=self.categorical_features
             )
         else:
             self.side_features_ = previous.side_features_.extend(X)
@@ -342,7 +343,7 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
         params: dict[str, Any] = {}
         sparse = self._takes_sparse_gradients()
         if self.optimizer is None and not sparse:
-            params |= FUSED
+            params["fused"] = True  # the step of a table in one pass over it
         if self.products:
             lr = AUTO_LR if self.lr == "auto" else self.lr
             params["param_groups"] = [("layers.*", {"lr": LAYERS_SHARE_OF_LR * lr})]
@@ -364,33 +365,3 @@ class DenseRecRegressor(RecommenderMixin, MinibatchRatingRegressor):
                     f"(64, 32), got {sizes!r}."
                 )
         return tuple(int(size) for size in sizes)
-
-    @property
-    def n_items_(self):
-        """Number of known items."""
-        return len(self.encoder_.vocabularies_[1])
-
-    @property
-    def user_factors_(self):
-        """Embeddings of the known users."""
-        return self._table("user_factors.weight", 0.5)
-
-    @property
-    def item_factors_(self):
-        """Embeddings of the known items."""
-        return self._table("item_factors.weight", 0.5)
-
-    @property
-    def user_biases_(self):
-        """Biases of the known users."""
-        return self._table("user_biases", 1)
-
-    @property
-    def item_biases_(self):
-        """Biases of the known items."""
-        return self._table("item_biases", 1)
-
-    def _table(self, name, power_of_scale):
-        # The module works on ratings of unit standard deviation.
-        scale = self.module_.scale.item() ** power_of_scale
-        return self.module_.get_parameter(name).detach().cpu().numpy()[1:] * scale

@@ -7,9 +7,9 @@ from sklearn.utils.metaestimators import available_if
 
 from sklrec._core.base import mean_and_scale
 from sklrec._core.chunks import ChunkedRatingRegressor
-from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions
-from sklrec._solvers import DENSE_GRADIENTS, SGD
+from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
+from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import MatrixFactorization
 
 # n_factors="auto" and alpha="auto", without and with SVD++ terms. benchmarks/choose.py chose them
@@ -23,13 +23,8 @@ SMALL_START = 0.01
 SVDPP_DENSE_LR = 0.01
 
 
-def _init_std_of_sgd(max_epochs):
-    """Standard deviation of the start for a number of epochs."""
-    return min(0.08, max(SMALL_START, 0.7 / max_epochs**2))
-
-
 def _has_partial_fit(estimator):
-    """Whether further ratings alone are enough to train on."""
+    """Whether the model can be trained on further ratings without the earlier ones."""
     if not estimator.svdpp:
         return True
     raise AttributeError(
@@ -38,7 +33,7 @@ def _has_partial_fit(estimator):
     )
 
 
-class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
+class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     r"""Matrix factorisation with biases for rating prediction.
 
     A rating is predicted as
@@ -71,9 +66,9 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
     max_epochs : int, default=15
         Number of passes over the ratings.
     lr : float or 'auto', default='auto'
-        Learning rate at the start: the step for one rating, whatever the batch size. It falls
-        from batch to batch, linearly to 0 over `max_epochs`. ``'auto'`` is ``1.2 / max_epochs``,
-        at most 0.2. With an `optimizer` it is 0.02, and 0.01 with `svdpp`.
+        Learning rate of the first batch: the step for one rating, whatever the batch size. It
+        falls linearly to 0 over `max_epochs`. ``'auto'`` is ``1.2 / max_epochs``, at most 0.2.
+        With an `optimizer` it is 0.02, and 0.01 with `svdpp`.
     batch_size : int, default=4096
         Ratings in a batch.
     optimizer : type, default=None
@@ -85,9 +80,9 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
         start in a short time.
     early_stopping : bool, float or 'auto', default='auto'
         Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
-        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. ``True`` without
-        `X_val` holds out a tenth of the training data, and a float that share of it. A
-        ``skorch.callbacks.EarlyStopping`` in `callbacks` takes the place of this rule.
+        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. Without `X_val`,
+        ``True`` holds out a tenth of the training data, and a float such as 0.2 that share. A
+        ``skorch.callbacks.EarlyStopping`` in `callbacks` replaces this rule.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
@@ -97,14 +92,14 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
         Position, or name in a DataFrame, of the column of item IDs. Columns other than these
         two are not used.
     warm_start : bool, default=False
-        Whether `fit` goes on with the model of the previous call, as `partial_fit` does, but
-        for `max_epochs` and with the schedule.
+        Whether `fit` continues with the model of the previous call. It then trains for
+        `max_epochs` with a new schedule of the learning rate.
     callbacks : list, default=None
-        Further skorch callbacks, used as they are, not copied. A
-        ``skorch.callbacks.LRScheduler`` takes the place of the linear fall of the learning rate.
-        `ModelCheckpoint` saves the model while it is trained.
+        Further skorch callbacks, or pairs of a name and a callback. They are not copied. A
+        ``skorch.callbacks.LRScheduler`` replaces the linear fall of the learning rate.
+        `sklrec.ModelCheckpoint` saves the model during the training.
     device : str or torch.device, default='cpu'
-        Where to train and predict.
+        Device of training and prediction, such as ``'cpu'`` or ``'cuda'``.
     random_state : int, RandomState instance or None, default=None
         Seed of the random start, the order of the batches and the held-out part. The global
         random states of torch, numpy and Python stay as they are, except that ``None`` takes the
@@ -146,13 +141,13 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
     loss_curve_ : list of float
         Mean squared error of each epoch's batches, each before its step, without the penalty.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each epoch. Only if there are any.
+        Mean squared error on the validation data after each epoch. Only with validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of X. Only if they are all strings.
+        Names of the columns of X. Only if all are strings.
 
     See Also
     --------
@@ -299,7 +294,7 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
 
     def _grow_module(self, generator):
         self._refuse_change("biased")
-        if self._n_factors() != self.module_.n_factors:
+        if self._n_factors() != self.module_.n_factors:  # "auto" may stand for the same number
             self._refuse_change("n_factors")
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         self.module_.grow(n_users, n_items, generator)
@@ -320,9 +315,9 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
             )
 
     def _n_factors(self):
-        return (
-            AUTO_N_FACTORS[bool(self.svdpp)] if self.n_factors == "auto" else int(self.n_factors)
-        )
+        if self.n_factors == "auto":
+            return AUTO_N_FACTORS[bool(self.svdpp)]
+        return int(self.n_factors)
 
     def _alpha(self):
         return AUTO_ALPHA[bool(self.svdpp)] if self.alpha == "auto" else self.alpha
@@ -330,7 +325,9 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
     def _init_std(self):
         if self.init_std != "auto":
             return self.init_std
-        return _init_std_of_sgd(self.max_epochs) if self.optimizer is None else SMALL_START
+        if self.optimizer is not None:
+            return SMALL_START
+        return min(0.08, max(SMALL_START, 0.7 / self.max_epochs**2))
 
     def _optimization(self):
         if self.optimizer is None:
@@ -348,33 +345,3 @@ class MFRegressor(RecommenderMixin, ChunkedRatingRegressor):
 
     def _rating_counts(self):
         return {"user": self.seen_.sum(axis=1), "item": self.seen_.sum(axis=0)}
-
-    @property
-    def n_items_(self):
-        """Number of known items."""
-        return len(self.encoder_.vocabularies_[1])
-
-    @property
-    def user_factors_(self):
-        """Factors of the known users."""
-        return self._table("user_factors.weight", 0.5)
-
-    @property
-    def item_factors_(self):
-        """Factors of the known items."""
-        return self._table("item_factors.weight", 0.5)
-
-    @property
-    def user_biases_(self):
-        """Biases of the known users."""
-        return self._table("user_biases", 1)
-
-    @property
-    def item_biases_(self):
-        """Biases of the known items."""
-        return self._table("item_biases", 1)
-
-    def _table(self, name, power_of_scale):
-        # The module works on ratings of unit standard deviation.
-        scale = self.module_.scale.item() ** power_of_scale
-        return self.module_.get_parameter(name).detach().cpu().numpy()[1:] * scale

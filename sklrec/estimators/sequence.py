@@ -22,51 +22,51 @@ from sklrec._data.checks import (
 )
 from sklrec._data.histories import Histories
 from sklrec._data.padded import (
+    check_item_codes,
     check_sequence_ratings,
     check_sequences,
     has_ratings,
     rated_positions,
-    refuse_what_are_no_codes,
     split_columns,
     to_histories,
 )
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._solvers import Optimization
 from sklrec._solvers.distributed import is_shared
-from sklrec._solvers.rowwise_adam import RowwiseAdam
+from sklrec._solvers.minibatch import Optimization
+from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
 from sklrec.modules import LSTMRating
 
 ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3)
-# Items for each place of a batch from which on only the touched ones are moved.
-# Where items are that many, both ways take the same time.
+# Use row-wise Adam once there are more than this many items for each interaction of a batch. With
+# fewer items a step on all of them is as fast.
 SPARSE_FROM = 4
-# Share of the training targets that read only a random first part of their history, or, a fifth of
-# them, nothing. It prepares the model for old histories and for new users.
+# Share of the training targets that read only a random first part of their history. A fifth of
+# these read nothing. It prepares the model for old histories and for new users.
 HISTORY_DROPOUT = 0.5
-# Ratings of a longer history that are read at least, the nearest on either side. Twice as many are
-# read at most.
+# Of a longer history, a target reads at least this many of the nearest ratings on each side, and
+# at most twice as many.
 MAX_LEN = 512
-# What tells the two inputs apart.
+# Fitted attributes that only one of the two inputs has.
 FITTED_FORM = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
 FITTED_FORM |= {"with_ratings_", "n_outputs_"}
-# Scores that are held at once, and interactions that are copied at once.
+# Limits of memory: scores that are held at once, and interactions that are copied at once.
 SCORES_AT_ONCE = 2**16
 INTERACTIONS_AT_ONCE = 2**22
 
 
 class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
-    r"""An LSTM over a user's history for rating prediction.
+    r"""LSTM over a user's history for rating prediction.
 
     The rating of an item is predicted from the ratings that its user gave before. No parameter
-    belongs to a user, so that one whom `fit` did not see is served as soon as there is a history
-    of them: ``predict(X, history=(X_past, y_past))``.
+    belongs to a user. The fitted model therefore predicts for new users too, from their history:
+    ``predict(X, history=(X_past, y_past))``.
 
-    With the deviations :math:`d_j = r_j - \mu - b_{i_j}` of the n ratings that are read, and
-    their shrunken mean :math:`m_n = \sum_{j \le n} d_j / (n + c)`,
+    A prediction reads n ratings with deviations :math:`d_j = r_j - \mu - b_{i_j}` and shrunken
+    mean :math:`m_n = \sum_{j \le n} d_j / (n + c)`. It is
 
     .. math::
 
@@ -74,10 +74,10 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         (a_u, p_u) &= W h_n + \frac{1}{\sqrt{n + 1}}
         \Big(0, \sum_{j \le n} (d_j - m_n)\, y_{i_j} + z_{i_j}\Big)
 
-    where :math:`h_n` is the state of an LSTM that has read
-    :math:`(d_j - m_{j-1})\, (q_{i_j}, 1)` and the logarithm of the time since the rating before,
-    step by step. The sum beside it knows the same ratings without their order. Item factors
-    :math:`q, y, z`, biases :math:`b` and :math:`c` are learned end to end.
+    where :math:`h_n` is the last state of an LSTM. Step j of the LSTM reads
+    :math:`(d_j - m_{j-1})\, (q_{i_j}, 1)` and the logarithm of the time since the rating before.
+    The sum after it reads the same ratings without their order. The item factors
+    :math:`q, y, z`, the biases :math:`b` and the constant :math:`c` are learned end to end.
 
     Parameters
     ----------
@@ -86,41 +86,42 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     hidden_size : int, default=16
         Number of hidden units of the LSTM.
     input : {'interactions', 'sequences'}, default='interactions'
-        What X is. ``'interactions'`` are rows of a user, an item and a timestamp; `fit` makes
-        each user's rows one sequence, in time order. ``'sequences'`` are rows of padded item
-        codes, see Notes.
+        Form of X. ``'interactions'``: each row has a user, an item and a timestamp, and `fit`
+        sorts the rows of each user by time. ``'sequences'``: each row has padded item codes, see
+        Notes.
     bidirectional : bool, default=False
-        Whether a second LSTM also reads what came after the row, that is, all other ratings of
-        the user that `fit` saw. For imputation, and for random splits, where the order means
-        nothing; a forecast must not use it.
+        Whether a second LSTM also reads the later ratings of the user that `fit` saw. Use it for
+        imputation and for random splits. Do not use it for forecasts.
     items_only : bool, default=False
-        Whether to read items and nothing else: their factors, the row's own item last, through
-        the LSTM into one linear unit. That is the network of the 2018 post, with
-        ``n_factors=64, hidden_size=128, dropout=0, alpha=0``.
+        Whether to read items without ratings. The LSTM then reads the factors of the items, the
+        row's own item last, and a linear unit gives the rating. With ``n_factors=64,
+        hidden_size=128, dropout=0, alpha=0`` this is the network of the blog post "PyTorch for
+        Recommenders 101".
     dropout : float, default=0.4
-        Share of the user's vector :math:`p_u`, or of the hidden units if ``items_only=True``,
-        that is dropped in training.
+        Share of the user's vector :math:`p_u` that training drops, or of the hidden units if
+        ``items_only=True``.
     alpha : float, default=10.0
-        L2 penalty on the items' factors and biases, in units of the ratings' standard deviation:
-        the sum of the squared errors and `alpha` times that of the squared factors and biases is
-        minimised, as in ridge regression. So an item's own part weighs the less, the more often
-        it is rated.
+        L2 penalty on the items' factors and biases, in units of the ratings' standard deviation.
+        Training minimises the sum of squared errors plus `alpha` times the sum of squared factors
+        and biases, as in ridge regression. The more ratings an item has, the less the penalty
+        shrinks it.
     max_epochs : int, default=9
         Number of passes over the sequences.
     lr : float or 'auto', default='auto'
-        Learning rate at the start; ``'auto'`` is 0.02.
+        Learning rate of the first batch. It falls linearly to 0 over `max_epochs`. ``'auto'`` is
+        0.02.
     batch_size : int, default=2048
-        About how many interactions a batch holds, padding included; sequences stay whole.
+        Approximate number of interactions in a batch, padding included. Sequences stay whole.
     optimizer : type, default=None
         A ``torch.optim.Optimizer`` subclass to train with instead of Adam.
     init_std : float, default=0.2
-        Standard deviation of the random start of the item factors :math:`q`; half of it that of
-        :math:`y`.
+        Standard deviation of the random start of the item factors :math:`q`. That of :math:`y`
+        is half of it.
     early_stopping : bool, float or 'auto', default='auto'
         Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
-        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. ``True`` without
-        `X_val` holds out a tenth of the training data, and a float that share of it. A
-        ``skorch.callbacks.EarlyStopping`` in `callbacks` takes the place of this rule.
+        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. Without `X_val`,
+        ``True`` holds out a tenth of the training data, and a float such as 0.2 that share. A
+        ``skorch.callbacks.EarlyStopping`` in `callbacks` replaces this rule.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
@@ -129,25 +130,26 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     item : int or str, default=1
         Position, or name in a DataFrame, of the column of item IDs.
     timestamp : int, str or None, default='auto'
-        Position, or name in a DataFrame, of the column of timestamps: numbers, or datetimes,
-        which are read as UTC if they have no time zone. ``'auto'`` is the column named
-        ``timestamp`` of a DataFrame that has one, else none. ``None`` is none, see Notes.
+        Position, or name in a DataFrame, of the column of timestamps: numbers or datetimes.
+        Datetimes without a time zone are read as UTC. ``'auto'`` is the column named
+        ``timestamp`` if a DataFrame has one, else ``None``. ``None`` means no timestamps, see
+        Notes.
     warm_start : bool, default=False
-        Whether `fit` goes on with the model of the previous call, as `partial_fit` does, but
-        for `max_epochs` and with the schedule.
+        Whether `fit` continues with the model of the previous call. It then trains for
+        `max_epochs` with a new schedule of the learning rate.
     callbacks : list, default=None
-        Further skorch callbacks, used as they are, not copied. A
-        ``skorch.callbacks.LRScheduler`` takes the place of the linear fall of the learning rate.
-        `ModelCheckpoint` saves the model while it is trained.
+        Further skorch callbacks, or pairs of a name and a callback. They are not copied. A
+        ``skorch.callbacks.LRScheduler`` replaces the linear fall of the learning rate.
+        `sklrec.ModelCheckpoint` saves the model during the training.
     device : str or torch.device, default='cpu'
-        Where to train and predict. ``'accelerate'`` is the device that Accelerate gives to this
-        process; the processes that ``accelerate launch`` or ``torchrun`` started train together.
-        All of them fit to the same X and y, and end with the same model. `batch_size` is that of
-        all their parts together. A process that was not launched trains alone. Needs
-        ``pip install sklrec[distributed]``.
+        Device of training and prediction. ``'accelerate'`` is the device that Accelerate gives
+        to this process. The processes that ``accelerate launch`` or ``torchrun`` started then
+        train together: each gets the same X and y, and each ends with the same model.
+        `batch_size` counts the ratings of all processes together. Without a launcher the
+        process trains alone. Needs ``pip install sklrec[distributed]``.
     random_state : int, RandomState instance or None, default=None
-        Seed of the random start, the order of batches, dropout and the held-out part. torch's,
-        numpy's and Python's global random states are left as they are, save that ``None``
+        Seed of the random start, the order of the batches, dropout and the held-out part. The
+        global random states of torch, numpy and Python stay as they are, except that ``None``
         takes the seed from numpy's, as in scikit-learn.
     verbose : int, default=0
         0 is silent, 1 shows a progress bar, 2 prints a line for each epoch.
@@ -159,10 +161,10 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     net_ : skorch.NeuralNetRegressor
         The skorch net that trained it, with its ``history``.
     histories_ : Histories
-        What `predict` reads: the interactions that `fit` and `partial_fit` saw, by user and in
-        time order. Only if ``input='interactions'``.
+        Interactions that `fit` and `partial_fit` saw, by user and in time order. `predict` reads
+        them. Only if ``input='interactions'``.
     encoder_ : IDEncoder
-        Maps IDs to codes; the ID in place k of ``categories_`` has the code k + 1. Only if
+        Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1. Only if
         ``input='interactions'``.
     item_factors_ : ndarray of shape (n_items, n_factors)
         The items' factors :math:`q`, in the order of ``encoder_.categories_[1]`` or of the codes.
@@ -176,13 +178,13 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     timestamp_index_ : int or None
         Position of the column of timestamps. Only if ``input='interactions'``.
     timestamp_kind_ : {'numbers', 'datetimes', 'datetimes with a time zone'} or None
-        What the timestamps are. Only if ``input='interactions'``.
+        Kind of the timestamps. Only if ``input='interactions'``.
     time_unit_ : float
-        The median time between ratings of a user, the unit in which the LSTM is told times.
+        Median time between ratings of a user. The LSTM reads times in this unit.
     with_ratings_ : bool
         Whether the second half of X's columns holds ratings. Only if ``input='sequences'``.
     n_outputs_ : int
-        Number of ratings that `predict` gives for a sequence. Only if ``input='sequences'``.
+        Number of ratings that `predict` returns for a sequence. Only if ``input='sequences'``.
     global_mean_ : float
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
@@ -190,65 +192,77 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     n_iter_ : int
         Number of epochs that were run.
     loss_curve_ : list of float
-        Mean squared error of each epoch's batches, each before its step and with dropout; the
-        penalty is not in it.
+        Mean squared error of each epoch's batches, each before its step and with dropout, without
+        the penalty.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each epoch. Only if there are any.
+        Mean squared error on the validation data after each epoch. Only with validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
-        Which codes of items the codes of users have ratings of. Only if
+        Pairs of a user code and an item code that `fit` and `partial_fit` have seen. Only if
         ``input='interactions'``.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of X. Only if they are all strings.
+        Names of the columns of X. Only if all are strings.
 
     See Also
     --------
     sklrec.modules.LSTMRating : The module alone.
-    sklrec.SequenceWindower : Makes padded sequences of interactions.
-    sklrec.SequencePadder : Makes padded sequences of ragged ones.
+    sklrec.SequenceWindower : Makes padded sequences from interactions.
+    sklrec.SequencePadder : Makes padded sequences from ragged ones.
 
     Notes
     -----
-    **What is read.** With timestamps a row reads what its user rated strictly earlier; ratings of
-    one and the same time do not see each other, neither in training nor afterwards. Their order
-    is drawn anew in each epoch. Without timestamps the order of the rows is that of time in
-    `fit`, and `predict` reads all of the user's history except ratings of the very same item.
-    A score on the training rows then tells nothing about a forecast: each of them is predicted
-    also from what came after it, and it takes long, since each has a history of its own. Score
-    held-out rows, or give timestamps.
+    **Histories.** With timestamps, a row reads the ratings that its user gave strictly earlier.
+    Ratings with the same timestamp do not read each other, in training or in prediction, and each
+    epoch draws their order anew. Rows may come in any order. Validation rows read the histories
+    of the training rows.
 
-    A training target reads the state before it, so that the LSTM runs once over each user's
-    history, not once for each row. Of a long history a row reads the nearest 512 to 1,024 ratings.
-    In training, half of the targets read only a random first part of their history, and a fifth
-    of these read nothing: practice for old histories and for new users.
+    Without timestamps, `fit` takes the order of the rows as time order, and `predict` reads the
+    user's whole history except ratings of the same item. A score on the training rows then says
+    nothing about a forecast, because each row also reads later ratings. It is also slow, because
+    each row has its own history. Score held-out rows, or give timestamps.
+
+    The LSTM runs once over each user's history, not once for each row. Of a long history, a row
+    reads the nearest 512 to 1,024 ratings. In training, half of the targets read only a random
+    first part of their history, and a fifth of these read nothing. This prepares the model for
+    old histories and for new users.
+
+    `partial_fit` adds interactions to the histories of their users. With timestamps they replace
+    earlier interactions of the same user, item and time. New items get new factors, while new
+    users need none. `recommend` reads the whole history that `fit` and `partial_fit` saw. With
+    ``exclude_seen=False`` the score of an item that the user rated depends on that rating.
 
     **Padded sequences.** With ``input='sequences'`` X has the shape (n_sequences, max_len): item
-    codes from 1 upwards, and 0 for padding. y has the shape (n_sequences,) and is the rating of
-    the item in the last column, or (n_sequences, max_len), with NaN where there is nothing to
-    predict. `predict` answers in the same shape, with NaN for padding. Unless
-    ``items_only=True``, X has as many columns again: the items' ratings, NaN where there is none
-    to be read, and always for the last column if y has the shape (n_sequences,). A position reads
-    ratings before it only. `SequenceWindower` with ``ratings=True`` makes such an X. A code that
-    `fit` did not see counts as an unknown item, as 0 does in the last column. `user`, `item` and
-    `timestamp` are not used, and there is nobody to `recommend` to.
+    codes from 1 upwards, and 0 for padding. y is the rating of the item in the last column, in
+    the shape (n_sequences,). Or it has a rating for each position, in the shape
+    (n_sequences, max_len), with NaN where there is no rating. `predict` returns the same shape,
+    with NaN for padding. Sample weights belong to sequences.
 
-    **Many items.** From 4 items for each interaction of a batch on (8,192 by default), a step of
-    Adam moves only the factors and biases of items that its batch holds, each at once by all that
-    Adam would move it by momentum, and the penalty on an item is shared out among the batches that
-    hold it. A step then costs no more for a larger catalogue. With fewer, or with an `optimizer`,
-    all items move in each step.
+    Unless ``items_only=True``, X has as many columns again: the ratings of the items, or NaN
+    where the model must not read a rating. The last column must be NaN if y has the shape
+    (n_sequences,). A position reads only ratings before it. `SequenceWindower` with
+    ``ratings=True`` makes such an X. A code that `fit` did not see counts as an unknown item, and
+    so does 0 in the last column. `user`, `item` and `timestamp` are not used, and there is no
+    `recommend`.
 
-    Ctrl-C during the training ends `fit` with a KeyboardInterrupt, but leaves a usable model,
-    that of the steps so far, and a warning. Before the training it leaves the estimator as it
-    was. So does any error.
+    **Many items.** Row-wise Adam takes over with more than 4 items for each interaction of a
+    batch (8,192 items by default). A step then moves only the items of its batch, so that its
+    cost does not grow with the catalogue. Momentum of several steps is applied at once. The
+    penalty on an item is divided among the batches that contain it. With an `optimizer`, each
+    step moves all items.
+
+    Ctrl-C during the training ends `fit` with a KeyboardInterrupt. The estimator then holds the
+    model of the steps so far, and a warning says so.
 
     References
     ----------
-    Hochreiter, Schmidhuber (1997), "Long Short-Term Memory", :doi:`10.1162/neco.1997.9.8.1735`;
+    Hochreiter, Schmidhuber (1997), "Long Short-Term Memory", :doi:`10.1162/neco.1997.9.8.1735`.
+
     Wu, Ahmed, Beutel, Smola, Jing (2017), "Recurrent Recommender Networks",
-    :doi:`10.1145/3018661.3018689`; for the sum beside the LSTM, Koren (2008), "Factorization
-    Meets the Neighborhood", :doi:`10.1145/1401890.1401944`.
+    :doi:`10.1145/3018661.3018689`.
+
+    For the sum without order: Koren (2008), "Factorization Meets the Neighborhood",
+    :doi:`10.1145/1401890.1401944`.
 
     Examples
     --------
@@ -263,7 +277,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     >>> lstm.predict(X[later]).shape == y[later].shape
     True
 
-    What has come since is read from a history, without training again:
+    A history adds later ratings without further training:
 
     >>> lstm.predict(X[later], history=(X, y)).shape == y[later].shape
     True
@@ -335,65 +349,6 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(
-        self,
-        X,
-        y=None,
-        sample_weight=None,
-        *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
-        """Fit the model to rated interactions, or to padded sequences.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, a row each and in any order if they have timestamps: users, items
-            and timestamps. With ``input='sequences'`` the padded sequences.
-        y : array-like of shape (n_samples,) or (n_samples, max_len), default=None
-            The ratings, of which there must be some; the second form is for sequences.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row, not negative; only their proportions matter. Rows of weight 0
-            are as good as absent, also from histories.
-        X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
-            Rows to measure the validation loss on after each epoch, and to stop early by unless
-            ``early_stopping=False``. Interactions read the histories of X, strictly earlier.
-        y_val : array-like of shape (n_val,) or (n_val, max_len), default=None
-            The ratings of `X_val`.
-        sample_weight_val : array-like of shape (n_val,), default=None
-            Weight of each row of `X_val`.
-
-        Returns
-        -------
-        SequenceRatingRegressor
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If X, y or a parameter is not valid. The estimator is then as it was before.
-        TypeError
-            If timestamps are neither numbers nor datetimes.
-        KeyboardInterrupt
-            If Ctrl-C ended the training; the estimator holds the model of the steps so far.
-
-        Warns
-        -----
-        UserWarning
-            If IDs of `X_val` are of another kind than those of `X`, or if the training was
-            interrupted.
-        """
-        return super().fit(
-            X,
-            y,
-            sample_weight,
-            X_val=X_val,
-            y_val=y_val,
-            sample_weight_val=sample_weight_val,
-        )
-
     def predict(self, X, *, history=None):
         """Predict ratings from histories.
 
@@ -402,31 +357,32 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             The interactions or padded sequences, columns as in `fit`.
         history : tuple of (X_past, y_past), default=None
-            Interactions to read in place of those that `fit` saw, with the same columns as X,
-            and their ratings. They may be the whole log, and of users whom `fit` did not see:
-            each row of X reads what is strictly earlier, or, without timestamps, all but the
-            very same item. ``None`` reads what `fit` saw. Behind an encoder in a Pipeline X_past
-            has to be encoded too: ``history=(pipeline[:-1].transform(X_past), y_past)``.
+            Interactions with the columns of X, and their ratings, to read instead of those that
+            `fit` saw. They may be a whole log and contain users that `fit` did not see. Each row
+            of X reads the strictly earlier ratings of its user or, without timestamps, all except
+            those of the same item. ``None`` reads the interactions of `fit`. After an encoder in
+            a Pipeline, X_past must be encoded too:
+            ``history=(pipeline[:-1].transform(X_past), y_past)``.
 
         Returns
         -------
         ndarray of shape (n_samples,) or (n_samples, max_len)
-            The ratings as float64, inside the rating scale. Each row depends on itself and on
-            the history alone. The second form answers sequences that were fitted with one rating
-            a position; NaN stands for padding.
+            The ratings as float64, inside the rating scale. Each depends only on its row and on
+            the history. The second shape is for sequences that were fitted with a rating for each
+            position. It has NaN for padding.
 
         Raises
         ------
         ValueError
-            If X or the history is not what was asked for.
+            If X or the history is not valid.
         TypeError
             If timestamps are neither numbers nor datetimes.
 
         Warns
         -----
         UserWarning
-            If IDs are unknown because they are of another kind than those that `fit` or the
-            history has.
+            If IDs are unknown because they are of another kind than the IDs of `fit` or of the
+            history.
         """
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
@@ -434,8 +390,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         if self.input == "sequences":
             if history is not None:
                 raise ValueError(
-                    "history is for input='interactions'; with input='sequences' X itself holds "
-                    "the past, got a history."
+                    "history is for input='interactions', got a history with input='sequences'. "
+                    "Leave it out: X itself holds the earlier items and ratings."
                 )
             return self._predict_padded(inputs)
         histories, users = self.histories_, inputs["users"]
@@ -454,7 +410,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             The interactions or padded sequences, columns as in `fit`.
         y : array-like of shape (n_samples,) or (n_samples, max_len)
-            The ratings. In the second form NaN is not scored.
+            The ratings. NaN in the second shape is ignored.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each row.
         history : tuple of (X_past, y_past), default=None
@@ -463,12 +419,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Returns
         -------
         float
-            1 at best; 0 is as good as the mean of y.
+            R2. The best value is 1, and 0 is as good as predicting the mean of y.
 
         Raises
         ------
         ValueError
-            If y does not have the form of the predictions.
+            If y does not have the shape of the predictions.
         """
         predictions = self.predict(X, history=history)
         y = self._check_y(y, y_name="y")
@@ -484,77 +440,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             y, predictions = y[rated], predictions[rated]
         return r2_score(y, predictions, sample_weight=sample_weight)
 
-    def partial_fit(self, X, y, sample_weight=None):
-        """Train for one epoch on further interactions or sequences.
-
-        The first call starts a model; later ones go on with it, at 0.3 of the learning rate.
-        Interactions join the histories of their users, in place of those with the same user,
-        item and timestamp that are there already. New items get factors of their own; new users
-        need none. The global mean stays that of the first call. An automatic rating scale widens
-        with what comes.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions or padded sequences, columns as at the first call.
-        y : array-like of shape (n_samples,) or (n_samples, max_len)
-            The ratings, in the form of the first call.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each row, not negative; only their proportions matter.
-
-        Returns
-        -------
-        SequenceRatingRegressor
-            The estimator.
-        """
-        return super().partial_fit(X, y, sample_weight)
-
-    def recommend(self, users, n_items=10, *, exclude_seen=True, candidates=None):
-        """Recommend the items with the highest predicted ratings.
-
-        All of a user's history is read that `fit` and `partial_fit` saw. So with
-        ``exclude_seen=False`` the score of an item that the user has rated knows that rating.
-
-        Parameters
-        ----------
-        users : array-like of shape (n_users,)
-            User IDs. A user whom `fit` did not see gets the items that are rated highest
-            regardless of the user.
-        n_items : int, default=10
-            How many items to recommend to each user; fewer where there are fewer.
-        exclude_seen : bool, default=True
-            Whether to leave out what the user rated in `fit` and `partial_fit`.
-        candidates : array-like of shape (n_candidates,) or dict, default=None
-            IDs of the items to choose from; ``None`` is all that `fit` saw. A dict has the IDs
-            of users as keys and a list of IDs of items for each user in `users`.
-
-        Returns
-        -------
-        DataFrame of shape (n_recommendations, 4)
-            Columns user, item, rank (from 1) and score (the rating that `predict` gives for a
-            row later than the history, to float32's precision), users in the order in which they
-            were given. Of items with the same score the one that comes first in
-            ``encoder_.categories_[1]`` comes first.
-
-        Raises
-        ------
-        ValueError
-            If ``input='sequences'``, where there are no users.
-
-        Warns
-        -----
-        UserWarning
-            If users are unknown because their IDs are of another kind than those that `fit`
-            saw.
-        """
-        return super().recommend(users, n_items, exclude_seen=exclude_seen, candidates=candidates)
-
     @property
     def item_factors_(self):
         """Factors of the known items."""
         return self.module_.item_factors.weight.detach().cpu().numpy()[1:].copy()
 
-    # --- what fit learns of X
+    # --- reading X and y
 
     def _check_X(self, X, *, reset):
         if not reset:
@@ -574,7 +465,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     def _learn(self, X, y, weight, previous):
         if previous is None:
             for name in FITTED_FORM & set(vars(self)):
-                delattr(self, name)  # of an earlier fit with another input
+                delattr(self, name)  # from an earlier fit with the other input
         if self.input == "sequences":
             return self._learn_sequences(X, y, previous)
         timestamp_index = resolve_timestamp(self, self.timestamp, X)
@@ -598,10 +489,9 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             self.timestamp_kind_ = timestamp_kind(column_values(X, index), self._name_of(index))
         elif self.timestamp == "auto" and X.shape[1] > 2:
             warn(
-                "timestamp='auto' found no column named 'timestamp', so that the order of the "
-                "rows is taken for that of time, and predict reads all of a user's history. Give "
-                "timestamp= the position or name of a column, or None if there is none.",
-                UserWarning,
+                "timestamp='auto' found no column named 'timestamp'. The order of the rows is "
+                "taken as time order, and predict reads the whole history of a user. Set "
+                "timestamp to the position or name of a column, or to None if there is none."
             )
 
     def _learn_sequences(self, X, y, previous):
@@ -611,13 +501,13 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         self.rating_scale_ = self._new_rating_scale(y[~np.isnan(y)], previous is not None)
         if not (self.with_ratings_ or self.items_only):
             raise ValueError(
-                "items_only=False reads past ratings, but X holds items alone. Append the "
-                "ratings as further columns, as SequenceWindower(ratings=True) does, or set "
-                "items_only=True. (If they are there already: the last one is that to be "
-                "predicted, and has to be NaN.)"
+                "items_only=False reads past ratings, but X holds only items. Append the ratings "
+                "as further columns, as SequenceWindower(ratings=True) does, or set "
+                "items_only=True. (If X has the ratings already: the last one is the one to "
+                "predict, and must be NaN.)"
             )
         items, _ = split_columns(X, self.with_ratings_)
-        refuse_what_are_no_codes(X, items)
+        check_item_codes(X, items)
         self.time_unit_ = 1.0
         self.n_items_ = max(int(items.max()), 1 if previous is None else previous.n_items_)
         return self._inputs(X)
@@ -643,7 +533,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             super()._warn_of_kind(X, unknown)
 
     def _warn_of_items(self, X, inputs):
-        """Warn of the kind of items alone: whom a history is of, fit need not have seen."""
+        """Warn if items are of another kind than in `fit`; users of a history may be new."""
         vocabulary, values = self._id_columns(X)[1]
         n_unknown = int(np.count_nonzero(inputs["items"] == 0))
         if n_unknown and (message := vocabulary.kind_mismatch(values, n_unknown)):
@@ -690,10 +580,10 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         is_sparse = self.optimizer is None and self.n_items_ > SPARSE_FROM * int(self.batch_size)
         return is_sparse and not is_shared(self.device)  # processes exchange whole tables
 
-    # --- histories and what is to be predicted from them
+    # --- histories, and the ratings to predict from them
 
     def _histories(self, inputs, y, previous):
-        """The histories of all users, with what `previous` holds of them."""
+        """Histories of all users, added to those of `previous`."""
         n_users = len(self.encoder_.vocabularies_[0]) + 1
         times = inputs.get("times")
         histories = Histories(inputs["users"], inputs["items"], y, times, n_users)
@@ -715,7 +605,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return data
 
     def _spread_penalty(self, data, previous=None):
-        """Tell the module how many ratings there are, and lookups of items, with those before."""
+        """Set the module's numbers of ratings and of lookups of items, including earlier fits."""
         module = self.module_
         codes = torch.cat([torch.from_numpy(data.histories.items), data.X["items"]])
         n_lookups = torch.bincount(codes, minlength=self.n_items_ + 1).to(module.scale)
@@ -740,8 +630,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         n_outputs = 1 if y.ndim == 1 else y.shape[1]
         if n_outputs != self.n_outputs_:
             raise ValueError(
-                f"The model predicts {self.n_outputs_} rating(s) a sequence, but ratings came "
-                f"with shape {y.shape}. Give all y and y_val the same form."
+                f"The model predicts {self.n_outputs_} rating(s) for each sequence, but ratings "
+                f"came with shape {y.shape}. Give y and y_val the same number of columns."
             )
         histories, places = to_histories(items, inputs.get("ratings"))
         row, column = rated_positions(items, y)
@@ -774,7 +664,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         if times is not None:
             return self._rate(self._tensors(histories, users, items, times))
         ratings = np.empty(len(users))
-        # Histories that lack one item or another are copies: not of all rows at once.
+        # A history without the row's item is a copy, so that all rows at once would not fit.
         budget = np.cumsum(histories.lengths[users]) // INTERACTIONS_AT_ONCE
         for rows in np.split(np.arange(len(users)), np.flatnonzero(np.diff(budget)) + 1):
             apart, sequences = histories.apart(users[rows], items[rows])
@@ -790,7 +680,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return ratings
 
     def _padded_targets(self, inputs):
-        """What is to be predicted in padded sequences, and the rows and columns where it is."""
+        """Targets in padded sequences, and their rows and columns."""
         items = inputs["items"]
         histories, places = to_histories(items, inputs.get("ratings"))
         where = np.nonzero(inputs["there"])
@@ -799,7 +689,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return self._tensors(histories, where[0], items[where], places[where]), where
 
     def _rate(self, data):
-        """Ratings of targets, in the order in which they were given, clipped."""
+        """Clipped ratings of targets, in the given order."""
         ratings = np.empty(len(data))
         data.to(self.module_.global_mean.device)
         with torch.inference_mode(), threads_for(PLACES_AT_ONCE, self.module_.width):
@@ -808,16 +698,16 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return self._clip(ratings)
 
     def _read_history(self, X, history):
-        """Histories from (X_past, y_past), and the one that each row of X reads."""
+        """Make histories from (X_past, y_past); also return the history of each row of X."""
         try:
             X_past, y_past = history
         except (TypeError, ValueError) as error:
             raise ValueError(
-                "history must be a pair (X_past, y_past): interactions with the columns of X, and "
-                f"their ratings; got {type(history).__name__}."
+                "history must be a pair (X_past, y_past) of interactions with the columns of X "
+                f"and their ratings, got {type(history).__name__}. Pass history=(X_past, y_past)."
             ) from error
         position = self.encoder_.column_indices_[0]
-        if hasattr(X_past, "shape") and X_past.shape[0] == 0:  # a log that has yet to begin
+        if hasattr(X_past, "shape") and X_past.shape[0] == 0:  # no history yet
             X_past, y_past = X[:1], np.array([np.nan])
         else:
             X_past = check_interactions(self, X_past, reset=False)
@@ -830,15 +720,15 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         wanted = vocabulary.codes(values)
         if message := vocabulary.kind_mismatch(values, int(np.count_nonzero(wanted == 0))):
             warn(message)
-        asked = np.zeros(len(vocabulary) + 1, dtype=bool)
-        asked[wanted[wanted > 0]] = True
-        rows = asked[users] & ~np.isnan(y_past)  # others are not read
+        is_wanted = np.zeros(len(vocabulary) + 1, dtype=bool)
+        is_wanted[wanted[wanted > 0]] = True
+        rows = is_wanted[users] & ~np.isnan(y_past)  # the only ones that X reads
         users, y_past = users[rows], y_past[rows]
         X_past = take_rows(X_past, rows)
         inputs = self._inputs(X_past)
         self._warn_of_items(X_past, inputs)
         times = inputs.get("times")
-        return Histories(users, inputs["items"], y_past, times, len(asked)), wanted
+        return Histories(users, inputs["items"], y_past, times, len(is_wanted)), wanted
 
     # --- recommending
 
@@ -846,15 +736,15 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         super()._check_recommends()
         if self.input == "sequences":
             raise ValueError(
-                "Recommending needs input='interactions': with input='sequences' fit saw codes of "
-                "items, but neither users nor IDs."
+                "Recommending needs input='interactions', got input='sequences', whose X has "
+                "neither users nor item IDs. Fit a model of interactions."
             )
 
     def _similar(self, side, ids, n, metric):
         if side == "user":
             raise ValueError(
-                "similar_users compares the factors of users, of which this model has none: a "
-                "user is what their history says. similar_items compares items."
+                "similar_users compares the factors of users, but this model has no factors of "
+                "users. Use similar_items, or similar_users of MFRegressor."
             )
         return super()._similar(side, ids, n, metric)
 

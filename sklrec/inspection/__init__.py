@@ -4,7 +4,6 @@
 from sklrec.inspection._accuracy_time import AccuracyTimeDisplay
 from sklrec.inspection._calibration import CalibrationDisplay
 from sklrec.inspection._error_by_activity import ErrorByActivityDisplay
-from sklrec.inspection._item_map import ItemMapDisplay
 from sklrec.inspection._predicted_ratings import PredictedRatingsDisplay
 from sklrec.inspection._ranking_curve import RankingCurveDisplay
 from sklrec.inspection._training_history import TrainingHistoryDisplay
@@ -13,7 +12,6 @@ __all__ = [
     "AccuracyTimeDisplay",
     "CalibrationDisplay",
     "ErrorByActivityDisplay",
-    "ItemMapDisplay",
     "PredictedRatingsDisplay",
     "RankingCurveDisplay",
     "TrainingHistoryDisplay",

@@ -70,10 +70,9 @@ def label_points(
     y: Any,
     texts: Sequence[str],
     *,
-    drop: bool = False,
     given: Mapping[str, Any] | None = None,
 ) -> list[Any]:
-    """Write a label beside each point, where it hides the least, or drop labels without space."""
+    """Write a label beside each point, where it hides the least."""
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
@@ -95,9 +94,6 @@ def label_points(
         )
         others = taken[:place] + taken[place + 1 :]
         hidden = [_hidden(_box(label, spot), others, ax.bbox) for spot in PLACES]
-        if drop and min(hidden) > 0:
-            label.remove()
-            continue
         taken.append(_box(label, PLACES[hidden.index(min(hidden))]))
         labels.append(label)
     return labels

@@ -1,4 +1,4 @@
-"""The networks as plain ``torch.nn.Module``s: codes in, ratings out."""
+"""Networks as ``torch.nn.Module``s, from codes to ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklrec.modules._bayesian_fm import BayesianFactorizationMachine

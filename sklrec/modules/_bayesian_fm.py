@@ -1,4 +1,4 @@
-"""A factorisation machine over users, items and side features, as draws from its posterior."""
+"""Factorisation machine over users, items and side features, as draws from its posterior."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
@@ -14,15 +14,20 @@ SIDES = ("user", "item", "context")
 
 
 class BayesianFactorizationMachine(BayesianMatrixFactorization):
-    r"""Predict a rating from many draws of a factorisation machine.
+    r"""Predict a rating from many posterior draws of a factorisation machine.
 
-    A user's row is the sum of its own and of those of its side features' values, and so is an
-    item's; a rating's context has a row of its features alone. A draw predicts the sum of the
-    products of each two of the three rows' factors and of their biases. That is a factorisation
-    machine, but for products inside a row, which only move a bias.
+    The row of a user is the sum of an own row and of the rows of the user's side features. The
+    row of an item is made in the same way. The context of a rating, such as its month, has only
+    rows of side features. A draw predicts the sum of the products of the factors of each two of
+    these three rows, and of their biases. A factorisation machine also has products inside a row;
+    here they are part of the biases.
 
-    With `stars` the draws predict the centre of a latent Gaussian of variance 1, whose place
-    among thresholds says which star it is.
+    The prediction is the mean over the draws. Its variance has three parts: the variance between
+    the draws, the prior variance of unknown users and items, and the noise of the ratings. The
+    parameters are the means of the draws; they are not trained by gradients.
+
+    With `stars`, the draws predict the mean of a latent Gaussian of variance 1. The thresholds
+    between which it lies determine the star.
 
     Parameters
     ----------
@@ -31,16 +36,15 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
     n_items : int
         Number of known items.
     n_factors : int, default=16
-        Number of columns of all tables but for the bias.
+        Number of columns of all tables, without the bias.
     n_user_values : sequence of int, default=()
-        For each side feature of users, how many values it has, the missing one included.
+        Number of values of each side feature of users, the missing value included.
     n_item_values : sequence of int, default=()
-        The same of items.
+        Number of values of each side feature of items, the missing value included.
     n_context_values : sequence of int, default=()
-        The same of what belongs to ratings.
+        Number of values of each side feature of ratings, the missing value included.
     stars : Tensor of shape (n_stars,), default=None
-        The values that ratings have, in increasing order; ``None`` if noise is added to what the
-        draws predict.
+        The possible ratings, in increasing order. ``None`` means real ratings with Gaussian noise.
     global_mean : float, default=0.0
         The mean of the ratings.
     scale : float, default=1.0
@@ -58,7 +62,8 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
     ----------
     Rendle (2010), "Factorization Machines", :doi:`10.1109/ICDM.2010.127`; Freudenthaler,
     Schmidt-Thieme, Rendle (2011), "Bayesian Factorization Machines", NeurIPS workshop on sparse
-    representation and low-rank approximation.
+    representation and low-rank approximation; Salakhutdinov, Mnih (2008), "Bayesian Probabilistic
+    Matrix Factorization using Markov Chain Monte Carlo", :doi:`10.1145/1390156.1390267`.
 
     Examples
     --------
@@ -113,7 +118,7 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
             groups = self.groups[side]
             n_values = groups[-1][1] if groups else 0
             self.register_buffer(f"{side}_value_draws", torch.zeros(0, n_values, width))
-            # At first nothing is known of any row: each feature's first value is the missing one.
+            # The first value of each feature is the missing one, with which all rows start.
             missing = torch.tensor([first for first, _ in groups], dtype=torch.int64)
             self.register_buffer(f"{side}_values", missing.repeat(n_rows, 1))
             self.register_buffer(f"{side}_weights", torch.ones(n_rows, len(groups)))
@@ -125,18 +130,18 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
 
     @torch.no_grad()
     def set_features(self, side: str, values: Tensor, weights: Tensor) -> None:
-        """Say what all users, or all items, are described by.
+        """Set the side features of all users, or of all items.
 
-        With draws, their parameters become the means of the rows that they have by that.
+        If there are draws, the parameters become the means of the rows with these features.
 
         Parameters
         ----------
         side : {'user', 'item'}
-            Which side.
+            The side.
         values : Tensor of shape (n_rows, n)
-            Rows of the table of values, for each code; those of an unknown ID in row 0.
+            Positions in the table of values, for each code. Row 0 is the unknown ID.
         weights : Tensor of shape (n_rows, n)
-            What they are multiplied by, 0 for padding.
+            Weights of the values, 0 for padding.
         """
         setattr(self, f"{side}_values", values)
         setattr(self, f"{side}_weights", weights)
@@ -152,25 +157,30 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         thresholds: Tensor | None = None,
         **further: Any,
     ) -> "BayesianFactorizationMachine":
-        """Replace the draws, and set the parameters to the means of whole rows.
+        """Replace the draws, and set the parameters to the means of the rows.
 
-        Whole are rows with those of the side features that `set_features` named.
+        These rows contain the side features of `set_features`.
 
         Parameters
         ----------
         *draws : Tensor
-            What `BayesianMatrixFactorization.set_draws` takes; rows are without those of side
-            features.
+            In this order, or by name: `users` and `items`, the own rows of shape (n_draws,
+            n_users + 1, n_factors + 1) and (n_draws, n_items + 1, n_factors + 1), with the bias
+            in the last column and the unknown ID in row 0; `noise` of shape (n_draws,), the
+            variance of the noise in units of the squared scale; `user_covariances` and
+            `item_covariances` of shape (n_draws, n_factors + 1, n_factors + 1), the covariances
+            of the row of an unknown ID; `user_noise` of shape (n_draws, n_users + 1), by which
+            the noise of a user is multiplied, if it is not 1.
         user_values : Tensor of shape (n_draws, n_values, n_factors + 1), default=None
             Factors and biases of the values of users' side features.
         item_values : Tensor of shape (n_draws, n_values, n_factors + 1), default=None
-            The same of items.
+            Factors and biases of the values of items' side features.
         context_values : Tensor of shape (n_draws, n_values, n_factors + 1), default=None
-            The same of what belongs to ratings.
+            Factors and biases of the values of ratings' side features.
         thresholds : Tensor of shape (n_draws, n_stars - 1), default=None
             Thresholds between the stars.
         **further : Tensor
-            As `draws`, by name.
+            The tensors of `draws`, by name.
 
         Returns
         -------
@@ -190,7 +200,8 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         return self
 
     def _set_means(self, side: str) -> None:
-        """Set a side's parameters to the means of its whole rows, so that those compare."""
+        """Set a side's parameters to the means of its rows, for comparisons of users and of
+        items."""
         if not self.groups[side] or not self.n_draws:
             return
         codes = torch.arange(len(getattr(self, f"{side}_values")), device=self.noise.device)
@@ -211,9 +222,9 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         items : Tensor of shape (n,)
             Item codes, 0 for unknown.
         **features : Tensor of shape (n, n_values)
-            ``user_values``, ``user_weights`` and the same of ``item`` and ``context``: rows of
-            the tables of values and what they are multiplied by. Where they are left out, what
-            `set_features` said of users and items; nothing is known of a context.
+            ``user_values`` and ``user_weights``: positions in the table of values, and their
+            weights; the same with ``item`` and ``context``. Users and items without them have
+            the side features of `set_features`; a context without them is unknown.
 
         Returns
         -------
@@ -223,7 +234,7 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         return self.moments(users, items, **features)[0]
 
     def moments(self, users: Tensor, items: Tensor, **features: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict ratings and how much they may differ from that.
+        """Predict means and standard deviations of ratings.
 
         Parameters
         ----------
@@ -239,7 +250,7 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         means : Tensor of shape (n,)
             Ratings, not clipped.
         stds : Tensor of shape (n,)
-            Standard deviations of ratings around them, noise included.
+            Standard deviations of the ratings around the means, noise included.
         """
         if self.stars is not None:
             chances = self.star_probabilities(users, items, **features)
@@ -269,10 +280,10 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         n_thresholds = self.threshold_draws.shape[1]
         below = torch.zeros(n_thresholds, len(users), dtype=torch.float64, device=users.device)
         for k in range(self.n_draws):
-            found, variance = self._draw(k, users, items, **features)
+            centre, variance = self._draw(k, users, items, **features)
             spread = (1 + variance).sqrt()
             for number, threshold in enumerate(self.threshold_draws[k]):
-                below[number] += torch.special.ndtr((threshold - found) / spread)
+                below[number] += torch.special.ndtr((threshold - centre) / spread)
         ends = below.new_zeros(1, len(users)), below.new_ones(1, len(users))
         return torch.cat([ends[0], below / self.n_draws, ends[1]]).diff(dim=0).T.clamp(min=0)
 
@@ -289,7 +300,7 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
         Returns
         -------
         Tensor of shape (n_users, n_items)
-            Ratings, not clipped, of contexts of which nothing is known.
+            Ratings of unknown contexts, not clipped.
         """
         ratings = torch.zeros(len(users), len(items), device=users.device)
         stars = self.stars
@@ -297,59 +308,57 @@ class BayesianFactorizationMachine(BayesianMatrixFactorization):
             p, q = self._rows(k, "user", users, {}), self._rows(k, "item", items, {})
             context = self._rows(k, "context", users[:1] * 0, {})
             p, q = p + context, q.clone()
-            # (p + t)·(q + t) - t·t = p·q + p·t + t·q; the bias of t has come with p already
+            # (p + t)·(q + t) - t·t = p·q + p·t + t·q; the bias of t is part of p already.
             q[:, :-1] += context[:, :-1]
-            found = p[:, :-1] @ q[:, :-1].T
-            found += p[:, -1:] - context[:, :-1].square().sum()
-            found += q[:, -1]
-            found = found.float()
+            centres = p[:, :-1] @ q[:, :-1].T
+            centres += p[:, -1:] - context[:, :-1].square().sum()
+            centres += q[:, -1]
+            centres = centres.float()
             if stars is None:
-                ratings += self.global_mean + self.scale * found
+                ratings += self.global_mean + self.scale * centres
                 continue
             ratings += stars[-1]
             spread = (1 + self._of_unknown_pairs(k, users, items, p, q)).sqrt()
-            for number, threshold in enumerate(self.threshold_draws[k].to(found)):
+            for number, threshold in enumerate(self.threshold_draws[k].to(centres)):
                 step = stars[number + 1] - stars[number]
-                ratings -= step * torch.special.ndtr((threshold - found) / spread)
+                ratings -= step * torch.special.ndtr((threshold - centres) / spread)
         return ratings / self.n_draws
 
     def _draw(
         self, k: int, users: Tensor, items: Tensor, **features: Tensor
     ) -> tuple[Tensor, Tensor]:
         p, q = self._rows(k, "user", users, features), self._rows(k, "item", items, features)
-        found = self._ratings(p, q)
+        centres = self._ratings(p, q)
         if self.groups["context"]:
             context = self._rows(k, "context", users * 0, features)
-            found = found + ((p + q)[:, :-1] * context[:, :-1]).sum(1) + context[:, -1]
+            centres = centres + ((p + q)[:, :-1] * context[:, :-1]).sum(1) + context[:, -1]
             p, q = p + context, q + context
-        return found, self._of_unknown(k, users, items, p, q)
+        return centres, self._of_unknown(k, users, items, p, q)
 
     def _rows(self, k: int, side: str, codes: Tensor, features: dict[str, Tensor]) -> Tensor:
-        """One draw's rows of a side, those of side features included.
-
-        Added one after the other, so that any number of paddings changes nothing.
-        """
+        """Return one draw's rows of a side, with the terms of its side features."""
+        # A sum in this order does not depend on the number of padded columns.
         values, weights = (
             features[name] if name in features else getattr(self, name)[codes]
             for name in (f"{side}_values", f"{side}_weights")
         )
         table = getattr(self, f"{side}_value_draws")[k].double()
-        found = table.new_zeros(len(codes), self.n_factors + 1)
+        rows = table.new_zeros(len(codes), self.n_factors + 1)
         for value, weight in zip(values.T, weights.T, strict=True):
-            found += table[value] * weight.unsqueeze(1)
-        return found if side == "context" else found + getattr(self, f"{side}_draws")[k, codes]
+            rows += table[value] * weight.unsqueeze(1)
+        return rows if side == "context" else rows + getattr(self, f"{side}_draws")[k, codes]
 
     def _of_unknown_pairs(
         self, k: int, users: Tensor, items: Tensor, p: Tensor, q: Tensor
     ) -> Tensor:
-        """As `_of_unknown`, for all pairs of users and items."""
+        """Compute `_of_unknown` for all pairs of users and items."""
         extra = p.new_zeros(len(users), len(items))
         for codes, partner, covariances, axis in (
             (users, q, self.user_covariances, 0),
             (items, p, self.item_covariances, 1),
         ):
             feature = partner.clone()
-            feature[:, -1] = 1  # what multiplies the bias
+            feature[:, -1] = 1  # factor of the bias
             variances = ((feature @ covariances[k].to(feature)) * feature).sum(1)
             unknown = (codes == 0).to(p)
             extra += variances.unsqueeze(axis) * unknown.unsqueeze(1 - axis)

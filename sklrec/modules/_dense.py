@@ -1,4 +1,4 @@
-"""A dense net over embeddings of users, items and what else is known of an interaction."""
+"""Dense net over embeddings of users, items and side features."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from sklrec.modules._rating_module import (
     wide,
 )
 
-# Numbers of a hidden layer that are held at once where all pairs are rated.
+# Numbers of a hidden layer to hold at once when all pairs are rated.
 PAIR_NUMBERS_AT_ONCE = 2**22
 
 
@@ -30,14 +30,16 @@ class DenseNet(RatingModule):
               + \sum_s \langle p_u + q_i, e_s \rangle + f([p_u, q_i, e_1, e_2, \dots]) \Big)
 
     The user, the item and each side feature :math:`s` have an embedding of `n_factors` numbers.
-    The net :math:`f` reads them all, one after another; its layers are linear, with ReLU between
-    them. What a net of a few units learns but slowly, the products of embeddings, is added to
-    its output. Without products, biases and side features, ``DenseNet(n_users, n_items,
+    The net :math:`f` reads their concatenation. Its layers are linear, with ReLU between them.
+    The products of embeddings, which a small net learns only slowly, are added to its output.
+
+    Without products, biases and side features, the net is plain: ``DenseNet(n_users, n_items,
     n_factors, (H,), products=False, biased=False)`` is ``Linear(2 * n_factors, H)``, ReLU and
-    ``Linear(H, 1)`` over the concatenated embeddings of user and item, and nothing else.
+    ``Linear(H, 1)`` over the concatenated embeddings of user and item.
 
     Codes run from 1 to ``n_users``, from 1 to ``n_items`` and from 1 to ``n_values``. Code 0
-    stands for what is unknown or missing: its embedding and its bias are zero and stay zero.
+    stands for an unknown ID or a missing value. Its embedding and its bias are zero and stay
+    zero.
 
     Parameters
     ----------
@@ -48,39 +50,38 @@ class DenseNet(RatingModule):
     n_factors : int, default=64
         Number of columns of all embedding tables.
     hidden_layer_sizes : sequence of int, default=(32,)
-        Number of units of each hidden layer; none at all leaves a linear function.
+        Number of units of each hidden layer. Without hidden layers the net is linear.
     products : bool, default=True
-        Whether the products of embeddings are added to the net's output: of the user's and
-        the item's, and of each of the two with those of all side features.
+        Whether products of embeddings are added to the net's output: user times item, and
+        each of the two times every side feature.
     biased : bool, default=True
         Whether there are user and item biases.
     dropout : float, default=0.0
-        Share of the net's inputs that are set to zero while it trains, at random.
+        Share of the net's inputs that training sets to zero at random.
     n_numeric : int, default=0
         Number of numeric side features.
     n_bins : int, default=16
         Number of pieces of the piecewise linear embedding of a numeric side feature.
     n_categorical : int, default=0
-        Number of side features of one value each.
+        Number of side features with one value per row.
     n_multi_valued : int, default=0
-        Number of side features of any number of values each; the embedding of such a feature is
-        the mean of those of its known values.
+        Number of side features with any number of values per row. The embedding of such a
+        feature is the mean of the embeddings of its known values.
     n_values : int, default=0
         Number of known values of all categorical and multi-valued side features together.
     global_mean : float, default=0.0
         The constant :math:`\mu`, in units of the ratings. It is not trained.
     scale : float, default=1.0
-        The constant :math:`\sigma`, in units of the ratings. It is not trained. With the
-        ratings' standard deviation here, learning rate and penalty mean the same on any
-        rating scale.
+        The constant :math:`\sigma`, in units of the ratings. It is not trained. If it is
+        the standard deviation of the ratings, learning rate and penalty have the same effect
+        on any rating scale.
     init_std : float, default=0.05
-        Standard deviation of the normal distribution from which embeddings start. Biases and
+        Standard deviation of the normal distribution of the initial embeddings. Biases and
         the embedding of a missing number start at zero. Hidden layers start as in
-        ``nn.Linear``, the output layer at zero, so that the net adds nothing before it has
-        learned something.
+        ``nn.Linear``. The output layer starts at zero, so that an untrained net adds nothing.
     sparse : bool, default=False
         Whether the tables of users, items and values get sparse gradients, which hold only the
-        rows that a batch touches.
+        rows of the batch.
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
 
@@ -169,12 +170,12 @@ class DenseNet(RatingModule):
     @property
     def n_values(self) -> int:
         """Number of known values of all categorical and multi-valued side features."""
-        there = self.n_categorical + self.n_multi_valued
-        return self.value_factors.num_embeddings - 1 if there else 0
+        n_features = self.n_categorical + self.n_multi_valued
+        return self.value_factors.num_embeddings - 1 if n_features else 0
 
     @property
     def width(self) -> int:
-        """How many numbers a row is made of where it is widest: at the net's input."""
+        """Largest number of values that one row takes in a tensor: at the net's input."""
         n_side = self.n_numeric + self.n_categorical + self.n_multi_valued
         return (2 + n_side) * self.n_factors
 
@@ -195,20 +196,20 @@ class DenseNet(RatingModule):
         items : Tensor of shape (n,)
             Item codes, 0 for unknown.
         numeric : Tensor of shape (n, n_numeric), default=None
-            Numeric side features as places between minus and plus ``n_bins / 2``, NaN for
-            missing. ``None`` is all missing, as it is for the next two.
+            Numeric side features as positions between minus and plus ``n_bins / 2``; NaN if
+            missing. Here and below, ``None`` means that all are missing.
         categorical : Tensor of shape (n, n_categorical), default=None
-            Codes of values, 0 for unknown and missing.
+            Codes of values, 0 if unknown or missing.
         multi_valued : Tensor of shape (n, n_multi_valued, max_values), default=None
-            Codes of values, in any number of columns that zeros fill up.
+            Codes of values, in any number of columns, padded with zeros.
 
         Returns
         -------
         Tensor of shape (n,)
             Ratings, not clipped.
         """
-        found = self._look_up(users, items, numeric, categorical, multi_valued)
-        return self._rate(users, items, found)
+        embeddings = self._look_up(users, items, numeric, categorical, multi_valued)
+        return self._rate(users, items, embeddings)
 
     def all_pairs(
         self,
@@ -227,12 +228,12 @@ class DenseNet(RatingModule):
         items : Tensor of shape (n_items,)
             Item codes, 0 for unknown.
         user_side : dict of str to Tensor, default=None
-            Side features of the users, as in ``forward``; ``None`` is all missing.
+            Side features of the users, as in ``forward``; ``None`` means all missing.
         item_side : dict of str to Tensor, default=None
-            Side features of the items; ``None`` is all missing.
+            Side features of the items; ``None`` means all missing.
         of_users : Tensor of shape (n_side,), default=None
-            Which side features, numeric ones first and multi-valued ones last, are read from
-            `user_side`, and not from `item_side`; ``None`` is none.
+            Mask of the side features to read from `user_side` and not from `item_side`, numeric
+            ones first and multi-valued ones last; ``None`` means none.
 
         Returns
         -------
@@ -250,7 +251,7 @@ class DenseNet(RatingModule):
         of_item = torch.cat([q.new_zeros(len(q), 0, self.n_factors), *item_rows], 1) * (1 - share)
         ratings = self._net_of_pairs(p, q, of_user.flatten(1), of_item.flatten(1))
         if self.products:
-            # p·q and the products of both with all side features, those of users and of items
+            # p·q, and the products of both with the side features of users and of items
             s, t = of_user.sum(1), of_item.sum(1)
             ratings.addmm_(torch.cat([p, s], 1), torch.cat([q + t, q], 1).T)
             ratings += (p * s).sum(1, keepdim=True)
@@ -268,7 +269,7 @@ class DenseNet(RatingModule):
         categorical: Tensor | None = None,
         multi_valued: Tensor | None = None,
     ) -> Tensor:
-        """Give the squared norms of the embeddings and biases that each row looks up.
+        """Return the squared norms of the embeddings and biases of each row.
 
         Parameters
         ----------
@@ -286,16 +287,16 @@ class DenseNet(RatingModule):
         Returns
         -------
         Tensor of shape (n,)
-            The sums of their squares.
+            The sums of the squares.
         """
-        found = self._look_up(users, items, numeric, categorical, multi_valued)
-        return self._sum_squares(users, items, found)
+        embeddings = self._look_up(users, items, numeric, categorical, multi_valued)
+        return self._sum_squares(users, items, embeddings)
 
     def _predict_and_penalise(  # type: ignore[override]
         self, users: Tensor, items: Tensor, **side: Tensor
     ) -> tuple[Tensor, Tensor]:
-        found = self._look_up(users, items, **side)
-        return self._rate(users, items, found), self._sum_squares(users, items, found)
+        embeddings = self._look_up(users, items, **side)
+        return self._rate(users, items, embeddings), self._sum_squares(users, items, embeddings)
 
     @torch.no_grad()
     def grow(
@@ -305,23 +306,23 @@ class DenseNet(RatingModule):
         n_values: int = 0,
         generator: torch.Generator | None = None,
     ) -> "DenseNet":
-        """Give new users, items and values rows at the end of the tables.
+        """Append rows of new users, items and values to the tables.
 
         Parameters
         ----------
         n_users : int
-            Number of users after growing; not less than before.
+            New number of users, at least the current one.
         n_items : int
-            Number of items after growing; not less than before.
+            New number of items, at least the current one.
         n_values : int, default=0
-            Number of values of side features after growing; not less than before.
+            New number of values of side features, at least the current one.
         generator : torch.Generator, default=None
-            Source of the new embeddings' random start.
+            Source of the new embeddings; ``None`` is torch's global one.
 
         Returns
         -------
         DenseNet
-            This module; the rows that were there are unchanged.
+            This module; its existing rows are unchanged.
         """
         sizes = {"user_factors": n_users, "item_factors": n_items, "value_factors": n_values}
         for name, n_rows in sizes.items():
@@ -341,44 +342,42 @@ class DenseNet(RatingModule):
         categorical: Tensor | None = None,
         multi_valued: Tensor | None = None,
     ) -> list[Tensor]:
-        """Embeddings of the user and the item, of shape (n, n_factors), and of each kind of side
-        features, of shape (n, n_features, n_factors).
-        """
-        n_rows = users.shape[0]  # which, unlike len(), stays open in an exported graph
-        found = [
-            rows_of(self.user_factors, users, sparse=self.sparse),
+        """Return the embeddings of users, of items and of each kind of side features."""
+        n_rows = users.shape[0]  # len() would be a constant in an exported graph
+        embeddings = [
+            rows_of(self.user_factors, users, sparse=self.sparse),  # (n, n_factors)
             rows_of(self.item_factors, items, sparse=self.sparse),
         ]
         if self.n_numeric:
             if numeric is None:
                 numeric = self.bin_factors.new_full((n_rows, self.n_numeric), torch.nan)
-            found.append(self._embed_numbers(numeric))
+            embeddings.append(self._embed_numbers(numeric))  # (n, n_numeric, n_factors)
         if self.n_categorical:
             if categorical is None:
                 categorical = users.new_zeros(n_rows, self.n_categorical)
-            found.append(rows_of(self.value_factors, categorical, sparse=self.sparse))
+            embeddings.append(rows_of(self.value_factors, categorical, sparse=self.sparse))
         if self.n_multi_valued:
             if multi_valued is None:
                 multi_valued = users.new_zeros(n_rows, self.n_multi_valued, 1)
-            found.append(self._embed_values(multi_valued))
-        return found
+            embeddings.append(self._embed_values(multi_valued))
+        return embeddings
 
     def _embed_values(self, codes: Tensor) -> Tensor:
-        """Means of shape (n, n_multi_valued, n_factors) over known values."""
+        """Return the mean embeddings of the known values."""
         table = self.value_factors
-        if torch.compiler.is_exporting():  # graphs have no bags
+        if torch.compiler.is_exporting():  # ONNX has no embedding bags
             n_known = (codes > 0).sum(2, keepdim=True)
             return rows_of(table, codes).sum(2) / n_known.clamp(min=1)
-        # Unlike a mean over a tensor, it adds in the same order however many zeros follow.
+        # Unlike the mean of a tensor, its order of additions does not depend on the padding.
         means = F.embedding_bag(
             codes.flatten(0, 1), table.weight, mode="mean", padding_idx=0, sparse=self.sparse
         )
         return means.view(*codes.shape[:2], -1)
 
     def _embed_numbers(self, numeric: Tensor) -> Tensor:
-        """Embeddings of shape (n, n_numeric, n_factors) that change linearly within each bin."""
+        """Return embeddings that change linearly within each bin."""
         missing = numeric.isnan().unsqueeze(2)
-        # Filled from the middle up and down: what is missing is in the middle, and not at an end.
+        # Bins are filled from the middle, where a missing number is too.
         starts = torch.arange(self.n_bins, dtype=numeric.dtype, device=numeric.device)
         starts -= self.n_bins / 2
         filled = (numeric.nan_to_num(0.0).unsqueeze(2) - starts).clamp(0, 1)
@@ -389,9 +388,9 @@ class DenseNet(RatingModule):
             return torch.einsum("nfb,fbk->nfk", weights, factors)
         return torch.einsum("nfb,fbk->nfk", wide(weights), wide(factors)).to(weights.dtype)
 
-    def _rate(self, users: Tensor, items: Tensor, found: list[Tensor]) -> Tensor:
-        user, item, *side = found
-        read = torch.cat([rows.flatten(1) for rows in found], 1)
+    def _rate(self, users: Tensor, items: Tensor, embeddings: list[Tensor]) -> Tensor:
+        user, item, *side = embeddings
+        read = torch.cat([rows.flatten(1) for rows in embeddings], 1)
         ratings = self.dropout(read)
         for layer in self.layers:
             ratings = linear(layer, ratings) if isinstance(layer, nn.Linear) else layer(ratings)
@@ -407,11 +406,8 @@ class DenseNet(RatingModule):
         return self.global_mean + self.scale * ratings
 
     def _net_of_pairs(self, p: Tensor, q: Tensor, of_user: Tensor, of_item: Tensor) -> Tensor:
-        """What the net says of all pairs of a user and an item.
-
-        The first layer is a sum over what it reads, so that it is computed for each user and for
-        each item, not for each pair.
-        """
+        """Compute the net's output for all pairs of a user and an item."""
+        # The first layer is a sum over its inputs: compute it per user and per item, not per pair.
         first, *others = self.layers
         assert isinstance(first, nn.Linear)
         by_user, by_item, by_side = first.weight.split(
@@ -424,14 +420,14 @@ class DenseNet(RatingModule):
             1, PAIR_NUMBERS_AT_ONCE // (len(q) * max(self.hidden_layer_sizes, default=1))
         )
         for rows in range(0, len(p), at_once):
-            found = users[rows : rows + at_once].unsqueeze(1) + items
+            hidden = users[rows : rows + at_once].unsqueeze(1) + items
             for layer in others:
-                found = layer(found)
-            ratings[rows : rows + at_once] = found.squeeze(2)
+                hidden = layer(hidden)
+            ratings[rows : rows + at_once] = hidden.squeeze(2)
         return ratings
 
-    def _sum_squares(self, users: Tensor, items: Tensor, found: list[Tensor]) -> Tensor:
-        squares = [rows.flatten(1).square().sum(1) for rows in found]
+    def _sum_squares(self, users: Tensor, items: Tensor, embeddings: list[Tensor]) -> Tensor:
+        squares = [rows.flatten(1).square().sum(1) for rows in embeddings]
         if self.biased:
             squares += [biases.square() for biases in self._biases(users, items)]
         return torch.stack(squares).sum(0)
@@ -446,7 +442,7 @@ class DenseNet(RatingModule):
 def _layers(
     n_inputs: int, hidden_layer_sizes: Sequence[int], generator: torch.Generator | None
 ) -> nn.Sequential:
-    """Linear layers with ReLU between them and one output, which is 0 at first."""
+    """Make linear layers with ReLU between them, and an output that starts at 0."""
     layers: list[nn.Module] = []
     for size in hidden_layer_sizes:
         layers += [new_linear(n_inputs, size, generator), nn.ReLU()]

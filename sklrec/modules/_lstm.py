@@ -1,4 +1,4 @@
-"""An LSTM over what a user rated, for a rating that comes after it."""
+"""LSTM over the earlier ratings of a user, which predicts later ones."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
@@ -28,20 +28,19 @@ WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
 class States(NamedTuple):
-    """What an LSTM knows after 0, 1, ... of each sequence's interactions, from either side."""
+    """States of an LSTM after 0, 1, ... interactions of each sequence, in both directions."""
 
-    forward: dict[str, Tensor]
+    forward: dict[str, Tensor]  # (n_sequences, max_len + 1, ...)
     backward: dict[str, Tensor] | None
-    lengths: Tensor
+    lengths: Tensor  # (n_sequences,)
 
 
 class LSTMRating(RatingModule):
-    r"""Predict a rating from the ratings that the user gave before, by an LSTM.
+    r"""Predict a rating from the earlier ratings of the user by an LSTM.
 
-    Sequences come as matrices of codes and ratings, padded behind. What is to be predicted comes
-    apart from them: a sequence, a number of its interactions to read, and an item. So one pass of
-    the LSTM over a sequence serves any number of predictions. See `sklrec.SequenceRatingRegressor`
-    for the formulas.
+    Sequences are matrices of item codes and ratings, with padding at the end. A prediction needs
+    a sequence, the number of its interactions to read, and an item. So one pass of the LSTM over
+    a sequence serves any number of predictions. `sklrec.SequenceRatingRegressor` has the formulas.
 
     Parameters
     ----------
@@ -52,33 +51,32 @@ class LSTMRating(RatingModule):
     hidden_size : int, default=16
         Number of hidden units of the LSTM.
     items_only : bool, default=False
-        Whether to read items alone: item factors through the LSTM, the item to be rated last,
-        into one linear unit.
+        Whether to read only items. The LSTM reads the item factors, at last those of the item to
+        rate, and a linear unit reads its hidden state.
     bidirectional : bool, default=False
-        Whether a second LSTM reads sequences from their end.
+        Whether a second LSTM reads the sequences from their end.
     dropout : float, default=0.4
-        Share of the user's vector, or of the hidden units if ``items_only=True``, that is
-        dropped in training.
+        Share of the user's vector that training sets to zero at random; with
+        ``items_only=True``, share of the hidden units.
     global_mean : float, default=0.0
         The mean of the ratings. It is not trained.
     scale : float, default=1.0
         The standard deviation of the ratings. It is not trained.
     init_std : float, default=0.2
-        Standard deviation of the normal distribution from which the item factors start; half
-        of it for the factors of what was rated. Those of what was seen start at 0.
+        Standard deviation of the normal distribution of the initial item factors. The factors
+        of rated items start with half of it, the factors of seen items at zero.
     n_ratings : int, default=1
-        Number of ratings in training, over which :meth:`penalty` is spread.
+        Number of training ratings, by which :meth:`penalty` is divided.
     sparse : bool, default=False
-        Whether the items' tables get sparse gradients, which hold only the rows that a batch
-        touches.
+        Whether the tables of items get sparse gradients, which hold only the rows of the batch.
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
 
     Attributes
     ----------
     n_lookups : Tensor of shape (n_items + 1,) or None
-        How often an epoch looks up each item, to be read or to be rated, over which
-        :meth:`penalty` is spread if ``sparse=True``; ``None`` is as often as the batch does.
+        Number of lookups of each item in an epoch, as a past item or as the item to rate. With
+        ``sparse=True``, :meth:`penalty` is divided by it; ``None`` counts the batch alone.
 
     See Also
     --------
@@ -155,7 +153,7 @@ class LSTMRating(RatingModule):
 
     @property
     def width(self) -> int:
-        """How many numbers a row is made of where it is widest."""
+        """Largest number of values that one row takes in a tensor."""
         return self.lstm.input_size + 4 * self.hidden_size
 
     def forward(
@@ -174,22 +172,22 @@ class LSTMRating(RatingModule):
         Parameters
         ----------
         past_items : Tensor of shape (n_sequences, max_len)
-            Item codes, 0 for unknown; anything as padding.
+            Item codes, 0 for unknown; any codes as padding.
         past_ratings : Tensor of shape (n_sequences, max_len)
-            Their ratings; NaN where none is known.
+            Ratings of the past items; NaN if unknown.
         past_gaps : Tensor of shape (n_sequences, max_len)
-            How long ago the interaction before was, on a logarithmic scale.
+            Time since the previous interaction, on a logarithmic scale.
         lengths : Tensor of shape (n_sequences,)
             Number of interactions of each sequence.
         sequences : Tensor of shape (n,)
-            Whose rating is to be predicted: a row of the matrices.
+            Row of the past that each rating belongs to.
         before : Tensor of shape (n,)
-            How many of its interactions to read.
+            Number of interactions to read from the start of the row.
         items : Tensor of shape (n,)
             Item codes, 0 for unknown.
         after : Tensor of shape (n,), default=None
-            With ``bidirectional=True`` the place from which on to read it from its end;
-            ``None`` is `before`.
+            With ``bidirectional=True``, position of the first interaction to read from the end
+            of the row; ``None`` is `before`.
 
         Returns
         -------
@@ -204,31 +202,31 @@ class LSTMRating(RatingModule):
     def read(
         self, past_items: Tensor, past_ratings: Tensor, past_gaps: Tensor, lengths: Tensor
     ) -> States:
-        """Run over sequences.
+        """Run the LSTM over sequences.
 
         Parameters
         ----------
         past_items : Tensor of shape (n_sequences, max_len)
-            Item codes, 0 for unknown; anything as padding.
+            Item codes, 0 for unknown; any codes as padding.
         past_ratings : Tensor of shape (n_sequences, max_len)
-            Their ratings; NaN where none is known.
+            Ratings of the past items; NaN if unknown.
         past_gaps : Tensor of shape (n_sequences, max_len)
-            How long ago the interaction before was, on a logarithmic scale.
+            Time since the previous interaction, on a logarithmic scale.
         lengths : Tensor of shape (n_sequences,)
             Number of interactions of each sequence.
 
         Returns
         -------
         States
-            For each sequence, what is known after 0, 1, ... of its interactions.
+            The states after 0, 1, ... interactions of each sequence.
         """
         place = torch.arange(past_items.shape[1], device=past_items.device)
-        there = (place < lengths[:, None]).unsqueeze(-1)
-        past = past_items, past_ratings, there
+        is_known = (place < lengths[:, None]).unsqueeze(-1)
+        past = past_items, past_ratings, is_known
         forward = self._run(self.lstm, self._steps(*past, past_gaps))
         if not self.bidirectional:
             return States(forward, None, lengths)
-        # Read from the end, a gap is that to the interaction after it.
+        # In this direction, the gap is the time to the next interaction.
         steps = self._steps(*past, F.pad(past_gaps[:, 1:], (0, 1)))
         from_end = (lengths[:, None] - 1 - place).clamp(min=0).unsqueeze(-1)
         steps = {n: v.gather(1, from_end.expand(-1, -1, v.shape[2])) for n, v in steps.items()}
@@ -247,16 +245,16 @@ class LSTMRating(RatingModule):
         Parameters
         ----------
         states : States
-            What :meth:`read` gave.
+            The result of :meth:`read`.
         sequences : Tensor of shape (n,)
-            Whose rating is to be predicted: a row of the matrices.
+            Row of the past that each rating belongs to.
         before : Tensor of shape (n,)
-            How many of its interactions to read.
+            Number of interactions to read from the start of the row.
         items : Tensor of shape (n,)
             Item codes, 0 for unknown.
         after : Tensor of shape (n,), default=None
-            With ``bidirectional=True`` the place from which on to read it from its end;
-            ``None`` is `before`.
+            With ``bidirectional=True``, position of the first interaction to read from the end
+            of the row; ``None`` is `before`.
 
         Returns
         -------
@@ -267,33 +265,32 @@ class LSTMRating(RatingModule):
         n_read = before
         if states.backward is not None:
             n_after = states.lengths[sequences] - (before if after is None else after)
-            behind = {name: v[sequences, n_after] for name, v in states.backward.items()}
+            backward = {name: v[sequences, n_after] for name, v in states.backward.items()}
             n_read = n_read + n_after
         else:
-            behind = None
+            backward = None
         if self.items_only:
-            z = self._rate_by_items(read, behind, items)
+            z = self._rate_by_items(read, backward, items)
         else:
-            z = self._rate_by_ratings(read, behind, n_read, items)
+            z = self._rate_by_ratings(read, backward, n_read, items)
         return self.global_mean + self.scale * z
 
     def penalty(self, **inputs: Tensor) -> Tensor:
-        """Give the squared norm of all factors and biases, spread over the ratings.
+        """Return the squared norm of all factors and biases, divided by the number of ratings.
 
-        It does not depend on what is looked up: an item that is rated often is penalised no more
-        than others, and so relatively less. With ``sparse=True`` it is spread over an epoch's
-        lookups of each item instead, so that all batches together penalise items in the same way
-        while each of them reads only its own.
+        The penalty of an item does not depend on its number of ratings. With ``sparse=True``, the
+        penalty reads only the items of the batch and divides their norms by `n_lookups`. The
+        batches of an epoch together then have the same penalty.
 
         Parameters
         ----------
         **inputs : Tensor
-            What ``forward`` takes; only used with ``sparse=True``.
+            The arguments of ``forward``; only used with ``sparse=True``.
 
         Returns
         -------
         Tensor of shape ()
-            The sum of the squares by the number of ratings.
+            The sum of the squares, divided by the number of ratings.
         """
         if self.sparse:
             return self._penalty_of_batch(**inputs)
@@ -305,13 +302,13 @@ class LSTMRating(RatingModule):
     def _penalty_of_batch(self, past_items: Tensor, items: Tensor, **inputs: Tensor) -> Tensor:
         codes = torch.cat([past_items.flatten(), items])
         counts = torch.ones_like(codes)
-        if codes.device.type == "cpu":  # elsewhere one would have to wait for how many differ
+        if codes.device.type == "cpu":  # other devices would wait for the number of items
             codes, counts = codes.unique(return_counts=True)
         rows = [self._rows(self.item_factors, codes)]
         if not self.items_only:
             rows += [self._rows(self.rated_factors, codes), self._rows(self.seen_factors, codes)]
             rows.append(self._biases(codes).unsqueeze(1))
-        squares = torch.cat(rows, 1).square().sum(1)  # that of padding is 0
+        squares = torch.cat(rows, 1).square().sum(1)  # 0 for padding
         n_lookups = self.n_lookups
         if n_lookups is None:
             n_lookups = counts.new_zeros(self.n_items + 1).index_add_(0, codes, counts)
@@ -325,19 +322,19 @@ class LSTMRating(RatingModule):
         return biases_of(self.item_biases, codes, sparse=self.sparse)
 
     def grow(self, n_items: int, generator: torch.Generator | None = None) -> "LSTMRating":
-        """Give new items rows at the end of the tables.
+        """Append rows of new items to the tables.
 
         Parameters
         ----------
         n_items : int
-            Number of items after growing; not less than before.
+            New number of items, at least the current one.
         generator : torch.Generator, default=None
-            Source of the new factors' random start.
+            Source of the new factors; ``None`` is torch's global one.
 
         Returns
         -------
         LSTMRating
-            This module; the rows that were there are unchanged.
+            This module; its existing rows are unchanged.
         """
         self.item_factors = grown_embedding(self.item_factors, n_items, self.init_std, generator)
         if not self.items_only:
@@ -349,24 +346,24 @@ class LSTMRating(RatingModule):
         return self
 
     def _steps(
-        self, items: Tensor, ratings: Tensor, there: Tensor, gaps: Tensor
+        self, items: Tensor, ratings: Tensor, is_known: Tensor, gaps: Tensor
     ) -> dict[str, Tensor]:
-        """What there is to read of each interaction, of shape (n_sequences, max_len, ...)."""
-        factors = self._rows(self.item_factors, items) * there
+        """Return the LSTM's inputs for each interaction."""
+        factors = self._rows(self.item_factors, items) * is_known
         if self.items_only:
             return {"factors": factors}
         ratings = (ratings - self.global_mean) / self.scale
         deviation = (ratings - self._biases(items)).nan_to_num(0.0).unsqueeze(-1)
         return {
             "factors": factors,
-            "deviation": deviation * there,
+            "deviation": deviation * is_known,
             "gap": gaps.unsqueeze(-1),
-            "rated": self._rows(self.rated_factors, items) * there,
-            "seen": self._rows(self.seen_factors, items) * there,
+            "rated": self._rows(self.rated_factors, items) * is_known,
+            "seen": self._rows(self.seen_factors, items) * is_known,
         }
 
     def _run(self, lstm: nn.LSTM, steps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """States after 0, 1, ... of the steps, each of shape (n_sequences, max_len + 1, ...)."""
+        """Return the states after 0, 1, ... steps."""
         if self.items_only:
             return _cells(lstm, steps["factors"])
         deviation, rated = steps["deviation"], steps["rated"]
@@ -381,14 +378,14 @@ class LSTMRating(RatingModule):
     def _rate_by_ratings(
         self,
         read: dict[str, Tensor],
-        behind: dict[str, Tensor] | None,
+        backward: dict[str, Tensor] | None,
         n_read: Tensor,
         items: Tensor,
     ) -> Tensor:
         hidden, summed = read["hidden"], read["summed"]
-        if behind is not None:
-            hidden = torch.cat([hidden, behind["hidden"]], 1)
-            summed = summed + behind["summed"]
+        if backward is not None:
+            hidden = torch.cat([hidden, backward["hidden"]], 1)
+            summed = summed + backward["summed"]
         n_read = n_read.unsqueeze(1)
         deviations, rated_deviations, rated = summed.split([1, self.n_factors, self.n_factors], 1)
         mean = deviations / (n_read + self.log_shrinkage.exp())
@@ -399,12 +396,12 @@ class LSTMRating(RatingModule):
         return bias + (user * self._rows(self.item_factors, items)).sum(1)
 
     def _rate_by_items(
-        self, read: dict[str, Tensor], behind: dict[str, Tensor] | None, items: Tensor
+        self, read: dict[str, Tensor], backward: dict[str, Tensor] | None, items: Tensor
     ) -> Tensor:
         own = self._rows(self.item_factors, items)
         hidden = [_cell(self.lstm, own, read["hidden"], read["cell"])[0]]
-        if behind is not None:
-            hidden.append(_cell(self.backward_lstm, own, behind["hidden"], behind["cell"])[0])
+        if backward is not None:
+            hidden.append(_cell(self.backward_lstm, own, backward["hidden"], backward["cell"])[0])
         both = self.dropout(torch.cat(hidden, 1).to(own.dtype))
         return linear(self.output, both).squeeze(1)
 
@@ -417,11 +414,8 @@ class LSTMRating(RatingModule):
         items: Tensor,
         after: Tensor | None,
     ) -> Tensor:
-        """What ``forward`` gives with ``items_only=True``, by a run of its own for each rating.
-
-        In exported graphs an LSTM gives its cells after the last step alone, so that none can
-        take another step from the middle of a sequence.
-        """
+        """Compute `forward` with ``items_only=True``, by a separate run for each rating."""
+        # An exported LSTM returns only its last cell, so that it cannot go on from the middle.
         own = self._rows(self.item_factors, items).unsqueeze(1)
         sides = [(self.lstm, past_items, before)]
         if self.bidirectional:
@@ -440,7 +434,7 @@ class LSTMRating(RatingModule):
 
 
 def _run_lstm(lstm: nn.LSTM, inputs: Tensor) -> Tensor:
-    """Hidden states after each step."""
+    """Return the hidden states after each step."""
     if lstm.training or torch.compiler.is_exporting():
         return lstm(inputs)[0]
     weights = [wide(lstm.get_parameter(name)) for name in WEIGHTS]
@@ -454,14 +448,14 @@ def _run_lstm(lstm: nn.LSTM, inputs: Tensor) -> Tensor:
 
 @contextmanager
 def _unwarned() -> Iterator[None]:
-    """Let cuDNN not ask for weights in one piece, which those in float64 are not."""
+    """Ignore cuDNN's warning that the float64 weights are not in one piece."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "RNN module weights")
         yield
 
 
 def _cell(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """One step of a one-layer LSTM."""
+    """Run one step of a one-layer LSTM."""
     weights: list[Tensor] = [lstm.get_parameter(name) for name in WEIGHTS]
     if not lstm.training:
         inputs, hidden, cell, *weights = map(wide, (inputs, hidden, cell, *weights))
@@ -469,13 +463,13 @@ def _cell(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[
 
 
 def _cells(lstm: nn.LSTM, inputs: Tensor) -> dict[str, Tensor]:
-    """All states of an LSTM, its cells too, which ``nn.LSTM`` keeps to itself."""
+    """Run an LSTM step by step, and return the hidden states and the cells."""
     hidden = cell = inputs.new_zeros(len(inputs), lstm.hidden_size)
-    found = [(hidden, cell)]
+    states = [(hidden, cell)]
     for step in inputs.unbind(1):
         hidden, cell = _cell(lstm, step, hidden, cell)
-        found.append((hidden, cell))
-    hiddens, cells = (torch.stack(states, 1) for states in zip(*found, strict=True))
+        states.append((hidden, cell))
+    hiddens, cells = (torch.stack(parts, 1) for parts in zip(*states, strict=True))
     return {"hidden": hiddens.to(inputs.dtype), "cell": cells.to(inputs.dtype)}
 
 

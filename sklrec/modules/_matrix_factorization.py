@@ -1,4 +1,4 @@
-"""Matrix factorisation: the dot product of two rows of factors."""
+"""Matrix factorisation: the dot product of the factors of a user and an item."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import torch
@@ -13,7 +13,7 @@ from sklrec.modules._rating_module import (
     grown_embedding,
 )
 
-# Numbers of a table that a prediction gathers at once on the CPU: a megabyte.
+# Numbers of a table that a prediction on the CPU gathers at once: a megabyte.
 NUMBERS_AT_ONCE = 2**18
 
 
@@ -23,8 +23,8 @@ class MatrixFactorization(PairModule):
     .. math:: \hat r_{ui} = \mu + \sigma (b_u + b_i + \langle p_u, q_i \rangle)
 
     Codes run from 1 to ``n_users`` and from 1 to ``n_items``. Code 0 stands for an
-    unknown user or item: its factors and its bias are zero and stay zero, so that the
-    prediction falls back on what is known of the other side.
+    unknown user or item. Its factors and its bias are zero and stay zero: the prediction
+    uses only the other side.
 
     Parameters
     ----------
@@ -36,20 +36,20 @@ class MatrixFactorization(PairModule):
         Number of columns of both factor tables.
     biased : bool, default=True
         Whether there are a global mean and user and item biases. Without them the
-        rating is the dot product of the factors and nothing else.
+        rating is the dot product of the factors alone, times the scale.
     global_mean : float, default=0.0
         The constant :math:`\mu`, in units of the ratings. It is not trained. Must be 0
         if ``biased=False``.
     scale : float, default=1.0
-        The constant :math:`\sigma`, in units of the ratings. It is not trained. With the
-        ratings' standard deviation here, learning rate and penalty mean the same on any
-        rating scale.
+        The constant :math:`\sigma`, in units of the ratings. It is not trained. If it is
+        the standard deviation of the ratings, learning rate and penalty have the same effect
+        on any rating scale.
     init_std : float, default=0.01
-        Standard deviation of the normal distribution from which the factors start.
-        Biases start at zero.
+        Standard deviation of the normal distribution of the initial factors. Biases start
+        at zero.
     sparse : bool, default=False
-        Whether :meth:`backward_squared_error` gives sparse gradients, which hold only the rows
-        that a batch touches.
+        Whether :meth:`backward_squared_error` makes sparse gradients, which hold only the rows
+        of the batch.
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
 
@@ -71,7 +71,7 @@ class MatrixFactorization(PairModule):
     >>> module(users, items).shape
     torch.Size([3])
 
-    An unknown user and an unknown item leave the global mean:
+    The rating of an unknown item by an unknown user is the global mean:
 
     >>> module(users, items)[2].item()
     3.5
@@ -115,7 +115,7 @@ class MatrixFactorization(PairModule):
 
     @property
     def width(self) -> int:
-        """How many numbers a row is made of where it is widest."""
+        """Largest number of values that one row takes in a tensor."""
         return self.n_factors
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
@@ -135,7 +135,7 @@ class MatrixFactorization(PairModule):
         """
         if torch.is_grad_enabled() or users.device.type != "cpu":
             return self._ratings(users, items)
-        # What is gathered at once should stay in the processor's cache: up to thrice as fast.
+        # Parts that stay in the processor's cache are up to three times as fast.
         n_rows = max(1, NUMBERS_AT_ONCE // self.n_factors)
         parts = zip(users.split(n_rows), items.split(n_rows), strict=True)
         return torch.cat([self._ratings(*part) for part in parts])
@@ -164,7 +164,7 @@ class MatrixFactorization(PairModule):
             Ratings, not clipped.
         """
         p, q = self.scale * self.user_factors(users), self.item_factors(items)
-        # Offsets as columns of their own: further passes would cost more than the product does.
+        # Offsets are two more columns: further passes would cost more than the product.
         of_users, of_items = self.global_mean.expand(len(p)), q.new_zeros(len(q))
         if self.biased:
             of_users = of_users + self.scale * biases_of(self.user_biases, users)
@@ -174,7 +174,7 @@ class MatrixFactorization(PairModule):
         return left @ right.T
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
-        """Give the squared norms of the factors and biases that each pair looks up.
+        """Return the squared norms of the factors and biases of each pair.
 
         Parameters
         ----------
@@ -186,7 +186,7 @@ class MatrixFactorization(PairModule):
         Returns
         -------
         Tensor of shape (n,)
-            The sums of their squares.
+            The sums of the squares.
         """
         rows = [self.user_factors(users), self.item_factors(items)]
         if self.biased:
@@ -204,34 +204,34 @@ class MatrixFactorization(PairModule):
         alpha: float = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
-        r"""Do what `backward_squared_error` does for pairs that were grouped before.
+        r"""Add the gradient of pairs that are grouped already; see `backward_squared_error`.
 
-        The gradient is that of the weighted mean, or of half the weighted sum, of
+        The error of a rating is
 
         .. math:: (r - \hat r)^2 / \sigma^2
-                  + \alpha (\|p_u\|^2 + \|q_i\|^2 + b_u^2 + b_i^2)
+                  + \alpha (\|p_u\|^2 + \|q_i\|^2 + b_u^2 + b_i^2).
 
-        in closed form, which takes half the time that autograd takes through ``forward``.
+        Its gradient in closed form takes half the time of autograd through ``forward``.
 
         Parameters
         ----------
         pairs : Pairs
-            The batch's pairs.
+            The pairs of the batch.
         ratings : Tensor of shape (n,)
-            Ratings to be predicted.
+            The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
         alpha : float, default=0.0
-            What the penalty is multiplied by.
+            Factor of the penalty.
         reduction : {'mean', 'sum'}, default='mean'
-            Whether the gradient is that of the mean or that of half the sum.
+            Whether to use the gradient of the weighted mean, or of half the weighted sum.
 
         Returns
         -------
         loss : Tensor of shape ()
             The weighted mean of the squared errors, in units of the ratings.
         predictions : Tensor of shape (n,)
-            What ``forward`` returns for the batch.
+            The predictions of ``forward`` for the batch.
         """
         user, item = pairs.user, pairs.item
         user_table, item_table = self.user_factors.weight, self.item_factors.weight
@@ -258,8 +258,8 @@ class MatrixFactorization(PairModule):
     def _add_gradient(
         self, table: Tensor, side: Side, gradient: Tensor, rows: Tensor, decay: float | Tensor
     ) -> None:
-        """Add to a table's gradient that of the error and that of the penalty on its `rows`."""
-        # The unknown row is zero, so its penalty's gradient is; its error's has to be made so.
+        """Add the gradients of error and penalty to a table's ``grad``."""
+        # The unknown row is zero, and so is the gradient of its penalty, but not of its error.
         gradient = side.without_unknown(gradient)
         decays = side.weights * decay
         gradient.addcmul_(rows, decays if rows.ndim == 1 else decays.unsqueeze(1))
@@ -279,21 +279,21 @@ class MatrixFactorization(PairModule):
     def grow(
         self, n_users: int, n_items: int, generator: torch.Generator | None = None
     ) -> "MatrixFactorization":
-        """Give new users and items rows at the end of the tables.
+        """Append rows of new users and items to the tables.
 
         Parameters
         ----------
         n_users : int
-            Number of users after growing; not less than before.
+            New number of users, at least the current one.
         n_items : int
-            Number of items after growing; not less than before.
+            New number of items, at least the current one.
         generator : torch.Generator, default=None
-            Source of the new factors' random start.
+            Source of the new factors; ``None`` is torch's global one.
 
         Returns
         -------
         MatrixFactorization
-            This module; the rows that were there are unchanged.
+            This module; its existing rows are unchanged.
         """
         for side, n_rows in (("user", n_users), ("item", n_items)):
             factors = getattr(self, f"{side}_factors")
@@ -306,31 +306,13 @@ class MatrixFactorization(PairModule):
 
 
 def weigh(
-    error: Tensor, sample_weight: Tensor | None, alpha: float, reduction: str
+    error: Tensor,  # (n,), prediction minus rating, in units of the scale
+    sample_weight: Tensor | None,  # (n,)
+    alpha: float,
+    reduction: str,
 ) -> tuple[Tensor, Tensor, float | Tensor]:
-    """Weigh the errors of a batch, and the penalty on what its ratings look up.
-
-    Parameters
-    ----------
-    error : Tensor of shape (n,)
-        Prediction minus rating, in units of the module's scale.
-    sample_weight : Tensor of shape (n,) or None
-        Weight of each rating, 1 if ``None``.
-    alpha : float
-        L2 penalty, once for each rating.
-    reduction : {'mean', 'sum'}
-        Whether gradients are those of the mean or those of half the sum.
-
-    Returns
-    -------
-    loss : Tensor of shape ()
-        The weighted mean of the squared errors.
-    slope : Tensor of shape (n,)
-        What the gradient of a prediction is multiplied by.
-    decay : float or Tensor of shape ()
-        What a row that was looked up is multiplied by for each unit of weight, for the gradient
-        of the penalty.
-    """
+    """Weight the errors of a batch; return the loss and the factors of the gradients of error and
+    penalty."""
     weighted = error if sample_weight is None else error * sample_weight
     total = error.shape[0] if sample_weight is None else sample_weight.sum()
     factor = 1 if reduction == "sum" else 2 / total

@@ -1,4 +1,4 @@
-"""What the modules share whose gradient is in closed form, over the pairs of a batch."""
+"""Base of the modules with a gradient in closed form over the pairs of a batch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
@@ -11,7 +11,7 @@ from sklrec.modules._rating_module import RatingModule
 
 
 class PairModule(RatingModule):
-    """Base of the modules that read a user and an item, and make their gradient themselves."""
+    """Base of the modules that read users and items and have a gradient in closed form."""
 
     @torch.no_grad()
     def backward_squared_error(  # type: ignore[override]
@@ -24,7 +24,7 @@ class PairModule(RatingModule):
         alpha: float = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of a batch's penalised squared error to the tables' ``grad``.
+        """Add the gradient of the penalised squared error of a batch to the tables' ``grad``.
 
         Parameters
         ----------
@@ -33,22 +33,21 @@ class PairModule(RatingModule):
         items : Tensor of shape (n,)
             Item codes.
         ratings : Tensor of shape (n,)
-            Ratings to be predicted.
+            The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
         alpha : float, default=0.0
-            What the penalty on the rows that the batch touches is multiplied by, once for each
-            rating.
+            Factor of the penalty on the rows of each rating.
         reduction : {'mean', 'sum'}, default='mean'
-            Whether the gradient is that of the mean or that of half the sum.
+            Whether to use the gradient of the weighted mean, or of half the weighted sum.
 
         Returns
         -------
         loss : Tensor of shape ()
-            The weighted mean of the squared errors, in units of the ratings. As with torch's
-            ``weight_decay``, the penalty is not in it.
+            The weighted mean of the squared errors, in units of the ratings. It does not contain
+            the penalty, as with torch's ``weight_decay``.
         predictions : Tensor of shape (n,)
-            What ``forward`` returns for the batch.
+            The predictions of ``forward`` for the batch.
         """
         pairs = Pairs(users, items, sample_weight)
         return self.backward_of_pairs(
@@ -65,4 +64,4 @@ class PairModule(RatingModule):
         alpha: float = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
-        """Do what `backward_squared_error` does for pairs that were grouped before."""
+        """Add the gradient of pairs that are grouped already; see `backward_squared_error`."""

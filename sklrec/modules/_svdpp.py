@@ -1,4 +1,4 @@
-"""Matrix factorisation whose rows are also described by whom they met, for its training."""
+"""Matrix factorisation with SVD++ terms, for training."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
@@ -12,49 +12,29 @@ from sklrec.modules._pair_module import PairModule
 from sklrec.modules._pairs import Pairs
 from sklrec.modules._rating_module import biases_of
 
-# The penalty on a term against that on an own row, both once for each of their ratings. Chosen on
-# held-out parts of training data of several logs.
+# Ratio of the penalties on a term and on an own row, each per rating. Chosen on held-out parts of
+# the training data of several logs.
 TERM_PENALTY = 5.0
 OTHER = {"user": "item", "item": "user"}
 
 
 class SVDPlusPlus(PairModule):
-    r"""Train a matrix factorisation together with what each row gains from whom it met.
+    """Matrix factorisation with SVD++ terms, for training (Koren 2008,
+    doi:10.1145/1401890.1401944)."""
 
-    A user's row gains :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i` and an item's
-    :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, where R are the interactions, whatever the
-    ratings. A bias is a further column of a row.
-
-    These sums cost as much as a pass over all interactions. They are therefore renewed, and the
-    terms y and x get their gradient, only once in several batches: that of all these batches.
-
-    Parameters
-    ----------
-    own : MatrixFactorization
-        What the rows have of their own. Its tables are trained in place.
-    users : Tensor of shape (n,)
-        The users' codes of the interactions, which are not 0.
-    items : Tensor of shape (n,)
-        The items' codes.
-    sample_weight : Tensor of shape (n,), default=None
-        Weight of each interaction's rating, 1 if ``None``.
-    n_between : int, default=1
-        Number of batches after which the terms get their gradient.
-
-    References
-    ----------
-    Koren (2008), "Factorization Meets the Neighborhood", :doi:`10.1145/1401890.1401944`.
-    """
-
-    user_terms: nn.Parameter
-    item_terms: nn.Parameter
+    # The row of a user is p_u + |R(u)|^-1/2 * sum of y_i over the interactions R(u), whatever the
+    # ratings; the row of an item is made in the same way. A bias is a further column of a row.
+    # The sums cost as much as a pass over all interactions. So they are computed, and the terms
+    # get their gradient, only once in `n_between` batches.
+    user_terms: nn.Parameter  # (n_items + 1, n_factors + biased)
+    item_terms: nn.Parameter  # (n_users + 1, n_factors + biased)
 
     def __init__(
         self,
-        own: MatrixFactorization,
-        users: Tensor,
-        items: Tensor,
-        sample_weight: Tensor | None = None,
+        own: MatrixFactorization,  # trained in place
+        users: Tensor,  # (n,), codes of the interactions, not 0
+        items: Tensor,  # (n,)
+        sample_weight: Tensor | None = None,  # (n,)
         *,
         n_between: int = 1,
     ):
@@ -78,23 +58,17 @@ class SVDPlusPlus(PairModule):
             terms = self.scale.new_zeros(n_rows[other], own.n_factors + own.biased)
             self.register_parameter(f"{side}_terms", nn.Parameter(terms))
         self._sums: dict[str, tuple[int, Tensor, Tensor]] = {}
-        self._forget_batches()
+        self._reset_batches()
 
     @property
     def width(self) -> int:
-        """How many numbers a row is made of where it is widest."""
+        """Largest number of values that one row takes in a tensor."""
         return self.own.width
 
     def loads(self) -> dict[str, Tensor]:
-        """Give how fast the terms' gradients over all ratings change at most.
-
-        Returns
-        -------
-        dict of str to Tensor of shape (n_terms,)
-            By side, for a squared error whose gradient changes by 1 as a row's sum moves by 1: if
-            all terms move by at most the inverse of these, no sum overshoots.
-        """
-        # By Gershgorin: sums over the rows of the products' entries, none of which is negative.
+        """Bound the curvature of the loss in each term, by side."""
+        # Gershgorin's bound: row sums of the curvature, whose entries are not negative. If all
+        # terms move by at most the inverse of their bounds, no sum overshoots.
         return {
             side: self._gather[side]
             @ (self._weight[side] * (self._spread[side] @ torch.ones_like(self._weight[other])))
@@ -103,20 +77,7 @@ class SVDPlusPlus(PairModule):
 
     @torch.no_grad()
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        """Predict one rating for each pair of codes; gradients do not come from here.
-
-        Parameters
-        ----------
-        users : Tensor of shape (n,)
-            User codes, 0 for unknown.
-        items : Tensor of shape (n,)
-            Item codes, 0 for unknown.
-
-        Returns
-        -------
-        Tensor of shape (n,)
-            Ratings, not clipped.
-        """
+        """Predict one rating for each pair of codes, without gradients."""
         (p_sums, b_u_sums), (q_sums, b_i_sums) = self._expanded("user"), self._expanded("item")
         p, q = p_sums[users], q_sums[items]
         ratings = ((self.own.user_factors(users) + p) * (self.own.item_factors(items) + q)).sum(1)
@@ -126,20 +87,7 @@ class SVDPlusPlus(PairModule):
         return self.global_mean + self.scale * ratings
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
-        """Give the squared norms of the own rows, and of the terms, that each pair pays for.
-
-        Parameters
-        ----------
-        users : Tensor of shape (n,)
-            User codes.
-        items : Tensor of shape (n,)
-            Item codes.
-
-        Returns
-        -------
-        Tensor of shape (n,)
-            The sums of their squares, those of the terms times `TERM_PENALTY`.
-        """
+        """Return the squared norms of own rows and terms of each pair."""
         terms = torch.cat([self.user_terms[items], self.item_terms[users]], 1)
         return self.own.penalty(users, items) + TERM_PENALTY * terms.square().sum(1)
 
@@ -153,31 +101,7 @@ class SVDPlusPlus(PairModule):
         alpha: float = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
-        """Do what `backward_squared_error` does for pairs that were grouped before.
-
-        After each `n_between` batches the terms get their gradient: the mean, or the sum, of what
-        these batches gave.
-
-        Parameters
-        ----------
-        pairs : Pairs
-            The batch's pairs.
-        ratings : Tensor of shape (n,)
-            Ratings to be predicted.
-        sample_weight : Tensor of shape (n,), default=None
-            Weight of each rating, 1 if ``None``.
-        alpha : float, default=0.0
-            What the penalty is multiplied by.
-        reduction : {'mean', 'sum'}, default='mean'
-            Whether the gradient is that of the mean or that of half the sum.
-
-        Returns
-        -------
-        loss : Tensor of shape ()
-            The weighted mean of the squared errors, in units of the ratings.
-        predictions : Tensor of shape (n,)
-            What ``forward`` returns for the batch.
-        """
+        """Add gradients of own rows, and after `n_between` batches those of the terms."""
         own = self.own
         user, item = pairs.user, pairs.item
         p_own = own.user_factors.weight.index_select(0, user.rows)  # (n_user_rows, n_factors)
@@ -217,18 +141,8 @@ class SVDPlusPlus(PairModule):
 
     @torch.no_grad()
     def collapse(self, own: MatrixFactorization | None = None) -> MatrixFactorization:
-        """Add to the own rows what they gain, for good.
-
-        Parameters
-        ----------
-        own : MatrixFactorization, default=None
-            A copy of `own` to be changed in its place.
-
-        Returns
-        -------
-        MatrixFactorization
-            The module `own`, which predicts as this one did.
-        """
+        """Add the sums of the terms to the own rows, in place or in a copy, and return the
+        module."""
         own = self.own if own is None else own
         for side in OTHER:
             factors, biases = self._expanded(side)
@@ -238,9 +152,9 @@ class SVDPlusPlus(PairModule):
         return own
 
     def _expanded(self, side: str) -> tuple[Tensor, Tensor]:
-        """What all rows gain, in their factors and in their biases."""
+        """Return the sums of the terms of all rows, for factors and for biases."""
         terms = getattr(self, f"{side}_terms")
-        version = terms._version  # torch counts the changes of a tensor
+        version = terms._version  # torch's count of in-place changes
         if side not in self._sums or self._sums[side][0] != version:
             sums = self._spread[side] @ terms.detach()
             k = self.own.n_factors
@@ -252,19 +166,19 @@ class SVDPlusPlus(PairModule):
             of_rows = self._gradients[side]
             terms = getattr(self, f"{side}_terms")
             if self.own.biased:
-                met = torch.cat([of_rows[0], of_rows[1].unsqueeze(1)], 1)
+                rows = torch.cat([of_rows[0], of_rows[1].unsqueeze(1)], 1)
             else:
-                met = of_rows[0]
+                rows = of_rows[0]
             share = self._weight[other] / self._weight[other].sum()
-            gradient = self._gather[side] @ met
+            gradient = self._gather[side] @ rows
             gradient.addcmul_(terms, (TERM_PENALTY * self._decay * share).unsqueeze(1))
             gradient /= divisor
             terms.grad = gradient if terms.grad is None else terms.grad + gradient
-        self._forget_batches()
+        self._reset_batches()
 
-    def _forget_batches(self) -> None:
+    def _reset_batches(self) -> None:
         tables = {"user": self.own.user_factors.weight, "item": self.own.item_factors.weight}
-        # What the rows' sums got as gradients since the terms got theirs.
+        # Gradients of the rows' sums since the terms got their last gradient.
         self._gradients = {
             side: (torch.zeros_like(table.detach()), torch.zeros_like(table.detach()[:, 0]))
             for side, table in tables.items()
@@ -275,7 +189,7 @@ class SVDPlusPlus(PairModule):
 
 def _sparse(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that such tensors are in beta
+        warnings.simplefilter("ignore", UserWarning)  # sparse CSR tensors are in beta
         entries = torch.sparse_coo_tensor(
             torch.stack([rows, columns]), values, size, check_invariants=False
         )

@@ -1,4 +1,4 @@
-"""The transformer that encodes columns of IDs."""
+"""IDEncoder: encodes columns of IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from math import ceil
@@ -30,13 +30,13 @@ N_IDS_SHOWN = 10
 class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Encode columns of IDs as the codes 1 to n, and unknown IDs as 0.
 
-    Only the given columns change; all others pass through unchanged and in place, so that
-    a timestamp or a side feature is there for the next step of a pipeline. A DataFrame gives
-    a DataFrame with the same index and column names, an array gives an array.
+    Only the given columns change. All others stay unchanged and in their place, so that the
+    next step of a pipeline can read timestamps and side features. The result for a DataFrame is
+    a DataFrame with the same index and column names, and the result for an array is an array.
 
-    IDs may be strings, numbers, or any other hashable objects, also mixed. Two IDs are the same
-    if Python says that they are equal: 196 is 196.0, but it is not "196". Codes follow the order
-    in which the IDs first appear.
+    IDs are strings, numbers, bytes, dates, times, tuples of these, or a mixture. Two IDs are the
+    same if they are equal in Python: 196 equals 196.0, but not "196". Codes follow the order of
+    first appearance.
 
     Parameters
     ----------
@@ -44,12 +44,11 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         The columns that hold IDs, each by its position, counted from 0, or by its name
         in a DataFrame.
     handle_unknown : {"use_encoded_value", "error"}, default="use_encoded_value"
-        What `transform` does with IDs that `fit` did not see: give them the code 0, or
-        raise an error that names them.
+        Treatment of IDs that `fit` did not see: `transform` gives them the code 0, or raises
+        an error that names them.
     min_frequency : int or float, default=None
-        IDs that are rarer get the code 0 as if they were unknown: the least number of rows in
-        which an ID has to occur, or if a float between 0 and 1 the least share of the rows.
-        None keeps them all.
+        Smallest number of rows of an ID that gets a code of its own. A float between 0 and 1 is
+        a share of the rows. Rarer IDs get the code 0, like unknown IDs. None keeps all IDs.
 
     Attributes
     ----------
@@ -73,11 +72,12 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    `fit` hashes a column once and `transform` looks it up in that hash table; nothing is sorted.
-    A column of pandas' dtype `category` is faster still: only its categories are looked up.
+    `fit` makes a hash table of each column, and `transform` looks up IDs in this table. Nothing
+    is sorted. A column of the pandas dtype `category` is faster, since only its categories are
+    looked up.
 
-    If the IDs that `transform` gets are of another kind than those of `fit` (the string "196"
-    in place of the number 196), it warns and tells the share of unknown rows.
+    `transform` warns if its IDs are of another kind than the IDs of `fit`, for example the string
+    "196" instead of the number 196. The warning contains the share of unknown rows.
 
     Examples
     --------
@@ -128,7 +128,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             The interactions, a row each.
         y : None
-            Ignored, here for the sake of pipelines.
+            Ignored. Pipelines pass it.
 
         Returns
         -------
@@ -151,7 +151,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             The interactions, a row each.
         y : None
-            Ignored, here for the sake of pipelines.
+            Ignored. Pipelines pass it.
 
         Returns
         -------
@@ -175,7 +175,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             More interactions, a row each.
         y : None
-            Ignored, here for the sake of pipelines.
+            Ignored. Pipelines pass it.
 
         Returns
         -------
@@ -185,8 +185,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If `min_frequency` is set: how often an ID occurs is known to `fit` alone, which
-            sees all rows.
+            If `min_frequency` is set. Only `fit` sees all rows and can count IDs.
         """
         if self.min_frequency is not None:
             raise ValueError(
@@ -200,7 +199,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
             grown.append(vocabulary.extend(values))
             if grown[-1] is not vocabulary:
-                warn_of_kind(vocabulary, values, vocabulary.codes(values))
+                warn_if_kind_differs(vocabulary, values, vocabulary.codes(values))
         self.vocabularies_ = grown
         return self
 
@@ -215,17 +214,17 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Returns
         -------
         DataFrame or ndarray of shape (n_samples, n_features)
-            X with codes in place of the IDs. An array is int64 if X is of integers or has
-            no columns but those of IDs; otherwise its dtype holds the other columns unaltered.
+            X with codes in place of the IDs. An array is int64 if X holds integers or only
+            columns of IDs. Otherwise its dtype keeps the values of the other columns.
         """
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
         codes = []
         for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
             codes.append(vocabulary.codes(values))
-            warn_of_kind(vocabulary, values, codes[-1])
+            warn_if_kind_differs(vocabulary, values, codes[-1])
             if self.handle_unknown == "error":
-                _refuse_unseen(vocabulary, values, codes[-1])
+                _check_known(vocabulary, values, codes[-1])
         return self._replace(X, codes)
 
     def inverse_transform(self, X: Any) -> Any:
@@ -234,13 +233,13 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : {DataFrame, array-like} of shape (n_samples, n_features)
-            What `transform` gave: codes, and the other columns.
+            Result of `transform`: codes, and the other columns.
 
         Returns
         -------
         DataFrame or ndarray of shape (n_samples, n_features)
-            X with IDs in place of their codes, and with None in place of 0. A column of a
-            DataFrame has the dtype that `fit` saw, or `object` if it holds None.
+            X with IDs in place of their codes, and None in place of 0. A column of a
+            DataFrame has the dtype of `fit`, or `object` if it holds None.
         """
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
@@ -265,7 +264,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return tags
 
     def _start(self, X: Any) -> tuple[Any, list[int | str], int]:
-        """Check X; return it, what its ID columns are called, and the least number of rows."""
+        """Check X; return it, the names of its ID columns, and the smallest number of rows."""
         columns = list(self.columns)
         if not columns:
             raise ValueError("columns is empty: give the position or name of a column of IDs.")
@@ -281,12 +280,12 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         return [column_values(X, position) for position in self.column_indices_]
 
     def _replace(self, X: Any, columns: list[Any]) -> Any:
-        """X with other values in its ID columns; X itself stays as it is."""
+        """Copy of X with other values in its ID columns."""
         replaced = dict(zip(self.column_indices_, columns, strict=True))
         if isinstance(X, pd.DataFrame):
             X = X.copy(deep=False)
             for position, values in replaced.items():
-                # the dtype is named lest pandas turn objects into one of its own
+                # Without a dtype, pandas would convert objects.
                 column = pd.Series(values, index=X.index, dtype=values.dtype, copy=False)
                 X.isetitem(position, column)
             return X
@@ -298,7 +297,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
 
 def _common_dtype(columns: list[Any]) -> np.dtype:
-    """A dtype that holds the values of all columns unaltered."""
+    """Dtype that keeps the values of all columns."""
     kinds = {column.dtype.kind for column in columns}
     if not all(isinstance(column.dtype, np.dtype) for column in columns):
         return np.dtype(object)
@@ -307,13 +306,15 @@ def _common_dtype(columns: list[Any]) -> np.dtype:
     return np.dtype(object)
 
 
-def warn_of_kind(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:
+def warn_if_kind_differs(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:
+    """Warn if unknown IDs are of another kind than the IDs of `fit`."""
     text = vocabulary.kind_mismatch(values, len(codes) - int(np.count_nonzero(codes)))
     if text is not None:
         warn(text)
 
 
-def _refuse_unseen(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:
+def _check_known(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:
+    """Raise if `fit` did not see an ID."""
     unseen = vocabulary.unseen(values[codes == 0]).tolist()
     if unseen:
         more = f" and {len(unseen) - N_IDS_SHOWN} more" if len(unseen) > N_IDS_SHOWN else ""

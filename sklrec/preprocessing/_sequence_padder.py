@@ -1,4 +1,4 @@
-"""The transformer that makes a matrix of ragged sequences."""
+"""SequencePadder: makes a matrix of sequences of different lengths."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from itertools import chain
@@ -9,25 +9,29 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklrec._data.checks import Interval, StrOptions, check_feature_names_in, fit_context
-from sklrec._data.codes import as_codes
+from sklrec._data.checks import (
+    Interval,
+    StrOptions,
+    as_codes,
+    check_feature_names_in,
+    fit_context,
+)
 
 
 class SequencePadder(TransformerMixin, BaseEstimator):
-    """Make a matrix of sequences of item codes, with zeros where they are shorter.
+    """Make a matrix of sequences of item codes, and pad short sequences with zeros.
 
     Parameters
     ----------
     max_len : int, default=None
-        Width of the matrix: longer sequences are cut. None takes the length of the longest
+        Width of the matrix. Longer sequences are cut. None takes the length of the longest
         sequence that `fit` sees.
     padding : {"pre", "post"}, default="pre"
-        Whether zeros fill up the front of a row or its end.
+        Place of the zeros: before or after the codes.
     truncating : {"pre", "post"}, default="pre"
-        Whether sequences that are too long lose their front, the oldest items, or their end.
+        Part that long sequences lose: the oldest items at their front, or their end.
     mask : bool, default=False
-        Whether to append `max_len_` more columns that are 1 where the matrix holds a code and 0
-        where it holds a zero.
+        Whether to append `max_len_` columns that hold 1 for a code and 0 for a zero.
 
     Attributes
     ----------
@@ -45,15 +49,14 @@ class SequencePadder(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    An empty sequence, a user without a history, becomes a row of zeros.
+    An empty sequence becomes a row of zeros.
 
-    Codes are whole numbers from 1 upwards, for 0 stands for padding. Leave out items that have
-    no code. Zeros are taken for padding that is there already if all sequences have the same
-    length.
+    Codes are whole numbers from 1 upwards, since 0 stands for padding. Leave out items without a
+    code. If all sequences have the same length, zeros count as existing padding.
 
-    A two-dimensional array, or a DataFrame of numbers, is rectangular already. Its columns are
-    cut or zeros put beside them, and its values pass through as they are, in their own dtype,
-    whatever numbers they be. The mask follows the zeros.
+    A two-dimensional array or a DataFrame of numbers is already rectangular. Columns are cut or
+    columns of zeros are added. The values and the dtype stay as they are, also if the values are
+    no codes. The mask is 0 for zeros.
 
     Examples
     --------
@@ -96,7 +99,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
             The sequences: a list, a Series or an array of lists, tuples or arrays of codes, or
             a matrix that holds one in each row.
         y : None
-            Ignored, here for the sake of pipelines.
+            Ignored. Pipelines pass it.
 
         Returns
         -------
@@ -113,7 +116,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
             longest = validate_data(self, X, reset=True).shape[1]
         else:
             for name in {"n_features_in_", "feature_names_in_"} & set(vars(self)):
-                delattr(self, name)  # of a matrix that it was fitted on before
+                delattr(self, name)  # from an earlier fit on a matrix
             longest = int(_flatten(X)[1].max())
         if self.max_len is None and longest == 0:
             raise ValueError(
@@ -192,7 +195,7 @@ class SequencePadder(TransformerMixin, BaseEstimator):
         starts = (np.cumsum(lengths) - lengths)[:, np.newaxis]
         if self.truncating == "pre":
             starts += lengths[:, np.newaxis] - kept
-        # for each place in the matrix the one in its sequence
+        # position in the sequence for each cell of the matrix
         places = np.arange(self.max_len_) - (self.max_len_ - kept if self.padding == "pre" else 0)
         filled = (places >= 0) & (places < kept)
         padded = np.zeros(filled.shape, dtype=np.int64)
@@ -201,14 +204,14 @@ class SequencePadder(TransformerMixin, BaseEstimator):
 
 
 def _is_matrix(X: Any) -> bool:
-    """Whether X has two dimensions of its own, rather than being a list or column of sequences."""
+    """Whether X is a two-dimensional table, and not a list or column of sequences."""
     return not isinstance(X, list | tuple) and not (
         getattr(X, "ndim", 2) == 1 and X.dtype.kind == "O"
     )
 
 
 def _flatten(X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The codes of all sequences one after the other, and the lengths of the sequences."""
+    """Codes of all sequences in one array, and the lengths of the sequences."""
     sequences = list(X)
     if not sequences:
         raise ValueError(

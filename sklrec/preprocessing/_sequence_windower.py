@@ -1,4 +1,4 @@
-"""The transformer that turns each interaction into a window over its user's history."""
+"""SequenceWindower: makes a window over the history of the user for each interaction."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from numbers import Integral, Real
@@ -12,6 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
     Interval,
+    Table,
+    as_codes,
     check_feature_names_in,
     check_interactions,
     check_ratings,
@@ -19,42 +21,40 @@ from sklrec._data.checks import (
     fit_context,
     resolve_columns,
 )
-from sklrec._data.codes import as_codes
 from sklrec._data.histories import Histories
+from sklrec._data.kinds import plain_scalar
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
-from sklrec.preprocessing._id_encoder import warn_of_kind
+from sklrec.preprocessing._id_encoder import warn_if_kind_differs
 
 
 class SequenceWindower(TransformerMixin, BaseEstimator):
     """Turn each interaction into a window over its user's latest items.
 
-    A row of the result holds the codes of the last `max_len` items of the row's user in time
-    order: those that `fit` saw strictly earlier than the row's timestamp, then the row's own
-    item, in the last column. Zeros fill up the front where there were fewer.
+    A row of the result holds the codes of the last `max_len` items of its user in time order.
+    The last column is the item of the row itself. The items before it are interactions in `fit`
+    that are strictly earlier than the row. Rows with fewer items start with zeros.
 
-    What a row gets depends on that row and on the log that `fit` saw, never on other rows given
-    to `transform`, and never on anything later than the row. Interactions of the same user and
-    timestamp do not see each other. So it may stand in a pipeline under cross-validation,
-    whatever the split.
+    A window depends only on its row and on the earlier interactions in `fit`. It depends neither
+    on later interactions, nor on the same timestamp, nor on other rows of `transform`. So a
+    pipeline with this step is valid under cross-validation with any split.
 
     Parameters
     ----------
     max_len : int, default=10
-        Width of the window, the row's own item included.
+        Width of the window, including the item of the row itself.
     user : int or str, default=0
-        The column of users, by position or by a DataFrame's column name. They may be IDs of any
+        The column of users: a position, or a column name of a DataFrame. Users are IDs of any
         kind.
     item : int or str, default=1
-        The column of items. They have to be codes, whole numbers from 0 upwards, as `IDEncoder`
-        gives them; 0 stands for an unknown item.
+        The column of items. Items must be codes from `IDEncoder`: whole numbers from 0 upwards,
+        where 0 stands for an unknown item.
     timestamp : int or str, default="auto"
-        The column of timestamps: numbers, or datetimes, which without a time zone are read as
-        UTC. "auto" is the column of a DataFrame that is named `timestamp`.
+        The column of timestamps: numbers or datetimes. Datetimes without a time zone are read as
+        UTC. "auto" is the column `timestamp` of a DataFrame.
     ratings : bool, default=False
-        Whether to append `max_len` more columns that hold the ratings of the window's items,
-        from the y given to `fit`: NaN for the row itself, whose rating is what one wants to
-        know, and for padding.
+        Whether to append `max_len` columns with the ratings of the items, from the y of `fit`.
+        Padding and the row itself, whose rating is to be predicted, have NaN.
 
     Attributes
     ----------
@@ -63,9 +63,9 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
     vocabulary_ : Vocabulary
         The map from users to their codes.
     timestamp_kind_ : {"numbers", "datetimes", "datetimes with a time zone"}
-        What the timestamps were at `fit`, and have to be at `transform`.
+        Kind of the timestamps in `fit`. Those of `transform` must be of the same kind.
     histories_ : Histories
-        The interactions that `fit` saw, by user and in time order.
+        The interactions of `fit`, by user and in time order.
     n_features_in_ : int
         Number of columns seen during `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
@@ -73,14 +73,14 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
 
     See Also
     --------
-    SequencePadder : Makes a matrix of sequences that are there already.
-    IDEncoder : Gives the codes.
+    SequencePadder : Makes a matrix of existing sequences.
+    IDEncoder : Encodes the items.
 
     Notes
     -----
-    Users that `fit` did not see have no history: their window holds the row's own item alone.
-    If the same user has several items at one time, a later window holds them in the order of
-    their codes. Items that an encoder did not know, of code 0, keep their place in a window.
+    Unknown users have no history, so that their window holds only the item of the row. Items of
+    one user and timestamp are sorted by code. Unknown items, with the code 0, keep their place
+    in a window.
 
     Examples
     --------
@@ -102,8 +102,8 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
            [0, 1, 2, 3],
            [0, 1, 2, 4]])
 
-    Heat and Big came at the same time, so that neither sees the other. Later rows see both; a
-    film that is new has the code 0, and a user who is new has no history.
+    Heat and Big have the same timestamp, so that their windows do not contain each other. Later
+    windows contain both. A new film has the code 0, and a new user has no history.
 
     >>> later = pd.DataFrame(
     ...     {"user": ["ann", "eve"], "item": ["Jaws", "Heat"], "timestamp": [9, 9]}
@@ -112,7 +112,7 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
     array([[2, 3, 4, 0],
            [0, 0, 0, 3]])
 
-    With the ratings of what came before:
+    Windows with the ratings of the earlier items:
 
     >>> rated = make_pipeline(IDEncoder(), SequenceWindower(max_len=3, ratings=True))
     >>> rated.fit(log, [5, 3, 4, 2, 1]).transform(later)
@@ -142,14 +142,14 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> "SequenceWindower":
-        """Learn the log that windows are made of.
+        """Store the log of interactions.
 
         Parameters
         ----------
         X : {DataFrame, array-like} of shape (n_samples, n_features)
             The interactions, a row each, in any order.
         y : array-like of shape (n_samples,), default=None
-            Their ratings; needed, and looked at, only if `ratings` is set.
+            Their ratings. Only read if `ratings` is set.
 
         Returns
         -------
@@ -159,8 +159,8 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X lacks one of the columns, if items are no codes, if timestamps are missing or
-            infinite, or if ratings are wanted and y has none.
+            If X lacks a column, if items are no codes, if timestamps are missing or infinite, or
+            if `ratings` is set and y is not given.
         TypeError
             If timestamps are neither numbers nor datetimes.
         """
@@ -196,7 +196,7 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_samples, max_len) or (n_samples, 2 * max_len)
-            The windows, as int64; with `ratings` as float64, the codes and then the ratings.
+            The windows as int64, or codes and then ratings as float64 if `ratings` is set.
         """
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
@@ -204,7 +204,7 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         users, items, times = (column_values(X, column) for column in self.column_indices_)
         _, item_name, time_name = (names[column] for column in self.column_indices_)
         codes = self.vocabulary_.codes(users)
-        warn_of_kind(self.vocabulary_, users, codes)
+        warn_if_kind_differs(self.vocabulary_, users, codes)
         moments = read_timestamps(times, time_name, self.timestamp_kind_)
         own = _item_codes(items, item_name)
 
@@ -224,13 +224,13 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         input_features : array-like of str, default=None
-            Names of the columns of X; only checked against those that `fit` saw.
+            Names of the columns of X, which must be those of `fit`.
 
         Returns
         -------
         ndarray of str
-            `item_lag9` to `item_lag0`, how many interactions back, and with `ratings`
-            `rating_lag9` to `rating_lag0`.
+            `item_lag9` to `item_lag0`, where the number counts interactions backwards. If
+            `ratings` is set, `rating_lag9` to `rating_lag0` follow.
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features, generate_names=False)
@@ -249,7 +249,7 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
 
 
 def _take(values: np.ndarray, places: np.ndarray, padding: float, own: Any) -> np.ndarray:
-    """The values at these places, the padding at the places -1, and last the row's own."""
+    """Values at some positions, padding at the position -1, and the value of the row itself."""
     taken = np.empty((places.shape[0], places.shape[1] + 1), dtype=values.dtype)
     taken[:, :-1] = np.append(values, np.array(padding, dtype=values.dtype))[places]
     taken[:, -1] = own
@@ -257,11 +257,11 @@ def _take(values: np.ndarray, places: np.ndarray, padding: float, own: Any) -> n
 
 
 def _item_codes(values: Any, name: int | str) -> np.ndarray:
+    """Check the column of items, and return its codes."""
     codes, valid = as_codes(values)
     if not valid.all():
         row = int(np.argmin(valid))
-        value = values[row]
-        value = value.item() if isinstance(value, np.generic) else value
+        value = plain_scalar(values[row])
         raise ValueError(
             f"{_problem(value)}Column {name!r} holds {value!r} in row {row} where the code of an "
             "item was expected, a whole number from 0 upwards. Put an IDEncoder in front, for "
@@ -271,7 +271,7 @@ def _item_codes(values: Any, name: int | str) -> np.ndarray:
 
 
 def _problem(value: Any) -> str:
-    """How scikit-learn's messages about such a value begin."""
+    """First line of the message, as scikit-learn words it."""
     if np.ndim(value) == 0 and pd.isna(value):
         return "Input X contains NaN.\n"
     if not isinstance(value, Real):
@@ -281,7 +281,8 @@ def _problem(value: Any) -> str:
     return "Input X contains infinity.\n" if value == np.inf else ""
 
 
-def _no_timestamp(X: pd.DataFrame | np.ndarray) -> str:
+def _no_timestamp(X: Table) -> str:
+    """Message for a table without a column of timestamps."""
     if isinstance(X, pd.DataFrame):
         has = f"its columns are {', '.join(map(repr, X.columns[:20]))}"
     else:

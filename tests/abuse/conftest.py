@@ -1,4 +1,4 @@
-"""How long the tests under abuse run, and how much they have done by the end."""
+"""Length of the random tests, and a summary of what they did."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
@@ -9,23 +9,23 @@ from pathlib import Path
 
 import pytest
 
-# How many lives of estimators `make fuzz` asks for; all else is longer in proportion. Unset, all
-# is as short as the suite wants it.
+# Number of random sequences of calls; other random tests are longer in proportion. `make fuzz`
+# sets it. Without it the tests are short.
 VARIABLE = "SKLREC_FUZZ"
 
 
 @dataclass
 class Abuse:
-    """How long to go on, and a count of what was done."""
+    """Length of the random tests, and counts for the summary."""
 
-    long: bool
-    n_lives: int
+    is_long: bool
+    n_sequences: int
     counts: Counter = field(default_factory=Counter)
 
 
-sys.path.append(str(Path(__file__).parent))  # what stands beside the tests
+sys.path.append(str(Path(__file__).parent))  # for the helper modules of this folder
 
-ABUSE = Abuse(VARIABLE in os.environ, int(os.environ.get(VARIABLE, 150)))
+ABUSE = Abuse(VARIABLE in os.environ, int(os.environ.get(VARIABLE, 100)))
 
 
 @pytest.fixture(scope="session")
@@ -34,7 +34,7 @@ def abuse():
 
 
 def pytest_terminal_summary(terminalreporter):
-    if ABUSE.long:
-        terminalreporter.section("under abuse")
+    if ABUSE.is_long:
+        terminalreporter.section("random tests")
         for what, n in sorted(ABUSE.counts.items()):
             terminalreporter.write_line(f"{n:>9,} {what}")

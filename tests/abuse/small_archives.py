@@ -1,4 +1,4 @@
-"""MovieLens archives of a few rows, and ways to spoil them."""
+"""MovieLens archives of a few rows, and ways to damage them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import io
@@ -11,8 +11,8 @@ from functools import partial
 from sklrec.datasets._movielens_layouts import read_100k, read_100k_wheel, read_csv, read_dat
 
 
-class Whatever:
-    """A checksum that no content differs from: what lies under it is to be read as well."""
+class AnyChecksum:
+    """A checksum that fits any content, so that damaged content is read."""
 
     def __ne__(self, other):
         return False
@@ -25,7 +25,7 @@ ITEM = "1|Toy Story (1995)|01-Jan-1995||http://a|" + "|".join("00011100000000000
 WHEEL = "recbole/dataset_example/ml-100k/ml-100k."
 LAYOUTS = {
     "100k": (
-        partial(read_100k, ratings_sha256=Whatever()),
+        partial(read_100k, ratings_sha256=AnyChecksum()),
         {
             "ml-100k/u.data": b"2\t1\t3\t881250949\n1\t267\t5\t881250950\n",
             "ml-100k/u.user": b"1|24|M|technician|85711\n2|53|F|other|T8H1N\n",
@@ -33,7 +33,7 @@ LAYOUTS = {
         },
     ),
     "wheel": (
-        partial(read_100k_wheel, ratings_sha256=Whatever()),
+        partial(read_100k_wheel, ratings_sha256=AnyChecksum()),
         {
             WHEEL + "inter": b"user_id\titem_id\trating\ttimestamp\n2\t1\t3\t881250949\n",
             WHEEL + "user": b"user_id\tage\tgender\toccupation\tzip\n1\t24\tM\tother\t85711\n",
@@ -56,49 +56,25 @@ LAYOUTS = {
         },
     ),
 }
-ODD_BYTES = [
-    b"\0",
-    b"\xff",
-    b"\r",
-    b"\r\n",
-    b'"',
-    b"|",
-    b"::",
-    b",",
-    b"\t",
-    b"\n",
-    b"\xef\xbb\xbf",
+RARE_BYTES = [
+    *(b"\0", b"\xff", b"\r", b"\r\n", b'"', b"|", b"::", b",", b"\t", b"\n", b"\xef\xbb\xbf"),
+    *(b"-1", b"9" * 30, b"nan", b"1e400", b"\xe2\x80\xa8", b"(1995)", b" " * 500, b"a" * 999),
 ]
-ODD_BYTES += [
-    b"-1",
-    b"9" * 30,
-    b"nan",
-    b"1e400",
-    b"\xe2\x80\xa8",
-    b"(1995)",
-    b" " * 500,
-    b"a" * 999,
-]
-ODD_NAMES = [
-    "../outside.txt",
-    "/tmp/outside.txt",
-    "C:\\outside.txt",
-    "ml-1m/../../x",
-    "a\0b",
-    "a" * 999,
-]
-# Where the signatures of a member and of its entry in the directory begin, and what of them is a
-# number, by its place and its length: flags, method, checksum, sizes, offset.
+OUTSIDE = ["../outside.txt", "/tmp/outside.txt", "..\\outside.txt"]
+RARE_NAMES = [*OUTSIDE, "ml-1m/../../x", "a\0b", "a" * 999]
+# Signatures in a zip file, and offsets and lengths of the numbers after them: flags, method,
+# checksum, sizes, offset.
+LOCAL, CENTRAL = b"PK\x03\x04", b"PK\x01\x02"
 ENTRIES = {
-    b"PK\x03\x04": [(6, 2), (8, 2), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2)],
-    b"PK\x01\x02": [(8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (42, 4)],
+    LOCAL: [(6, 2), (8, 2), (14, 4), (18, 4), (22, 4), (26, 2), (28, 2)],
+    CENTRAL: [(8, 2), (10, 2), (16, 4), (20, 4), (24, 4), (28, 2), (30, 2), (42, 4)],
     b"PK\x05\x06": [(8, 2), (10, 2), (12, 4), (16, 4), (20, 2)],
 }
-ODD_NUMBERS = [0, 1, 8, 9, 12, 14, 93, 99, 0x841, 0xFFFF, 2**31 - 1, 2**32 - 1]
+RARE_NUMBERS = [0, 1, 8, 9, 12, 14, 93, 99, 0x841, 0xFFFF, 2**31 - 1, 2**32 - 1]
 
 
 def make_zip(members, method=zipfile.ZIP_DEFLATED):
-    """Give the bytes of an archive; `members` are pairs of a name, or a ZipInfo, and content."""
+    """Bytes of an archive; `members` are pairs of a name, or a ZipInfo, and content."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that two have the same name
@@ -114,17 +90,21 @@ def symlink(name):
     return info
 
 
-def with_number(content, rng, signature=None, place=None, number=None):
-    """Overwrite a number in the archive's own structure."""
-    signature = signature or rng.choice(list(ENTRIES))
-    starts = [k for k in range(len(content)) if content.startswith(signature, k)]
-    place, length = place or rng.choice(ENTRIES[signature])
-    number = rng.choice(ODD_NUMBERS) if number is None else number
-    if not starts:
-        return content
-    start = rng.choice(starts) + place
+def with_number(content, signature, place, number):
+    """Overwrite a number in all entries of the archive's structure."""
+    offset, length = place
     packed = struct.pack("<I", number % 256**length)[:length]
-    return content[:start] + packed + content[start + length :]
+    starts = [k for k in range(len(content)) if content.startswith(signature, k)]
+    for start in starts:
+        content = content[: start + offset] + packed + content[start + offset + length :]
+    return content
+
+
+def with_random_number(content, rng):
+    signature = rng.choice(list(ENTRIES))
+    return with_number(
+        content, signature, rng.choice(ENTRIES[signature]), rng.choice(RARE_NUMBERS)
+    )
 
 
 def with_noise(content, rng):
@@ -133,43 +113,38 @@ def with_noise(content, rng):
     for _ in range(rng.randint(1, 4)):
         first = rng.randint(0, len(content))
         last = min(len(content), first + rng.choice([0, 1, 1, 2, 10, 1000]))
-        kind = rng.randrange(4)
-        if kind == 0:
-            content[first:last] = bytes(rng.randrange(256) for _ in range(last - first))
-        elif kind == 1:
-            del content[first:last]
-        elif kind == 2:
-            content[first:first] = rng.choice(ODD_BYTES)
-        else:
-            content[last:last] = content[first:last] * rng.choice([1, 3, 100])
+        content[first:last] = rng.choice(
+            [
+                bytes(rng.randrange(256) for _ in range(last - first)),
+                b"",
+                rng.choice(RARE_BYTES) + content[first:last],
+                content[first:last] * rng.choice([2, 4, 100]),
+            ]
+        )
     return bytes(content)
 
 
-def spoiled(members, rng):
-    """Give the bytes of an archive with something wrong in it, here or there."""
+def damaged(members, rng):
+    """Bytes of an archive with a random fault."""
     members = list(members.items())
     if rng.random() < 0.2:
-        members.insert(rng.randrange(3), (rng.choice(ODD_NAMES), b"outside"))
+        members.insert(rng.randrange(3), (rng.choice(RARE_NAMES), b"outside"))
     k = rng.randrange(len(members))
     name, content = members[k]
-    kind = rng.randrange(6)
-    if kind < 2:
+    change = rng.choice("noise noise twice link missing encoding zip number cut".split())
+    if change == "noise":
         members[k] = name, with_noise(content, rng)
-    elif kind == 2:
-        change = rng.randrange(4)
-        if change == 0:
-            members.append((name, with_noise(content, rng)))
-        elif change == 1:
-            members[k] = symlink(name), b"/etc/passwd"
-        elif change == 2:
-            del members[k]
-        else:
-            members[k] = name, content.decode("latin-1").encode(rng.choice(["utf-16", "utf-7"]))
+    elif change == "twice":
+        members.append((name, with_noise(content, rng)))
+    elif change == "link":
+        members[k] = symlink(name), b"/etc/passwd"
+    elif change == "missing":
+        del members[k]
+    elif change == "encoding":
+        members[k] = name, content.decode("latin-1").encode(rng.choice(["utf-16", "utf-7"]))
     archive = make_zip(members)
-    if kind == 3:
+    if change == "zip":
         return with_noise(archive, rng)
-    if kind == 4:
-        return with_number(archive, rng)
-    if kind == 5:
-        return archive[: rng.randrange(len(archive))]
-    return archive
+    if change == "number":
+        return with_random_number(archive, rng)
+    return archive[: rng.randrange(len(archive))] if change == "cut" else archive

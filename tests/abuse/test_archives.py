@@ -1,28 +1,35 @@
-"""The reader of MovieLens' archives under whatever is in a file that passed for one."""
+"""Damaged MovieLens archives are read or refused, and nothing else is written."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
 import random
-import time
 import tracemalloc
 import warnings
 import zipfile
 
 import pandas as pd
 import pytest
-from small_archives import LAYOUTS, make_zip, spoiled, symlink, with_number
+from small_archives import (
+    CENTRAL,
+    LAYOUTS,
+    LOCAL,
+    OUTSIDE,
+    damaged,
+    make_zip,
+    symlink,
+    with_number,
+)
 
 from sklrec.datasets._movielens import _read
 from sklrec.datasets._movielens_sets import Archive
 
-SECONDS = 5
 BYTES = 2**24
 RATINGS = {"user": "int64", "item": "int64", "rating": "float64", "timestamp": "int64"}
 
 
 @pytest.fixture
 def read(tmp_path, monkeypatch):
-    """Read bytes as an archive of a layout; nothing else may appear anywhere near."""
+    """Read bytes as an archive, and check that no file appears or changes."""
     folder = tmp_path / "home" / "movielens"
     folder.mkdir(parents=True)
     monkeypatch.chdir(folder)
@@ -30,16 +37,15 @@ def read(tmp_path, monkeypatch):
     def read(content, layout):
         path = folder / "archive.zip"
         path.write_bytes(content)
-        began = time.monotonic()
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 return _read(path, Archive("", path.name, "", LAYOUTS[layout][0]))
         finally:
-            assert time.monotonic() - began < SECONDS
-            assert [
+            files = [
                 os.path.join(root, name) for root, _, names in os.walk(tmp_path) for name in names
-            ] == [str(path)]
+            ]
+            assert files == [str(path)]
             assert path.read_bytes() == content
 
     return read
@@ -53,45 +59,42 @@ def assert_tables(tables):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_spoiled_archives(abuse, read, layout):
+def test_damaged_archives(abuse, read, layout):
     rng = random.Random(0)
-    answers = {"archives that were read": 0, "archives that were refused": 0}
-    for _ in range(abuse.n_lives * 2 if abuse.long else 60):
-        content = spoiled(LAYOUTS[layout][1], rng)
+    counts = {"archives that were read": 0, "archives that were refused": 0}
+    for _ in range(abuse.n_sequences * 2 if abuse.is_long else 60):
+        content = damaged(LAYOUTS[layout][1], rng)
         try:
             tables = read(content, layout)
         except OSError as error:
             assert str(error)
-            answers["archives that were refused"] += 1
+            counts["archives that were refused"] += 1
         else:
             assert_tables(tables)
-            answers["archives that were read"] += 1
-    assert all(answers.values())
-    abuse.counts.update(answers)
+            counts["archives that were read"] += 1
+    assert all(counts.values())
+    abuse.counts.update(counts)
 
 
-def test_what_is_not_spoiled_is_read(read):
+def test_intact_archives(read):
     for layout, (_, members) in LAYOUTS.items():
         assert_tables(read(make_zip(members.items()), layout))
 
 
-def altered(layout, which, content, method=zipfile.ZIP_STORED):
-    """An archive whose member number `which` holds something else."""
+def with_member(layout, which, content, method=zipfile.ZIP_STORED):
+    """An archive with other content in the member of that number."""
     members = dict(LAYOUTS[layout][1])
     members[list(members)[which]] = content
     return make_zip(members.items(), method)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("declared", [None, 1000])
-def test_zip_bombs(read, layout, declared):
-    """Whether an archive says how much it unfolds to or not, little of it is unfolded."""
-    bomb = altered(layout, 0, bytes(2**25), zipfile.ZIP_DEFLATED)
-    if declared is not None:
-        rng = random.Random(0)
-        for signature, place in ((b"PK\x03\x04", (22, 4)), (b"PK\x01\x02", (24, 4))):
-            for _ in range(20):  # in all entries, one or another at a time
-                bomb = with_number(bomb, rng, signature, place, declared)
+@pytest.mark.parametrize("declared_size", [None, 1000])
+def test_zip_bombs_are_refused_in_little_memory(read, layout, declared_size):
+    bomb = with_member(layout, 0, bytes(2**25), zipfile.ZIP_DEFLATED)
+    if declared_size is not None:
+        for signature, place in ((LOCAL, (22, 4)), (CENTRAL, (24, 4))):
+            bomb = with_number(bomb, signature, place, declared_size)
     tracemalloc.start()
     try:
         with pytest.raises(OSError, match=r"would unfold to 33,554,432 bytes|cannot be read"):
@@ -114,31 +117,25 @@ def test_zip_bombs(read, layout, declared):
         ("100k", 2, b"1|Toy|\n", "cannot be read"),
     ],
 )
-def test_members_of_other_content(read, layout, which, content, message):
+def test_members_with_other_content_are_refused(read, layout, which, content, message):
     with pytest.raises(OSError, match=message):
-        read(altered(layout, which, content), layout)
+        read(with_member(layout, which, content), layout)
 
 
-def test_members_that_are_encrypted_or_links(read):
+def test_encrypted_members_and_links_are_refused(read):
     members = LAYOUTS["1m"][1]
-    archive = make_zip(members.items())
-    rng = random.Random(0)
-    for _ in range(20):
-        archive = with_number(archive, rng, b"PK\x01\x02", (8, 2), 1)
     with pytest.raises(OSError, match="is encrypted, password required"):
-        read(archive, "1m")
-    # A link is read as the few bytes that it is, not followed.
-    links = [(symlink(name), b"/etc/passwd") for name in members]
+        read(with_number(make_zip(members.items()), CENTRAL, (8, 2), 1), "1m")
+    # A link is read as the few bytes that it holds; it is not followed.
     with pytest.raises(OSError, match="cannot be read"):
-        read(make_zip(links), "1m")
+        read(make_zip([(symlink(name), b"/etc/passwd") for name in members]), "1m")
 
 
-@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/outside.txt", "..\\outside.txt"])
-def test_members_of_other_names_are_left_where_they_are(read, name):
-    members = [(name, b"outside"), *LAYOUTS["1m"][1].items()]
-    assert_tables(read(make_zip(members), "1m"))
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_members_with_other_names_are_not_extracted(read, name):
+    assert_tables(read(make_zip([(name, b"outside"), *LAYOUTS["1m"][1].items()]), "1m"))
 
 
-def test_a_long_title_takes_no_longer_than_it_is(read):
+def test_titles_with_many_parentheses_are_read(read):  # a slow regular expression would hang
     content = b"1::" + b"(1" * 100_000 + b"::Drama\n"
-    assert read(altered("1m", 2, content), "1m").items["year"].isna().all()
+    assert read(with_member("1m", 2, content), "1m").items["year"].isna().all()

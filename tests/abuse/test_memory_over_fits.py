@@ -1,4 +1,4 @@
-"""Fits one after the other, of which nothing may be left but the last."""
+"""A fit leaves nothing in memory but the fitted estimator."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import gc
@@ -15,12 +15,11 @@ from fitted_models import ESTIMATORS
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, n_ratings=2000, random_state=0)
-# pandas and torch keep some of what they are asked for, and let go of it later. A fit that leaves
-# its rows somewhere leaves two columns of 16,000 bytes at least.
+# pandas and torch free some memory later. A fit that keeps its rows keeps at least two columns of
+# 16,000 bytes.
 BYTES_PER_FIT = 12_000
-# Of the process as a whole, which the allocator makes grow by leaps: a thousandth of it a fit.
-MEBIBYTES_OVER_LONG_RUN = 8
-# In a process of its own, which has no freed memory that would hide what is kept.
+MEBIBYTES_OVER_LONG_RUN = 8  # of the process, whose memory grows in large steps
+# This runs in a new process, which has no freed memory that would hide a leak.
 LONG_RUN = """
 import os
 import sys
@@ -43,10 +42,7 @@ print(resident() - before)
 
 
 def growth(model, n_fits):
-    """By how many bytes and tensors all that is alive grows with each fit.
-
-    What tensors hold is not among the bytes: it is not Python's to trace.
-    """
+    """Bytes of Python objects, and tensors, that each fit adds to the memory."""
     found = []
     for n in (0, n_fits):
         for _ in range(n):
@@ -60,7 +56,7 @@ def growth(model, n_fits):
 @pytest.fixture
 def traced():
     gc.collect()
-    gc.freeze()  # what was there before is not looked through
+    gc.freeze()  # skip all earlier objects
     tracemalloc.start()
     yield
     tracemalloc.stop()
@@ -68,17 +64,17 @@ def traced():
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_nothing_is_left_of_a_fit(name, traced):
+def test_fits_do_not_add_to_the_memory(name, traced):
     model = ESTIMATORS[name]()
-    growth(model, 2)  # what is made once
+    growth(model, 2)  # the first fits fill caches
     n_bytes, n_tensors = growth(model, 5)
     assert n_bytes < BYTES_PER_FIT
     assert n_tensors == 0
 
 
 @pytest.mark.parametrize("kept", [X["user"].to_numpy(), torch.zeros(1)])
-def test_what_is_left_is_noticed(traced, kept):
-    class Keeps(list):
+def test_a_leak_is_noticed(traced, kept):
+    class Leak(list):
         def fit(self, X, Y):
             self.extend([deepcopy(kept), deepcopy(kept)])
             return self
@@ -86,18 +82,16 @@ def test_what_is_left_is_noticed(traced, kept):
         def predict(self, X):
             pass
 
-    n_bytes, n_tensors = growth(Keeps(), 5)
+    n_bytes, n_tensors = growth(Leak(), 5)
     assert n_bytes > BYTES_PER_FIT or n_tensors == 2
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="only Linux tells it so")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the figure is Linux's")
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_the_process_does_not_grow(name, abuse):
-    if not abuse.long:
+    if not abuse.is_long:
         pytest.skip("1,000 fits take a minute: make fuzz")
     command = [sys.executable, "-W", "ignore", "-c", LONG_RUN, str(Path(__file__).parent), name]
-    run = subprocess.run(command, stdout=subprocess.PIPE, check=True)
-    grown = int(run.stdout) / 2**20
-    abuse.counts["fits one after the other"] += 1000
-    abuse.counts[f"KiB by which the process grew over 1,000 fits of {name}"] = round(grown * 1024)
-    assert grown < MEBIBYTES_OVER_LONG_RUN
+    grown = int(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
+    abuse.counts[f"KiB that the process grew in 1,000 fits of {name}"] = grown // 1024
+    assert grown < MEBIBYTES_OVER_LONG_RUN * 2**20

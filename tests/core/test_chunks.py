@@ -1,4 +1,4 @@
-"""Fitting to ratings in chunks: as good as in memory, and nothing left behind if it fails."""
+"""Fits to ratings in chunks: as accurate as in memory, and without leftovers if they fail."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle
@@ -10,14 +10,14 @@ from contextlib import contextmanager
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy.sparse import csr_array
 from sklearn.metrics import root_mean_squared_error
 from skorch.callbacks import Callback
 
 from sklrec import (
-    BayesianFMRegressor,
+    BayesianMFRegressor,
     DenseRecRegressor,
-    IDEncoder,
     MFRegressor,
     SequenceRatingRegressor,
 )
@@ -66,13 +66,13 @@ def unchanged(estimator, log):
     np.testing.assert_array_equal(estimator.predict(log[IDS]), predicted)
 
 
-@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("optimizer", [None, torch.optim.Adam])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_it_is_as_good_as_in_memory(log, solver, weighted):
+def test_it_is_as_accurate_as_in_memory(log, optimizer, weighted):
     weight = np.random.default_rng(0).uniform(0.5, 2, size=N) if weighted else None
     train, test = slice(0, 7_000), slice(7_000, N)
     of_train = None if weight is None else weight[train]
-    mf = MFRegressor(solver=solver, n_factors=8, max_epochs=15, random_state=0)
+    mf = MFRegressor(optimizer=optimizer, n_factors=8, max_epochs=15, random_state=0)
     errors = []
     for fit in (
         lambda: mf.fit(log[IDS][train], log["rating"][train], of_train),
@@ -84,7 +84,7 @@ def test_it_is_as_good_as_in_memory(log, solver, weighted):
     assert errors[1] < 0.95 * log["rating"].std()
 
 
-def test_what_is_learned_besides_the_factors_is_the_same(log):
+def test_all_but_the_factors_is_the_same_as_in_memory(log):
     whole, parts = fitted_in_memory(log), fitted(ChunkedRatings(chunks(log)))
     for mine, theirs in zip(parts.encoder_.categories_, whole.encoder_.categories_, strict=True):
         np.testing.assert_array_equal(mine, theirs)
@@ -119,7 +119,7 @@ def test_every_source_gives_the_same_model(log, tmp_path):
         np.testing.assert_array_equal(model.predict(rows), expected)
 
 
-def test_the_seed_decides(log):
+def test_the_seed_determines_the_model(log):
     one, same, other = (
         fitted(ChunkedRatings(chunks(log)), random_state=seed).predict(log[IDS])
         for seed in (0, 0, 1)
@@ -128,14 +128,13 @@ def test_the_seed_decides(log):
     assert not np.array_equal(one, other)
 
 
-def test_the_model_is_one_like_any_other(log):
+def test_the_model_predicts_recommends_and_continues(log):
     mf = fitted(ChunkedRatings(chunks(log)))
     expected = mf.predict(log[IDS])
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(mf)).predict(log[IDS]), expected)
     lists = mf.recommend([log["user"][0]], n_items=5)
     assert not lists.merge(log, on=IDS).size
     new = pd.DataFrame({"user": [-1] * 3, "item": log["item"].unique()[:3]})
-    assert len(mf.fold_in(new, [5, 5, 5]).recommend([-1], n_items=3)) == 3
     mf.partial_fit(new, [5.0, 5.0, 1.0])
     assert -1 in mf.encoder_.categories_[0]
 
@@ -155,7 +154,7 @@ def test_string_ids_and_columns_by_name(log, tmp_path):
     assert mf.recommend(["u" + str(log["user"][0])], n_items=2).shape == (2, 4)
 
 
-def test_rows_of_weight_0_and_empty_chunks_are_as_good_as_absent(log):
+def test_rows_of_weight_0_and_empty_chunks_are_ignored(log):
     ones = np.ones(1_000)
 
     def with_nothing():
@@ -174,7 +173,7 @@ def test_validation_data(log, as_chunks):
     given = {"X_val": valid[IDS], "y_val": valid["rating"]}
     if as_chunks:
         given = {"X_val": ChunkedRatings(chunks(valid, size=300))}
-    mf = fitted(ChunkedRatings(chunks(train)), max_epochs=60, n_iter_no_change=2, **given)
+    mf = fitted(ChunkedRatings(chunks(train)), max_epochs=60, **given)
     assert mf.n_iter_ == len(mf.validation_curve_) < 60
     error = root_mean_squared_error(
         valid["rating"], MFRegressor.predict(mf.set_params(rating_scale=None), valid[IDS])
@@ -196,7 +195,6 @@ def test_unknown_ids_of_validation_chunks(log):
             X_val=ChunkedRatings(chunks(valid.astype({"user": str}), size=100)),
         )
     assert len(caught) == 1
-    assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         mf = fitted(
@@ -206,7 +204,7 @@ def test_unknown_ids_of_validation_chunks(log):
     assert mf.validation_curve_
 
 
-def test_warm_start_goes_on(log):
+def test_warm_start_continues(log):
     mf = fitted(ChunkedRatings(chunks(log[:4_000])), warm_start=True)
     mf.fit(ChunkedRatings(chunks(log[4_000:].assign(rating=lambda part: part["rating"] + 1))))
     assert mf.n_iter_ == 16
@@ -225,10 +223,9 @@ def test_ctrl_c_keeps_the_model_so_far_and_no_files(log, temporary):
                 raise KeyboardInterrupt
 
     mf = MFRegressor(n_factors=8, random_state=0, callbacks=[CtrlC()])
-    with pytest.warns(UserWarning, match="interrupted after 2 whole epochs") as caught:
+    with pytest.warns(UserWarning, match="interrupted after 2 whole"):
         with pytest.raises(KeyboardInterrupt):
             mf.fit(ChunkedRatings(chunks(log)))
-    assert caught[0].filename == __file__
     assert mf.predict(log[IDS]).shape == (N,)
 
 
@@ -270,21 +267,29 @@ FAULTS = {
     ),
     "weights in some": (
         lambda log: [(log[IDS], log["rating"]), (log[IDS], log["rating"], np.ones(N))],
-        "chunk 1 has weights, unlike those before it",
+        "chunk 1 has weights, unlike the chunks before",
     ),
     "no weights in some": (
         lambda log: [(log[IDS], log["rating"], np.ones(N)), (log[IDS], log["rating"])],
-        "chunk 1 has no weights, unlike those before it",
+        "chunk 1 has no weights, unlike the chunks before",
     ),
     "negative weight": (
         lambda log: [(log[IDS], log["rating"], -np.ones(N))],
         "In chunk 0, .*Negative values",
     ),
+    "weights of other sizes": (
+        lambda log: chunks(log, weight=np.where(np.arange(N) < 5_000, 1.0, 1e31)),
+        r"In chunk 5, .* largest sample_weight is 1e\+31 here and 1 in what came first",
+    ),
+    "weights of smaller sizes": (
+        lambda log: chunks(log, weight=np.where(np.arange(N) < 5_000, 1.0, 1e-31)),
+        "In chunk 5, .* largest sample_weight is 1e-31 here and 1 in what came first",
+    ),
 }
 
 
 @pytest.mark.parametrize(("make", "message"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_leaves_the_estimator_as_it_was(log, make, message):
+def test_a_fault_leaves_the_estimator_unchanged(log, make, message):
     mf = fitted_in_memory(log)
     with unchanged(mf, log), pytest.raises(ValueError, match=message):
         mf.fit(ChunkedRatings(make(log)))
@@ -299,7 +304,7 @@ def test_an_id_that_cannot_be_hashed_is_named():
 
 
 @pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt])
-def test_an_error_of_the_iterable_passes_through(log, error):
+def test_errors_of_the_iterable_pass_through(log, error):
     def failing():
         yield from chunks(log[:2_000])
         raise error("gone")
@@ -307,11 +312,6 @@ def test_an_error_of_the_iterable_passes_through(log, error):
     mf = fitted_in_memory(log)
     with unchanged(mf, log), pytest.raises(error, match="gone"):
         mf.fit(ChunkedRatings(failing()))
-
-
-def test_a_rating_outside_the_scale_is_named(log):
-    with pytest.raises(ValueError, match=r"In chunk 0, .*inside rating_scale"):
-        fitted(ChunkedRatings(chunks(log)), rating_scale=(4, 5))
 
 
 def test_a_fault_in_the_validation_chunks_is_named(log):
@@ -333,14 +333,14 @@ def largest_file(n_bytes):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
-def test_a_disk_that_is_full_leaves_nothing_behind(log, temporary):
+def test_a_full_disk_leaves_no_files(log, temporary):
     mf = fitted_in_memory(log)
     message = rf"could not be written to {temporary}.*TMPDIR"
     with unchanged(mf, log), largest_file(100), pytest.raises(OSError, match=message):
         mf.fit(ChunkedRatings(chunks(log)))
 
 
-def test_what_is_passed_twice_is_refused(log):
+def test_ratings_and_weights_must_not_be_passed_twice(log):
     source = ChunkedRatings(chunks(log))
     mf = MFRegressor()
     with pytest.raises(ValueError, match=r"y was passed, but the ChunkedRatings .* Leave y out"):
@@ -353,28 +353,28 @@ def test_what_is_passed_twice_is_refused(log):
         mf.fit(source, X_val=log[IDS])
 
 
-def test_a_held_out_part_that_is_empty_is_refused(log):
-    with pytest.raises(ValueError, match=r"of 5 ratings leaves nothing for one"):
-        fitted(ChunkedRatings(chunks(log[:5])), early_stopping=True, validation_fraction=0.001)
+@pytest.mark.parametrize("early_stopping", [0.001, 0.999])
+def test_both_parts_of_a_split_must_hold_ratings(log, early_stopping):
+    text = f"early_stopping={early_stopping} holds out .* of 5 ratings, .* two parts empty"
+    with pytest.raises(ValueError, match=text):
+        fitted(ChunkedRatings(chunks(log[:5])), early_stopping=early_stopping)
 
 
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (MFRegressor(solver="als"), "solver='als' needs all ratings at once"),
-        (MFRegressor(solver="gibbs"), "solver='gibbs' needs all ratings at once"),
-        (MFRegressor(implicit_features=True), "implicit_features=True needs all ratings at once"),
-        (DenseRecRegressor(), "DenseRecRegressor needs all ratings at once .* MFRegressor can"),
-        (BayesianFMRegressor(), "BayesianFMRegressor needs all ratings at once"),
+        (MFRegressor(svdpp=True), "svdpp=True needs all ratings at once"),
+        (DenseRecRegressor(), "DenseRecRegressor needs all ratings at once .* Use MFRegressor"),
+        (BayesianMFRegressor(), "BayesianMFRegressor needs all ratings at once"),
         (SequenceRatingRegressor(), "SequenceRatingRegressor needs all ratings at once"),
     ],
 )
-def test_what_needs_all_ratings_says_so(log, estimator, message):
+def test_other_estimators_need_all_ratings_at_once(log, estimator, message):
     with pytest.raises(ValueError, match=message):
         estimator.fit(ChunkedRatings(chunks(log)), None)
 
 
-def test_elsewhere_a_chunk_is_asked_for(log):
+def test_other_methods_ask_for_one_chunk(log):
     mf = fitted_in_memory(log)
     source = ChunkedRatings(chunks(log))
     for call in (
@@ -382,31 +382,15 @@ def test_elsewhere_a_chunk_is_asked_for(log):
         lambda: mf.partial_fit(source, log["rating"]),
         lambda: mf.fit(log[IDS], log["rating"], X_val=source, y_val=log["rating"]),
     ):
-        with pytest.raises(ValueError, match="Only fit reads a whole ChunkedRatings"):
+        with pytest.raises(ValueError, match="Only X of fit may be a whole ChunkedRatings"):
             call()
     with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
         mf.fit(log[IDS])
 
 
-def test_an_encoder_is_not_in_the_way(log):
-    encoder = IDEncoder().fit(log[IDS])
-    encoded = log.assign(**encoder.transform(log[IDS]))
-    mf = fitted(ChunkedRatings(chunks(encoded)))
-    expected = fitted(ChunkedRatings(chunks(log)))
-    np.testing.assert_array_equal(mf.predict(encoded[IDS]), expected.predict(log[IDS]))
-
-
 @pytest.mark.parametrize("size", [1e-300, 1e60])
-def test_weights_mean_the_same_whatever_their_size(log, size):
+def test_only_the_proportions_of_weights_matter(log, size):
     weight = np.random.default_rng(0).uniform(1, 2, len(log))
-    wanted = fitted(ChunkedRatings(chunks(log, weight=weight))).loss_curve_
-    found = fitted(ChunkedRatings(chunks(log, weight=size * weight))).loss_curve_
-    assert found == pytest.approx(wanted, rel=1e-5)
-
-
-@pytest.mark.parametrize("size", [1e-31, 1e31])
-def test_weights_that_are_too_far_apart_are_refused(log, size):
-    weight = np.where(np.arange(len(log)) < 5_000, 1.0, size)
-    text = rf"In chunk 5, .* largest sample_weight is {size:g} here and 1 in what came first"
-    with pytest.raises(ValueError, match=text.replace("+", r"\+")):
-        fitted(ChunkedRatings(chunks(log, weight=weight)))
+    expected = fitted(ChunkedRatings(chunks(log, weight=weight))).loss_curve_
+    scaled = fitted(ChunkedRatings(chunks(log, weight=size * weight))).loss_curve_
+    assert scaled == pytest.approx(expected, rel=1e-5)

@@ -1,4 +1,4 @@
-"""Histories: what is earlier than what, against counting it out."""
+"""Histories, compared with loops over the rows."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle
@@ -35,7 +35,7 @@ def contents(histories):
 
 
 @given(rows=interactions)
-def test_interactions_stand_by_sequence_time_and_item(rows):
+def test_interactions_are_sorted_by_sequence_time_and_item(rows):
     histories = histories_of(rows)
     sequences, items, times = columns(rows)
     for number in range(N_SEQUENCES):
@@ -48,7 +48,7 @@ def test_interactions_stand_by_sequence_time_and_item(rows):
 
 
 @given(rows=interactions)
-def test_without_times_the_order_of_the_rows_is_that_of_time(rows):
+def test_without_times_the_rows_are_in_time_order(rows):
     histories = histories_of(rows, timed=False)
     for number in range(N_SEQUENCES):
         own = [(row[1], k) for k, row in enumerate(rows) if row[0] == number]
@@ -60,7 +60,7 @@ def test_without_times_the_order_of_the_rows_is_that_of_time(rows):
 
 
 @given(rows=interactions, asked=interactions, shift=st.sampled_from([0.0, 0.5, -0.5]))
-def test_what_is_earlier_is_counted_and_ties_are_found(rows, asked, shift):
+def test_earlier_interactions_are_counted_and_ties_are_found(rows, asked, shift):
     histories = histories_of(rows)
     sequences, _, times = columns(rows)
     of, _, at = columns(asked)
@@ -75,7 +75,7 @@ def test_what_is_earlier_is_counted_and_ties_are_found(rows, asked, shift):
 
 
 @given(rows=interactions, asked=interactions, timed=st.booleans())
-def test_a_history_apart_lacks_the_very_same_item_and_nothing_else(rows, asked, timed):
+def test_only_the_item_of_the_target_is_removed(rows, asked, timed):
     histories = histories_of(rows, timed)
     of, items, _ = columns(asked)
     apart, reads = histories.apart(of, items)
@@ -87,7 +87,7 @@ def test_a_history_apart_lacks_the_very_same_item_and_nothing_else(rows, asked, 
 
 @given(rows=interactions, later=interactions, timed=st.booleans())
 @settings(max_examples=50)
-def test_extending_replaces_what_comes_again(rows, later, timed):
+def test_later_interactions_replace_the_same_ones(rows, later, timed):
     extended = histories_of(rows, timed).extended(histories_of(later, timed))
     again = set(later) if timed else {row[:2] for row in later}
     stay = [row for row in rows if (row if timed else row[:2]) not in again]
@@ -108,7 +108,7 @@ def test_more_sequences_may_come_later():
     assert first.extended(second).lengths.tolist() == [1, 0, 1]
 
 
-def test_the_median_gap_leaves_ties_and_other_sequences_aside():
+def test_the_median_gap_ignores_ties_and_other_sequences():
     sequences, times = np.array([0, 0, 0, 1, 1]), np.array([10, 10, 13, 500, 505])
     histories = Histories(sequences, np.ones(5, int), np.ones(5), times, 2)
     assert histories.median_gap() == 4
@@ -121,7 +121,7 @@ def test_the_median_gap_leaves_ties_and_other_sequences_aside():
 
 
 @pytest.mark.parametrize("timed", [True, False])
-def test_a_pickle_holds_no_more_than_it_must(timed):
+def test_a_pickle_contains_no_cached_arrays(timed):
     histories = histories_of([(0, 1, 5), (1, 2, 3), (0, 2, 4)], timed)
     before = len(pickle.dumps(histories))
     assert histories.earlier(np.array([0]), np.array([9])) == 2

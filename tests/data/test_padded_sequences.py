@@ -1,4 +1,4 @@
-"""Padded sequences: taken apart, checked, and made histories."""
+"""Checks of padded sequences, and their conversion to histories."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -10,7 +10,7 @@ NAN = np.nan
 X = np.array([[0, 3, 5, NAN, 4, NAN], [2, 0, 1, 1, 5, NAN], [0, 0, 0, NAN, NAN, NAN]])
 
 
-def test_ratings_are_told_from_items_by_the_form_of_y():
+def test_the_shape_of_y_decides_whether_x_has_ratings():
     assert has_ratings(X, np.ones(3))
     assert has_ratings(X, np.ones((3, 3)))
     assert not has_ratings(X, np.ones((3, 6)))
@@ -21,7 +21,7 @@ def test_ratings_are_told_from_items_by_the_form_of_y():
             has_ratings(X, y)
 
 
-def test_padding_falls_away_and_what_is_rated_stays():
+def test_padding_is_removed_and_rated_items_stay():
     items, ratings = split_columns(X, True)
     assert items.tolist() == [[0, 3, 5], [2, 0, 1], [0, 0, 0]]
     histories, places = to_histories(items, ratings)
@@ -34,14 +34,14 @@ def test_padding_falls_away_and_what_is_rated_stays():
     assert places.tolist() == [[0, 0, 1], [0, 1, 1], [0, 0, 0]]
 
 
-def test_a_bad_code_is_named():
+def test_an_invalid_code_is_named():
     bad = X.copy()
     bad[1, 2] = 1.5
     with pytest.raises(ValueError, match=r"got 1\.5 in row 1, column 2\. Encode the items"):
         split_columns(bad, True)
 
 
-def test_the_last_position_is_rated_or_each_that_y_says():
+def test_y_rates_the_last_position_or_several():
     items, _ = split_columns(X, True)
     row, column = rated_positions(items[:2], np.array([1.0, 2.0]))
     assert (row.tolist(), column.tolist()) == ([0, 1], [2, 2])

@@ -13,6 +13,7 @@ from sklrec._data.checks import check_interactions
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 
 DAY = 86_400 * 10**9  # nanoseconds
+ZONED = "datetimes with a time zone"
 TOKYO = timezone(timedelta(hours=9))
 
 
@@ -79,11 +80,11 @@ def test_datetimes_become_nanoseconds_in_utc(values):
     assert times.tolist() == [DAY, 0]
     kind = timestamp_kind(values, "timestamp")
     zoned = getattr(values[0], "tzinfo", None) is not None
-    assert kind == ("datetimes with a time zone" if zoned else "datetimes")
+    assert kind == (ZONED if zoned else "datetimes")
     assert read_timestamps(values, "timestamp", kind).tolist() == [DAY, 0]
 
 
-def test_nanoseconds_are_told_apart():
+def test_nanoseconds_are_exact():
     values = pd.DatetimeIndex(["2020-01-01T00:00:00.000000001", "2020-01-01"])
     for given in (values.to_numpy(), values.tz_localize("UTC").array, objects(*values)):
         assert np.diff(read_timestamps(given, 0)).tolist() == [-1]
@@ -106,26 +107,26 @@ def test_nanoseconds_are_told_apart():
         (np.array(["2020", "9999"], dtype="M8[D]"), "a time out of range.\nColumn 'when' holds "),
         (
             objects(datetime(2020, 1, 1), datetime.min),
-            r"a time out of range\.\n.*mend or drop these rows, for ",
+            r"a time out of range\.\n.*correct or drop these rows, since",
         ),
     ],
     ids=str,
 )
-def test_what_says_nothing_of_time_is_refused(values, text):
+def test_invalid_times_are_refused(values, text):
     with pytest.raises(ValueError, match=f"(?s)Input X contains {text}"):
         read_timestamps(values, "when")
 
 
-def test_missing_times_say_what_to_do_and_which_rows():
-    values = np.array([1, np.nan, np.nan])
+def test_messages_count_rows_from_the_start_of_the_column():
     text = (
         r"Column 2 holds nan in row 11, and so 2 of the rows 10 to 12 lack a timestamp: drop "
         r"these rows, or fill in when they were\."
     )
-    with pytest.raises(ValueError, match=text):
-        read_timestamps(values, 2, first_row=10)
-    with pytest.raises(ValueError, match=text):
-        timestamp_kind(values, 2, first_row=10)
+    for read in (read_timestamps, timestamp_kind):
+        with pytest.raises(ValueError, match=text):
+            read(np.array([1, np.nan, np.nan]), 2, first_row=10)
+    with pytest.raises(TypeError, match="in row 6, and 1 in row 5"):
+        read_timestamps(objects(1, pd.Timestamp(0)), "when", first_row=5)
 
 
 @pytest.mark.parametrize(
@@ -147,40 +148,30 @@ def test_missing_times_say_what_to_do_and_which_rows():
     ],
     ids=str,
 )
-def test_what_is_no_time_is_refused(values, text):
+def test_other_values_are_refused(values, text):
     with pytest.raises(TypeError, match=f"Column 'when' .*{text}"):
         read_timestamps(values, "when")
 
 
-def test_an_odd_row_is_named_by_its_number_in_x():
-    with pytest.raises(TypeError, match="in row 6, and 1 in row 5"):
-        read_timestamps(objects(1, pd.Timestamp(0)), "when", first_row=5)
-
-
 @pytest.mark.parametrize("dtype", [object, "int64", "datetime64[ns]"])
 @pytest.mark.parametrize("kind", [None, "numbers", "datetimes"])
-def test_no_times_are_of_any_kind(dtype, kind):
+def test_an_empty_column_is_of_any_kind(dtype, kind):
     assert len(read_timestamps(np.empty(0, dtype=dtype), "when", kind)) == 0
 
 
-def test_numbers_and_datetimes_do_not_mix():
-    numbers, datetimes = np.array([5]), np.array(["2020"], dtype="M8[s]")
-    with pytest.raises(
-        ValueError,
-        match=r"Column 'when' was fitted on datetimes but got numbers \(such as 5\), "
-        "which do not compare. Convert it to datetimes without a time zone, for example with ",
-    ):
-        read_timestamps(numbers, "when", "datetimes")
-    with pytest.raises(
-        ValueError, match=r"fitted on numbers but got datetimes .* Convert it to numbers in the "
-    ):
-        read_timestamps(datetimes, "when", "numbers")
-    zoned = pd.DatetimeIndex(["2020"], tz="Asia/Tokyo").array
-    for values, kind in ((datetimes, timestamp_kind(zoned, 0)), (zoned, "datetimes")):
-        with pytest.raises(
-            ValueError, match=r"which do not compare\. Convert it to datetimes with"
-        ):
-            read_timestamps(values, "when", kind)
+@pytest.mark.parametrize(
+    ("values", "kind", "text"),
+    [
+        (np.array([5]), "datetimes", r"got numbers \(such as 5\), which do not compare\. Conv"),
+        (np.array([5]), "datetimes", "Convert it to datetimes without a time zone, for example"),
+        (np.array(["2020"], "M8[s]"), "numbers", "got datetimes .* Convert it to numbers in the"),
+        (np.array(["2020"], "M8[s]"), ZONED, "Convert it to datetimes with a time zone, for"),
+        (pd.DatetimeIndex(["2020"], tz="UTC").array, "datetimes", f"got {ZONED} .such"),
+    ],
+)
+def test_another_kind_than_in_fit_is_refused(values, kind, text):
+    with pytest.raises(ValueError, match=f"Column 'when' was fitted on {kind} .*{text}"):
+        read_timestamps(values, "when", kind)
 
 
 FRAME = pd.DataFrame({"user": [1], "item": [2], "timestamp": [3], "when": [4]})
@@ -200,7 +191,7 @@ FRAME = pd.DataFrame({"user": [1], "item": [2], "timestamp": [3], "when": [4]})
         (1, FRAME.to_numpy(), 1),
     ],
 )
-def test_which_column_it_is(timestamp, X, position):
+def test_the_position_of_the_column(timestamp, X, position):
     assert resolve(timestamp, X) == position
 
 

@@ -37,17 +37,6 @@ def test_labels_do_not_overlap_or_leave_the_axes():
         assert not any(box.overlaps(other) for other in boxes[:k])
 
 
-def test_labels_without_space_can_be_dropped():
-    _, ax = plt.subplots()
-    x = y = [0.5] * 15
-    ax.scatter(x, y)
-    texts = [f"a rather long label {k}" for k in range(15)]
-    kept = label_points(ax, x, y, texts, drop=True)
-    assert 1 <= len(kept) < 15
-    assert kept[0].get_text() == texts[0]
-    assert len(label_points(ax, x, y, texts)) == 15
-
-
 def test_labels_do_not_overlap_the_legend():
     _, ax = plt.subplots()
     ax.plot([0, 1], [0, 1], label="a line with quite a long label in the legend")

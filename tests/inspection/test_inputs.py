@@ -18,9 +18,7 @@ WITH_ROWS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "display", [inspection.ItemMapDisplay, inspection.TrainingHistoryDisplay, *WITH_ROWS]
-)
+@pytest.mark.parametrize("display", [inspection.TrainingHistoryDisplay, *WITH_ROWS])
 def test_unfitted_estimators_are_refused(display, test):
     with pytest.raises(NotFittedError, match="This MFRegressor instance is not fitted yet"):
         display.from_estimator(MFRegressor(), *(test if display in WITH_ROWS else ()))

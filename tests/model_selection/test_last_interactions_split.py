@@ -92,7 +92,7 @@ def test_ties_keep_the_order_of_rows_or_get_a_random_one():
     )
     with pytest.warns(UserWarning, match=text) as caught:
         assert split(LastInteractionsSplit(10), X)[1] == list(range(90, 100))
-    assert len(caught) == 1 and caught[0].filename == __file__
+    assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert split(LastInteractionsSplit(50), X)[1] == list(range(50, 100))  # the whole tie

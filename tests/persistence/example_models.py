@@ -1,4 +1,4 @@
-"""Small fitted estimators of every kind that a model file holds, with rows for them."""
+"""Small fitted estimators of every kind that a model file can hold, and data for them."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import torch
 from sklearn.pipeline import make_pipeline
 
 from sklrec import (
-    BayesianFMRegressor,
+    BayesianMFRegressor,
     DenseRecRegressor,
     IDEncoder,
     MFRegressor,
@@ -22,9 +22,10 @@ from sklrec import (
 )
 from sklrec.datasets import make_ratings
 
-GIBBS = {"solver": "gibbs", "n_iter": 5, "n_burn_in": 2, "n_draws": 3}
-SGD = {"max_epochs": 2}
-GENRES = {"multi_valued": {"genre": "|"}}
+SHORT = {"max_epochs": 2}
+
+
+# Each function returns a fitted estimator and the X of its fit.
 
 
 def log() -> tuple[pd.DataFrame, pd.Series]:
@@ -35,7 +36,7 @@ def log_with_sides() -> tuple[pd.DataFrame, pd.Series]:
     X, y = log()
     X["user"] = "u" + X["user"].astype(str)
     X["age"] = X["user"].str.len() * 1.5
-    X["genre"] = [["a|b", "c", None][item % 3] for item in X["item"]]
+    X["genre"] = [[["a", "b"], ["c"], None][item % 3] for item in X["item"]]
     X["country"] = pd.Categorical(X["user"].str[-1])
     X["weekend"] = X["timestamp"] // 86400 % 7 > 4
     X["moment"] = pd.to_datetime(X.pop("timestamp"), unit="s")
@@ -47,13 +48,13 @@ def _mf(**params: Any) -> tuple[Any, Any]:
     return MFRegressor(n_factors=3, random_state=0, **params).fit(X, y), X
 
 
-def _further(how: str) -> tuple[Any, Any]:
-    mf, X = _mf(warm_start=True, **SGD)
+def _continued(how: str) -> tuple[Any, Any]:
+    mf, X = _mf(warm_start=True, **SHORT)
     more = X[:5].assign(user=97)
     return getattr(mf, how)(more, [1.0, 2.0, 3.0, 4.0, 9.0]), pd.concat([X, more])
 
 
-def _stopped() -> tuple[Any, Any]:
+def _stopped_early() -> tuple[Any, Any]:
     X, y = log()
     mf = MFRegressor(n_factors=3, optimizer=torch.optim.AdamW, max_epochs=3, random_state=0)
     return mf.fit(X, y, X_val=X[:9], y_val=y[:9]), X
@@ -62,28 +63,25 @@ def _stopped() -> tuple[Any, Any]:
 def _array_of_strings() -> tuple[Any, Any]:
     X, y = log()
     X = X.to_numpy()[:, :2].astype(str)
-    return MFRegressor(n_factors=2, random_state=np.random.RandomState(1), **SGD).fit(X, y), X
+    return MFRegressor(n_factors=2, random_state=np.random.RandomState(1), **SHORT).fit(X, y), X
 
 
-def _dense(**params: Any) -> tuple[Any, Any]:
+def _dense(has_sides: bool = True) -> tuple[Any, Any]:
     X, y = log_with_sides()
-    if not params:
-        X = X[["user", "item"]]
-    dense = DenseRecRegressor(3, (4, 2), user="user", random_state=0, **SGD, **params)
-    return dense.fit(X, y), X
+    X = X if has_sides else X[["user", "item"]]
+    return DenseRecRegressor(3, (4, 2), user="user", random_state=0, **SHORT).fit(X, y), X
 
 
-def _dense_further() -> tuple[Any, Any]:
-    dense, X = _dense(**GENRES)
-    more = X[:4].assign(user="new", genre="d|a", country="Z")
+def _dense_continued() -> tuple[Any, Any]:
+    dense, X = _dense()
+    more = X[:4].assign(user="new", genre=[["d", "a"]] * 4, country="Z")
     return dense.partial_fit(more, [1.0, 2.0, 3.0, 4.0]), pd.concat([X, more])
 
 
 def _sequence(columns: list[str], **params: Any) -> tuple[Any, Any]:
     X, y = log()
     X = X[columns]
-    lstm = SequenceRatingRegressor(3, 3, random_state=0, **SGD, **params)
-    return lstm.fit(X, y), X
+    return SequenceRatingRegressor(3, 3, random_state=0, **SHORT, **params).fit(X, y), X
 
 
 def _padded(each: bool = False, **params: Any) -> tuple[Any, Any]:
@@ -95,14 +93,14 @@ def _padded(each: bool = False, **params: Any) -> tuple[Any, Any]:
         seen = y.copy()
         seen[:, -1] = np.nan
         X = np.hstack([items, y if each else seen])
-    lstm = SequenceRatingRegressor(3, 3, input="sequences", random_state=0, **SGD, **params)
+    lstm = SequenceRatingRegressor(3, 3, input="sequences", random_state=0, **SHORT, **params)
     return lstm.fit(X, y if each else y[:, -1]), X
 
 
-def _fm(**params: Any) -> tuple[Any, Any]:
-    X, y = log_with_sides() if "multi_valued" in params else log()
-    fm = BayesianFMRegressor(2, n_iter=4, n_burn_in=1, n_draws=2, random_state=0, **params)
-    return fm.fit(X, y.round()), X
+def _bayesian(**params: Any) -> tuple[Any, Any]:
+    X, y = log_with_sides() if "side_features" in params else log()
+    params = {"n_iter": 5, "n_burn_in": 2, "n_draws": 3, "random_state": 0, **params}
+    return BayesianMFRegressor(2, **params).fit(X, y.round()), X
 
 
 def _encoder() -> tuple[Any, Any]:
@@ -111,7 +109,7 @@ def _encoder() -> tuple[Any, Any]:
     return encoder.set_output(transform="pandas").fit(X), X
 
 
-def _encoder_of_odd_ids() -> tuple[Any, Any]:
+def _encoder_of_rare_dtypes() -> tuple[Any, Any]:
     days = pd.date_range("2024-03-30", periods=4, tz="Europe/Paris")
     X = pd.DataFrame(
         {
@@ -145,39 +143,39 @@ def _windower() -> tuple[Any, Any]:
 def _pipeline() -> tuple[Any, Any]:
     X, y = log_with_sides()
     X = X[["user", "item"]]
-    return make_pipeline(IDEncoder(), "passthrough", MFRegressor(2, **SGD)).fit(X, y), X
+    return make_pipeline(IDEncoder(), "passthrough", MFRegressor(2, **SHORT)).fit(X, y), X
 
 
-def _windowing_pipeline() -> tuple[Any, Any]:
+def _pipeline_of_transformers() -> tuple[Any, Any]:
     X, _ = log()
     return make_pipeline(IDEncoder(), SequenceWindower(), SequencePadder()).fit(X), X
 
 
 BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
-    "sgd": partial(_mf, **SGD),
-    "sgd implicit unbiased": partial(_mf, implicit_features=True, biased=False, **SGD),
-    "gibbs": partial(_mf, rating_scale=None, **GIBBS),
-    "gibbs implicit": partial(_mf, implicit_features=True, **GIBBS),
-    "sgd warm": partial(_further, "fit"),
-    "sgd further": partial(_further, "partial_fit"),
-    "stopped early": _stopped,
-    "array of strings": _array_of_strings,
-    "dense": partial(_dense, **GENRES),
-    "dense alone": _dense,
-    "dense further": _dense_further,
+    "mf": partial(_mf, **SHORT),
+    "mf svdpp": partial(_mf, svdpp=True, biased=False, **SHORT),
+    "mf warm start": partial(_continued, "fit"),
+    "mf partial fit": partial(_continued, "partial_fit"),
+    "mf stopped early": _stopped_early,
+    "mf array of strings": _array_of_strings,
+    "bayesian": partial(_bayesian, rating_scale=None),
+    "bayesian svdpp": partial(_bayesian, svdpp=True),
+    "bayesian sides": partial(_bayesian, svdpp=True, side_features="all"),
+    "bayesian some sides": partial(_bayesian, side_features=["age", "genre"]),
+    "bayesian ordinal": partial(_bayesian, loss="ordinal", side_features="all"),
+    "dense": _dense,
+    "dense without sides": partial(_dense, has_sides=False),
+    "dense partial fit": _dense_continued,
     "sequence": partial(_sequence, ["user", "item", "timestamp"], bidirectional=True),
     "sequence without times": partial(_sequence, ["user", "item"], items_only=True),
-    "sequences": _padded,
-    "sequences of items": partial(_padded, items_only=True, bidirectional=True),
-    "sequences of ratings": partial(_padded, each=True),
-    "machine": partial(_fm, **GENRES),
-    "machine alone": partial(_fm, implicit_features=False),
-    "ordinal machine": partial(_fm, loss="ordinal", **GENRES),
+    "padded": _padded,
+    "padded items": partial(_padded, items_only=True, bidirectional=True),
+    "padded ratings": partial(_padded, each=True),
     "encoder": _encoder,
-    "encoder of odd ids": _encoder_of_odd_ids,
+    "encoder of rare dtypes": _encoder_of_rare_dtypes,
     "padder": _padder,
-    "matrix padder": _matrix_padder,
+    "padder of a matrix": _matrix_padder,
     "windower": _windower,
     "pipeline": _pipeline,
-    "windowing pipeline": _windowing_pipeline,
+    "pipeline of transformers": _pipeline_of_transformers,
 }

@@ -92,18 +92,14 @@ def again(vocabulary):
 def test_ids_come_back(kind):
     ids = KINDS[kind]
     found = again(Vocabulary(ids, "user", rare=None))
+    # Numbers come back in the byte order of the machine.
     native = ids.astype(ids.dtype.newbyteorder("=")) if kind[0] == ">" else ids
     assert_same(found, Vocabulary(native, "user"))
     np.testing.assert_array_equal(found.codes(ids), np.arange(1, len(ids) + 1))
 
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_rare_ids_come_back(kind):
-    ids = KINDS[kind]
-    if kind[0] == ">":
-        pytest.skip("numbers come back in the machine's own order of bytes")
-    assert_same(again(Vocabulary(ids[1:], 0, rare=ids[:1])), Vocabulary(ids[1:], 0, rare=ids[:1]))
-    assert_same(again(Vocabulary(ids[:0], 0)), Vocabulary(ids[:0], 0))
+    with_rare, empty = Vocabulary(native[1:], 0, rare=native[:1]), Vocabulary(native[:0], 0)
+    assert_same(again(with_rare), with_rare)
+    assert_same(again(empty), empty)
 
 
 def test_rare_ids_may_be_of_another_dtype():
@@ -133,7 +129,7 @@ def test_ids_that_cannot_be_stored_are_refused(tmp_path, ids, what):
         sklrec.save(encoder, tmp_path / "model")
 
 
-def test_strings_are_read_where_there_is_no_pyarrow(monkeypatch):
+def test_strings_are_read_without_pyarrow(monkeypatch):
     pytest.importorskip("pyarrow")
     writer = PartWriter()
     ids = pd.array(["ann", "bob"], dtype=pd.StringDtype("pyarrow", na_value=np.nan))
@@ -189,7 +185,7 @@ def times(dtype, zone=None):
         (times("datetime64[s]", 1e9), {"ids": [1]}, "offset must be a timedelta"),
         ({"kind": "categories", "categories": {"kind": []}}, {}, "categories.kind should be one"),
         ({"kind": "objects"}, {"json": json_of("5")}, "has no len"),
-        ({"kind": "objects"}, {"json": json_of("[[]]")}, "cannot be an ID"),
+        ({"kind": "objects"}, {"json": json_of("[[]]")}, "no valid type"),
         ({"kind": "objects"}, {"json": json_of('[{"eval": "1"}]')}, "the unknown kind 'eval'"),
         ({"kind": "objects"}, {"json": json_of('[{"a": 1, "b": 2}]')}, "in an unknown way"),
         ({"kind": "objects"}, {"json": json_of("[" * 10**6)}, "recursion"),

@@ -1,7 +1,6 @@
-"""The transformer that encodes columns of IDs."""
+"""IDEncoder."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import pickle
 import warnings
 
 import numpy as np
@@ -11,9 +10,7 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
-from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
-from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
@@ -133,12 +130,9 @@ def test_arrays_give_arrays(X, dtype):
     np.testing.assert_array_equal(encoder.inverse_transform(encoded), X)
 
 
-def test_lists_of_rows_are_read_as_objects():
+def test_lists_and_read_only_arrays():
     encoder = IDEncoder().fit([["196", 7], [196, 8]])
     assert encoder.transform([[196, 7], ["8", 8]]).tolist() == [[2, 1], [0, 2]]
-
-
-def test_fortran_ordered_and_read_only_arrays():
     X = np.asfortranarray([[5, 7, 1], [3, 7, 2]])
     X.flags.writeable = False
     assert IDEncoder().fit(X).transform(X).tolist() == [[1, 1, 1], [2, 1, 2]]
@@ -177,7 +171,7 @@ def test_inverse_transform_of_arrays():
     assert encoder.inverse_transform(np.array([[2.0, 1.0]])).tolist() == [[30, 7]]
 
 
-def test_inverse_transform_refuses_what_is_no_code(frame):
+def test_inverse_transform_refuses_other_values(frame):
     encoder = IDEncoder().fit(frame)
     encoded = encoder.transform(frame)
     with pytest.raises(ValueError, match="Column 'user' holds 4 where a code was expected: the "):
@@ -234,7 +228,7 @@ def test_partial_fit_changes_all_columns_or_none(frame):
     assert len(encoder.categories_[0]) == 3
 
 
-def test_fit_forgets(frame):
+def test_fit_starts_anew(frame):
     encoder = IDEncoder().fit(frame).fit(frame[:1])
     assert [len(ids) for ids in encoder.categories_] == [1, 1]
 
@@ -264,7 +258,7 @@ def test_min_frequency(frame, min_frequency, codes, handle_unknown):
     assert len(kept) == max(codes)
 
 
-def test_min_frequency_needs_all_rows(frame):
+def test_partial_fit_does_not_support_min_frequency(frame):
     with pytest.raises(
         ValueError,
         match=r"partial_fit sees only some of the rows and cannot apply min_frequency=2\. Set "
@@ -283,30 +277,30 @@ def test_unknown_ids_can_be_errors(frame):
         encoder.transform(frame.assign(user=["zoe", "ann", "ian", "zoe"]))
     X = np.arange(40).reshape(20, 2)
     encoder = IDEncoder(handle_unknown="error").fit(X)
-    with pytest.raises(
-        ValueError, match=r"categories \[41, 43, .*, 59\] and 10 more in column 1 during transform"
-    ):
+    with pytest.raises(ValueError, match=r"\[41, 43, .*, 59\] and 10 more in column 1 during tr"):
         encoder.transform(X + [0, 40])
+    with pytest.raises(ValueError, match=r"\[41, 43, .*, 59\] in column 1 during transform"):
+        encoder.transform(X[:10] + [0, 40])
 
 
-def test_ids_of_another_kind_are_told(frame):
+def test_ids_of_another_kind_cause_a_warning(frame):
     encoder = IDEncoder().fit(frame)
     text = (
         r"Column 'item' was fitted on integers \(such as 30\) but got strings \(such as '30'\): "
         r"100\.0% of 4 rows are unknown\. Convert it first, for example with \.astype\(int\)\."
     )
     changed = frame.assign(item=frame["item"].astype(str))
-    with pytest.warns(UserWarning, match=text) as told:
+    with pytest.warns(UserWarning, match=text) as warned:
         assert not encoder.transform(changed)["item"].any()
-    assert [warning.filename for warning in told] == [__file__]
-    with pytest.warns(UserWarning, match=text) as told:
+    assert [warning.filename for warning in warned] == [__file__]
+    with pytest.warns(UserWarning, match=text) as warned:
         encoder.partial_fit(changed)
-    assert [warning.filename for warning in told] == [__file__]
+    assert [warning.filename for warning in warned] == [__file__]
     assert encoder.transform(changed)["item"].all()
 
 
 @pytest.mark.filterwarnings("error")
-def test_nothing_is_told_of_new_ids(frame):
+def test_new_ids_cause_no_warning(frame):
     encoder = IDEncoder().fit(frame)
     encoder.transform(frame.assign(user="zoe", item=[1.5, 2.0, 3.0, 30.0]))
     encoder.partial_fit(frame.assign(user="zoe"))
@@ -314,39 +308,31 @@ def test_nothing_is_told_of_new_ids(frame):
 
 @pytest.mark.parametrize("method", ["fit", "fit_transform", "partial_fit", "transform"])
 @pytest.mark.parametrize(
-    ("change", "error", "text"),
+    ("column", "values", "error", "text"),
     [
         (
-            {"user": ["bob", None, "eve", None]},
+            "user",
+            ["bob", None, "eve", None],
             ValueError,
-            r"Input X contains NaN\.\nColumn 'user' holds None in row 1, and so 2 of the rows 0 "
-            "to 3 lack an ID",
+            "NaN.\nColumn 'user' holds None in row",
         ),
-        (
-            {"item": [1.0, np.inf, 2.0, 3.0]},
-            ValueError,
-            r"contains infinity\.\nColumn 'item' hold",
-        ),
-        ({"user": [[1], 2, 3, 4]}, TypeError, r"Column 'user' holds \[1\], which cannot be an ID"),
+        ("item", [1.0, np.inf, 2.0, 3.0], ValueError, "infinity.\nColumn 'item' holds inf in row"),
+        ("user", [[1], 2, 3, 4], TypeError, r"Column 'user' holds \[1\], which cannot be an ID"),
     ],
 )
-def test_what_cannot_be_an_id_is_refused(frame, method, change, error, text):
+def test_invalid_ids_are_refused(frame, method, column, values, error, text):
     encoder = IDEncoder()
     if method == "transform":
         encoder.fit(frame)
-    changed = frame.assign(
-        **{name: pd.Series(values, frame.index, object) for name, values in change.items()}
-    )
+    frame[column] = pd.Series(values, frame.index, object)
     with pytest.raises(error, match=text):
-        getattr(encoder, method)(changed)
+        getattr(encoder, method)(frame)
 
 
 @pytest.mark.parametrize(
     ("parameters", "X", "error", "text"),
     [
         ({}, np.ones((3, 1)), ValueError, r"Found array with 1 feature\(s\) .* minimum of 2 is"),
-        ({}, np.ones((0, 2)), ValueError, r"Found array with 0 sample\(s\)"),
-        ({}, np.ones(3), ValueError, "Expected 2D array, got 1D array instead"),
         ({}, np.ones((2, 2)) * 1j, ValueError, "Complex data not supported"),
         ({}, sp.csr_array(np.ones((2, 2))), TypeError, "Sparse data was passed"),
         ({"columns": (0, 5)}, np.ones((2, 3)), ValueError, "Column 5 was asked for, but X has 3"),
@@ -354,50 +340,19 @@ def test_what_cannot_be_an_id_is_refused(frame, method, change, error, text):
         ({"columns": ()}, np.ones((2, 3)), ValueError, "columns is empty: give the position or"),
         ({"columns": "user"}, np.ones((2, 3)), ValueError, "The 'columns' parameter of IDEncoder"),
         ({"columns": (0, 1.5)}, np.ones((2, 3)), TypeError, "got 1.5 of type float"),
-        (
-            {"handle_unknown": "ignore"},
-            np.ones((2, 2)),
-            ValueError,
-            "The 'handle_unknown' parameter of IDEncoder must be a str among",
-        ),
-        (
-            {"min_frequency": 0},
-            np.ones((2, 2)),
-            ValueError,
-            r"The 'min_frequency' parameter of IDEncoder must be an int in the range \[1, inf\)",
-        ),
-        (
-            {"min_frequency": 1.5},
-            np.ones((2, 2)),
-            ValueError,
-            r"a float in the range \(0\.0, 1\.0\) or None",
-        ),
+        ({"handle_unknown": "ignore"}, np.ones((2, 2)), ValueError, "must be a str among"),
+        ({"min_frequency": 0}, np.ones((2, 2)), ValueError, r"an int in the range \[1, inf\)"),
+        ({"min_frequency": 1.5}, np.ones((2, 2)), ValueError, r"the range \(0\.0, 1\.0\) or None"),
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "fit_transform", "partial_fit"])
-def test_bad_input_and_parameters_are_refused(parameters, X, error, text, method):
+def test_invalid_tables_and_parameters_are_refused(parameters, X, error, text, method):
     with pytest.raises(error, match=text):
         getattr(IDEncoder(**parameters), method)(X)
 
 
-def test_missing_names_are_told_with_those_that_came(frame):
-    with pytest.raises(
-        ValueError,
-        match="Column 'film' was asked for, but X has no column of that name: its columns are "
-        r"'user', 'item', 'time'\. Give one of these names, or a position from 0 to 2\.",
-    ):
-        IDEncoder(columns=("user", "film")).fit(frame)
-
-
-def test_transform_wants_what_fit_saw(frame):
-    encoder = IDEncoder()
-    for method in (encoder.transform, encoder.inverse_transform):
-        with pytest.raises(NotFittedError, match="This IDEncoder instance is not fitted yet"):
-            method(frame)
-    encoder.fit(frame)
-    with pytest.raises(ValueError, match="must be in the same order as they were in fit"):
-        encoder.transform(frame[["item", "user", "time"]])
-    encoder.fit(np.ones((1, 3)))
+def test_x_must_have_the_columns_of_fit():
+    encoder = IDEncoder().fit(np.ones((1, 3)))
     for method in (encoder.transform, encoder.inverse_transform):
         with pytest.raises(ValueError, match="X has 2 features, but IDEncoder is expecting 3"):
             method(np.ones((1, 2)))
@@ -418,7 +373,7 @@ def test_set_output(frame):
     assert_frame_equal(encoder.fit(frame).transform(frame)[["time"]], frame[["time"]])
 
 
-def test_column_labels_that_are_no_strings_survive():
+def test_column_labels_may_be_integers():
     X = pd.DataFrame({0: ["a", "b"], 1: [5, 5], 2: [0.5, np.nan]})
     encoded = IDEncoder().fit_transform(X)
     assert_frame_equal(encoded, pd.DataFrame({0: [1, 2], 1: [1, 1], 2: [0.5, np.nan]}))
@@ -439,24 +394,3 @@ def test_pipeline_and_search(frame):
     search = GridSearchCV(pipeline, {"idencoder__min_frequency": [None, 2]}, cv=2).fit(X, y)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert np.isfinite(search.predict(X)).all()
-
-
-def test_clone_and_pickle(frame):
-    encoder = IDEncoder(columns=["item", "user"], handle_unknown="error").fit(frame)
-    twin = clone(encoder)
-    assert twin.get_params() == encoder.get_params()
-    assert not hasattr(twin, "vocabularies_")
-    assert_frame_equal(
-        pickle.loads(pickle.dumps(encoder)).transform(frame), encoder.transform(frame)
-    )
-
-
-def test_tags_are_truthful():
-    tags = IDEncoder().__sklearn_tags__()
-    assert tags.input_tags.categorical
-    assert tags.input_tags.string
-    assert not tags.input_tags.allow_nan
-    assert not tags.input_tags.sparse
-    assert tags.transformer_tags.preserves_dtype == []
-    assert not tags.no_validation
-    assert not tags.non_deterministic

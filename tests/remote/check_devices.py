@@ -1,17 +1,17 @@
-"""All estimators and solvers on devices that the CPU plays, in a process of their own."""
+"""All estimators on devices that the CPU imitates, in a process of their own."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import copy
 import pickle
 
 import numpy as np
 import pytest
 import torch
 from machine import MACHINE
+from sklearn.base import clone
 
 import sklrec
 from sklrec import (
-    BayesianFMRegressor,
+    BayesianMFRegressor,
     DenseRecRegressor,
     MFRegressor,
     SequenceRatingRegressor,
@@ -25,71 +25,64 @@ WEIGHT = np.random.default_rng(0).uniform(0.1, 3, len(Y))
 SIDE = X.assign(
     genre=(X["item"] % 3).astype(str).astype("category"),
     hour=np.arange(len(X)) % 24,
-    tags=np.where(X["item"] % 2, "a|b", "c"),
+    tags=[["a", "b"] if item % 2 else ["c"] for item in X["item"]],
 )
-TAGS = {"multi_valued": {"tags": "|"}}
 MF = {"n_factors": 3, "max_epochs": 1, "batch_size": 50, "random_state": 0}
-DENSE = {**MF, **TAGS, "hidden_layer_sizes": (4,), "dropout": 0.1}
+DENSE = {**MF, "hidden_layer_sizes": (4,), "dropout": 0.1}
 SEQUENCE = {**MF, "hidden_size": 4}
-SWEEPS = {"n_factors": 3, "n_iter": 4, "random_state": 0}
-DRAWS = {**SWEEPS, "n_burn_in": 2}
+DRAWS = {"n_factors": 3, "n_iter": 4, "n_burn_in": 2, "random_state": 0}
+SIDE_DRAWS = {**DRAWS, "svdpp": True, "side_features": "all"}
 BY_ROW = {"batch_size": 8}  # small enough for the tables to count as large
 
 CASES = {
-    "sgd": MFRegressor(**MF),
-    "adam": MFRegressor(**MF, solver="adam"),
-    "adam by row": MFRegressor(**{**MF, **BY_ROW}, solver="adam"),
-    "another optimiser": MFRegressor(**MF, solver="adam", optimizer=torch.optim.AdamW),
-    "sgd, implicit": MFRegressor(**MF, implicit_features=True),
-    "adam, implicit": MFRegressor(**MF, implicit_features=True, solver="adam"),
-    "als": MFRegressor(**SWEEPS, solver="als"),
-    "als, implicit": MFRegressor(**SWEEPS, solver="als", implicit_features=True),
-    "gibbs": MFRegressor(**DRAWS, solver="gibbs"),
-    "gibbs, implicit": MFRegressor(**DRAWS, solver="gibbs", implicit_features=True),
-    "dense": DenseRecRegressor(**DENSE),
-    "dense by row": DenseRecRegressor(**{**DENSE, **BY_ROW}),
+    "SGD": MFRegressor(**MF),
+    "Adam": MFRegressor(**MF, optimizer=torch.optim.Adam),
+    "AdamW": MFRegressor(**MF, optimizer=torch.optim.AdamW),
+    "SGD, SVD++": MFRegressor(**MF, svdpp=True),
+    "Adam, SVD++": MFRegressor(**MF, svdpp=True, optimizer=torch.optim.Adam),
+    "Bayesian": BayesianMFRegressor(**DRAWS),
+    "Bayesian, SVD++": BayesianMFRegressor(**DRAWS, svdpp=True),
+    "Bayesian, side features": BayesianMFRegressor(**SIDE_DRAWS),
+    "ordinal, side features": BayesianMFRegressor(**SIDE_DRAWS, loss="ordinal"),
+    "dense, side features": DenseRecRegressor(**DENSE),
+    "dense by row, side features": DenseRecRegressor(**{**DENSE, **BY_ROW}),
     "LSTM": SequenceRatingRegressor(**SEQUENCE),
     "LSTM by row": SequenceRatingRegressor(**{**SEQUENCE, "batch_size": 14}),
-    "LSTM from both sides": SequenceRatingRegressor(**SEQUENCE, bidirectional=True),
+    "bidirectional LSTM": SequenceRatingRegressor(**SEQUENCE, bidirectional=True),
     "LSTM of items": SequenceRatingRegressor(**SEQUENCE, items_only=True),
-    "Bayesian FM": BayesianFMRegressor(**DRAWS, **TAGS),
-    "ordinal Bayesian FM": BayesianFMRegressor(**DRAWS, **TAGS, loss="ordinal"),
 }
 
 
-@pytest.fixture(params=["like CUDA", "like Apple's"])
+def data_of(name):
+    return SIDE if "side features" in name else X, Y.round() if "ordinal" in name else Y
+
+
+@pytest.fixture(params=["like CUDA", "like MPS"])
 def device(request, monkeypatch):
-    """A device, and nothing grouped by users, which only the CPU does."""
-    for module in (sklrec.modules._pairs, sklrec._pair_batches):
+    """A device on which nothing is grouped by users, as on any but the CPU."""
+    for module in (sklrec.modules._pairs, sklrec._solvers.pair_batches):
         monkeypatch.setattr(module, "can_group", lambda codes: False)
     monkeypatch.setattr(  # dropout draws on the CPU
-        sklrec._solvers._minibatch, "own_random_state", lambda g, _: own_random_state(g, "cpu")
+        sklrec._solvers.minibatch, "own_random_state", lambda g, _: own_random_state(g, "cpu")
     )
-    if request.param == "like Apple's":
+    if request.param == "like MPS":
         monkeypatch.setattr(sklrec._utils.devices, "PLAIN", {"remote"})
     MACHINE.reads.clear()
     MACHINE.moves.clear()
     return "remote:0"
 
 
-@pytest.fixture(params=CASES)
-def case(request):
-    """An estimator, and what it is fitted to."""
-    y = Y.round() if "ordinal" in request.param else Y
-    estimator = CASES[request.param]
-    return estimator, SIDE if "multi_valued" in estimator.get_params() else X, y
+def fitted(name, device, *data, **validation):
+    """A new estimator, fitted on a device."""
+    return clone(CASES[name]).set_params(device=device).fit(*data, **validation)
 
 
-def fitted(estimator, device, *data, **validation):
-    """A copy of an estimator, fitted on a device."""
-    return copy.deepcopy(estimator).set_params(device=device).fit(*data, **validation)
-
-
-def test_each_model_is_that_of_the_cpu_and_no_step_is_waited_for(case, device):
-    estimator, x, y = case
-    expected = fitted(estimator, "cpu", x, y, WEIGHT, X_val=x, y_val=y)
+@pytest.mark.parametrize("name", CASES)
+def test_each_model_equals_that_of_the_cpu_and_no_step_waits(name, device):
+    x, y = data_of(name)
+    expected = fitted(name, "cpu", x, y, WEIGHT, X_val=x, y_val=y)
     with MACHINE:
-        model = fitted(estimator, device, x, y, WEIGHT, X_val=x, y_val=y)
+        model = fitted(name, device, x, y, WEIGHT, X_val=x, y_val=y)
         predicted, found = model.predict(x), model.recommend([1, 2])
     assert predicted == pytest.approx(expected.predict(x), abs=1e-4)
     scores = expected.recommend([1, 2])["score"].to_numpy()
@@ -97,43 +90,26 @@ def test_each_model_is_that_of_the_cpu_and_no_step_is_waited_for(case, device):
     on_the_cpu = is_plain(torch.device(device)) and not hasattr(expected, "net_")
     assert model.module_.global_mean.device == torch.device("cpu" if on_the_cpu else device)
     assert MACHINE.reads == []
-    # For the order of the rows, and for sequences what batches are made of, both times they are
-    # gone through.
+    # The order of the rows and the batches of sequences move to the device in each pass.
     assert len(MACHINE.moves) <= 14 * len(model.loss_curve_)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adam by row", "als", "als, implicit", "gibbs"])
-def test_new_users_are_folded_in(name, device):
-    estimator = CASES[name]
-    new = X[:30].assign(user=X["user"] + 1000)
-    expected = fitted(estimator, "cpu", X, Y).fold_in(new, Y[:30], WEIGHT[:30])
-    with MACHINE:
-        model = fitted(estimator, device, X, Y).fold_in(new, Y[:30], WEIGHT[:30])
-        predicted = model.predict(new)
-    assert predicted == pytest.approx(expected.predict(new), abs=1e-4)
-
-
-@pytest.mark.parametrize("name", ["sgd", "adam", "dense", "LSTM"])
-def test_training_goes_on(name, device):
-    estimator = CASES[name]
-    x = SIDE if name == "dense" else X
+@pytest.mark.parametrize("name", ["SGD", "Adam", "dense, side features", "LSTM"])
+def test_training_continues(name, device):
+    x, y = data_of(name)
     more = x[:30].assign(user=x["user"] + 1000)
-    expected = fitted(estimator, "cpu", x, Y).partial_fit(more, Y[:30])
-    with MACHINE:
-        model = fitted(estimator, device, x, Y).partial_fit(more, Y[:30])
-        # and from the CPU to the device
-        moved = fitted(estimator, "cpu", x, Y).set_params(device=device)
-        moved = moved.partial_fit(more, Y[:30])
-        predicted, of_moved = model.predict(x), moved.predict(x)
-    assert predicted == pytest.approx(expected.predict(x), abs=1e-4)
-    assert of_moved == pytest.approx(expected.predict(x), abs=1e-4)
+    expected = fitted(name, "cpu", x, y).partial_fit(more, y[:30]).predict(x)
+    for first in (device, "cpu"):
+        with MACHINE:
+            model = fitted(name, first, x, y).set_params(device=device).partial_fit(more, y[:30])
+            assert model.predict(x) == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["als, implicit", "gibbs", "ordinal Bayesian FM"])
+@pytest.mark.parametrize("name", ["Bayesian, SVD++", "ordinal, side features"])
 def test_a_pickle_holds_tensors_of_the_cpu(name, device, monkeypatch):
-    estimator, x = CASES[name], SIDE if name.endswith("FM") else X
+    x, y = data_of(name)
     with MACHINE:
-        model = fitted(estimator, device, x, Y.round())
+        model = fitted(name, device, x, y)
         expected, pickled = model.predict(x), pickle.dumps(model)
         again = pickle.loads(pickled)
         assert again.module_.global_mean.device == model.module_.global_mean.device

@@ -1,4 +1,4 @@
-"""A device whose tensors the CPU keeps, as strict as a GPU about what is where."""
+"""A device that the CPU imitates, as strict as a GPU about the device of each tensor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys
@@ -10,13 +10,13 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from sklrec._utils.devices import is_plain
 
-# What has to wait for all that was asked of a device so far.
+# Operations that wait until the device has done all earlier work.
 READS = {"_local_scalar_dense", "nonzero", "_unique2", "unique_dim", "unique_consecutive"}
 READS |= {"masked_select", "bincount", "equal", "is_nonzero", "repeat_interleave"}
 
 
 backend_registration._setup_privateuseone_for_python_backend("remote")
-torch.inference_mode = torch.no_grad  # tensors such as these cannot do the first
+torch.inference_mode = torch.no_grad  # wrapper tensors do not support inference mode
 
 
 class Remote(torch.Tensor):
@@ -24,7 +24,7 @@ class Remote(torch.Tensor):
 
     @staticmethod
     def __new__(cls, kept):
-        """Wrap what the CPU keeps."""
+        """Wrap a tensor of the CPU."""
         place = {}
         if kept.layout == torch.strided:
             place = {"strides": kept.stride(), "storage_offset": kept.storage_offset()}
@@ -43,17 +43,17 @@ class Remote(torch.Tensor):
         return self.cpu().tolist()
 
     def coalesce(self):
-        """Add up what is at the same place."""
+        """Add the values of each place."""
         return Remote(self.kept.coalesce())
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        """Compute something."""
+        """Run an operation."""
         return MACHINE.compute(func, args, kwargs or {})
 
 
 class Machine(TorchDispatchMode):
-    """Computes what is asked of the device, and counts what goes to and fro in epochs."""
+    """Runs the operations of the device and notes the transfers inside epochs."""
 
     device = torch.device("remote:0")
 
@@ -62,11 +62,11 @@ class Machine(TorchDispatchMode):
         self.reads, self.moves = [], []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Compute something."""
+        """Run an operation."""
         return self.compute(func, args, kwargs or {})
 
     def compute(self, func, args, kwargs):
-        """Let the CPU compute something of the device's tensors."""
+        """Run an operation on the CPU's copies of the device's tensors."""
         name = func.overloadpacket.__name__
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
         here = [x for x in tensors if not isinstance(x, Remote)]
@@ -105,7 +105,7 @@ class Machine(TorchDispatchMode):
 
 
 def _written(func, args, kwargs):
-    """The arguments that an operation writes to, and gives back."""
+    """Arguments that an operation writes to and returns."""
     given = dict(zip([a.name for a in func._schema.arguments], args, strict=False)) | kwargs
     return [
         given[a.name]
@@ -119,21 +119,21 @@ def _has_mask(args):
 
 
 def _note(found, name):
-    """Note an operation, and the line that asks for it, if that is inside an epoch."""
+    """Note an operation and the line that calls it, if that is inside an epoch."""
     frame, lines = sys._getframe(2), []
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "_on_the_host":  # what an epoch reads at its end
+        if code.co_name == "_on_the_host":  # reads at the end of an epoch
             return
         lines.append(f"{name} in {code.co_filename}:{frame.f_lineno}")
-        if code.co_name == "run_single_epoch" and code.co_filename.endswith("_net.py"):
+        if code.co_name == "run_single_epoch" and code.co_filename.endswith("/net.py"):
             found.append(next(line for line in lines if "sklrec" in line and "remote" not in line))
             return
         frame = frame.f_back
 
 
 def lstm_cell(of_input, of_hidden, cell, *biases):
-    """One step of an LSTM, which torch leaves to each device that is not the CPU."""
+    """One step of an LSTM, an operation that only devices other than the CPU have."""
     i, f, g, o = sum(biases, of_input + of_hidden).chunk(4, 1)
     gates = i.sigmoid(), f.sigmoid(), g.tanh(), o.sigmoid()
     i, f, g, o = gates
@@ -142,7 +142,7 @@ def lstm_cell(of_input, of_hidden, cell, *biases):
 
 
 def lstm_cell_backward(of_hidden, of_cell, cell, new, gates, has_biases):
-    """The gradients of that step."""
+    """Gradients of one step of an LSTM."""
     i, f, g, o = gates.chunk(4, 1)
     of_hidden, of_cell = (0 if x is None else x for x in (of_hidden, of_cell))
     out = new.tanh()

@@ -1,4 +1,4 @@
-"""Training by two processes: the model of one process, and the same model in both."""
+"""Training by two processes gives the model of one process, and the same model in both."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
@@ -12,15 +12,10 @@ import pytest
 from sklearn.base import clone
 
 import sklrec
-from sklrec import (
-    BayesianMFRegressor,
-    DenseRecRegressor,
-    MFRegressor,
-    SequenceRatingRegressor,
-)
+from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
 from sklrec.datasets import make_ratings
 
-# With 1501 ratings, batches of 500 leave one rating, which only one of two processes can have.
+# Batches of 500 leave one of 1501 ratings, which only one of two processes can have.
 X, Y = make_ratings(60, 40, n_ratings=1501, random_state=0)
 WEIGHT = np.random.RandomState(0).uniform(0.5, 1.5, len(Y))
 VALID = {"X_val": X[::7], "y_val": Y[::7]}
@@ -35,7 +30,7 @@ def sequence(**params):
     return SequenceRatingRegressor(n_factors=8, hidden_size=4, **defaults | params)
 
 
-# Estimators and what fit gets besides X and y.
+# Estimators, and arguments of fit besides X and y.
 CASES = {
     "dense": (dense(batch_size=500), {}),
     "dense, weights": (dense(batch_size=500), {"sample_weight": WEIGHT, **VALID}),
@@ -69,7 +64,7 @@ def continued(model):
 
 
 def error_of(model, X, y, **options):
-    """The message of the error that fit raises, and the fitted attributes after it."""
+    """Message of the error that fit raises, and the fitted attributes after it."""
     try:
         model.fit(X, y, **options)
     except ValueError as error:
@@ -83,7 +78,7 @@ def fit_all(rank, folder):
         fitted = clone(model).set_params(device="accelerate").fit(X, Y, **options)
         found[name] = facts(fitted)
     found["continued"] = continued(dense(device="accelerate"))
-    # A large catalogue, for which one process uses sparse gradients.
+    # One process would use sparse gradients for so large a catalogue.
     found["small batches"] = facts(dense(device="accelerate", batch_size=6).fit(X, Y))
 
     np.random.seed(rank)  # noqa: NPY002 - each process would draw another seed
@@ -132,7 +127,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def together(folder):
-    """What each of the two processes found."""
+    """Results of each of the two processes."""
     return [pickle.loads((folder / f"found_{rank}").read_bytes()) for rank in range(2)]
 
 
@@ -159,12 +154,12 @@ def test_two_processes_continue_a_fit_as_one_does(together):
     assert_close(together[0]["continued"], continued(dense()))
 
 
-def test_all_processes_have_the_very_same_models(together):
+def test_all_processes_have_identical_models(together):
     first, second = together
     assert pickle.dumps(first) == pickle.dumps(second)
 
 
-def test_dropout_of_two_processes_learns_as_well_as_that_of_one(together):
+def test_two_processes_with_dropout_learn_as_well_as_one(together):
     for name in set(CASES) - set(EQUAL_TO_ONE):
         wanted = clone(CASES[name][0]).fit(X, Y).loss_curve_
         np.testing.assert_allclose(together[0][name]["loss_curve"], wanted, rtol=0.05)
@@ -175,7 +170,7 @@ def test_several_processes_use_dense_gradients(together):
     assert facts(dense(batch_size=6, max_epochs=1).fit(X, Y))["optimizer"] == "RowwiseAdam"
 
 
-def test_without_a_seed_each_fit_takes_a_new_one_from_the_first_process(together):
+def test_without_random_state_each_fit_has_a_new_seed_of_the_first_process(together):
     once, again = (together[0][name]["predictions"] for name in ("unseeded", "unseeded again"))
     assert not np.array_equal(once, again)
 
@@ -192,7 +187,7 @@ def test_without_a_seed_each_fit_takes_a_new_one_from_the_first_process(together
         ("model", "shape of the model"),
     ],
 )
-def test_all_processes_raise_if_they_differ_and_can_fit_again(together, name, what):
+def test_processes_with_different_fits_raise_and_can_fit_again(together, name, what):
     for found in together:
         message, attributes = found["errors"][name]
         assert f"process 1 and process 0 have different {what}. Give all" in message
@@ -224,7 +219,7 @@ def test_models_that_train_in_one_process_refuse_accelerate(estimator):
     assert not hasattr(model, "module_")
 
 
-def test_accelerate_is_asked_for_by_name(monkeypatch):
+def test_a_missing_accelerate_is_an_error_with_advice(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     model = dense(device="accelerate")
     with pytest.raises(ImportError, match=r"pip install sklrec\[distributed\], or set another"):
@@ -233,7 +228,7 @@ def test_accelerate_is_asked_for_by_name(monkeypatch):
 
 
 def test_accelerate_that_was_set_up_for_one_process_is_an_error(monkeypatch):
-    dense(device="accelerate", max_epochs=1).fit(X, Y)  # Accelerate now knows of one process
+    dense(device="accelerate", max_epochs=1).fit(X, Y)  # sets Accelerate up for one process
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"for this process alone\. Call PartialState\(cpu=T"):
         dense(device="accelerate").fit(X, Y)

@@ -1,4 +1,4 @@
-"""Batches of histories: each target reads what it may, whatever the batches look like."""
+"""Batches of histories: each target reads exactly the history that it may read."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections import Counter
@@ -25,15 +25,15 @@ def arrays(rows):
     return sequences, items, times
 
 
-def tensors(past, asked, **params):
-    """Targets whose ratings are their numbers, on a past whose ratings are its numbers."""
+def tensors(past, targets, **params):
+    """Histories and targets whose ratings are their row numbers."""
     sequences, items, times = arrays(past)
     histories = Histories(sequences, items, np.arange(len(past)), times, N_SEQUENCES)
-    return SequenceTensors(histories, *arrays(asked), np.arange(len(asked)), **params)
+    return SequenceTensors(histories, *arrays(targets), np.arange(len(targets)), **params)
 
 
 def reads(inputs):
-    """The numbers of the past interactions that each target of a batch reads, by side."""
+    """Row numbers that each target of a batch reads before and after itself."""
     past = inputs["past_ratings"].numpy().astype(int)
     for k, row in enumerate(inputs["sequences"].tolist()):
         length = int(inputs["lengths"][row])
@@ -45,23 +45,21 @@ def reads(inputs):
 def all_reads(data, batch_size=7, generator=None):
     found = {}
     for inputs, ratings in data.batches(batch_size, generator):
-        for target, read in zip(ratings.int().tolist(), reads(inputs), strict=True):
+        for target, sides in zip(ratings.int().tolist(), reads(inputs), strict=True):
             assert target not in found
-            found[target] = read
+            found[target] = sides
     return [found[k] for k in range(len(found))]
 
 
 def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
+    return None if seed is None else torch.Generator().manual_seed(seed)
 
 
-@given(past=log, asked=log, seed=st.none() | st.integers(0, 9))
+@given(past=log, targets=log, seed=st.none() | st.integers(0, 9))
 @settings(max_examples=60)
-def test_a_target_reads_all_that_is_strictly_earlier_and_nothing_else(past, asked, seed):
-    data = tensors(past, asked)
-    found = all_reads(data, generator=None if seed is None else generator(seed))
-    assert len(found) == len(asked)
-    for (sequence, _, time), (before, after) in zip(asked, found, strict=True):
+def test_a_target_reads_all_strictly_earlier_interactions_and_nothing_else(past, targets, seed):
+    found = all_reads(tensors(past, targets), generator=generator(seed))
+    for (sequence, _, time), (before, after) in zip(targets, found, strict=True):
         expected = {k for k, row in enumerate(past) if row[0] == sequence and row[2] < time}
         assert sorted(before) == sorted(expected)
         assert [past[k][2] for k in before] == sorted(past[k][2] for k in before)
@@ -70,11 +68,11 @@ def test_a_target_reads_all_that_is_strictly_earlier_and_nothing_else(past, aske
 
 @given(past=log, extra=log, seed=st.none() | st.integers(0, 9))
 @settings(max_examples=60)
-def test_from_both_sides_it_reads_all_but_itself(past, extra, seed):
-    asked = past + extra
-    data = tensors(past, asked, bidirectional=True)
-    found = all_reads(data, generator=None if seed is None else generator(seed))
-    for row, (before, after) in zip(asked, found, strict=True):
+def test_a_bidirectional_target_reads_all_interactions_but_itself(past, extra, seed):
+    targets = past + extra
+    data = tensors(past, targets, bidirectional=True)
+    found = all_reads(data, generator=generator(seed))
+    for row, (before, after) in zip(targets, found, strict=True):
         expected = [k for k, other in enumerate(past) if other[0] == row[0] and other != row]
         assert Counter(before + after) == Counter(expected)
         assert all(past[k][2] <= row[2] for k in before)
@@ -83,13 +81,11 @@ def test_from_both_sides_it_reads_all_but_itself(past, extra, seed):
 
 @given(past=log, max_len=st.integers(1, 5), both=st.booleans(), seed=st.none() | st.just(0))
 @settings(max_examples=60)
-def test_of_long_histories_it_reads_the_nearest(past, max_len, both, seed):
+def test_a_target_reads_the_nearest_interactions_of_a_long_history(past, max_len, both, seed):
     past = [(0, item, time) for _, item, time in past]
-    make = {"bidirectional": both}
-    order = None if seed is None else generator(seed)
-    whole = all_reads(tensors(past, past, **make), generator=order)
-    order = None if seed is None else generator(seed)
-    cut = all_reads(tensors(past, past, max_len=max_len, **make), generator=order)
+    whole = all_reads(tensors(past, past, bidirectional=both), generator=generator(seed))
+    data = tensors(past, past, max_len=max_len, bidirectional=both)
+    cut = all_reads(data, generator=generator(seed))
     for long, short in zip(whole, cut, strict=True):
         assert set(short[0]) <= set(long[0])
         assert set(short[1]) <= set(long[1])
@@ -97,11 +93,11 @@ def test_of_long_histories_it_reads_the_nearest(past, max_len, both, seed):
             assert short[0] == long[0][len(long[0]) - len(short[0]) :]
             assert short[1] == long[1][: len(short[1])]
             assert len(long[0]) >= len(short[0]) >= min(len(long[0]), max_len)
-        # a tie that is shuffled may reach over the end of a piece
+        # a shuffled tie can extend over the end of a piece
         assert len(short[0]) <= (2 if seed is None else 3) * max_len
 
 
-def test_pieces_are_never_longer_than_they_may_be():
+def test_pieces_have_a_largest_length():
     past = [(0, 1, time) for time in range(1000)]
     for both, longest in ((False, 20), (True, 30)):
         data = tensors(past, past, max_len=10, bidirectional=both)
@@ -109,7 +105,7 @@ def test_pieces_are_never_longer_than_they_may_be():
         assert max(widths) == longest
 
 
-def test_the_order_inside_a_tie_is_drawn_anew():
+def test_the_order_inside_a_tie_is_random_in_each_epoch():
     past = [(0, item, 5) for item in range(1, 7)]
     data, order = tensors(past, [(0, 1, 9)]), generator()
     seen = {tuple(all_reads(data, generator=order)[0][0]) for _ in range(10)}
@@ -119,7 +115,7 @@ def test_the_order_inside_a_tie_is_drawn_anew():
 
 @given(past=log, batch_size=st.integers(1, 50))
 @settings(max_examples=40)
-def test_batches_are_counted_right_and_no_larger_than_asked(past, batch_size):
+def test_batches_are_counted_and_have_a_largest_size(past, batch_size):
     data = tensors(past, past)
     for seed in range(3):
         batches = list(data.batches(batch_size, generator(seed)))
@@ -139,7 +135,7 @@ def test_padding_is_zero_and_unknown_ratings_stay_unknown():
     assert np.array_equal(inputs["past_ratings"], [[np.nan, 0, 0], [1, np.nan, 2]], equal_nan=True)
 
 
-def test_gaps_are_in_the_unit_and_do_not_reach_into_another_sequence():
+def test_gaps_are_in_the_time_unit_and_start_anew_in_each_sequence():
     past = [(0, 1, 10), (0, 2, 14), (1, 3, 100), (1, 4, 100), (1, 5, 106)]
     data = tensors(past, [(0, 1, 20), (1, 1, 100), (1, 1, 108), (2, 1, 50)], time_unit=2.0)
     found = {}
@@ -151,23 +147,23 @@ def test_gaps_are_in_the_unit_and_do_not_reach_into_another_sequence():
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_whole_batches_say_which_targets_they_hold(bidirectional):
+def test_batches_of_predictions_have_the_positions_of_their_targets(bidirectional):
     past = [(s, item, time) for s in range(3) for time, item in enumerate([1, 2, 3] * (7 * s + 1))]
     data = tensors(past, past[::-1], bidirectional=bidirectional)
     plain, seen = all_reads(data), []
-    for rows, read, asked in data.whole_batches():
+    for rows, past_inputs, queries in data.whole_batches():
         seen += rows.tolist()
-        for row, found in zip(rows, reads(read | asked), strict=True):
+        for row, found in zip(rows, reads(past_inputs | queries), strict=True):
             assert found == plain[row]
     assert sorted(seen) == list(range(len(past)))
 
 
-def test_weights_go_with_their_targets():
+def test_weights_belong_to_their_targets():
     past = [(0, 1, 1), (1, 1, 1)]
     data = tensors(past, past[::-1], sample_weight=np.array([2.0, 3.0]))
     found = {}
     for inputs, ratings in data.batches(1):
         found |= dict(zip(ratings.tolist(), inputs["sample_weight"].tolist(), strict=True))
     assert found == {0: 2, 1: 3}
-    alike = tensors(past, past, sample_weight=np.ones(2))
-    assert all("sample_weight" not in inputs for inputs, _ in alike.batches(1))
+    equal = tensors(past, past, sample_weight=np.ones(2))
+    assert all("sample_weight" not in inputs for inputs, _ in equal.batches(1))

@@ -1,18 +1,18 @@
-"""Interactions on disk: the same interface as those in memory, and what can go wrong."""
+"""Training data in files: the same batches as in memory, and errors of the disk."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import errno
+import io
 import re
 import tracemalloc
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from sklrec._solvers import stored as _stored_interactions
-from sklrec._solvers.net import InteractionTensors
+from sklrec._solvers import stored as stored_module
 from sklrec._solvers.stored import StoredInteractions, seen_by_users
+from sklrec._solvers.tensors import InteractionTensors
 
 N = 5_000
 
@@ -26,7 +26,7 @@ def rows():
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
-    monkeypatch.setattr(_stored_interactions, "BLOCK_ROWS", 700)
+    monkeypatch.setattr(stored_module, "BLOCK_ROWS", 700)
 
 
 def stored(folder, rows, seed=0, weighted=True):
@@ -43,14 +43,18 @@ def tensors(rows, weighted=True):
     return InteractionTensors({"users": users, "items": items}, ratings.float(), weight)
 
 
-def epoch(store, batch_size, generator=None):
-    return [(X, y) for X, y in store.batches(batch_size, generator)]
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+def ratings_of(store, generator=None):
+    return torch.cat([y for _, y in store.batches(64, generator)])
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, 700, 3_000, N, 2 * N])
-def test_an_epoch_is_every_row_once_in_full_batches(tmp_path, rows, batch_size):
+def test_an_epoch_has_every_row_once_in_full_batches(tmp_path, rows, batch_size):
     store = stored(tmp_path, rows)
-    batches = epoch(store, batch_size, torch.Generator().manual_seed(0))
+    batches = list(store.batches(batch_size, generator()))
     sizes = [len(y) for _, y in batches]
     assert len(sizes) == store.n_batches(batch_size)
     assert sizes == [batch_size] * (N // batch_size) + [N % batch_size] * (N % batch_size > 0)
@@ -65,28 +69,19 @@ def test_an_epoch_is_every_row_once_in_full_batches(tmp_path, rows, batch_size):
     torch.testing.assert_close(weight, tensors(rows).X["sample_weight"])
 
 
-def test_the_order_is_random_new_each_epoch_and_that_of_the_seed(tmp_path, rows):
-    generator = torch.Generator().manual_seed(0)
-    (tmp_path / "again").mkdir()
-    first = stored(tmp_path, rows)
-    one, two = (torch.cat([y for _, y in epoch(first, 64, generator)]) for _ in range(2))
+def test_the_order_is_random_in_each_epoch_and_comes_from_the_seed(tmp_path, rows):
+    store, order = stored(tmp_path, rows), generator()
+    one, two = ratings_of(store, order), ratings_of(store, order)
     # The rows came in order. Ranks of neighbours are now unrelated, and so are two epochs.
-    assert abs(np.corrcoef(one[1:], one[:-1])[0, 1]) < 0.05
-    assert abs(np.corrcoef(one, np.arange(N))[0, 1]) < 0.05
-    assert abs(np.corrcoef(one, two)[0, 1]) < 0.05
-    again = stored(tmp_path / "again", rows)
-    repeated = epoch(again, 64, torch.Generator().manual_seed(0))
-    assert torch.equal(one, torch.cat([y for _, y in repeated]))
-
-
-def test_without_a_generator_the_order_stays(tmp_path, rows):
-    store = stored(tmp_path, rows)
-    one, two = (torch.cat([y for _, y in epoch(store, 64)]) for _ in range(2))
-    assert torch.equal(one, two)
+    for pair in ((one[1:], one[:-1]), (one, np.arange(N)), (one, two)):
+        assert abs(np.corrcoef(*pair)[0, 1]) < 0.05
+    (tmp_path / "again").mkdir()
+    assert torch.equal(one, ratings_of(stored(tmp_path / "again", rows), generator()))
+    assert torch.equal(ratings_of(store), ratings_of(store))  # no generator, no random order
 
 
 @pytest.mark.parametrize("weighted", [False, True])
-def test_sums_are_those_of_tensors(tmp_path, rows, weighted):
+def test_sums_are_equal_to_sums_in_memory(tmp_path, rows, weighted):
     store, in_memory = stored(tmp_path, rows, weighted=weighted), tensors(rows, weighted)
     for name, n_rows in (("users", 210), ("items", 50)):
         found, expected = (data.row_weights(name, n_rows) for data in (store, in_memory))
@@ -103,24 +98,19 @@ def test_mean_and_scale_are_weighted_and_stable(tmp_path, rows):
     assert scale == pytest.approx(variance**0.5, rel=1e-9)
 
 
-def test_equal_ratings_have_scale_1(tmp_path):
-    store = StoredInteractions(tmp_path / "rows", np.random.RandomState(0))
-    store.append(np.ones(3), np.ones(3), np.full(3, 4.0), None)
+def test_equal_ratings_have_scale_1_and_equal_weights_are_left_out(tmp_path, rows):
+    store = stored(tmp_path, (*rows[:2], np.full(N, 4.0), np.full(N, 3.0)))
     assert store.mean_and_scale() == (4.0, 1.0)
-
-
-def test_equal_weights_are_left_out(tmp_path, rows):
-    store = stored(tmp_path, (*rows[:3], np.full(N, 3.0)))
     assert all(set(X) == {"users", "items"} for X, _ in store.batches(500))
 
 
-def test_batches_come_on_the_device(tmp_path, rows):
+def test_batches_are_on_the_device(tmp_path, rows):
     store = stored(tmp_path, rows).to("meta")
     X, y = next(store.batches(10))
     assert {tensor.device.type for tensor in (*X.values(), y)} == {"meta"}
 
 
-def test_seen_by_users_is_what_the_stores_hold(tmp_path, rows):
+def test_seen_by_users_has_the_interactions_of_all_stores(tmp_path, rows):
     (tmp_path / "other").mkdir()
     stores = [stored(tmp_path, rows), stored(tmp_path / "other", [v[::-1] for v in rows])]
     stores.append(StoredInteractions(tmp_path / "empty", np.random.RandomState(0)))
@@ -134,45 +124,41 @@ def test_seen_by_users_is_what_the_stores_hold(tmp_path, rows):
     np.testing.assert_array_equal(seen.toarray(), expected)
 
 
-def test_no_more_than_a_few_blocks_are_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(_stored_interactions, "BLOCK_ROWS", 2**15)
+def test_only_a_few_blocks_are_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(stored_module, "BLOCK_ROWS", 2**15)
     store = StoredInteractions(tmp_path / "rows", np.random.RandomState(0))
     codes, ratings = np.arange(2**14) % 500, np.arange(2**14) / 1e4
     tracemalloc.start()
     for _ in range(64):
         store.append(codes, codes, ratings, None)
-    for _ in store.batches(4_096, torch.Generator().manual_seed(0)):
+    for _ in store.batches(4_096, generator()):
         pass
     seen_by_users([store], 500, 500)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(store) == 2**20
-    assert peak < 9e6  # 12.6e6 bytes are on disk; 5.2e6 of the peak are of the matrix
+    assert peak < 9e6  # 12.6e6 bytes are on disk; the matrix takes 5.2e6
 
 
-def test_a_full_disk_is_named_with_what_to_do(tmp_path, rows, monkeypatch):
-    class Full:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *error):
-            pass
-
+def test_a_full_disk_is_an_error_with_advice(tmp_path, rows, monkeypatch):
+    class FullFile(io.BytesIO):
         def write(self, data):
             raise OSError(errno.ENOSPC, "No space left on device")
 
     store = stored(tmp_path, rows)
-    monkeypatch.setattr(_stored_interactions, "open", lambda *args: Full(), raising=False)
+    monkeypatch.setattr(stored_module, "open", lambda *args: FullFile(), raising=False)
     message = rf"could not be written to {re.escape(str(tmp_path))} after .* No space.*TMPDIR"
     with pytest.raises(OSError, match=message) as caught:
         store.append(*rows)
     assert caught.value.errno == errno.ENOSPC
 
 
-def test_a_file_that_something_else_changed_is_named(tmp_path, rows):
+def test_a_file_that_another_program_changed_is_an_error(tmp_path, rows):
     store = stored(tmp_path, rows)
-    epoch(store, 64)
-    path = sorted(Path(tmp_path / "rows").iterdir())[3]
+    n_rows = len(ratings_of(store))
+    path = sorted((tmp_path / "rows").iterdir())[3]
     path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(OSError, match=f"{re.escape(str(path))} holds .* Fit again"):
-        epoch(store, 64)
+    message = rf"{re.escape(str(path))} should hold \d+ ratings but holds \d+: .* Fit again"
+    with pytest.raises(OSError, match=message):
+        ratings_of(store)
+    assert n_rows == N

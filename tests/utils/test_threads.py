@@ -1,4 +1,4 @@
-"""Torch's threads: how many there are inside, and that all is afterwards as it was."""
+"""Number of torch threads: lowered for small work, and restored afterwards."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +11,8 @@ from joblib import parallel_config
 from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import Callback
 
-from sklrec import BayesianFMRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
-from sklrec._solvers import _als
+from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
+from sklrec._solvers.gibbs.chain import Chain
 from sklrec._utils.threads import (
     NUMBERS_PER_THREAD,
     PIECES_OF_SWEEP,
@@ -27,7 +27,6 @@ SMALL = 1, 1
 
 @pytest.fixture(autouse=True)
 def three_threads():
-    """Let torch have three threads, more than anything here deserves."""
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     yield
@@ -39,12 +38,9 @@ def in_new_thread(function):
         return pool.submit(function).result()
 
 
-def assert_as_it_was():
+def assert_three_threads():
     assert torch.get_num_threads() == 3
     assert in_new_thread(torch.get_num_threads) == 3
-
-
-# --- how many
 
 
 @pytest.mark.parametrize(
@@ -58,15 +54,15 @@ def assert_as_it_was():
         (NUMBERS_PER_THREAD, 300, 3),  # never more than there were
     ],
 )
-def test_as_many_as_a_batch_keeps_busy(rows, columns, n_threads):
+def test_the_number_follows_the_size_of_the_batch(rows, columns, n_threads):
     with threads_for(rows, columns):
         assert torch.get_num_threads() == n_threads
     with threads_for_sweeps(rows * PIECES_OF_SWEEP, columns):
         assert torch.get_num_threads() == n_threads
-    assert_as_it_was()
+    assert_three_threads()
 
 
-def test_an_inner_one_can_only_lower():
+def test_an_inner_block_can_only_lower_the_number():
     with threads_for(NUMBERS_PER_THREAD, 2):
         with threads_for(*SMALL):
             assert torch.get_num_threads() == 1
@@ -74,27 +70,24 @@ def test_an_inner_one_can_only_lower():
         with threads_for(NUMBERS_PER_THREAD, 3):
             assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 2
-    assert_as_it_was()
-
-
-# --- as it was
+    assert_three_threads()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_after_an_error(error):
+def test_the_number_is_restored_after_an_error(error):
     with pytest.raises(error), threads_for(*SMALL):
         raise error
-    assert_as_it_was()
+    assert_three_threads()
 
 
-def test_what_was_changed_inside_is_changed_back():
+def test_a_change_inside_the_block_is_undone():
     for size in (SMALL, (NUMBERS_PER_THREAD, 3)):
         with threads_for(*size):
             torch.set_num_threads(2)
-        assert_as_it_was()
+        assert_three_threads()
 
 
-def test_where_no_thread_can_be_started(monkeypatch):
+def test_it_works_if_no_thread_can_start(monkeypatch):
     def refuse(thread):
         raise RuntimeError("can't start new thread")
 
@@ -102,10 +95,7 @@ def test_where_no_thread_can_be_started(monkeypatch):
         patched.setattr(Thread, "start", refuse)
         with threads_for(*SMALL):
             assert torch.get_num_threads() == 1
-    assert_as_it_was()
-
-
-# --- several Python threads
+    assert_three_threads()
 
 
 def test_other_threads_keep_their_number():
@@ -117,7 +107,7 @@ def test_other_threads_keep_their_number():
         assert pool.submit(torch.get_num_threads).result() == 3
 
 
-def test_a_number_that_a_thread_chose_stays_its_own():
+def test_a_number_that_a_thread_set_is_kept():
     with ThreadPoolExecutor(1) as pool:
         pool.submit(torch.get_num_threads).result()  # torch forgets one that is set before
         pool.submit(torch.set_num_threads, 1).result()
@@ -131,17 +121,16 @@ def test_a_number_that_a_thread_chose_stays_its_own():
             assert pool.submit(predict).result() == 1
         assert pool.submit(predict).result() == 1
         assert pool.submit(torch.get_num_threads).result() == 1
-    assert_as_it_was()
+    assert_three_threads()
 
 
 @pytest.mark.parametrize("first_out", [0, 1])
-def test_interleaved(first_out):
-    """A thread comes in while another is inside; either may be the first to go."""
+def test_two_overlapping_blocks(first_out):
     entered, left = Barrier(2, timeout=10), Barrier(2, timeout=10)
 
     def work(turn):
         if turn == 1:
-            entered.wait()  # this thread's first word with torch comes when the other is inside
+            entered.wait()  # this thread first uses torch while the other is inside
         with threads_for(*SMALL):
             inside = torch.get_num_threads()
             if turn == 0:
@@ -156,10 +145,10 @@ def test_interleaved(first_out):
     for _ in range(20):
         with ThreadPoolExecutor(2) as pool:
             assert list(pool.map(work, [0, 1])) == [(1, 3), (1, 3)]
-        assert_as_it_was()
+        assert_three_threads()
 
 
-def test_many_at_once():
+def test_many_threads_at_once():
     start = Barrier(16, timeout=10)
 
     def work(_):
@@ -173,14 +162,11 @@ def test_many_at_once():
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(work, range(16))) == [[1, 3] * 20] * 16
-    assert_as_it_was()
-
-
-# --- in a fit
+    assert_three_threads()
 
 
 class Spy(Callback):
-    """Note how many threads there are, and raise what is to be raised."""
+    """Note the number of threads, and raise an error if there is one."""
 
     def __init__(self, seen=None, error=None):
         self.seen = seen
@@ -196,76 +182,68 @@ class Spy(Callback):
 @pytest.mark.parametrize(
     "model",
     [
-        MFRegressor(solver="sgd", max_epochs=2),
-        MFRegressor(solver="adam", max_epochs=2),
+        MFRegressor(max_epochs=2),
+        MFRegressor(optimizer=torch.optim.Adam, max_epochs=2),
         DenseRecRegressor(max_epochs=2),
         SequenceRatingRegressor(max_epochs=2),
     ],
-    ids=lambda model: f"{type(model).__name__}-{getattr(model, 'solver', '')}",
+    ids=str,
 )
-def test_minibatches(model):
+def test_minibatch_training_lowers_the_number(model):
     seen = []
     model.set_params(callbacks=[Spy(seen)], random_state=0).fit(X, Y).predict(X)
     assert set(seen) == {1}
-    assert_as_it_was()
+    assert_three_threads()
     with pytest.raises(ValueError, match="spy"):
         model.set_params(callbacks=[Spy(error=ValueError("spy"))]).fit(X, Y)
-    assert_as_it_was()
+    assert_three_threads()
     with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="interrupted"):
         model.set_params(callbacks=[Spy(error=KeyboardInterrupt())]).fit(X, Y)
-    assert_as_it_was()
+    assert_three_threads()
 
 
-def test_a_prediction_of_few_rows(monkeypatch):
+def test_predictions_of_few_rows_lower_the_number(monkeypatch):
     model = MFRegressor(n_factors=100, max_epochs=1, random_state=0).fit(X, Y)
     enough_for_two = 2 * NUMBERS_PER_THREAD // model.module_.width + 1
-    seen = []
-    forward = model.module_.forward
-    monkeypatch.setattr(
-        model.module_,
-        "forward",
-        lambda **inputs: seen.append(torch.get_num_threads()) or forward(**inputs),
-    )
+    seen, forward = [], model.module_.forward
+
+    def spy(**inputs):
+        seen.append(torch.get_num_threads())
+        return forward(**inputs)
+
+    monkeypatch.setattr(model.module_, "forward", spy)
     for n_rows in (1, len(X), enough_for_two):
         model.predict(X.iloc[np.arange(n_rows) % len(X)])
     assert seen == [1, 1, 2]
-    assert_as_it_was()
+    assert_three_threads()
 
 
-@pytest.mark.parametrize(
-    "model",
-    [
-        MFRegressor(solver="als", n_iter=2),
-        MFRegressor(solver="gibbs", n_iter=4, n_burn_in=2),
-        BayesianFMRegressor(n_iter=4, n_burn_in=2),
-    ],
-    ids=["als", "gibbs", "fm"],
-)
-def test_sweeps(model):
-    model.set_params(random_state=0).fit(X, Y).predict(X)
-    assert_as_it_was()
-
-
-@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [None, MemoryError, KeyboardInterrupt])
 @pytest.mark.filterwarnings("ignore:Training was interrupted")
-def test_a_sweep_that_fails(monkeypatch, error):
-    seen = []
+def test_sampling_restores_the_number(monkeypatch, error):
+    seen, sweep = [], Chain.sweep
 
-    def fail(*args):
+    def spy(*args):
         seen.append(torch.get_num_threads())
-        raise error
+        if error is not None:
+            raise error
+        return sweep(*args)
 
-    monkeypatch.setattr(_als.AlternatingLeastSquares, "sweep", fail)
-    with pytest.raises(error):
-        MFRegressor(solver="als", random_state=0).fit(X, Y)
-    assert seen == [1]
-    assert_as_it_was()
+    monkeypatch.setattr(Chain, "sweep", spy)
+    model = BayesianMFRegressor(n_iter=3, n_burn_in=1, random_state=0)
+    if error is None:
+        model.fit(X, Y).predict(X)
+    else:
+        with pytest.raises(error):
+            model.fit(X, Y)
+    assert set(seen) == {1}
+    assert_three_threads()
 
 
-def test_a_search_in_python_threads():
+def test_a_search_in_python_threads_restores_the_number():
     search = GridSearchCV(
         MFRegressor(max_epochs=2, random_state=0), {"n_factors": [2, 4]}, cv=KFold(4), n_jobs=4
     )
     with parallel_config(backend="threading"):
         search.fit(X, Y)
-    assert_as_it_was()
+    assert_three_threads()

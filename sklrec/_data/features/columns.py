@@ -1,93 +1,38 @@
 """Columns of side features: numbers among their quantiles, and values as codes."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Set
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import infer_dtype, is_list_like
+from pandas.api.types import is_list_like
 
+from sklrec._data import kinds
+from sklrec._data.kinds import LISTS, NUMBERS, kind_of, plain_scalar
 from sklrec._data.timestamps import read_timestamps
 from sklrec._data.vocabulary import Vocabulary
 
-NUMBERS, BOOLEANS, DATETIMES, DURATIONS = "numbers", "booleans", "datetimes", "time differences"
-STRINGS, BYTES, LISTS, OBJECTS = "strings", "bytes", "lists", "objects of other or of mixed types"
-
-_KIND_OF_DTYPE = {
-    "i": NUMBERS,
-    "u": NUMBERS,
-    "f": NUMBERS,
-    "b": BOOLEANS,
-    "M": DATETIMES,
-    "m": DURATIONS,
-    "U": STRINGS,
-    "S": BYTES,
-}
-_KIND_OF_INFERRED = {
-    "integer": NUMBERS,
-    "floating": NUMBERS,
-    "mixed-integer-float": NUMBERS,
-    "decimal": NUMBERS,
-    "boolean": BOOLEANS,
-    "string": STRINGS,
-    "bytes": BYTES,
-    "datetime": DATETIMES,
-    "datetime64": DATETIMES,
-    "date": DATETIMES,
-    "timedelta": DURATIONS,
-    "timedelta64": DURATIONS,
-}
-# Largest number of quantile bins of a numeric column.
-N_BINS = 16
-_NUMERIC = {NUMBERS, DATETIMES, DURATIONS}
-_ALL = {*_KIND_OF_DTYPE.values(), LISTS, OBJECTS}
+N_BINS = 16  # largest number of quantile bins of a numeric column
+_NUMERIC = {NUMBERS, kinds.DATETIMES, kinds.DURATIONS}
 
 
 @dataclass(frozen=True)
 class NumericColumn:
-    """A column of numbers, datetimes (as seconds since 1970 in UTC) or time differences.
-
-    Parameters
-    ----------
-    name : int or str
-        What the column is called.
-    position : int
-        Where it is in X.
-    kind : str or None
-        What it held in `fit`; ``None`` if nothing.
-    edges : ndarray of shape (n_edges,)
-        Quantiles, in increasing order.
-    """
+    """A column of numbers, datetimes (as seconds since 1970 in UTC) or time differences."""
 
     name: int | str
     position: int
-    kind: str | None
-    edges: np.ndarray
+    kind: str | None  # in `fit`; None if the column was empty
+    edges: np.ndarray  # quantiles in increasing order
 
     @classmethod
     def learn(
         cls, name: int | str, position: int, kind: str | None, values: Any
     ) -> "NumericColumn":
-        """Learn the quantiles of a column.
-
-        Parameters
-        ----------
-        name : int or str
-            What the column is called.
-        position : int
-            Where it is in X.
-        kind : str or None
-            What it holds.
-        values : ndarray or ExtensionArray of shape (n_samples,)
-            Its values.
-
-        Returns
-        -------
-        NumericColumn
-            The column.
-        """
+        """Learn the quantiles of a column."""
         column = cls(name, position, kind, np.zeros(1))
         numbers = column._read(values, 0)
         numbers = numbers[~np.isnan(numbers)]
@@ -98,149 +43,68 @@ class NumericColumn:
             edges = np.unique(np.quantile(numbers, np.linspace(0, 1, N_BINS + 1)))
         return replace(column, edges=edges)
 
-    def places(self, values: Any, first_row: int) -> np.ndarray:
-        """Find where numbers lie between the edges.
-
-        Parameters
-        ----------
-        values : ndarray or ExtensionArray of shape (n_samples,)
-            The column's values.
-        first_row : int
-            The row number of the first value, for messages.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,)
-            From minus half of ``len(edges) - 1``, at the first edge and below, to plus half of it;
-            NaN for what is missing.
-        """
+    def encode(self, values: Any, first_row: int) -> np.ndarray:
+        """Positions among the edges, clipped to ± half their number of gaps, or NaN."""
         numbers = self._read(values, first_row)
         middle = (len(self.edges) - 1) / 2
-        places = np.interp(numbers, self.edges, np.arange(len(self.edges)) - middle)
-        return np.where(np.isnan(numbers), np.nan, places)
+        positions = np.interp(numbers, self.edges, np.arange(len(self.edges)) - middle)
+        return np.where(np.isnan(numbers), np.nan, positions)
 
     def _read(self, values: Any, first_row: int) -> np.ndarray:
-        values = plain_array(values, self.name)
+        """Values as float64, NaN for missing ones."""
+        values = as_plain_array(values, self.name)
         allowed = _NUMERIC if self.kind is None else {self.kind}
         if NUMBERS in allowed:
-            allowed = allowed | {BOOLEANS}
-        kind = _check_kind(values, self.kind, allowed, self.name, first_row)
+            allowed = allowed | {kinds.BOOLEANS}
+        kind = _checked_kind(values, self.kind, allowed, self.name, first_row)
         numbers = np.full(len(values), np.nan)
-        there = ~pd.isna(values)
-        if kind == DATETIMES:
-            times = read_timestamps(values[there], self.name, first_row=first_row)
-            numbers[there] = times / 1e9
-        elif kind == DURATIONS:
-            numbers[there] = pd.TimedeltaIndex(values[there]).total_seconds()
+        is_present = ~pd.isna(values)
+        present = values[is_present]
+        if kind == kinds.DATETIMES:
+            numbers[is_present] = read_timestamps(present, self.name, first_row=first_row) / 1e9
+        elif kind == kinds.DURATIONS:
+            numbers[is_present] = pd.TimedeltaIndex(present).total_seconds()
         else:
-            numbers[there] = np.asarray(values[there], dtype=np.float64)
-        _refuse_infinity(numbers, self.name, first_row)
+            numbers[is_present] = np.asarray(present, dtype=np.float64)
+        _check_finite(numbers, self.name, first_row)
         return numbers
 
 
 @dataclass(frozen=True)
 class ValuesColumn:
-    """A column of categories, or of any number of them in each row.
-
-    Parameters
-    ----------
-    name : int or str
-        What the column is called.
-    position : int
-        Where it is in X.
-    kind : str or None
-        What it held in `fit`; ``None`` if nothing.
-    vocabulary : Vocabulary
-        Its values.
-    codes : ndarray of shape (n_values + 1,)
-        The values' codes in a table that several columns share, 0 first.
-    is_multi_valued : bool
-        Whether rows hold any number of values.
-    """
+    """A column of categories, or of any number of categories in each row (multi-valued)."""
 
     name: int | str
     position: int
-    kind: str | None
+    kind: str | None  # in `fit`; None if the column was empty
     vocabulary: Vocabulary
-    codes: np.ndarray
+    codes: np.ndarray  # (n_values + 1,) in a table that several columns share; codes[0] is 0
     is_multi_valued: bool
 
     @classmethod
     def learn(
-        cls,
-        name: int | str,
-        position: int,
-        kind: str | None,
-        values: Any,
-        n_before: int,
-        *,
-        is_multi_valued: bool,
+        cls, name: int | str, position: int, kind: str | None, values: Any, n_before: int
     ) -> "ValuesColumn":
-        """Learn the values of a column.
-
-        Parameters
-        ----------
-        name : int or str
-            What the column is called.
-        position : int
-            Where it is in X.
-        kind : str or None
-            What it holds.
-        values : ndarray or ExtensionArray of shape (n_samples,)
-            Its values.
-        n_before : int
-            How many codes other columns have.
-        is_multi_valued : bool
-            Whether rows hold any number of values.
-
-        Returns
-        -------
-        ValuesColumn
-            The column.
-        """
+        """Learn the values of a column; `n_before` codes of the table are taken."""
         nothing = Vocabulary(np.empty(0, dtype=object), name)
-        column = cls(name, position, kind, nothing, np.zeros(1, int), is_multi_valued)
-        vocabulary = Vocabulary.from_values(column._read(values, 0)[0], name)
-        return replace(
-            column, vocabulary=vocabulary, codes=_codes_after(column.codes, vocabulary, n_before)
-        )
+        column = cls(name, position, kind, nothing, np.zeros(1, int), kind == LISTS)
+        return column.extend(values, n_before)
 
     def extend(self, values: Any, n_before: int) -> "ValuesColumn":
-        """Add the values that are new.
-
-        Parameters
-        ----------
-        values : ndarray or ExtensionArray of shape (n_samples,)
-            More values.
-        n_before : int
-            How many codes there are, of this column and of others.
-
-        Returns
-        -------
-        ValuesColumn
-            One whose new values have the codes after that.
-        """
+        """Add the values that are new; `n_before` codes of the table are taken."""
         new = self._read(values, 0)[0]
-        vocabulary = self.vocabulary.extend(new) if len(new) else self.vocabulary
-        kind = self.kind if len(self.vocabulary) else kind_of(plain_array(values, self.name))
-        codes = _codes_after(self.codes, vocabulary, n_before)
+        kind, vocabulary, n_known = self.kind, self.vocabulary, len(self.vocabulary)
+        if n_known == 0:
+            kind = column_kind(as_plain_array(values, self.name)) or kind
+            vocabulary = Vocabulary.from_values(new, self.name)
+        elif len(new):
+            vocabulary = vocabulary.extend(new)
+        new_codes = np.arange(n_before + 1, n_before + 1 + len(vocabulary) - n_known)
+        codes = np.append(self.codes, new_codes)
         return replace(self, vocabulary=vocabulary, codes=codes, kind=kind)
 
     def encode(self, values: Any, first_row: int) -> np.ndarray:
-        """Look up the codes of values.
-
-        Parameters
-        ----------
-        values : ndarray or ExtensionArray of shape (n_samples,)
-            The column's values.
-        first_row : int
-            The row number of the first value, for messages.
-
-        Returns
-        -------
-        ndarray of shape (n_samples,) or (n_samples, max_values)
-            The codes, 0 for unknown and missing ones; of several values, in increasing order.
-        """
+        """Codes, 0 for unknown and missing values; sorted rows of codes if multi-valued."""
         found, lengths = self._read(values, first_row)
         local = self.vocabulary.codes(found) if len(found) else np.zeros(0, int)
         width = int(lengths.max(initial=1))
@@ -250,45 +114,29 @@ class ValuesColumn:
         return np.sort(codes, axis=1) if self.is_multi_valued else codes[:, 0]
 
     def _read(self, values: Any, first_row: int) -> tuple[Any, np.ndarray]:
-        """All values, row after row, without the missing ones, and how many each row has."""
-        values = plain_array(values, self.name)
-        if self.kind is None:
-            kind = kind_of(values)
+        """Values of all rows, without missing ones, and the number of values in each row."""
+        values = as_plain_array(values, self.name)
+        if self.kind is None or self.kind == kinds.OBJECTS:
+            allowed: Set[str] = set(kinds.COLUMN_KINDS)
         else:
-            kind = _check_kind(values, self.kind, self._allowed(), self.name, first_row)
-        there = ~pd.isna(values)
+            equal = {NUMBERS, kinds.BOOLEANS}  # since True equals 1
+            allowed = equal if self.kind in equal else {self.kind}
+        kind = _checked_kind(values, self.kind, allowed, self.name, first_row)
+        is_present = ~pd.isna(values)
         if not self.is_multi_valued:
             if kind == NUMBERS:
-                numbers = np.where(there, values, np.nan).astype(np.float64)
-                _refuse_infinity(numbers, self.name, first_row)
-            return values[there], there.astype(int)
+                numbers = np.where(is_present, values, np.nan).astype(np.float64)
+                _check_finite(numbers, self.name, first_row)
+            return values[is_present], is_present.astype(int)
         rows = [
-            _elements(value) if known else ()
-            for value, known in zip(np.asarray(values, dtype=object), there, strict=True)
+            [v for v in row if is_list_like(v) or not pd.isna(v)] if known else []
+            for row, known in zip(np.asarray(values, dtype=object), is_present, strict=True)
         ]
-        flat = list(chain.from_iterable(rows))
-        return flat, np.fromiter(map(len, rows), int, len(rows))
-
-    def _allowed(self) -> set[str]:
-        if self.kind == OBJECTS:
-            return _ALL
-        # True is 1
-        return {NUMBERS, BOOLEANS} if self.kind in (NUMBERS, BOOLEANS) else {str(self.kind)}
+        return list(chain.from_iterable(rows)), np.fromiter(map(len, rows), int, len(rows))
 
 
-def _elements(value: Any) -> list[Any]:
-    """Values of one row that are not missing."""
-    return [element for element in value if is_list_like(element) or not pd.isna(element)]
-
-
-def _codes_after(before: np.ndarray, vocabulary: Vocabulary, n_before: int) -> np.ndarray:
-    """Codes of a vocabulary that has grown beyond those that were there before."""
-    n_new = len(vocabulary) + 1 - len(before)
-    return np.append(before, np.arange(n_before + 1, n_before + 1 + n_new))
-
-
-def plain_array(values: Any, name: int | str) -> Any:
-    """Values without the wrappings of sparse and categorical dtypes."""
+def as_plain_array(values: Any, name: int | str) -> Any:
+    """Values without sparse and categorical dtypes."""
     if isinstance(values.dtype, pd.CategoricalDtype | pd.SparseDtype):
         values = np.asarray(values)
     if values.dtype.kind == "c":
@@ -299,54 +147,44 @@ def plain_array(values: Any, name: int | str) -> Any:
     return values
 
 
-def kind_of(values: Any) -> str | None:
-    """What a column holds; None if all of it is missing."""
+def column_kind(values: Any) -> str | None:
+    """Kind of the values of a column, one of COLUMN_KINDS, or None if all are missing."""
     if pd.isna(values).all():
         return None
-    if isinstance(values.dtype, pd.StringDtype):
-        return STRINGS
-    if values.dtype.kind != "O":
-        return _KIND_OF_DTYPE.get(values.dtype.kind, OBJECTS)
-    kind = _KIND_OF_INFERRED.get(infer_dtype(values, skipna=True))
-    if kind is None:
-        kind = LISTS if all(is_list_like(v) or pd.isna(v) for v in values) else OBJECTS
-    return kind
+    kind = kind_of(values, skipna=True)
+    if kind == kinds.OBJECTS and all(is_list_like(v) or pd.isna(v) for v in values):
+        return LISTS
+    return kinds.MERGED.get(kind, kind)
 
 
 def is_numeric(values: Any, kind: str | None) -> bool:
+    """Whether a column is read as numbers by default."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return False
     return kind in _NUMERIC or (kind is None and values.dtype.kind in "iufMm")
 
 
-def _check_kind(
-    values: Any, learned: str | None, allowed: set[str], name: int | str, first_row: int
+def _checked_kind(
+    values: Any, learned: str | None, allowed: Set[str], name: int | str, first_row: int
 ) -> str | None:
-    """What a column holds, which has to be one of what is allowed since `fit` saw `learned`."""
-    kind = kind_of(values)
-    if kind is None or kind in allowed or (kind == OBJECTS and _are_all(values, allowed)):
+    """Kind of a column; raises if a value is of none of the allowed kinds."""
+    kind = column_kind(values)
+    if kind is None or kind in allowed:
         return kind
-    row = next(row for row in range(len(values)) if not _are_all(values[row : row + 1], allowed))
+    of_rows = [column_kind(values[row : row + 1]) for row in range(len(values))]
+    wrong = [row for row, k in enumerate(of_rows) if not (k is None or k in allowed)]
+    if kind == kinds.OBJECTS and not wrong:
+        return kind
     wanted = "what fit saw" if learned else " or ".join(sorted(allowed))
     raise ValueError(
         f"Column {name!r} held {learned or 'nothing'} in fit but now holds {kind}, such as "
-        f"{_plain(values[row])!r} in row {first_row + row}. Convert it to {wanted}."
+        f"{plain_scalar(values[wrong[0]])!r} in row {first_row + wrong[0]}. "
+        f"Convert it to {wanted}."
     )
 
 
-def _are_all(values: Any, allowed: set[str]) -> bool:
-    """Whether each value, by itself, is of an allowed kind or missing."""
-    kinds = {kind_of(values[row : row + 1]) for row in range(len(values))}
-    return kinds <= allowed | {None}
-
-
-def _plain(value: Any) -> Any:
-    """A scalar of numpy as Python's own, which reads better; those of time only lose by it."""
-    is_plain = not isinstance(value, np.generic) or value.dtype.kind in "mM"
-    return value if is_plain else value.item()
-
-
-def _refuse_infinity(numbers: np.ndarray, name: int | str, first_row: int) -> None:
+def _check_finite(numbers: np.ndarray, name: int | str, first_row: int) -> None:
+    """Raise if a number is infinite."""
     infinite = np.flatnonzero(np.isinf(numbers))
     if len(infinite):
         raise ValueError(

@@ -1,35 +1,26 @@
-"""Side features: what an estimator learns of the columns of X that hold no IDs."""
+"""Side features: the columns of X that hold no IDs, as arrays for a network."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from sklrec._data.checks import column_values, resolve_columns
+from sklrec._data.checks import Rows, Table, column_values, resolve_columns
 from sklrec._data.features.columns import (
-    LISTS,
     NumericColumn,
     ValuesColumn,
+    as_plain_array,
+    column_kind,
     is_numeric,
-    kind_of,
-    plain_array,
 )
+
+# Arrays of a network and their fill value for missing values.
+GROUPS = {"numeric": np.nan, "categorical": 0, "multi_valued": 0}
 
 
 class SideFeatures:
-    """Immutable map of X's further columns to the arrays that a network takes.
-
-    Parameters
-    ----------
-    numeric : sequence of NumericColumn
-        Columns of numbers.
-    categorical : sequence of ValuesColumn
-        Columns of one value in each row.
-    multi_valued : sequence of ValuesColumn
-        Columns of any number of values in each row.
-    """
+    """Immutable map of columns of X to the arrays that a network takes."""
 
     def __init__(
         self,
@@ -42,7 +33,7 @@ class SideFeatures:
         self.multi_valued = tuple(multi_valued)
 
     def __repr__(self) -> str:
-        named = {name: [column.name for column in getattr(self, name)] for name in _GROUPS}
+        named = {name: [column.name for column in getattr(self, name)] for name in GROUPS}
         return f"<SideFeatures {', '.join(f'{k}={v}' for k, v in named.items())}>"
 
     @property
@@ -54,69 +45,30 @@ class SideFeatures:
     def learn(
         cls,
         estimator: Any,
-        X: pd.DataFrame | np.ndarray,
+        X: Table,
         id_positions: Sequence[int],
         *,
         categorical_features: Any = "from_dtype",
         columns: Any = "all",
     ) -> "SideFeatures":
-        """Learn all columns but those of IDs.
-
-        Parameters
-        ----------
-        estimator : estimator instance
-            The estimator, after `check_interactions`: it knows the names of X's columns.
-        X : DataFrame or ndarray of shape (n_samples, n_features)
-            The checked interactions.
-        id_positions : sequence of int
-            Positions of the columns of IDs.
-        categorical_features : "from_dtype" or array-like, default="from_dtype"
-            Columns to take as categorical whatever they hold: positions, names or a mask.
-        columns : None, "all" or array-like of int or str, default="all"
-            Positions or names of the columns to learn.
-
-        Returns
-        -------
-        SideFeatures
-            What was learned.
-
-        Raises
-        ------
-        ValueError
-            If a parameter does not fit X, or a column cannot be used.
-        """
-        categorical = _resolve_categorical(estimator, categorical_features, X)
-        wanted = _resolve_columns(estimator, columns, X, id_positions)
+        """Learn the given columns, or all columns that hold no IDs."""
+        categorical = _categorical_positions(estimator, categorical_features, X)
         names = getattr(estimator, "feature_names_in_", range(X.shape[1]))
-        groups: dict[str, list[Any]] = {name: [] for name in _GROUPS}
+        groups: dict[str, list[Any]] = {name: [] for name in GROUPS}
         n_values = 0
-        for position in wanted:
+        for position in _feature_positions(estimator, columns, X, id_positions):
             name, values = names[position], column_values(X, position)
-            kind = kind_of(plain_array(values, name))
-            several = kind == LISTS
-            if not several and position not in categorical and is_numeric(values, kind):
+            kind = column_kind(as_plain_array(values, name))
+            if position not in categorical and is_numeric(values, kind):
                 groups["numeric"].append(NumericColumn.learn(name, position, kind, values))
                 continue
-            column = ValuesColumn.learn(
-                name, position, kind, values, n_values, is_multi_valued=several
-            )
+            column = ValuesColumn.learn(name, position, kind, values, n_values)
             n_values += len(column.vocabulary)
-            groups["multi_valued" if several else "categorical"].append(column)
+            groups["multi_valued" if column.is_multi_valued else "categorical"].append(column)
         return cls(**groups)
 
-    def extend(self, X: pd.DataFrame | np.ndarray) -> "SideFeatures":
-        """Add the values of categorical and multi-valued columns that are new.
-
-        Parameters
-        ----------
-        X : DataFrame or ndarray of shape (n_samples, n_features)
-            More interactions.
-
-        Returns
-        -------
-        SideFeatures
-            One that has them; all else is as it is here.
-        """
+    def extend(self, X: Table) -> "SideFeatures":
+        """Add new values of categorical and multi-valued columns; quantiles stay."""
         n_values = self.n_values
         groups: dict[str, list[Any]] = {"categorical": [], "multi_valued": []}
         for name, columns in groups.items():
@@ -126,52 +78,32 @@ class SideFeatures:
                 columns.append(grown)
         return SideFeatures(self.numeric, **groups)
 
-    def arrays(
-        self, X: pd.DataFrame | np.ndarray, rows: slice | np.ndarray = slice(None)
-    ) -> dict[str, np.ndarray]:
-        """Turn side features into what a network takes.
-
-        Parameters
-        ----------
-        X : DataFrame or ndarray of shape (n_samples, n_features)
-            The checked interactions.
-        rows : slice or ndarray of int, default=slice(None)
-            Which of their rows.
-
-        Returns
-        -------
-        dict of str to ndarray
-            ``numeric`` of shape (n_rows, n_columns) in float32, ``categorical`` of the same
-            shape and ``multi_valued`` of shape (n_rows, n_columns, max_values) in int64; each
-            only if there are such columns.
-        """
+    def arrays(self, X: Table, rows: Rows = slice(None)) -> dict[str, np.ndarray]:
+        """Arrays (n_rows, n_columns[, max_values]) of the groups that have columns."""
         first_row = (rows.start or 0) if isinstance(rows, slice) else 0
         arrays = {}
-        if self.numeric:
-            places = [
-                c.places(column_values(X, c.position)[rows], first_row) for c in self.numeric
+        for name in GROUPS:
+            encoded = [
+                column.encode(column_values(X, column.position)[rows], first_row)
+                for column in getattr(self, name)
             ]
-            arrays["numeric"] = np.stack(places, axis=1).astype(np.float32)
-        if self.categorical:
-            codes = [
-                c.encode(column_values(X, c.position)[rows], first_row) for c in self.categorical
-            ]
-            arrays["categorical"] = np.stack(codes, axis=1)
-        if self.multi_valued:
-            codes = [
-                c.encode(column_values(X, c.position)[rows], first_row) for c in self.multi_valued
-            ]
-            width = max(c.shape[1] for c in codes)
-            codes = [np.pad(c, [(0, 0), (width - c.shape[1], 0)]) for c in codes]
-            arrays["multi_valued"] = np.stack(codes, axis=1)
+            if name == "multi_valued" and encoded:
+                width = max(codes.shape[1] for codes in encoded)
+                encoded = [pad_left(codes, width) for codes in encoded]
+            if encoded:
+                dtype = np.float32 if name == "numeric" else np.int64
+                arrays[name] = np.stack(encoded, axis=1).astype(dtype, copy=False)
         return arrays
 
 
-_GROUPS = ("numeric", "categorical", "multi_valued")
+def pad_left(codes: np.ndarray, width: int) -> np.ndarray:
+    """Codes with zeros before those of the last axis."""
+    padding = [(0, 0)] * (codes.ndim - 1)
+    return np.pad(codes, [*padding, (width - codes.shape[-1], 0)])
 
 
-def _resolve_categorical(estimator: Any, features: Any, X: Any) -> set[int]:
-    """Positions of the columns that are categorical on demand."""
+def _categorical_positions(estimator: Any, features: Any, X: Any) -> set[int]:
+    """Positions of the columns to read as categorical, whatever they hold."""
     if isinstance(features, str):  # "from_dtype"
         return set()
     if np.ndim(features) != 1:
@@ -179,7 +111,7 @@ def _resolve_categorical(estimator: Any, features: Any, X: Any) -> set[int]:
             "categorical_features must be 'from_dtype' or a list of positions, of names or of "
             f"one boolean for each column of X, got {features!r}."
         )
-    features = list(features)  # an array of positions and names would be one of names
+    features = list(features)  # np.asarray would turn positions beside names into names
     if all(isinstance(feature, bool | np.bool_) for feature in features):
         if len(features) != X.shape[1]:
             raise ValueError(
@@ -190,7 +122,7 @@ def _resolve_categorical(estimator: Any, features: Any, X: Any) -> set[int]:
     return set(resolve_columns(estimator, features, X))
 
 
-def _resolve_columns(
+def _feature_positions(
     estimator: Any, columns: Any, X: Any, id_positions: Sequence[int]
 ) -> list[int]:
     """Positions of the columns of side features, in increasing order."""

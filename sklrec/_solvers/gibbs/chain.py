@@ -1,4 +1,4 @@
-"""A Markov chain over the tables of a factorisation, their priors and the likelihood."""
+"""Markov chain over the tables of a factorisation, their priors and the likelihood."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from dataclasses import dataclass, field
@@ -14,93 +14,43 @@ from sklrec._solvers.gibbs.prior import Prior
 from sklrec._solvers.gibbs.rescaling import rescale, stretched, sums
 from sklrec._solvers.gibbs.tables import SIDES, Ratings, Tables
 from sklrec._solvers.least_squares.normal_equations import RatingsByRow, cholesky, solve, times
-from sklrec._solvers.least_squares.shared_terms import N_STEPS, SharedTerms, met
+from sklrec._solvers.least_squares.shared_terms import N_STEPS, SharedTerms, cooccurrence_weights
 
-# Standard deviation of the random start of what rows share.
+# Standard deviation of the random start of shared terms.
 TERMS_STD = 0.1
-# Added to the diagonal of a Gram product, as a share of its mean: about what rounding takes away.
+# Addition to the diagonal of a Gram product, as a share of its mean: about the rounding error.
 ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
 class Features:
-    """What the rows of a side are described by besides themselves.
+    """Side features of the rows of one side, as sparse weights of their values."""
 
-    Parameters
-    ----------
-    weights : csr_array of shape (n_rows, n_values)
-        The weights of the values in each row, in float32.
-    groups : list of (int, int)
-        First value, and the one after the last, of those that have a prior in common.
-    """
-
-    weights: csr_array
-    groups: list[tuple[int, int]]
+    weights: csr_array  # (n_rows, n_values), float32
+    groups: list[tuple[int, int]]  # ranges of values with a common prior
 
 
 @dataclass
 class Side:
-    """One side of the ratings, such as their users: what a sweep draws of it.
-
-    Parameters
-    ----------
-    by_row : RatingsByRow
-        The ratings.
-    own : Tensor of shape (n_rows, n_columns) or None
-        What each row has of its own, if anything.
-    shared : SharedTerms or None
-        Which terms the rows share: first those of the partners, then those of the features.
-    terms : Tensor of shape (n_terms, n_columns)
-        These terms.
-    expanded : Tensor of shape (n_rows, n_columns)
-        The rows' sums of them.
-    n_partners : int
-        Number of the partners' terms.
-    features : SharedTerms or None
-        Which terms of the features the rows have.
-    priors : list of Prior
-        What own rows come from, if there are any, and then the terms of each group.
-    """
+    """State of one side of the ratings, such as their users."""
 
     by_row: RatingsByRow
-    own: Tensor | None
-    shared: SharedTerms | None
-    terms: Tensor
-    expanded: Tensor
-    n_partners: int = 0
+    own: Tensor | None  # (n_rows, n_columns)
+    shared: SharedTerms | None  # SVD++ terms, one per partner, and then terms of features
+    terms: Tensor  # (n_terms, n_columns)
+    expanded: Tensor  # (n_rows, n_columns), sums of the terms of each row
+    n_partners: int = 0  # number of the SVD++ terms
     features: SharedTerms | None = None
-    priors: list[Prior] = field(default_factory=list)
+    priors: list[Prior] = field(default_factory=list)  # of own rows, if any, then of each group
 
     @property
     def table(self) -> Tensor:
-        """What the rows are in all."""
+        """Rows of the side, with the terms that they share."""
         return self.expanded if self.own is None else self.own + self.expanded
 
 
 class Chain:
-    """A Markov chain whose states are all that the model does not know.
-
-    Parameters
-    ----------
-    ratings : Ratings
-        What it does know.
-    tables : Tables
-        The start of the users' and the items' own rows.
-    likelihood : Likelihood
-        How ratings come from what the tables predict.
-    generator : torch.Generator
-        Source of the draws.
-    implicit : bool, default=False
-        Whether users and items are also described by whom they met.
-    features : dict of str to Features, default=None
-        What the rows of a side are described by. Of sides other than users and items this is
-        all that there is.
-
-    Attributes
-    ----------
-    tables : Tables
-        What the ratings are predicted by: own rows and all that describes them.
-    """
+    """A Markov chain over the tables, their priors and the parameters of the likelihood."""
 
     def __init__(
         self,
@@ -108,27 +58,22 @@ class Chain:
         tables: Tables,
         likelihood: Likelihood,
         generator: torch.Generator,
-        implicit: bool = False,
-        features: dict[str, Features] | None = None,
+        svdpp: bool = False,
+        features: dict[str, Features] | None = None,  # sides but users and items have only these
     ):
         self.ratings, self.likelihood, self.generator = ratings, likelihood, generator
         self.rng = np.random.default_rng(generator.initial_seed())
-        by_row = ratings.by_row(replaceable=True)
+        by_row = ratings.by_row()
         self.sides = {
-            name: self._start_side(name, of_rows, tables, implicit, (features or {}).get(name))
+            name: self._start_side(name, of_rows, tables, svdpp, (features or {}).get(name))
             for name, of_rows in by_row.items()
         }
+        # Sums of own rows and shared terms, which predict the ratings.
         self.tables = Tables({n: side.table for n, side in self.sides.items()}, tables.biased)
         self._follow_likelihood()
 
     def sweep(self) -> float:
-        """Draw everything once.
-
-        Returns
-        -------
-        float
-            Mean squared error of the ratings around the new draw.
-        """
+        """Draw everything once, and return the mean squared error around the new draw."""
         for name, side in self.sides.items():
             side.priors = self._draw_priors(side)
             partners = [self.tables[other] for other in self.ratings.others(name)]
@@ -142,13 +87,7 @@ class Chain:
         return loss
 
     def state(self) -> dict[str, Tensor]:
-        """Copy what a module's `set_draws` takes of a draw.
-
-        Returns
-        -------
-        dict of str to Tensor
-            The draw.
-        """
+        """Copy the arguments of a module's `set_draws` for the current draw."""
         state = self.likelihood.state()
         for name, side in self.sides.items():
             of_features = side.terms[side.n_partners :]
@@ -157,16 +96,16 @@ class Chain:
             if side.own is None:
                 continue
             expanded = side.expanded
-            if side.features is not None:  # a row's features are added when it is predicted
+            if side.features is not None:  # the module adds a row's features itself
                 expanded = expanded - side.features.expand(of_features)
             table = side.own + expanded
             mean = torch.from_numpy(side.priors[0].mean)
             covariance = torch.from_numpy(np.linalg.inv(side.priors[0].precision))
             if side.n_partners:
-                # An unknown row is one of those like the known ones: it will have met some, too.
-                met_by_known = expanded[1:].double().cpu()
-                mean = mean + met_by_known.mean(0)
-                covariance = covariance + met_by_known.T.cov(correction=0)
+                # An unknown row is like the known ones: its SVD++ terms vary as theirs do.
+                of_known = expanded[1:].double().cpu()
+                mean = mean + of_known.mean(0)
+                covariance = covariance + of_known.T.cov(correction=0)
             table[0] = mean
             state[f"{name}s"], state[f"{name}_covariances"] = table, covariance
         return state
@@ -176,17 +115,17 @@ class Chain:
         name: str,
         by_row: RatingsByRow,
         tables: Tables,
-        implicit: bool,
+        svdpp: bool,
         features: Features | None,
     ) -> Side:
-        """Start with nothing shared, and own rows as in the tables that have them."""
+        """Start a side: own rows from the tables, shared terms at random."""
         own = tables.of.get(name)
         weights, groups, n_partners = [], [], 0
-        if implicit and own is not None:
+        if svdpp and own is not None:
             other = SIDES[SIDES.index(name) - 1]
             n_rows, n_partners = (self.ratings.n_rows[side] for side in (name, other))
             rows, partners = (self.ratings.numpy_codes(side) for side in (name, other))
-            weights.append(met(rows, partners, n_rows, n_partners))
+            weights.append(cooccurrence_weights(rows, partners, n_rows, n_partners))
             groups.append((0, n_partners))
         if features is not None:
             weights.append(features.weights)
@@ -210,7 +149,7 @@ class Chain:
         return side
 
     def _follow_likelihood(self) -> None:
-        """Let the tables predict what the likelihood says, as precisely."""
+        """Copy the likelihood's targets and weights into the normal equations."""
         for side in self.sides.values():
             if self.likelihood.targets is not None:
                 side.by_row.set_ratings(self.likelihood.targets)
@@ -224,7 +163,7 @@ class Chain:
         return [Prior.draw(table, self.rng) for table in tables]
 
     def _draw_rows(self, side: Side, partners: list[Tensor]) -> None:
-        """Draw a side's own rows, some after others, where that is all there is."""
+        """Draw a side's own rows, bucket by bucket, if the side shares no terms."""
         assert side.own is not None
         own = side.own.clone()
         mean, precision = side.priors[0].to(own.double())
@@ -235,23 +174,20 @@ class Chain:
             drawn = solve(of_ratings + precision, pulls + precision @ mean, self.generator)[1]
             assert drawn is not None
             own[rows] = drawn
-            found = sums(drawn.double(), of_ratings, pulls)
-            squares, products = squares + found[0], products + found[1]
+            more = sums(drawn.double(), of_ratings, pulls)
+            squares, products = squares + more[0], products + more[1]
         by = rescale(squares, products, side.priors[0], self.rng)
         side.own = own * torch.from_numpy(by).to(own)
         side.priors[0] = stretched(side.priors[0], by)
 
     def _draw_all(self, side: Side, partners: list[Tensor]) -> None:
-        """Draw the shared terms with a side's own rows summed out, and then these.
-
-        Drawn in turns, own rows and terms would hold each other in place: only their sum is
-        seen by the ratings.
-        """
+        """Draw the shared terms with the own rows integrated out, and then the own rows."""
+        # Drawn in turns, own rows and terms would hardly move: ratings depend only on their sum.
         by_row, shape = side.by_row, (side.by_row.n_rows, side.by_row.n_columns)
         grams = side.expanded.new_empty(*shape, shape[1], dtype=torch.float64)
         pulls = side.expanded.new_empty(shape, dtype=torch.float64)
         for rows, some_grams, moments in by_row.equations(*partners):
-            grams[rows] = self.likelihood.precision * firm(some_grams).double()
+            grams[rows] = self.likelihood.precision * symmetrise_and_jitter(some_grams).double()
             pulls[rows] = self.likelihood.precision * moments.double()
         if side.own is None:
             self._draw_terms(side, grams, pulls)
@@ -273,7 +209,7 @@ class Chain:
         side.priors[0] = stretched(side.priors[0], by)
 
     def _draw_terms(self, side: Side, grams: Tensor, pulls: Tensor) -> None:
-        """Draw the shared terms, given what the ratings say of the rows' sums of them."""
+        """Draw the shared terms, given the normal equations of the rows."""
         shared = side.shared
         assert shared is not None
         first = len(side.priors) - len(shared.groups)
@@ -299,19 +235,8 @@ class Chain:
         side.terms, side.expanded = terms, shared.expand(terms)
 
 
-def firm(grams: Tensor) -> Tensor:
-    """Let rounding not make Gram products asymmetric or indefinite.
-
-    Parameters
-    ----------
-    grams : Tensor of shape (n, n_columns, n_columns)
-        Gram products.
-
-    Returns
-    -------
-    Tensor of shape (n, n_columns, n_columns)
-        Almost the same.
-    """
+def symmetrise_and_jitter(grams: Tensor) -> Tensor:
+    """Make Gram products symmetric and positive definite despite rounding."""
     grams = (grams + grams.mT) / 2
     diagonal = grams.diagonal(dim1=1, dim2=2)
     diagonal.add_(ROUNDING * diagonal.mean(1, keepdim=True))

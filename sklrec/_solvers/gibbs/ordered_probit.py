@@ -1,4 +1,4 @@
-"""Stars as a latent Gaussian among thresholds: the ordered probit likelihood."""
+"""Ordered probit likelihood: stars as a latent Gaussian between thresholds."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -9,45 +9,20 @@ from torch import Tensor
 
 from sklrec._solvers.gibbs.tables import Ratings
 
-# What a probability is at least, so that its logarithm is finite, and a density by it at most.
+# Lower limit of a probability, so that its logarithm is finite, and upper limit of a density
+# divided by it.
 TINY, STEEP = 1e-300, 1e6
-# The precision of the thresholds' prior, a Gaussian around 0.
+# Precision of the thresholds' prior, a Gaussian around 0.
 PRIOR_PRECISION = 0.01
 
 
 class OrderedProbit:
-    """A rating is the k-th star if a latent Gaussian is between the thresholds k - 1 and k.
+    """Likelihood of stars as a latent Gaussian between thresholds (Albert and Chib 1993,
+    doi:10.1080/01621459.1993.10476321)."""
 
-    The Gaussian has the prediction as its mean and variance 1. The thresholds, whose prior is a
-    wide Gaussian, are drawn with the latent values summed out, by a Metropolis-Hastings step that
-    proposes from the Gaussian approximation at the latest thresholds. The latent values, given
-    them, are the targets.
-
-    Parameters
-    ----------
-    ratings : Ratings
-        The ratings.
-    stars : Tensor of shape (n_stars,)
-        The values that ratings have, in increasing order, in units of ``scale``.
-
-    Attributes
-    ----------
-    precision : float
-        The precision of the targets, 1.
-    targets : Tensor of shape (n_ratings,)
-        The latent values.
-    weights : None
-        The ratings' weights hold.
-    thresholds : ndarray of shape (n_stars - 1,)
-        The thresholds.
-
-    References
-    ----------
-    Albert, Chib (1993), "Bayesian Analysis of Binary and Polychotomous Response Data",
-    :doi:`10.1080/01621459.1993.10476321`; Cowles (1996), "Accelerating Monte Carlo Markov Chain
-    Convergence for Cumulative-Link Generalized Linear Models", :doi:`10.1007/BF00162520`.
-    """
-
+    # Thresholds are drawn with the latent values integrated out. A Metropolis-Hastings step
+    # proposes them from the Gaussian approximation at the latest thresholds (Cowles 1996,
+    # doi:10.1007/BF00162520). The latent values are the targets.
     precision = 1.0
     weights: Tensor | None = None
 
@@ -59,7 +34,7 @@ class OrderedProbit:
         self._own = None if ratings.weights is None else ratings.weights.double().cpu().numpy()
         self.device = ratings.values.device
         count = np.bincount(self.level, self._own, minlength=len(self.stars))
-        # Stars that hardly count must not end at infinity, or all at the same place.
+        # Thresholds of stars of almost no weight must be finite and different.
         count = count.clip(min=1e-10 * count.sum())
         share = np.cumsum(count) / count.sum()
         self.thresholds = ndtri(share[:-1])
@@ -67,20 +42,8 @@ class OrderedProbit:
         self.targets: Tensor | None = self._to_tensor(ndtri(share - count / count.sum() / 2))
 
     def draw(self, predictions: Tensor, rng: np.random.Generator) -> float:
-        """Draw the thresholds and the latent values.
-
-        Parameters
-        ----------
-        predictions : Tensor of shape (n_ratings,)
-            What the tables predict.
-        rng : numpy.random.Generator
-            Source of the draws.
-
-        Returns
-        -------
-        float
-            Mean squared error of the ratings around the mean star.
-        """
+        """Draw thresholds and latent values, and return the mean squared error of the mean
+        star."""
         centres = predictions.double().cpu().numpy()
         self._draw_thresholds(centres, rng)
         self.targets = torch.from_numpy(self._draw_latent(centres, rng)).float().to(self.device)
@@ -90,26 +53,21 @@ class OrderedProbit:
         return float(np.average((self.values - mean) ** 2, weights=self._own))
 
     def state(self) -> dict[str, Tensor]:
-        """Copy the draw.
-
-        Returns
-        -------
-        dict of str to Tensor
-            The variance of the latent values and the thresholds.
-        """
+        """Copy the variance of the latent values and the thresholds."""
         return {"noise": torch.tensor(1.0), "thresholds": torch.from_numpy(self.thresholds)}
 
     def _draw_thresholds(self, centres: np.ndarray, rng: np.random.Generator) -> None:
-        if len(self.thresholds) == 0:  # one star alone
+        if len(self.thresholds) == 0:  # a single star
             return
-        here = self._approximation(self.thresholds, centres)
+        current = self._approximation(self.thresholds, centres)
         noise = rng.standard_normal(len(self.thresholds))
-        proposed = here.mean + here.spread(noise)
+        proposed = current.mean + current.spread(noise)
         if (np.diff(proposed) <= 0).any():
             return
-        there = self._approximation(proposed, centres)
-        forward, back = here.log_density(proposed), there.log_density(self.thresholds)
-        if np.log(rng.random()) < there.log_likelihood - here.log_likelihood + back - forward:
+        candidate = self._approximation(proposed, centres)
+        forward, back = current.log_density(proposed), candidate.log_density(self.thresholds)
+        log_ratio = candidate.log_likelihood - current.log_likelihood + back - forward
+        if np.log(rng.random()) < log_ratio:
             self.thresholds = proposed
 
     def _draw_latent(self, centres: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -118,8 +76,7 @@ class OrderedProbit:
         share = below + rng.random(len(centres)) * (ndtr(high) - below)
         latent = ndtri(share.clip(TINY, None)).clip(low, high)
         if self._own is not None:
-            # The mean of as many latent values as the rating counts for, as far as its mean and
-            # variance go.
+            # A rating of weight w has w latent values; their mean has this mean and variance.
             density = [np.where(np.isinf(x), 0, np.exp(-(x**2) / 2)) for x in (low, high)]
             chance = (ndtr(high) - below).clip(TINY, None) * np.sqrt(2 * np.pi)
             mean = ((density[0] - density[1]) / chance).clip(low, high)
@@ -129,19 +86,20 @@ class OrderedProbit:
     def _bounds(
         self, thresholds: np.ndarray, centres: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Bounds of the latent values around their centres, mirrored to where ndtr is exact."""
+        """Compute the bounds of the latent values around their centres, mirrored to where ndtr is
+        exact."""
         padded = np.concatenate([[-np.inf], thresholds, [np.inf]])
         low, high = padded[self.level] - centres, padded[self.level + 1] - centres
-        # one star alone has no bounds
+        # A single star has no bounds.
         flip = low > -high if len(thresholds) else np.zeros(len(centres), bool)
         return np.where(flip, -high, low), np.where(flip, -low, high), flip
 
     def _approximation(self, thresholds: np.ndarray, centres: np.ndarray) -> "_Gaussian":
-        """A Gaussian with the slope and the curvature of the likelihood at some thresholds."""
+        """Fit a Gaussian to the slope and the curvature of the likelihood at some thresholds."""
         low, high, flip = self._bounds(thresholds, centres)
         chance = (ndtr(high) - ndtr(low)).clip(TINY, None)
         weights = 1.0 if self._own is None else self._own
-        ratios = []  # densities at the lower and at the upper threshold, by the probability
+        ratios = []  # densities at the lower and the upper threshold, divided by the probability
         for at in (np.where(flip, -high, low), np.where(flip, -low, high)):
             finite = np.where(np.isinf(at), 0, at)
             density = np.where(np.isinf(at), 0, np.exp(-(finite**2) / 2) / np.sqrt(2 * np.pi))
@@ -155,7 +113,7 @@ class OrderedProbit:
         slope = by_level(upper)[:-1] - by_level(lower)[1:] - PRIOR_PRECISION * thresholds
         own = by_level(upper * (upper + at_upper))[:-1] + by_level(lower * (lower - at_lower))[1:]
         mixed = by_level(lower * upper)[1:-1]
-        # Rounding must not make it indefinite where predictions are far off.
+        # Rounding must not make the matrix indefinite where predictions are far off.
         own = np.maximum(own, np.append(mixed, 0) + np.append(0, mixed)) + PRIOR_PRECISION
         banded = np.stack([np.append(0, -mixed), own])[-len(own) :]
         log_prior = -PRIOR_PRECISION / 2 * thresholds @ thresholds

@@ -1,4 +1,4 @@
-"""The Gaussian that the rows of a table come from, drawn given the rows."""
+"""Gaussian prior of the rows of a table, drawn given the rows."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from typing import NamedTuple
@@ -9,53 +9,19 @@ from torch import Tensor
 
 
 class Prior(NamedTuple):
-    """The Gaussian that the rows of a table come from.
+    """The Gaussian prior of the rows of a table."""
 
-    Parameters
-    ----------
-    mean : ndarray of shape (n_columns,)
-        Its mean.
-    precision : ndarray of shape (n_columns, n_columns)
-        The inverse of its covariance.
-    """
-
-    mean: np.ndarray
-    precision: np.ndarray
+    mean: np.ndarray  # (n_columns,)
+    precision: np.ndarray  # (n_columns, n_columns), inverse of the covariance
 
     def to(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the mean and the precision as tensors.
-
-        Parameters
-        ----------
-        like : Tensor
-            A tensor of the dtype and on the device that are wanted.
-
-        Returns
-        -------
-        tuple of Tensor
-            Both.
-        """
+        """Return mean and precision as tensors of the dtype and the device of another one."""
         return torch.from_numpy(self.mean).to(like), torch.from_numpy(self.precision).to(like)
 
     @classmethod
     def draw(cls, table: Tensor, rng: np.random.Generator) -> "Prior":
-        """Draw the prior from what is known of it, given the rows.
-
-        The hyperprior is Normal-Wishart: mean 0 as if seen once, and n_columns degrees of
-        freedom around the identity matrix.
-
-        Parameters
-        ----------
-        table : Tensor of shape (n, n_columns)
-            The rows.
-        rng : numpy.random.Generator
-            Source of the draw.
-
-        Returns
-        -------
-        Prior
-            The draw.
-        """
+        """Draw the prior given the rows, with a Normal-Wishart hyperprior."""
+        # Hyperprior: mean 0, worth one row; n_columns degrees of freedom and the identity matrix.
         rows = table.cpu().numpy().astype(np.float64)
         n, d = rows.shape
         mean = rows.mean(0)
@@ -66,8 +32,8 @@ class Prior(NamedTuple):
             lower = np.linalg.cholesky(np.linalg.inv(scatter))
         except np.linalg.LinAlgError as error:
             raise ValueError(
-                "The draws have left what float64 can tell apart: the ratings are much farther "
-                "from 0 than from each other. Subtract their mean, or set biased=True."
+                "Sampling needs factors of moderate size, but the drawn ones are too large for "
+                "float64. Check the ratings and their weights for extreme values."
             ) from error
         bartlett = np.tril(rng.standard_normal((d, d)), -1)
         bartlett[np.diag_indices(d)] = np.sqrt(rng.chisquare(d + n - np.arange(d)))

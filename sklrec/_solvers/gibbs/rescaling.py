@@ -1,4 +1,4 @@
-"""Stretching whole columns of factors together with their prior."""
+"""Rescaling of whole columns of factors together with their prior."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -9,91 +9,40 @@ from sklrec._solvers.gibbs.prior import Prior
 
 
 def rescale(
-    squares: Tensor, products: Tensor, prior: Prior, rng: np.random.Generator
+    squares: Tensor,  # (n_columns, n_columns), sums of x_j G_jk x_k over rows x
+    products: Tensor,  # (n_columns,), sums of x_k times the moments of the row
+    prior: Prior,
+    rng: np.random.Generator,
 ) -> np.ndarray:
-    r"""Draw what the columns of some rows, and of their prior, are multiplied by.
-
-    With a dozen ratings a row hardly tells how far it is spread, and its prior hardly moves where
-    the rows do not: drawn in turns, both take hundreds of sweeps. This moves them together. For
-    each column in turn a factor is drawn from what the ratings say, a Gaussian, and accepted or
-    not by what the prior of the prior says.
-
-    Parameters
-    ----------
-    squares : Tensor of shape (n_columns, n_columns)
-        Sums over the rows :math:`x` of :math:`x_j G_{jk} x_k`, with the ratings' precision of each
-        row :math:`G`.
-    products : Tensor of shape (n_columns,)
-        Sums of :math:`x_k` times what the ratings draw it to.
-    prior : Prior
-        The rows' prior.
-    rng : numpy.random.Generator
-        Source of the draws.
-
-    Returns
-    -------
-    ndarray of shape (n_columns,)
-        Positive numbers.
-
-    References
-    ----------
-    Liu, Sabatti (2000), "Generalised Gibbs Sampler and Multigrid Monte Carlo for Bayesian
-    Computation", :doi:`10.1093/biomet/87.2.353`.
-    """
+    """Draw positive factors for the columns of some rows and of their prior (Liu and Sabatti 2000,
+    doi:10.1093/biomet/87.2.353)."""
+    # With few ratings per row, rows and their prior move only together: drawn in turns, both
+    # take hundreds of sweeps. For each column a factor is drawn from the Gaussian of the ratings
+    # and accepted or not by the hyperprior.
     curvature, slope = squares.double().cpu().numpy(), products.double().cpu().numpy()
     d = len(slope)
-    found = np.ones(d)
+    factors = np.ones(d)
     for k in range(d):
         if not curvature[k, k] > 0:
             continue
-        rest = curvature[k] @ found - curvature[k, k] * found[k]
+        rest = curvature[k] @ factors - curvature[k, k] * factors[k]
         mean = (slope[k] - rest) / curvature[k, k]
         drawn = mean + rng.standard_normal() / np.sqrt(curvature[k, k])
         if drawn <= 0:
             continue
-        # Rows, their number and the prior's mean cancel; what is left is the Wishart density and
-        # how volumes change.
+        # Terms of the rows and of the prior's mean cancel. The Wishart density and the change of
+        # volume are left.
         change = -(d + 1) * np.log(drawn) - prior.precision[k, k] / 2 * (1 / drawn**2 - 1)
         if np.log(rng.random()) < change:
-            found[k] = drawn
-    return found
+            factors[k] = drawn
+    return factors
 
 
 def stretched(prior: Prior, by: np.ndarray) -> Prior:
-    """Stretch a prior with its rows.
-
-    Parameters
-    ----------
-    prior : Prior
-        The prior.
-    by : ndarray of shape (n_columns,)
-        What the rows' columns were multiplied by.
-
-    Returns
-    -------
-    Prior
-        The prior of the stretched rows.
-    """
+    """Multiply the columns of a prior."""
     return Prior(by * prior.mean, prior.precision / np.outer(by, by))
 
 
 def sums(rows: Tensor, precisions: Tensor, pulls: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum up over rows what `rescale` takes.
-
-    Parameters
-    ----------
-    rows : Tensor of shape (n, n_columns)
-        The rows.
-    precisions : Tensor of shape (n, n_columns, n_columns)
-        The ratings' precisions of each.
-    pulls : Tensor of shape (n, n_columns)
-        What the ratings draw each row to, times these.
-
-    Returns
-    -------
-    squares : Tensor of shape (n_columns, n_columns)
-        Sums of products, weighted by the precisions.
-    products : Tensor of shape (n_columns,)
-        Sums of products with the pulls.
-    """
+    """Sum over rows what `rescale` reads."""
     return torch.einsum("nij,ni,nj->ij", precisions, rows, rows), (pulls * rows).sum(0)

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklrec._solvers.base import Outcome, Previous
+from sklrec._solvers.base import FitResult, WarmStart
+from sklrec._solvers.callbacks import notified_steps
 from sklrec._solvers.gibbs.chain import Chain
 from sklrec._solvers.gibbs.likelihoods import GaussianNoise, Likelihood
 from sklrec._solvers.gibbs.ordered_probit import OrderedProbit
 from sklrec._solvers.gibbs.side_values import contexts_of, features_of
 from sklrec._solvers.gibbs.tables import Ratings, Tables, mean_square, progress
-from sklrec._solvers.net import InteractionTensors
-from sklrec._solvers.sklearn_callbacks import heard_steps
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.threads import threads_for_sweeps
 from sklrec._utils.warnings import warn
 from sklrec.modules import BayesianFactorizationMachine
@@ -23,25 +23,12 @@ from sklrec.modules import BayesianFactorizationMachine
 
 @dataclass(frozen=True)
 class GibbsSampler:
-    """Draw all users' rows, all items' rows, what they share, their priors and the noise.
+    """A solver that draws all rows, the terms that they share, their priors and the noise in
+    turns."""
 
-    Parameters
-    ----------
-    n_iter : int
-        Number of sweeps, those of the burn-in included.
-    n_burn_in : int
-        Number of sweeps at the start that are not kept.
-    n_draws : int
-        Number of sweeps that are kept at most, evenly spaced.
-    svdpp : bool
-        Whether the rows have SVD++ terms.
-    verbose : int
-        Whether to show a progress bar.
-    """
-
-    n_iter: int
+    n_iter: int  # number of sweeps, burn-in included
     n_burn_in: int
-    n_draws: int
+    n_draws: int  # highest number of sweeps to keep, evenly spaced
     svdpp: bool
     verbose: int
 
@@ -59,28 +46,9 @@ class GibbsSampler:
         data: InteractionTensors,
         valid: InteractionTensors | None,
         generator: torch.Generator,
-        previous: Previous | None = None,
-    ) -> Outcome:
-        """Train a module in place.
-
-        Parameters
-        ----------
-        module : BayesianFactorizationMachine
-            The module; its parameters are the start.
-        data : InteractionTensors
-            What to train on.
-        valid : InteractionTensors or None
-            What to measure the validation loss on: that of the mean of the draws so far.
-        generator : torch.Generator
-            Source of the draws.
-        previous : Previous, default=None
-            Not used: all there is to go on from is in the module.
-
-        Returns
-        -------
-        Outcome
-            How it went.
-        """
+        previous: WarmStart | None = None,
+    ) -> FitResult:
+        """Train a module in place; see `Solver.train`."""
         chain = self._start(module, data, generator)
         keeps = set(np.linspace(self.n_iter - 1, self.n_burn_in, self.n_kept).round().astype(int))
         scale = module.scale.item() ** 2
@@ -96,18 +64,18 @@ class GibbsSampler:
         try:
             with threads_for_sweeps(len(data), module.width):
                 sweeps = progress(self.n_iter, self.verbose, "sweep")
-                for sweep in heard_steps(sweeps, "sweep", so_far):
+                for sweep in notified_steps(sweeps, "sweep", so_far):
                     losses.append(scale * chain.sweep())
                     if sweep in keeps:
                         draws.append(chain.state())
                     if valid is not None:
-                        # Until the burn-in is over, that of the latest draw alone.
+                        # During the burn-in, the loss of the latest draw alone.
                         n = max(1, sweep - self.n_burn_in + 1)
                         module.set_draws(**_stack([chain.state()]))
-                        found = module(
+                        predicted = module(
                             **{k: v for k, v in valid.X.items() if k != "sample_weight"}
                         )
-                        total = found if n == 1 or total is None else total + found
+                        total = predicted if n == 1 or total is None else total + predicted
                         errors = valid.y - total / n
                         valid_losses.append(mean_square(errors, valid.X.get("sample_weight")))
         except KeyboardInterrupt:
@@ -117,7 +85,7 @@ class GibbsSampler:
                 f"model is that of the {len(draws) or 1} draws so far.",
             )
         module.set_draws(**_stack(draws or [chain.state()]))
-        return Outcome(losses, valid_losses, interrupted)
+        return FitResult(losses, valid_losses, interrupted)
 
     @property
     def n_kept(self) -> int:
@@ -147,5 +115,5 @@ class GibbsSampler:
 
 
 def _stack(draws: list[dict[str, Tensor]]) -> dict[str, Tensor]:
-    # Popped one after the other, so that they are not there twice all at once.
+    # Popping one name after the other keeps only one part of the draws twice in memory.
     return {name: torch.stack([draw.pop(name) for draw in draws]) for name in list(draws[0])}

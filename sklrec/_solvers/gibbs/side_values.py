@@ -1,4 +1,4 @@
-"""Side features as sparse weights: those of users and items, and those of ratings."""
+"""Side features of users, items and ratings, as sparse weights."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import numpy as np
@@ -7,52 +7,26 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from sklrec._solvers.gibbs.chain import Features
-from sklrec._solvers.net import InteractionTensors
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import BayesianFactorizationMachine
 
 
 def features_of(module: BayesianFactorizationMachine) -> dict[str, Features]:
-    """Give what describes users and items, if anything does.
-
-    Parameters
-    ----------
-    module : BayesianFactorizationMachine
-        The module, which holds it.
-
-    Returns
-    -------
-    dict of str to Features
-        By side.
-    """
-    found = {}
+    """Return the side features of users and items by side."""
+    by_side = {}
     for side in ("user", "item"):
         if groups := module.groups[side]:
             values, weights = (getattr(module, f"{side}_{name}") for name in ("values", "weights"))
-            found[side] = Features(
+            by_side[side] = Features(
                 _sparse(values.cpu().numpy(), weights.cpu().numpy(), groups[-1][1]), groups
             )
-    return found
+    return by_side
 
 
 def contexts_of(
     module: BayesianFactorizationMachine, data: InteractionTensors
 ) -> tuple[dict[str, Tensor], dict[str, Features]]:
-    """Give what describes ratings, rows that are alike once.
-
-    Parameters
-    ----------
-    module : BayesianFactorizationMachine
-        The module.
-    data : InteractionTensors
-        The ratings.
-
-    Returns
-    -------
-    codes : dict of str to Tensor of shape (n_ratings,)
-        For the side ``"context"``, if there is one: which kind of row each rating is of.
-    features : dict of str to Features
-        What describes these.
-    """
+    """Return the context code of each rating, and the features of the distinct contexts."""
     groups = module.groups["context"]
     if not groups:
         return {}, {}
@@ -65,6 +39,6 @@ def contexts_of(
 
 def _sparse(values: np.ndarray, weights: np.ndarray, n_values: int) -> csr_array:
     rows = np.arange(len(values))[:, np.newaxis].repeat(values.shape[1], 1)
-    there = weights != 0
-    cells = weights[there].astype(np.float32), (rows[there], values[there])
+    is_used = weights != 0
+    cells = weights[is_used].astype(np.float32), (rows[is_used], values[is_used])
     return csr_array(cells, (len(values), n_values))

@@ -1,4 +1,4 @@
-"""What the solvers that sweep over the tables share."""
+"""Tables and ratings, in the form that a sweep reads."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
@@ -10,98 +10,54 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.least_squares.normal_equations import RatingsByRow, numbers_at_once
-from sklrec._solvers.net import InteractionTensors
+from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import MatrixFactorization
 
 SIDES = ("user", "item")
-# Standard deviation of the random start of tables that are solved for or drawn in whole sweeps,
-# to which it means little.
+# Standard deviation of the random start of tables. It matters little to sweeps.
 INIT_STD = 0.1
-# Errors whose squares are added up at once.
+# Number of errors to square and add at once.
 SQUARED_AT_ONCE = 2**16
 
 
 @dataclass
 class Tables:
-    """Factors and, in the last column, biases of each side, in units of ``scale``.
+    """Factors and, in the last column, biases of each side, in units of ``scale``."""
 
-    Parameters
-    ----------
-    of : dict of str to Tensor of shape (n_rows, n_columns)
-        The users' and the items', and those of other sides if there are any.
-    biased : bool
-        Whether the last column holds biases.
-    """
-
-    of: dict[str, Tensor]
-    biased: bool
+    of: dict[str, Tensor]  # (n_rows, n_columns) for each side
+    biased: bool  # whether the last column holds biases
 
     def __getitem__(self, side: str) -> Tensor:
         return self.of[side]
 
     @classmethod
     def of_module(cls, module: MatrixFactorization) -> "Tables":
-        """Copy a module's tables.
-
-        Parameters
-        ----------
-        module : MatrixFactorization
-            The module.
-
-        Returns
-        -------
-        Tables
-            Its tables.
-        """
-        found = {}
+        """Copy a module's tables."""
+        tables = {}
         for side in SIDES:
             table = getattr(module, f"{side}_factors").weight.detach().clone()
             if module.biased:
                 biases = getattr(module, f"{side}_biases").detach()
                 table = torch.cat([table, biases.unsqueeze(1)], 1)
-            found[side] = table
-        return cls(found, module.biased)
+            tables[side] = table
+        return cls(tables, module.biased)
 
     def with_rows(self, side: str, rows: Tensor) -> "Tables":
-        """Replace one side's table.
-
-        Parameters
-        ----------
-        side : str
-            Which side.
-        rows : Tensor of shape (n_rows, n_columns)
-            Its new table.
-
-        Returns
-        -------
-        Tables
-            The tables with it; the others are shared.
-        """
+        """Return tables in which one side's table is replaced."""
         return Tables({**self.of, side: rows}, self.biased)
 
     def predict(self, codes: dict[str, Tensor]) -> Tensor:
-        """Predict ratings: products of each two sides' factors, and biases.
-
-        Parameters
-        ----------
-        codes : dict of str to Tensor of shape (n,)
-            Each side's codes.
-
-        Returns
-        -------
-        Tensor of shape (n,)
-            Ratings, without mean and scale.
-        """
+        """Predict ratings, without mean and scale."""
         tables = list(self.of.values())
         columns = [codes[side] for side in self.of]
         n_columns = tables[0].shape[1]
-        found = tables[0].new_empty(len(columns[0]))
-        n_rows = max(1, numbers_at_once(found.device) // n_columns)
-        parts = [values.split(n_rows) for values in (found, *columns)]
+        ratings = tables[0].new_empty(len(columns[0]))
+        n_rows = max(1, numbers_at_once(ratings.device) // n_columns)
+        parts = [values.split(n_rows) for values in (ratings, *columns)]
         for part, *some in zip(*parts, strict=True):
             rows = [table.index_select(0, at) for table, at in zip(tables, some, strict=True)]
             self._predict(rows, n_columns - self.biased, part)
-        return found
+        return ratings
 
     def _predict(self, rows: list[Tensor], n_factors: int, out: Tensor) -> None:
         out.zero_()
@@ -113,23 +69,13 @@ class Tables:
 
 
 class Ratings:
-    """Ratings of unit scale, as rows of codes and by the rows of each side.
-
-    Parameters
-    ----------
-    module : MatrixFactorization
-        What they are to be predicted by.
-    data : InteractionTensors
-        The ratings.
-    others : dict of str to Tensor of shape (n_ratings,), default=None
-        Codes of further sides than users and items, from 0.
-    """
+    """Ratings of unit scale with the codes of each side."""
 
     def __init__(
         self,
         module: MatrixFactorization,
         data: InteractionTensors,
-        others: dict[str, Tensor] | None = None,
+        others: dict[str, Tensor] | None = None,  # codes of further sides, from 0
     ):
         self.codes = {"user": data.X["users"], "item": data.X["items"], **(others or {})}
         self.values = (data.y - module.global_mean) / module.scale
@@ -139,19 +85,8 @@ class Ratings:
             self.n_rows[side] = int(codes.max()) + 1
         self._columns = module.n_factors + module.biased, module.biased
 
-    def by_row(self, replaceable: bool = False) -> dict[str, RatingsByRow]:
-        """Sort the ratings by the rows of each side.
-
-        Parameters
-        ----------
-        replaceable : bool, default=False
-            Whether ratings and weights are to be replaced by others.
-
-        Returns
-        -------
-        dict of str to RatingsByRow
-            The ratings, by side.
-        """
+    def by_row(self) -> dict[str, RatingsByRow]:
+        """Group the ratings by the rows of each side."""
         codes = {side: codes.cpu().numpy() for side, codes in self.codes.items()}
         values = self.values.cpu().numpy()
         weights = None if self.weights is None else self.weights.cpu().numpy()
@@ -166,100 +101,34 @@ class Ratings:
                 n_partners=[self.n_rows[other] for other in self.others(side)],
                 n_columns=n_columns,
                 biased=biased,
-                replaceable=replaceable,
+                replaceable=True,
                 device=self.values.device,
             )
             for side in codes
         }
 
     def others(self, side: str) -> list[str]:
-        """Name all sides but one.
-
-        Parameters
-        ----------
-        side : str
-            That one.
-
-        Returns
-        -------
-        list of str
-            The others.
-        """
+        """List all sides but one."""
         return [other for other in self.codes if other != side]
 
     def numpy_codes(self, side: str) -> np.ndarray:
-        """Give a side's codes as an array.
-
-        Parameters
-        ----------
-        side : str
-            The side.
-
-        Returns
-        -------
-        ndarray of shape (n_ratings,)
-            The codes.
-        """
         return self.codes[side].cpu().numpy()
-
-    def mean_squared_error(self, tables: Tables) -> float:
-        """Give the weighted mean of the squared errors.
-
-        Parameters
-        ----------
-        tables : Tables
-            What predicts the ratings.
-
-        Returns
-        -------
-        float
-            The mean.
-        """
-        return mean_square(tables.predict(self.codes).sub_(self.values), self.weights)
 
 
 def mean_square(errors: Tensor, weights: Tensor | None) -> float:
-    """Give the weighted mean of squares.
-
-    Parameters
-    ----------
-    errors : Tensor of shape (n,)
-        What is squared.
-    weights : Tensor of shape (n,) or None
-        The weights, 1 if ``None``.
-
-    Returns
-    -------
-    float
-        The mean.
-    """
+    """Compute the weighted mean of squares."""
     total = len(errors) if weights is None else weights.sum().item()
     factors = errors if weights is None else errors * weights
-    # In parts, since the products are float64.
+    # In parts, because the products take float64.
     parts = zip(errors.split(SQUARED_AT_ONCE), factors.split(SQUARED_AT_ONCE), strict=True)
     return torch.stack([a.double().dot(b.double()) for a, b in parts]).sum().item() / total
 
 
 def progress(n_iter: int, verbose: int, unit: str) -> Iterator[int]:
-    """Count, and show a bar if that is wanted.
-
-    Parameters
-    ----------
-    n_iter : int
-        How far.
-    verbose : int
-        Whether to show a bar.
-    unit : str
-        What is counted.
-
-    Yields
-    ------
-    int
-        0, 1, ...
-    """
+    """Count to `n_iter`, with a progress bar if `verbose`."""
     if not verbose:
         yield from range(n_iter)
         return
-    from tqdm.auto import trange  # here, since importing it is slow and few need it
+    from tqdm.auto import trange  # a slow import that few need
 
     yield from trange(n_iter, desc="fit", unit=unit)

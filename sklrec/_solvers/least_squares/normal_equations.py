@@ -1,4 +1,4 @@
-"""Least squares for all rows of a factor table at once: Gram products, solves and draws."""
+"""Normal equations of all rows of a factor table: Gram products, solutions and draws."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator, Sequence
@@ -10,116 +10,69 @@ from torch import Tensor
 
 from sklrec._utils.memory import keep_freed_memory
 
-# Numbers that are gathered at once: what stays in a processor's caches, which was measured to save
-# a fifth to a third of a sweep; and what keeps another device busy, but fits into any memory.
+# Numbers of a table to gather at once. On the CPU they stay in the caches, which saves a fifth
+# to a third of a sweep. Elsewhere they keep the device busy and still fit into its memory.
 NUMBERS_AT_ONCE = 2**18
 NUMBERS_AT_ONCE_ELSEWHERE = 2**22
-# What the diagonal is raised by, as a share of its mean, where a matrix is not positive definite.
+# Additions to the diagonal of a matrix that is not positive definite, as shares of its mean.
 JITTERS = (1e-8, 1e-6, 1e-4)
 
 
 @dataclass
 class Bucket:
-    """Rows with about the same number of ratings.
+    """Ratings of rows that have about the same number of ratings, with padding."""
 
-    Parameters
-    ----------
-    rows : Tensor of shape (n_rows,)
-        Which rows.
-    places : Tensor of shape (n_rows, width) or None
-        Where their ratings are among all ratings; the number of all of them as padding. ``None``
-        if ratings and weights stay what they are.
-    partners : list of Tensor of shape (n_rows, width)
-        Codes of the other sides; the last code and one more as padding.
-    ratings : Tensor of shape (n_rows, width)
-        The ratings, 0 for padding.
-    weights : Tensor of shape (n_rows, width) or None
-        Their weights, 0 for padding; 1 if ``None``.
-    """
-
-    rows: Tensor
-    places: Tensor | None
-    partners: list[Tensor]
-    ratings: Tensor
-    weights: Tensor | None
+    rows: Tensor  # (n_rows,)
+    places: Tensor | None  # (n_rows, width), positions among all ratings, if these can be replaced
+    partners: list[Tensor]  # (n_rows, width) for each other side; last code plus one as padding
+    ratings: Tensor  # (n_rows, width), 0 for padding
+    weights: Tensor | None  # (n_rows, width), 0 for padding; None means 1
 
 
 class RatingsByRow:
-    """Ratings of one side's rows, such as users, in buckets of about equal length.
-
-    A rating is the sum of the products of each two sides' factors and of their biases. Seen from
-    a row of one side this is linear: its factors are multiplied by the sum of the others'.
-
-    Parameters
-    ----------
-    rows : ndarray of shape (n_ratings,)
-        The rows' codes.
-    partners : sequence of ndarray of shape (n_ratings,)
-        The codes of one or two other sides.
-    ratings : ndarray of shape (n_ratings,)
-        The ratings, of about unit scale.
-    weights : ndarray of shape (n_ratings,) or None
-        Weight of each rating, 1 if ``None``.
-    n_rows : int
-        Number of rows, the unknown one included.
-    n_partners : sequence of int
-        Numbers of the other sides' rows, the unknown ones included.
-    n_columns : int
-        Number of columns of the tables, the bias included.
-    biased : bool, default=True
-        Whether the last column holds biases.
-    replaceable : bool, default=False
-        Whether `set_ratings` and `set_weights` may be called, which takes memory.
-    device : torch.device
-        Where to.
-
-    Attributes
-    ----------
-    total_weight : Tensor of shape (n_rows,)
-        Sum of the weights of each row's ratings.
-    """
+    """Ratings of one side's rows, such as users, in buckets of about equal length."""
 
     def __init__(
         self,
-        rows: np.ndarray,
-        partners: Sequence[np.ndarray],
-        ratings: np.ndarray,
-        weights: np.ndarray | None,
+        rows: np.ndarray,  # (n_ratings,)
+        partners: Sequence[np.ndarray],  # (n_ratings,) for each of one or two other sides
+        ratings: np.ndarray,  # (n_ratings,), of about unit scale
+        weights: np.ndarray | None,  # (n_ratings,)
         *,
-        n_rows: int,
-        n_partners: Sequence[int],
-        n_columns: int,
+        n_rows: int,  # with the unknown one
+        n_partners: Sequence[int],  # with the unknown ones
+        n_columns: int,  # with the bias
         biased: bool = True,
-        replaceable: bool = False,
+        replaceable: bool = False,  # set_ratings and set_weights need memory
         device: torch.device | str = "cpu",
     ):
         total = np.bincount(rows, weights, minlength=n_rows)
-        self.total_weight = torch.from_numpy(total.astype(np.float64)).to(device)
+        self.total_weight = torch.from_numpy(total.astype(np.float64)).to(device)  # (n_rows,)
         self.n_rows, self.n_columns, self.biased = n_rows, n_columns, biased
         if torch.device(device).type == "cpu":
-            # All pieces together, since each frees its memory before the next.
+            # Once for all buckets: each frees its memory before the next one.
             keep_freed_memory(len(rows), n_columns)
         self._at_once = numbers_at_once(device)
         order = np.argsort(rows, kind="stable")
         count = np.bincount(rows, minlength=n_rows)
         start = np.cumsum(count) - count
-        of_places = np.int32 if len(rows) < 2**31 else np.int64
+        dtype = np.int32 if len(rows) < 2**31 else np.int64
         self._buckets: list[Bucket] = []
         for members in _by_length(count, self._at_once // n_columns):
             place = np.arange(max(1, count[members].max()))
-            there = place < count[members][:, None]
-            at = order[np.where(there, start[members][:, None] + place, 0)]
+            is_rating = place < count[members][:, None]
+            at = order[np.where(is_rating, start[members][:, None] + place, 0)]
 
             def to(values: np.ndarray) -> Tensor:
                 return torch.from_numpy(values).to(device)
 
-            def spread(values: np.ndarray, padding: float, there=there, at=at) -> Tensor:
-                return to(np.where(there, values[at], padding).astype(values.dtype))
+            def spread(values: np.ndarray, padding: float, mask=is_rating, at=at) -> Tensor:
+                return to(np.where(mask, values[at], padding).astype(values.dtype))
 
             self._buckets.append(
                 Bucket(
                     to(members),
-                    to(np.where(there, at, len(rows)).astype(of_places)) if replaceable else None,
+                    to(np.where(is_rating, at, len(rows)).astype(dtype)) if replaceable else None,
                     [spread(codes, n) for codes, n in zip(partners, n_partners, strict=True)],
                     spread(ratings.astype(np.float32), 0),
                     None if weights is None else spread(weights.astype(np.float32), 0),
@@ -127,77 +80,42 @@ class RatingsByRow:
             )
 
     def set_ratings(self, ratings: Tensor) -> None:
-        """Replace the ratings.
-
-        Parameters
-        ----------
-        ratings : Tensor of shape (n_ratings,)
-            The new ones, in the order of those before.
-        """
+        """Replace the ratings."""
         for bucket, values in self._in_buckets(ratings):
             bucket.ratings = values
 
     def set_weights(self, weights: Tensor) -> None:
-        """Replace the weights, but for `total_weight`.
-
-        Parameters
-        ----------
-        weights : Tensor of shape (n_ratings,)
-            The new ones, in the order of the ratings.
-        """
+        """Replace the weights, except those in `total_weight`."""
         for bucket, values in self._in_buckets(weights):
             bucket.weights = values
 
     def equations(self, *partners: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Give the normal equations of some rows after others.
-
-        Parameters
-        ----------
-        *partners : Tensor of shape (n_partners, n_columns)
-            The other sides' factors and, in the last column, biases.
-
-        Yields
-        ------
-        rows : Tensor of shape (n,)
-            Which rows.
-        grams : Tensor of shape (n, n_columns, n_columns)
-            Weighted sums of the outer products of what the rows' ratings are regressed on: the
-            partners' factors, and 1 for the row's own bias.
-        moments : Tensor of shape (n, n_columns)
-            Weighted sums of these times what the partners leave of the ratings.
-        """
+        """Yield rows, their Gram products and their moments, some rows at a time."""
+        # A rating is the sum of the products of each two sides' factors and of their biases. It is
+        # linear in the row of one side, whose factors are multiplied by the sum of the others'.
         sides = []
-        for number, table in enumerate(partners):
+        for number, table in enumerate(partners):  # (n_partners, n_columns)
             features = torch.cat([table, table.new_zeros(1, self.n_columns)])
             biases = features[:, -1].clone() if self.biased else None
             if self.biased:
                 features[:-1, -1] = float(number == 0)  # the row's bias counts once
             sides.append((features, biases))
         for group in self._groups():
-            found = [self._sums(bucket, sides) for bucket in group]
-            rows = torch.cat([bucket.rows for bucket in group])
-            yield rows, torch.cat([g for g, _ in found]), torch.cat([m for _, m in found])
+            equations = [self._sums(bucket, sides) for bucket in group]
+            rows = torch.cat([bucket.rows for bucket in group])  # (n,)
+            grams = torch.cat([grams for grams, _ in equations])  # (n, n_columns, n_columns)
+            moments = torch.cat([moments for _, moments in equations])  # (n, n_columns)
+            yield rows, grams, moments
 
     def terms(self, table: Tensor) -> Tensor:
-        """Sum up what the partners contribute to each row, by the root of their number.
-
-        Parameters
-        ----------
-        table : Tensor of shape (n_partners, n_columns)
-            The first partners' contributions.
-
-        Returns
-        -------
-        Tensor of shape (n_rows, n_columns)
-            The rows' implicit terms.
-        """
+        """Sum the partners' terms for each row, divided by the root of their number."""
         padded = torch.cat([table, table.new_zeros(1, self.n_columns)])
-        found = table.new_zeros(self.n_rows, self.n_columns)
+        sums = table.new_zeros(self.n_rows, self.n_columns)
         for bucket in self._buckets:
             codes = bucket.partners[0]
             n_partners = (codes < len(table)).sum(1, keepdim=True).clamp(min=1)
-            found[bucket.rows] = padded[codes].sum(1) / n_partners.sqrt()
-        return found
+            sums[bucket.rows] = padded[codes].sum(1) / n_partners.sqrt()
+        return sums
 
     def _sums(
         self, bucket: Bucket, sides: list[tuple[Tensor, Tensor | None]]
@@ -205,14 +123,14 @@ class RatingsByRow:
         target = bucket.ratings
         read: Tensor | None = None
         for codes, (features, biases) in zip(bucket.partners, sides, strict=True):
-            found = features[codes]  # (n, width, n_columns)
+            rows = features[codes]  # (n, width, n_columns)
             if biases is not None:
                 target = target - biases[codes]
             if read is None:
-                read = found
+                read = rows
             else:
-                target = target - (read * found).sum(2)
-                read = read + found
+                target = target - (read * rows).sum(2)
+                read = read + rows
         assert read is not None
         weighted = read if bucket.weights is None else read * bucket.weights.unsqueeze(2)
         grams = torch.bmm(weighted.transpose(1, 2), read)
@@ -225,7 +143,7 @@ class RatingsByRow:
             yield bucket, padded[bucket.places]
 
     def _groups(self) -> Iterator[list[Bucket]]:
-        """Buckets whose Gram products fit into memory together."""
+        """Yield lists of buckets whose Gram products fit into memory together."""
         group: list[Bucket] = []
         size = 0
         for bucket in self._buckets:
@@ -239,79 +157,34 @@ class RatingsByRow:
 
 
 def numbers_at_once(device: torch.device | str) -> int:
-    """Give how many numbers of a table are to be gathered at once.
-
-    Parameters
-    ----------
-    device : torch.device or str
-        Where.
-
-    Returns
-    -------
-    int
-        The number.
-    """
+    """Return how many numbers of a table to gather at once."""
     on_cpu = torch.device(device).type == "cpu"
     return NUMBERS_AT_ONCE if on_cpu else NUMBERS_AT_ONCE_ELSEWHERE
 
 
 def solve(
-    precisions: Tensor, moments: Tensor, generator: torch.Generator | None = None
+    precisions: Tensor,  # (n, d, d)
+    moments: Tensor,  # (n, d)
+    generator: torch.Generator | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Solve many small systems, and draw from the Gaussians that they describe.
-
-    Parameters
-    ----------
-    precisions : Tensor of shape (n, d, d)
-        Symmetric positive definite matrices.
-    moments : Tensor of shape (n, d)
-        The right-hand sides.
-    generator : torch.Generator, default=None
-        Source of the draws; ``None`` draws nothing.
-
-    Returns
-    -------
-    means : Tensor of shape (n, d)
-        The solutions.
-    draws : Tensor of shape (n, d) or None
-        Draws from the Gaussians with these means and precisions.
-
-    Raises
-    ------
-    ValueError
-        If a matrix is not positive definite, even with something added to its diagonal.
-    """
+    """Solve many small systems, and draw from the Gaussians with these precisions if a generator
+    is given."""
     precisions, right = precisions.double(), moments.double().unsqueeze(2)
     lower = cholesky(precisions)
     forward = torch.linalg.solve_triangular(lower, right, upper=False)
     if generator is None:
-        found = torch.linalg.solve_triangular(lower.transpose(1, 2), forward, upper=True)
-        return found.squeeze(2).float(), None
+        solutions = torch.linalg.solve_triangular(lower.transpose(1, 2), forward, upper=True)
+        return solutions.squeeze(2).float(), None
     noise = torch.randn(forward.shape, generator=generator, dtype=torch.float64)
     both = torch.cat([forward, forward + noise.to(forward.device)], 2)
-    found = torch.linalg.solve_triangular(lower.transpose(1, 2), both, upper=True).float()
-    return found[:, :, 0], found[:, :, 1]
+    solutions = torch.linalg.solve_triangular(lower.transpose(1, 2), both, upper=True).float()
+    return solutions[:, :, 0], solutions[:, :, 1]
 
 
 def cholesky(matrices: Tensor) -> Tensor:
-    """Factorise many small matrices, with something added to the diagonal where it has to be.
-
-    Parameters
-    ----------
-    matrices : Tensor of shape (n, d, d)
-        Symmetric matrices.
-
-    Returns
-    -------
-    Tensor of shape (n, d, d)
-        Their lower Cholesky factors.
-
-    Raises
-    ------
-    ValueError
-        If a matrix is not positive definite, even with something added to its diagonal.
-    """
-    lower, failed = torch.linalg.cholesky_ex(matrices)
+    """Factorise many small matrices; raise the diagonal of those that are not positive
+    definite."""
+    lower, failed = torch.linalg.cholesky_ex(matrices)  # (n, d, d), (n,)
     for jitter in JITTERS:
         if not failed.any():
             return lower
@@ -329,47 +202,20 @@ def cholesky(matrices: Tensor) -> Tensor:
 
 
 def solve_penalised(grams: Tensor, moments: Tensor, penalties: Tensor) -> Tensor:
-    """Solve for rows with an L2 penalty.
-
-    Parameters
-    ----------
-    grams : Tensor of shape (n, n_columns, n_columns)
-        Their Gram products.
-    moments : Tensor of shape (n, n_columns)
-        Their moments.
-    penalties : Tensor of shape (n,)
-        Their penalties.
-
-    Returns
-    -------
-    Tensor of shape (n, n_columns)
-        The rows; those without ratings are zero, whatever they are penalised by.
-    """
-    precisions = grams.double()
+    """Solve for rows with an L2 penalty; rows without ratings become zero."""
+    precisions = grams.double()  # (n, n_columns, n_columns)
     precisions.diagonal(dim1=1, dim2=2).add_(penalties.clamp(min=1e-6).unsqueeze(1))
     return solve(precisions, moments)[0]
 
 
 def times(grams: Tensor, rows: Tensor) -> Tensor:
-    """Multiply rows by their Gram products.
-
-    Parameters
-    ----------
-    grams : Tensor of shape (n, n_columns, n_columns)
-        The Gram products.
-    rows : Tensor of shape (n, n_columns)
-        The rows.
-
-    Returns
-    -------
-    Tensor of shape (n, n_columns)
-        The products.
-    """
-    return torch.bmm(grams, rows.unsqueeze(2)).squeeze(2)
+    """Multiply rows by their Gram products."""
+    return torch.bmm(grams, rows.unsqueeze(2)).squeeze(2)  # (n, n_columns)
 
 
 def _by_length(count: np.ndarray, n_ratings: int) -> Iterator[np.ndarray]:
-    """Rows whose numbers of ratings differ by at most a third, with about `n_ratings` at most."""
+    """Yield rows whose numbers of ratings differ by at most a third, with about `n_ratings` in
+    all."""
     order = np.argsort(count, kind="stable")
     width = np.maximum(count[order], 4)
     step = np.floor(np.log(width) / np.log(4 / 3))

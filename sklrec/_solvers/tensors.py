@@ -1,0 +1,91 @@
+"""Training data as tensors that come in batches."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+from typing import Any, Self
+
+import torch
+from skorch.dataset import Dataset
+from torch import Tensor
+
+# Inputs of the module by name, with `sample_weight` if there are weights, and the ratings.
+Batch = tuple[dict[str, Tensor], Tensor]
+# Number of rows that are put into the order of an epoch at once.
+ORDERED_AT_ONCE = 2**18
+
+
+class InteractionTensors(Dataset):
+    """Training data in memory, as tensors that are made once."""
+
+    X: dict[str, Tensor]
+    y: Tensor
+
+    def __init__(
+        self,
+        inputs: dict[str, Any],  # arguments of the module's `forward`, each (n, ...)
+        ratings: Any = None,  # (n,), zeros if None
+        sample_weight: Tensor | None = None,  # (n,), 1 if None
+    ):
+        X = {name: torch.as_tensor(values) for name, values in inputs.items()}
+        n_rows = len(next(iter(X.values())))
+        y = torch.zeros(n_rows) if ratings is None else torch.as_tensor(ratings)
+        if sample_weight is not None:
+            X["sample_weight"] = sample_weight
+        super().__init__(X, y, length=n_rows)
+
+    def row_weights(self, name: str, n_rows: int) -> Tensor:
+        """Sum the weights of the interactions by the codes of an input, such as ``"users"``."""
+        weight = self.X.get("sample_weight")
+        return torch.bincount(self.X[name], weight, minlength=n_rows).float()
+
+    def mean_square(self, mean: Tensor) -> float:
+        """Mean squared difference of the ratings from a value; weights are not used."""
+        return (self.y - mean).square().mean().item()
+
+    def n_batches(self, batch_size: int) -> int:
+        """Number of batches in an epoch."""
+        return -(-len(self) // batch_size)
+
+    def batches(
+        self, batch_size: int, generator: torch.Generator | None = None
+    ) -> Iterator[Batch]:
+        """Yield the batches of an epoch, in random order if there is a generator."""
+        columns = [*self.X.values(), self.y]
+        if generator is None:
+            yield from self._split(columns, batch_size)
+            return
+        order = torch.randperm(len(self.y), generator=generator).to(self.y.device)
+        # One call orders the rows of many batches, but not all rows, which would copy all data.
+        for rows in order.split(batch_size * max(1, ORDERED_AT_ONCE // batch_size)):
+            yield from self._split([v.index_select(0, rows) for v in columns], batch_size)
+
+    def _split(self, columns: list[Tensor], batch_size: int) -> Iterator[Batch]:
+        # split() makes all slices in one call
+        for *inputs, ratings in zip(*(v.split(batch_size) for v in columns), strict=True):
+            yield dict(zip(self.X, inputs, strict=True)), ratings
+
+    def to(self, device: str | torch.device) -> Self:
+        """Put the batches on a device, and return this object."""
+        self.X = {name: values.to(device) for name, values in self.X.items()}
+        self.y = self.y.to(device)
+        return self
+
+
+class BatchIterator:
+    """Batches of a dataset, for skorch to use in place of a ``DataLoader``."""
+
+    def __init__(
+        self,
+        dataset: InteractionTensors,
+        batch_size: int,
+        generator: torch.Generator | None = None,
+    ):
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.generator = generator
+
+    def __len__(self) -> int:
+        return self.dataset.n_batches(self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.dataset.batches(self.batch_size, self.generator)

@@ -117,9 +117,8 @@ class PredictedRatingsDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
         fitted_model(estimator, needs="predict")
-        y = check_rated(X, y)
-        display = cls(y, estimator.predict(X), n_bins=n_bins)
-        return display.plot(ax, box_kwargs=box_kwargs, line_kwargs=line_kwargs)
+        y, styles = check_rated(X, y), {"box_kwargs": box_kwargs, "line_kwargs": line_kwargs}
+        return cls.from_predictions(y, estimator.predict(X), n_bins=n_bins, ax=ax, **styles)
 
     @classmethod
     def from_predictions(
@@ -155,6 +154,7 @@ class PredictedRatingsDisplay:
         PredictedRatingsDisplay
             The display.
         """
+        y_true, y_pred = check_numbers(y_true=y_true, y_pred=y_pred)
         display = cls(y_true, y_pred, n_bins=n_bins)
         return display.plot(ax, box_kwargs=box_kwargs, line_kwargs=line_kwargs)
 

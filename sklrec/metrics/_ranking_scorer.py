@@ -143,12 +143,10 @@ class RankingScorer:
 
     def __repr__(self) -> str:
         metric = self.metrics[0] if self.is_one else list(self.metrics)
-        options = f", threshold={self.threshold}"
-        if self.candidates != "all":
-            options += f", candidates={self.candidates!r}"
-        if self.counts:
-            options += ", counts=True"
-        return f"make_ranking_scorer({metric!r}, k={self.k}{options})"
+        return (
+            f"make_ranking_scorer({metric!r}, k={self.k}, threshold={self.threshold}, "
+            f"candidates={self.candidates!r}, counts={self.counts})"
+        )
 
     def __call__(self, estimator: Any, X: Any, y: Any) -> float | dict[str, float]:
         """Score a fitted estimator on test interactions and their ratings."""

@@ -35,7 +35,7 @@ def wanted(sha256):
     return sha256(BODY)
 
 
-def test_a_file_replaces_a_damaged_one(server, answer, cache, wanted, capsys):
+def test_a_file_replaces_a_damaged_one(server, answer, cache, wanted, capsys, monkeypatch):
     path, other = cache / "data.zip", cache / "other"
     path.write_bytes(b"damaged")
     other.write_bytes(b"")
@@ -46,11 +46,8 @@ def test_a_file_replaces_a_damaged_one(server, answer, cache, wanted, capsys):
     assert sorted(os.listdir(cache)) == ["data.zip", "other"]
     assert path.stat().st_mode == other.stat().st_mode  # other users can read it
     assert capsys.readouterr() == ("", "")  # no bar without a terminal
-
-
-def test_progress_on_a_terminal(server, answer, cache, wanted, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    download(server.serve("data.zip", answer(BODY)), cache / "data.zip", wanted)
+    download(server.serve("data.zip", answer(BODY)), path, wanted)
     assert "data.zip: 100%" in capsys.readouterr().err
 
 
@@ -75,26 +72,20 @@ def test_retry_that_succeeds(server, answer, cache, wanted, no_waiting):
     assert os.listdir(cache) == ["data.zip"]
 
 
-def test_an_incomplete_download_is_refused(server, answer, cache, wanted):
-    url = server.serve("data.zip", answer(BODY[:1000], length=len(BODY)))
-    with pytest.raises(InterruptedDownloadError, match=r"1,000 of 256,000 bytes came\."):
-        download(url, cache / "data.zip", wanted, n_retries=0)
-    assert os.listdir(cache) == []
-
-
 @pytest.mark.parametrize(
-    ("body", "message"),
+    ("body", "stall", "message"),
     [
-        (b"", "The server did not answer: TimeoutError"),
-        (BODY[:100_000], "The download broke off after 65,536 bytes: TimeoutError"),
+        (b"", True, "The server did not answer: TimeoutError"),
+        (BODY[:100_000], True, "The download broke off after 65,536 bytes: TimeoutError"),
+        (BODY[:1000], False, r"The download is incomplete: 1,000 of 256,000 bytes came\."),
     ],
-    ids=["before the response", "within the response"],
+    ids=["no response", "no further data", "end too early"],
 )
-def test_a_server_without_a_response_is_named(
-    server, answer, cache, wanted, monkeypatch, body, message
+def test_incomplete_downloads_fail(
+    server, answer, cache, wanted, monkeypatch, body, stall, message
 ):
     monkeypatch.setattr(_download, "SOCKET_TIMEOUT_S", 0.1)
-    url = server.serve("data.zip", answer(body, length=len(BODY), stall=True))
+    url = server.serve("data.zip", answer(body, length=len(BODY), stall=stall))
     with pytest.raises(InterruptedDownloadError, match=message):
         download(url, cache / "data.zip", wanted, n_retries=0)
     assert os.listdir(cache) == []

@@ -7,25 +7,18 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
-from sklrec import IDEncoder, MFRegressor
-from sklrec.inspection import (
-    CalibrationDisplay,
-    ErrorByActivityDisplay,
-    PredictedRatingsDisplay,
-    RankingCurveDisplay,
-    TrainingHistoryDisplay,
-)
+from sklrec import IDEncoder, MFRegressor, inspection
 from sklrec.inspection._inputs import fitted_model
 
 WITH_ROWS = [
-    CalibrationDisplay,
-    ErrorByActivityDisplay,
-    PredictedRatingsDisplay,
-    RankingCurveDisplay,
+    inspection.CalibrationDisplay,
+    inspection.ErrorByActivityDisplay,
+    inspection.PredictedRatingsDisplay,
+    inspection.RankingCurveDisplay,
 ]
 
 
-@pytest.mark.parametrize("display", [TrainingHistoryDisplay, *WITH_ROWS])
+@pytest.mark.parametrize("display", [inspection.TrainingHistoryDisplay, *WITH_ROWS])
 def test_unfitted_estimators_are_refused(display, test):
     with pytest.raises(NotFittedError, match="This MFRegressor instance is not fitted yet"):
         display.from_estimator(MFRegressor(), *(test if display in WITH_ROWS else ()))
@@ -46,16 +39,16 @@ def test_the_model_is_found_in_pipelines_and_searches(train):
     model = search.best_estimator_[-1]
     assert fitted_model(search) is model
     assert fitted_model(model) is model
-    assert len(TrainingHistoryDisplay.from_estimator(search).loss) == 1
+    assert len(inspection.TrainingHistoryDisplay.from_estimator(search).loss) == 1
 
 
 @pytest.mark.parametrize(
     ("display", "needs"),
     [
-        (CalibrationDisplay, "predict"),
-        (PredictedRatingsDisplay, "predict"),
-        (ErrorByActivityDisplay, "seen_"),
-        (TrainingHistoryDisplay, "loss_curve_"),
+        (inspection.CalibrationDisplay, "predict"),
+        (inspection.PredictedRatingsDisplay, "predict"),
+        (inspection.ErrorByActivityDisplay, "seen_"),
+        (inspection.TrainingHistoryDisplay, "loss_curve_"),
     ],
 )
 def test_estimators_without_a_needed_attribute_are_refused(display, needs, train, test):

@@ -18,20 +18,18 @@ NAMES = [
     "sequence",
     "scaling",
     "profile",
-    "step_cost",
     "parallel",
     "distributed",
     "out_of_core",
     "predict",
-    "memory",
     "overhead",
     "encoding",
-    "import_time",
     "ranking",
     "recommend",
     "approximate",
     "serving",
 ]
+COMPARISONS = ["bayesian", "dense"]  # of the module of accuracy
 # These benchmarks read the log of --ratings; the result gets the name of the log.
 READ_A_LOG = ["accuracy", "curves", "out_of_core", "recommend"]
 
@@ -48,7 +46,7 @@ def main() -> None:
         for target, arguments in tasks(name, options):
             print(f"== {target}", flush=True)
             facts = results.machine()
-            module = import_module(f"benchmarks.{name}")
+            module = import_module(f"benchmarks.{'accuracy' if name in COMPARISONS else name}")
             result = module.run(quick=options.quick, **arguments) | {"machine": facts}
             print(results.render(result), flush=True)
             if not options.quick:
@@ -72,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
 
 def tasks(name: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name of each result of a benchmark, and the arguments of `run` for it."""
-    yield name, {}
+    yield name, {"comparison": name} if name in COMPARISONS else {}
     path = options.ratings
     if path is not None and name in READ_A_LOG:
         title = options.name or path.name.split(".")[0]

@@ -132,9 +132,9 @@ def run(
     }
     columns = {f"train_{column}": _plain(train[column]) for column in train}
     asked = {f"test_{column}": _plain(pairs[column]) for column in train if column != "rating"}
-    module = f"{model.library}_peer"
-    data = columns | asked
-    replies, predictions = exchange(model.library, module, request, data, time_limit, threads)
+    replies, predictions = exchange(
+        model.library, model.library, request, columns | asked, time_limit, threads
+    )
     return [
         Answer(np.clip(predictions[str(number)], *scale), **reply)
         for number, reply in enumerate(replies)
@@ -143,19 +143,19 @@ def run(
 
 def exchange(
     library: str,
-    module: str,
+    task: str,
     request: dict[str, Any],
     arrays: dict[str, np.ndarray],
     time_limit: float | None = None,
     threads: int = THREADS,
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Answer of a module of `benchmarks.peers` to a request, and its arrays, by a new process."""
+    """Answer of a task of `benchmarks.peers` to a request, and its arrays, by a new process."""
     python = environment(library)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(request))
         np.savez(folder / "data.npz", **arrays)
-        _call([python, "-m", f"benchmarks.peers.{module}", name], time_limit, threads)
+        _call([python, "-m", "benchmarks.peers.libraries", task, name], time_limit, threads)
         with np.load(folder / "reply.npz") as found:
             return json.loads((folder / "reply.json").read_text()), dict(found)
 

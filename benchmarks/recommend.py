@@ -75,7 +75,7 @@ def compare_lists(
     request = {"n_items": N_ITEMS, "repeats": repeats}
     params = {"n_factors": N_FACTORS, "biased": False, "random_state": 0}
     arrays = {name: log[name].to_numpy() for name in log}
-    reply, data = exchange("sklrec", "sklrec_topk", {**request, "params": params}, arrays)
+    reply, data = exchange("sklrec", "sklrec_lists", {**request, "params": params}, arrays)
     lists = {OURS: reply["recommend"]}
     users, items = (log[column].nunique() for column in IDS)
     least = 2 * N_FACTORS * users * items / reply["rate"]
@@ -85,7 +85,7 @@ def compare_lists(
         f"float32: `recommend` is at {least / lists[OURS][0]:.0%} of that bound."
     ]
     try:
-        peer, theirs = exchange("implicit", "implicit_topk", request, data)
+        peer, theirs = exchange("implicit", "implicit_lists", request, data)
     except LeftOut as reason:
         return lists, same, [f"{PEER}: left out, {reason}"]
     lists[PEER] = peer["seconds"], peer["bytes"]

@@ -71,14 +71,14 @@ def serve(
 
 def read_request() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Request of the command line, and its arrays."""
-    folder = Path(sys.argv[1])
+    folder = Path(sys.argv[-1])
     with np.load(folder / "data.npz") as arrays:
         return json.loads((folder / "request.json").read_text()), dict(arrays)
 
 
 def write_reply(reply: Any, arrays: dict[str, np.ndarray]) -> None:
     """Write the reply to the request of the command line."""
-    folder = Path(sys.argv[1])
+    folder = Path(sys.argv[-1])
     np.savez(folder / "reply.npz", **arrays)
     (folder / "reply.json").write_text(json.dumps(reply))
 

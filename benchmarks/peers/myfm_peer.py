@@ -7,8 +7,6 @@ from myfm.utils.encoders import MultipleValuesToSparseEncoder
 from scipy.sparse import csr_matrix, hstack
 from sklearn.preprocessing import OneHotEncoder, normalize
 
-from benchmarks.peers._serve import serve
-
 
 class Design:
     """Matrix of the context of each row, and a block each for users and for items.
@@ -99,7 +97,3 @@ def predict(fitted, asked):
     if stars is None:
         return model.predict(X, blocks)
     return model.predict_proba(X, blocks) @ stars
-
-
-if __name__ == "__main__":
-    serve(build, fit, predict, pairs)

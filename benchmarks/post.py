@@ -45,32 +45,21 @@ class Result(NamedTuple):
     seconds: float | None = None
 
 
-class PostMF(nn.Module):
-    """Products of factors, without biases, with torch's own N(0, 1) start and sparse gradients."""
+class PostPairs(nn.Module):
+    """Products of N(0, 1) factors with sparse gradients, or a net on the concatenated factors."""
 
-    def __init__(self, n_users: int, n_items: int):
+    def __init__(self, n_users: int, n_items: int, is_dense: bool):
         super().__init__()
-        self.user_factors = nn.Embedding(n_users, N_FACTORS, sparse=True)
-        self.item_factors = nn.Embedding(n_items, N_FACTORS, sparse=True)
+        self.user_factors = nn.Embedding(n_users, N_FACTORS, sparse=not is_dense)
+        self.item_factors = nn.Embedding(n_items, N_FACTORS, sparse=not is_dense)
+        layers = nn.Linear(2 * N_FACTORS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
+        self.layers = nn.Sequential(*layers) if is_dense else None
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        return (self.user_factors(users) * self.item_factors(items)).sum(-1)
-
-
-class PostDense(nn.Module):
-    """A net of one hidden layer on the concatenated factors of user and item."""
-
-    def __init__(self, n_users: int, n_items: int):
-        super().__init__()
-        self.user_factors = nn.Embedding(n_users, N_FACTORS)
-        self.item_factors = nn.Embedding(n_items, N_FACTORS)
-        self.layers = nn.Sequential(
-            nn.Linear(2 * N_FACTORS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
-        )
-
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        both = torch.cat([self.user_factors(users), self.item_factors(items)], dim=-1)
-        return self.layers(both).squeeze(-1)
+        p, q = self.user_factors(users), self.item_factors(items)
+        if self.layers is None:
+            return (p * q).sum(-1)
+        return self.layers(torch.cat([p, q], dim=-1)).squeeze(-1)
 
 
 class PostLSTM(nn.Module):
@@ -154,13 +143,9 @@ def fit_ours(known: pd.DataFrame, asked: pd.DataFrame) -> dict[str, Result]:
 def reproduce_pairs(known: pd.DataFrame, asked: pd.DataFrame) -> Iterator[Result]:
     """Train the post's factors by its printed loop and by a corrected one, then its dense net."""
     n_rows = [max(int(log[name].max()) for log in (known, asked)) + 1 for name in PAIR]
-    for name, kind, lr, is_zeroed in (
-        (MF, PostMF, 1e-6, False),
-        (MF, PostMF, 1e-6, True),
-        (DENSE, PostDense, DENSE_LR, True),
-    ):
+    for name, lr, is_zeroed in ((MF, 1e-6, False), (MF, 1e-6, True), (DENSE, DENSE_LR, True)):
         torch.manual_seed(SEED)
-        module = kind(*n_rows)
+        module = PostPairs(*n_rows, is_dense=name == DENSE)
         ratings = tensors(known, "rating")[0]
         took = seconds(lambda: train(module, tensors(known, *PAIR), ratings, lr, is_zeroed))  # noqa: B023
         source = f"trained again, gradients {'zeroed' if is_zeroed else 'never zeroed'}"

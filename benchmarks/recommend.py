@@ -1,7 +1,6 @@
-"""Lists for all users beside implicit's, and the time of a list of each estimator."""
+"""Lists for all users beside implicit's."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._data import made, read_log
-from benchmarks._measure import alternate, seconds
 from benchmarks._peers import LeftOut, exchange
 from benchmarks._results import bar, table
-from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor
-from sklrec.datasets import fetch_movielens
 
 IDS = ["user", "item"]
-N_FACTORS, N_ITEMS, N_USERS = 64, 10, 1_000
+N_FACTORS, N_ITEMS = 64, 10
 PEER, OURS = "implicit, ALS.recommend", "MFRegressor.recommend"
-MB, MS = 1e6, 1e3
-# One epoch: the time of a list does not depend on the training.
-OTHERS = [MFRegressor, DenseRecRegressor, SequenceRatingRegressor]
+MB = 1e6
 
 
 def run(
@@ -30,7 +24,7 @@ def run(
     title: str = "made ratings",
     quick: bool = False,
 ) -> dict[str, Any]:
-    """Recommend to all users, and recommend with the other estimators."""
+    """Recommend to all users of a log."""
     size = (5_000, 2_000, 100_000) if quick else (50_000, 10_000, 1_000_000)
     log = made(*size) if path is None else read_log(path, *columns)
     repeats = 1 if quick else 3
@@ -49,7 +43,6 @@ def run(
             "`recommend` takes IDs and gives a DataFrame of IDs, ranks and scores. Memory is the "
             f"peak of the call, results included. Medians of {repeats} calls.",
             *same,
-            f"Estimators: {N_USERS:,} lists from the whole catalogue of MovieLens 100K.",
         ],
         "bars": bars,
         "tables": [
@@ -57,11 +50,6 @@ def run(
                 "Lists for all users",
                 {"": "", "Seconds": ".2f", "Users/s": ",.0f", "MB": ".0f"},
                 [[name, took, users / took, held / MB] for name, (took, held) in lists.items()],
-            ),
-            table(
-                "Lists on MovieLens 100K",
-                {"Estimator": "", "ms a user": ".3f"},
-                other_lists(repeats).items(),
             ),
         ],
         "left_out": left_out,
@@ -100,16 +88,3 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
         f"`recommend` and {PEER}: {places:.3%} of the places have the same item, and {sets:.3%} "
         "of the lists the same items."
     )
-
-
-def other_lists(repeats: int) -> dict[str, float]:
-    """Milliseconds of a list from the whole catalogue of MovieLens 100K."""
-    X, y = fetch_movielens("100k", return_X_y=True)
-    users = np.random.default_rng(0).choice(X["user"].unique(), N_USERS)
-    calls = {}
-    for estimator in OTHERS:
-        columns = [*X.columns] if estimator is SequenceRatingRegressor else IDS
-        model = estimator(max_epochs=1, random_state=0).fit(X[columns], y)
-        model.recommend(users[:10])  # warms up
-        calls[estimator.__name__] = partial(seconds, partial(model.recommend, users))
-    return {name: MS * took / N_USERS for name, took in alternate(calls, repeats).items()}

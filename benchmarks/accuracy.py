@@ -97,12 +97,14 @@ COMPARISONS: dict[str, tuple[str, list[Entry], dict[str, float]]] = {
         {DENSE[0].model.name: 0.921, DENSE[1].model.name: 0.912},
     ),
 }
+OURS = [m.OURS, m.OURS_SVDPP, m.BAYESIAN, m.BAYESIAN_SVDPP_60, m.BAYESIAN_SVDPP]
+ON_LOGS = [Entry(model) for model in (*OURS, *m.PEERS, m.MYFM_SVDPP)]
 SHARES = (0.5, 0.8, 0.95)
 TIME_LIMIT = 600  # seconds of a model on one fold
 PUBLISHED = "Published folds, KFold(5): the first is u1"
 FORMS = {"Model": "", "Setting": "", "RMSE": ".4f", "Standard error": ".4f", "MAE": ".4f"}
 FORMS |= {"First fold's RMSE": ".4f", "Fit, s": ".2f", "With training set, s": ".2f"}
-FORMS |= {"Predict, s": ".3f"}
+FORMS |= {"Predict, s": ".3f", "Peak of the process, MB": ".0f"}
 
 
 def run(
@@ -114,23 +116,31 @@ def run(
     quick: bool = False,
 ) -> dict[str, Any]:
     """Compare on the shuffled and the published folds, or on a random split of a given log."""
-    if path is not None:
-        return run_log(read_log(path, *columns), title, quick)
-    title, entries, limits = COMPARISONS[comparison]
-    log = described_movielens()
-    log["decade"] = log["age"] // 10
+    about = ""
+    if path is None:
+        title, entries, limits = COMPARISONS[comparison]
+        log = described_movielens()
+        log["decade"] = log["age"] // 10
+        parts = {SHUFFLED: list(folds(log, shuffle=True))[: 1 if quick else 5]}
+        n_published = 5 if comparison == "accuracy" and not quick else 1
+        parts[PUBLISHED] = list(folds(log, shuffle=False))[:n_published]
+    else:
+        title, entries, limits = f"Accuracy on {title}", ON_LOGS, {}
+        log = read_log(path, *columns)
+        log = log.sample(min(len(log), 50_000), random_state=0) if quick else log
+        parts = {"Random 90/10 split": [train_test_split(log, test_size=0.1, random_state=0)]}
+        users, items = (log[column].nunique() for column in IDS)
+        about = (
+            f"{len(log):,} ratings (mean of repeated pairs), {users:,} users, {items:,} items. "
+        )
     field = Field((entry.model for entry in entries), TIME_LIMIT)
-    n_published = 5 if comparison == "accuracy" and not quick else 1
-    found = {
-        SHUFFLED: compare(field, entries, list(folds(log, shuffle=True))[: 1 if quick else 5]),
-        PUBLISHED: compare(field, entries, list(folds(log, shuffle=False))[:n_published]),
-    }
-    last = found[SHUFFLED].groupby("model").last()
+    found = {name: compare(field, entries, pairs) for name, pairs in parts.items()}
+    last = next(iter(found.values())).groupby("model").min()  # of the settings
     bars = [
         bar(f"RMSE of {name}", last.loc[name, "rmse"], lim, ".4f") for name, lim in limits.items()
     ]
     tables = [table(name, FORMS, rows.astype(object).to_numpy()) for name, rows in found.items()]
-    if comparison == "bayesian":
+    if comparison == "bayesian" and path is None:
         covered = list(coverage())
         off = max(
             abs(f - share) for row in covered for f, share in zip(row[2:], SHARES, strict=True)
@@ -142,8 +152,8 @@ def run(
     return {
         "title": title,
         "notes": [
-            "RMSE and MAE in stars, means over folds, at seed 0, with the standard error of the "
-            "mean over folds; seconds are medians over folds. A fit of sklrec includes the "
+            f"{about}RMSE and MAE in stars, means over folds, at seed 0, with the standard error of "
+            "the mean over folds; seconds are medians over folds. A fit of sklrec includes the "
             "encoding of the columns. 'With training set' adds the conversion of the raw table. "
             "Each row is a fit of its own. All predictions are clipped to the rating scale. Side "
             f"features are {', '.join(FEATURES)}. The day and the session, which is the day of a "
@@ -151,30 +161,6 @@ def run(
         ],
         "bars": bars,
         "tables": tables,
-        "left_out": field.left_out,
-    }
-
-
-def run_log(log: pd.DataFrame, title: str, quick: bool) -> dict[str, Any]:
-    """Compare on one random 90/10 split."""
-    if quick:
-        log = log.sample(min(len(log), 50_000), random_state=0)
-    train, test = train_test_split(log, test_size=0.1, random_state=0)
-    ours = [m.OURS, m.OURS_SVDPP, m.BAYESIAN, m.BAYESIAN_SVDPP_60, m.BAYESIAN_SVDPP]
-    field = Field([*ours, *m.PEERS, m.MYFM_SVDPP], TIME_LIMIT)
-    rows = [row for model in list(field.models) for row in field.measure(model, train, test)]
-    forms = {"RMSE": ".4f", "MAE": ".4f", "Fit, s": ".2f", "With training set, s": ".2f"}
-    forms |= {"Predict, s": ".3f", "Peak of the process, MB": ".0f"}
-    users, items = (log[column].nunique() for column in IDS)
-    found = pd.DataFrame(rows).drop(columns="job").sort_values("rmse")
-    return {
-        "title": f"Accuracy on {title}",
-        "notes": [
-            f"{len(log):,} ratings (repeated pairs averaged), {users:,} users, {items:,} items, "
-            f"ratings from {log['rating'].min():g} to {log['rating'].max():g}; random 90/10 split "
-            "with seed 0. Each model runs once, with the same settings as on MovieLens 100K."
-        ],
-        "tables": [table("Random 90/10 split", {"Model": "", **forms}, found.to_numpy().tolist())],
         "left_out": field.left_out,
     }
 
@@ -198,8 +184,9 @@ def compare(field: Field, entries: list[Entry], parts: list[Fold]) -> pd.DataFra
         fit=("fit_seconds", "median"),
         total=("total_seconds", "median"),
         predict=("predict_seconds", "median"),
+        peak=("peak_mb", "median"),
     )
-    return found.reset_index()
+    return found.reset_index().sort_values("rmse", kind="stable")
 
 
 def coverage() -> Iterator[list[Any]]:

@@ -16,7 +16,7 @@ from benchmarks._data import described_movielens
 from benchmarks._measure import alternate, thread_variables
 from benchmarks._peers import ROOT
 from benchmarks._results import table
-from benchmarks._training import Clock
+from benchmarks._torch import Clock
 from sklrec import DenseRecRegressor, SequenceRatingRegressor
 
 ONE, TWO = "One process", "Two processes"

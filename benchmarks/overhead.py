@@ -12,7 +12,7 @@ from torch import Tensor
 from benchmarks._data import movielens, rmse
 from benchmarks._measure import alternate
 from benchmarks._results import bar, table
-from benchmarks._training import Clock, torch_threads
+from benchmarks._torch import Clock, torch_threads
 from sklrec import IDEncoder, MFRegressor
 
 SEED = 0

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks._data import made
 from benchmarks._measure import alternate, seconds
 from benchmarks._results import bar, table
-from benchmarks._training import torch_threads
+from benchmarks._torch import torch_threads
 from sklrec import DenseRecRegressor, MFRegressor
 
 ONE_CORE = "one core"

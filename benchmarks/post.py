@@ -14,7 +14,7 @@ from benchmarks._baselines import item_means
 from benchmarks._data import SHUFFLED, folds, rmse
 from benchmarks._measure import seconds
 from benchmarks._results import bar, table
-from benchmarks._training import torch_threads
+from benchmarks._torch import torch_threads
 from sklrec import DenseRecRegressor, IDEncoder, MFRegressor, SequenceRatingRegressor
 from sklrec.datasets import fetch_movielens
 from sklrec.preprocessing import SequencePadder, SequenceWindower

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks._bandwidth import last_level_cache
 from benchmarks._data import made, movielens
 from benchmarks._models import CORNAC, OURS, SURPRISE
 from benchmarks._peers import Field, exchange
 from benchmarks._results import bar, table
+from benchmarks._torch import last_level_cache
 
 # 32 factors for all. One epoch: the time of a prediction does not depend on the training.
 SETTINGS = {

@@ -20,11 +20,11 @@ from benchmarks import (
     ranking,
     scaling,
 )
-from benchmarks._bandwidth import ASSUMED_CACHE, last_level_cache
 from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, user_and_item_biases
 from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
 from benchmarks._peers import REQUIREMENTS, ROOT, Answer, Field, LeftOut, environment, run
+from benchmarks._torch import ASSUMED_CACHE, last_level_cache
 from benchmarks.peers import libraries
 from benchmarks.peers._serve import serve
 from benchmarks.post import cut_windows, train
@@ -220,7 +220,7 @@ def test_points_are_means_of_errors_and_medians_of_seconds():
         for fit, error in ((1.0, 0.8), (2.0, 0.9), (9.0, 1.0))
     ]
     (point,) = curves.summary(rows).to_dict("records")
-    assert (point["seconds"], point["total"]) == (3.0, 7.0)
+    assert (point["seconds"], point["total_seconds"]) == (3.0, 7.0)
     assert point["rmse"] == pytest.approx(0.9)
 
 

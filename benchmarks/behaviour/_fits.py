@@ -12,31 +12,18 @@ from skorch.callbacks import Callback, LRScheduler
 
 import benchmarks.behaviour._library as lib
 import sklrec
-from benchmarks.behaviour._library import (
-    IDS,
-    case,
-    fitted,
-    make,
-    plain,
-    shown,
-    state,
-    weights_of,
-    with_unknown,
-)
+from benchmarks.behaviour._library import IDS, case, make, plain, shown, state, with_unknown
 
 
 class Recorder(Callback):
-    """Learning rate of each batch; ends the training after some epochs by Ctrl-C."""
+    """Learning rate of each batch; ends the training at some batch by Ctrl-C."""
 
-    def __init__(self, n_epochs: int | None = None):
-        self.n_epochs, self.rates, self.epochs = n_epochs, [], 0
+    def __init__(self, last: int = 0):
+        self.last, self.rates = last, []
 
     def on_batch_end(self, net, **kwargs):
         self.rates.append(net.optimizer_.param_groups[0]["lr"])
-
-    def on_epoch_end(self, net, **kwargs):
-        self.epochs += 1
-        if self.epochs == self.n_epochs:
+        if len(self.rates) == self.last:
             raise KeyboardInterrupt
 
 
@@ -58,76 +45,59 @@ PARAMS = {"mf": MF, "bayesian": CHAIN, "dense": DENSE, "sequence": LSTM}
 SMALL, ALL, UNBIASED = {"batch_size": 256}, {"side_features": "all"}, {"biased": False}
 HOUR, BOTH_WAYS = {"categorical_features": ["hour"]}, {"bidirectional": True}
 LARGE, FEATURED, STRINGS = ({"table": t} for t in (lib.large, lib.featured, lib.string_ids))
+RATES, ORDINAL = {"init_std": 0.05, "lr": 0.02}, {"loss": "ordinal"}
+SWAPPED, LAYERS = {"user": "item", "item": "user"}, {"dropout": 0.3, "hidden_layer_sizes": (16, 8)}
 WEIGHTED, VALIDATED = {"weights": True}, {"validation": True}
 # Parameters, and what `fitted` takes.
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mf: default": ({}, {}),
-    "mf: unbiased": (MF | UNBIASED, {}),
-    "mf: alpha, init_std, lr": (MF | {"alpha": 0.2, "init_std": 0.05, "lr": 0.1}, {}),
-    "mf: alpha=0, wide scale": (MF | {"alpha": 0, "rating_scale": (0, 6)}, {}),
-    "mf: no rating_scale": (MF | {"rating_scale": None}, {}),
-    "mf: columns by name": (MF | {"user": "item", "item": "user"}, {}),
-    "mf: tiny batches": (MF | {"batch_size": 50}, {}),
-    "mf: many users": (MF | SMALL, LARGE),
+    "mf: unbiased, alpha, init_std, lr": (MF | UNBIASED | RATES | {"alpha": 0.2}, {}),
+    "mf: alpha=0, wide scale": (MF | SWAPPED | {"alpha": 0, "rating_scale": (0, 6)}, {}),
+    "mf: tiny batches, no scale": (MF | {"batch_size": 50, "rating_scale": None}, {}),
     "mf: many users, weights": (MF | SMALL, LARGE | WEIGHTED),
     "mf: strings, weights": (MF, STRINGS | WEIGHTED),
-    "mf: X_val": (MF | {"max_epochs": 30}, VALIDATED),
-    "mf: X_val, weights": (MF | {"batch_size": 1000}, VALIDATED | WEIGHTED),
-    "mf: X_val, no stopping": (MF | {"early_stopping": False}, VALIDATED),
+    "mf: X_val, weights": (MF | {"max_epochs": 30, "batch_size": 1000}, VALIDATED | WEIGHTED),
     "mf: early_stopping": (MF | STOPPED, WEIGHTED),
     "mf: constant rate": (MF | CONSTANT, {}),
     "mf: Adam": (MF | ADAM | {"batch_size": 512}, {}),
-    "mf: Adam, many users": (MF | ADAM | SMALL, LARGE | WEIGHTED),
-    "mf: Adam, constant rate": (MF | ADAM | CONSTANT, {}),
+    "mf: Adam, many users, constant": (MF | ADAM | SMALL | CONSTANT, LARGE | WEIGHTED),
     "mf: SGD": (MF | SGD | {"batch_size": 512}, {}),
     "mf: svdpp, default": ({"svdpp": True}, {}),
     "mf: svdpp, unbiased": (SVDPP | UNBIASED | {"alpha": 0.05}, {}),
     "mf: svdpp, many users": (SVDPP | SMALL, LARGE),
-    "mf: svdpp, X_val, weights": (SVDPP, VALIDATED | WEIGHTED),
-    "mf: svdpp, early_stopping": (SVDPP | {"early_stopping": True}, {}),
-    "mf: svdpp, Adam": (SVDPP | ADAM, {}),
+    "mf: svdpp, X_val, weights": (SVDPP | {"early_stopping": False}, VALIDATED | WEIGHTED),
+    "mf: svdpp, Adam, early_stopping": (SVDPP | ADAM | {"early_stopping": True}, {}),
     "mf: svdpp, SGD": (SVDPP | SGD, WEIGHTED),
     "bayesian: default": ({"n_iter": 30}, {}),
     "bayesian: svdpp, no scale": (CHAIN | {"svdpp": True, "rating_scale": None}, {}),
-    "bayesian: many users": (CHAIN, LARGE),
     "bayesian: strings, X_val": (CHAIN, STRINGS | VALIDATED | WEIGHTED),
     "bayesian: side, svdpp": (CHAIN | ALL | {"svdpp": True}, FEATURED | WEIGHTED),
     "bayesian: some side": (CHAIN | {"side_features": ["tags", "hour"]}, FEATURED),
     "bayesian: side left out": (CHAIN | {"side_features": None}, FEATURED),
-    "bayesian: categorical": (CHAIN | ALL | HOUR, FEATURED),
+    "bayesian: ordinal": (CHAIN | ORDINAL, VALIDATED),
+    "bayesian: ordinal, side": (CHAIN | ORDINAL | ALL | HOUR, FEATURED),
     "dense: default": ({}, {}),
     "dense: side, plain net": (DENSE | UNBIASED | {"products": False}, FEATURED),
-    "dense: categorical": (DENSE | HOUR, FEATURED),
-    "dense: dropout": (DENSE | {"dropout": 0.3, "hidden_layer_sizes": (16, 8)}, FEATURED),
-    "dense: alpha, init_std, lr": (DENSE | {"alpha": 0.5, "init_std": 0.1, "lr": 0.01}, {}),
+    "dense: categorical, layers": (DENSE | HOUR | LAYERS, FEATURED),
+    "dense: alpha, init_std, lr": (DENSE | RATES | {"alpha": 0.5}, {}),
     "dense: optimizer": (DENSE | SGD, FEATURED | WEIGHTED),
     "dense: X_val": (DENSE | {"max_epochs": 12}, FEATURED | VALIDATED | WEIGHTED),
-    "dense: early_stopping": (DENSE | {"early_stopping": 0.2}, {}),
-    "dense: constant rate": (DENSE | CONSTANT, {}),
-    "dense: sparse": (DENSE | {"batch_size": 128}, LARGE),
-    "dense: sparse, plain net": (DENSE | {"batch_size": 128, "products": False}, LARGE | WEIGHTED),
+    "dense: early_stopping, constant": (DENSE | CONSTANT | STOPPED, {}),
+    "dense: sparse, plain net": (DENSE | SMALL | {"products": False}, LARGE | WEIGHTED),
     "sequence: default": ({}, {}),
-    "sequence: no timestamps": (LSTM | {"timestamp": None}, {}),
     "sequence: bidirectional": (LSTM | BOTH_WAYS, {}),
     "sequence: items_only": (POST, {}),
-    "sequence: items_only, bidirectional": (POST | BOTH_WAYS, {}),
-    "sequence: alpha, init_std, lr": (LSTM | {"alpha": 1.0, "init_std": 0.1, "lr": 0.01}, {}),
+    "sequence: alpha, init_std, lr": (LSTM | RATES | {"alpha": 1.0}, {}),
     "sequence: optimizer": (LSTM | SGD, WEIGHTED),
     "sequence: X_val": (LSTM | {"max_epochs": 12}, VALIDATED | WEIGHTED),
-    "sequence: early_stopping": (LSTM | {"early_stopping": True}, STRINGS),
-    "sequence: constant rate": (LSTM | CONSTANT, {}),
-    "sequence: sparse": (LSTM | SMALL, LARGE),
+    "sequence: early_stopping, constant": (LSTM | CONSTANT | STOPPED, STRINGS),
     "sequence: sparse, both ways": (LSTM | SMALL | BOTH_WAYS, LARGE),
     "sequence: sparse, items_only": (POST | SMALL, LARGE | WEIGHTED),
 }
 
 
-def variant(kind: str, params: dict[str, Any], options: dict[str, Any]) -> Any:
-    return shown(*fitted(kind, params, **options))
-
-
-for title, found in VARIANTS.items():
-    case(title)(partial(variant, title.split(":")[0], *found))
+for title, (params, options) in VARIANTS.items():
+    case(title)(partial(lib.shown_fit, title.split(":")[0], params, **options))
 
 
 def warm_start(kind: str, params: dict[str, Any]) -> Any:
@@ -142,7 +112,7 @@ def partial_fit(kind: str, params: dict[str, Any]) -> Any:
     model = make(kind, **params)
     for last in (60, 90, 250):  # each part has users that are new, and other values
         rows = X["user"].between(last - 60, last)
-        model.partial_fit(X[rows], y[rows], weights_of(y[rows]))
+        model.partial_fit(X[rows], y[rows], lib.weights_of(y[rows]))
     model.fit(X[:2000], y[:2000])  # starts anew
     return shown(model.partial_fit(X[2000:3000], y[2000:3000]), with_unknown(X[-300:]))
 
@@ -157,16 +127,16 @@ for title, params in {"mf, Adam": MF | ADAM, "mf, svdpp": SVDPP, **PARAMS}.items
 @case("mf: arrays, floats and integers")
 def mf_arrays() -> Any:
     X, y = plain()
-    model = make("mf", **MF)
-    found = [state(model.fit(X.to_numpy(), y.to_numpy(np.float32)), X.to_numpy()[:300])]
-    return [*found, state(model.fit(X[IDS].to_numpy(float), y.astype(int)), X[IDS].to_numpy())]
+    found = state(make("mf", **MF).fit(X.to_numpy(), y.to_numpy(np.float32)), X.to_numpy())
+    model = make("mf", **MF).fit(X[IDS].to_numpy(float), y.astype(int))
+    return [found, state(model, X[IDS].to_numpy())]
 
 
 @case("mf: callbacks and Ctrl-C")
 def mf_callbacks() -> Any:
     (X, y), found = plain(), []
-    for n_epochs, params in ((None, {}), (None, ADAM), (2, {}), (2, {"svdpp": True})):
-        recorder = Recorder(n_epochs)
+    for last, params in ((0, {}), (0, ADAM), (2, {}), (2, {"svdpp": True})):
+        recorder = Recorder(last)
         model = make("mf", **MF | params, callbacks=[recorder])
         try:
             model.fit(X, y)
@@ -186,28 +156,11 @@ def random_states() -> Any:
     return [*found, np.random.rand(3), torch.rand(3)]  # noqa: NPY002
 
 
-@case("bayesian: ordinal and return_std")
-def bayesian_ordinal() -> Any:
-    found, ordinal, side = [], {"loss": "ordinal"}, ALL | {"svdpp": True}
-    for params, options in (
-        ({}, {}),
-        (side, FEATURED),
-        (ordinal, VALIDATED),
-        (ordinal | {"svdpp": True}, WEIGHTED),
-        (ordinal | ALL, FEATURED),
-    ):
-        model, X = fitted("bayesian", CHAIN | params, **options)
-        found += [shown(model, X), model.predict(X, return_std=True)]
-        if "loss" in params:
-            found.append(model.predict_rating_proba(X))
-    return found
-
-
 @case("mf: chunks")
 def mf_chunks() -> Any:
     datasets = import_module("sklrec.datasets")
-    (X, y), found = lib.large(), {}
-    ids, weights = X[IDS], weights_of(y)
+    (X, y), found = lib.large(), []
+    ids, weights = X[IDS], lib.weights_of(y)
     halves = [(ids[:4000], y[:4000], weights[:4000]), (ids[4000:], y[4000:], weights[4000:])]
     with TemporaryDirectory() as folder:
         np.save(f"{folder}/X.npy", ids.to_numpy())
@@ -215,19 +168,18 @@ def mf_chunks() -> Any:
         file = f"{folder}/ratings.parquet"
         ids.assign(rating=y, weight=weights).to_parquet(file)
         parquet = {"rating": "rating", "sample_weight": "weight", "chunk_size": 2500}
-        sources = {
-            "arrays": lambda: datasets.ArrayRatings(ids.to_numpy(), y.to_numpy(), chunk_size=3000),
-            "mapped": lambda: datasets.ArrayRatings(mapped, y.to_numpy(), weights),
-            "iterator": lambda: datasets.ChunkedRatings(iter(halves)),
-            "parquet": lambda: datasets.ParquetRatings(file, **parquet),
-        }
-        for title, source in sources.items():
-            found[f"{title}, read"] = list(source())
+        validation = datasets.ArrayRatings(ids[:500], y[:500])
+        for source in (
+            lambda: datasets.ArrayRatings(ids.to_numpy(), y.to_numpy(), chunk_size=3000),
+            lambda: datasets.ArrayRatings(mapped, y.to_numpy(), weights),
+            lambda: datasets.ChunkedRatings(iter(halves)),
+            lambda: datasets.ParquetRatings(file, **parquet),
+        ):
+            found.append(list(source()))
             for more in ({}, SMALL, {"early_stopping": 0.2}, ADAM):
-                model = make("mf", **MF | more, warm_start=True)
-                found[f"{title}, {more}"] = state(model.fit(source()), with_unknown(ids[:300]))
-            validation = datasets.ArrayRatings(ids[:500], y[:500])
-            found[f"{title}, again"] = state(model.fit(source(), X_val=validation), ids[:300])
+                model = make("mf", **MF | more, warm_start=True).fit(source())
+                found.append(state(model, with_unknown(ids[:300])))
+            found.append(state(model.fit(source(), X_val=validation), ids[:300]))
     return found
 
 
@@ -243,7 +195,7 @@ def sequence_history() -> Any:
             state(model, with_unknown(later)),
             model.predict(later, history=(X, y)),
             model.predict(strangers, history=(strangers, late_y)),
-            model.score(later, late_y, weights_of(late_y)),
+            model.score(later, late_y, lib.weights_of(late_y)),
             model.score(later, late_y, history=(X, y)),
         ]
     return found
@@ -257,7 +209,7 @@ def padded_sequences() -> Any:
         windows = sklrec.SequenceWindower(max_len=8, ratings=ratings).fit(X, y).transform(X)
         for more in ({}, SMALL, BOTH_WAYS):  # the second is sparse
             model = make("sequence", **(LSTM if ratings else POST) | more, input="sequences")
-            model.fit(windows[:3000], y[:3000], weights_of(y[:3000]))
+            model.fit(windows[:3000], y[:3000], lib.weights_of(y[:3000]))
             found.append(state(model, windows[3000:]))
             model.partial_fit(windows[3000:5000], y[3000:5000])
             found += [state(model, windows[:500]), model.score(windows[:500], y[:500])]

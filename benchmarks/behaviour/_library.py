@@ -2,8 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable
-from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -11,16 +9,13 @@ import pandas as pd
 from skorch.callbacks import LRScheduler
 
 import sklrec
+from sklrec.datasets import make_ratings
 
 CASES: dict[str, Callable[[], Any]] = {}
 IDS = ["user", "item"]
 IS_OLD = not hasattr(sklrec, "BayesianMFRegressor")
-CLASSES = {
-    "mf": "MFRegressor",
-    "bayesian": "BayesianMFRegressor",
-    "dense": "DenseRecRegressor",
-    "sequence": "SequenceRatingRegressor",
-}
+CLASSES = {"mf": "MFRegressor", "bayesian": "BayesianMFRegressor"}
+CLASSES |= {"dense": "DenseRecRegressor", "sequence": "SequenceRatingRegressor"}
 
 
 def case(name: str) -> Callable[[Any], Any]:
@@ -60,16 +55,10 @@ def make(kind: str, **params: Any) -> Any:
 # --- Made tables of ratings
 
 
-@cache
-def _made(n_users: int, n_items: int, n_ratings: int) -> tuple[pd.DataFrame, pd.Series]:
-    datasets = import_module("sklrec.datasets")
-    X, y = datasets.make_ratings(n_users, n_items, n_ratings, step=1, random_state=0)
-    return X.reset_index(drop=True), y.reset_index(drop=True)
-
-
-def plain(n_users: int = 250, n_items: int = 120, n_ratings: int = 6000) -> Any:
-    """Users, items and timestamps; no case can change the table of another."""
-    return tuple(part.copy() for part in _made(n_users, n_items, n_ratings))
+def plain(*size: int) -> Any:
+    """Users, items and timestamps, and ratings."""
+    found = make_ratings(*(size or (250, 120, 6000)), step=1, random_state=0)
+    return tuple(part.reset_index(drop=True) for part in found)
 
 
 def large() -> Any:  # many more users and items than a batch of 256 has ratings
@@ -118,6 +107,10 @@ def state(model: Any, X: Any) -> dict[str, Any]:
     found = {name: getattr(model, name) for name in FITTED if hasattr(model, name)}
     if hasattr(model, "encoder_"):
         found["categories_"] = model.encoder_.categories_
+    if hasattr(model, "predict_rating_proba"):
+        found["proba"] = model.predict_rating_proba(X)
+    if "n_draws" in model.get_params():
+        found["std"] = model.predict(X, return_std=True)
     return found | {"predict": model.predict(X)}
 
 
@@ -158,3 +151,7 @@ def fitted(
         extra["sample_weight_val"] = weights_of(y[-600:])
     model = make(kind, **params).fit(X[:-600], y[:-600], **extra)
     return model, with_unknown(X[-600:])
+
+
+def shown_fit(kind: str, params: dict[str, Any], **options: Any) -> Any:
+    return shown(*fitted(kind, params, **options))

@@ -217,7 +217,7 @@ def implicit_lists():
 
 def sklrec_lists():
     """Our lists for all users, without the items that they rated, and their factors."""
-    from benchmarks._bandwidth import multiplication_rate
+    from benchmarks._torch import multiplication_rate
     from sklrec import MFRegressor
 
     request, data = read_request()
@@ -239,7 +239,7 @@ def sklrec_codes():
     """Ratings of codes from tables larger than any cache, and the bandwidth of the memory."""
     import torch
 
-    from benchmarks._bandwidth import streaming_bandwidth
+    from benchmarks._torch import streaming_bandwidth
     from sklrec import MFRegressor
 
     request, _ = read_request()

@@ -9,26 +9,8 @@ from typing import Any
 
 from benchmarks._measure import settle_environment
 
-NAMES = [
-    "accuracy",
-    "curves",
-    "bayesian",
-    "post",
-    "dense",
-    "sequence",
-    "scaling",
-    "profile",
-    "parallel",
-    "distributed",
-    "out_of_core",
-    "predict",
-    "overhead",
-    "encoding",
-    "ranking",
-    "recommend",
-    "approximate",
-    "serving",
-]
+NAMES = """accuracy curves bayesian post dense sequence scaling profile parallel distributed
+out_of_core predict overhead encoding ranking recommend approximate serving""".split()
 COMPARISONS = ["bayesian", "dense"]  # of the module of accuracy
 # These benchmarks read the log of --ratings; the result gets the name of the log.
 READ_A_LOG = ["accuracy", "curves", "out_of_core", "recommend"]

@@ -10,23 +10,14 @@ import pandas as pd
 from scipy.stats import norm
 from sklearn.model_selection import train_test_split
 
+from benchmarks import _data as d
 from benchmarks import _models as m
-from benchmarks._data import (
-    ITEM_FEATURES,
-    SHUFFLED,
-    USER_FEATURES,
-    Fold,
-    described_movielens,
-    folds,
-    read_log,
-    split_genres,
-)
 from benchmarks._peers import Field
 from benchmarks._results import bar, table
 from sklrec.datasets import make_ratings
 
 IDS = ["user", "item"]
-FEATURES = [*USER_FEATURES, *ITEM_FEATURES]
+FEATURES = [*d.USER_FEATURES, *d.ITEM_FEATURES]
 READS = {
     "IDs, day": [*IDS, "day"],
     "IDs, day, side features": [*IDS, "day", *FEATURES],
@@ -34,8 +25,8 @@ READS = {
 }
 # Settings of myFM's own examples. They give ages as decades, because it reads categories only.
 MYFM_FEATURES = {
-    "user_features": ["decade", *USER_FEATURES[1:]],
-    "item_features": ITEM_FEATURES,
+    "user_features": ["decade", *d.USER_FEATURES[1:]],
+    "item_features": d.ITEM_FEATURES,
     "multi_valued": {"genres": "|"},
 }
 ALL = {"svdpp": True, "side_features": "all"}
@@ -119,14 +110,14 @@ def run(
     about = ""
     if path is None:
         title, entries, limits = COMPARISONS[comparison]
-        log = described_movielens()
+        log = d.described_movielens()
         log["decade"] = log["age"] // 10
-        parts = {SHUFFLED: list(folds(log, shuffle=True))[: 1 if quick else 5]}
+        parts = {d.SHUFFLED: list(d.folds(log, shuffle=True))[: 1 if quick else 5]}
         n_published = 5 if comparison == "accuracy" and not quick else 1
-        parts[PUBLISHED] = list(folds(log, shuffle=False))[:n_published]
+        parts[PUBLISHED] = list(d.folds(log, shuffle=False))[:n_published]
     else:
         title, entries, limits = f"Accuracy on {title}", ON_LOGS, {}
-        log = read_log(path, *columns)
+        log = d.read_log(path, *columns)
         log = log.sample(min(len(log), 50_000), random_state=0) if quick else log
         parts = {"Random 90/10 split": [train_test_split(log, test_size=0.1, random_state=0)]}
         users, items = (log[column].nunique() for column in IDS)
@@ -152,7 +143,7 @@ def run(
     return {
         "title": title,
         "notes": [
-            f"{about}RMSE and MAE in stars, means over folds, at seed 0, with the standard error of "
+            f"{about}RMSE and MAE in stars, means over folds, at seed 0, with standard error of "
             "the mean over folds; seconds are medians over folds. A fit of sklrec includes the "
             "encoding of the columns. 'With training set' adds the conversion of the raw table. "
             "Each row is a fit of its own. All predictions are clipped to the rating scale. Side "
@@ -165,7 +156,7 @@ def run(
     }
 
 
-def compare(field: Field, entries: list[Entry], parts: list[Fold]) -> pd.DataFrame:
+def compare(field: Field, entries: list[Entry], parts: list[d.Fold]) -> pd.DataFrame:
     """Means and medians over folds for each model and setting; on each fold models take turns."""
     rows: list[dict[str, Any]] = []
     for train, test in parts:
@@ -191,7 +182,10 @@ def compare(field: Field, entries: list[Entry], parts: list[Fold]) -> pd.DataFra
 
 def coverage() -> Iterator[list[Any]]:
     """Shares of held-out ratings inside the intervals, for real and for made ratings."""
-    real = "MovieLens 100K, first shuffled fold", next(folds(described_movielens(), shuffle=True))
+    real = (
+        "MovieLens 100K, first shuffled fold",
+        next(d.folds(d.described_movielens(), shuffle=True)),
+    )
     described = [entry.model for entry in BAYESIAN if "session" in entry.columns][:2]
     ordinal = m.ours("BayesianMFRegressor", svdpp=True, loss="ordinal")
     for (log, (train, test)), models in (
@@ -200,7 +194,7 @@ def coverage() -> Iterator[list[Any]]:
         (made_fold(step=1), [ordinal, m.BAYESIAN_SVDPP]),
     ):
         columns = [name for name in READS["IDs, day, side features, session"] if name in train]
-        X, X_test = split_genres(train[columns]), split_genres(test[columns])
+        X, X_test = d.split_genres(train[columns]), d.split_genres(test[columns])
         for model in models:
             fitted = m.make(model).fit(X, train["rating"])
             mean, std = fitted.predict(X_test, return_std=True)
@@ -208,7 +202,7 @@ def coverage() -> Iterator[list[Any]]:
             yield [log, model.name, *(np.mean(off < norm.ppf(0.5 + s / 2)) for s in SHARES)]
 
 
-def made_fold(step: float | None) -> tuple[str, Fold]:
+def made_fold(step: float | None) -> tuple[str, d.Fold]:
     """Name of made ratings, and these, a fifth of them held out."""
     X, y = make_ratings(500, 300, 40_000, step=step, random_state=0)
     train, test = train_test_split(X[IDS].assign(rating=y), test_size=0.2, random_state=0)

@@ -111,9 +111,7 @@ def run(
             table(
                 "Points of each model that no other point of it matches",
                 forms | {"Fit, s": ".3f", "Predict, s": ".3f", "With training set, s": ".3f"},
-                best[[*names, "fit_seconds", "predict_seconds", "total"]]
-                .astype(object)
-                .to_numpy(),
+                best[names + COSTS].astype(object).to_numpy(),
             ),
             table(
                 "Points of peers that none of ours matches",

@@ -30,12 +30,8 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     """Compare on every protocol."""
     X, y = fetch_movielens("100k", return_X_y=True)
     log = X.assign(rating=y)
-    fit(SequenceRatingRegressor(max_epochs=1), log[:1_000])  # warms up
-    rows = []
-    for row in compare_protocols(log, 1 if quick else 5):
-        print(f"{row['protocol']}: {row['model']} {row['rmse']:.4f}", flush=True)
-        rows.append(row)
-    found = summary(rows)
+    SequenceRatingRegressor(max_epochs=1).fit(X[:1_000], y[:1_000])  # warms up
+    found = summary(list(compare_protocols(log, 1 if quick else 5)))
     ours = found[found["model"] == OURS].set_index("protocol")["mean"]
     forms = {"RMSE": ".4f", "Standard error": ".4f", "Fit, s": ".2f"}
     return {
@@ -67,7 +63,7 @@ def compare_protocols(log: pd.DataFrame, n_runs: int) -> Iterator[Row]:
         yield from compare(LAST, *part(log, splitter), seed)
     by_time = part(log, GlobalTimeSplit(1, test_size=0.2))
     for seed in range(n_runs):
-        yield from compare(FROZEN, *by_time, seed, live_history=log)
+        yield from compare(FROZEN, *by_time, seed, live=log)
     for known, asked in list(folds(log, shuffle=True))[:n_runs]:
         yield from compare(CAUSAL, known, asked, 0)
         yield from compare(BIDIRECTIONAL, known, asked, 0, bidirectional=True)
@@ -80,38 +76,26 @@ def part(log: pd.DataFrame, splitter: Any) -> Fold:
 
 
 def compare(
-    protocol: str,
-    known: pd.DataFrame,
-    asked: pd.DataFrame,
-    seed: int,
-    *,
-    bidirectional: bool = False,
-    live_history: pd.DataFrame | None = None,
+    protocol: str, known: Any, asked: Any, seed: int, bidirectional: bool = False, live: Any = None
 ) -> Iterator[Row]:
     """Fit on the training rows; a live history gives predictions from that history too."""
 
-    def row(protocol: str, model: str, prediction: np.ndarray, cost: Row | None = None) -> Row:
+    def row(protocol: str, model: str, prediction: np.ndarray, took: float | None = None) -> Row:
         error = rmse(asked["rating"].to_numpy(), prediction)
-        return {"protocol": protocol, "model": model, "rmse": error} | (cost or {})
+        print(f"{protocol}: {model} {error:.4f}", flush=True)
+        return {"protocol": protocol, "model": model, "rmse": error, "fit_seconds": took}
 
     ours = SequenceRatingRegressor(bidirectional=bidirectional, random_state=seed)
-    cost = fit(ours, known)
-    yield row(protocol, OURS, ours.predict(asked[COLUMNS]), cost)
-    mf = MFRegressor(random_state=seed)
-    cost = fit(mf, known)
-    yield row(protocol, MF, mf.predict(asked[COLUMNS]), cost)
+    for name, model in ((MF, MFRegressor(random_state=seed)), (OURS, ours)):
+        took = seconds(lambda m=model: m.fit(known[COLUMNS], known["rating"]))
+        yield row(protocol, name, model.predict(asked[COLUMNS]), took)
     # With both directions the model reads all known rows, so the biases do too.
     when = known["timestamp"].max() + 1 if bidirectional else asked["timestamp"]
     yield row(protocol, BIASES, causal_biases(known, asked.assign(timestamp=when), known))
-    if live_history is not None:
-        history = live_history[COLUMNS], live_history["rating"]
+    if live is not None:
+        history = live[COLUMNS], live["rating"]
         yield row(LIVE, OURS, ours.predict(asked[COLUMNS], history=history))
-        yield row(LIVE, BIASES, causal_biases(known, asked, live_history))
-
-
-def fit(model: Any, known: pd.DataFrame) -> Row:
-    """Fit; give the seconds."""
-    return {"fit_seconds": seconds(lambda: model.fit(known[COLUMNS], known["rating"]))}
+        yield row(LIVE, BIASES, causal_biases(known, asked, live))
 
 
 def summary(rows: list[Row]) -> pd.DataFrame:

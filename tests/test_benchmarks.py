@@ -194,16 +194,11 @@ def test_a_peers_point_is_matched_by_one_of_ours_no_later_and_no_worse():
 
 
 def test_bars_of_the_curves():
-    surprise = pd.DataFrame(
-        [(SURPRISE.name, "n_epochs=20", 1, 10.0, 0.935)], columns=POINTS.columns
-    )
-    points = pd.concat([POINTS[POINTS["threads"] == 1], surprise], ignore_index=True)
-    found = curves.bars(points, curves.front(points, 0.93, 1), 1, movielens=True)
+    points = POINTS[POINTS["threads"] == 1]
+    found = curves.bars(points, curves.front(points, 0.93, 1), 1)
     assert [(entry["value"], entry["met"]) for entry in found] == [
         (3, False),  # points that are not matched
         (3.0 / 2.5, True),  # LIBMF's best
-        (3.0 / 2.5, True),  # the worst of its front
-        (1.0, True),  # ours to 0.937
     ]
 
 

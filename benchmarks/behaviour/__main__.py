@@ -85,8 +85,7 @@ def run_cases(folder: Path, checkout: Path, names: list[str]) -> None:
 def flat(value: Any, path: str = "") -> dict[str, np.ndarray]:
     """Arrays by their place in nested values."""
     if isinstance(value, pd.DataFrame):
-        columns = {str(name): value.iloc[:, k] for k, name in enumerate(value.columns)}
-        value = {"columns": list(columns), "index": value.index} | columns
+        value = {"columns": list(value.columns), "index": value.index, **value}
     elif isinstance(value, pd.Series | pd.Index):
         value = {"values": value.to_numpy(), "dtype": str(value.dtype)}
     if isinstance(value, dict):

@@ -118,27 +118,17 @@ def shown(model: Any, X: Any) -> dict[str, Any]:
     """Fitted attributes, predictions, recommendations and similar rows."""
     users, items = (list(ids) for ids in model.encoder_.categories_)
     some = {user: items[k : k + 12] for k, user in enumerate(users[:5])}
-    found = {
-        "recommend": model.recommend(users[:20], 5),
-        "with seen": model.recommend(users[:20], 5, exclude_seen=False),
-        "candidates": model.recommend(users[:5], 5, candidates=items[:30]),
-        "candidates by user": model.recommend(list(some), 5, candidates=some),
-        "similar_items": model.similar_items(items[:10], 4),
-        "similar_items, dot": model.similar_items(items[:10], 4, metric="dot"),
-    }
-    if isinstance(users[0], int | np.integer):
-        found["unknown user"] = model.recommend([-1], 5)
+    asked = [*users[:20], -1] if isinstance(users[0], int | np.integer) else users[:20]
+    found = [model.recommend(asked, 5, exclude_seen=exclude) for exclude in (True, False)]
+    found += [model.recommend(list(some), 5, candidates=c) for c in (some, items[:30])]
+    found += [model.similar_items(items[:10], 4, metric=metric) for metric in ("cosine", "dot")]
     if "timestamp" not in model.get_params():  # a SequenceRatingRegressor has no users' factors
-        found["similar_users"] = model.similar_users(users[:10], 4)
+        found.append(model.similar_users(users[:10], 4))
     return {"state": state(model, X), "lists": found}
 
 
 def fitted(
-    kind: str,
-    params: dict[str, Any],
-    table: Callable[[], Any] = plain,
-    weights: bool = False,
-    validation: bool = False,
+    kind: str, params: Any, table: Any = plain, weights: bool = False, validation: bool = False
 ) -> tuple[Any, Any]:
     """A model fitted to all but the last 600 rows, and these rows."""
     X, y = table()

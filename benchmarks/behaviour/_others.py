@@ -125,6 +125,7 @@ def files(kind: str, params: dict[str, Any]) -> Any:
     """Model files, pickles and continued fits; an export where there is one."""
     if kind == "bayesian":
         params = params | ALL | {"svdpp": True, "loss": "ordinal"}
+    onnxruntime, export = import_module("onnxruntime"), import_module("sklrec.export")
     table = plain if kind == "sequence" else lib.featured
     model, X = fitted(kind, params, table)
     with TemporaryDirectory() as folder:
@@ -133,21 +134,15 @@ def files(kind: str, params: dict[str, Any]) -> Any:
     found = [shown(copy, X) for copy in copies]
     if kind == "bayesian":
         return found
-    train, y = table()
-    further = [c.set_params(warm_start=True).fit(train[:4000], y[:4000]) for c in copies]
-    return [found, [state(copy, X) for copy in further], exported(model, X)]
-
-
-def exported(model: Any, X: Any) -> Any:
-    """Inputs and ratings of the ONNX graph."""
-    onnxruntime, export = import_module("onnxruntime"), import_module("sklrec.export")
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     with TemporaryDirectory() as folder:
         export.to_onnx(model, f"{folder}/model.onnx")
         session = onnxruntime.InferenceSession(f"{folder}/model.onnx", settings)
+    train, y = table()
+    further = [c.set_params(warm_start=True).fit(train[:4000], y[:4000]) for c in copies]
     inputs = export.onnx_inputs(model, X)
-    return [inputs, session.run(["ratings"], inputs)]
+    return [found, [state(copy, X) for copy in further], inputs, session.run(["ratings"], inputs)]
 
 
 for kind, params in PARAMS.items():

@@ -68,19 +68,10 @@ def build(users, items, ratings, scale, **side):
     return pairs(users, items, **side), ratings
 
 
-def fit(
-    trainset,
-    n_iter,
-    ordinal=False,
-    svdpp=False,
-    user_features=(),
-    item_features=(),
-    multi_valued=None,
-    **params,
-):
+def fit(trainset, n_iter, ordinal=False, svdpp=False, **params):
     table, ratings = trainset
-    features = list(user_features), list(item_features)
-    design = Design(*table, svdpp, features, multi_valued or {})
+    features = [params.pop(f"{side}_features", []) for side in ("user", "item")]
+    design = Design(*table, svdpp, features, params.pop("multi_valued", {}))
     X, blocks, shapes = design(*table)
     stars = None
     model = MyFMRegressor(random_seed=0, **params)

@@ -34,6 +34,8 @@ def run(
         what = f"Lists, seconds; the bar is {PEER}"
         bars.append(bar(what, lists[OURS][0], lists[PEER][0], ".2f"))
     users, items = (log[column].nunique() for column in IDS)
+    forms = {"": "", "Seconds": ".2f", "Users/s": ",.0f", "MB": ".0f"}
+    rows = [[name, took, users / took, held / MB] for name, (took, held) in lists.items()]
     return {
         "title": f"Lists for all users, {title}",
         "notes": [
@@ -46,11 +48,7 @@ def run(
         ],
         "bars": bars,
         "tables": [
-            table(
-                "Lists for all users",
-                {"": "", "Seconds": ".2f", "Users/s": ",.0f", "MB": ".0f"},
-                [[name, took, users / took, held / MB] for name, (took, held) in lists.items()],
-            ),
+            table("Lists for all users", forms, rows),
         ],
         "left_out": left_out,
     }

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,12 @@ def plain(*size: int) -> Any:
     return tuple(part.reset_index(drop=True) for part in found)
 
 
-def large() -> Any:  # many more users and items than a batch of 256 has ratings
-    return plain(2500, 1500, 10_000)
+large = partial(plain, 2500, 1500, 10_000)  # many more users and items than ratings of a batch
 
 
 def string_ids() -> Any:
     X, y = plain()
-    return X.assign(user="u" + X["user"].astype(str), item="i" + X["item"].astype(str)), y
+    return X.assign(**{name: name + X[name].astype(str) for name in IDS}), y
 
 
 def featured() -> Any:
@@ -109,7 +109,7 @@ def state(model: Any, X: Any) -> dict[str, Any]:
         found["categories_"] = model.encoder_.categories_
     if hasattr(model, "predict_rating_proba"):
         found["proba"] = model.predict_rating_proba(X)
-    if "n_draws" in model.get_params():
+    if "Bayesian" in type(model).__name__:
         found["std"] = model.predict(X, return_std=True)
     return found | {"predict": model.predict(X)}
 
@@ -141,7 +141,3 @@ def fitted(
         extra["sample_weight_val"] = weights_of(y[-600:])
     model = make(kind, **params).fit(X[:-600], y[:-600], **extra)
     return model, with_unknown(X[-600:])
-
-
-def shown_fit(kind: str, params: dict[str, Any], **options: Any) -> Any:
-    return shown(*fitted(kind, params, **options))

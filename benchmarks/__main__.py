@@ -17,7 +17,6 @@ READ_A_LOG = ["accuracy", "curves", "out_of_core", "recommend"]
 
 
 def main() -> None:
-    """Run the named benchmarks and write their results."""
     options = parser().parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser().error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -37,7 +36,6 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     found.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(NAMES)}; or all")
     found.add_argument("--quick", action="store_true", help="a short trial that writes nothing")

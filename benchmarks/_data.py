@@ -48,7 +48,6 @@ def grown_size(n_ratings: int) -> tuple[int, int]:
 
 
 def grown(n_ratings: int, *, timestamps: bool = False) -> pd.DataFrame:
-    """A made log of the size that `grown_size` gives."""
     return made(*grown_size(n_ratings), n_ratings, timestamps)
 
 
@@ -82,10 +81,8 @@ def folds(log: pd.DataFrame, *, shuffle: bool) -> Iterator[Fold]:
 
 
 def rmse(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Root mean squared error, in the unit of the ratings."""
     return float(np.sqrt(np.mean((truth - prediction) ** 2)))
 
 
 def mae(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Mean absolute error, in the unit of the ratings."""
     return float(np.mean(np.abs(truth - prediction)))

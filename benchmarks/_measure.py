@@ -22,12 +22,10 @@ def settle_environment() -> None:
 
 
 def thread_variables(n: int) -> dict[str, str]:
-    """Environment variables that give a process n threads in every library."""
     return dict.fromkeys(_THREAD_VARIABLES, str(n))
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
     start = perf_counter()
     function()
     return perf_counter() - start

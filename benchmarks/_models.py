@@ -20,7 +20,6 @@ def ours(estimator: str, label: str = "", **params: Any) -> Model:
 
 
 def make(model: Model, **params: Any) -> Any:
-    """The estimator of a model of ours."""
     import sklrec
 
     options = {"random_state": 0, **model.params, **params}

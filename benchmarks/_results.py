@@ -27,7 +27,6 @@ in its own process."""
 
 
 def machine() -> dict[str, Any]:
-    """Facts about the machine and the versions."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -78,7 +77,6 @@ def write_page(order: Iterable[str], folder: Path = RESULTS) -> Path:
 
 
 def render(result: dict[str, Any]) -> str:
-    """A whole result as Markdown."""
     parts = [f"## {result['title']}", *result.get("notes", [])]
     if bars := result.get("bars"):
         parts.append(_render_bars(bars))
@@ -91,7 +89,6 @@ def render(result: dict[str, Any]) -> str:
 
 
 def render_table(columns: dict[str, str], rows: list[list[Any]]) -> str:
-    """A Markdown table."""
     aligned = ["---:" if form else "---" for form in columns.values()]
     cells = [
         ["" if cell is None else format(cell, form) for cell, form in pairs]

@@ -42,7 +42,6 @@ class Entry(NamedTuple):
 
     @property
     def jobs(self) -> list[dict[str, Any]]:
-        """Settings of the fits."""
         return [{self.parameter: value} for value in self.values] or [{}]
 
 

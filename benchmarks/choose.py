@@ -73,7 +73,6 @@ def main() -> None:
 
 
 def read_logs(entries: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Training rows of each log, by its name."""
     yield "ml-100k", split_genres(next(folds(described_movielens(), shuffle=True))[0])
     logs = {"made": grown(N_MADE, timestamps=True)}
     for entry in entries:

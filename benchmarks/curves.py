@@ -132,7 +132,6 @@ def run(
 
 
 def measure(field: Field, parts: list[Fold]) -> Iterator[dict[str, Any]]:
-    """One row for each fit; on each fold all models take turns."""
     for fold, (train, test) in enumerate(parts):
         for model, parameter, values in CURVES:
             if fold > 0 and model.library in ONE_FOLD:
@@ -176,7 +175,6 @@ def soonest(points: pd.DataFrame, target: float) -> float:
 
 
 def bars(points: pd.DataFrame, theirs: pd.DataFrame, threads: int) -> list[dict[str, Any]]:
-    """The bars for at most so many threads."""
     within = f"at most {threads} thread{'s' if threads > 1 else ''}"
     n_left = int((~theirs["matched"]).sum())
     found = [bar(f"Points of peers left of and below our curve, {within}", n_left, 0, "d")]

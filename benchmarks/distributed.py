@@ -65,7 +65,6 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 
 
 def launch(name: str, arm: str, losses: dict[str, float], quick: bool) -> float:
-    """Seconds of an epoch in newly started processes."""
     n_processes, n_threads = ARMS[arm]
     launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
     with TemporaryDirectory() as folder:

@@ -115,7 +115,6 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 
 
 def fit_ours(known: pd.DataFrame, asked: pd.DataFrame) -> dict[str, Result]:
-    """Fit our three estimators with their defaults."""
     found = {}
     for name, (estimator, columns) in OURS.items():
         estimator(max_epochs=1).fit(known[columns][:1_000], known["rating"][:1_000])  # warms up
@@ -217,6 +216,5 @@ def infer(module: nn.Module, *inputs: Tensor) -> np.ndarray:
 
 
 def tensors(log: pd.DataFrame, *columns: str) -> list[Tensor]:
-    """Columns as tensors, ratings in float32."""
     found = [torch.from_numpy(log[name].to_numpy(copy=True)) for name in columns]
     return [column.float() if column.is_floating_point() else column.long() for column in found]

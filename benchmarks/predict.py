@@ -25,7 +25,6 @@ FACTORS = [32, 64, 128]
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Predict random pairs of known users and items."""
     n_ratings = 200_000 if quick else 1_000_000
     logs = {
         "MovieLens 100K": movielens(),
@@ -89,6 +88,5 @@ def bound(n_factors: int, quick: bool) -> list[Any]:
 
 
 def sample(log: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Random pairs of the users and items of a log."""
     rng = np.random.default_rng(0)
     return pd.DataFrame({name: rng.choice(log[name].to_numpy(), n) for name in ("user", "item")})

@@ -41,7 +41,6 @@ class Protocol(NamedTuple):
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Score the first ten of the whole catalogue, and the order of the rated items."""
     protocol = cut(described_movielens())
     seeds = SEEDS[:1] if quick else SEEDS
     field = Field([m.SURPRISE, m.IMPLICIT_ALS], time_limit=300)
@@ -71,7 +70,6 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 
 
 def cut(log: pd.DataFrame) -> Protocol:
-    """Hold out the last ten of each user."""
     train, test = next(LastInteractionsSplit(10, random_state=0).split(log))
     held_out = log.iloc[test].sample(frac=1, random_state=0)  # ties get a random order
     liked = held_out[held_out["rating"] >= RELEVANT]
@@ -94,7 +92,6 @@ def measure(protocol: Protocol, name: str, lists: pd.DataFrame | None, scores: A
 
 
 def simple(protocol: Protocol) -> Iterator[Row]:
-    """Rows of a constant and of popularity."""
     counts = protocol.popularity
     scores = pd.DataFrame(np.tile(counts, (len(protocol.users), 1)), protocol.users, counts.index)
     rated = protocol.test["item"].map(counts).fillna(0)
@@ -103,13 +100,11 @@ def simple(protocol: Protocol) -> Iterator[Row]:
 
 
 def fitted(model: Any, protocol: Protocol, columns: list[str], seed: int) -> Any:
-    """One of our models, fitted to the training rows."""
     estimator = m.make(model, random_state=seed)
     return estimator.fit(split_genres(protocol.train[columns]), protocol.train["rating"])
 
 
 def estimators(protocol: Protocol, seeds: range) -> Iterator[Row]:
-    """Rows of our models, by `recommend` and `predict`."""
     hits = protocol.popularity.index[:SHORTLIST].to_numpy()
     for model, columns in MODELS:
         for seed in seeds:

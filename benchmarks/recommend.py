@@ -24,7 +24,6 @@ def run(
     title: str = "made ratings",
     quick: bool = False,
 ) -> dict[str, Any]:
-    """Recommend to all users of a log."""
     size = (5_000, 2_000, 100_000) if quick else (50_000, 10_000, 1_000_000)
     log = made(*size) if path is None else read_log(path, *columns)
     repeats = 1 if quick else 3

@@ -32,7 +32,6 @@ MB = 1e6
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Fit ours and the peers on more and more ratings."""
     sizes = SIZES[:2] if quick else SIZES
     rows, left_out = [], []
     for model in MODELS:

@@ -27,7 +27,6 @@ Row = dict[str, Any]
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Compare on every protocol."""
     X, y = fetch_movielens("100k", return_X_y=True)
     log = X.assign(rating=y)
     SequenceRatingRegressor(max_epochs=1).fit(X[:1_000], y[:1_000])  # warms up
@@ -70,7 +69,6 @@ def compare_protocols(log: pd.DataFrame, n_runs: int) -> Iterator[Row]:
 
 
 def part(log: pd.DataFrame, splitter: Any) -> Fold:
-    """Training rows and test rows."""
     known, asked = next(splitter.split(log[COLUMNS]))
     return log.iloc[known], log.iloc[asked]
 
@@ -99,7 +97,6 @@ def compare(
 
 
 def summary(rows: list[Row]) -> pd.DataFrame:
-    """Means and standard errors over runs, by protocol and model."""
     found = pd.DataFrame(rows).groupby(["protocol", "model"])
     means = found["rmse"].agg(["mean", "sem"]).join(found["fit_seconds"].median())
     order = pd.MultiIndex.from_product([LIMITS, [OURS, MF, BIASES]], names=means.index.names)

@@ -27,7 +27,6 @@ PATIENCE = 60  # seconds until the service has to answer
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Send requests to one service over one connection."""
     import httpx2
 
     log = movielens()
@@ -91,12 +90,10 @@ def service(model: MFRegressor) -> Iterator[str]:
 
 
 def ask(client: Any, path: str, body: dict[str, Any]) -> None:
-    """Send one request and check the answer."""
     client.post(path, json=body).raise_for_status()
 
 
 def wait_for(port: int, process: subprocess.Popen) -> None:
-    """Wait until the service listens."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
         with socket.socket() as connection:

@@ -9,35 +9,14 @@ from typing import Any
 
 from benchmarks._measure import settle_environment
 
-NAMES = [
-    "accuracy",
-    "curves",
-    "bayesian",
-    "post",
-    "dense",
-    "sequence",
-    "scaling",
-    "profile",
-    "step_cost",
-    "parallel",
-    "distributed",
-    "out_of_core",
-    "predict",
-    "memory",
-    "overhead",
-    "encoding",
-    "import_time",
-    "ranking",
-    "recommend",
-    "approximate",
-    "serving",
-]
+NAMES = """accuracy curves bayesian post dense sequence scaling profile parallel distributed
+out_of_core predict overhead encoding ranking recommend approximate serving""".split()
+COMPARISONS = ["bayesian", "dense"]  # of the module of accuracy
 # These benchmarks read the log of --ratings; the result gets the name of the log.
 READ_A_LOG = ["accuracy", "curves", "out_of_core", "recommend"]
 
 
 def main() -> None:
-    """Run the named benchmarks and write their results."""
     options = parser().parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser().error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
@@ -48,7 +27,7 @@ def main() -> None:
         for target, arguments in tasks(name, options):
             print(f"== {target}", flush=True)
             facts = results.machine()
-            module = import_module(f"benchmarks.{name}")
+            module = import_module(f"benchmarks.{'accuracy' if name in COMPARISONS else name}")
             result = module.run(quick=options.quick, **arguments) | {"machine": facts}
             print(results.render(result), flush=True)
             if not options.quick:
@@ -57,7 +36,6 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """Parser of the command line."""
     found = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     found.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(NAMES)}; or all")
     found.add_argument("--quick", action="store_true", help="a short trial that writes nothing")
@@ -72,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
 
 def tasks(name: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name of each result of a benchmark, and the arguments of `run` for it."""
-    yield name, {}
+    yield name, {"comparison": name} if name in COMPARISONS else {}
     path = options.ratings
     if path is not None and name in READ_A_LOG:
         title = options.name or path.name.split(".")[0]

@@ -34,12 +34,12 @@ def described_movielens() -> pd.DataFrame:
     return log.assign(year=log["year"].astype(np.float64), day=day, session=session)
 
 
-def made(n_users: int, n_items: int, n_ratings: int) -> pd.DataFrame:
+def made(n_users: int, n_items: int, n_ratings: int, timestamps: bool = False) -> pd.DataFrame:
     """A made log; some users and items have many ratings, and most have few."""
     from sklrec.datasets import make_ratings
 
-    X, y = make_ratings(n_users, n_items, n_ratings, random_state=0)
-    return X[["user", "item"]].assign(rating=np.asarray(y, dtype=np.float64))
+    X, y = make_ratings(n_users, n_items, n_ratings, timestamps=timestamps, random_state=0)
+    return X.assign(rating=np.asarray(y, dtype=np.float64))
 
 
 def grown_size(n_ratings: int) -> tuple[int, int]:
@@ -48,11 +48,7 @@ def grown_size(n_ratings: int) -> tuple[int, int]:
 
 
 def grown(n_ratings: int, *, timestamps: bool = False) -> pd.DataFrame:
-    """A made log of the size that `grown_size` gives."""
-    from sklrec.datasets import make_ratings
-
-    X, y = make_ratings(*grown_size(n_ratings), n_ratings, timestamps=timestamps, random_state=0)
-    return X.assign(rating=np.asarray(y, dtype=np.float64))
+    return made(*grown_size(n_ratings), n_ratings, timestamps)
 
 
 def split_genres(X: pd.DataFrame) -> pd.DataFrame:
@@ -85,10 +81,8 @@ def folds(log: pd.DataFrame, *, shuffle: bool) -> Iterator[Fold]:
 
 
 def rmse(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Root mean squared error, in the unit of the ratings."""
     return float(np.sqrt(np.mean((truth - prediction) ** 2)))
 
 
 def mae(truth: np.ndarray, prediction: np.ndarray) -> float:
-    """Mean absolute error, in the unit of the ratings."""
     return float(np.mean(np.abs(truth - prediction)))

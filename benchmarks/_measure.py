@@ -9,15 +9,8 @@ from time import perf_counter
 
 # Number of threads of every library; set BENCH_THREADS where a core is busy.
 THREADS = int(os.environ.get("BENCH_THREADS", "2"))
-_THREAD_VARIABLES = (
-    "BENCH_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "LK_NUM_THREADS",
-    "LK_NUM_BACKEND_THREADS",
-)
+_THREAD_VARIABLES = """BENCH_THREADS OMP_NUM_THREADS MKL_NUM_THREADS OPENBLAS_NUM_THREADS
+RAYON_NUM_THREADS LK_NUM_THREADS LK_NUM_BACKEND_THREADS""".split()
 _STATUS = Path("/proc/self/status")
 
 
@@ -29,12 +22,10 @@ def settle_environment() -> None:
 
 
 def thread_variables(n: int) -> dict[str, str]:
-    """Environment variables that give a process n threads in every library."""
     return dict.fromkeys(_THREAD_VARIABLES, str(n))
 
 
 def seconds(function: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
     start = perf_counter()
     function()
     return perf_counter() - start

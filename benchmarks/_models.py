@@ -20,7 +20,6 @@ def ours(estimator: str, label: str = "", **params: Any) -> Model:
 
 
 def make(model: Model, **params: Any) -> Any:
-    """The estimator of a model of ours."""
     import sklrec
 
     options = {"random_state": 0, **model.params, **params}
@@ -34,18 +33,14 @@ BAYESIAN_SVDPP = ours("BayesianMFRegressor", svdpp=True)
 BAYESIAN_SVDPP_60 = ours("BayesianMFRegressor", svdpp=True, n_iter=60)
 # Few factors and few epochs. A random search over held-out training rows chose these settings, and
 # those of the other libraries' fast models.
+SETTINGS = (16, 4_096, 0.05), (32, 8_192, 0.05), (16, 16_384, 0.07), (32, 16_384, 0.07)
 FAST = [
     Model(
         f"sklrec MFRegressor, fast, {n_factors} factors, batches of {batch_size:,}",
         "sklrec",
         {"n_factors": n_factors, "batch_size": batch_size, "alpha": alpha},
     )
-    for n_factors, batch_size, alpha in (
-        (16, 4_096, 0.05),
-        (32, 8_192, 0.05),
-        (16, 16_384, 0.07),
-        (32, 16_384, 0.07),
-    )
+    for n_factors, batch_size, alpha in SETTINGS
 ]
 
 SURPRISE = Model("Surprise SVD", "surprise", {})
@@ -60,33 +55,16 @@ CORNAC_60 = Model(
     "cornac",
     {"k": 100, "max_iter": 60, "learning_rate": 0.01, "lambda_reg": 0.08},
 )
-CORNAC_100 = Model(
-    "Cornac MF, 100 epochs",
-    "cornac",
-    {"k": 200, "max_iter": 100, "learning_rate": 0.005, "lambda_reg": 0.08},
-)
 CORNAC_FAST = Model(
     "Cornac MF, fast", "cornac", {"k": 32, "learning_rate": 0.05, "lambda_reg": 0.08}
 )
 # With a seed Cornac uses one thread. Two threads can be slower: they share cache lines.
-CORNAC_60_SEEDED, CORNAC_100_SEEDED = (
-    Model(f"{model.name}, 1 thread", model.library, {**model.params, "seed": 0})
-    for model in (CORNAC_60, CORNAC_100)
+CORNAC_60_SEEDED = Model(
+    "Cornac MF, 60 epochs, 1 thread", "cornac", CORNAC_60.params | {"seed": 0}
 )
 LENSKIT = Model("LensKit BiasedMFScorer", "lenskit", {})
-LIBMF = Model(
-    "LIBMF",
-    "libmf",
-    {
-        "k": 40,
-        "nr_iters": 60,
-        "eta": 0.05,
-        "lambda_p1": 0.0,  # no L1 penalty; it is on by default
-        "lambda_q1": 0.0,
-        "lambda_p2": 0.08,
-        "lambda_q2": 0.08,
-    },
-)
+PENALTY = {"lambda_p1": 0.0, "lambda_q1": 0.0, "lambda_p2": 0.08, "lambda_q2": 0.08}  # no L1
+LIBMF = Model("LIBMF", "libmf", {"k": 40, "nr_iters": 60, "eta": 0.05} | PENALTY)
 LIBMF_DEFAULT = Model("LIBMF, its defaults", "libmf", {})
 LIBMF_FAST = [
     Model(f"LIBMF, fast, {k} factors, rate {eta}", "libmf", {**LIBMF.params, "k": k, "eta": eta})
@@ -108,15 +86,4 @@ FASTAI_DOT = Model(
 # Implicit feedback: every rating counts as a choice, whatever its value.
 IMPLICIT_ALS = Model("implicit AlternatingLeastSquares", "implicit", {"factors": 64})
 
-PEERS = [
-    SURPRISE,
-    SURPRISE_TUNED,
-    CORNAC,
-    CORNAC_60,
-    CORNAC_60_SEEDED,
-    CORNAC_100,
-    CORNAC_100_SEEDED,
-    LENSKIT,
-    LIBMF,
-    MYFM,
-]
+PEERS = [SURPRISE, SURPRISE_TUNED, CORNAC, CORNAC_60, CORNAC_60_SEEDED, LENSKIT, LIBMF, MYFM]

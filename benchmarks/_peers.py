@@ -21,6 +21,7 @@ from benchmarks.peers._serve import WARM_UP_ROWS
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENTS = ROOT / "benchmarks" / ".envs"
+RECENT = ["numpy==2.4.6", "pandas==3.1.1"]
 REQUIREMENTS = {
     "surprise": ["scikit-surprise==1.1.5", "numpy==1.26.4", "pandas==2.3.3"],
     "cornac": ["cornac==3.0.1", "numpy==2.4.6"],
@@ -28,13 +29,8 @@ REQUIREMENTS = {
     "myfm": ["myfm==0.4.0", "scikit-learn==1.9.1", "numpy==2.4.6"],
     "libmf": ["libmf==0.9.2", "numpy==2.4.6", "pandas==3.1.1"],
     "implicit": ["implicit==0.7.3", "numpy==2.4.6", "scipy==1.17.1", "pandas==3.1.1"],
-    "fastai": [
-        "fastai==2.8.12",
-        "torch==2.13.0",
-        "torchvision==0.28.0",  # without a pin it brings another torch
-        "numpy==2.4.6",
-        "pandas==3.1.1",
-    ],
+    # without a pin of torchvision it brings another torch
+    "fastai": ["fastai==2.8.12", "torch==2.13.0", "torchvision==0.28.0", *RECENT],
 }
 _environments: dict[str, Any] = {}  # path of a Python, or the reason why there is none
 
@@ -90,10 +86,11 @@ class Field:
         """One row for each job: the facts, the errors on the test rows, seconds and megabytes."""
         rows = []
         for answer in self.run(model, train, test, jobs) or []:
+            truth = test["rating"].to_numpy()
             row = {"model": model.name, **facts, "job": jobs[len(rows)]}
             row |= {
-                "rmse": rmse(test["rating"].to_numpy(), answer.prediction),
-                "mae": mae(test["rating"].to_numpy(), answer.prediction),
+                "rmse": rmse(truth, answer.prediction),
+                "mae": mae(truth, answer.prediction),
                 "fit_seconds": answer.fit_seconds,
                 "total_seconds": answer.build_seconds + answer.fit_seconds,
                 "predict_seconds": answer.predict_seconds,
@@ -132,9 +129,9 @@ def run(
     }
     columns = {f"train_{column}": _plain(train[column]) for column in train}
     asked = {f"test_{column}": _plain(pairs[column]) for column in train if column != "rating"}
-    module = f"{model.library}_peer"
-    data = columns | asked
-    replies, predictions = exchange(model.library, module, request, data, time_limit, threads)
+    replies, predictions = exchange(
+        model.library, model.library, request, columns | asked, time_limit, threads
+    )
     return [
         Answer(np.clip(predictions[str(number)], *scale), **reply)
         for number, reply in enumerate(replies)
@@ -142,20 +139,18 @@ def run(
 
 
 def exchange(
-    library: str,
-    module: str,
-    request: dict[str, Any],
-    arrays: dict[str, np.ndarray],
-    time_limit: float | None = None,
-    threads: int = THREADS,
+    library: str, task: str, request: Any, arrays: Any, *limits: Any
 ) -> tuple[Any, dict[str, np.ndarray]]:
-    """Answer of a module of `benchmarks.peers` to a request, and its arrays, by a new process."""
+    """Answer of a task of `benchmarks.peers` to a request, and its arrays, by a new process.
+
+    `limits` are the seconds after which the process is ended, and its number of threads.
+    """
     python = environment(library)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "request.json").write_text(json.dumps(request))
         np.savez(folder / "data.npz", **arrays)
-        _call([python, "-m", f"benchmarks.peers.{module}", name], time_limit, threads)
+        _call([python, "-m", "benchmarks.peers.libraries", task, name], *limits)
         with np.load(folder / "reply.npz") as found:
             return json.loads((folder / "reply.json").read_text()), dict(found)
 
@@ -169,8 +164,7 @@ def environment(library: str) -> Path:
             _environments[library] = _make_environment(library)
         except LeftOut as reason:
             _environments[library] = LeftOut(f"cannot be installed here: {reason}")
-    found = _environments[library]
-    if isinstance(found, LeftOut):
+    if isinstance(found := _environments[library], LeftOut):
         raise found
     return found
 
@@ -194,15 +188,9 @@ def _call(
     command: list[str | Path], time_limit: float | None = None, threads: int = THREADS
 ) -> None:
     try:
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | thread_variables(threads),
-            timeout=time_limit,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        options = {"cwd": ROOT, "env": os.environ | thread_variables(threads)}
+        options |= {"timeout": time_limit, "capture_output": True, "text": True}
+        done = subprocess.run(command, **options, check=False)
     except subprocess.TimeoutExpired:
         raise LeftOut(f"slower than {time_limit:g} s") from None
     if done.returncode:

@@ -7,7 +7,7 @@ import platform
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ in its own process."""
 
 
 def machine() -> dict[str, Any]:
-    """Facts about the machine and the versions."""
     return {
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
@@ -35,7 +34,7 @@ def machine() -> dict[str, Any]:
         "load_average": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version(name) for name in PACKAGES},
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
     }
 
@@ -78,7 +77,6 @@ def write_page(order: Iterable[str], folder: Path = RESULTS) -> Path:
 
 
 def render(result: dict[str, Any]) -> str:
-    """A whole result as Markdown."""
     parts = [f"## {result['title']}", *result.get("notes", [])]
     if bars := result.get("bars"):
         parts.append(_render_bars(bars))
@@ -91,7 +89,6 @@ def render(result: dict[str, Any]) -> str:
 
 
 def render_table(columns: dict[str, str], rows: list[list[Any]]) -> str:
-    """A Markdown table."""
     aligned = ["---:" if form else "---" for form in columns.values()]
     cells = [
         ["" if cell is None else format(cell, form) for cell, form in pairs]
@@ -152,13 +149,6 @@ def _replace(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text)
     part.replace(path)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _cpu_model() -> str:

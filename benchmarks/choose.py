@@ -30,6 +30,10 @@ def vary(**values: list[Any]) -> list[dict[str, Any]]:
 
 
 RATES: dict[str, Any] = {"max_epochs": [5, 20], "lr": [0.05, 0.1, 0.2]}
+STEPS: dict[str, Any] = {"dropout": [0.0, 0.2], "max_epochs": [6, 14], "lr": [0.01, 0.03]}
+LAYERS: dict[str, Any] = {"products": [False], "biased": [False]}
+LAYERS |= {"hidden_layer_sizes": [(), (16,), (64,), (64, 32)], "max_epochs": [5, 12]}
+LAYERS |= {"lr": [0.01, 0.02]}
 # Name in the results: the estimator, the parameters of all its candidates, and the candidates.
 CANDIDATES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
     "mf": ("MFRegressor", {}, vary(n_factors=[32, 64, 200], alpha=[0.04, 0.1], **RATES)),
@@ -41,28 +45,12 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
     "dense": (
         "DenseRecRegressor",
         {},
-        vary(
-            products=[False],
-            biased=[False],
-            hidden_layer_sizes=[(), (16,), (64,), (64, 32)],
-            n_factors=[32, 100],
-            alpha=[0.07, 0.15],
-            max_epochs=[5, 12],
-            lr=[0.01, 0.02],
-            dropout=[0.2],
-        ),
+        vary(n_factors=[32, 100], alpha=[0.07, 0.15], dropout=[0.2], **LAYERS),
     ),
     "sequence": (
         "SequenceRatingRegressor",
         {},
-        vary(
-            n_factors=[16, 64],
-            hidden_size=[8, 32],
-            alpha=[5.0, 20.0],
-            dropout=[0.0, 0.2],
-            max_epochs=[6, 14],
-            lr=[0.01, 0.03],
-        ),
+        vary(n_factors=[16, 64], hidden_size=[8, 32], alpha=[5.0, 20.0], **STEPS),
     ),
 }
 MANY_ROWS = 500_000  # larger logs are split once: they differ little from split to split
@@ -85,19 +73,13 @@ def main() -> None:
 
 
 def read_logs(entries: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Training rows of each log, by its name."""
     yield "ml-100k", split_genres(next(folds(described_movielens(), shuffle=True))[0])
-    yield (
-        "made",
-        train_test_split(grown(N_MADE, timestamps=True), test_size=0.2, random_state=0)[0],
-    )
+    logs = {"made": grown(N_MADE, timestamps=True)}
     for entry in entries:
         path, *columns = entry.split(":")
-        log = read_log(path, *columns)
-        yield (
-            Path(path).name.split(".")[0],
-            train_test_split(log, test_size=0.2, random_state=0)[0],
-        )
+        logs[Path(path).name.split(".")[0]] = read_log(path, *columns)
+    for name, log in logs.items():
+        yield name, train_test_split(log, test_size=0.2, random_state=0)[0]
 
 
 def parts(name: str, log: pd.DataFrame, n_splits: int) -> Iterator[tuple[str, Any]]:
@@ -110,10 +92,8 @@ def parts(name: str, log: pd.DataFrame, n_splits: int) -> Iterator[tuple[str, An
         side = [column for column in log if column not in ("rating", "day", "session")]
         yield "random, side features", (side, at_random)
     if name == "sequence" and "timestamp" in log:
-        last = [
-            next(LastInteractionsSplit(10, random_state=seed).split(log))
-            for seed in range(n_splits)
-        ]
+        splitters = [LastInteractionsSplit(10, random_state=seed) for seed in range(n_splits)]
+        last = [next(splitter.split(log)) for splitter in splitters]
         yield "random", ([*ids, "timestamp"], at_random)
         yield "last 10", ([*ids, "timestamp"], last)
 
@@ -137,9 +117,8 @@ def compare(name: str, logs: dict[str, pd.DataFrame], n_splits: int) -> str:
                 model = getattr(sklrec, estimator)(random_state=seed, **fixed, **candidate)
                 known, asked = log.iloc[train], log.iloc[held_out]
                 model.fit(known[columns], known["rating"])
-                found[split, seed] = rmse(
-                    asked["rating"].to_numpy(), model.predict(asked[columns])
-                )
+                truth = asked["rating"].to_numpy()
+                found[split, seed] = rmse(truth, model.predict(asked[columns]))
         errors.append(found)
         print(estimator, fixed | candidate, f"{np.mean([*found.values()]):.4f}", flush=True)
     frame = pd.DataFrame(errors)

@@ -16,7 +16,7 @@ from benchmarks._data import described_movielens
 from benchmarks._measure import alternate, thread_variables
 from benchmarks._peers import ROOT
 from benchmarks._results import table
-from benchmarks._training import Clock
+from benchmarks._torch import Clock
 from sklrec import DenseRecRegressor, SequenceRatingRegressor
 
 ONE, TWO = "One process", "Two processes"
@@ -65,7 +65,6 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 
 
 def launch(name: str, arm: str, losses: dict[str, float], quick: bool) -> float:
-    """Seconds of an epoch in newly started processes."""
     n_processes, n_threads = ARMS[arm]
     launcher = ["torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
     with TemporaryDirectory() as folder:

@@ -28,7 +28,6 @@ CONTENDERS: dict[str, Callable[[pd.DataFrame], object]] = {
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Time the encoders on strings of both dtypes, and a transformation of integers."""
     n_rows, repeats = (N_ROWS // 20, 2) if quick else (N_ROWS, 5)
     bars, tables = [], []
     for dtype in DTYPES:

@@ -64,13 +64,11 @@ def run(
 
 
 def made_logs(quick: bool) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Made logs and their names, one at a time."""
     for n_ratings in (100_000,) if quick else (1_000_000, 10_000_000):
         yield f"{n_ratings:,} made", made(n_ratings // 50, n_ratings // 200, n_ratings)
 
 
 def fresh_process(way: str, folder: str) -> dict[str, float]:
-    """Cost of one fit in a new process."""
     command = [sys.executable, "-m", "benchmarks.out_of_core", way, folder]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
-from torch import Tensor
 
 from benchmarks._data import movielens, rmse
 from benchmarks._measure import alternate
 from benchmarks._results import bar, table
-from benchmarks._training import Clock, torch_threads
+from benchmarks._torch import Clock, torch_threads
 from sklrec import IDEncoder, MFRegressor
 
 SEED = 0
@@ -73,15 +72,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 
 
 def bare_loop(
-    users: Tensor,
-    items: Tensor,
-    ratings: np.ndarray,
-    n_factors: int,
-    init_std: float,
-    alpha: float,
-    lr: float,
-    batch_size: int,
-    max_epochs: int,
+    users, items, ratings, n_factors, init_std, alpha, lr, batch_size, max_epochs
 ) -> tuple[float, np.ndarray]:
     """Seconds of the epochs, and predictions for the training pairs."""
     mean, std = ratings.mean(), ratings.std()
@@ -101,9 +92,7 @@ def bare_loop(
     start = perf_counter()
     for _ in range(max_epochs):
         order = torch.randperm(len(target), generator=generator)
-        epoch = [
-            column.index_select(0, order).split(batch_size) for column in (users, items, target)
-        ]
+        epoch = [c.index_select(0, order).split(batch_size) for c in (users, items, target)]
         for *codes, wanted in zip(*epoch, strict=True):
             rate = lr * (1 - step / n_steps)
             step += 1

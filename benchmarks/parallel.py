@@ -1,26 +1,21 @@
 """A grid search on two cores beside the same search on one."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import logging
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
-from distributed import Client, LocalCluster
 from joblib import parallel_config
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import GridSearchCV, KFold
 from threadpoolctl import threadpool_limits
 
 from benchmarks._data import made
-from benchmarks._measure import alternate, seconds, thread_variables
+from benchmarks._measure import alternate, seconds
 from benchmarks._results import bar, table
-from benchmarks._training import torch_threads
+from benchmarks._torch import torch_threads
 from sklrec import DenseRecRegressor, MFRegressor
 
 ONE_CORE = "one core"
@@ -33,14 +28,13 @@ CV = KFold(2, shuffle=True, random_state=0)
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Let one core, loky, Python threads and a Dask cluster take turns at the same searches."""
+    """Let one core, loky and Python threads take turns at the same searches."""
     rows, bars = [], []
-    with threadpool_limits(1), torch_threads(1), dask_client() as client:
+    with threadpool_limits(1), torch_threads(1):
         backends = {
             ONE_CORE: {"n_jobs": 1},
             "loky": {"n_jobs": 2, "backend": "loky", "inner_max_num_threads": 1},
             "threading": {"n_jobs": 2, "backend": "threading"},
-            "Dask": {"n_jobs": 2, "backend": "dask", "client": client},
         }
         for title, (estimator, values, n_ratings) in SEARCHES.items():
             log = made(20_000, 5_000, n_ratings // (10 if quick else 1))
@@ -67,8 +61,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             "GridSearchCV over four values of alpha in two folds: eight fits, without the last "
             "fit to all rows. Made logs of 20,000 users and 5,000 items. Each worker has one "
             "torch thread and has fitted such a model before; so has the one core. Medians of "
-            "runs that take turns. Dask is a cluster of two processes on this machine, set up as "
-            "in the user guide; its scheduler runs in the process of the search."
+            "runs that take turns."
         ],
         "bars": bars,
         "tables": [
@@ -97,17 +90,3 @@ def measure(
         fit(name, log[:2_000])
     functions: dict[str, Callable[[], float]] = {n: partial(fit, n, log) for n in backends}
     return alternate(functions, repeats), found
-
-
-@contextmanager
-def dask_client() -> Iterator[Client]:
-    """Client of a cluster of two processes on this machine, with one torch thread in each."""
-    options = {"n_workers": 2, "threads_per_worker": 1, "silence_logs": logging.CRITICAL}
-    options |= {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-    # Workers inherit the variables; without this, each of them would use two threads.
-    with (
-        patch.dict(os.environ, thread_variables(1)),
-        LocalCluster(processes=True, **options) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client

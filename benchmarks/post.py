@@ -14,7 +14,7 @@ from benchmarks._baselines import item_means
 from benchmarks._data import SHUFFLED, folds, rmse
 from benchmarks._measure import seconds
 from benchmarks._results import bar, table
-from benchmarks._training import torch_threads
+from benchmarks._torch import torch_threads
 from sklrec import DenseRecRegressor, IDEncoder, MFRegressor, SequenceRatingRegressor
 from sklrec.datasets import fetch_movielens
 from sklrec.preprocessing import SequencePadder, SequenceWindower
@@ -23,11 +23,8 @@ PAIR, TIMED = ["user", "item"], ["user", "item", "timestamp"]
 MF, DENSE, LSTM = "Matrix factorisation", "Dense net", "LSTM"
 POST = {MF: 0.66, DENSE: 0.28, LSTM: 0.43}
 LIMITS = {MF: 0.2283, DENSE: 0.2303, LSTM: 0.2343}
-OURS = {
-    MF: (MFRegressor, PAIR),
-    DENSE: (DenseRecRegressor, PAIR),
-    LSTM: (SequenceRatingRegressor, TIMED),
-}
+OURS = {MF: (MFRegressor, PAIR), DENSE: (DenseRecRegressor, PAIR)}
+OURS |= {LSTM: (SequenceRatingRegressor, TIMED)}
 LENGTH = 10
 WINDOWS = f"LSTM, windows of {LENGTH} items"
 LOWEST, WIDTH = 1.0, 4.0  # of the rating scale, which becomes [0, 1]
@@ -45,32 +42,21 @@ class Result(NamedTuple):
     seconds: float | None = None
 
 
-class PostMF(nn.Module):
-    """Products of factors, without biases, with torch's own N(0, 1) start and sparse gradients."""
+class PostPairs(nn.Module):
+    """Products of N(0, 1) factors with sparse gradients, or a net on the concatenated factors."""
 
-    def __init__(self, n_users: int, n_items: int):
+    def __init__(self, n_users: int, n_items: int, is_dense: bool):
         super().__init__()
-        self.user_factors = nn.Embedding(n_users, N_FACTORS, sparse=True)
-        self.item_factors = nn.Embedding(n_items, N_FACTORS, sparse=True)
+        self.user_factors = nn.Embedding(n_users, N_FACTORS, sparse=not is_dense)
+        self.item_factors = nn.Embedding(n_items, N_FACTORS, sparse=not is_dense)
+        layers = nn.Linear(2 * N_FACTORS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
+        self.layers = nn.Sequential(*layers) if is_dense else None
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        return (self.user_factors(users) * self.item_factors(items)).sum(-1)
-
-
-class PostDense(nn.Module):
-    """A net of one hidden layer on the concatenated factors of user and item."""
-
-    def __init__(self, n_users: int, n_items: int):
-        super().__init__()
-        self.user_factors = nn.Embedding(n_users, N_FACTORS)
-        self.item_factors = nn.Embedding(n_items, N_FACTORS)
-        self.layers = nn.Sequential(
-            nn.Linear(2 * N_FACTORS, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1)
-        )
-
-    def forward(self, users: Tensor, items: Tensor) -> Tensor:
-        both = torch.cat([self.user_factors(users), self.item_factors(items)], dim=-1)
-        return self.layers(both).squeeze(-1)
+        p, q = self.user_factors(users), self.item_factors(items)
+        if self.layers is None:
+            return (p * q).sum(-1)
+        return self.layers(torch.cat([p, q], dim=-1)).squeeze(-1)
 
 
 class PostLSTM(nn.Module):
@@ -105,21 +91,14 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     return {
         "title": 'The models of "PyTorch for Recommenders 101" on MovieLens 100K',
         "notes": [
-            "As in the post: ratings on [0, 1], torch's default start, plain SGD on the squared "
-            "error, one sample a step. Matrix factorisation has 20 factors, sparse gradients and "
-            "lr=1e-6. Its printed loop never zeroes the gradients, so each step uses the sum of "
-            "all earlier ones. The LSTM has 64 factors, 128 hidden units, lr=0.1 and a window of "
-            "10 items a step; it predicts the rating at each position from the items up to it.",
-            "The post leaves some choices open; ours are: (rating - 1) / 4; samples in random "
-            f"order; one epoch on the first fold of {SHUFFLED} for matrix factorisation and the "
-            f"dense net; {N_FACTORS} factors, {HIDDEN} hidden units and lr={DENSE_LR} in the "
-            f"dense net; {LSTM_EPOCHS} epochs for the LSTM, with windows that do not overlap, cut "
-            "from the ratings of each user in time order. The last window of each user is held "
-            "out. The predictions of the post's models are not clipped; ours are.",
-            "Our models have their defaults, except that for windows they read sequences, of "
-            "items only if the row does not name ratings. With SequenceWindower a held-out row is "
-            "read after the nine items before the split; in the post's way it is read after the "
-            "earlier items of its own window.",
+            "As in the post: ratings on [0, 1], plain SGD, one sample a step. Its loop for matrix "
+            "factorisation never zeroes the gradients: a step uses the sum of all earlier ones. "
+            "The LSTM predicts the rating at each position of a window from the items up to it.",
+            f"Our choices: one epoch on the first fold of {SHUFFLED}; {N_FACTORS} factors, "
+            f"{HIDDEN} hidden units and lr={DENSE_LR} in the dense net; {LSTM_EPOCHS} epochs for "
+            "the LSTM, windows that do not overlap, the last window of each user held out. Only "
+            "our predictions are clipped. Our models have their defaults. With SequenceWindower "
+            "a held-out row is read after the nine items before the split.",
         ],
         "bars": [
             bar(f"{name}, mean over folds; the post: {POST[name]}", mean, LIMITS[name], ".4f")
@@ -131,17 +110,11 @@ def run(*, quick: bool = False) -> dict[str, Any]:
                 {"Model": "", "Source": ""} | forms | {"Clipped": ".4f", "Seconds": ".2f"},
                 [[*r[:3], r.rmse * WIDTH, *r[3:]] for r in results],
             ),
-            table(
-                f"sklrec, means over {SHUFFLED}",
-                {"Model": ""} | forms,
-                [[name, mean, mean * WIDTH] for name, mean in means.items()],
-            ),
         ],
     }
 
 
 def fit_ours(known: pd.DataFrame, asked: pd.DataFrame) -> dict[str, Result]:
-    """Fit our three estimators with their defaults."""
     found = {}
     for name, (estimator, columns) in OURS.items():
         estimator(max_epochs=1).fit(known[columns][:1_000], known["rating"][:1_000])  # warms up
@@ -154,13 +127,9 @@ def fit_ours(known: pd.DataFrame, asked: pd.DataFrame) -> dict[str, Result]:
 def reproduce_pairs(known: pd.DataFrame, asked: pd.DataFrame) -> Iterator[Result]:
     """Train the post's factors by its printed loop and by a corrected one, then its dense net."""
     n_rows = [max(int(log[name].max()) for log in (known, asked)) + 1 for name in PAIR]
-    for name, kind, lr, is_zeroed in (
-        (MF, PostMF, 1e-6, False),
-        (MF, PostMF, 1e-6, True),
-        (DENSE, PostDense, DENSE_LR, True),
-    ):
+    for name, lr, is_zeroed in ((MF, 1e-6, False), (MF, 1e-6, True), (DENSE, DENSE_LR, True)):
         torch.manual_seed(SEED)
-        module = kind(*n_rows)
+        module = PostPairs(*n_rows, is_dense=name == DENSE)
         ratings = tensors(known, "rating")[0]
         took = seconds(lambda: train(module, tensors(known, *PAIR), ratings, lr, is_zeroed))  # noqa: B023
         source = f"trained again, gradients {'zeroed' if is_zeroed else 'never zeroed'}"
@@ -241,16 +210,11 @@ def measured(
     return Result(model, source, *errors, took)
 
 
+@torch.inference_mode()
 def infer(module: nn.Module, *inputs: Tensor) -> np.ndarray:
-    """Predictions of a module for many samples at once."""
-    with torch.inference_mode():
-        return module(*inputs).double().numpy()
+    return module(*inputs).double().numpy()
 
 
 def tensors(log: pd.DataFrame, *columns: str) -> list[Tensor]:
-    """Columns as tensors, ratings in float32."""
-    arrays = [log[name].to_numpy(copy=True) for name in columns]
-    return [
-        torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
-        for array in arrays
-    ]
+    found = [torch.from_numpy(log[name].to_numpy(copy=True)) for name in columns]
+    return [column.float() if column.is_floating_point() else column.long() for column in found]

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks._bandwidth import last_level_cache
 from benchmarks._data import made, movielens
 from benchmarks._models import CORNAC, OURS, SURPRISE
 from benchmarks._peers import Field, exchange
 from benchmarks._results import bar, table
+from benchmarks._torch import last_level_cache
 
 # 32 factors for all. One epoch: the time of a prediction does not depend on the training.
 SETTINGS = {
@@ -25,7 +25,6 @@ FACTORS = [32, 64, 128]
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Predict random pairs of known users and items."""
     n_ratings = 200_000 if quick else 1_000_000
     logs = {
         "MovieLens 100K": movielens(),
@@ -46,7 +45,9 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     for n_factors, *_, share in bounds:
         what = f"Codes to ratings, {n_factors} factors, share of the bandwidth bound"
         bars.append(bar(what, share, 0.25, ".2f", at_least=True))
+    speed = {"Model": "", "Fitted on": "", "Million pairs/s": ".2f", "MB": ".1f"}
     forms = {"Factors": "d", "Bytes a pair": "d", "Copy, GB/s": ".1f", "Million pairs/s": ".1f"}
+    forms |= {"Bound, million pairs/s": ".1f", "Share": ".0%"}
     return {
         "title": "Predictions per second",
         "notes": [
@@ -61,16 +62,8 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         ],
         "bars": bars,
         "tables": [
-            table(
-                "Speed",
-                {"Model": "", "Fitted on": "", "Million pairs/s": ".2f", "MB": ".1f"},
-                rows,
-            ),
-            table(
-                "Codes to ratings, and memory bandwidth",
-                {**forms, "Bound, million pairs/s": ".1f", "Share": ".0%"},
-                bounds,
-            ),
+            table("Speed", speed, rows),
+            table("Codes to ratings, and memory bandwidth", forms, bounds),
         ],
         "left_out": field.left_out,
     }
@@ -95,6 +88,5 @@ def bound(n_factors: int, quick: bool) -> list[Any]:
 
 
 def sample(log: pd.DataFrame, n: int) -> pd.DataFrame:
-    """Random pairs of the users and items of a log."""
     rng = np.random.default_rng(0)
     return pd.DataFrame({name: rng.choice(log[name].to_numpy(), n) for name in ("user", "item")})

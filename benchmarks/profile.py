@@ -76,7 +76,6 @@ def run(*, quick: bool = False) -> dict[str, Any]:
 
 
 def profile_model(model: Model, n_ratings: int) -> list[dict[str, Any]]:
-    """A row for each of `fit`, `predict` and `recommend`."""
     log = grown(n_ratings, timestamps="timestamp" in model.params)
     X, y = log.drop(columns="rating"), log["rating"].to_numpy()
     estimator = make(model)
@@ -97,7 +96,6 @@ def profile_model(model: Model, n_ratings: int) -> list[dict[str, Any]]:
 
 
 def shares(function: Callable[[], object]) -> dict[str, float]:
-    """Shares of the time of a call by kind."""
     profiler = cProfile.Profile()
     profiler.runcall(function)
     total = dict.fromkeys(SHARES, 0.0)

@@ -1,7 +1,6 @@
-"""Lists for all users beside implicit's, and the time of a list of each estimator."""
+"""Lists for all users beside implicit's."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,13 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._data import made, read_log
-from benchmarks._measure import alternate, seconds
 from benchmarks._peers import LeftOut, exchange
 from benchmarks._results import bar, table
-from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor
-from sklrec.datasets import fetch_movielens
 
 IDS = ["user", "item"]
-N_FACTORS, N_ITEMS, N_USERS = 64, 10, 1_000
+N_FACTORS, N_ITEMS = 64, 10
 PEER, OURS = "implicit, ALS.recommend", "MFRegressor.recommend"
-MB, MS = 1e6, 1e3
-# One epoch: the time of a list does not depend on the training.
-OTHERS = [MFRegressor, DenseRecRegressor, SequenceRatingRegressor]
+MB = 1e6
 
 
 def run(
@@ -30,7 +24,6 @@ def run(
     title: str = "made ratings",
     quick: bool = False,
 ) -> dict[str, Any]:
-    """Recommend to all users, and recommend with the other estimators."""
     size = (5_000, 2_000, 100_000) if quick else (50_000, 10_000, 1_000_000)
     log = made(*size) if path is None else read_log(path, *columns)
     repeats = 1 if quick else 3
@@ -40,6 +33,8 @@ def run(
         what = f"Lists, seconds; the bar is {PEER}"
         bars.append(bar(what, lists[OURS][0], lists[PEER][0], ".2f"))
     users, items = (log[column].nunique() for column in IDS)
+    forms = {"": "", "Seconds": ".2f", "Users/s": ",.0f", "MB": ".0f"}
+    rows = [[name, took, users / took, held / MB] for name, (took, held) in lists.items()]
     return {
         "title": f"Lists for all users, {title}",
         "notes": [
@@ -49,20 +44,10 @@ def run(
             "`recommend` takes IDs and gives a DataFrame of IDs, ranks and scores. Memory is the "
             f"peak of the call, results included. Medians of {repeats} calls.",
             *same,
-            f"Estimators: {N_USERS:,} lists from the whole catalogue of MovieLens 100K.",
         ],
         "bars": bars,
         "tables": [
-            table(
-                "Lists for all users",
-                {"": "", "Seconds": ".2f", "Users/s": ",.0f", "MB": ".0f"},
-                [[name, took, users / took, held / MB] for name, (took, held) in lists.items()],
-            ),
-            table(
-                "Lists on MovieLens 100K",
-                {"Estimator": "", "ms a user": ".3f"},
-                other_lists(repeats).items(),
-            ),
+            table("Lists for all users", forms, rows),
         ],
         "left_out": left_out,
     }
@@ -75,7 +60,7 @@ def compare_lists(
     request = {"n_items": N_ITEMS, "repeats": repeats}
     params = {"n_factors": N_FACTORS, "biased": False, "random_state": 0}
     arrays = {name: log[name].to_numpy() for name in log}
-    reply, data = exchange("sklrec", "sklrec_topk", {**request, "params": params}, arrays)
+    reply, data = exchange("sklrec", "sklrec_lists", {**request, "params": params}, arrays)
     lists = {OURS: reply["recommend"]}
     users, items = (log[column].nunique() for column in IDS)
     least = 2 * N_FACTORS * users * items / reply["rate"]
@@ -85,7 +70,7 @@ def compare_lists(
         f"float32: `recommend` is at {least / lists[OURS][0]:.0%} of that bound."
     ]
     try:
-        peer, theirs = exchange("implicit", "implicit_topk", request, data)
+        peer, theirs = exchange("implicit", "implicit_lists", request, data)
     except LeftOut as reason:
         return lists, same, [f"{PEER}: left out, {reason}"]
     lists[PEER] = peer["seconds"], peer["bytes"]
@@ -100,16 +85,3 @@ def agreement(ours: np.ndarray, theirs: np.ndarray) -> str:
         f"`recommend` and {PEER}: {places:.3%} of the places have the same item, and {sets:.3%} "
         "of the lists the same items."
     )
-
-
-def other_lists(repeats: int) -> dict[str, float]:
-    """Milliseconds of a list from the whole catalogue of MovieLens 100K."""
-    X, y = fetch_movielens("100k", return_X_y=True)
-    users = np.random.default_rng(0).choice(X["user"].unique(), N_USERS)
-    calls = {}
-    for estimator in OTHERS:
-        columns = [*X.columns] if estimator is SequenceRatingRegressor else IDS
-        model = estimator(max_epochs=1, random_state=0).fit(X[columns], y)
-        model.recommend(users[:10])  # warms up
-        calls[estimator.__name__] = partial(seconds, partial(model.recommend, users))
-    return {name: MS * took / N_USERS for name, took in alternate(calls, repeats).items()}

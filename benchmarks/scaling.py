@@ -6,43 +6,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks import _models as m
 from benchmarks._data import grown, grown_size
-from benchmarks._models import (
-    BAYESIAN,
-    BAYESIAN_SVDPP,
-    CORNAC_60,
-    LIBMF,
-    OURS,
-    OURS_SVDPP,
-    SURPRISE,
-    Model,
-    ours,
-)
 from benchmarks._peers import Field, LeftOut, exchange
 from benchmarks._results import bar, table
 
 SHORT = {"n_iter": 20}
 MODELS = [
-    OURS,
-    OURS_SVDPP,
+    m.OURS,
+    m.OURS_SVDPP,
     *(
-        Model(f"{m.name}, n_iter=20", m.library, m.params | SHORT)
-        for m in (BAYESIAN, BAYESIAN_SVDPP)
+        m.Model(f"{b.name}, n_iter=20", b.library, b.params | SHORT)
+        for b in (m.BAYESIAN, m.BAYESIAN_SVDPP)
     ),
-    ours("DenseRecRegressor"),
-    ours("SequenceRatingRegressor", timestamp=2),
+    m.ours("DenseRecRegressor"),
+    m.ours("SequenceRatingRegressor", timestamp=2),
 ]
 MAX_EXPONENT, MAX_MEMORY = 1.05, 3.0  # of MFRegressor
 SIZES = [10_000, 100_000, 1_000_000, 10_000_000]
 FITTED_FROM = 100_000  # smaller fits have too large a constant part
 TIME_LIMIT = 150.0  # longest expected seconds of a fit
 PATIENCE = 600.0  # seconds after which the process of a fit is ended
-PEERS = [(SURPRISE, 1_000_000), (CORNAC_60, 1_000_000), (LIBMF, 10_000_000)]
+PEERS = [(m.SURPRISE, 1_000_000), (m.CORNAC_60, 1_000_000), (m.LIBMF, 10_000_000)]
 MB = 1e6
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Fit ours and the peers on more and more ratings."""
     sizes = SIZES[:2] if quick else SIZES
     rows, left_out = [], []
     for model in MODELS:
@@ -60,8 +49,8 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     by_size = frame.pivot(index="model", columns="n_ratings")
     by_size = by_size.loc[frame["model"].unique()].astype(object)
     exponents = {name: exponent(found) for name, found in frame.groupby("model")}
-    last = by_size.loc[OURS.name, "multiple"].dropna()
-    what = f"Memory without the model, {OURS.name}, {last.index[-1]:,} ratings"
+    last = by_size.loc[m.OURS.name, "multiple"].dropna()
+    what = f"Memory without the model, {m.OURS.name}, {last.index[-1]:,} ratings"
     return {
         "title": "The cost of a fit by the number of ratings",
         "notes": [
@@ -77,7 +66,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             "model's own tables, by the bytes of X (two int64 a row) and y (a float64).",
         ],
         "bars": [
-            bar(f"Exponent, {OURS.name}", exponents[OURS.name], MAX_EXPONENT, ".3f"),
+            bar(f"Exponent, {m.OURS.name}", exponents[m.OURS.name], MAX_EXPONENT, ".3f"),
             bar(what, last.iloc[-1], MAX_MEMORY, ".2f"),
         ],
         "tables": [
@@ -101,7 +90,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     }
 
 
-def grow(model: Model, sizes: list[int]) -> tuple[list[dict[str, Any]], list[str]]:
+def grow(model: m.Model, sizes: list[int]) -> tuple[list[dict[str, Any]], list[str]]:
     """Rows of the sizes that are not too large, and the reasons for the others."""
     rows: list[dict[str, Any]] = []
     for n in sizes:

@@ -27,7 +27,6 @@ PATIENCE = 60  # seconds until the service has to answer
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    """Send requests to one service over one connection."""
     import httpx2
 
     log = movielens()
@@ -37,16 +36,16 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     users, items = (np.unique(log[side]) for side in ("user", "item"))
     repeats = 50 if quick else 1_000
 
-    def pair() -> dict[str, int]:
-        return {"user": int(rng.choice(users)), "item": int(rng.choice(items))}
+    def some(n: int) -> dict[str, Any]:
+        return {"users": rng.choice(users, n).tolist()}
+
+    def pair() -> dict[str, Any]:
+        return {"pairs": [{"user": int(rng.choice(users)), "item": int(rng.choice(items))}]}
 
     bodies = {
-        "10 items for one user": ("/recommend", lambda: {"users": [int(rng.choice(users))]}),
-        f"10 items for each of {N_MANY} users": (
-            "/recommend",
-            lambda: {"users": rng.choice(users, N_MANY).tolist()},
-        ),
-        "the rating of a pair": ("/predict", lambda: {"pairs": [pair()]}),
+        "10 items for one user": ("/recommend", partial(some, 1)),
+        f"10 items for each of {N_MANY} users": ("/recommend", partial(some, N_MANY)),
+        "the rating of a pair": ("/predict", pair),
     }
     rows = []
     with service(model) as address, httpx2.Client(base_url=address, timeout=PATIENCE) as client:
@@ -91,12 +90,10 @@ def service(model: MFRegressor) -> Iterator[str]:
 
 
 def ask(client: Any, path: str, body: dict[str, Any]) -> None:
-    """Send one request and check the answer."""
     client.post(path, json=body).raise_for_status()
 
 
 def wait_for(port: int, process: subprocess.Popen) -> None:
-    """Wait until the service listens."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and process.poll() is None:
         with socket.socket() as connection:

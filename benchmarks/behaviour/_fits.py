@@ -10,30 +10,20 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback, LRScheduler
 
-from benchmarks.behaviour._case import case, fitted, lists, state, whole
-from benchmarks.behaviour._library import IDS, Library
-from benchmarks.behaviour._tables import (
-    featured,
-    large,
-    plain,
-    string_ids,
-    weights_of,
-    with_unknown,
-)
+import benchmarks.behaviour._library as lib
+import sklrec
+from benchmarks.behaviour._library import IDS, case, make, plain, shown, state, with_unknown
 
 
 class Recorder(Callback):
-    """Learning rate of each batch; ends the training after some epochs by Ctrl-C."""
+    """Learning rate of each batch; ends the training at some batch by Ctrl-C."""
 
-    def __init__(self, n_epochs: int | None = None):
-        self.n_epochs, self.rates, self.epochs = n_epochs, [], 0
+    def __init__(self, last: int = 0):
+        self.last, self.rates = last, []
 
     def on_batch_end(self, net, **kwargs):
         self.rates.append(net.optimizer_.param_groups[0]["lr"])
-
-    def on_epoch_end(self, net, **kwargs):
-        self.epochs += 1
-        if self.epochs == self.n_epochs:
+        if len(self.rates) == self.last:
             raise KeyboardInterrupt
 
 
@@ -41,247 +31,177 @@ def _one(_: int) -> float:
     return 1.0
 
 
-def constant_rate() -> LRScheduler:
-    return LRScheduler(policy="LambdaLR", lr_lambda=_one)
-
-
-ADAM, SGD = torch.optim.Adam, torch.optim.SGD
+ADAM = {"optimizer": torch.optim.Adam}
+SGD = {"optimizer": torch.optim.SGD, "lr": 0.05}
+CONSTANT = {"callbacks": [LRScheduler(policy="LambdaLR", lr_lambda=_one)]}
+STOPPED = {"early_stopping": 0.2, "max_epochs": 30}
 MF: dict[str, Any] = {"max_epochs": 4, "n_factors": 12}
 SVDPP = MF | {"svdpp": True, "batch_size": 512}
-LARGE = {"table": large}
-WEIGHTED, VALIDATED = {"weights": True}, {"validation": True}
 CHAIN = {"n_iter": 24, "n_burn_in": 4, "n_draws": 8, "n_factors": 4}
 DENSE: dict[str, Any] = {"max_epochs": 2, "n_factors": 8}
 LSTM: dict[str, Any] = {"max_epochs": 2, "n_factors": 8, "hidden_size": 6}
 POST = LSTM | {"items_only": True, "dropout": 0.0, "alpha": 0.0}
-FEATURED, ALL = {"table": featured}, {"side_features": "all"}
+PARAMS = {"mf": MF, "bayesian": CHAIN, "dense": DENSE, "sequence": LSTM}
+SMALL, ALL, UNBIASED = {"batch_size": 256}, {"side_features": "all"}, {"biased": False}
+HOUR, BOTH_WAYS = {"categorical_features": ["hour"]}, {"bidirectional": True}
+LARGE, FEATURED, STRINGS = ({"table": t} for t in (lib.large, lib.featured, lib.string_ids))
+RATES, ORDINAL = {"init_std": 0.05, "lr": 0.02}, {"loss": "ordinal"}
+SWAPPED, LAYERS = {"user": "item", "item": "user"}, {"dropout": 0.3, "hidden_layer_sizes": (16, 8)}
+WEIGHTED, VALIDATED = {"weights": True}, {"validation": True}
 # Parameters, and what `fitted` takes.
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mf: default": ({}, {}),
-    "mf: few epochs": ({"max_epochs": 3}, {}),
-    "mf: unbiased": (MF | {"biased": False}, {}),
-    "mf: alpha, init_std, lr": (MF | {"alpha": 0.2, "init_std": 0.05, "lr": 0.1}, {}),
-    "mf: alpha=0, wide scale": (MF | {"alpha": 0, "rating_scale": (0, 6)}, {}),
-    "mf: no rating_scale": (MF | {"rating_scale": None}, {}),
-    "mf: columns by name": (MF | {"user": "item", "item": "user"}, {}),
-    "mf: tiny batches": (MF | {"batch_size": 50}, {}),
-    "mf: small batches": (MF | {"batch_size": 512}, {}),
-    "mf: many users": (MF | {"batch_size": 256}, LARGE),
-    "mf: many users, weights": (MF | {"batch_size": 256}, LARGE | WEIGHTED),
-    "mf: strings, weights": (MF, {"table": string_ids} | WEIGHTED),
-    "mf: X_val": (MF | {"max_epochs": 30}, VALIDATED),
-    "mf: X_val, weights": (MF | {"batch_size": 1000}, VALIDATED | WEIGHTED),
-    "mf: X_val, no stopping": (MF | {"early_stopping": False}, VALIDATED),
-    "mf: early_stopping": (MF | {"early_stopping": True, "max_epochs": 30}, {}),
-    "mf: early_stopping=0.2": (MF | {"early_stopping": 0.2, "max_epochs": 30}, WEIGHTED),
-    "mf: constant rate": (MF | {"callbacks": [constant_rate()]}, {}),
-    "mf: Adam": (MF | {"optimizer": ADAM, "batch_size": 512}, {}),
-    "mf: Adam, many users": (MF | {"optimizer": ADAM, "batch_size": 256}, LARGE | WEIGHTED),
-    "mf: Adam, constant rate": (MF | {"optimizer": ADAM, "callbacks": [constant_rate()]}, {}),
-    "mf: SGD": (MF | {"optimizer": SGD, "lr": 0.05, "batch_size": 512}, {}),
+    "mf: unbiased, alpha, init_std, lr": (MF | UNBIASED | RATES | {"alpha": 0.2}, {}),
+    "mf: alpha=0, wide scale": (MF | SWAPPED | {"alpha": 0, "rating_scale": (0, 6)}, {}),
+    "mf: tiny batches, no scale": (MF | {"batch_size": 50, "rating_scale": None}, {}),
+    "mf: strings, weights": (MF, STRINGS | WEIGHTED),
+    "mf: X_val, weights": (MF | {"max_epochs": 30, "batch_size": 1000}, VALIDATED | WEIGHTED),
+    "mf: early_stopping": (MF | STOPPED, WEIGHTED),
+    "mf: constant rate": (MF | CONSTANT, {}),
+    "mf: Adam": (MF | ADAM | {"batch_size": 512}, {}),
+    "mf: Adam, many users, constant": (MF | ADAM | SMALL | CONSTANT, LARGE | WEIGHTED),
+    "mf: SGD": (MF | SGD | {"batch_size": 512}, {}),
     "mf: svdpp, default": ({"svdpp": True}, {}),
-    "mf: svdpp": (SVDPP, {}),
-    "mf: svdpp, unbiased": (SVDPP | {"biased": False, "alpha": 0.05}, {}),
-    "mf: svdpp, many users": (SVDPP | {"batch_size": 256}, LARGE),
-    "mf: svdpp, X_val, weights": (SVDPP, VALIDATED | WEIGHTED),
-    "mf: svdpp, early_stopping": (SVDPP | {"early_stopping": True}, {}),
-    "mf: svdpp, Adam": (SVDPP | {"optimizer": ADAM}, {}),
-    "mf: svdpp, SGD": (SVDPP | {"optimizer": SGD, "lr": 0.05}, WEIGHTED),
+    "mf: svdpp, unbiased": (SVDPP | UNBIASED | {"alpha": 0.05}, {}),
+    "mf: svdpp, many users": (SVDPP | SMALL, LARGE),
+    "mf: svdpp, X_val, weights": (SVDPP | {"early_stopping": False}, VALIDATED | WEIGHTED),
+    "mf: svdpp, Adam, early_stopping": (SVDPP | ADAM | {"early_stopping": True}, {}),
+    "mf: svdpp, SGD": (SVDPP | SGD, WEIGHTED),
     "bayesian: default": ({"n_iter": 30}, {}),
     "bayesian: svdpp, no scale": (CHAIN | {"svdpp": True, "rating_scale": None}, {}),
-    "bayesian: many users": (CHAIN, LARGE),
-    "bayesian: strings, X_val": (CHAIN, {"table": string_ids} | VALIDATED | WEIGHTED),
-    "bayesian: side": (CHAIN | ALL, FEATURED),
+    "bayesian: strings, X_val": (CHAIN, STRINGS | VALIDATED | WEIGHTED),
     "bayesian: side, svdpp": (CHAIN | ALL | {"svdpp": True}, FEATURED | WEIGHTED),
     "bayesian: some side": (CHAIN | {"side_features": ["tags", "hour"]}, FEATURED),
-    "bayesian: side left out": (CHAIN | {"side_features": None}, FEATURED),
-    "bayesian: categorical": (CHAIN | ALL | {"categorical_features": ["hour"]}, FEATURED),
+    "bayesian: ordinal": (CHAIN | ORDINAL, VALIDATED),
+    "bayesian: ordinal, side": (CHAIN | ORDINAL | ALL | HOUR, FEATURED),
     "dense: default": ({}, {}),
-    "dense: side": (DENSE, FEATURED),
-    "dense: side, plain net": (DENSE | {"products": False, "biased": False}, FEATURED),
-    "dense: categorical": (DENSE | {"categorical_features": ["hour"]}, FEATURED),
-    "dense: dropout": (DENSE | {"dropout": 0.3, "hidden_layer_sizes": (16, 8)}, FEATURED),
-    "dense: alpha, init_std, lr": (DENSE | {"alpha": 0.5, "init_std": 0.1, "lr": 0.01}, {}),
-    "dense: optimizer": (DENSE | {"optimizer": SGD, "lr": 0.05}, FEATURED | WEIGHTED),
+    "dense: side, plain net": (DENSE | UNBIASED | {"products": False}, FEATURED),
+    "dense: categorical, layers": (DENSE | HOUR | LAYERS, FEATURED),
+    "dense: optimizer, init_std": (DENSE | RATES | SGD, FEATURED | WEIGHTED),
     "dense: X_val": (DENSE | {"max_epochs": 12}, FEATURED | VALIDATED | WEIGHTED),
-    "dense: early_stopping=0.2": (DENSE | {"early_stopping": 0.2}, {}),
-    "dense: constant rate": (DENSE | {"callbacks": [constant_rate()]}, {}),
-    "dense: sparse": (DENSE | {"batch_size": 128}, LARGE),
-    "dense: sparse, plain net": (DENSE | {"batch_size": 128, "products": False}, LARGE | WEIGHTED),
+    "dense: early_stopping, constant": (DENSE | CONSTANT | STOPPED, {}),
+    "dense: sparse, plain net": (DENSE | SMALL | {"products": False}, LARGE | WEIGHTED),
     "sequence: default": ({}, {}),
-    "sequence: no timestamps": (LSTM | {"timestamp": None}, {}),
-    "sequence: bidirectional": (LSTM | {"bidirectional": True}, {}),
+    "sequence: bidirectional": (LSTM | BOTH_WAYS, {}),
     "sequence: items_only": (POST, {}),
-    "sequence: items_only, bidirectional": (POST | {"bidirectional": True}, {}),
-    "sequence: alpha, init_std, lr": (LSTM | {"alpha": 1.0, "init_std": 0.1, "lr": 0.01}, {}),
-    "sequence: optimizer": (LSTM | {"optimizer": SGD, "lr": 0.05}, WEIGHTED),
+    "sequence: alpha, init_std, lr": (LSTM | RATES | {"alpha": 1.0}, {}),
+    "sequence: optimizer": (LSTM | SGD, WEIGHTED),
     "sequence: X_val": (LSTM | {"max_epochs": 12}, VALIDATED | WEIGHTED),
-    "sequence: early_stopping": (LSTM | {"early_stopping": True}, {"table": string_ids}),
-    "sequence: constant rate": (LSTM | {"callbacks": [constant_rate()]}, {}),
-    "sequence: sparse": (LSTM | {"batch_size": 256}, LARGE),
-    "sequence: sparse, both ways": (LSTM | {"batch_size": 256, "bidirectional": True}, LARGE),
-    "sequence: sparse, items_only": (POST | {"batch_size": 256}, LARGE | WEIGHTED),
+    "sequence: early_stopping, constant": (LSTM | CONSTANT | STOPPED, STRINGS),
+    "sequence: sparse, both ways": (LSTM | SMALL | BOTH_WAYS, LARGE),
+    "sequence: sparse, items_only": (POST | SMALL, LARGE | WEIGHTED),
 }
-ESTIMATORS: dict[str, tuple[str, dict[str, Any]]] = {
-    "mf": ("MFRegressor", MF),
-    "bayesian": ("BayesianMFRegressor", CHAIN),
-    "dense": ("DenseRecRegressor", DENSE),
-    "sequence": ("SequenceRatingRegressor", LSTM),
-}
+
+
 for title, (params, options) in VARIANTS.items():
-    owner = ESTIMATORS[title.split(":")[0]][0]
-    case(title)(partial(whole, owner, params, options))
+    fit = partial(lib.fitted, title.split(":")[0], params, **options)
+    case(title)(lambda fit=fit: shown(*fit()))
 
 
-def _warm_start(name: str, params: dict[str, Any], lib: Library) -> Any:
-    X, y = plain()
-    model = getattr(lib, name)(**params, warm_start=True, random_state=lib.seed)
-    model.fit(X[:3000], y[:3000]).fit(X[3000:], y[3000:])
-    return {"state": state(model.fit(X, y), with_unknown(X[:300])), "lists": lists(model)}
-
-
-def _partial_fit(name: str, params: dict[str, Any], table: Any, lib: Library) -> Any:
-    X, y = table()
-    model = getattr(lib, name)(**params, random_state=lib.seed)
+def continued(kind: str, params: dict[str, Any]) -> Any:
+    X, y = lib.featured() if kind == "dense" else plain()
+    model = make(kind, **params, warm_start=True).fit(X[:3000], y[:3000])
+    found = shown(model.fit(X, y), with_unknown(X[:300]))
+    if "svdpp" in params:
+        return found
+    model = make(kind, **params)
     for last in (60, 90, 250):  # each part has users that are new, and other values
         rows = X["user"].between(last - 60, last)
-        model.partial_fit(X[rows], y[rows], weights_of(y[rows]))
+        model.partial_fit(X[rows], y[rows], lib.weights_of(y[rows]))
     model.fit(X[:2000], y[:2000])  # starts anew
-    model.partial_fit(X[2000:3000], y[2000:3000])
-    return {"state": state(model, with_unknown(X[-300:])), "lists": lists(model)}
+    return [found, shown(model.partial_fit(X[2000:3000], y[2000:3000]), with_unknown(X[-300:]))]
 
 
-for short, params in {
-    "mf": MF,
-    "mf, Adam": MF | {"optimizer": ADAM},
-    "mf, svdpp": SVDPP,
-    "dense": DENSE,
-    "sequence": LSTM,
-}.items():
-    owner = ESTIMATORS[short.split(",")[0]][0]
-    case(f"{short}: warm_start")(partial(_warm_start, owner, params))
-    if "svdpp" not in params:
-        parts = featured if short == "dense" else plain
-        case(f"{short}: partial_fit")(partial(_partial_fit, owner, params, parts))
+for title, params in {**PARAMS, "mf, Adam": MF | ADAM, "mf, svdpp": SVDPP}.items():
+    if title != "bayesian":
+        case(f"{title}: continued")(partial(continued, title.split(",")[0], params))
 
 
 @case("mf: arrays, floats and integers")
-def mf_arrays(lib: Library) -> Any:
+def mf_arrays() -> Any:
     X, y = plain()
-    model = lib.MFRegressor(**MF, random_state=lib.seed)
-    found = [state(model.fit(X.to_numpy(), y.to_numpy(np.float32)), X.to_numpy()[:300])]
-    return [*found, state(model.fit(X[IDS].to_numpy(float), y.astype(int)), X[IDS].to_numpy())]
+    found = state(make("mf", **MF).fit(X.to_numpy(), y.to_numpy(np.float32)), X.to_numpy())
+    model = make("mf", **MF).fit(X[IDS].to_numpy(float), y.astype(int))
+    return [found, state(model, X[IDS].to_numpy())]
 
 
 @case("mf: callbacks and Ctrl-C")
-def mf_callbacks(lib: Library) -> Any:
-    X, y = plain()
-    found = {}
-    for title, n_epochs, params in (
-        ("all", None, {}),
-        ("Adam", None, {"optimizer": ADAM}),
-        ("ended", 2, {}),
-        ("svdpp", 2, {"svdpp": True}),
-    ):
-        recorder = Recorder(n_epochs)
-        model = lib.MFRegressor(**MF | params, callbacks=[recorder], random_state=lib.seed)
+def mf_callbacks() -> Any:
+    (X, y), found = plain(), []
+    for last, params in ((0, {}), (0, ADAM), (2, {}), (2, {"svdpp": True})):
+        recorder = Recorder(last)
+        model = make("mf", **MF | params, callbacks=[recorder])
         try:
             model.fit(X, y)
         except KeyboardInterrupt:
-            found[f"{title}, ended"] = True
-        found[title] = {"rates": recorder.rates, "state": state(model, X[:300])}
+            found.append("ended")
+        found.append([recorder.rates, state(model, X[:300])])
     return found
 
 
 @case("random states of the process")
-def random_states(lib: Library) -> Any:
+def random_states() -> Any:
     X, y = plain()
-    np.random.seed(lib.seed)  # noqa: NPY002
-    torch.manual_seed(lib.seed)
-    models = [getattr(lib, name)(**params) for name, params in ESTIMATORS.values()]
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    models = [make(kind, **params, random_state=None) for kind, params in PARAMS.items()]
     found = [model.fit(X[IDS], y).predict(X[IDS][:300]) for model in models]
     return [*found, np.random.rand(3), torch.rand(3)]  # noqa: NPY002
 
 
-@case("bayesian: ordinal and return_std")
-def bayesian_ordinal(lib: Library) -> Any:
-    found = {}
-    for title, params, options in (
-        ("squared", {}, {}),
-        ("squared, side", ALL | {"svdpp": True}, FEATURED),
-        ("ordinal", {"loss": "ordinal"}, VALIDATED),
-        ("ordinal, svdpp", {"loss": "ordinal", "svdpp": True}, WEIGHTED),
-        ("ordinal, side", ALL | {"loss": "ordinal"}, FEATURED),
-    ):
-        model, X = fitted(lib, "BayesianMFRegressor", CHAIN | params, **options)
-        found[title] = [state(model, X), model.predict(X, return_std=True), lists(model)]
-        if "loss" in params:
-            found[title].append(model.predict_rating_proba(X))
-    return found
-
-
 @case("mf: chunks")
-def mf_chunks(lib: Library) -> Any:
+def mf_chunks() -> Any:
     datasets = import_module("sklrec.datasets")
-    (X, y), found = large(), {}
-    ids, weights = X[IDS], weights_of(y)
-    halves = [(ids[:4000], y[:4000], weights[:4000]), (ids[4000:], y[4000:], weights[4000:])]
+    (X, y), found = lib.large(), []
+    ids, weights = X[IDS], lib.weights_of(y)
+    halves = [(ids[k : k + 5000], y[k : k + 5000], weights[k : k + 5000]) for k in (0, 5000)]
     with TemporaryDirectory() as folder:
         np.save(f"{folder}/X.npy", ids.to_numpy())
         mapped = np.load(f"{folder}/X.npy", mmap_mode="r")
-        ids.assign(rating=y, weight=weights).to_parquet(f"{folder}/ratings.parquet")
-        parquet = partial(datasets.ParquetRatings, f"{folder}/ratings.parquet", rating="rating")
-        sources = {
-            "arrays": lambda: datasets.ArrayRatings(ids.to_numpy(), y.to_numpy(), chunk_size=3000),
-            "mapped": lambda: datasets.ArrayRatings(mapped, y.to_numpy(), weights),
-            "iterator": lambda: datasets.ChunkedRatings(iter(halves)),
-            "parquet": lambda: parquet(sample_weight="weight", chunk_size=2500),
-        }
-        for title, source in sources.items():
-            found[f"{title}, read"] = list(source())
-            for more in ({}, {"batch_size": 256}, {"early_stopping": 0.2}, {"optimizer": ADAM}):
-                model = lib.MFRegressor(**MF | more, warm_start=True, random_state=lib.seed)
-                found[f"{title}, {more}"] = state(model.fit(source()), with_unknown(ids[:300]))
-            validation = datasets.ArrayRatings(ids[:500], y[:500])
-            found[f"{title}, again"] = state(model.fit(source(), X_val=validation), ids[:300])
+        file = f"{folder}/ratings.parquet"
+        ids.assign(rating=y, weight=weights).to_parquet(file)
+        parquet = {"rating": "rating", "sample_weight": "weight", "chunk_size": 2500}
+        validation = datasets.ArrayRatings(ids[:500], y[:500])
+        for source in (
+            lambda: datasets.ArrayRatings(ids.to_numpy(), y.to_numpy(), chunk_size=3000),
+            lambda: datasets.ArrayRatings(mapped, y.to_numpy(), weights),
+            lambda: datasets.ChunkedRatings(iter(halves)),
+            lambda: datasets.ParquetRatings(file, **parquet),
+        ):
+            found.append(list(source()))
+            for more in ({}, SMALL, {"early_stopping": 0.2}, ADAM):
+                model = make("mf", **MF | more, warm_start=True).fit(source())
+                found.append(state(model, with_unknown(ids[:300])))
+            found.append(state(model.fit(source(), X_val=validation), ids[:300]))
     return found
 
 
 @case("sequence: history and score")
-def sequence_history(lib: Library) -> Any:
-    X, y = plain()
-    early, found = X["timestamp"] < X["timestamp"].quantile(0.7), {}
-    for title, params in (
-        ("timed", {}),
-        ("untimed", {"timestamp": None}),
-        ("bidirectional", {"bidirectional": True}),
-        ("items_only", {"items_only": True}),
-    ):
-        model = lib.SequenceRatingRegressor(**LSTM | params, random_state=lib.seed)
-        model.fit(X[early], y[early])
-        later, late_y = X[~early], y[~early]
-        strangers = later.assign(user=later["user"] + 10_000)
-        found[title] = [
+def sequence_history() -> Any:
+    (X, y), found = plain(), []
+    is_early = X["timestamp"] < X["timestamp"].quantile(0.7)
+    later, late_y = X[~is_early], y[~is_early]
+    for params in ({}, {"timestamp": None}, BOTH_WAYS, {"items_only": True}):
+        model = make("sequence", **LSTM | params).fit(X[is_early], y[is_early])
+        found += [
             state(model, with_unknown(later)),
             model.predict(later, history=(X, y)),
-            model.predict(strangers, history=(strangers, late_y)),
-            model.score(later, late_y, weights_of(late_y)),
+            model.predict(later, history=(later, late_y)),
+            model.score(later, late_y, lib.weights_of(late_y)),
             model.score(later, late_y, history=(X, y)),
         ]
     return found
 
 
 @case("sequence: padded sequences")
-def padded_sequences(lib: Library) -> Any:
-    X, y = large()
-    X = lib.IDEncoder().fit(X).transform(X)
-    found = []
+def padded_sequences() -> Any:
+    X, y = lib.large()
+    X, found = sklrec.IDEncoder().fit(X).transform(X), []
     for ratings in (True, False):
-        windows = lib.SequenceWindower(max_len=8, ratings=ratings).fit(X, y).transform(X)
-        params = (LSTM if ratings else POST) | {"input": "sequences"}
-        for more in ({}, {"batch_size": 256}, {"bidirectional": True}):  # the second is sparse
-            model = lib.SequenceRatingRegressor(**params | more, random_state=lib.seed)
-            model.fit(windows[:3000], y[:3000], weights_of(y[:3000]))
+        windows = sklrec.SequenceWindower(max_len=8, ratings=ratings).fit(X, y).transform(X)
+        for more in ({}, SMALL, BOTH_WAYS):  # the second is sparse
+            model = make("sequence", **(LSTM if ratings else POST) | more, input="sequences")
+            model.fit(windows[:3000], y[:3000], lib.weights_of(y[:3000]))
             found.append(state(model, windows[3000:]))
             model.partial_fit(windows[3000:5000], y[3000:5000])
             found += [state(model, windows[:500]), model.score(windows[:500], y[:500])]

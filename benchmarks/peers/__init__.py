@@ -1,2 +1,2 @@
-"""One script for each library, which the Python of the library's own environment runs."""
+"""Scripts that the Python of each library's own environment runs."""
 # SPDX-License-Identifier: BSD-3-Clause

@@ -70,15 +70,13 @@ def serve(
 
 
 def read_request() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Request of the command line, and its arrays."""
-    folder = Path(sys.argv[1])
+    folder = Path(sys.argv[-1])
     with np.load(folder / "data.npz") as arrays:
         return json.loads((folder / "request.json").read_text()), dict(arrays)
 
 
 def write_reply(reply: Any, arrays: dict[str, np.ndarray]) -> None:
-    """Write the reply to the request of the command line."""
-    folder = Path(sys.argv[1])
+    folder = Path(sys.argv[-1])
     np.savez(folder / "reply.npz", **arrays)
     (folder / "reply.json").write_text(json.dumps(reply))
 
@@ -98,12 +96,10 @@ def measured(function: Callable[[], Any], repeats: int) -> tuple[Any, float, flo
 
 
 def read_table(data: dict[str, np.ndarray], prefix: str) -> Table:
-    """Arrays whose names begin with the prefix."""
     found = {name.removeprefix(prefix): data[name] for name in data if name.startswith(prefix)}
     return [found.pop(name) for name in MAIN if name in found], found
 
 
 def first_rows(table: Table, n: int) -> Table:
-    """First n rows of all columns."""
     columns, side = table
     return [column[:n] for column in columns], {name: side[name][:n] for name in side}

@@ -7,8 +7,6 @@ from myfm.utils.encoders import MultipleValuesToSparseEncoder
 from scipy.sparse import csr_matrix, hstack
 from sklearn.preprocessing import OneHotEncoder, normalize
 
-from benchmarks.peers._serve import serve
-
 
 class Design:
     """Matrix of the context of each row, and a block each for users and for items.
@@ -70,19 +68,10 @@ def build(users, items, ratings, scale, **side):
     return pairs(users, items, **side), ratings
 
 
-def fit(
-    trainset,
-    n_iter,
-    ordinal=False,
-    svdpp=False,
-    user_features=(),
-    item_features=(),
-    multi_valued=None,
-    **params,
-):
+def fit(trainset, n_iter, ordinal=False, svdpp=False, **params):
     table, ratings = trainset
-    features = list(user_features), list(item_features)
-    design = Design(*table, svdpp, features, multi_valued or {})
+    features = [params.pop(f"{side}_features", []) for side in ("user", "item")]
+    design = Design(*table, svdpp, features, params.pop("multi_valued", {}))
     X, blocks, shapes = design(*table)
     stars = None
     model = MyFMRegressor(random_seed=0, **params)
@@ -99,7 +88,3 @@ def predict(fitted, asked):
     if stars is None:
         return model.predict(X, blocks)
     return model.predict_proba(X, blocks) @ stars
-
-
-if __name__ == "__main__":
-    serve(build, fit, predict, pairs)

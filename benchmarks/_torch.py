@@ -1,10 +1,14 @@
-"""Bounds of the machine: its memory bandwidth and its rate of multiplications, in torch."""
+"""Timing of a training, and bounds of the machine: memory bandwidth and multiplications."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from time import perf_counter
 
 import torch
+from skorch.callbacks import Callback
 
 from benchmarks._measure import seconds
 
@@ -34,3 +38,24 @@ def multiplication_rate(n: int = 2_048, repeats: int = 5) -> float:
     a, b = torch.ones(n, n), torch.ones(n, n)
     a @ b  # warms up
     return 2 * n**3 / min(seconds(lambda: a @ b) for _ in range(repeats))
+
+
+class Clock(Callback):
+    """Seconds of all epochs, without the encoding of the IDs."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.start = perf_counter()
+
+    def on_train_end(self, net, **kwargs):
+        self.seconds = perf_counter() - self.start
+
+
+@contextmanager
+def torch_threads(n: int) -> Iterator[None]:
+    """Set the number of torch's threads in this process for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

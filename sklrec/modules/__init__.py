@@ -3,12 +3,14 @@
 
 from sklrec.modules._bayesian_fm import BayesianFactorizationMachine
 from sklrec.modules._dense import DenseNet
+from sklrec.modules._gaussian import GaussianMatrixFactorization
 from sklrec.modules._lstm import LSTMRating
 from sklrec.modules._matrix_factorization import MatrixFactorization
 
 __all__ = [
     "BayesianFactorizationMachine",
     "DenseNet",
+    "GaussianMatrixFactorization",
     "LSTMRating",
     "MatrixFactorization",
 ]

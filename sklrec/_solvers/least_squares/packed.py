@@ -1,0 +1,79 @@
+"""Many small symmetric matrices, each as the numbers of its upper triangle."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Iterator
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from sklrec._solvers.least_squares.normal_equations import cholesky
+
+# Numbers of whole matrices in memory at once: they stay in the processor's cache.
+NUMBERS_AT_ONCE = 2**17
+NUMBERS_AT_ONCE_ELSEWHERE = 2**24
+
+
+@cache
+def triangle(n_columns: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    """Give the rows and columns of packed numbers, and the packed place of each whole entry."""
+    rows, columns = torch.triu_indices(n_columns, n_columns, device=device)
+    places = torch.empty(n_columns, n_columns, dtype=torch.int64, device=device)
+    places[rows, columns] = places[columns, rows] = torch.arange(len(rows), device=device)
+    return rows, columns, places.flatten()
+
+
+def n_packed(n_columns: int) -> int:
+    """Number of packed numbers of a matrix."""
+    return n_columns * (n_columns + 1) // 2
+
+
+def pack(matrices: Tensor) -> Tensor:  # (..., d, d) to (..., d(d+1)/2)
+    """Take the upper triangles."""
+    rows, columns, _ = triangle(matrices.shape[-1], matrices.device)
+    return matrices[..., rows, columns]
+
+
+def unpack(packed: Tensor, n_columns: int) -> Tensor:  # (n, d(d+1)/2) to (n, d, d)
+    """Make whole matrices."""
+    places = triangle(n_columns, packed.device)[2]
+    return packed.index_select(-1, places).view(*packed.shape[:-1], n_columns, n_columns)
+
+
+def blocks(n_rows: int, n_columns: int, device: torch.device) -> Iterator[slice]:
+    """Yield ranges of rows whose whole matrices are in memory together."""
+    on_cpu = device.type == "cpu"
+    at_once = NUMBERS_AT_ONCE if on_cpu else NUMBERS_AT_ONCE_ELSEWHERE
+    step = max(1, at_once // n_columns**2)
+    for first in range(0, n_rows, step):
+        yield slice(first, min(first + step, n_rows))
+
+
+def inverse(matrices: Tensor) -> Tensor:  # (n, d, d)
+    """Invert positive definite matrices."""
+    lower, failed = torch.linalg.cholesky_ex(matrices)
+    if failed.any():
+        lower = cholesky(matrices.double()).to(matrices)
+    return torch.cholesky_inverse(lower)
+
+
+def inner(packed: Tensor, other: Tensor, n_columns: int) -> Tensor:  # (n,)
+    """Compute the sums of the products of all entries of two whole matrices."""
+    rows, columns, _ = triangle(n_columns, packed.device)
+    return (packed * other) @ torch.where(rows == columns, 1, 2).to(packed)
+
+
+def outer(rows: Tensor) -> Tensor:  # (n, d) to (n, d(d+1)/2)
+    """Compute the products of each row with itself, packed."""
+    first, second, _ = triangle(rows.shape[1], rows.device)
+    return rows.index_select(1, first) * rows.index_select(1, second)
+
+
+def multiply(packed: Tensor, vectors: Tensor) -> Tensor:  # (n, d(d+1)/2) and (n, d) to (n, d)
+    """Multiply each vector by its matrix."""
+    n_rows, n_columns = vectors.shape
+    found = torch.empty_like(vectors)
+    for rows in blocks(n_rows, n_columns, vectors.device):
+        matrices = unpack(packed[rows], n_columns)
+        torch.bmm(matrices, vectors[rows].unsqueeze(2), out=found[rows].unsqueeze(2))
+    return found

@@ -1,0 +1,449 @@
+r"""Variational Bayesian matrix factorisation (Lim and Teh 2007), with a full learned prior.
+
+Ratings z have mean 0 and variance 1. With rows w = (b, p) of a bias and factors,
+
+.. math:: z_{ui} \sim N(b_u + b_i + p_u \cdot q_i, 1 / (\tau s_u)), \quad
+          w_u \sim N(m_U, \Lambda_U^{-1}), \quad w_i \sim N(m_I, \Lambda_I^{-1}), \quad
+          s_u \sim \Gamma(\nu / 2, \nu / 2).
+
+The posterior is approximated by independent Gaussians of the rows. Each step maximises the bound
+on the evidence over the rows of one side, or over a prior or a noise.
+"""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklrec._solvers.base import FitResult, WarmStart
+from sklrec._solvers.callbacks import notified_steps
+from sklrec._solvers.gibbs.tables import mean_square, progress
+from sklrec._solvers.least_squares.biases import fit_biases
+from sklrec._solvers.least_squares.packed import (
+    blocks,
+    inner,
+    inverse,
+    multiply,
+    n_packed,
+    outer,
+    pack,
+    triangle,
+    unpack,
+)
+from sklrec._solvers.least_squares.rating_matrices import (
+    Incidence,
+    SideMatrices,
+    rating_matrices,
+)
+from sklrec._solvers.tensors import InteractionTensors
+from sklrec._utils.threads import threads_for_sweeps
+from sklrec._utils.warnings import warn
+from sklrec.modules import GaussianMatrixFactorization
+
+SIDES = ("user", "item")
+# Standard deviation of the random start of factors. A larger one prunes columns for good.
+INIT_STD = 0.3
+# Covariances with at most this many numbers are computed in float64.
+SMALL = 100_000
+# Numbers of Gram products in memory at once.
+NUMBERS_AT_ONCE = 2**22
+# Steps of conjugate gradients for SVD++ terms. Each sweep starts from the terms of the last one.
+N_TERM_STEPS = 5
+# Degrees of freedom of the distribution of a user's share of the noise.
+NOISE_FREEDOM = 50.0
+# Share of a multiple of the identity in prior covariances, against columns that vanish.
+EVEN_SHARE = 0.0
+# Smallest noise variance, in units of the ratings' variance.
+LEAST_NOISE = 1e-6
+# Scale of the Wishart priors of precisions.
+WISHART = 0.1
+
+
+@dataclass
+class Rows:
+    """Distribution of the rows of one side, in units of the ratings' standard deviation."""
+
+    mean: Tensor  # (n, d), bias first
+    covariance: Tensor  # (n, d(d+1)/2), packed
+    prior_mean: Tensor  # (d,), float64, of own rows
+    prior_covariance: Tensor  # (d, d), float64
+    unknown_mean: Tensor  # (d,), with SVD++ terms
+    unknown_covariance: Tensor  # (d, d)
+
+
+@dataclass
+class Terms:
+    """SVD++ terms of one side's rows, one for each partner."""
+
+    mean: Tensor  # (n_partners, d)
+    prior_mean: Tensor  # (d,), float64
+    prior_precision: Tensor  # (d, d), float64
+    covariance: Tensor  # (d(d+1)/2,), mean over the terms
+
+
+@dataclass(frozen=True)
+class VariationalSolver:
+    """A solver that updates all items, all users, their priors and the noise in turns."""
+
+    n_iter: int  # highest number of sweeps
+    tol: float  # relative change of the expected squared error at which it stops
+    verbose: int = 0
+    shares: bool = True
+    anti: float = EVEN_SHARE
+    cap: float = 1.0
+    freedom: float = NOISE_FREEDOM
+
+    @torch.no_grad()
+    def train(
+        self,
+        module: GaussianMatrixFactorization,
+        data: InteractionTensors,
+        valid: InteractionTensors | None,
+        generator: torch.Generator,
+        previous: WarmStart | None = None,
+    ) -> FitResult:
+        """Train a module in place; see `Solver.train`."""
+        losses: list[float] = []
+        valid_losses: list[float] = []
+        interrupted = False
+        scale = module.scale.item() ** 2
+        posterior: Posterior | None = None
+
+        def so_far() -> GaussianMatrixFactorization:
+            copied = deepcopy(module)
+            if posterior is not None:
+                posterior.write(copied)
+            return copied
+
+        try:
+            with threads_for_sweeps(len(data), module.width):
+                posterior = Posterior(self, module, data, generator, is_new=previous is None)
+                sweeps = progress(self.n_iter, self.verbose, "sweep")
+                for _ in notified_steps(sweeps, "sweep", so_far):
+                    losses.append(scale * posterior.sweep())
+                    if valid is not None:
+                        posterior.write_means(module)
+                        errors = valid.y - module(valid.X["users"], valid.X["items"])
+                        valid_losses.append(mean_square(errors, valid.X.get("sample_weight")))
+                    if _has_converged(losses, self.tol):
+                        break
+        except KeyboardInterrupt:
+            interrupted = True
+            warn(
+                f"Training was interrupted after {len(losses)} whole sweeps of {self.n_iter}; the "
+                "model is that of these sweeps."
+            )
+        if posterior is not None:
+            posterior.write(module)
+        return FitResult(losses, valid_losses, interrupted)
+
+
+def _has_converged(losses: list[float], tol: float) -> bool:
+    return len(losses) > 1 and abs(losses[-2] - losses[-1]) <= tol * losses[-2]
+
+
+class Posterior:
+    """Approximate posterior of all rows, their priors and the noise."""
+
+    def __init__(
+        self,
+        settings: VariationalSolver,
+        module: GaussianMatrixFactorization,
+        data: InteractionTensors,
+        generator: torch.Generator,
+        *,
+        is_new: bool,
+    ):
+        self.settings = settings
+        self.device = module.global_mean.device
+        self.n_factors = module.n_factors
+        self.n_columns = d = module.n_factors + 1
+        self.sizes = module.n_users, module.n_items
+        small = sum(self.sizes) * n_packed(d) <= SMALL
+        users, items = (data.X[f"{side}s"].cpu().numpy() - 1 for side in SIDES)
+        weight = data.X.get("sample_weight")
+        weights = np.ones(len(users)) if weight is None else weight.double().cpu().numpy()
+        z = ((data.y.double() - module.global_mean) / module.scale).cpu().numpy()
+        self.dtype = torch.float64 if small or weights.sum() > 1e9 else torch.float32
+        self.total = float(weights.sum())
+        self.matrices: list[SideMatrices]
+        self.incidences: list[Incidence]
+        self.matrices, self.incidences = rating_matrices(
+            users,
+            items,
+            z,
+            weights,
+            self.sizes,
+            np.float64 if self.dtype == torch.float64 else np.float32,
+            self.device,
+            max(1, NUMBERS_AT_ONCE // n_packed(d)),
+            module.svdpp,
+        )
+        (mean, *biases), variances = fit_biases(users, items, z, weights, *self.sizes)
+        self.penalties = variances.user_penalty, variances.item_penalty
+        self.unknown = variances.unknown_user_variance, variances.unknown_item_variance
+        self.precision = 1 / max(variances.noise_variance, LEAST_NOISE)
+        self.shares = torch.ones(self.sizes[0], dtype=self.dtype, device=self.device)
+        if is_new:
+            self.rows = [self._start(k, mean / 2, biases[k], generator) for k in (0, 1)]
+        else:
+            self.rows = [self._read(module, side) for side in SIDES]
+            self.precision = 1 / module.noise_variance.item()
+            self.shares /= module.user_noise[1:].to(self.shares)
+        self.terms = [self._terms(module, k) for k in (0, 1)] if module.svdpp else []
+
+    def _start(self, k: int, mean: float, biases: np.ndarray, generator: torch.Generator) -> Rows:
+        """Start from the biases alone, and from random factors."""
+        d, n = self.n_columns, self.sizes[k]
+        penalty = self.penalties[k]
+        rows = torch.empty(n, d, dtype=torch.float64)
+        rows[:, 0] = torch.from_numpy(biases) + mean
+        rows[:, 1:].copy_(torch.randn(n, d - 1, generator=generator, dtype=torch.float64))
+        rows[:, 1:] *= INIT_STD
+        covariances = self._new(n, n_packed(d))
+        weights = self.matrices[k].weights
+        covariances[:, 0] = 1 / (self.precision * (weights + penalty))
+        prior_mean = self._new(d, dtype=torch.float64)
+        prior_mean[0] = mean
+        variances = self._new(d, dtype=torch.float64) + self.n_factors**-0.5
+        variances[0] = 1 / (self.precision * penalty)
+        prior = prior_mean, variances.diag()
+        return Rows(rows.to(self.device, self.dtype), covariances, *prior, *prior)
+
+    def _read(self, module: GaussianMatrixFactorization, side: str) -> Rows:
+        """Read the rows of a fitted module."""
+        means = module.means(side)
+        covariances = getattr(module, f"{side}_covariances")
+        return Rows(
+            means[1:].to(self.dtype),
+            covariances[1:].to(self.dtype, copy=True),
+            getattr(module, f"{side}_prior_mean").clone(),
+            unpack(getattr(module, f"{side}_prior_covariance"), self.n_columns),
+            means[0],
+            unpack(covariances[0].double(), self.n_columns),
+        )
+
+    def _terms(self, module: GaussianMatrixFactorization, k: int) -> Terms:
+        table = getattr(module, f"{SIDES[k]}_terms")
+        terms = Terms(
+            table[1:].to(self.dtype),
+            table[0].double(),
+            10 * self.n_factors**0.5 * torch.eye(self.n_columns).to(table).double(),
+            getattr(module, f"{SIDES[k]}_term_covariance").to(self.dtype),
+        )
+        if terms.covariance.any():  # of an earlier fit
+            self._set_term_prior(terms)
+        return terms
+
+    def _new(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        return torch.zeros(*shape, dtype=dtype or self.dtype, device=self.device)
+
+    def sweep(self) -> float:
+        """Update all items, then all users and the noise; return the expected squared error."""
+        self._update(1)
+        errors = self._update(0).clamp(min=LEAST_NOISE * 1e-3)  # (n_users,)
+        weights = self.matrices[0].weights
+        if self.settings.shares:
+            freedom = self.settings.freedom
+            self.shares = (freedom + weights) / (freedom + self.precision * errors)
+        noise = (self.shares.double() @ errors.double()).item() / self.total
+        self.precision = 1 / max(noise, LEAST_NOISE)
+        return errors.double().sum().item() / self.total
+
+    def _update(self, k: int) -> Tensor:
+        r"""Update the rows of one side, and return the expected squared error of each row.
+
+        A partner's row has mean (b, q) and covariance C. With x = (1, q), M = x xᵀ + C without
+        the row and column of the bias, and c = b x + (0, C_bq), a row has
+
+        .. math:: G = \sum w M, \quad y = \sum w (z x - c), \quad
+                  S = (\tau G + \Lambda)^{-1}, \quad \text{mean} = S (\tau y + \Lambda m).
+        """
+        d = self.n_columns
+        rows, partners, matrices = self.rows[k], self.rows[1 - k], self.matrices[k]
+        counted, rated = self._moments_of_partners(partners, None if k == 0 else self.shares)
+        grams = self._new(self.sizes[k], n_packed(d))
+        targets = self._new(self.sizes[k], d)
+        rest = matrices.squares.clone()
+        for part, weights, ratings in matrices.blocks:
+            sums, products = weights @ counted, ratings @ rated
+            grams[part] = sums[:, : -d - 1]
+            targets[part] = products[:, :d] - sums[:, -d - 1 : -1]
+            rest[part] += sums[:, -1] - 2 * products[:, d]
+        precisions = self.precision * self.shares if k == 0 else self.precision
+        if k == 0:
+            grams_of_errors, precisions = grams, precisions.unsqueeze(1)
+            grams, targets = grams * precisions, targets * precisions
+        else:
+            grams *= precisions
+            targets *= precisions
+        self._solve(k, grams, targets)
+        if k == 1:
+            return rest
+        means = rows.mean
+        errors = rest - 2 * (means * targets).sum(1) / precisions[:, 0]
+        return errors + inner(grams_of_errors, outer(means) + rows.covariance, d)
+
+    def _moments_of_partners(self, partners: Rows, shares: Tensor | None) -> tuple[Tensor, Tensor]:
+        d = self.n_columns
+        bias = partners.mean[:, :1].clone()  # (n, 1)
+        x = partners.mean.clone()
+        x[:, 0] = 1
+        counted = self._new(len(x), n_packed(d) + d + 1)
+        counted[:, : -d - 1] = outer(x)
+        counted[:, d : -d - 1] += partners.covariance[:, d:]  # without the row of the bias
+        counted[:, -d - 1 : -1] = x * bias
+        counted[:, -d:-1] += partners.covariance[:, 1:d]
+        counted[:, -1] = bias[:, 0] ** 2 + partners.covariance[:, 0]
+        rated = torch.cat([x, bias], 1)
+        if shares is not None:
+            counted *= shares.unsqueeze(1)
+            rated *= shares.unsqueeze(1)
+        return counted, rated
+
+    def _solve(self, k: int, grams: Tensor, targets: Tensor) -> None:
+        """Set the rows from their scaled Gram products and targets, and update the prior."""
+        d, rows = self.n_columns, self.rows[k]
+        precision = torch.linalg.inv(rows.prior_covariance).to(self.dtype)
+        centre = rows.prior_mean.to(self.dtype)
+        own_squares = self._new(d, d, dtype=torch.float64)  # sum of the own rows' covariances
+        own_sum, own_products = self._new(d, dtype=torch.float64), own_squares.clone()
+        of_terms = None
+        if self.terms:
+            of_terms = self._solve_terms(k, grams, targets, precision, centre)
+        for part in blocks(len(grams), d, self.device):
+            if of_terms is None:
+                S = inverse(unpack(grams[part], d) + precision)
+                right = targets[part] + precision @ centre
+                own = mean = torch.bmm(S, right.unsqueeze(2)).squeeze(2)
+                spread = S
+            else:
+                h, V = of_terms[0][part], unpack(of_terms[1][part], d)
+                S = unpack(rows.covariance[part], d)
+                # own = S (τy + Λm - τG h), and S τG = 1 - S Λ
+                right = targets[part] + (centre + h) @ precision
+                mean = torch.bmm(S, right.unsqueeze(2)).squeeze(2)
+                own = mean - h
+                prior_part = S @ precision
+                data_part = torch.eye(d).to(S) - prior_part
+                spread = S + data_part @ V @ data_part.mT
+                S = S + prior_part @ V @ prior_part.mT
+            rows.mean[part] = mean
+            rows.covariance[part] = pack(S)
+            own_squares += spread.sum(0, dtype=torch.float64)
+            own = own.double()
+            own_sum += own.sum(0)
+            own_products += own.T @ own
+        self._set_prior(k, own_sum, own_squares + own_products)
+        rows.unknown_mean, rows.unknown_covariance = rows.prior_mean, rows.prior_covariance
+        if of_terms is not None:
+            h = of_terms[0].double()
+            rows.unknown_mean = rows.prior_mean + h.mean(0)
+            rows.unknown_covariance = rows.prior_covariance + torch.cov(h.T, correction=0)
+
+    def _set_prior(self, k: int, total: Tensor, squares: Tensor) -> None:
+        r"""Set the prior of a side: m = Σw / (n + 1), and Λ⁻¹ from the second moments of w.
+
+        The variance of the bias is at most the one that leave-one-out errors of biases imply.
+        """
+        d, rows, n = self.n_columns, self.rows[k], self.sizes[k]
+        rows.prior_mean = total / (n + 1)
+        eye = torch.eye(d).to(squares)
+        spread = squares - torch.outer(total, rows.prior_mean) + WISHART * eye
+        covariance = spread / (n + d)
+        if a := self.settings.anti:
+            even = eye * self.n_factors**-0.5
+            even[0, 0] = 0
+            covariance = (covariance + a * even) / (1 + a)
+        if self.settings.cap:
+            largest = self.settings.cap / (self.precision * self.penalties[k])
+            shrinkage = torch.ones(d).to(covariance)
+            shrinkage[0] = (largest / covariance[0, 0]).clamp(max=1).sqrt()
+            covariance = covariance * torch.outer(shrinkage, shrinkage)
+        rows.prior_covariance = covariance
+
+    def _solve_terms(
+        self, k: int, grams: Tensor, targets: Tensor, precision: Tensor, centre: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        r"""Update the SVD++ terms; return their sums h of all rows, and covariances of these.
+
+        A row is own + h with h = B t. With the own part integrated out, terms solve
+
+        .. math:: (\Lambda_t + B^\top \tilde A B) t = B^\top r + \Lambda_t m_t, \quad
+                  \tilde A = \Lambda - \Lambda S \Lambda, \quad
+                  r = \Lambda S \tau y - \tilde A m.
+
+        Leaves S in the covariances of the rows.
+        """
+        d, rows, terms, B = self.n_columns, self.rows[k], self.terms[k], self.incidences[k]
+        reduced, pulls = torch.empty_like(grams), torch.empty_like(targets)
+        for part in blocks(len(grams), d, self.device):
+            S = inverse(unpack(grams[part], d) + precision)
+            rows.covariance[part] = pack(S)
+            weighted = precision @ S
+            A = precision - weighted @ precision
+            reduced[part] = pack(A)
+            pulls[part] = torch.bmm(weighted, targets[part].unsqueeze(2)).squeeze(2) - A @ centre
+        of_terms = terms.prior_precision.to(self.dtype)
+        curvatures = B.transposed_squared @ reduced
+        preconditioner = torch.empty_like(curvatures)
+        for part in blocks(len(curvatures), d, self.device):
+            preconditioner[part] = pack(inverse(unpack(curvatures[part], d) + of_terms))
+
+        def product(t: Tensor) -> Tensor:
+            return t @ of_terms + B.transposed @ multiply(reduced, B.shares @ t)
+
+        right = B.transposed @ pulls + of_terms @ terms.prior_mean.to(self.dtype)
+        found = terms.mean
+        residual = right - product(found)
+        step = pushed = multiply(preconditioner, residual)
+        size = (residual * pushed).sum()
+        for _ in range(N_TERM_STEPS):
+            image = product(step)
+            rate = size / (step * image).sum().clamp(min=1e-30)
+            found = found + rate * step
+            residual = residual - rate * image
+            pushed = multiply(preconditioner, residual)
+            before, size = size, (residual * pushed).sum()
+            step = pushed + size / before.clamp(min=1e-30) * step
+        terms.mean = found
+        terms.covariance = preconditioner.mean(0)
+        self._set_term_prior(terms)
+        return B.shares @ found, B.squared @ preconditioner
+
+    def _set_term_prior(self, terms: Terms) -> None:
+        """Set mean and precision of the terms' prior in the same way as those of the rows."""
+        d, t, n = self.n_columns, terms.mean.double(), len(terms.mean)
+        terms.prior_mean = t.sum(0) / (n + 1)
+        squares = n * unpack(terms.covariance.double(), d) + t.T @ t
+        squares -= torch.outer(t.sum(0), terms.prior_mean)
+        squares += WISHART * torch.eye(d).to(squares)
+        terms.prior_precision = (n + d) * torch.linalg.inv(squares)
+
+    def write_means(self, module: GaussianMatrixFactorization) -> None:
+        """Write the means of all rows into a module."""
+        for side, rows in zip(SIDES, self.rows, strict=True):
+            unknown = rows.unknown_mean.to(rows.mean).unsqueeze(0)
+            module.set_means(side, torch.cat([unknown, rows.mean]))
+
+    def write(self, module: GaussianMatrixFactorization) -> None:
+        """Write all that was learned into a module."""
+        self.write_means(module)
+        for k, side in enumerate(SIDES):
+            rows = self.rows[k]
+            unknown = pack(rows.unknown_covariance)
+            covariances = getattr(module, f"{side}_covariances")
+            covariances[0] = unknown
+            covariances[1:] = rows.covariance
+            getattr(module, f"{side}_prior_mean").copy_(rows.prior_mean)
+            getattr(module, f"{side}_prior_covariance").copy_(pack(rows.prior_covariance))
+            if self.terms:
+                terms = self.terms[k]
+                table = getattr(module, f"{side}_terms")
+                table[0], table[1:] = terms.prior_mean, terms.mean
+                getattr(module, f"{side}_term_covariance").copy_(terms.covariance)
+        module.noise_variance.fill_(1 / self.precision)
+        module.user_noise[1:] = 1 / self.shares

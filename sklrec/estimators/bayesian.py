@@ -1,7 +1,8 @@
 """Bayesian matrix factorisation as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from numbers import Integral
+from copy import copy, deepcopy
+from numbers import Integral, Real
 
 import numpy as np
 import torch
@@ -14,12 +15,24 @@ from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions, resolve_columns
 from sklrec._data.features.blocks import SIDES, SideBlock, assign_sides
 from sklrec._data.features.groups import SideFeatures
+from sklrec._solvers.base import WarmStart
+from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.gibbs.sampler import GibbsSampler
 from sklrec._solvers.gibbs.tables import INIT_STD
-from sklrec.modules import BayesianFactorizationMachine
+from sklrec._solvers.tensors import InteractionTensors
+from sklrec._solvers.variational import VariationalSolver
+from sklrec.modules import BayesianFactorizationMachine, GaussianMatrixFactorization
 
 # Largest number of classes with loss="ordinal". More distinct ratings are probably not stars.
 MAX_STARS = 1000
+# Number of factors with n_factors="auto": of few ratings, of more ratings, and of Gibbs sampling.
+FEW_FACTORS, MANY_FACTORS, GIBBS_FACTORS = 8, 16, 10
+MANY_RATINGS = 200_000
+# A row's joint covariance matrix has about half the square of the number of factors as numbers.
+MAX_FACTORS = 32
+AUTO_N_ITER = {"variational": 20, "Gibbs": 210}
+# Sums of weights outside this range overflow or vanish in squares.
+LARGEST_SUM_OF_WEIGHTS = 1e100
 
 
 def _is_ordinal(estimator):
@@ -30,6 +43,14 @@ def _is_ordinal(estimator):
         f"loss={estimator.loss!r} gives no probabilities of ratings. Fit with loss='ordinal', or "
         "call predict with return_std=True."
     )
+
+
+def _check_is_variational(module, what):
+    if not isinstance(module, GaussianMatrixFactorization):
+        raise ValueError(
+            f"{what} needs a model of the variational solver, but Gibbs sampling fitted this one. "
+            "Fit with side_features=None, loss='squared_error' and warm_start=False first."
+        )
 
 
 def _different_ratings(y):
@@ -51,10 +72,12 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     .. math:: \hat r_{ui} = \mu + b_u + b_i + \langle p_u, q_i \rangle
 
     with the global mean :math:`\mu`, the biases :math:`b` and the factors :math:`p, q` of the
-    user and the item. Gibbs sampling draws them from their posterior distribution, together with
-    their prior and the noise. The prediction is the mean over the draws, and
-    ``predict(X, return_std=True)`` also gives its standard deviation. The penalties need no
-    tuning, because they are part of the model.
+    user and the item. The model learns a Gaussian distribution of the bias and the factors of each
+    user and each item. ``predict(X, return_std=True)`` therefore gives standard deviations too.
+    The penalties need no tuning, because they are part of the model.
+
+    There are two solvers. Users and items alone are fitted by variational Bayes, which is fast
+    and deterministic. Gibbs sampling fits models with `side_features` or ``loss="ordinal"``.
 
     With `side_features` the model is a factorisation machine:
 
@@ -68,8 +91,11 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     Parameters
     ----------
-    n_factors : int, default=10
-        Number of factors of each user, each item and each value of a side feature.
+    n_factors : int or 'auto', default='auto'
+        Number of factors of each user, each item and each value of a side feature. ``'auto'`` is
+        8 for fewer than 200,000 ratings, else 16; it is 10 with Gibbs sampling. The variational
+        solver takes at most 32, because each user and item has a joint covariance matrix of
+        ``2 * (n_factors + 1) * (n_factors + 2)`` bytes.
     loss : {'squared_error', 'ordinal'}, default='squared_error'
         Distribution of a rating around the model's value. ``'squared_error'`` is Gaussian noise.
         ``'ordinal'`` is an ordered probit model for few distinct ratings, such as stars: it has
@@ -79,14 +105,18 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         Whether to add SVD++ terms: each user is also described by the items that they rated, and
         each item by the users who rated it, whatever the ratings were. This is more accurate and
         slower.
-    n_iter : int, default=210
-        Number of sweeps. A sweep draws each parameter once.
+    n_iter : int or 'auto', default='auto'
+        Highest number of sweeps. A sweep updates each parameter once. ``'auto'`` is 20, and 210
+        with Gibbs sampling.
+    tol : float, default=1e-3
+        Relative change of the noise variance between two sweeps below which the variational
+        solver stops. 0 runs all sweeps. Gibbs sampling does not use it.
     n_burn_in : int, default=10
-        Number of first sweeps that are dropped.
+        Number of first sweeps that are dropped. Only Gibbs sampling uses it.
     n_draws : int, default=100
-        Largest number of the other sweeps to keep, evenly spaced. The time of a prediction and
-        the size of the model grow with it: each user, item and value of a side feature takes
-        ``4 * n_draws * (n_factors + 1)`` bytes.
+        Largest number of the other sweeps to keep, evenly spaced. Only Gibbs sampling uses it.
+        The time of a prediction and the size of the model grow with it: each user, item and
+        value of a side feature takes ``4 * n_draws * (n_factors + 1)`` bytes.
     side_features : None, 'all' or array-like of int or str, default=None
         Columns of X to read besides users and items. ``None`` reads no further column, and
         ``'all'`` reads all of them. A list selects columns by position or by name.
@@ -102,10 +132,13 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         Position, or name in a DataFrame, of the column of user IDs.
     item : int or str, default=1
         Position, or name in a DataFrame, of the column of item IDs.
+    warm_start : bool, default=False
+        Whether `fit` starts from the posterior of the last fit instead of a random start. New
+        users and items start from the prior. Only the variational solver can do this.
     device : str or torch.device, default='cpu'
         Device of training and prediction, such as ``'cpu'`` or ``'cuda'``.
     random_state : int, RandomState instance or None, default=None
-        Seed of the random start and of all draws. The global
+        Seed of the random start, and of all draws of Gibbs sampling. The global
         random states of torch, numpy and Python stay as they are, except that ``None`` takes the
         seed from numpy's, as in scikit-learn.
     verbose : int, default=0
@@ -113,8 +146,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     Attributes
     ----------
-    module_ : BayesianFactorizationMachine
-        The fitted ``nn.Module`` with all draws.
+    module_ : GaussianMatrixFactorization or BayesianFactorizationMachine
+        The fitted ``nn.Module``: means and covariances, or all draws of Gibbs sampling.
     encoder_ : IDEncoder
         Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
     side_blocks_ : dict of str to SideBlock
@@ -135,10 +168,11 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     n_iter_ : int
         Number of sweeps that were run.
     loss_curve_ : list of float
-        Mean squared error on the training ratings after each sweep, of that draw alone.
+        Mean squared error on the training ratings after each sweep: its expectation under the
+        posterior, or that of the latest draw.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each sweep, of the mean of the draws so
-        far. Only with validation data.
+        Mean squared error on the validation data after each sweep, before clipping; of the mean
+        of the draws so far with Gibbs sampling. Only with validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` has seen.
     n_features_in_ : int
@@ -150,10 +184,27 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     --------
     MFRegressor : The same model of users and items, trained by gradients. It has `partial_fit`.
     DenseRecRegressor : A net over users, items and side features, trained by gradients.
-    sklrec.modules.BayesianFactorizationMachine : The module alone.
+    sklrec.modules.GaussianMatrixFactorization : The module of the variational solver.
+    sklrec.modules.BayesianFactorizationMachine : The module of Gibbs sampling.
 
     Notes
     -----
+    **Variational Bayes.** The rows of users, and those of items, have a Gaussian prior. Its mean
+    and its full covariance are learned. The noise variance is a common factor divided by a share
+    of each user, which has a Gamma prior with mean 1 and 50 degrees of freedom. A sweep computes
+    the distribution of all items, of all users, the priors and the noise in turns. Leave-one-out
+    errors of two biases give the start and the ratio of the variances of biases and noise. A
+    fit of few users and items is computed in float64, otherwise in float32. The order of the
+    rows does not matter, and random numbers serve only as the start of the factors.
+
+    **Unknown users and items** have the learned prior as their distribution.
+
+    **Weights.** A row of weight 2 equals two rows for the variational solver. The size of the
+    weights therefore matters. If all weights are far below 1, the prior outweighs the ratings.
+    Scale the weights to a mean of 1 in that case. With Gibbs sampling only the proportions of
+    the weights matter. With ``'ordinal'`` a row of weight w counts as w rows in the mean and the
+    variance of its latent value.
+
     **Sides.** A side feature that has one value in all rows of each user belongs to the user.
     Otherwise, one that has one value in all rows of each item belongs to the item. All others
     belong to the rating (``'context'``). Features of users and items are stored and sampled once
@@ -169,25 +220,29 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     If a user's ratings change from session to session, a column such as
     ``X["user"].astype(str) + X["day"].astype(str)`` often helps.
 
-    **Priors.** The rows of each table have a Gaussian prior, and so have the values of each side
-    feature. Its mean and precision have a Normal-Wishart prior with mean 0, weight 1, scale 1 and
-    as many degrees of freedom as columns. A sweep draws these parameters, all users, all items
-    and the context, each conditionally on all others. It also rescales whole columns together
-    with their prior. Parameters that several rows share are drawn jointly by conjugate gradients,
-    with the rows' own parts integrated out. With ``'squared_error'`` the noise precision is a
-    common factor times a factor of each user, which has a Gamma prior with mean 1 and 4 degrees
-    of freedom. With ``'ordinal'`` a sweep also draws the thresholds and the latent values.
+    **Gibbs sampling.** The rows of each table have a Gaussian prior, and so have the values of
+    each side feature. Its mean and precision have a Normal-Wishart prior with mean 0, weight 1,
+    scale 1 and as many degrees of freedom as columns. A sweep draws these parameters, all users,
+    all items and the context, each conditionally on all others. It also rescales whole columns
+    together with their prior. Parameters that several rows share are drawn jointly by conjugate
+    gradients, with the rows' own parts integrated out. With ``'squared_error'`` the noise
+    precision is a common factor times a factor of each user, which has a Gamma prior with mean 1
+    and 4 degrees of freedom. With ``'ordinal'`` a sweep also draws the thresholds and the latent
+    values.
 
-    **Weights.** With ``'ordinal'`` a row of weight w counts as w rows in the mean and the
-    variance of its latent value.
+    **Validation data** measure `validation_curve_`. They do not stop the training.
 
-    **Validation data** measure `validation_curve_`. They do not stop the sampling.
-
-    Ctrl-C during the sampling ends `fit` with a KeyboardInterrupt. The estimator then holds the
-    model of the draws so far, and a warning says so. There is no `partial_fit`.
+    Ctrl-C during the training ends `fit` with a KeyboardInterrupt. The estimator then holds the
+    model of the sweeps so far, and a warning says so. There is no `partial_fit`. `fold_in` adds
+    new users or new items, and ``warm_start=True`` continues with new ratings.
 
     References
     ----------
+    Lim, Teh (2007), "Variational Bayesian Approach to Movie Rating Prediction", KDD Cup and
+    Workshop.
+
+    Koren (2008), "Factorization Meets the Neighborhood", :doi:`10.1145/1401890.1401944`.
+
     Rendle (2010), "Factorization Machines", :doi:`10.1109/ICDM.2010.127`.
 
     Salakhutdinov, Mnih (2008), "Bayesian Probabilistic Matrix Factorization using Markov Chain
@@ -206,8 +261,14 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
     >>> X["genres"] = [["drama", "war"] if item % 3 else ["comedy"] for item in X["item"]]
     >>> X["weekend"] = X.pop("timestamp") // 86400 % 7 > 4
-    >>> mf = BayesianMFRegressor(n_iter=50, random_state=0).fit(X, y)
+    >>> mf = BayesianMFRegressor(random_state=0).fit(X, y)
     >>> ratings, std = mf.predict(X[:3], return_std=True)
+
+    A new user, from two ratings:
+
+    >>> new = X[:2].assign(user="new")
+    >>> bool(mf.fold_in(new, [5, 4]).predict(new[:1])[0] > mf.predict(new[:1])[0])
+    True
 
     With side features, and with ratings as classes:
 
@@ -222,23 +283,26 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
-        "n_factors": [Interval(Integral, 1, None, closed="left")],
+        "n_factors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "loss": [StrOptions({"squared_error", "ordinal"})],
         "svdpp": ["boolean"],
-        "n_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "tol": [Interval(Real, 0, None, closed="left")],
         "n_burn_in": [Interval(Integral, 0, None, closed="left")],
         "n_draws": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
         "side_features": [StrOptions({"all"}), "array-like", None],
+        "warm_start": ["boolean"],
     }
 
     def __init__(
         self,
-        n_factors=10,
+        n_factors="auto",
         *,
         loss="squared_error",
         svdpp=False,
-        n_iter=210,
+        n_iter="auto",
+        tol=1e-3,
         n_burn_in=10,
         n_draws=100,
         side_features=None,
@@ -246,6 +310,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         rating_scale="auto",
         user=0,
         item=1,
+        warm_start=False,
         device="cpu",
         random_state=None,
         verbose=0,
@@ -254,6 +319,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         self.loss = loss
         self.svdpp = svdpp
         self.n_iter = n_iter
+        self.tol = tol
         self.n_burn_in = n_burn_in
         self.n_draws = n_draws
         self.side_features = side_features
@@ -261,6 +327,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         self.rating_scale = rating_scale
         self.user = user
         self.item = item
+        self.warm_start = warm_start
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -283,8 +350,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         ratings : ndarray of shape (n_samples,)
             The ratings as float64, inside the rating scale. Each depends on its own row only.
         std : ndarray of shape (n_samples,)
-            The standard deviation of a rating around its prediction, before clipping: the spread
-            of the draws plus the noise. Only if ``return_std=True``.
+            The standard deviation of a rating around its prediction, before clipping: the
+            posterior's plus the noise. Only if ``return_std=True``.
 
         Warns
         -----
@@ -317,7 +384,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
         check_is_fitted(self)
-        if self.module_.stars is None:
+        if getattr(self.module_, "stars", None) is None:
             raise ValueError(
                 "The model was fitted with another loss and has no probabilities of ratings. Fit "
                 "it again with loss='ordinal'."
@@ -327,7 +394,82 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             lambda inputs: self._call(self.module_.star_probabilities, inputs).cpu().numpy(),
         )
 
+    def fold_in(self, X, y, sample_weight=None):
+        """Add users or items that `fit` did not see, without a new fit.
+
+        One exact solve computes the distribution of each new row from its ratings. All other rows
+        stay as they are, and so does this estimator.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            Interactions, columns as in `fit`, of new users with known items or of known users
+            with new items.
+        y : array-like of shape (n_samples,)
+            The ratings.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each rating, not negative. A row of weight 2 equals two rows.
+
+        Returns
+        -------
+        BayesianMFRegressor
+            A fitted copy that knows the new users and items.
+
+        Raises
+        ------
+        ValueError
+            If X or y is not valid, if a row has neither a new user nor a new item, or both, or if
+            Gibbs sampling fitted the model.
+        """
+        check_is_fitted(self)
+        _check_is_variational(self.module_, "fold_in")
+        X, y, weight = self._check_rated(X, y, sample_weight, reset=False)
+        folded = copy(self)
+        inputs = folded._learn(X, y, weight, self)
+        is_new = inputs["users"] > self.n_users_, inputs["items"] > self.n_items_
+        if len(odd := np.flatnonzero(is_new[0] == is_new[1])):
+            both = "a new user and a new item" if is_new[0][odd[0]] else "neither of the two"
+            raise ValueError(
+                "fold_in takes ratings by new users of known items, or by known users of new "
+                f"items. Row {odd[0]} has {both}. Leave such rows out, or call fit with "
+                "warm_start=True."
+            )
+        folded._continue_from(self, None)
+        fold_in(folded.module_, self._float64_data(inputs, y, weight), self.n_users_, self.n_items_)
+        return folded
+
+    def _is_gibbs(self):
+        """Whether the parameters need Gibbs sampling."""
+        return self.side_features is not None or self.loss == "ordinal"
+
+    def _n_factors(self, n_ratings):
+        if self.n_factors != "auto":
+            return int(self.n_factors)
+        if self._is_gibbs():
+            return GIBBS_FACTORS
+        return FEW_FACTORS if n_ratings < MANY_RATINGS else MANY_FACTORS
+
+    def _check_rated(self, X, y, sample_weight, *, reset, y_name="y"):
+        if self._is_gibbs():
+            return super()._check_rated(X, y, sample_weight, reset=reset, y_name=y_name)
+        # The weights keep their size, because the prior counts in ratings too.
+        X, y, weight = self._check_rows(
+            X, y, sample_weight, reset=reset, y_name=y_name, allow_all_zero_weights=False
+        )
+        with np.errstate(over="ignore"):
+            total = weight.sum()
+        if len(weight) and not 1 / LARGEST_SUM_OF_WEIGHTS <= total <= LARGEST_SUM_OF_WEIGHTS:
+            raise ValueError(
+                "The sum of the sample weights must lie between "
+                f"{1 / LARGEST_SUM_OF_WEIGHTS:g} and {LARGEST_SUM_OF_WEIGHTS:g}, got {total:g}. "
+                "Scale them to a mean of 1."
+            )
+        return X, y, weight
+
     def _learn(self, X, y, weight, previous):
+        self.side_blocks_ = {name: SideBlock() for name in SIDES}
+        if not self._is_gibbs():
+            return super()._learn(X, y, weight, previous)
         ids = resolve_columns(self, (self.user, self.item), X)
         side = SideFeatures.learn(
             self,
@@ -336,7 +478,6 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             categorical_features=self.categorical_features,
             columns=self.side_features,
         )
-        self.side_blocks_ = {name: SideBlock() for name in SIDES}  # super()._learn reads them
         inputs = super()._learn(X, y, weight, previous)
         self.side_blocks_ = assign_sides(side, X, inputs["users"], inputs["items"])
         # Features of each user and of each item, which _new_module stores in the module.
@@ -356,16 +497,26 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _new_module(self, y, weight, generator):
         mean, scale = mean_and_scale(y, weight)
-        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+        n_users, n_items, n_factors = self.n_users_, self.n_items_, self._n_factors(len(y))
         stars = None
         self.__dict__.pop("stars_", None)  # of an earlier fit
+        if not self._is_gibbs():
+            self._check_memory(n_factors)
+            return GaussianMatrixFactorization(
+                n_users,
+                n_items,
+                n_factors,
+                svdpp=bool(self.svdpp),
+                global_mean=mean,
+                scale=scale,
+            )
         if self.loss == "ordinal":
             self.stars_ = _different_ratings(y)
             stars = torch.from_numpy(self.stars_)
         module = BayesianFactorizationMachine(
             n_users,
             n_items,
-            int(self.n_factors),
+            n_factors,
             **{f"n_{name}_values": block.sizes for name, block in self.side_blocks_.items()},
             stars=stars,
             global_mean=mean,
@@ -383,6 +534,51 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             module.set_features(name, *table)
         return module
 
+    def _check_memory(self, n_factors):
+        if n_factors > MAX_FACTORS:
+            n_bytes = 2 * (n_factors + 1) * (n_factors + 2) * (self.n_users_ + self.n_items_)
+            raise ValueError(
+                f"n_factors={n_factors} needs a joint covariance matrix of {n_factors + 1} x "
+                f"{n_factors + 1} for each user and item, {n_bytes / 1e9:.2g} GB in all. Set "
+                f"n_factors to at most {MAX_FACTORS}, or use MFRegressor."
+            )
+
+    def _continue_from(self, previous, generator):
+        _check_is_variational(previous.module_, "warm_start=True")
+        if self._is_gibbs():
+            raise ValueError(
+                "warm_start=True has no effect on Gibbs sampling, which side_features and "
+                "loss='ordinal' need. Set warm_start=False."
+            )
+        before = previous.module_
+        for name, wanted, current in (
+            ("svdpp", bool(self.svdpp), before.svdpp),
+            ("n_factors", before.n_factors if self.n_factors == "auto" else int(self.n_factors),
+             before.n_factors),
+        ):
+            if wanted != current:
+                raise ValueError(
+                    f"{name}={wanted!r} was asked for, but the training continues a model of "
+                    f"{name}={current!r}. Set it back to {current!r}, or fit with "
+                    "warm_start=False."
+                )
+        self.module_ = deepcopy(before).grow(self.n_users_, self.n_items_)
+        return WarmStart()
+
+    def _training_data(self, inputs, y, weight, previous):
+        if self._is_gibbs():
+            return super()._training_data(inputs, y, weight, previous)
+        return self._float64_data(inputs, y, weight)
+
+    def _validation_data(self, inputs, y, weight, training):
+        if self._is_gibbs():
+            return super()._validation_data(inputs, y, weight, training)
+        return self._float64_data(inputs, y, weight)
+
+    def _float64_data(self, inputs, y, weight):
+        # Large ratings keep their digits until the mean is subtracted.
+        return InteractionTensors(inputs, torch.tensor(y), torch.tensor(weight))
+
     def _needs_float64(self):
         return True
 
@@ -392,11 +588,15 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         return len(self.encoder_.vocabularies_[1])
 
     def _n_steps(self):
-        return self.n_iter
+        if self.n_iter != "auto":
+            return int(self.n_iter)
+        return AUTO_N_ITER["Gibbs" if self._is_gibbs() else "variational"]
 
     def _new_solver(self, **changes):
+        if not self._is_gibbs():
+            return VariationalSolver(self._n_steps(), float(self.tol), int(self.verbose))
         return GibbsSampler(
-            int(self.n_iter),
+            self._n_steps(),
             int(self.n_burn_in),
             int(self.n_draws),
             self.svdpp,
@@ -409,7 +609,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             _is_ordinal(self)
         if name == "partial_fit":
             raise AttributeError(
-                "BayesianMFRegressor has no partial_fit: each fit runs a new chain over all "
-                "ratings. Call fit with all ratings, or use MFRegressor, which has partial_fit."
+                "BayesianMFRegressor has no partial_fit: a sweep goes through all ratings. Call "
+                "fold_in with the ratings of new users or items, fit with warm_start=True, or use "
+                "MFRegressor, which has partial_fit."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

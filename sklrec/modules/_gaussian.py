@@ -77,7 +77,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
             parameter.requires_grad_(False)
         width = n_factors + 1
         n_packed = width * (width + 1) // 2
+        # Variance of predictions, and the one of the fit, in which many rows may be unsure.
         self.register_buffer("noise_variance", torch.ones((), dtype=torch.float64))
+        self.register_buffer("residual_variance", torch.ones((), dtype=torch.float64))
         self.register_buffer("user_noise", torch.ones(n_users + 1))
         for side, n_rows, n_partners in (
             ("user", n_users + 1, n_items + 1),

@@ -68,6 +68,27 @@ def rating_matrices(
     return sides, incidences
 
 
+def order_of_users(
+    users: np.ndarray,  # (n,), from 0
+    items: np.ndarray,  # (n,), from 0
+    ratings: np.ndarray,  # (n,), of mean 0 and variance 1
+    weights: np.ndarray,  # (n,)
+    shape: tuple[int, int],
+) -> np.ndarray:  # (n_users,)
+    """Rank users by their ratings, whatever the order of rows and the IDs are."""
+    # Each round sums a nonlinear function of the partners' values. Only users with the same
+    # ratings of the same items can end with equal values.
+    values = [np.zeros(n) for n in shape]
+    for _ in range(3):
+        for k, codes, partners in ((1, items, users), (0, users, items)):
+            terms = weights * (ratings + np.cos(values[1 - k][partners]))
+            sums = np.bincount(codes, terms, shape[k])
+            values[k] = np.pi * sums / max(np.abs(sums).max(), 1e-300)
+    ranks = np.empty(shape[0], np.int64)
+    ranks[np.argsort(values[0], kind="stable")] = np.arange(shape[0])
+    return ranks
+
+
 def _blocks(
     pair: tuple[csr_array, csr_array], dtype: Any, device: torch.device, at_once: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:

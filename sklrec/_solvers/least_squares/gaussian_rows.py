@@ -1,0 +1,127 @@
+r"""Normal equations of rows whose partners are Gaussian.
+
+A partner has the bias b, the factors q, and a covariance C of both. With x = (1, q), with M = x xᵀ
+plus C without the row and column of the bias, and with c = b x + (0, C_bq), a row w has
+
+.. math:: E \sum (z - w^\top x - b)^2 = w^\top G w - 2 w^\top y + r, \quad
+          G = \sum M, \quad y = \sum (z x - c), \quad r = \sum (z^2 - 2 z b + b^2 + C_{bb}).
+"""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sklrec._solvers.least_squares.packed import inner, n_packed, outer
+from sklrec._solvers.least_squares.rating_matrices import SideMatrices
+
+# Weight of ratings from which the noise is estimated, and steps of this.
+MIN_WEIGHT = 50.0
+N_RATIO_STEPS = 10
+
+
+@dataclass
+class Rows:
+    """Distribution of the rows of one side, in units of the ratings' standard deviation."""
+
+    mean: Tensor  # (n, d), bias first
+    covariance: Tensor  # (n, d(d+1)/2), packed
+    prior_mean: Tensor  # (d,), float64, of own rows
+    prior_covariance: Tensor  # (d, d), float64
+    unknown_mean: Tensor  # (d,), float64, with SVD++ terms
+    unknown_covariance: Tensor  # (d, d), float64
+
+
+def row_equations(
+    matrices: SideMatrices,
+    mean: Tensor,  # (n_partners, d), bias first
+    covariance: Tensor,  # (n_partners, d(d+1)/2)
+    shares: Tensor | None,  # (n_partners,), weights of the partners' ratings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute G, y and r of all rows."""
+    d = mean.shape[1]
+    bias = mean[:, :1].clone()  # (n_partners, 1)
+    x = mean.clone()
+    x[:, 0] = 1
+    counted = mean.new_zeros(len(x), n_packed(d) + d + 1)
+    grams, c, squares = counted[:, : -d - 1], counted[:, -d - 1 : -1], counted[:, -1]
+    grams.copy_(outer(x))
+    grams[:, d:] += covariance[:, d:]
+    c.copy_(x * bias)
+    c[:, 1:] += covariance[:, 1:d]
+    squares.copy_(bias[:, 0] ** 2 + covariance[:, 0])
+    rated = torch.cat([x, bias], 1)
+    if shares is not None:
+        counted *= shares.unsqueeze(1)
+        rated *= shares.unsqueeze(1)
+    n = len(matrices.weights)
+    G, y, r = mean.new_empty(n, n_packed(d)), mean.new_empty(n, d), mean.new_empty(n)
+    for part, weights, ratings in matrices.blocks:
+        sums, products = weights @ counted, ratings @ rated
+        G[part] = sums[:, : -d - 1]
+        y[part] = products[:, :d] - sums[:, -d - 1 : -1]
+        r[part] = matrices.squares[part] + sums[:, -1] - 2 * products[:, d]
+    return G, y, r
+
+
+def expected_errors(rows: Rows, G: Tensor, y: Tensor, r: Tensor) -> Tensor:
+    """Compute the expected sums of squared errors of all rows."""
+    second = outer(rows.mean) + rows.covariance
+    return r - 2 * (rows.mean * y).sum(1) + inner(G, second, rows.mean.shape[1])
+
+
+def with_first(covariance: Tensor, variance: float) -> Tensor:
+    """Scale the first variable of a covariance matrix to a given variance."""
+    factors = torch.ones_like(covariance[0])
+    factors[0] = (variance / covariance[0, 0]) ** 0.5
+    return covariance * torch.outer(factors, factors)
+
+
+def left_out_noise(
+    users: Tensor,  # (n,), from 0
+    items: Tensor,  # (n,), from 0
+    z: Tensor,  # (n,)
+    weights: Tensor,  # (n,)
+    rows: list[Rows],
+    precisions: Tensor,  # (n_users,), of a rating
+    totals: list[Tensor],  # weights of the ratings of each user, and of each item
+    at_once: int,
+) -> float:
+    r"""Estimate the ratio of the noise variance to 1 / precision from approximate errors without
+    a rating.
+
+    With :math:`v_u = x_i^\top S_u x_i` and the leverage :math:`h_u = \tau v_u`, the error of a
+    prediction without the rating is :math:`e / ((1 - h_u)(1 - h_i))`, and its variance is
+    :math:`v_u / (1 - h_u) + v_i / (1 - h_i)` plus the noise.
+    """
+    squares, variances, noises, counts = [], [], [], []
+    d = rows[0].mean.shape[1]
+    for part in torch.arange(len(z), device=z.device).split(at_once):
+        codes = users[part], items[part]
+        means = [side.mean[k] for side, k in zip(rows, codes, strict=True)]
+        error = z[part] - means[0][:, 0] - means[1][:, 0]
+        error -= (means[0][:, 1:] * means[1][:, 1:]).sum(1)
+        precision = precisions[codes[0]]
+        variance = torch.zeros_like(error)
+        for k in (0, 1):
+            x = means[1 - k].clone()
+            x[:, 0] = 1
+            v = inner(rows[k].covariance[codes[k]], outer(x), d)
+            keep = 1 - (precision * v).clamp(max=0.99)
+            error /= keep
+            variance += v / keep
+        others = torch.minimum(totals[0][codes[0]], totals[1][codes[1]]) > 1
+        squares.append(error.square())
+        variances.append(variance)
+        noises.append(1 / precision)
+        counts.append(weights[part] * others)
+    square, variance, noise, count = (torch.cat(v) for v in (squares, variances, noises, counts))
+    if count.sum() < MIN_WEIGHT:
+        return 1.0
+    ratio = 1.0
+    for _ in range(N_RATIO_STEPS):  # the mean squared standardised error becomes 1
+        standardised = (square / (ratio * noise + variance)).double()
+        excess = (count * standardised).sum() / count.sum()
+        ratio = min(max(ratio * float(excess), 0.1), 10.0)
+    return ratio

@@ -13,6 +13,7 @@ from sklrec._utils.devices import this_or_cpu
 from sklrec.modules import (
     BayesianFactorizationMachine,
     DenseNet,
+    GaussianMatrixFactorization,
     LSTMRating,
     MatrixFactorization,
 )
@@ -23,6 +24,7 @@ DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
 ARGUMENTS: dict[type, dict[str, type]] = {
     MatrixFactorization: {"init_std": float, "biased": bool, "sparse": bool},
     BayesianFactorizationMachine: {"init_std": float},
+    GaussianMatrixFactorization: {"svdpp": bool},
     DenseNet: {
         **{"init_std": float, "biased": bool, "products": bool, "sparse": bool},
         "dropout": float,
@@ -78,6 +80,25 @@ def read_bayesian(
     arguments |= {f"n_{side}_values": values for side, values in sizes.items()}
     module = BayesianFactorizationMachine(0, 0, n_factors, stars=stars, **arguments)
     return _with_tensors(part, module, shapes, limits)
+
+
+def read_gaussian(part: PartReader, n_users: int, n_items: int) -> GaussianMatrixFactorization:
+    """Read a matrix factorisation of Gaussian rows."""
+    svdpp = part.value("svdpp", bool)
+    n_factors = part.size("item_factors.weight", 1)
+    module = GaussianMatrixFactorization(0, 0, n_factors, svdpp=svdpp)
+    # The shapes of other tensors do not depend on the numbers of users and items.
+    shapes: dict[str, Shape] = {
+        name: tuple(tensor.shape)
+        for name, tensor in _tensors(module).items()
+        if tensor is not None
+    }
+    shapes |= _pair_shapes(n_users, n_items, n_factors) | {"user_noise": (n_users,)}
+    n_packed = (n_factors + 1) * (n_factors + 2) // 2
+    for side, n_rows, n_partners in (("user", n_users, n_items), ("item", n_items, n_users)):
+        shapes[f"{side}_covariances"] = (n_rows, n_packed)
+        shapes[f"{side}_terms"] = (n_partners * svdpp, n_factors + 1)
+    return _with_tensors(part, module, shapes)
 
 
 def read_dense_net(

@@ -180,23 +180,30 @@ class Posterior:
         self.precision = 1 / max(variances.noise_variance, LEAST_NOISE)
         self.shares = torch.ones(self.sizes[0], dtype=self.dtype, device=self.device)
         if is_new:
-            # Only the start of the users matters, because items come first in a sweep.
-            self.ranks = order_of_users(users, items, z, weights, self.sizes)
-            self.rows = [self._start(k, mean / 2, biases[k], generator) for k in (0, 1)]
+            ranks = order_of_users(users, items, z, weights, self.sizes)
+            self.rows = [self._start(k, mean / 2, biases[k], ranks, generator) for k in (0, 1)]
         else:
             self.rows = [self._read(module, side) for side in SIDES]
             self.precision = 1 / module.residual_variance.item()
             self.shares /= module.user_noise[1:].to(self.shares)
         self.terms = [self._terms(module, k) for k in (0, 1)] if module.svdpp else []
 
-    def _start(self, k: int, mean: float, biases: np.ndarray, generator: torch.Generator) -> Rows:
-        """Start from the biases alone, and from random factors."""
+    def _start(
+        self,
+        k: int,
+        mean: float,
+        biases: np.ndarray,  # (n,)
+        ranks: np.ndarray,  # (n_users,)
+        generator: torch.Generator,
+    ) -> Rows:
+        """Start from the biases alone, and from random factors of users."""
         d, n = self.n_columns, self.sizes[k]
         penalty = self.penalties[k]
-        rows = torch.empty(n, d, dtype=torch.float64)
+        rows = torch.zeros(n, d, dtype=torch.float64)
         rows[:, 0] = torch.from_numpy(biases) + mean
-        start = torch.randn(n, d - 1, generator=generator, dtype=torch.float64)
-        rows[:, 1:] = INIT_STD * (start[self.ranks] if k == 0 else start)
+        if k == 0:  # items come first in a sweep, so that their start has no effect
+            start = torch.randn(n, d - 1, generator=generator, dtype=torch.float64)
+            rows[:, 1:] = INIT_STD * start[ranks]
         covariances = self._new(n, n_packed(d))
         weights = self.matrices[k].weights
         covariances[:, 0] = 1 / (self.precision * (weights + penalty))

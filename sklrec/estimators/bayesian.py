@@ -435,7 +435,9 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
                 "warm_start=True."
             )
         folded._continue_from(self, None)
-        fold_in(folded.module_, self._float64_data(inputs, y, weight), self.n_users_, self.n_items_)
+        fold_in(
+            folded.module_, self._float64_data(inputs, y, weight), self.n_users_, self.n_items_
+        )
         return folded
 
     def _is_gibbs(self):
@@ -553,8 +555,11 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         before = previous.module_
         for name, wanted, current in (
             ("svdpp", bool(self.svdpp), before.svdpp),
-            ("n_factors", before.n_factors if self.n_factors == "auto" else int(self.n_factors),
-             before.n_factors),
+            (
+                "n_factors",
+                before.n_factors if self.n_factors == "auto" else int(self.n_factors),
+                before.n_factors,
+            ),
         ):
             if wanted != current:
                 raise ValueError(

@@ -77,6 +77,11 @@ class GaussianMatrixFactorization(MatrixFactorization):
             parameter.requires_grad_(False)
         width = n_factors + 1
         n_packed = width * (width + 1) // 2
+        self.noise_variance: Tensor
+        self.residual_variance: Tensor
+        self.user_noise: Tensor
+        self.user_terms: Tensor
+        self.item_terms: Tensor
         # Variance of predictions, and the one of the fit, in which many rows may be unsure.
         self.register_buffer("noise_variance", torch.ones((), dtype=torch.float64))
         self.register_buffer("residual_variance", torch.ones((), dtype=torch.float64))

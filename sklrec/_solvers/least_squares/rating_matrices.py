@@ -76,27 +76,25 @@ def order_of_users(
     shape: tuple[int, int],
 ) -> np.ndarray:  # (n_users,)
     """Rank users by their ratings, whatever the order of rows and the IDs are."""
-    # Each round sums a nonlinear function of the partners' values. Only users with the same
-    # ratings of the same items can end with equal values.
+    # Each round sums a nonlinear function of the partners' values. Only users whose ratings look
+    # the same, up to the IDs of the items, end with equal values. These get the same rank.
     values = [np.zeros(n) for n in shape]
     for _ in range(3):
         for k, codes, partners in ((1, items, users), (0, users, items)):
             terms = weights * (ratings + np.cos(values[1 - k][partners]))
             sums = np.bincount(codes, terms, shape[k])
             values[k] = np.pi * sums / max(np.abs(sums).max(), 1e-300)
-    ranks = np.empty(shape[0], np.int64)
-    ranks[np.argsort(values[0], kind="stable")] = np.arange(shape[0])
-    return ranks
+    return np.unique(values[0].round(10), return_inverse=True)[1]
 
 
 def _blocks(
     pair: tuple[csr_array, csr_array], dtype: Any, device: torch.device, at_once: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    pair = tuple(matrix.astype(dtype) for matrix in pair)
-    n_rows = pair[0].shape[0]
+    weights, ratings = (matrix.astype(dtype) for matrix in pair)
+    n_rows = weights.shape[0]
     for first in range(0, n_rows, at_once):
         rows = slice(first, min(first + at_once, n_rows))
-        yield rows, *(to_torch(matrix[rows], device) for matrix in pair)
+        yield rows, to_torch(weights[rows], device), to_torch(ratings[rows], device)
 
 
 def to_torch(matrix: csr_array, device: torch.device) -> Tensor:

@@ -275,10 +275,10 @@ def _read_sequence(part: PartReader, estimator: SequenceRatingRegressor) -> None
 
 # Classes that a model file can hold, with functions that write and read their fitted attributes.
 KINDS: dict[type, tuple[Callable[[PartWriter, Any], None], Callable[[PartReader, Any], None]]] = {
-    BiasRegressor: (_write_biases, _read_biases),
     MFRegressor: (_write_mf, _read_mf),
     DenseRecRegressor: (_write_dense, _read_dense),
     BayesianMFRegressor: (_write_bayesian, _read_bayesian),
+    BiasRegressor: (_write_biases, _read_biases),
     SequenceRatingRegressor: (_write_sequence, _read_sequence),
     IDEncoder: (_write_encoder, _read_encoder),
     SequencePadder: (_write_padder, _read_padder),

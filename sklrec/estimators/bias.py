@@ -129,7 +129,7 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
     >>> X = [["ann", "tea"], ["ann", "rum"], ["bob", "tea"], ["bob", "gin"], ["cat", "rum"]]
     >>> model = BiasRegressor(user_penalty=1, item_penalty=1).fit(X, [5, 2, 4, 3, 1])
     >>> model.predict([["cat", "tea"], ["eve", "tea"]]).round(1)
-    array([3.2, 3.8])
+    array([3.3, 3.8])
     >>> ratings, std = model.predict([["cat", "tea"], ["eve", "tea"]], return_std=True)
     >>> bool(std[1] > std[0])
     True

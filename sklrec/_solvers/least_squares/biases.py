@@ -1,7 +1,4 @@
-r"""Global mean and two biases by penalised least squares, in NumPy and SciPy.
-
-.. math:: \sum_{(u, i)} w (r - m - b_u - b_i)^2 + c_u \sum_u b_u^2 + c_i \sum_i b_i^2
-"""
+"""Global mean and two biases by penalised least squares, in NumPy and SciPy."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
@@ -53,7 +50,11 @@ class Variances:
 
 
 class BiasEquations:
-    """Normal equations, with the users eliminated: items and mean are the unknowns."""
+    """Normal equations of the penalised squared error, with the users eliminated."""
+
+    # The mean m and the biases minimise
+    #   sum of w_ui (r_ui - m - b_u - b_i)^2 + sum of c_u b_u^2 + sum of c_i b_i^2.
+    # The unknowns of the equations are the biases of the items and the mean.
 
     def __init__(self, log: Log, n_users: int, n_items: int):
         self.users, self.items, self.y, self.weights = users, items, y, weights = log
@@ -146,14 +147,26 @@ class BiasEquations:
         n_pairs = np.diff(self.by_user.indptr)
         if n_pairs.sum() <= SEARCH_PAIRS:
             return self
-        # This order of the users does not depend on the order of the rows.
-        order = np.random.RandomState(0).permutation(len(n_pairs))
+        order = self._order_of_users()
         n_users = max(1, int((np.cumsum(n_pairs[order]) <= SEARCH_PAIRS).sum()))
         codes = np.full(len(order), -1)
         codes[order[:n_users]] = np.arange(n_users)
         rows = np.flatnonzero(codes[self.users] >= 0)
         log = Log(codes[self.users[rows]], self.items[rows], self.y[rows], self.weights[rows])
         return BiasEquations(log, n_users, len(self.item_weight))
+
+    def _order_of_users(self) -> np.ndarray:
+        """Order the users by hashes of their ratings, which the order of rows does not change."""
+        # Codes have the order of the rows. Rounding removes the effect of the order on sums.
+        users, items = (
+            _mixed((np.round(sums / weight, 6) + 0.0).view(np.uint64) + _mixed(n_pairs))
+            for sums, weight, n_pairs in (
+                (self.user_sum, self.user_weight, np.diff(self.by_user.indptr)),
+                (self.item_sum, self.item_weight, np.diff(self.by_item.indptr)),
+            )
+        )
+        pattern = self.by_user.astype(bool).astype(np.uint64)
+        return np.argsort(_mixed(users + pattern @ items), kind="stable")
 
 
 def fit_biases(
@@ -176,6 +189,14 @@ def fit_biases(
     return (centre + scale * mean, scale * user, scale * item), Variances(
         *penalties, noise, *unknown
     )
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Hash integers, by the last steps of MurmurHash3."""
+    values = values.astype(np.uint64)
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        values = (values ^ (values >> np.uint64(33))) * np.uint64(factor)
+    return values ^ (values >> np.uint64(33))
 
 
 def _variances(

@@ -41,10 +41,10 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
     Parameters
     ----------
     user_penalty : float or 'auto', default='auto'
-        The penalty :math:`c_u` of the biases of users, above 0. ``'auto'`` takes the penalties
+        The penalty :math:`c_u` of the biases of users, from 1e-10 to 1e10. ``'auto'`` takes the penalties
         with the least mean squared leave-one-out error on the training ratings.
     item_penalty : float or 'auto', default='auto'
-        The penalty :math:`c_i` of the biases of items, above 0.
+        The penalty :math:`c_i` of the biases of items, from 1e-10 to 1e10.
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
@@ -145,8 +145,8 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
             name: BaseRatingRegressor._parameter_constraints[name]
             for name in ("rating_scale", "user", "item")
         },
-        "user_penalty": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
-        "item_penalty": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
+        "user_penalty": [StrOptions({"auto"}), Interval(Real, 1e-10, 1e10, closed="both")],
+        "item_penalty": [StrOptions({"auto"}), Interval(Real, 1e-10, 1e10, closed="both")],
     }
 
     def __init__(

@@ -41,8 +41,8 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
     Parameters
     ----------
     user_penalty : float or 'auto', default='auto'
-        The penalty :math:`c_u` of the biases of users, from 1e-10 to 1e10. ``'auto'`` takes the penalties
-        with the least mean squared leave-one-out error on the training ratings.
+        The penalty :math:`c_u` of the biases of users, from 1e-10 to 1e10. ``'auto'`` takes the
+        penalties with the least mean squared leave-one-out error on the training ratings.
     item_penalty : float or 'auto', default='auto'
         The penalty :math:`c_i` of the biases of items, from 1e-10 to 1e10.
     rating_scale : (float, float), 'auto' or None, default='auto'
@@ -109,9 +109,10 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
     ratings. Scale the weights to a mean of 1 in that case. Leave-one-out errors leave out one
     unit of weight.
 
-    **Search.** Some steps of expectation maximisation give a start, and steps by factors of 2
-    and 1.41 follow. With more than 100,000 ratings the search uses 100,000 of them, those of
-    whole users. The fit itself uses all. No random number changes the result.
+    **Search.** The search for the penalties starts at 4 and takes steps by factors of 4, then 2,
+    then 1.41, as long as the leave-one-out error falls. With more than
+    100,000 ratings the search uses at most 100,000 of them, those of whole users. The fit itself
+    uses all. No random number changes the result.
 
     **Uncertainty.** The noise variance comes from leave-one-out errors of ratings whose user and
     item have further ratings. The variance of unknown users comes from ratings of users with one

@@ -14,10 +14,9 @@ from scipy.sparse.linalg import LinearOperator, cg
 Penalty: TypeAlias = float | np.ndarray  # one for all rows of a side, or one for each
 Solution: TypeAlias = tuple[float, np.ndarray, np.ndarray]  # mean, biases of users and of items
 
-# Steps of expectation maximisation before the search for penalties.
-N_EM_STEPS = 12
-# Factors of the steps of the search: coarse, then fine.
-SEARCH_STEPS = (2.0, 2.0**0.5)
+# Penalties at the start of the search, and factors of its steps: coarse, then fine.
+FIRST_PENALTY = 4.0
+SEARCH_STEPS = (4.0, 2.0, 2.0**0.5)
 # A step must lower the error by this share. Rounding then does not decide between equal penalties.
 MIN_GAIN = 1e-7
 SMALLEST_PENALTY, LARGEST_PENALTY = 1e-3, 1e6
@@ -237,8 +236,7 @@ def _choose_penalties(
     """Search for the penalties with the least mean squared leave-one-out error."""
     if None not in given:
         return given[0], given[1]  # type: ignore[return-value]
-    start = _penalties_of_em(equations)
-    penalties = [p if g is None else g for p, g in zip(start, given, strict=True)]
+    penalties = [FIRST_PENALTY if g is None else g for g in given]
     solution = None
 
     def loss(candidates: Sequence[float]) -> float:
@@ -262,27 +260,3 @@ def _choose_penalties(
                 moves = moves[1:] + moves[:1]
                 n_failed += 1
     return penalties[0], penalties[1]
-
-
-def _penalties_of_em(equations: BiasEquations) -> list[float]:
-    """Estimate noise variance over bias variance by EM with independent biases."""
-    # A few steps only: where users have about two ratings, the variances drift to 0.
-    e = equations
-    sides = [(e.user_weight, e.user_sum, e.by_user), (e.item_weight, e.item_sum, e.by_item)]
-    biases = [np.zeros(len(weight)) for weight, _, _ in sides]
-    mean, noise = float(e.user_sum.sum() / e.total), 1.0
-    priors = [0.25, 0.25]  # variances of the biases
-    for _ in range(N_EM_STEPS):
-        spread = 0.0  # weighted sum of the biases' posterior variances
-        for k in (1, 0):
-            weight, sums, matrix = sides[k]
-            variance = noise / (weight + noise / priors[k])
-            biases[k] = (sums - weight * mean - matrix @ biases[1 - k]) * variance / noise
-            is_there = weight > 0
-            priors[k] = float((biases[k] ** 2 + variance)[is_there].mean())
-            spread += float(weight @ variance)
-        of_biases = e.user_weight @ biases[0] + e.item_weight @ biases[1]
-        mean = float((e.user_sum.sum() - of_biases) / e.total)
-        errors = e.errors((mean, biases[0], biases[1]))
-        noise = max(float((e.weights @ errors**2 + spread) / e.total), 1e-12)
-    return [float(np.clip(noise / p, SMALLEST_PENALTY, LARGEST_PENALTY)) for p in priors]

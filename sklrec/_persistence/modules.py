@@ -12,6 +12,7 @@ from sklrec._persistence.parts import ANY, PartReader, PartWriter, Shape
 from sklrec._utils.devices import this_or_cpu
 from sklrec.modules import (
     BayesianFactorizationMachine,
+    BiasModel,
     DenseNet,
     GaussianMatrixFactorization,
     LSTMRating,
@@ -25,6 +26,7 @@ ARGUMENTS: dict[type, dict[str, type]] = {
     MatrixFactorization: {"init_std": float, "biased": bool, "sparse": bool},
     BayesianFactorizationMachine: {"init_std": float},
     GaussianMatrixFactorization: {"svdpp": bool},
+    BiasModel: {},
     DenseNet: {
         **{"init_std": float, "biased": bool, "products": bool, "sparse": bool},
         "dropout": float,
@@ -99,6 +101,17 @@ def read_gaussian(part: PartReader, n_users: int, n_items: int) -> GaussianMatri
         shapes[f"{side}_covariances"] = (n_rows, n_packed)
         shapes[f"{side}_terms"] = (n_partners * svdpp, n_factors + 1)
     return _with_tensors(part, module, shapes)
+
+
+def read_biases(part: PartReader, n_users: int, n_items: int) -> BiasModel:
+    """Read a mean and biases."""
+    sizes = {"user": n_users, "item": n_items}
+    shapes: dict[str, Shape] = {
+        f"{side}_{table}": (n_rows,)
+        for side, n_rows in sizes.items()
+        for table in ("biases", "weights")
+    }
+    return _with_tensors(part, BiasModel(0, 0), shapes)
 
 
 def read_dense_net(

@@ -4,6 +4,7 @@
 import numpy as np
 import torch
 
+from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.gaussian_rows import row_equations
 from sklrec._solvers.least_squares.packed import blocks, inverse, pack, unpack
 from sklrec._solvers.least_squares.rating_matrices import rating_matrices
@@ -26,20 +27,21 @@ def fold_in(
     for k, side in enumerate(SIDES):
         is_new = codes[k] > n_known[k]
         if is_new.any():
-            rows = codes[k][is_new].numpy() - n_known[k] - 1
-            partners = codes[1 - k][is_new].numpy()
             z = (data.y[is_new] - module.global_mean.cpu()) / module.scale.cpu()
-            weights = data.X["sample_weight"][is_new].numpy()
-            _solve(module, side, rows, partners, z.numpy(), weights, n_known[k] + 1)
+            columns = (
+                codes[k][is_new] - n_known[k] - 1,
+                codes[1 - k][is_new],
+                z,
+                data.X["sample_weight"][is_new],
+            )
+            log = Log(*(values.numpy() for values in columns))
+            _solve(module, side, log, n_known[k] + 1)
 
 
 def _solve(
     module: GaussianMatrixFactorization,
     side: str,
-    rows: np.ndarray,  # (n,), from 0
-    partners: np.ndarray,  # (n,), codes
-    z: np.ndarray,  # (n,)
-    weights: np.ndarray,  # (n,)
+    log: Log,  # new rows from 0, and codes of their partners
     first: int,  # code of the first new row
 ) -> None:
     k = SIDES.index(side)
@@ -48,7 +50,7 @@ def _solve(
     means, device = module.means(other), module.global_mean.device
     shape = n, len(means)
     (matrices, _), incidences = rating_matrices(
-        rows, partners, z, weights, shape, np.float64, device, max(1, 2**20 // d**2), module.svdpp
+        log, shape, np.float64, device, max(1, 2**20 // d**2), module.svdpp
     )
     shares = None if side == "user" else 1 / module.user_noise.double()
     covariances = getattr(module, f"{other}_covariances").double()

@@ -25,9 +25,10 @@ from sklrec.modules import BayesianFactorizationMachine, GaussianMatrixFactoriza
 
 # Largest number of classes with loss="ordinal". More distinct ratings are probably not stars.
 MAX_STARS = 1000
-# Number of factors with n_factors="auto": of few ratings, of more ratings, and of Gibbs sampling.
+# Number of factors with n_factors="auto": with few ratings for each user and item on average, with
+# more ratings, and of Gibbs sampling. Sparse logs have nothing for more factors to learn.
 FEW_FACTORS, MANY_FACTORS, GIBBS_FACTORS = 8, 16, 10
-MANY_RATINGS = 200_000
+MANY_RATINGS = 5
 # A row's joint covariance matrix has about half the square of the number of factors as numbers.
 MAX_FACTORS = 32
 AUTO_N_ITER = {"variational": 20, "Gibbs": 210}
@@ -93,8 +94,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     ----------
     n_factors : int or 'auto', default='auto'
         Number of factors of each user, each item and each value of a side feature. ``'auto'`` is
-        8 for fewer than 200,000 ratings, else 16; it is 10 with Gibbs sampling. The variational
-        solver takes at most 32, because each user and item has a joint covariance matrix of
+        16, or 8 if there are fewer than 5 ratings for each user and item on average. It is 10
+        with Gibbs sampling. The variational solver takes at most 32, because each user and item has a joint covariance matrix of
         ``2 * (n_factors + 1) * (n_factors + 2)`` bytes.
     loss : {'squared_error', 'ordinal'}, default='squared_error'
         Distribution of a rating around the model's value. ``'squared_error'`` is Gaussian noise.
@@ -449,7 +450,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             return int(self.n_factors)
         if self._is_gibbs():
             return GIBBS_FACTORS
-        return FEW_FACTORS if n_ratings < MANY_RATINGS else MANY_FACTORS
+        is_sparse = n_ratings < MANY_RATINGS * (self.n_users_ + self.n_items_)
+        return FEW_FACTORS if is_sparse else MANY_FACTORS
 
     def _check_rated(self, X, y, sample_weight, *, reset, y_name="y"):
         if self._is_gibbs():
@@ -499,7 +501,11 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     def _new_module(self, y, weight, generator):
         mean, scale = mean_and_scale(y, weight)
-        n_users, n_items, n_factors = self.n_users_, self.n_items_, self._n_factors(len(y))
+        n_users, n_items, n_factors = (
+            self.n_users_,
+            self.n_items_,
+            self._n_factors(self.n_ratings_),
+        )
         stars = None
         self.__dict__.pop("stars_", None)  # of an earlier fit
         if not self._is_gibbs():

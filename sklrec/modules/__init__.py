@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklrec.modules._bayesian_fm import BayesianFactorizationMachine
+from sklrec.modules._bias import BiasModel
 from sklrec.modules._dense import DenseNet
 from sklrec.modules._gaussian import GaussianMatrixFactorization
 from sklrec.modules._lstm import LSTMRating
@@ -9,6 +10,7 @@ from sklrec.modules._matrix_factorization import MatrixFactorization
 
 __all__ = [
     "BayesianFactorizationMachine",
+    "BiasModel",
     "DenseNet",
     "GaussianMatrixFactorization",
     "LSTMRating",

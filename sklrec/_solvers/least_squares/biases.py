@@ -1,13 +1,10 @@
-r"""Global mean and two biases by penalised least squares, in NumPy and SciPy.
-
-.. math:: \sum_{(u, i)} w (r - m - b_u - b_i)^2 + c_u \sum_u b_u^2 + c_i \sum_i b_i^2
-"""
+"""Global mean and two biases by penalised least squares, in NumPy and SciPy."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.linalg import norm
@@ -17,10 +14,9 @@ from scipy.sparse.linalg import LinearOperator, cg
 Penalty: TypeAlias = float | np.ndarray  # one for all rows of a side, or one for each
 Solution: TypeAlias = tuple[float, np.ndarray, np.ndarray]  # mean, biases of users and of items
 
-# Steps of expectation maximisation before the search for penalties.
-N_EM_STEPS = 12
-# Factors of the steps of the search: coarse, then fine.
-SEARCH_STEPS = (2.0, 2.0**0.5)
+# Penalties at the start of the search, and factors of its steps: coarse, then fine.
+FIRST_PENALTY = 4.0
+SEARCH_STEPS = (4.0, 2.0, 2.0**0.5)
 # A step must lower the error by this share. Rounding then does not decide between equal penalties.
 MIN_GAIN = 1e-7
 SMALLEST_PENALTY, LARGEST_PENALTY = 1e-3, 1e6
@@ -30,6 +26,15 @@ SEARCH_PAIRS = 100_000
 MAX_LEVERAGE = 0.999
 # Weight of ratings from which the variance of a noise or of unknown rows is estimated.
 MIN_WEIGHT = 50.0
+
+
+class Log(NamedTuple):
+    """Ratings, with codes from 0 and weights in units of ratings."""
+
+    users: np.ndarray  # (n,)
+    items: np.ndarray  # (n,)
+    y: np.ndarray  # (n,)
+    weights: np.ndarray  # (n,)
 
 
 @dataclass(frozen=True)
@@ -44,18 +49,14 @@ class Variances:
 
 
 class BiasEquations:
-    """Normal equations, with the users eliminated: items and mean are the unknowns."""
+    """Normal equations of the penalised squared error, with the users eliminated."""
 
-    def __init__(
-        self,
-        users: np.ndarray,  # (n,), from 0
-        items: np.ndarray,  # (n,), from 0
-        y: np.ndarray,  # (n,)
-        weights: np.ndarray,  # (n,)
-        n_users: int,
-        n_items: int,
-    ):
-        self.users, self.items, self.y, self.weights = users, items, y, weights
+    # The mean m and the biases minimise
+    #   sum of w_ui (r_ui - m - b_u - b_i)^2 + sum of c_u b_u^2 + sum of c_i b_i^2.
+    # The unknowns of the equations are the biases of the items and the mean.
+
+    def __init__(self, log: Log, n_users: int, n_items: int):
+        self.users, self.items, self.y, self.weights = users, items, y, weights = log
         self.user_weight = np.bincount(users, weights, n_users)
         self.item_weight = np.bincount(items, weights, n_items)
         self.user_sum = np.bincount(users, weights * y, n_users)
@@ -135,7 +136,9 @@ class BiasEquations:
         """Weight of the pair of each row."""
         if self.by_user.nnz == len(self.y):
             return self.weights
-        return self.by_user[self.users, self.items]  # (n,)
+        keys = self.users * np.int64(len(self.item_weight)) + self.items
+        _, pairs = np.unique(keys, return_inverse=True)
+        return np.bincount(pairs, self.weights)[pairs]  # (n,)
 
     def for_search(self) -> "BiasEquations":
         """Give the equations of some whole users if there are many ratings."""
@@ -143,21 +146,30 @@ class BiasEquations:
         n_pairs = np.diff(self.by_user.indptr)
         if n_pairs.sum() <= SEARCH_PAIRS:
             return self
-        # This order of the users does not depend on the order of the rows.
-        order = np.random.RandomState(0).permutation(len(n_pairs))
-        n_users = max(1, np.searchsorted(np.cumsum(n_pairs[order]), SEARCH_PAIRS, "right"))
+        order = self._order_of_users()
+        n_users = max(1, int((np.cumsum(n_pairs[order]) <= SEARCH_PAIRS).sum()))
         codes = np.full(len(order), -1)
         codes[order[:n_users]] = np.arange(n_users)
         rows = np.flatnonzero(codes[self.users] >= 0)
-        columns = (codes[self.users[rows]], self.items[rows], self.y[rows], self.weights[rows])
-        return BiasEquations(*columns, n_users, len(self.item_weight))
+        log = Log(codes[self.users[rows]], self.items[rows], self.y[rows], self.weights[rows])
+        return BiasEquations(log, n_users, len(self.item_weight))
+
+    def _order_of_users(self) -> np.ndarray:
+        """Order the users by hashes of their ratings, which the order of rows does not change."""
+        # Codes have the order of the rows. Rounding removes the effect of the order on sums.
+        users, items = (
+            _mixed((np.round(sums / weight, 6) + 0.0).view(np.uint64) + _mixed(n_pairs))
+            for sums, weight, n_pairs in (
+                (self.user_sum, self.user_weight, np.diff(self.by_user.indptr)),
+                (self.item_sum, self.item_weight, np.diff(self.by_item.indptr)),
+            )
+        )
+        pattern = self.by_user.astype(bool).astype(np.uint64)
+        return np.argsort(_mixed(users + pattern @ items), kind="stable")
 
 
 def fit_biases(
-    users: np.ndarray,  # (n,), from 0
-    items: np.ndarray,  # (n,), from 0
-    y: np.ndarray,  # (n,)
-    weights: np.ndarray,  # (n,), in units of ratings
+    log: Log,
     n_users: int,
     n_items: int,
     user_penalty: float | None = None,
@@ -165,9 +177,10 @@ def fit_biases(
 ) -> tuple[Solution, Variances]:
     """Fit biases; leave-one-out errors choose a penalty that is None."""
     # Deviations from the mean in units of their standard deviation, for any size of ratings.
+    y, weights = log.y, log.weights
     centre = float(y[0] if np.ptp(y) == 0 else np.average(y, weights=weights))
     scale = float(norm(np.sqrt(weights) * (y - centre)) / np.sqrt(weights.sum())) or 1.0
-    equations = BiasEquations(users, items, (y - centre) / scale, weights, n_users, n_items)
+    equations = BiasEquations(log._replace(y=(y - centre) / scale), n_users, n_items)
     penalties = _choose_penalties(equations.for_search(), (user_penalty, item_penalty))
     solution = equations.solve(*penalties)
     noise, *unknown = (scale**2 * v for v in _variances(equations, solution, penalties))
@@ -177,6 +190,14 @@ def fit_biases(
     )
 
 
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Hash integers, by the last steps of MurmurHash3."""
+    values = values.astype(np.uint64)
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        values = (values ^ (values >> np.uint64(33))) * np.uint64(factor)
+    return values ^ (values >> np.uint64(33))
+
+
 def _variances(
     equations: BiasEquations, solution: Solution, penalties: Sequence[float]
 ) -> tuple[float, float, float]:
@@ -184,7 +205,7 @@ def _variances(
     e = equations
     squares = e.left_out_errors(solution, *penalties) ** 2
     # Weight of the other ratings of the row's user and of its item. Without any, the row says
-    # nothing about rows of known users and items: on one log the noise was then 3 times too high.
+    # nothing about the noise: with such rows the noise was three times too high on one log.
     others = [(e.user_weight - 1)[e.users], (e.item_weight - 1)[e.items]]
     is_known = [weight > 1e-9 for weight in others]
     of_bias = [
@@ -215,8 +236,7 @@ def _choose_penalties(
     """Search for the penalties with the least mean squared leave-one-out error."""
     if None not in given:
         return given[0], given[1]  # type: ignore[return-value]
-    start = _penalties_of_em(equations)
-    penalties = [p if g is None else g for p, g in zip(start, given, strict=True)]
+    penalties = [FIRST_PENALTY if g is None else g for g in given]
     solution = None
 
     def loss(candidates: Sequence[float]) -> float:
@@ -240,26 +260,3 @@ def _choose_penalties(
                 moves = moves[1:] + moves[:1]
                 n_failed += 1
     return penalties[0], penalties[1]
-
-
-def _penalties_of_em(equations: BiasEquations) -> list[float]:
-    """Estimate noise variance over bias variance by EM with independent biases."""
-    # A few steps only: where users have about two ratings, the variances drift to 0.
-    e = equations
-    sides = [(e.user_weight, e.user_sum, e.by_user), (e.item_weight, e.item_sum, e.by_item)]
-    biases = [np.zeros(len(weight)) for weight, _, _ in sides]
-    mean, noise = e.user_sum.sum() / e.total, 1.0
-    priors = [0.25, 0.25]  # variances of the biases
-    for _ in range(N_EM_STEPS):
-        spread = 0.0  # weighted sum of the biases' posterior variances
-        for k in (1, 0):
-            weight, sums, matrix = sides[k]
-            variance = noise / (weight + noise / priors[k])
-            biases[k] = (sums - weight * mean - matrix @ biases[1 - k]) * variance / noise
-            is_there = weight > 0
-            priors[k] = float((biases[k] ** 2 + variance)[is_there].mean())
-            spread += weight @ variance
-        mean = (e.user_sum.sum() - e.user_weight @ biases[0] - e.item_weight @ biases[1]) / e.total
-        errors = e.errors((mean, biases[0], biases[1]))
-        noise = max((e.weights @ errors**2 + spread) / e.total, 1e-12)
-    return [float(np.clip(noise / p, SMALLEST_PENALTY, LARGEST_PENALTY)) for p in priors]

@@ -8,6 +8,7 @@ plus C without the row and column of the bias, and with c = b x + (0, C_bq), a r
 """
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -79,10 +80,7 @@ def with_first(covariance: Tensor, variance: float) -> Tensor:
 
 
 def left_out_noise(
-    users: Tensor,  # (n,), from 0
-    items: Tensor,  # (n,), from 0
-    z: Tensor,  # (n,)
-    weights: Tensor,  # (n,)
+    columns: Sequence[Tensor],  # those of a log, (n,) each
     rows: list[Rows],
     precisions: Tensor,  # (n_users,), of a rating
     totals: list[Tensor],  # weights of the ratings of each user, and of each item
@@ -95,6 +93,7 @@ def left_out_noise(
     prediction without the rating is :math:`e / ((1 - h_u)(1 - h_i))`, and its variance is
     :math:`v_u / (1 - h_u) + v_i / (1 - h_i)` plus the noise.
     """
+    users, items, z, weights = columns
     squares, variances, noises, counts = [], [], [], []
     d = rows[0].mean.shape[1]
     for part in torch.arange(len(z), device=z.device).split(at_once):

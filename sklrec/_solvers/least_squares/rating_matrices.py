@@ -11,6 +11,8 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from sklrec._solvers.least_squares.biases import Log
+
 
 @dataclass
 class SideMatrices:
@@ -41,10 +43,7 @@ class Incidence:
 
 
 def rating_matrices(
-    users: np.ndarray,  # (n,), from 0
-    items: np.ndarray,  # (n,), from 0
-    ratings: np.ndarray,  # (n,)
-    weights: np.ndarray,  # (n,)
+    log: Log,
     shape: tuple[int, int],
     dtype: Any,
     device: torch.device,
@@ -52,6 +51,7 @@ def rating_matrices(
     svdpp: bool,
 ) -> tuple[list[SideMatrices], list[Incidence]]:
     """Make the matrices of both sides; repeated pairs become one entry."""
+    users, items, ratings, weights = log
     by_user, of_ratings = (
         csr_array((values, (users, items)), shape) for values in (weights, weights * ratings)
     )
@@ -68,16 +68,11 @@ def rating_matrices(
     return sides, incidences
 
 
-def order_of_users(
-    users: np.ndarray,  # (n,), from 0
-    items: np.ndarray,  # (n,), from 0
-    ratings: np.ndarray,  # (n,), of mean 0 and variance 1
-    weights: np.ndarray,  # (n,)
-    shape: tuple[int, int],
-) -> np.ndarray:  # (n_users,)
+def ranks_of_users(log: Log, shape: tuple[int, int]) -> np.ndarray:  # (n_users,)
     """Rank users by their ratings, whatever the order of rows and the IDs are."""
     # Each round sums a nonlinear function of the partners' values. Only users whose ratings look
     # the same, up to the IDs of the items, end with equal values. These get the same rank.
+    users, items, ratings, weights = log
     values = [np.zeros(n) for n in shape]
     for _ in range(3):
         for k, codes, partners in ((1, items, users), (0, users, items)):

@@ -95,8 +95,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     n_factors : int or 'auto', default='auto'
         Number of factors of each user, each item and each value of a side feature. ``'auto'`` is
         16, or 8 if there are fewer than 5 ratings for each user and item on average. It is 10
-        with Gibbs sampling. The variational solver takes at most 32, because each user and item has a joint covariance matrix of
-        ``2 * (n_factors + 1) * (n_factors + 2)`` bytes.
+        with Gibbs sampling. The variational solver takes at most 32, because each user and item
+        has a joint covariance matrix of ``2 * (n_factors + 1) * (n_factors + 2)`` bytes.
     loss : {'squared_error', 'ordinal'}, default='squared_error'
         Distribution of a rating around the model's value. ``'squared_error'`` is Gaussian noise.
         ``'ordinal'`` is an ordered probit model for few distinct ratings, such as stars: it has

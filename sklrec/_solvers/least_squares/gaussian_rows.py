@@ -89,9 +89,10 @@ def left_out_noise(
     r"""Estimate the ratio of the noise variance to 1 / precision from approximate errors without
     a rating.
 
-    With :math:`v_u = x_i^\top S_u x_i` and the leverage :math:`h_u = \tau v_u`, the error of a
-    prediction without the rating is :math:`e / ((1 - h_u)(1 - h_i))`, and its variance is
-    :math:`v_u / (1 - h_u) + v_i / (1 - h_i)` plus the noise.
+    With :math:`v_u = x_i^\top S_u x_i`, :math:`v = \sum_{jk} S_{u,jk} S_{i,jk}` over factors, and
+    the leverage :math:`h_u = \tau (v_u + v)`, the error of a prediction without the rating is
+    :math:`e / ((1 - h_u)(1 - h_i))`, and its variance is the noise plus
+    :math:`v_u / (1 - h_u) + v_i / (1 - h_i) + v / ((1 - h_u)(1 - h_i))`.
     """
     users, items, z, weights = columns
     squares, variances, noises, counts = [], [], [], []
@@ -102,14 +103,18 @@ def left_out_noise(
         error = z[part] - means[0][:, 0] - means[1][:, 0]
         error -= (means[0][:, 1:] * means[1][:, 1:]).sum(1)
         precision = precisions[codes[0]]
-        variance = torch.zeros_like(error)
+        S = [side.covariance[k] for side, k in zip(rows, codes, strict=True)]
+        both = inner(S[0][:, d:], S[1][:, d:], d - 1)
+        variance, keep_both = torch.zeros_like(error), torch.ones_like(error)
         for k in (0, 1):
             x = means[1 - k].clone()
             x[:, 0] = 1
-            v = inner(rows[k].covariance[codes[k]], outer(x), d)
-            keep = 1 - (precision * v).clamp(max=0.99)
-            error /= keep
+            v = inner(S[k], outer(x), d)
+            keep = 1 - (precision * (v + both)).clamp(max=0.99)
+            keep_both *= keep
             variance += v / keep
+        error /= keep_both
+        variance += both / keep_both
         others = torch.minimum(totals[0][codes[0]], totals[1][codes[1]]) > 1
         squares.append(error.square())
         variances.append(variance)

@@ -27,6 +27,7 @@ from sklrec._solvers.least_squares.gaussian_rows import (
     expected_errors,
     left_out_noise,
     row_equations,
+    shrunken,
     with_first,
 )
 from sklrec._solvers.least_squares.normal_equations import numbers_at_once
@@ -147,6 +148,7 @@ class Posterior:
     ):
         self.even_share = EVEN_SHARE[module.svdpp]
         self.change = np.inf  # of the noise variance in the last sweep
+        self.gain = 1.0  # multiple of the factors that would have the smallest error
         self.device = module.global_mean.device
         self.n_factors = module.n_factors
         self.n_columns = d = module.n_factors + 1
@@ -264,7 +266,8 @@ class Posterior:
             return r
         precisions = (self.precision * self.shares).unsqueeze(1)
         self._solve(k, G * precisions, y * precisions)
-        return expected_errors(self.rows[0], G, y, r)
+        errors, self.gain = expected_errors(self.rows[0], G, y, r, self.shares)
+        return errors
 
     def _solve(self, k: int, grams: Tensor, targets: Tensor) -> None:
         """Set the rows from their scaled Gram products and targets, and update the prior."""
@@ -389,8 +392,10 @@ class Posterior:
     def write(self, module: GaussianMatrixFactorization) -> None:
         """Write all that was learned into a module."""
         self.write_means(module)
+        # Where factors find nothing, their prior shrinks slowly, and deviations would be too large.
+        shrunk = [shrunken(rows, self.gain) for rows in self.rows]
         for k, side in enumerate(SIDES):
-            rows = self.rows[k]
+            rows = shrunk[k]
             covariances = getattr(module, f"{side}_covariances")
             covariances[0] = pack(with_first(rows.unknown_covariance, self.unknown[k]))
             covariances[1:] = rows.covariance
@@ -402,16 +407,16 @@ class Posterior:
                 table[0], table[1:] = terms.prior_mean, terms.mean
                 getattr(module, f"{side}_term_covariance").copy_(terms.covariance)
         module.residual_variance.fill_(1 / self.precision)
-        module.noise_variance.fill_(self._left_out_noise())
+        module.noise_variance.fill_(self._left_out_noise(shrunk))
         module.user_noise[1:] = 1 / self.shares
         module.user_noise[0] = module.user_noise[1:].mean()
 
-    def _left_out_noise(self) -> float:
+    def _left_out_noise(self, rows: list[Rows]) -> float:
         """Estimate the noise variance from errors of ratings that are left out."""
         codes, numbers = self.log[:2], [v.astype(self.np_dtype) for v in self.log[2:]]
         ratio = left_out_noise(
             [torch.from_numpy(values).to(self.device) for values in (*codes, *numbers)],
-            self.rows,
+            rows,
             self.precision * self.shares,
             [side.weights for side in self.matrices],
             max(1, numbers_at_once(self.device) // n_packed(self.n_columns)),

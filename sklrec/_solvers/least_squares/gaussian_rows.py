@@ -9,17 +9,20 @@ plus C without the row and column of the bias, and with c = b x + (0, C_bq), a r
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from sklrec._solvers.least_squares.packed import inner, n_packed, outer
+from sklrec._solvers.least_squares.packed import inner, n_packed, outer, pack
 from sklrec._solvers.least_squares.rating_matrices import SideMatrices
 
 # Weight of ratings from which the noise is estimated, and steps of this.
 MIN_WEIGHT = 50.0
 N_RATIO_STEPS = 10
+# Share of the product of two rows' covariances in the leverage of a rating. On validation parts of
+# four logs the squared standardised errors are above 1 on average with 0, and below it with 1.
+PRODUCT_SHARE = 0.5
 
 
 @dataclass
@@ -66,10 +69,34 @@ def row_equations(
     return G, y, r
 
 
-def expected_errors(rows: Rows, G: Tensor, y: Tensor, r: Tensor) -> Tensor:
-    """Compute the expected sums of squared errors of all rows."""
+def expected_errors(
+    rows: Rows,
+    G: Tensor,
+    y: Tensor,
+    r: Tensor,
+    shares: Tensor,  # (n,), weights of the rows' ratings
+) -> tuple[Tensor, float]:
+    """Compute the expected sums of squared errors of all rows, and the multiple of the factors
+    that has the smallest of all."""
+    d = rows.mean.shape[1]
     second = outer(rows.mean) + rows.covariance
-    return r - 2 * (rows.mean * y).sum(1) + inner(G, second, rows.mean.shape[1])
+    squares = inner(G[:, d:], second[:, d:], d - 1)  # of the products of factors
+    covered = (rows.mean * y)[:, 1:].sum(1) - (G * second)[:, 1:d].sum(1)
+    gain = (shares @ covered) / (shares @ squares)
+    errors = r - 2 * (rows.mean * y).sum(1) + inner(G, second, d)
+    return errors, min(max(float(gain), 0.0), 1.0)
+
+
+def shrunken(rows: Rows, gain: float) -> Rows:
+    """Multiply the covariances of factors by a number."""
+    factors = torch.ones_like(rows.prior_mean)
+    factors[1:] = gain**0.5
+    whole = torch.outer(factors, factors)
+    return replace(
+        rows,
+        covariance=rows.covariance * pack(whole).to(rows.covariance),
+        unknown_covariance=rows.unknown_covariance * whole,
+    )
 
 
 def with_first(covariance: Tensor, variance: float) -> Tensor:
@@ -90,7 +117,7 @@ def left_out_noise(
     a rating.
 
     With :math:`v_u = x_i^\top S_u x_i`, :math:`v = \sum_{jk} S_{u,jk} S_{i,jk}` over factors, and
-    the leverage :math:`h_u = \tau (v_u + v)`, the error of a prediction without the rating is
+    the leverage :math:`h_u = \tau (v_u + v / 2)`, the error of a prediction without the rating is
     :math:`e / ((1 - h_u)(1 - h_i))`, and its variance is the noise plus
     :math:`v_u / (1 - h_u) + v_i / (1 - h_i) + v / ((1 - h_u)(1 - h_i))`.
     """
@@ -110,7 +137,7 @@ def left_out_noise(
             x = means[1 - k].clone()
             x[:, 0] = 1
             v = inner(S[k], outer(x), d)
-            keep = 1 - (precision * (v + both)).clamp(max=0.99)
+            keep = 1 - (precision * (v + PRODUCT_SHARE * both)).clamp(max=0.99)
             keep_both *= keep
             variance += v / keep
         error /= keep_both

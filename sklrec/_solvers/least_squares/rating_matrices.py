@@ -76,9 +76,9 @@ def ranks_of_users(log: Log, shape: tuple[int, int]) -> np.ndarray:  # (n_users,
     values = [np.zeros(n) for n in shape]
     for _ in range(3):
         for k, codes, partners in ((1, items, users), (0, users, items)):
-            terms = weights * (ratings + np.cos(values[1 - k][partners]))
+            terms = weights * (ratings + np.cos(1 + values[1 - k][partners]))
             sums = np.bincount(codes, terms, shape[k])
-            values[k] = np.pi * sums / max(np.abs(sums).max(), 1e-300)
+            values[k] = 2 * sums / max(np.abs(sums).max(), 1e-300)
     return np.unique(values[0].round(10), return_inverse=True)[1]
 
 

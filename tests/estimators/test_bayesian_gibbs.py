@@ -1,0 +1,533 @@
+"""BayesianMFRegressor by Gibbs sampling: side features, ordinal ratings, uncertainty, weights."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import ndtr
+from scipy.stats import norm
+
+from sklrec import BayesianMFRegressor, MFRegressor
+from sklrec._solvers.gibbs.sampler import Chain
+from sklrec.datasets import make_ratings
+from sklrec.modules import BayesianFactorizationMachine
+
+X, REAL = make_ratings(60, 40, 1200, random_state=0)
+Y = REAL.round()  # stars
+IDS = X[["user", "item"]]
+TRAIN = np.random.RandomState(0).rand(len(X)) < 0.8
+GENRES = [["drama", "war"], ("comedy",), [], {"war"}]
+UNKNOWN_USER, UNKNOWN_ITEM = -1, -2
+LOSSES = ("squared_error", "ordinal")
+losses = pytest.mark.parametrize("loss", LOSSES)
+
+
+def with_side(X):
+    """Add side features of every kind and side, with missing values."""
+    rng = np.random.default_rng(0)
+    n_tags = rng.integers(0, 4, len(X))
+    return X[["user", "item"]].assign(
+        age=np.where(X["user"] % 7 == 0, np.nan, 20.0 + X["user"] % 50),
+        job=np.array(["nurse", "pilot", "cook"])[X["user"] % 3],
+        genres=[GENRES[item % 4] for item in X["item"]],
+        shelf=[[f"s{item % 3}", f"s{item % 5}"] for item in X["item"]],
+        day=pd.to_datetime(X["timestamp"], unit="s"),
+        tags=[rng.choice(list("abcdef"), n, replace=False).tolist() for n in n_tags],
+    )
+
+
+SIDE = with_side(X)
+
+
+def bayes(loss="squared_error", **options):
+    # An empty list of side features selects Gibbs sampling.
+    defaults = {"n_factors": 4, "svdpp": True, "n_iter": 25, "side_features": []}
+    defaults["random_state"] = 0
+    return BayesianMFRegressor(loss=loss, **{**defaults, **options})
+
+
+def sided(loss="squared_error", **options):
+    return bayes(loss, **{"side_features": "all", **options})
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {loss: sided(loss).fit(SIDE, Y) for loss in LOSSES}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return {loss: bayes(loss).fit(IDS, Y) for loss in LOSSES}
+
+
+def rmse(truth, prediction):
+    return np.sqrt(np.mean((np.asarray(truth) - prediction) ** 2))
+
+
+# --- what it learns
+
+
+@losses
+def test_attributes(models, loss):
+    model = models[loss]
+    assert isinstance(model.module_, BayesianFactorizationMachine)
+    assert {side: block.names for side, block in model.side_blocks_.items()} == {
+        "user": ["age", "job"],
+        "item": ["genres", "shelf"],
+        "context": ["day", "tags"],
+    }
+    assert model.module_.n_draws == 15
+    assert model.n_iter_ == len(model.loss_curve_) == 25
+    assert model.loss_curve_[-1] < Y.var()
+    assert model.global_mean_ == pytest.approx(Y.mean())
+    assert model.rating_scale_ == (Y.min(), Y.max())
+    assert model.seen_.shape == (X["user"].nunique() + 1, X["item"].nunique() + 1)
+    assert not hasattr(model, "validation_curve_")
+    assert model.n_features_in_ == 8
+    assert list(model.feature_names_in_) == list(SIDE)
+    if loss == "ordinal":
+        assert np.array_equal(model.stars_, np.unique(Y))
+
+
+def test_n_draws_limits_the_draws_that_are_kept():
+    assert bayes(n_iter=30, n_draws=5).fit(IDS, Y).module_.n_draws == 5
+    assert bayes(n_iter=12).fit(IDS, Y).module_.n_draws == 2
+    assert bayes(n_iter=3, n_burn_in=0).fit(IDS, Y).module_.n_draws == 3
+
+
+@losses
+def test_further_columns_are_ignored_by_default(plain, loss):
+    odd = IDS.assign(junk=[object()] * len(X), huge=np.inf, late=pd.to_datetime(X["timestamp"]))
+    model = bayes(loss).fit(odd, Y)
+    assert np.array_equal(model.predict(odd), plain[loss].predict(IDS))
+    none = bayes(loss, side_features=[]).fit(odd, Y)
+    assert np.array_equal(none.predict(odd), model.predict(odd))
+    assert not any(block.names for block in model.side_blocks_.values())
+
+
+@pytest.mark.parametrize(
+    "columns", [["job", "tags"], [7, 3], np.array(["tags", "job"]), ("job", 7)]
+)
+def test_side_features_may_be_chosen_by_name_or_position(columns):
+    model = bayes(side_features=columns, n_iter=12).fit(SIDE, Y)
+    assert model.side_blocks_["user"].names == ["job"]
+    assert model.side_blocks_["context"].names == ["tags"]
+    chosen = SIDE[["user", "item", "job", "tags"]]
+    expected = sided(n_iter=12).fit(chosen, Y).predict(chosen)
+    assert np.array_equal(model.predict(SIDE.assign(age="ignored")), expected)
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (["job", "no"], "Column 'no' was asked for, but X has no column of that name"),
+        ([2, 8], "Column 8 was asked for, but X has 8 columns"),
+        (["job", 3], "Columns 'job' and 3 are one and the same"),
+        (["user"], "side_features names column 'user', which holds the IDs of users or items"),
+        ([2, 1], "side_features names column 1, which holds the IDs of users or items"),
+        (
+            "job",
+            "The 'side_features' parameter of BayesianMFRegressor must be a str among",
+        ),
+        (5, "The 'side_features' parameter of BayesianMFRegressor must be"),
+    ],
+)
+def test_bad_side_features_are_refused(columns, message):
+    with pytest.raises(ValueError, match=message):
+        bayes(side_features=columns).fit(SIDE, Y)
+
+
+def planted(n=4000, n_users=120, n_items=60, seed=0):
+    """Make ratings that depend on side features, with little noise."""
+    rng = np.random.default_rng(seed)
+    users, items = rng.integers(n_users, size=n), rng.integers(n_items, size=n)
+    taste, genre = users % 4, items % 3
+    effects = rng.normal(0, 0.6, (4, 3))
+    mood = rng.choice(["good", "bad", "none"], n)
+    hour = rng.uniform(0, 24, n)
+    topics = rng.choice(["a|b", "a", "b|c", "c"], n)
+    signal = 3.5 + effects[taste, genre] + 0.8 * (mood == "good") - 0.8 * (mood == "bad")
+    signal += np.abs(hour - 12) / 6 - 1 + 0.7 * np.char.count(topics.astype(str), "a")
+    frame = pd.DataFrame(
+        {
+            "user": users,
+            "item": items,
+            "taste": taste.astype(str),
+            "genre": genre.astype(str),
+            "mood": mood,
+            "hour": hour,
+            "topics": pd.Series(topics).str.split("|"),
+        }
+    )
+    return frame, signal + rng.normal(0, 0.3, n)
+
+
+FRAME, RATINGS = planted()
+SEEN_USERS = (FRAME["user"] < 100).to_numpy()
+
+
+def planted_ratings(loss):
+    return RATINGS if loss == "squared_error" else RATINGS.round()
+
+
+@losses
+@pytest.mark.parametrize("svdpp", [False, True])
+def test_side_features_explain_ratings_of_known_and_unknown_users(loss, svdpp):
+    y = planted_ratings(loss)
+    train = SEEN_USERS & (np.random.RandomState(0).rand(len(y)) < 0.8)
+    test, unknown = SEEN_USERS & ~train, ~SEEN_USERS
+    model = sided(loss, n_iter=30, svdpp=svdpp).fit(FRAME[train], y[train])
+    bare = bayes(loss, n_iter=30, svdpp=svdpp).fit(FRAME[train], y[train])
+    error = rmse(y[test], model.predict(FRAME[test]))
+    floor = 0.3 if loss == "squared_error" else (0.3**2 + 1 / 12) ** 0.5
+    assert error < 1.12 * floor
+    assert rmse(y[test], bare.predict(FRAME[test])) > 1.8 * error
+    for column in ("mood", "hour", "topics"):
+        shuffled = FRAME[test][column].sample(frac=1, random_state=0).to_numpy()
+        changed = model.predict(FRAME[test].assign(**{column: shuffled}))
+        assert rmse(y[test], changed) > 1.3 * error, column
+    known = rmse(y[unknown], model.predict(FRAME[unknown]))
+    unseen = rmse(y[unknown], model.predict(FRAME[unknown].assign(taste="unseen")))
+    assert known < 1.15 * floor
+    assert 1.1 * known < unseen < rmse(y[unknown], y[train].mean())
+
+
+def test_side_features_explain_ratings_of_an_unknown_item():
+    late = (FRAME["item"] >= 50).to_numpy()
+    model = sided(n_iter=30).fit(FRAME[~late], RATINGS[~late])
+    known = rmse(RATINGS[late], model.predict(FRAME[late]))
+    assert known < 0.38
+    assert rmse(RATINGS[late], model.predict(FRAME[late].assign(genre="unseen"))) > 1.3 * known
+
+
+def test_it_is_about_as_accurate_as_matrix_factorisation():
+    bayesian = bayes(n_iter=60).fit(IDS[TRAIN], REAL[TRAIN])
+    other = MFRegressor(svdpp=True, random_state=0).fit(IDS[TRAIN], REAL[TRAIN])
+    errors = [rmse(REAL[~TRAIN], model.predict(IDS[~TRAIN])) for model in (bayesian, other)]
+    assert errors[0] < errors[1] + 0.02
+
+
+# --- uncertainty
+
+
+@losses
+def test_intervals_and_stars_are_calibrated(loss):
+    X, y, truth = make_ratings(
+        120, 80, 5000, step=1 if loss == "ordinal" else None, return_truth=True, random_state=1
+    )
+    X["weekend"] = X.pop("timestamp") // 86400 % 7 > 4
+    train = np.random.RandomState(1).rand(len(X)) < 0.7
+    model = sided(loss, n_iter=70, rating_scale=None).fit(X[train], y[train])
+    ratings, std = model.predict(X[~train], return_std=True)
+    assert rmse(y[~train], ratings) < 1.3 * rmse(y[~train], truth.expected[~train])
+    if loss == "squared_error":
+        off = np.abs(y[~train] - ratings) / std
+        for share in (0.5, 0.8, 0.95):
+            assert np.mean(off < norm.ppf(0.5 + share / 2)) == pytest.approx(share, abs=0.03)
+        return
+    assert std.mean() == pytest.approx(rmse(y[~train], ratings), rel=0.06)
+    chances = model.predict_rating_proba(X[~train])
+    is_star = y[~train].to_numpy()[:, None] == model.stars_
+    assert chances.mean(0) == pytest.approx(is_star.mean(0), abs=0.03)
+    for low, high in ((0.05, 0.2), (0.2, 0.4), (0.4, 0.6)):
+        between = (chances > low) & (chances < high)
+        assert is_star[between].mean() == pytest.approx(chances[between].mean(), abs=0.06)
+    likelihood = np.log((chances * is_star).sum(1)).mean()
+    middles = np.concatenate([[-np.inf], model.stars_[:-1] + 0.5, [np.inf]])
+    gaussian = np.diff(ndtr((middles - ratings[:, None]) / std[:, None]))
+    assert likelihood > np.log((gaussian * is_star).sum(1)).mean() - 0.02
+
+
+@losses
+def test_unknown_users_and_items_have_larger_standard_deviations(models, loss):
+    rows = SIDE[:300]
+    known = models[loss].predict(rows, return_std=True)[1]
+    user, item = {"user": UNKNOWN_USER}, {"item": UNKNOWN_ITEM}
+    for unknown in (user, item, user | item):
+        std = models[loss].predict(rows.assign(**unknown), return_std=True)[1]
+        assert (std > known).mean() > (0.95 if loss == "squared_error" else 0.8)
+        assert std.mean() > known.mean()
+
+
+def test_probabilities_of_stars_agree_with_predict_and_the_ratings(models):
+    model = models["ordinal"]
+    chances = model.predict_rating_proba(SIDE)
+    assert chances.dtype == np.float64
+    assert chances.shape == (len(SIDE), len(model.stars_))
+    assert np.allclose(chances.sum(1), 1)
+    assert (chances >= 0).all()
+    assert np.allclose(chances @ model.stars_, model.predict(SIDE), atol=1e-5)
+    likely = chances[np.arange(len(Y)), np.searchsorted(model.stars_, Y)]
+    assert likely.mean() > 0.4
+
+
+def test_methods_that_a_model_lacks_say_why(models):
+    model = models["squared_error"]
+    for name, text in (
+        ("predict_rating_proba", "loss='squared_error' gives no probabilities of ratings. Fit wi"),
+        ("partial_fit", "BayesianMFRegressor has no partial_fit: a sweep goes through"),
+        ("nonsense", "'BayesianMFRegressor' object has no attribute 'nonsense'"),
+    ):
+        assert not hasattr(model, name)
+        with pytest.raises(AttributeError, match=text):
+            getattr(model, name)
+    assert not hasattr(model, "stars_")
+    assert hasattr(BayesianMFRegressor(loss="ordinal"), "predict_rating_proba")
+    with pytest.raises(ValueError, match="The model was fitted with another loss and has no prob"):
+        bayes(n_iter=12).fit(IDS, Y).set_params(loss="ordinal").predict_rating_proba(IDS)
+
+
+# --- each prediction depends only on its row
+
+
+@losses
+def test_a_prediction_depends_only_on_its_row(models, loss, monkeypatch):
+    model = models[loss]
+    frame = SIDE.assign(user=np.where(np.arange(len(SIDE)) % 5, SIDE["user"], UNKNOWN_USER))
+    whole = np.stack(model.predict(frame, return_std=True))
+    chances = model.predict_rating_proba(frame) if loss == "ordinal" else None
+    rows = np.random.RandomState(0).permutation(400)
+    for _ in range(2):
+        assert np.array_equal(model.predict(frame.iloc[rows], return_std=True), whole[:, rows])
+        assert np.array_equal(model.predict(frame.iloc[rows]), whole[0, rows])
+        if loss == "ordinal":
+            assert np.array_equal(model.predict_rating_proba(frame.iloc[rows]), chances[rows])
+        monkeypatch.setattr(BayesianMFRegressor, "_predict_rows", 37)
+    for row in range(3):
+        assert np.array_equal(model.predict(frame[row : row + 1]), whole[0, row : row + 1])
+
+
+@losses
+def test_the_type_and_order_of_lists_do_not_matter(models, loss):
+    changed = SIDE.assign(
+        tags=[set(tags) for tags in SIDE["tags"]],
+        shelf=[(*shelf[::-1], np.nan, shelf[0]) for shelf in SIDE["shelf"]],
+        genres=[list(genres)[::-1] for genres in SIDE["genres"]],
+    )
+    assert np.array_equal(models[loss].predict(changed), models[loss].predict(SIDE))
+
+
+@losses
+def test_unseen_values_count_as_missing(models, loss):
+    n = len(SIDE)
+    unseen = SIDE.assign(job="astronaut", genres=[["western"]] * n, tags=[["z"]] * n)
+    for nothing in ([[]] * n, None, np.nan, [[np.nan]] * n):
+        missing = SIDE.assign(job=None, genres=nothing, tags=nothing)
+        assert np.array_equal(models[loss].predict(unseen), models[loss].predict(missing))
+
+
+def test_predict_reads_the_features_of_known_users_from_its_rows(models):
+    other = SIDE["job"].map({"nurse": "pilot", "pilot": "cook", "cook": "nurse"})
+    changed = models["squared_error"].predict(SIDE.assign(job=other))
+    assert not np.allclose(changed, models["squared_error"].predict(SIDE))
+
+
+# --- recommending
+
+
+@losses
+def test_recommendations_use_features_of_fit_and_treat_contexts_as_missing(models, loss):
+    user = SIDE["user"].iloc[0]
+    recommended = models[loss].recommend([user, UNKNOWN_USER], n_items=5, exclude_seen=False)
+    of_user = SIDE[SIDE["user"] == user].iloc[0]
+    of_item = SIDE.drop_duplicates("item").set_index("item").loc[recommended["item"]]
+    is_known = (recommended["user"] == user).to_numpy()
+    rows = recommended[["user", "item"]].assign(
+        age=np.where(is_known, of_user["age"], np.nan),
+        job=np.where(is_known, of_user["job"], None),
+        genres=of_item["genres"].to_numpy(),
+        shelf=of_item["shelf"].to_numpy(),
+        day=pd.NaT,
+        tags=[[]] * len(recommended),
+    )
+    assert np.allclose(recommended["score"], models[loss].predict(rows), atol=1e-4)
+    assert len(models[loss].similar_items([SIDE["item"].iloc[0]], n_items=3)) == 3
+
+
+@losses
+@pytest.mark.parametrize("svdpp", [True, False])
+def test_similar_users_and_items_have_the_same_features(loss, svdpp):
+    model = sided(loss, n_iter=20, svdpp=svdpp).fit(FRAME, planted_ratings(loss))
+    items = model.similar_items(np.arange(60), n_items=5)
+    assert (items["item"] % 3 == items["similar_item"] % 3).mean() > 0.95
+    users = model.similar_users(np.arange(120), n_users=5)
+    assert (users["user"] % 4 == users["similar_user"] % 4).mean() > 0.95
+
+
+# --- hard data
+
+
+HARD = {
+    "constant": np.full(len(Y), 3.0),
+    "1 to 100": np.asarray(Y) * 20,
+    "-10 to 10": np.asarray(Y) * 5 - 15,
+    "tiny": np.asarray(Y) * 1e-6,
+    "two": (np.asarray(Y) > 3) * 1.0,
+    "uneven": np.array([0, 1, 2, 5, 11, 12])[Y.astype(int)],
+    "far": np.asarray(Y) + 1e6,
+}
+
+
+@losses
+@pytest.mark.parametrize("name", HARD)
+def test_unusual_ratings_are_predicted(loss, name):
+    y = HARD[name]
+    model = bayes(loss, n_iter=15).fit(IDS, y)
+    ratings, std = model.predict(IDS, return_std=True)
+    assert np.isfinite(ratings).all()
+    assert np.isfinite(std).all()
+    assert np.std(ratings - y) <= 0.95 * np.std(y) + 1e-9
+    assert ratings.min() >= y.min()
+    assert ratings.max() <= y.max()
+    strange = model.predict(IDS.assign(user=UNKNOWN_USER, item=UNKNOWN_ITEM), return_std=True)
+    assert np.isfinite(strange).all()
+
+
+def test_the_unit_of_ratings_does_not_matter():
+    one, other = (
+        np.stack(bayes(rating_scale=None).fit(IDS, y).predict(IDS, return_std=True))
+        for y in (REAL, 25 * REAL - 80)
+    )
+    # Sweeps amplify the rounding errors of float32.
+    assert rmse(other[0], 25 * one[0] - 80) < 0.05 * np.std(other[0])
+    assert rmse(other[1], 25 * one[1]) < 0.05 * np.mean(other[1])
+    one, other = (bayes("ordinal").fit(IDS, y).predict_rating_proba(IDS) for y in (Y, 20 * Y - 60))
+    assert np.allclose(one, other, atol=1e-3)
+
+
+def test_an_ordinal_model_refuses_too_many_distinct_ratings():
+    with pytest.raises(ValueError, match="the stars 1 to 5, got 1190 different ones"):
+        bayes("ordinal").fit(IDS, REAL)
+
+
+@losses
+def test_more_factors_than_rows_and_an_item_that_all_users_rated(loss):
+    few = pd.DataFrame({"user": [1, 2, 3, 1, 2], "item": [7, 7, 7, 8, 9], "x": list("abcab")})
+    for y in ([1, 2, 3, 4, 5], [1, 2, 1, 2, 1]):
+        model = sided(loss, n_factors=20, n_iter=60).fit(few, y)
+        assert np.isfinite(model.predict(few, return_std=True)).all()
+        assert np.isfinite(model.predict(few.assign(user=9, x="d"), return_std=True)).all()
+
+
+@losses
+@pytest.mark.parametrize(
+    "weight", [np.where(Y == 1, 1e-12, 1), np.where(np.arange(len(Y)) < 3, 1e6, 1)]
+)
+def test_extreme_weights_give_finite_predictions(loss, weight):
+    model = bayes(loss, n_iter=20).fit(IDS, Y, sample_weight=weight)
+    assert np.isfinite(model.predict(IDS, return_std=True)).all()
+
+
+def test_constant_and_empty_features_have_no_effect():
+    useless = IDS.assign(constant=1.0, nothing=np.nan, none=None, own=np.arange(len(IDS)) * 1e12)
+    model = sided(n_iter=12).fit(useless, Y)
+    assert np.isfinite(model.predict(useless, return_std=True)).all()
+    assert model.side_blocks_["user"].names == ["constant", "nothing", "none"]
+    later = useless.assign(nothing=7.0, none="a")
+    assert np.array_equal(model.predict(later), model.predict(useless))
+
+
+# --- as an estimator
+
+
+def test_columns_may_come_in_any_order_and_from_an_array():
+    columns = {"x": SIDE["job"], "movie": IDS["item"], "viewer": IDS["user"], "age": X["user"] % 3}
+    frame = pd.DataFrame(columns)
+    by_name = sided(user="viewer", item="movie", categorical_features=["age"]).fit(frame, Y)
+    array = frame.to_numpy(dtype=object)
+    by_place = sided(user=2, item=1, categorical_features=[3]).fit(array, Y.to_numpy())
+    assert np.array_equal(by_name.predict(frame), by_place.predict(array))
+    assert by_name.side_blocks_["user"].names == ["x", "age"]
+    assert by_place.side_blocks_["user"].names == [0, 3]
+    assert by_name.side_blocks_["user"].sizes == [4, 4]  # a row for each value and one for none
+
+
+@losses
+def test_the_validation_curve_is_of_the_mean_of_the_draws_so_far(loss):
+    model = sided(loss, n_draws=1000, rating_scale=None)
+    model.fit(SIDE[TRAIN], Y[TRAIN], X_val=SIDE[~TRAIN], y_val=Y[~TRAIN])
+    error = np.mean((Y[~TRAIN] - model.predict(SIDE[~TRAIN])) ** 2)
+    assert model.validation_curve_[-1] == pytest.approx(error, rel=1e-3)
+    assert len(model.validation_curve_) == model.n_iter_ == 25
+    without = sided(loss, n_draws=1000, rating_scale=None).fit(SIDE[TRAIN], Y[TRAIN])
+    assert np.array_equal(without.predict(SIDE), model.predict(SIDE))
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 14])
+@losses
+def test_ctrl_c_keeps_the_draws_so_far(loss, after, monkeypatch):
+    sweep, count = Chain.sweep, iter(range(1000))
+
+    def interrupted(self):
+        if next(count) == after:
+            raise KeyboardInterrupt
+        return sweep(self)
+
+    monkeypatch.setattr(Chain, "sweep", interrupted)
+    model = sided(loss)
+    with pytest.warns(UserWarning, match=f"interrupted after {after} whole sweeps of 25"):
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(SIDE, Y)
+    assert model.n_iter_ == after
+    assert model.module_.n_draws == max(1, after - 10)
+    assert np.isfinite(model.predict(SIDE, return_std=True)).all()
+
+
+def test_each_fit_starts_anew(plain):
+    model = bayes().fit(SIDE, REAL)
+    assert not hasattr(model, "net_")
+    again = model.fit(IDS, Y).predict(IDS)
+    assert np.array_equal(again, plain["squared_error"].predict(IDS))
+
+
+@pytest.mark.parametrize("return_std", [False, True])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"age": "old"}, "Column 'age' held numbers in fit but now holds strings, such as 'old'"),
+        ({"genres": "war"}, "Column 'genres' held lists in fit but now holds strings"),
+        ({"age": np.inf}, "Column 'age' holds inf in row 0, and a side feature must be finite"),
+    ],
+)
+def test_columns_of_another_type_are_refused(models, return_std, change, message):
+    with pytest.raises(ValueError, match=message):
+        models["ordinal"].predict(SIDE.assign(**change), return_std=return_std)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"loss": "poisson"}, "The 'loss' parameter of BayesianMFRegressor must be a"),
+        ({"n_draws": 0}, "The 'n_draws' parameter of BayesianMFRegressor must be an"),
+        ({"n_iter": 5}, "n_burn_in=10 leaves nothing of n_iter=5 sweeps"),
+        ({"categorical_features": ["no"]}, "X has no column of that name"),
+    ],
+)
+def test_wrong_parameters_are_refused_and_change_nothing(params, message):
+    model = bayes(n_iter=12).fit(SIDE, Y)
+    before = vars(model).copy()
+    with pytest.raises(ValueError, match=message):
+        model.set_params(**params).fit(IDS, Y)
+    assert vars(model) == {**before, **params}
+
+
+def test_a_warning_names_ids_of_another_kind_and_the_line_of_the_user(plain):
+    model, strings = plain["ordinal"], IDS.astype(str)
+    with pytest.warns(UserWarning, match=r"was fitted on integers .* but got strings") as caught:
+        model.predict(strings)
+        model.predict(strings, return_std=True)
+        model.predict_rating_proba(strings)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_nothing_is_printed_or_warned_of(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = sided(n_iter=12).fit(SIDE, Y)
+        model.predict(SIDE, return_std=True)
+        model.recommend([SIDE["user"].iloc[0]])
+    assert capsys.readouterr().out == ""
+    bayes(n_iter=12, verbose=1).fit(IDS, Y)
+    assert "sweep" in capsys.readouterr().err

@@ -1,0 +1,159 @@
+"""Variational solver: its equations written out, precision, weights and interruption."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pytest
+import torch
+
+from sklrec._solvers import variational
+from sklrec._solvers.least_squares.biases import Log
+from sklrec._solvers.least_squares.packed import inverse, multiply, outer, pack, unpack
+from sklrec._solvers.least_squares.rating_matrices import ranks_of_users
+from sklrec._solvers.tensors import InteractionTensors
+from sklrec._solvers.variational import Posterior, VariationalSolver
+from sklrec.modules import GaussianMatrixFactorization
+
+N_USERS, N_ITEMS, K = 12, 9, 3
+RNG = np.random.default_rng(0)
+USERS, ITEMS = RNG.integers(0, N_USERS, 80), RNG.integers(0, N_ITEMS, 80)
+RATINGS, WEIGHTS = RNG.normal(size=80), RNG.uniform(0.5, 2, 80)
+
+
+def data(rows=slice(None)):
+    inputs = {"users": USERS[rows] + 1, "items": ITEMS[rows] + 1}
+    return InteractionTensors(inputs, RATINGS[rows], torch.from_numpy(WEIGHTS[rows]))
+
+
+def new_module(svdpp=False):
+    return GaussianMatrixFactorization(N_USERS, N_ITEMS, K, svdpp=svdpp)
+
+
+def new_posterior(svdpp=False):
+    generator = torch.Generator().manual_seed(0)
+    return Posterior(new_module(svdpp), data(), generator, is_new=True)
+
+
+def equations(posterior, user):
+    """Compute precision matrix and right side of a user's row, rating by rating."""
+    items = posterior.rows[1]
+    precision, right = np.zeros((K + 1, K + 1)), np.zeros(K + 1)
+    for row in np.flatnonzero(USERS == user):
+        mean = items.mean[ITEMS[row]].numpy()
+        C = unpack(items.covariance, K + 1)[ITEMS[row]].numpy()
+        x = np.r_[1, mean[1:]]
+        M = np.outer(x, x)
+        M[1:, 1:] += C[1:, 1:]
+        precision += WEIGHTS[row] * M
+        right += WEIGHTS[row] * (x * RATINGS[row] - x * mean[0] - np.r_[0, C[0, 1:]])
+    return precision, right
+
+
+def test_a_users_row_solves_its_normal_equations():
+    posterior = new_posterior()
+    posterior.sweep()
+    posterior._update(1)
+    prior = torch.linalg.inv(posterior.rows[0].prior_covariance).numpy()
+    centre = posterior.rows[0].prior_mean.numpy()
+    tau = posterior.precision * posterior.shares.numpy()
+    expected = [equations(posterior, user) for user in range(N_USERS)]
+    posterior._update(0)
+    for user, (G, y) in enumerate(expected):
+        S = np.linalg.inv(tau[user] * G + prior)
+        found = posterior.rows[0]
+        assert np.allclose(unpack(found.covariance, K + 1)[user], S)
+        assert np.allclose(found.mean[user], S @ (tau[user] * y + prior @ centre))
+
+
+@pytest.mark.parametrize("svdpp", [False, True])
+def test_expected_errors_are_those_of_simulated_rows(svdpp):
+    posterior = new_posterior(svdpp)
+    for _ in range(3):
+        error = posterior.sweep()
+    n, rng = 20_000, np.random.default_rng(1)
+    rows = []
+    for side in posterior.rows:
+        roots = torch.linalg.cholesky(unpack(side.covariance, K + 1)).numpy()
+        noise = rng.normal(size=(n, len(roots), K + 1, 1))
+        rows.append(side.mean.numpy() + (roots @ noise)[..., 0])
+    u, i = rows[0][:, USERS], rows[1][:, ITEMS]
+    errors = RATINGS - u[..., 0] - i[..., 0] - (u[..., 1:] * i[..., 1:]).sum(-1)
+    assert error == pytest.approx(np.average((errors**2).mean(0), weights=WEIGHTS), rel=0.01)
+
+
+def test_svdpp_terms_solve_their_equations():
+    posterior = new_posterior(svdpp=True)
+    posterior.sweep()
+    terms, B = posterior.terms[0], posterior.incidences[0].shares.to_dense().numpy()
+    G, y = zip(*(equations(posterior, user) for user in range(N_USERS)), strict=True)
+    tau = posterior.precision * posterior.shares.numpy()
+    A, b = tau[:, None, None] * np.stack(G), tau[:, None] * np.stack(y)
+    L = torch.linalg.inv(posterior.rows[0].prior_covariance)
+    m, prior = posterior.rows[0].prior_mean, terms.prior_precision.numpy().copy()
+    centre = terms.prior_mean.numpy().copy()
+    S = np.linalg.inv(A + L.numpy())
+    reduced = L.numpy() - L.numpy() @ S @ L.numpy()
+    pull = np.einsum("nij,nj->ni", L.numpy() @ S, b) - reduced @ m.numpy()
+    # One matrix for all terms, of (item, column) pairs.
+    whole = np.einsum("ua,uij,ub->aibj", B, reduced, B).reshape(2 * [N_ITEMS * (K + 1)])
+    whole += np.kron(np.eye(N_ITEMS), prior)
+    right = (B.T @ pull + prior @ centre).ravel()
+    expected = np.linalg.solve(whole, right).reshape(N_ITEMS, K + 1)
+    for _ in range(5):  # each call runs a few steps of conjugate gradients
+        terms.prior_mean, terms.prior_precision = torch.tensor(centre), torch.tensor(prior)
+        posterior._solve_terms(0, pack(torch.tensor(A)), torch.tensor(b), L, m)
+    assert np.allclose(terms.mean, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("svdpp", [False, True])
+def test_float32_is_close_to_float64(svdpp, monkeypatch):
+    found = []
+    for small in (0, 10**9):
+        monkeypatch.setattr(variational, "SMALL", small)
+        module = new_module(svdpp)
+        VariationalSolver(10, 0.0).train(module, data(), None, torch.Generator().manual_seed(0))
+        found.append(module(torch.tensor(USERS) + 1, torch.tensor(ITEMS) + 1))
+    assert torch.allclose(*found, atol=1e-3)
+    assert not torch.equal(*found)
+
+
+@pytest.mark.parametrize("svdpp", [False, True])
+def test_blocks_of_rows_give_the_same_result(svdpp, monkeypatch):
+    found = []
+    for at_once in (2**22, 30):
+        monkeypatch.setattr(variational, "NUMBERS_AT_ONCE", at_once)
+        monkeypatch.setattr("sklrec._solvers.least_squares.packed.NUMBERS_AT_ONCE", at_once)
+        module = new_module(svdpp)
+        VariationalSolver(5, 0.0).train(module, data(), None, torch.Generator().manual_seed(0))
+        found.append(torch.cat([values.flatten().double() for values in module.buffers()]))
+    assert torch.allclose(*found)
+
+
+def test_packed_matrices():
+    roots = torch.randn(7, 4, 4, generator=torch.Generator().manual_seed(0)).double()
+    matrices = roots @ roots.mT + torch.eye(4)
+    packed = pack(matrices)
+    assert torch.equal(unpack(packed, 4), matrices.triu() + matrices.triu(1).mT)
+    assert torch.allclose(inverse(matrices) @ matrices, torch.eye(4).double().expand(7, 4, 4))
+    vectors = roots[:, 0]
+    assert torch.allclose(multiply(packed, vectors), (matrices @ vectors[:, :, None])[..., 0])
+    assert torch.equal(unpack(outer(vectors), 4), vectors[:, :, None] * vectors[:, None])
+
+
+def test_ranks_of_users_do_not_depend_on_order_or_codes():
+    log = Log(USERS, ITEMS, RATINGS, WEIGHTS)
+    ranks = ranks_of_users(log, (N_USERS, N_ITEMS))
+    assert len(np.unique(ranks)) == N_USERS
+    order = RNG.permutation(len(USERS))
+    user_codes, item_codes = RNG.permutation(N_USERS), RNG.permutation(N_ITEMS)
+    shuffled = Log(user_codes[USERS], item_codes[ITEMS], RATINGS, WEIGHTS)
+    shuffled = Log(*(column[order] for column in shuffled))
+    assert np.array_equal(ranks_of_users(shuffled, (N_USERS, N_ITEMS))[user_codes], ranks)
+
+
+def test_users_with_ratings_that_look_the_same_share_a_rank():
+    pairs = np.arange(5)
+    log = Log(pairs, pairs, np.array([1.0, -1, 1, 0, -1]), np.ones(5))
+    ranks = ranks_of_users(log, (5, 5)).tolist()
+    assert ranks[0] == ranks[2]
+    assert ranks[1] == ranks[4]
+    assert len(set(ranks)) == 3

@@ -87,7 +87,7 @@ class VariationalSolver:
     """A solver that updates all items, all users, their priors and the noise in turns."""
 
     n_iter: int  # highest number of sweeps
-    tol: float  # relative change of the noise variance at which it stops
+    tol: float  # it stops if noise and prior change by less than this
     verbose: int = 0
 
     @torch.no_grad()
@@ -147,7 +147,7 @@ class Posterior:
         is_new: bool,
     ):
         self.even_share = EVEN_SHARE[module.svdpp]
-        self.change = np.inf  # of the noise variance in the last sweep
+        self.change, self.variance = np.inf, np.inf  # of the last sweep
         self.gain = 1.0  # multiple of the factors that would have the smallest error
         self.device = module.global_mean.device
         self.n_factors = module.n_factors
@@ -247,9 +247,15 @@ class Posterior:
         weights = self.matrices[0].weights
         self.shares = (NOISE_FREEDOM + weights) / (NOISE_FREEDOM + self.precision * errors)
         noise = max((self.shares.double() @ errors.double()).item() / self.total, LEAST_NOISE)
-        self.change = abs(noise * self.precision - 1)
+        before, self.variance = self.variance, self._variance_of_products()
+        self.change = abs(noise * self.precision - 1) + abs(self.variance - before)
         self.precision = 1 / noise
         return errors.double().sum().item() / self.total
+
+    def _variance_of_products(self) -> float:
+        """Compute the prior variance of the product of a user's and an item's factors."""
+        priors = [rows.prior_covariance[1:, 1:] for rows in self.rows]
+        return (priors[0] * priors[1]).sum().item()
 
     def _update(self, k: int) -> Tensor:
         r"""Update the rows of one side, and return their expected squared errors.
@@ -392,7 +398,7 @@ class Posterior:
     def write(self, module: GaussianMatrixFactorization) -> None:
         """Write all that was learned into a module."""
         self.write_means(module)
-        # Where factors find nothing, their prior shrinks slowly, and deviations would be too large.
+        # Where factors find nothing, their prior shrinks slowly and makes deviations too large.
         shrunk = [shrunken(rows, self.gain) for rows in self.rows]
         for k, side in enumerate(SIDES):
             rows = shrunk[k]

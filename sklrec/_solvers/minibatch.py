@@ -140,7 +140,7 @@ class MinibatchSolver:
         self._check_result(net, n_before)
         if isinstance(trained, SVDPlusPlus):
             _remove(net.optimizer_, [trained.user_terms, trained.item_terms])
-            net.module_ = net.module = trained.collapse()
+            net.module_ = net.module = trained.merge_terms()
         return replace(_result(net, n_before), interrupted=net.interrupted_, net=net)
 
     def _n_cohorts(self, module: RatingModule) -> int:
@@ -156,9 +156,11 @@ class MinibatchSolver:
 
     def _with_terms(self, module: RatingModule, data: InteractionTensors) -> SVDPlusPlus:
         assert isinstance(module, MatrixFactorization)
-        n_between = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
+        batches_per_step = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
         codes = data.X["users"], data.X["items"]
-        return SVDPlusPlus(module, *codes, data.X.get("sample_weight"), n_between=n_between)
+        return SVDPlusPlus(
+            module, *codes, data.X.get("sample_weight"), batches_per_step=batches_per_step
+        )
 
     def _groups(
         self,
@@ -176,9 +178,9 @@ class MinibatchSolver:
         own, path = module, ""
         if isinstance(module, SVDPlusPlus):
             own, path = module.own, "own."
-            share = min(1.0, module.n_between * self.batch_size / len(data))
+            share = min(1.0, module.batches_per_step * self.batch_size / len(data))
             curvature *= TERMS_CAUTION
-            for side, load in module.loads().items():
+            for side, load in module.curvature_bounds().items():
                 groups.append((f"{side}_terms", {"load": curvature * share * load}))
         assert isinstance(own, MatrixFactorization)
         batch_share = self.batch_size / len(data)

@@ -40,7 +40,7 @@ from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
 from sklrec.modules import LSTMRating
 
-ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3)
+ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, partial_fit_factor=0.3)
 # Use row-wise Adam once there are more than this many items for each interaction of a batch. With
 # fewer items a step on all of them is as fast.
 SPARSE_FROM = 4

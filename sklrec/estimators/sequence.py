@@ -473,7 +473,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             self._learn_timestamps(X, timestamp_index)
         elif timestamp_index != self.timestamp_index_:
             raise ValueError(
-                f"timestamp={self.timestamp!r} was asked for, but the training goes on with a "
+                f"timestamp={self.timestamp!r} was asked for, but the training continues a "
                 f"model of timestamps in column {self.timestamp_index_}. Set it back, or fit with "
                 "warm_start=False."
             )
@@ -597,7 +597,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         histories = self._histories(inputs, y, previous)
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is None:
-            times = histories.latest_places(users)
+            times = histories.latest_positions(users)
         data = self._tensors(
             histories, users, items, times, y, weight, history_dropout=HISTORY_DROPOUT
         )
@@ -622,7 +622,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         histories = training.histories
         if times is None:
-            histories, users = histories.apart(users, items)
+            histories, users = histories.without_targets(users, items)
         return self._tensors(histories, users, items, times, y, weight)
 
     def _padded_tensors(self, inputs, y, weight):
@@ -667,7 +667,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         # A history without the row's item is a copy, so that all rows at once would not fit.
         budget = np.cumsum(histories.lengths[users]) // INTERACTIONS_AT_ONCE
         for rows in np.split(np.arange(len(users)), np.flatnonzero(np.diff(budget)) + 1):
-            apart, sequences = histories.apart(users[rows], items[rows])
+            apart, sequences = histories.without_targets(users[rows], items[rows])
             ratings[rows] = self._rate(self._tensors(apart, sequences, items[rows], None))
         return ratings
 

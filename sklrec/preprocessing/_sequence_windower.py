@@ -210,7 +210,7 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
 
         histories = self.histories_
         starts = histories.starts[codes][:, np.newaxis]
-        ends = starts + histories.earlier(codes, moments)[:, np.newaxis]
+        ends = starts + histories.count_earlier(codes, moments)[:, np.newaxis]
         places = ends + np.arange(1 - self.max_len, 0)
         places[places < starts] = -1
         windows = _take(histories.items, places, 0, own)

@@ -45,7 +45,7 @@ REFUSED = {
     ),
     "similar users of a model without factors of users": (
         lambda: SEQUENCE.fit(NAMED, STARS).similar_users([0]),
-        "similar_users compares the factors of users, of which",
+        "similar_users compares the factors of users, but this model",
     ),
     "invalid parameters in partial_fit": (
         lambda: MFRegressor(2).fit(IDS, STARS).set_params(lr=1e300).partial_fit(IDS, STARS),

@@ -473,7 +473,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             self._learn_timestamps(X, timestamp_index)
         elif timestamp_index != self.timestamp_index_:
             raise ValueError(
-                f"timestamp={self.timestamp!r} was asked for, but the training goes on with a "
+                f"timestamp={self.timestamp!r} was asked for, but the training continues a "
                 f"model of timestamps in column {self.timestamp_index_}. Set it back, or fit with "
                 "warm_start=False."
             )

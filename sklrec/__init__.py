@@ -5,6 +5,7 @@ from sklrec._persistence.checkpoint import ModelCheckpoint
 from sklrec._persistence.files import load, save
 from sklrec._utils.version import __version__ as __version__
 from sklrec.estimators.bayesian import BayesianMFRegressor
+from sklrec.estimators.bias import BiasRegressor
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
 from sklrec.estimators.sequence import SequenceRatingRegressor
@@ -12,6 +13,7 @@ from sklrec.preprocessing import IDEncoder, SequencePadder, SequenceWindower
 
 __all__ = [
     "BayesianMFRegressor",
+    "BiasRegressor",
     "DenseRecRegressor",
     "IDEncoder",
     "MFRegressor",

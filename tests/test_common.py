@@ -25,6 +25,7 @@ from sklearn.utils.validation import check_is_fitted
 import sklrec
 from sklrec import (
     BayesianMFRegressor,
+    BiasRegressor,
     DenseRecRegressor,
     IDEncoder,
     MFRegressor,
@@ -35,6 +36,8 @@ from sklrec import (
 from sklrec.datasets import make_ratings
 
 ESTIMATORS = [
+    BiasRegressor(),
+    BiasRegressor(user_penalty=5, item_penalty=2.5),
     MFRegressor(),
     MFRegressor(svdpp=True),
     MFRegressor(optimizer=torch.optim.Adam),
@@ -75,7 +78,9 @@ TOO_NARROW = dict.fromkeys(
 def expected_failures(estimator):
     if isinstance(estimator, SequenceWindower):
         return TOO_NARROW
-    return STOCHASTIC if isinstance(estimator, RegressorMixin) else {}
+    if isinstance(estimator, BiasRegressor) or not isinstance(estimator, RegressorMixin):
+        return {}
+    return STOCHASTIC
 
 
 @pytest.mark.filterwarnings("ignore:timestamp='auto' found no column")
@@ -227,7 +232,7 @@ def test_reprs_show_parameters_and_fitted_sizes(estimator):
         assert repr(shown).startswith(f"{name}(")
     if isinstance(estimator, RegressorMixin):
         n_pairs = len(X[["user", "item"]].drop_duplicates())
-        n_iter = plain.get_params().get("n_iter", 2)
+        n_iter = 1 if isinstance(plain, BiasRegressor) else plain.get_params().get("n_iter", 2)
         sizes = {"n_users_": 40, "n_items_": 30, "n_ratings_": n_pairs, "n_iter_": n_iter}
         html = re.sub(r"(\s|<[^>]*>)+", " ", fitted._repr_html_())
         assert all(f"{size} int {value}" in html for size, value in sizes.items())

@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 import sklrec.export
 from sklrec import (
     BayesianMFRegressor,
+    BiasRegressor,
     DenseRecRegressor,
     IDEncoder,
     MFRegressor,
@@ -174,7 +175,10 @@ def test_unfitted_and_other_estimators_are_refused(ratings, tmp_path):
         to_onnx(MFRegressor(), tmp_path / "model.onnx")
     with pytest.raises(NotFittedError):
         onnx_inputs(MFRegressor(), ratings[0])
-    for other in (Ridge(), BayesianMFRegressor(), make_pipeline(IDEncoder(), MFRegressor())):
+    for other in (
+        *(Ridge(), BayesianMFRegressor(), BiasRegressor()),
+        make_pipeline(IDEncoder(), MFRegressor()),
+    ):
         with pytest.raises(TypeError, match=f"to_onnx exports .*, got {type(other).__name__}"):
             to_onnx(other, tmp_path / "model.onnx")
     with pytest.raises(TypeError, match=r"to_onnx exports .*, got the class MFRegressor"):

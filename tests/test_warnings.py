@@ -14,6 +14,7 @@ from skorch.callbacks import Callback
 
 from sklrec import (
     BayesianMFRegressor,
+    BiasRegressor,
     DenseRecRegressor,
     IDEncoder,
     MFRegressor,
@@ -61,6 +62,7 @@ ESTIMATORS = {
     "Sequence": SequenceRatingRegressor(**SMALL, hidden_size=2),
     "Bayesian": BayesianMFRegressor(**DRAWS),
     "ordinal": BayesianMFRegressor(**DRAWS, loss="ordinal"),
+    "Bias": BiasRegressor(),
     "pipeline": make_pipeline(IDEncoder(), MFRegressor(**SMALL)),
     "encoder": IDEncoder(),
     "windower": SequenceWindower(timestamp=2),
@@ -92,7 +94,7 @@ BOTH_SIDES = "on both sides of a split"
 CALLS = [
     *[
         (OTHER_KIND, lambda name=name: fitted(name).predict(OTHER))
-        for name in ("MF", "Dense", "Sequence", "Bayesian", "pipeline")
+        for name in ("MF", "Dense", "Sequence", "Bayesian", "Bias", "pipeline")
     ],
     *[
         (OTHER_KIND, lambda name=name: fitted(name).score(OTHER, Y))
@@ -108,7 +110,7 @@ CALLS = [
     ],
     *[
         (OTHER_KIND, lambda name=name: new(name).fit(X, Y).partial_fit(OTHER, Y))
-        for name in ("MF", "Dense", "Sequence")
+        for name in ("MF", "Dense", "Sequence", "Bias")
     ],
     *[
         (CUT_SHORT, lambda name=name: interrupted(name).fit(X, Y))
@@ -121,6 +123,7 @@ CALLS = [
     (CUT_SHORT, lambda: interrupted("MF").fit(chunks(X))),
     (OTHER_KIND, lambda: new("MF").fit(chunks(X), X_val=chunks(OTHER))),
     (OTHER_KIND, lambda: fitted("Bayesian").predict(OTHER, return_std=True)),
+    (OTHER_KIND, lambda: fitted("Bias").predict(OTHER, return_std=True)),
     (OTHER_KIND, lambda: fitted("ordinal").predict_rating_proba(OTHER)),
     (OTHER_KIND, lambda: fitted("Sequence").predict(X, history=(OTHER, Y))),
     (OTHER_KIND, lambda: fitted("Sequence").score(X, Y, history=(OTHER, Y))),

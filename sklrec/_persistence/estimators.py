@@ -13,6 +13,7 @@ from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.learned import read_histories, read_seen, write_histories, write_seen
 from sklrec._persistence.modules import (
     read_bayesian,
+    read_biases,
     read_dense_net,
     read_lstm,
     read_matrix_factorization,
@@ -35,6 +36,7 @@ from sklrec._persistence.side import (
     write_side_features,
 )
 from sklrec.estimators.bayesian import BayesianMFRegressor
+from sklrec.estimators.bias import BiasRegressor
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
 from sklrec.estimators.sequence import SequenceRatingRegressor
@@ -174,6 +176,17 @@ def _read_ids(part: PartReader, estimator: Any) -> tuple[int, int]:
     return n_users, n_items
 
 
+def _write_biases(part: PartWriter, estimator: BiasRegressor) -> None:
+    _write_training(part, estimator)
+    _write_ids(part, estimator)
+
+
+def _read_biases(part: PartReader, estimator: BiasRegressor) -> None:
+    _read_training(part, estimator)
+    sizes = _read_ids(part, estimator)
+    estimator.module_ = read_biases(part.part("module_"), *sizes)
+
+
 def _write_mf(part: PartWriter, mf: MFRegressor) -> None:
     _write_training(part, mf)
     _write_ids(part, mf)
@@ -265,6 +278,7 @@ KINDS: dict[type, tuple[Callable[[PartWriter, Any], None], Callable[[PartReader,
     MFRegressor: (_write_mf, _read_mf),
     DenseRecRegressor: (_write_dense, _read_dense),
     BayesianMFRegressor: (_write_bayesian, _read_bayesian),
+    BiasRegressor: (_write_biases, _read_biases),
     SequenceRatingRegressor: (_write_sequence, _read_sequence),
     IDEncoder: (_write_encoder, _read_encoder),
     SequencePadder: (_write_padder, _read_padder),

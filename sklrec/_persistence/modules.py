@@ -12,6 +12,7 @@ from sklrec._persistence.parts import ANY, PartReader, PartWriter, Shape
 from sklrec._utils.devices import this_or_cpu
 from sklrec.modules import (
     BayesianFactorizationMachine,
+    BiasModel,
     DenseNet,
     LSTMRating,
     MatrixFactorization,
@@ -23,6 +24,7 @@ DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
 ARGUMENTS: dict[type, dict[str, type]] = {
     MatrixFactorization: {"init_std": float, "biased": bool, "sparse": bool},
     BayesianFactorizationMachine: {"init_std": float},
+    BiasModel: {},
     DenseNet: {
         **{"init_std": float, "biased": bool, "products": bool, "sparse": bool},
         "dropout": float,
@@ -78,6 +80,17 @@ def read_bayesian(
     arguments |= {f"n_{side}_values": values for side, values in sizes.items()}
     module = BayesianFactorizationMachine(0, 0, n_factors, stars=stars, **arguments)
     return _with_tensors(part, module, shapes, limits)
+
+
+def read_biases(part: PartReader, n_users: int, n_items: int) -> BiasModel:
+    """Read a mean and biases."""
+    sizes = {"user": n_users, "item": n_items}
+    shapes: dict[str, Shape] = {
+        f"{side}_{table}": (n_rows,)
+        for side, n_rows in sizes.items()
+        for table in ("biases", "weights")
+    }
+    return _with_tensors(part, BiasModel(0, 0), shapes)
 
 
 def read_dense_net(

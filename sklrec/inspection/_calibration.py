@@ -43,6 +43,7 @@ class CalibrationDisplay:
     See Also
     --------
     sklrec.BayesianMFRegressor : A model that has `return_std`.
+    sklrec.BiasRegressor : A simpler model that has `return_std`.
 
     Notes
     -----
@@ -116,7 +117,7 @@ class CalibrationDisplay:
         if "return_std" not in signature(model.predict).parameters:
             raise ValueError(
                 f"{type(model).__name__}.predict has no return_std, so it predicts no intervals. "
-                "Use BayesianMFRegressor."
+                "Use BayesianMFRegressor or BiasRegressor."
             )
         y = check_rated(X, y)
         # predict of a search does not pass return_std on

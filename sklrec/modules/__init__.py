@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from sklrec.modules._bayesian_fm import BayesianFactorizationMachine
+from sklrec.modules._bias import BiasModel
 from sklrec.modules._dense import DenseNet
 from sklrec.modules._lstm import LSTMRating
 from sklrec.modules._matrix_factorization import MatrixFactorization
 
 __all__ = [
     "BayesianFactorizationMachine",
+    "BiasModel",
     "DenseNet",
     "LSTMRating",
     "MatrixFactorization",

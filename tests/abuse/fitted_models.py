@@ -3,7 +3,13 @@
 
 from functools import partial
 
-from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
+from sklrec import (
+    BayesianMFRegressor,
+    BiasRegressor,
+    DenseRecRegressor,
+    MFRegressor,
+    SequenceRatingRegressor,
+)
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(30, 20, n_ratings=200, random_state=0)
@@ -14,6 +20,7 @@ ESTIMATORS = {
     "mf svdpp": partial(MFRegressor, **SMALL, max_epochs=2, svdpp=True),
     "bayesian": BAYESIAN,
     "bayesian sides": partial(BAYESIAN, svdpp=True, side_features="all"),
+    "bias": BiasRegressor,
     "dense": partial(DenseRecRegressor, **SMALL, hidden_layer_sizes=(4,), max_epochs=1),
     "lstm": partial(SequenceRatingRegressor, **SMALL, hidden_size=3, max_epochs=1),
 }

@@ -224,7 +224,7 @@ FRAME = pd.DataFrame({"user": list("aabbcc"), "item": [1, 2, 1, 3, 2, 3], "times
 STARS = np.array([1, 2, 3, 4, 5, 3])
 PADDED = np.array([[0, 1, 2, np.nan, 3, np.nan], [2, 1, 1, 4, 5, np.nan]])
 VALID = {
-    **dict.fromkeys(("mf", "bayesian", "dense"), (FRAME[["user", "item"]], STARS)),
+    **dict.fromkeys(("mf", "bayesian", "bias", "dense"), (FRAME[["user", "item"]], STARS)),
     "lstm": (FRAME, STARS),
     "padded": (PADDED, np.array([4.0, 2.0])),
 }

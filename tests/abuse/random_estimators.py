@@ -8,9 +8,16 @@ import torch
 from hypothesis import strategies as st
 from random_data import rarely
 
-from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
+from sklrec import (
+    BayesianMFRegressor,
+    BiasRegressor,
+    DenseRecRegressor,
+    MFRegressor,
+    SequenceRatingRegressor,
+)
 
 NUMBER = st.integers(1, 4)
+PENALTY = st.sampled_from(["auto", 1, 0.1, 100.0, 1e-10, 1e10])
 SHARED = {
     "random_state": st.integers(0, 3),
     "rating_scale": st.sampled_from(
@@ -51,6 +58,11 @@ PARAMS = {
         "side_features": st.sampled_from([None, "all", [2], ["side0"], [], [9], ["user"]]),
         "categorical_features": CATEGORICAL,
     },
+    "bias": {
+        **{name: values for name, values in SHARED.items() if name != "random_state"},
+        "user_penalty": PENALTY,
+        "item_penalty": PENALTY,
+    },
     "dense": {
         **SHARED,
         **MINIBATCH,
@@ -74,6 +86,7 @@ SMALL_SEQUENCE = {"n_factors": 2, "hidden_size": 2, "max_epochs": 1}
 DEFAULTS = {
     "mf": (MFRegressor, {"n_factors": 2, "max_epochs": 2}),
     "bayesian": (BayesianMFRegressor, {**SMALL_BAYESIAN, "side_features": "all"}),
+    "bias": (BiasRegressor, {}),
     "dense": (DenseRecRegressor, {"n_factors": 2, "hidden_layer_sizes": (3,), "max_epochs": 1}),
     "lstm": (SequenceRatingRegressor, SMALL_SEQUENCE),
     "padded": (SequenceRatingRegressor, {**SMALL_SEQUENCE, "input": "sequences"}),
@@ -88,5 +101,6 @@ def parameters(draw, kind, *, are_valid=False):
     names = draw(st.lists(st.sampled_from(sorted(known)), max_size=3, unique=True))
     params = {name: draw(known[name]) for name in names}
     if not are_valid and rarely(draw, 9):
-        params[draw(st.sampled_from([*sorted(known), "n_factors", "device"]))] = draw(INVALID)
+        others = [] if kind == "bias" else ["n_factors", "device"]
+        params[draw(st.sampled_from([*sorted(known), *others]))] = draw(INVALID)
     return params

@@ -17,11 +17,13 @@ N_THREADS = 24
 def answers(model, k):
     """Results for rows, users and items that differ from thread to thread."""
     rows = X.iloc[k : k + 40]
-    return [
+    found = [
         pd.DataFrame({"rating": model.predict(rows)}),
         model.recommend(rows["user"].unique()[:5], n_items=4),
-        model.similar_items(rows["item"].unique()[:5], n_items=3),
     ]
+    if hasattr(model, "similar_items"):
+        found.append(model.similar_items(rows["item"].unique()[:5], n_items=3))
+    return found
 
 
 def assert_equal(found, wanted):

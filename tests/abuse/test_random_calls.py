@@ -172,13 +172,13 @@ class Calls:
         """Call the methods and options that only some estimators have."""
         estimator = self.estimator
         X = self.draw(tables(self.kind)) if self.fitted is None else self.fitted
-        if self.kind == "bayesian":
+        if self.kind in ("bayesian", "bias"):
             both = self.attempt(lambda X: estimator.predict(X, return_std=True), X)
             if both is not None:
                 self.check(both[0], X)
                 assert both[1].shape == (len(X),)
                 assert np.isfinite(both[1]).all() and (both[1] >= 0).all()
-            if estimator.loss == "ordinal":
+            if getattr(estimator, "loss", None) == "ordinal":
                 chances = self.attempt(estimator.predict_rating_proba, X)
                 if chances is not None:
                     np.testing.assert_allclose(chances.sum(axis=1), 1, rtol=1e-5)
@@ -262,7 +262,9 @@ class Calls:
         ids = self.ids(which)
         n = self.draw(st.sampled_from([1, 3, 10**9, 0, "x"]))
         metric = self.draw(st.sampled_from(["cosine", "cosine", "dot", "dot", "euclidean", None]))
-        find = getattr(self.estimator, "similar_items" if which else "similar_users")
+        find = getattr(self.estimator, "similar_items" if which else "similar_users", None)
+        if find is None:
+            return
         found = self.attempt(lambda ids: find(ids, n, metric=metric), ids)
         if found is not None:
             self.counts["lists of similar IDs"] += 1

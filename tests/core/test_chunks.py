@@ -17,6 +17,7 @@ from skorch.callbacks import Callback
 
 from sklrec import (
     BayesianMFRegressor,
+    BiasRegressor,
     DenseRecRegressor,
     MFRegressor,
     SequenceRatingRegressor,
@@ -365,6 +366,7 @@ def test_both_parts_of_a_split_must_hold_ratings(log, early_stopping):
     [
         (MFRegressor(svdpp=True), "svdpp=True needs all ratings at once"),
         (DenseRecRegressor(), "DenseRecRegressor needs all ratings at once .* Use MFRegressor"),
+        (BiasRegressor(), "BiasRegressor needs all ratings at once"),
         (BayesianMFRegressor(), "BayesianMFRegressor needs all ratings at once"),
         (SequenceRatingRegressor(), "SequenceRatingRegressor needs all ratings at once"),
     ],

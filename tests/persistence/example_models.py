@@ -13,6 +13,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklrec import (
     BayesianMFRegressor,
+    BiasRegressor,
     DenseRecRegressor,
     IDEncoder,
     MFRegressor,
@@ -103,6 +104,13 @@ def _bayesian(**params: Any) -> tuple[Any, Any]:
     return BayesianMFRegressor(2, **params).fit(X, y.round()), X
 
 
+def _biases() -> tuple[Any, Any]:
+    X, y = log()
+    more = X[:5].assign(user=97)
+    model = BiasRegressor(item_penalty=2.5).fit(X, y)
+    return model.partial_fit(more, [1.0, 2.0, 3.0, 4.0, 9.0]), pd.concat([X, more])
+
+
 def _encoder() -> tuple[Any, Any]:
     X, _ = log_with_sides()
     encoder = IDEncoder(columns=["user", "country"], min_frequency=3)
@@ -163,6 +171,7 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "bayesian sides": partial(_bayesian, svdpp=True, side_features="all"),
     "bayesian some sides": partial(_bayesian, side_features=["age", "genre"]),
     "bayesian ordinal": partial(_bayesian, loss="ordinal", side_features="all"),
+    "biases": _biases,
     "dense": _dense,
     "dense without sides": partial(_dense, has_sides=False),
     "dense partial fit": _dense_continued,

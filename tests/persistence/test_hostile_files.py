@@ -139,6 +139,8 @@ CASES = [
         "consecutive codes in",
     ),
     ("bayesian ordinal", MODULE + "threshold_draws", lambda a: a[:, 1:], "should have the shape"),
+    ("biases", MODULE + "user_biases", without_last, r"should have the shape \(14\)"),
+    ("biases", MODULE + "item_weights", lambda a: a.astype("f4"), "should be of float64, got"),
     ("dense", MODULE + "layers.0.weight", lambda a: a[:, 1:], r"should have the shape \(any, "),
     ("dense", MODULE + "layers.4.weight", ..., "should end in a layer of one unit"),
     ("dense", SIDE + "0.edges", lambda a: np.arange(99.0), "should have at most 16 bins a column"),

@@ -1,0 +1,90 @@
+"""Fit of the biases of a module, new or continued."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklrec._solvers.base import FitResult, WarmStart
+from sklrec._solvers.callbacks import notified_steps
+from sklrec._solvers.least_squares.biases import BiasEquations, Log, Solution, fit_biases
+from sklrec._solvers.tensors import InteractionTensors
+from sklrec.modules import BiasModel
+
+SIDES = ("user", "item")
+
+
+@dataclass(frozen=True)
+class BiasSolver:
+    """A solver that computes the mean and the biases in closed form."""
+
+    user_penalty: float | None  # None chooses it from the data
+    item_penalty: float | None
+
+    @torch.no_grad()
+    def train(
+        self,
+        module: BiasModel,
+        data: InteractionTensors,
+        valid: InteractionTensors | None,
+        generator: torch.Generator,
+        previous: WarmStart | None = None,
+    ) -> FitResult:
+        """Fit a module in place; see `Solver.train`."""
+        for _ in notified_steps(range(1), "fit", lambda: module):
+            if previous is None:
+                solution = self._fit(module, data)
+            else:
+                solution = _continue(module, data)
+            _add(module, data, solution)
+        return FitResult([_loss(module, data)], [] if valid is None else [_loss(module, valid)])
+
+    def _fit(self, module: BiasModel, data: InteractionTensors) -> Solution:
+        """Choose penalties, and compute the mean and the biases."""
+        n_users, n_items = len(module.user_biases) - 1, len(module.item_biases) - 1
+        solution, learned = fit_biases(
+            _log(data, data.y), n_users, n_items, self.user_penalty, self.item_penalty
+        )
+        for name, value in vars(learned).items():
+            getattr(module, name).fill_(value)
+        return solution
+
+
+def _continue(module: BiasModel, data: InteractionTensors) -> Solution:
+    """Compute the changes of mean and biases by further ratings."""
+    # The earlier fit is the prior: each value keeps the weight of the ratings that it came from.
+    user_weights, item_weights = module.user_weights[1:].numpy(), module.item_weights[1:].numpy()
+    errors = data.y - module(**_codes(data))
+    equations = BiasEquations(_log(data, errors), len(user_weights), len(item_weights))
+    return equations.solve(
+        user_weights + module.user_penalty.item(),
+        item_weights + module.item_penalty.item(),
+        float(user_weights.sum()),
+    )
+
+
+def _add(module: BiasModel, data: InteractionTensors, solution: Solution) -> None:
+    """Add values to the mean and the biases, and the weights of the ratings to the weights."""
+    module.global_mean += solution[0]
+    for side, values in zip(SIDES, solution[1:], strict=True):
+        getattr(module, f"{side}_biases")[1:] += torch.from_numpy(values)
+        table = getattr(module, f"{side}_weights")
+        codes, weights = data.X[f"{side}s"], data.X["sample_weight"]
+        table += torch.bincount(codes, weights, minlength=len(table))
+
+
+def _log(data: InteractionTensors, y: Tensor) -> Log:
+    columns = data.X["users"] - 1, data.X["items"] - 1, y, data.X["sample_weight"]
+    return Log(*(values.numpy() for values in columns))
+
+
+def _codes(rows: InteractionTensors) -> dict[str, Tensor]:
+    return {name: rows.X[name] for name in ("users", "items")}
+
+
+def _loss(module: BiasModel, rows: InteractionTensors) -> float:
+    """Compute the weighted mean of the squared errors."""
+    errors = (module(**_codes(rows)) - rows.y).numpy()
+    return float(np.average(errors**2, weights=rows.X["sample_weight"].numpy()))

@@ -1,0 +1,262 @@
+"""Global mean and two biases by penalised least squares, in NumPy and SciPy."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from scipy.linalg import norm
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import LinearOperator, cg
+
+Penalty: TypeAlias = float | np.ndarray  # one for all rows of a side, or one for each
+Solution: TypeAlias = tuple[float, np.ndarray, np.ndarray]  # mean, biases of users and of items
+
+# Penalties at the start of the search, and factors of its steps: coarse, then fine.
+FIRST_PENALTY = 4.0
+SEARCH_STEPS = (4.0, 2.0, 2.0**0.5)
+# A step must lower the error by this share. Rounding then does not decide between equal penalties.
+MIN_GAIN = 1e-7
+SMALLEST_PENALTY, LARGEST_PENALTY = 1e-3, 1e6
+# Largest number of pairs of a user and an item that the search looks at, as whole users.
+SEARCH_PAIRS = 100_000
+# Largest effect of a rating on its own prediction.
+MAX_LEVERAGE = 0.999
+# Weight of ratings from which the variance of a noise or of unknown rows is estimated.
+MIN_WEIGHT = 50.0
+
+
+class Log(NamedTuple):
+    """Ratings, with codes from 0 and weights in units of ratings."""
+
+    users: np.ndarray  # (n,)
+    items: np.ndarray  # (n,)
+    y: np.ndarray  # (n,)
+    weights: np.ndarray  # (n,)
+
+
+@dataclass(frozen=True)
+class Variances:
+    """Penalties, and variances in squared units of the ratings."""
+
+    user_penalty: float
+    item_penalty: float
+    noise_variance: float
+    unknown_user_variance: float  # of the bias of a user without ratings
+    unknown_item_variance: float
+
+
+class BiasEquations:
+    """Normal equations of the penalised squared error, with the users eliminated."""
+
+    # The mean m and the biases minimise
+    #   sum of w_ui (r_ui - m - b_u - b_i)^2 + sum of c_u b_u^2 + sum of c_i b_i^2.
+    # The unknowns of the equations are the biases of the items and the mean.
+
+    def __init__(self, log: Log, n_users: int, n_items: int):
+        self.users, self.items, self.y, self.weights = users, items, y, weights = log
+        self.user_weight = np.bincount(users, weights, n_users)
+        self.item_weight = np.bincount(items, weights, n_items)
+        self.user_sum = np.bincount(users, weights * y, n_users)
+        self.item_sum = np.bincount(items, weights * y, n_items)
+        self.by_user = csr_array((weights, (users, items)), (n_users, n_items))
+        self.by_item = self.by_user.T.tocsr()
+        self.total = float(weights.sum())
+
+    def solve(
+        self,
+        user_penalty: Penalty,
+        item_penalty: Penalty,
+        mean_penalty: float = 0.0,
+        *,
+        start: Solution | None = None,
+        rtol: float = 1e-12,
+    ) -> Solution:
+        """Compute the mean and the biases by conjugate gradients."""
+        n = len(self.item_weight)
+        share = 1 / (self.user_weight + user_penalty)
+        diagonal = np.append(self.item_weight + item_penalty, self.total + mean_penalty)
+
+        def product(x: np.ndarray) -> np.ndarray:
+            items, mean = x[:n], x[n]
+            users = share * (self.by_user @ items + self.user_weight * mean)
+            of_items = self.item_weight * mean - self.by_item @ users
+            of_mean = self.item_weight @ items - self.user_weight @ users
+            return diagonal * x + np.append(of_items, of_mean)
+
+        users = share * self.user_sum
+        right = np.append(
+            self.item_sum - self.by_item @ users,
+            self.user_sum.sum() - self.user_weight @ users,
+        )
+        shape = (n + 1, n + 1)
+        found, _ = cg(
+            LinearOperator(shape, product),
+            right,
+            None if start is None else np.append(start[2], start[0]),
+            rtol=rtol,
+            maxiter=500,
+            M=LinearOperator(shape, lambda x: x / diagonal),
+        )
+        item, mean = found[:n], float(found[n])
+        user = share * (self.user_sum - self.user_weight * mean - self.by_user @ item)
+        return mean, user, item
+
+    def errors(self, solution: Solution) -> np.ndarray:
+        """Compute the errors of all ratings."""
+        mean, user, item = solution
+        return self.y - mean - user[self.users] - item[self.items]
+
+    def left_out_errors(
+        self, solution: Solution, user_penalty: float, item_penalty: float
+    ) -> np.ndarray:
+        """Approximate the error of each rating in a fit without one unit of its weight."""
+        # The error is e / (1 - h). With the users eliminated and only the diagonal D of the items'
+        # equations, the leverage is
+        #   h = 1 / A_u + (1 - w_ui / A_u)^2 / D_i + sum over j != i of (w_uj / A_u)^2 / D_j,
+        #   A_u = w_u + c_u,  D_i = w_i + c_i - sum over u of w_ui^2 / A_u.
+        # Two leverages 1 / (w + c), as if the sides were independent, choose penalties with an
+        # RMSE of 1.474 in place of 1.463 on a log where many users have one or two ratings.
+        share = 1 / (self.user_weight + user_penalty)
+        diagonal = 1 / (self.item_weight + item_penalty - self.squares.T @ share)
+        spread = share**2 * (self.squares @ diagonal)
+        own = (1 - 2 * self.pair_weights * share[self.users]) * diagonal[self.items]
+        leverage = (share + spread)[self.users] + own
+        return self.errors(solution) / (1 - np.minimum(leverage, MAX_LEVERAGE))
+
+    @cached_property
+    def squares(self) -> csr_array:
+        """Squared weights of the pairs."""
+        return self.by_user.power(2)  # (n_users, n_items)
+
+    @cached_property
+    def pair_weights(self) -> np.ndarray:
+        """Weight of the pair of each row."""
+        if self.by_user.nnz == len(self.y):
+            return self.weights
+        keys = self.users * np.int64(len(self.item_weight)) + self.items
+        _, pairs = np.unique(keys, return_inverse=True)
+        return np.bincount(pairs, self.weights)[pairs]  # (n,)
+
+    def for_search(self) -> "BiasEquations":
+        """Give the equations of some whole users if there are many ratings."""
+        # Pairs, not rows, so that a repeated row equals a row of weight 2.
+        n_pairs = np.diff(self.by_user.indptr)
+        if n_pairs.sum() <= SEARCH_PAIRS:
+            return self
+        order = self._order_of_users()
+        n_users = max(1, int((np.cumsum(n_pairs[order]) <= SEARCH_PAIRS).sum()))
+        codes = np.full(len(order), -1)
+        codes[order[:n_users]] = np.arange(n_users)
+        rows = np.flatnonzero(codes[self.users] >= 0)
+        log = Log(codes[self.users[rows]], self.items[rows], self.y[rows], self.weights[rows])
+        return BiasEquations(log, n_users, len(self.item_weight))
+
+    def _order_of_users(self) -> np.ndarray:
+        """Order the users by hashes of their ratings, which the order of rows does not change."""
+        # Codes have the order of the rows. Rounding removes the effect of the order on sums.
+        users, items = (
+            _mixed((np.round(sums / weight, 6) + 0.0).view(np.uint64) + _mixed(n_pairs))
+            for sums, weight, n_pairs in (
+                (self.user_sum, self.user_weight, np.diff(self.by_user.indptr)),
+                (self.item_sum, self.item_weight, np.diff(self.by_item.indptr)),
+            )
+        )
+        pattern = self.by_user.astype(bool).astype(np.uint64)
+        return np.argsort(_mixed(users + pattern @ items), kind="stable")
+
+
+def fit_biases(
+    log: Log,
+    n_users: int,
+    n_items: int,
+    user_penalty: float | None = None,
+    item_penalty: float | None = None,
+) -> tuple[Solution, Variances]:
+    """Fit biases; leave-one-out errors choose a penalty that is None."""
+    # Deviations from the mean in units of their standard deviation, for any size of ratings.
+    y, weights = log.y, log.weights
+    centre = float(y[0] if np.ptp(y) == 0 else np.average(y, weights=weights))
+    scale = float(norm(np.sqrt(weights) * (y - centre)) / np.sqrt(weights.sum())) or 1.0
+    equations = BiasEquations(log._replace(y=(y - centre) / scale), n_users, n_items)
+    penalties = _choose_penalties(equations.for_search(), (user_penalty, item_penalty))
+    solution = equations.solve(*penalties)
+    noise, *unknown = (scale**2 * v for v in _variances(equations, solution, penalties))
+    mean, user, item = solution
+    return (centre + scale * mean, scale * user, scale * item), Variances(
+        *penalties, noise, *unknown
+    )
+
+
+def _mixed(values: np.ndarray) -> np.ndarray:
+    """Hash integers, by the last steps of MurmurHash3."""
+    values = values.astype(np.uint64)
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        values = (values ^ (values >> np.uint64(33))) * np.uint64(factor)
+    return values ^ (values >> np.uint64(33))
+
+
+def _variances(
+    equations: BiasEquations, solution: Solution, penalties: Sequence[float]
+) -> tuple[float, float, float]:
+    """Estimate the variances of the noise and of the biases of unknown users and items."""
+    e = equations
+    squares = e.left_out_errors(solution, *penalties) ** 2
+    # Weight of the other ratings of the row's user and of its item. Without any, the row says
+    # nothing about the noise: with such rows the noise was three times too high on one log.
+    others = [(e.user_weight - 1)[e.users], (e.item_weight - 1)[e.items]]
+    is_known = [weight > 1e-9 for weight in others]
+    of_bias = [
+        1 / (np.maximum(weight, 0) + penalty)
+        for weight, penalty in zip(others, penalties, strict=True)
+    ]  # variances of the biases without the row, as multiples of the noise
+    both = is_known[0] & is_known[1]
+    if e.weights[both].sum() < MIN_WEIGHT:
+        both = np.ones(len(squares), bool)
+    stated = 1 + of_bias[0] + of_bias[1]
+    noise = float(np.average((squares / stated)[both], weights=e.weights[both]))
+    unknown = []
+    for side, other in ((0, 1), (1, 0)):
+        rows = ~is_known[side] & is_known[other]
+        variance = noise / penalties[side]
+        if e.weights[rows].sum() >= MIN_WEIGHT:
+            rest = squares[rows] - noise * (1 + of_bias[other][rows])
+            # At least that of a row with one rating, which is known better.
+            least = noise / (1 + penalties[side])
+            variance = max(least, float(np.average(rest, weights=e.weights[rows])))
+        unknown.append(variance)
+    return noise, unknown[0], unknown[1]
+
+
+def _choose_penalties(
+    equations: BiasEquations, given: tuple[float | None, float | None]
+) -> tuple[float, float]:
+    """Search for the penalties with the least mean squared leave-one-out error."""
+    if None not in given:
+        return given[0], given[1]  # type: ignore[return-value]
+    penalties = [FIRST_PENALTY if g is None else g for g in given]
+    solution = None
+
+    def loss(candidates: Sequence[float]) -> float:
+        nonlocal solution
+        solution = equations.solve(*candidates, start=solution, rtol=1e-6)
+        errors = equations.left_out_errors(solution, *candidates)
+        return float(np.average(errors**2, weights=equations.weights))
+
+    best = loss(penalties)
+    for step in SEARCH_STEPS:
+        moves = [(k, f) for k in (0, 1) if given[k] is None for f in (step, 1 / step)]
+        n_failed = 0  # in a row
+        while n_failed < len(moves):
+            side, factor = moves[0]
+            candidate = list(penalties)
+            candidate[side] *= factor
+            is_inside = SMALLEST_PENALTY < candidate[side] < LARGEST_PENALTY
+            if is_inside and (found := loss(candidate)) < best * (1 - MIN_GAIN):
+                best, penalties, n_failed = found, candidate, 0
+            else:
+                moves = moves[1:] + moves[:1]
+                n_failed += 1
+    return penalties[0], penalties[1]

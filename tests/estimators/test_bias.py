@@ -1,0 +1,321 @@
+"""BiasRegressor: exact biases, penalties from the data, weights, uncertainty, further ratings."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.callback import ScoringMonitor
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+import sklrec
+from sklrec import BiasRegressor, IDEncoder
+from sklrec.datasets import make_ratings
+
+X, Y = make_ratings(60, 40, 1500, random_state=0)
+X = X[["user", "item"]].astype(str)
+PAIRS = [["ann", "tea"], ["ann", "rum"], ["bob", "tea"], ["bob", "gin"], ["cat", "rum"]]
+STARS = [5, 2, 4, 3, 1]
+
+
+def log_of_biases(n_users, n_items, n_ratings, noise=0.8, seed=0):
+    """Ratings of a mean, biases and noise, with few ratings for most users."""
+    rng = np.random.RandomState(seed)
+    users = (n_users * rng.rand(n_ratings) ** 3).astype(int)
+    items = (n_items * rng.rand(n_ratings) ** 2).astype(int)
+    user, item = 0.6 * rng.randn(n_users), 0.4 * rng.randn(n_items)
+    y = 3 + user[users] + item[items] + noise * rng.randn(n_ratings)
+    return pd.DataFrame({"user": users, "item": items}), y
+
+
+def rmse(model, X, y):
+    return np.sqrt(np.mean((model.predict(X) - y) ** 2))
+
+
+# --- the fit
+
+
+@pytest.mark.parametrize("penalties", [(1, 1), (0.1, 20), (0.01, 3)])
+def test_biases_equal_a_dense_solution(penalties):
+    model = BiasRegressor(*penalties).fit(X, Y)
+    n_users, n_items = model.n_users_, model.n_items_
+    codes = model.encoder_.transform(X).to_numpy(dtype=int) - 1
+    design = np.zeros((len(X), 1 + n_users + n_items))
+    rows = np.arange(len(X))
+    design[:, 0] = design[rows, 1 + codes[:, 0]] = design[rows, 1 + n_users + codes[:, 1]] = 1
+    ridge = np.diag([0, *n_users * [penalties[0]], *n_items * [penalties[1]]])
+    wanted = np.linalg.solve(design.T @ design + ridge, design.T @ Y.to_numpy())
+    found = [model.global_mean_, *model.user_biases_, *model.item_biases_]
+    np.testing.assert_allclose(found, wanted, rtol=1e-7, atol=1e-8)
+    assert (model.user_penalty_, model.item_penalty_) == penalties
+    clipped = (design @ wanted).clip(Y.min(), Y.max())
+    np.testing.assert_allclose(model.predict(X), clipped, atol=1e-8)
+
+
+def test_penalties_are_near_the_best_ones():
+    X, y = log_of_biases(2000, 300, 12_000)
+    train, test = np.split(np.random.RandomState(1).permutation(len(y)), [10_000])
+    auto = BiasRegressor().fit(X.iloc[train], y[train])
+    best = min(
+        rmse(BiasRegressor(a, b).fit(X.iloc[train], y[train]), X.iloc[test], y[test])
+        for a in (0.5, 1, 2, 4, 8)
+        for b in (1, 2, 4, 8, 16)
+    )
+    assert rmse(auto, X.iloc[test], y[test]) < 1.002 * best
+
+
+def test_one_penalty_may_be_given():
+    model = BiasRegressor(item_penalty=7).fit(X, Y)
+    assert model.item_penalty_ == 7
+    other = BiasRegressor(model.user_penalty_, 7).fit(X, Y)
+    np.testing.assert_allclose(model.predict(X), other.predict(X), rtol=1e-10)
+
+
+def test_the_order_of_rows_changes_nothing():
+    # more ratings than the search for penalties looks at
+    X, y = log_of_biases(9000, 700, 130_000)
+    order = np.random.RandomState(0).permutation(len(y))
+    model, other = BiasRegressor().fit(X, y), BiasRegressor().fit(X.iloc[order], y[order])
+    assert np.isclose(other.user_penalty_, model.user_penalty_, rtol=1e-9)
+    for left, right in zip(*(m.predict(X, return_std=True) for m in (other, model)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_ratings", [1500, 90_000])
+def test_a_weight_equals_repetition(n_ratings):
+    X, y = log_of_biases(n_ratings // 10, 200, n_ratings)
+    weight = np.random.RandomState(0).randint(0, 4, len(y))
+    rows = np.repeat(np.arange(len(y)), weight)
+    weighted = BiasRegressor().fit(X, y, weight)
+    repeated = BiasRegressor().fit(X.iloc[rows], y[rows])
+    assert set(weighted.encoder_.categories_[0]) == set(X["user"].iloc[rows])
+    for left, right in zip(
+        *(m.predict(X, return_std=True) for m in (weighted, repeated)), strict=True
+    ):
+        np.testing.assert_allclose(left, right, rtol=1e-7)
+
+
+def test_the_size_of_the_weights_matters():
+    model = BiasRegressor(1, 1).fit(X, Y, np.full(len(Y), 0.01))
+    np.testing.assert_allclose(model.predict(X), BiasRegressor(100, 100).fit(X, Y).predict(X))
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_extreme_weights_are_refused(size):
+    with pytest.raises(ValueError, match=r"sum of the sample weights must lie .* mean of 1"):
+        BiasRegressor().fit(X, Y, np.full(len(Y), size))
+
+
+def test_scaled_ratings_give_scaled_results():
+    model, other = BiasRegressor().fit(X, Y), BiasRegressor().fit(X, 10 * Y + 3)
+    np.testing.assert_allclose(other.predict(X), 10 * model.predict(X) + 3)
+    np.testing.assert_allclose(other.user_biases_, 10 * model.user_biases_, atol=1e-9)
+    assert np.isclose(other.noise_variance_, 100 * model.noise_variance_)
+    assert np.isclose(other.user_penalty_, model.user_penalty_)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e17])
+def test_ratings_of_any_size_give_scaled_results(size):
+    wanted = BiasRegressor().fit(X, Y).predict(X)
+    np.testing.assert_allclose(BiasRegressor().fit(X, Y * size).predict(X), wanted * size)
+
+
+def test_large_ratings_lose_no_precision():
+    model, other = BiasRegressor().fit(X, Y), BiasRegressor().fit(X, Y + 1e7)
+    np.testing.assert_allclose(other.predict(X) - 1e7, model.predict(X), atol=1e-6)
+    scores = other.recommend(["1"], 3)["score"] - 1e7
+    np.testing.assert_allclose(scores, model.recommend(["1"], 3)["score"], atol=1e-6)
+
+
+def test_constant_ratings_are_predicted_exactly():
+    model = BiasRegressor().fit(X, np.full(len(X), 0.1))
+    ratings, std = model.predict(pd.concat([X, X.assign(user="new")]), return_std=True)
+    assert (ratings == 0.1).all()
+    assert (std == 0).all()
+
+
+@pytest.mark.parametrize("column", ["user", "item"])
+def test_one_user_or_one_item_is_enough(column):
+    model = BiasRegressor().fit(X.assign(**{column: "only"}), Y)
+    predictions, std = model.predict(X.assign(**{column: "only"}), return_std=True)
+    assert np.isfinite(predictions).all()
+    assert (std > 0).all()
+    assert np.sqrt(np.mean((predictions - Y) ** 2)) < Y.std()
+
+
+def test_validation_data_are_measured_and_change_nothing():
+    model = BiasRegressor(rating_scale=None).fit(X[:1000], Y[:1000])
+    other = BiasRegressor(rating_scale=None)
+    other.fit(X[:1000], Y[:1000], X_val=X[1000:], y_val=Y[1000:])
+    assert np.array_equal(other.predict(X), model.predict(X))
+    assert np.isclose(other.validation_curve_, rmse(model, X[1000:], Y[1000:]) ** 2).all()
+    assert np.isclose(model.loss_curve_, rmse(model, X[:1000], Y[:1000]) ** 2).all()
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [
+        (
+            {"user_penalty": 0},
+            r"'user_penalty' parameter .* in the range \[1e-10, 10000000000\.0\]",
+        ),
+        (
+            {"user_penalty": -1.5},
+            r"'user_penalty' parameter .* in the range \[1e-10, 10000000000\.0\]",
+        ),
+        ({"item_penalty": "best"}, "'item_penalty' parameter .* among {'auto'}"),
+        ({"item_penalty": None}, "'item_penalty' parameter .* among {'auto'}"),
+        ({"rating_scale": 5}, "'rating_scale' parameter"),
+        ({"rating_scale": (2, 3)}, r"must lie inside rating_scale=\(2, 3\)"),
+        ({"user": -1}, "'user' parameter"),
+        ({"user": "name"}, "no column of that name"),
+    ],
+)
+def test_bad_parameters(params, text):
+    for method in ("fit", "partial_fit"):
+        with pytest.raises(ValueError, match=text):
+            getattr(BiasRegressor(**params), method)(X, Y)
+
+
+# --- predictions
+
+
+def test_unknown_users_and_items_have_bias_0():
+    model = BiasRegressor().fit(X, Y)
+    user, item = X.iloc[0]
+    ratings = model.predict(
+        pd.DataFrame({"user": [user, "new", "new"], "item": ["new", item, "new"]})
+    )
+    wanted = [model.user_biases_[0], model.item_biases_[0], 0]
+    np.testing.assert_allclose(ratings, model.global_mean_ + np.array(wanted))
+
+
+@pytest.mark.parametrize("n_ratings", [6000, 60_000])
+def test_standard_deviations_are_calibrated(n_ratings):
+    X, y = log_of_biases(4000, 300, n_ratings)
+    train, test = np.split(np.random.RandomState(0).permutation(len(y)), [n_ratings * 4 // 5])
+    model = BiasRegressor(rating_scale=None).fit(X.iloc[train], y[train])
+    assert np.isclose(model.noise_variance_, 0.8**2, rtol=0.1)
+    ratings, std = model.predict(X.iloc[test], return_std=True)
+    errors = ((ratings - y[test]) / std) ** 2
+    is_known = X["user"].isin(X["user"].iloc[train]).to_numpy()[test]
+    assert 0.93 < errors[is_known].mean() < 1.07
+    assert std[~is_known].min() > std[is_known].mean()
+    if (~is_known).sum() > 200:
+        assert 0.85 < errors[~is_known].mean() < 1.15
+
+
+def test_more_ratings_make_a_prediction_more_certain():
+    model = BiasRegressor(1, 1).fit([*PAIRS, ["ann", "gin"]], [*STARS, 4])
+    _, std = model.predict([["ann", "tea"], ["cat", "tea"], ["new", "tea"]], return_std=True)
+    assert std[0] < std[1] < std[2]
+    wanted = model.noise_variance_ * (1 + 1 / (3 + 1) + 1 / (2 + 1))
+    assert np.isclose(std[0] ** 2, wanted)
+
+
+def test_recommendations_are_the_items_with_the_highest_biases():
+    model = BiasRegressor().fit(X, Y)
+    found = model.recommend(["new"], 3)
+    best = np.argsort(-model.item_biases_)[:3]
+    assert found["item"].tolist() == model.encoder_.categories_[1][best].tolist()
+    np.testing.assert_allclose(found["score"], model.predict(found[["user", "item"]]))
+    seen = set(X["item"][X["user"] == X["user"][0]])
+    assert seen.isdisjoint(model.recommend([X["user"][0]], 40)["item"])
+
+
+@pytest.mark.parametrize("name", ["similar_items", "similar_users"])
+def test_there_are_no_similar_items_and_users(name):
+    model = BiasRegressor().fit(X, Y)
+    assert not hasattr(model, name)
+    with pytest.raises(AttributeError, match=f"BiasRegressor has no {name}.*Use MFRegressor"):
+        getattr(model, name)
+
+
+# --- further ratings
+
+
+def test_chunks_give_nearly_the_model_of_one_fit():
+    X, y = log_of_biases(2000, 300, 12_000)
+    order = np.random.RandomState(0).permutation(len(y))
+    train, test = np.split(order, [10_000])
+    whole, parts = BiasRegressor().fit(X.iloc[train], y[train]), BiasRegressor()
+    for rows in np.split(train, 5):
+        parts.partial_fit(X.iloc[rows], y[rows])
+    assert rmse(parts, X.iloc[test], y[test]) < 1.01 * rmse(whole, X.iloc[test], y[test])
+    assert parts.n_iter_ == len(parts.loss_curve_) == 5
+    assert set(parts.encoder_.categories_[0]) == set(X["user"].iloc[train])
+
+
+def test_partial_fit_keeps_earlier_values_with_their_weight():
+    model = BiasRegressor(2, 2).fit(PAIRS, STARS)
+    learned = [getattr(model, f"{name}_") for name in ("user_penalty", "noise_variance")]
+    before = model.global_mean_, model.user_biases_, model.item_biases_
+    model.partial_fit([["ann", "tea"], ["dan", "ale"]], [1, 9])
+    # unknowns: changes of m, ann, tea, and the biases of dan, ale; others do not move
+    design = np.array([[1, 1, 1, 0, 0], [1, 0, 0, 1, 1]])
+    prior = np.diag([5, 2 + 2, 2 + 2, 2, 2])
+    errors = np.array([1 - (before[0] + before[1][0] + before[2][0]), 9 - before[0]])
+    change = np.linalg.solve(design.T @ design + prior, design.T @ errors)
+    found = model.global_mean_, *model.user_biases_, *model.item_biases_
+    wanted = [before[0], *before[1], 0, *before[2], 0]
+    for place, value in zip((0, 1, 5, 4, 8), change, strict=True):
+        wanted[place] += value
+    np.testing.assert_allclose(found, wanted)
+    assert learned == [getattr(model, f"{name}_") for name in ("user_penalty", "noise_variance")]
+    assert model.rating_scale_ == (1, 9)
+
+
+def test_a_first_call_of_partial_fit_is_a_fit():
+    model = BiasRegressor().partial_fit(X, Y)
+    assert np.array_equal(model.predict(X), BiasRegressor().fit(X, Y).predict(X))
+
+
+def test_a_failed_partial_fit_changes_nothing():
+    model = BiasRegressor().fit(X, Y)
+    before = dict(vars(model))
+    with pytest.raises(ValueError, match="NaN"):
+        model.partial_fit(X.assign(user="new"), np.full(len(X), np.nan))
+    assert vars(model) == before
+
+
+# --- as a scikit-learn estimator
+
+
+def test_no_random_state_is_used():
+    before = np.random.mtrand._rand.get_state()[1].tolist()
+    model = BiasRegressor().fit(X, Y)
+    assert np.random.mtrand._rand.get_state()[1].tolist() == before
+    assert np.array_equal(model.predict(X), BiasRegressor().fit(X, Y).predict(X))
+
+
+def test_pipelines_searches_and_callbacks_work():
+    pipeline = make_pipeline(IDEncoder(), BiasRegressor())
+    assert cross_val_score(pipeline, X, Y, cv=3).min() > 0
+    search = GridSearchCV(BiasRegressor(), {"user_penalty": ["auto", 1e6]}, cv=3).fit(X, Y)
+    assert search.best_params_ == {"user_penalty": "auto"}
+    monitor = ScoringMonitor(scoring="r2")
+    BiasRegressor().set_callbacks(monitor).fit(X, Y)
+
+
+def test_tables_and_arrays_give_the_same():
+    wanted = BiasRegressor().fit(X, Y).predict(X)
+    swapped = X.assign(more=1)[["more", "item", "user"]]
+    model = BiasRegressor(user="user", item="item").fit(swapped, Y)
+    assert np.array_equal(model.predict(swapped), wanted)
+    array = X.to_numpy()
+    assert np.array_equal(BiasRegressor().fit(array, Y).predict(array), wanted)
+
+
+def test_saved_and_pickled_models_continue_alike(tmp_path):
+    model = BiasRegressor().fit(X, Y)
+    sklrec.save(model, tmp_path / "model")
+    copies = [sklrec.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))]
+    for twin in copies:
+        found, wanted = (m.predict(X, return_std=True) for m in (twin, model))
+        np.testing.assert_array_equal(found, wanted)
+    more = X[:50].assign(user="new")
+    model.partial_fit(more, Y[:50])
+    for twin in copies:
+        assert np.array_equal(twin.partial_fit(more, Y[:50]).predict(more), model.predict(more))

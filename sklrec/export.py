@@ -223,7 +223,7 @@ def _sequence_inputs(
         if history is not None:
             histories, users = estimator._read_history(X, history)
         if times is None:
-            histories, users = histories.apart(users, inputs["items"])
+            histories, users = histories.without_targets(users, inputs["items"])
         targets = estimator._tensors(histories, users, inputs["items"], times)
     return {name: values.numpy() for name, values in targets.in_one_batch().items()}
 

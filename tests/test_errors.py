@@ -258,7 +258,7 @@ OPTIMIZER = r"optimizer must be None or a subclass of torch\.optim\.Optimizer, .
     [
         ("user", "usr", NO_COLUMN),
         ("item", 7, "Column 7 was asked for, but X has 3 columns: give a position from 0 to 2"),
-        ("user", 1, "Columns 1 and 1 are one and the same, that at position 1 of X"),
+        ("user", 1, "Columns 1 and 1 are one and the same, at position 1 of X"),
         ("user", "item", "Columns 'item' and 1 are one and the same"),
         ("early_stopping", 0.95, "the resulting train set will be empty"),
         ("rating_scale", (2, 4), OUTSIDE),

@@ -25,14 +25,14 @@ from sklrec.preprocessing import IDEncoder
 class ChunkedRatingRegressor(MinibatchRatingRegressor):
     """Base of the estimators of users and items that also fit to ratings in chunks."""
 
-    # One pass over the chunks learns the IDs and writes codes and ratings to files in random
+    # One pass over the chunks learns the IDs, and writes codes and ratings to files in random
     # order. The epochs read these files.
 
     @abstractmethod
     def _make_module(self, mean: float, scale: float, generator: torch.Generator) -> RatingModule:
         """Make the untrained module for ratings with a mean and a standard deviation."""
 
-    def _check_fits_chunks(self) -> None:
+    def _check_can_fit_chunks(self) -> None:
         """Raise if the parameters need all ratings at once."""
 
     def _fit_chunks(
@@ -44,8 +44,9 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
         y_val,
         sample_weight_val,
     ) -> Self:
-        self._check_fits_chunks()
-        _check_not_both(source, y=y, sample_weight=sample_weight)
+        """Fit to chunks that are first stored in files of a temporary folder."""
+        self._check_can_fit_chunks()
+        _check_not_passed(source, y=y, sample_weight=sample_weight)
         with unchanged_on_failure(self), TemporaryDirectory(prefix="sklrec-") as folder:
             previous = copy(self) if self.warm_start and hasattr(self, "module_") else None
             rng = self._new_rng()
@@ -57,7 +58,7 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
                 StoredInteractions(Path(folder) / name, rng) for name in ("fit", "val", "held_out")
             )
             share = self._held_out_share() if stopping and validation is None else 0.0
-            self._store(source, share, training, held_out, rng, previous)
+            self._store_training(source, share, training, held_out, rng, previous)
             n_users, n_items = (len(vocabulary) + 1 for vocabulary in self.encoder_.vocabularies_)
             seen = seen_by_users([training, held_out], n_users, n_items)
             self.seen_ = self._with_previous_seen(seen, previous)
@@ -75,7 +76,7 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
             )
         return self._raise_if_interrupted(interrupted)
 
-    def _store(
+    def _store_training(
         self,
         source: ChunkedRatings,
         share: float,
@@ -84,15 +85,15 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
         rng: np.random.RandomState,
         previous: Self | None,
     ) -> None:
-        """Learn IDs and rating scale, and store the ratings, with a held-out share."""
-        growing: list[GrowingVocabulary] = []
+        """Learn IDs and rating scale, and store each rating as a training or a held-out one."""
+        vocabularies: list[GrowingVocabulary] = []  # of users and items
         for chunk in _check_consistent_weights(source._chunks()):
             with _error_context(chunk.where):
-                is_first = previous is None and not growing
+                is_first = previous is None and not vocabularies
                 X, y, weight = self._check_rows(*chunk[1:], reset=is_first)
                 if len(y) == 0:
                     continue
-                if not growing:
+                if not vocabularies:
                     columns = self._find_columns(X, previous)
                     known = (
                         IDEncoder(columns=columns).fit(X)
@@ -100,38 +101,46 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
                         else previous.encoder_
                     )
                     self.encoder_ = copy(known)
-                    growing = [GrowingVocabulary(ids) for ids in known.vocabularies_]
+                    vocabularies = [GrowingVocabulary(ids) for ids in known.vocabularies_]
                 self.rating_scale_ = self._new_rating_scale(y, not is_first)
                 users, items = (
                     vocabulary.encode(values)
-                    for vocabulary, (_, values) in zip(growing, self._id_columns(X), strict=True)
+                    for vocabulary, (_, values) in zip(
+                        vocabularies, self._id_columns(X), strict=True
+                    )
                 )
             is_held_out = rng.random_sample(len(y)) < share
             for store, rows in ((training, ~is_held_out), (held_out, is_held_out)):
                 w = None if chunk.weight is None else weight[rows]
                 with _error_context(chunk.where):
                     store.append(users[rows], items[rows], y[rows], w)
-        n_ratings = len(training) + len(held_out)
+        self._check_stored(source, share, len(training), len(held_out))
+        self.encoder_.vocabularies_ = [vocabulary.finish() for vocabulary in vocabularies]
+
+    def _check_stored(
+        self, source: ChunkedRatings, share: float, n_training: int, n_held_out: int
+    ) -> None:
+        """Raise if there are too few ratings to train on, or to hold out."""
+        n_ratings = n_training + n_held_out
         if n_ratings == 0:
             raise ValueError(
                 f"This {type(source).__name__} holds no ratings. A generator can be read only "
                 "once: make a new one for each fit."
             )
         self._check_enough_ratings(n_ratings)
-        if len(training) == 0 or (share > 0 and len(held_out) == 0):
+        if n_training == 0 or (share > 0 and n_held_out == 0):
             raise ValueError(
                 f"early_stopping={self.early_stopping} holds out {share} of {n_ratings} ratings, "
                 "which leaves one of the two parts empty. Pass X_val, or set "
                 "early_stopping=False."
             )
-        self.encoder_.vocabularies_ = [vocabulary.finish() for vocabulary in growing]
 
     def _validation_chunks(
         self, X_val: Any, y_val: Any, sample_weight_val: Any
     ) -> Iterable[Chunk] | None:
-        """Give the validation data as chunks; arrays are one chunk."""
+        """Return the validation data in chunks, arrays as one chunk, or None without any."""
         if isinstance(X_val, ChunkedRatings):
-            _check_not_both(X_val, y_val=y_val, sample_weight_val=sample_weight_val)
+            _check_not_passed(X_val, y_val=y_val, sample_weight_val=sample_weight_val)
             return (chunk._replace(where=f"X_val, {chunk.where}") for chunk in X_val._chunks())
         if not self._has_validation(X_val, y_val, sample_weight_val):
             return None
@@ -155,17 +164,17 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
 
 
 def _check_consistent_weights(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
-    """Give the chunks that are not empty; raise if only some of them have weights."""
-    weighted = None
+    """Yield the chunks that are not empty; raise if only some of them have weights."""
+    has_weights = None
     for chunk in chunks:
         if _is_empty(chunk.X) and _is_empty(chunk.y):
             continue
-        if weighted is None:
-            weighted = chunk.weight is not None
-        if weighted != (chunk.weight is not None):
+        if has_weights is None:
+            has_weights = chunk.weight is not None
+        if has_weights != (chunk.weight is not None):
             raise ValueError(
-                f"{chunk.where} has {'no ' if weighted else ''}weights, unlike the chunks before "
-                "it. Give weights to all chunks, or to none."
+                f"{chunk.where} has {'no ' if has_weights else ''}weights, unlike the chunks "
+                "before it. Give weights to all chunks, or to none."
             )
         yield chunk
 
@@ -176,7 +185,7 @@ def _is_empty(values: Any) -> bool:
 
 @contextmanager
 def _error_context(where: str) -> Iterator[None]:
-    """Add the name of the chunk to errors that are raised inside."""
+    """Put the name of the chunk in front of the message of errors that are raised inside."""
     try:
         yield
     except (ValueError, TypeError) as error:
@@ -184,9 +193,9 @@ def _error_context(where: str) -> Iterator[None]:
         raise kind(f"In {where}, counting its rows from 0: {error}") from error
 
 
-def _check_not_both(source: ChunkedRatings, **given: Any) -> None:
+def _check_not_passed(source: ChunkedRatings, **arguments: Any) -> None:
     """Raise if ratings or weights were passed in addition to chunks that hold them."""
-    for name, values in given.items():
+    for name, values in arguments.items():
         if values is not None:
             raise ValueError(
                 f"{name} was passed, but the {type(source).__name__} holds ratings and weights "

@@ -80,7 +80,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             inputs = self._learn(X, y, weight, previous)
             changes: dict[str, Any] = {"max_epochs": 1, "constant_lr": True}
             if previous is not None:
-                changes["lr_factor"] = Optimization(*self._optimization()).further
+                changes["lr_factor"] = Optimization(*self._optimization()).partial_fit_factor
             new_module = partial(self._new_module, y, weight, generator)
             data = partial(self._training_data, inputs, y, weight, previous)
             interrupted = self._train(new_module, data, None, generator, previous, **changes)

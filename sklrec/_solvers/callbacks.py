@@ -166,5 +166,5 @@ class EpochNotifier(Callback):
 def trained_module(module: nn.Module) -> nn.Module:
     """Copy of a module in training, as the training would leave it."""
     if isinstance(module, SVDPlusPlus):
-        return module.collapse(deepcopy(module.own)).eval()
+        return module.merge_terms(deepcopy(module.own)).eval()
     return deepcopy(module).eval()

@@ -29,16 +29,17 @@ from sklrec.modules._svdpp import SVDPlusPlus
 
 # Steps of the SVD++ terms in an epoch. Each step costs as much as a pass over all ratings.
 TERM_STEPS = 8
-# Factor on all loads if there are SVD++ terms: own rows and terms of both sides move at once, each
-# to correct the same errors.
-TERMS_CAUTION = 2.5
+# Factor on the loads of `RowwiseSGD` if there are SVD++ terms. Own rows and terms of both sides
+# move at once and correct the same errors, so that each must move less.
+TERMS_LOAD_FACTOR = 2.5
 # Early stopping: number of epochs without a lower validation loss, and the smallest decrease that
 # counts, as a share of the variance of the ratings.
 PATIENCE = 5
 TOL = 1e-4
-# Approximate number of ratings of a user in a batch, for tables with more users than rows of a
-# batch: as in MovieLens 100K at the usual batch size. More would be faster, but less accurate.
-RATINGS_A_USER = 4
+# Approximate number of ratings of a user in a batch, if the table has more users than a batch has
+# ratings. MovieLens 100K has about as many in a batch of the default size. More would be faster,
+# but less accurate.
+RATINGS_PER_USER = 4
 
 
 class Optimization(NamedTuple):
@@ -48,7 +49,7 @@ class Optimization(NamedTuple):
     reduction: str  # "mean" or "sum" of the squared errors in a batch is minimised
     auto_lr: Callable[[int], float]  # learning rate of lr="auto" for a number of epochs
     params: dict[str, Any] = {}  # further parameters of the optimiser
-    further: float = 1.0  # factor on the learning rate of `partial_fit` of a fitted model
+    partial_fit_factor: float = 1.0  # on the learning rate of `partial_fit` of a fitted model
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class MinibatchSolver:
     early_stopping: bool = False  # stop by the validation loss, and restore the best epoch
     constant_lr: bool = False  # otherwise the learning rate falls linearly to 0
     svdpp: bool = False  # whether the rows of a `MatrixFactorization` have SVD++ terms
-    snapshot: Any = None  # makes a fitted estimator of the module and the result so far
+    snapshot: Any = None  # function of a module and a `FitResult` that makes a fitted estimator
     is_shared: bool = False  # whether several launched processes train together
 
     def train(
@@ -83,25 +84,52 @@ class MinibatchSolver:
     ) -> FitResult:
         """Train a module on data that are on its device.
 
-        The history of a previous net continues, and so does the optimiser's state of every table
-        that kept its size.
+        The history of a previous net continues, and so does its optimiser's state for each table
+        of the same size.
         """
-        kind = RatingNet
         if self.is_shared:
-            kind = DistributedRatingNet
             start_together(module, data, valid, generator, self)
         trained = self._with_terms(module, data) if self.svdpp else module
+        net = self._new_net(trained, data, valid, generator, previous)
+        n_before = self._continue_from(previous, net)
+        # With SVD++ terms, whole tables are allocated and freed.
+        n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
+        keep_freed_memory(max(self.batch_size, n_rows), module.width)
+        net.snapshot_ = lambda: self.snapshot(trained_module(net.module_), _losses(net, n_before))
+        with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
+            net.partial_fit(data, None, epochs=self.max_epochs)
+        del net.snapshot_
+        trained.eval()
+        net.set_params(train_split=None)  # release the validation data
+        self._drop_interrupted_epoch(net, n_before)
+        self._check_finite(net.module_)
+        if isinstance(trained, SVDPlusPlus):
+            _remove_tables(net.optimizer_, [trained.user_terms, trained.item_terms])
+            net.module_ = net.module = trained.merge_terms()
+        return replace(_losses(net, n_before), interrupted=net.interrupted_, net=net)
+
+    def _new_net(
+        self,
+        module: RatingModule,
+        data: InteractionTensors,
+        valid: InteractionTensors | None,
+        generator: torch.Generator,
+        previous: WarmStart | None,
+    ) -> RatingNet:
+        """Make the skorch net that trains a module."""
         iterator: dict[str, Any] = {"iterator_train": BatchIterator}
         n_cohorts = 1
-        if isinstance(trained, PairModule) and PairBatches.suits(data, self.batch_size):
-            n_cohorts = self._n_cohorts(trained)
+        if isinstance(module, PairModule) and PairBatches.suits(data, self.batch_size):
+            n_cohorts = self._n_cohorts(module)
             iterator = {"iterator_train": PairBatches, "iterator_train__n_cohorts": n_cohorts}
-        groups = {}
+        optimizer_params = dict(self.optimizer_params)
         if self._is_rowwise():
             n_ratings = previous.n_ratings if previous else {}
-            groups["optimizer__param_groups"] = self._groups(trained, data, n_ratings, n_cohorts)
-        net = kind(
-            trained,
+            groups = self._parameter_groups(module, data, n_ratings, n_cohorts)
+            optimizer_params["param_groups"] = groups
+        net_class = DistributedRatingNet if self.is_shared else RatingNet
+        return net_class(
+            module,
             alpha=self.alpha,
             reduction=self.reduction,
             optimizer=self.optimizer,
@@ -116,9 +144,11 @@ class MinibatchSolver:
             callbacks=self._all_callbacks(module, data, valid is not None),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
-            **groups,
-            **{f"optimizer__{name}": value for name, value in self.optimizer_params.items()},
+            **{f"optimizer__{name}": value for name, value in optimizer_params.items()},
         ).initialize()
+
+    def _continue_from(self, previous: WarmStart | None, net: RatingNet) -> int:
+        """Copy the history and optimiser of an earlier net, and return its number of epochs."""
         n_before = 0
         if previous is not None and previous.net is not None:
             net.history = copy(previous.net.history)
@@ -128,65 +158,56 @@ class MinibatchSolver:
         for group in net.optimizer_.param_groups:
             group["lr"] *= self.lr_factor
             group["initial_lr"] = group["lr"]  # schedules that continue read it
-        # With SVD++ terms, whole tables are allocated and freed.
-        n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
-        keep_freed_memory(max(self.batch_size, n_rows), module.width)
-        net.snapshot_ = lambda: self.snapshot(trained_module(net.module_), _result(net, n_before))
-        with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
-            net.partial_fit(data, None, epochs=self.max_epochs)
-        del net.snapshot_
-        trained.eval()
-        net.set_params(train_split=None)  # release the validation data
-        self._check_result(net, n_before)
-        if isinstance(trained, SVDPlusPlus):
-            _remove(net.optimizer_, [trained.user_terms, trained.item_terms])
-            net.module_ = net.module = trained.collapse()
-        return replace(_result(net, n_before), interrupted=net.interrupted_, net=net)
+        return n_before
 
     def _n_cohorts(self, module: RatingModule) -> int:
         """Number of groups of users whose ratings come in separate batches."""
-        # Adam moves a row as far for one rating as for four, and SVD++ terms are those of all
-        # users.
+        # Adam moves a row as far for one rating as for four. All users share the
+        # SVD++ terms, so that batches of few users do not suit them.
         if not self._is_rowwise() or not isinstance(module, MatrixFactorization):
             return 1
-        return max(1, module.n_users // (self.batch_size // RATINGS_A_USER))
+        return max(1, module.n_users // (self.batch_size // RATINGS_PER_USER))
 
     def _is_rowwise(self) -> bool:
         return self.optimizer is RowwiseSGD
 
     def _with_terms(self, module: RatingModule, data: InteractionTensors) -> SVDPlusPlus:
         assert isinstance(module, MatrixFactorization)
-        n_between = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
+        batches_per_step = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
         codes = data.X["users"], data.X["items"]
-        return SVDPlusPlus(module, *codes, data.X.get("sample_weight"), n_between=n_between)
+        return SVDPlusPlus(
+            module, *codes, data.X.get("sample_weight"), batches_per_step=batches_per_step
+        )
 
-    def _groups(
+    def _parameter_groups(
         self,
         module: RatingModule,
         data: InteractionTensors,
         n_ratings: dict[str, np.ndarray],
         n_cohorts: int,
     ) -> list[Any]:
-        """Parameter groups of `RowwiseSGD`, with the load of each row."""
-        # The gradient of a rating changes, as a row moves, by the squared norm of the other row
-        # and by the penalty. The norm tends to the size of the targets: 1, or more without a mean.
+        """Compute the parameter groups of `RowwiseSGD`, with the load of each row."""
+        # The load is the change of a row's gradient when the row moves by 1. For each rating in a
+        # batch, this is the squared norm of the other row plus the penalty. In a trained model the
+        # squared norm is about the size of the targets: 1, or more without a global mean.
         size = data.mean_square(module.global_mean) ** 0.5 / module.scale.item()
         curvature = max(1.0, size) + self.alpha
         groups: list[Any] = []
         own, path = module, ""
         if isinstance(module, SVDPlusPlus):
             own, path = module.own, "own."
-            share = min(1.0, module.n_between * self.batch_size / len(data))
-            curvature *= TERMS_CAUTION
-            for side, load in module.loads().items():
-                groups.append((f"{side}_terms", {"load": curvature * share * load}))
+            share = min(1.0, module.batches_per_step * self.batch_size / len(data))
+            curvature *= TERMS_LOAD_FACTOR
+            for side, bound in module.curvature_bounds().items():
+                groups.append((f"{side}_terms", {"load": curvature * share * bound}))
         assert isinstance(own, MatrixFactorization)
         batch_share = self.batch_size / len(data)
         shares = {"user": batch_share * n_cohorts, "item": batch_share}
         for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
             load = data.row_weights(f"{side}s", n_rows) * min(1.0, shares[side])
             if side in n_ratings:
-                # The values that earlier ratings gave to a row weigh as much as these ratings.
+                # Earlier ratings of a row count too, so that the new ones do not replace what it
+                # learned from them.
                 earlier = torch.from_numpy(n_ratings[side]).to(load)
                 load[: len(earlier)] += earlier
             groups.append((f"{path}{side}_*", {"load": curvature * load}))
@@ -208,7 +229,7 @@ class MinibatchSolver:
         return callbacks
 
     def _user_callbacks(self, has_validation: bool) -> list[Any]:
-        """The user's callbacks, without a stopping rule that has nothing to watch."""
+        """The user's callbacks, without EarlyStopping if there is no validation loss."""
         callbacks = list(self.callbacks or [])
         if has_validation or not self._has_callback(EarlyStopping):
             return callbacks
@@ -222,17 +243,20 @@ class MinibatchSolver:
     def _has_callback(self, kind: type) -> bool:
         return any(_is_callback(callback, kind) for callback in self.callbacks or [])
 
-    def _check_result(self, net: RatingNet, n_before: int) -> None:
-        """Warn of an interruption, and raise if weights are not finite."""
+    def _drop_interrupted_epoch(self, net: RatingNet, n_before: int) -> None:
+        """Remove an interrupted epoch from the history, and warn of an interruption."""
         if net.history and "train_loss" not in net.history[-1]:
-            net.history.pop()  # the epoch that was interrupted
+            net.history.pop()
         if net.interrupted_:
             warn(
                 f"Training was interrupted after {len(net.history) - n_before} whole epochs of "
                 f"{self.max_epochs}. The model keeps what it learned so far.",
             )
+
+    def _check_finite(self, module: torch.nn.Module) -> None:
+        """Raise if a weight of the module is not finite."""
         # Extremes are finite if all values are, and need no copy of the table.
-        tables = [p.detach() for p in net.module_.parameters() if p.numel() > 0]
+        tables = [p.detach() for p in module.parameters() if p.numel() > 0]
         extremes = [torch.stack(torch.aminmax(table)) for table in tables]
         if not all(bool(found.isfinite().all()) for found in extremes):
             raise ValueError(
@@ -249,7 +273,7 @@ def _is_callback(callback: Any, kind: type) -> bool:
     return is_class or isinstance(callback, kind)
 
 
-def _result(net: RatingNet, n_before: int) -> FitResult:
+def _losses(net: RatingNet, n_before: int) -> FitResult:
     """Losses of the whole epochs of this training."""
     epochs = [epoch for epoch in net.history[n_before:] if "train_loss" in epoch]
     return FitResult(
@@ -259,7 +283,7 @@ def _result(net: RatingNet, n_before: int) -> FitResult:
 
 
 def _copy_state(previous: RatingNet, net: RatingNet) -> None:
-    """Copy the state of an optimiser, such as moments, to an optimiser of the same class."""
+    """Copy the optimiser's state, such as moments, if both optimisers are of the same class."""
     if type(previous.optimizer_) is not type(net.optimizer_):
         return
     old_tables = dict(previous.module_.named_parameters())
@@ -271,18 +295,20 @@ def _copy_state(previous: RatingNet, net: RatingNet) -> None:
             net.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
 
 
-def _remove(optimizer: torch.optim.Optimizer, tables: list[torch.nn.Parameter]) -> None:
+def _remove_tables(optimizer: torch.optim.Optimizer, tables: list[torch.nn.Parameter]) -> None:
     """Remove tables from an optimiser, so that it is pickled without them."""
-    gone = {id(table) for table in tables}
+    removed = {id(table) for table in tables}
     for group in optimizer.param_groups:
-        group["params"] = [table for table in group["params"] if id(table) not in gone]
+        group["params"] = [table for table in group["params"] if id(table) not in removed]
     optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
     for table in tables:
         optimizer.state.pop(table, None)
 
 
-# Default optimisations. Gradient descent moves from its small start by the sum of all steps, so
-# that fewer epochs need a higher learning rate. benchmarks/choose_defaults.py chose the rates.
+# Default optimisations. The factors start near 0 and move by the sum of all steps. So gradient
+# descent needs a higher learning rate for fewer epochs. benchmarks/choose.py chose the rates.
 SGD = Optimization(RowwiseSGD, "sum", lambda max_epochs: min(0.2, 1.2 / max_epochs))
 # For an optimiser that the user sets, such as Adam.
-DENSE_GRADIENTS = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3)
+DENSE_GRADIENTS = Optimization(
+    torch.optim.Adam, "mean", lambda max_epochs: 0.02, partial_fit_factor=0.3
+)

@@ -56,7 +56,7 @@ class SequenceTensors(InteractionTensors):
         self.bidirectional = bidirectional
         self.history_dropout = history_dropout
         starts, lengths = histories.starts, histories.lengths
-        before = lengths[sequences] if times is None else histories.earlier(sequences, times)
+        before = lengths[sequences] if times is None else histories.count_earlier(sequences, times)
         tie = np.full(len(before), -1)
         if bidirectional and times is not None:
             tie = histories.tie_of(sequences, times)

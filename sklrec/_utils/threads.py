@@ -1,4 +1,4 @@
-"""Number of torch threads for work in small pieces."""
+"""Number of torch threads for small batches."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
@@ -7,29 +7,31 @@ from threading import Lock, Thread
 
 import torch
 
-# Numbers in a batch for each thread. All threads wait for the slowest one after each operation.
-# If another program uses the core of one thread, a fit was measured to take 50 times as long. On
-# an idle machine the second thread saves a third of the time.
-NUMBERS_PER_THREAD = 2**19
+# Values in a batch for each thread. All threads wait for the slowest one after each operation. If
+# another program uses the core of one thread, a fit was measured to take 50 times as long. On an
+# idle machine the second thread saves a third of the time.
+VALUES_PER_THREAD = 2**19
 
-# A sweep over all ratings works on rows of about equal length together, in about this many pieces.
-PIECES_OF_SWEEP = 8
+# Approximate number of batches in a sweep. Each batch has the rows with about the same number of
+# ratings.
+BATCHES_PER_SWEEP = 8
 
-# Held while the number that new threads start with is a temporary one.
-_lowering = Lock()
+# torch.set_num_threads also changes the default of new Python threads. `threads_for` holds this
+# lock until it has restored the default.
+_default_lock = Lock()
 
 
 @contextmanager
 def threads_for(batch_size: int, n_columns: int) -> Iterator[None]:
-    """Lower the number of torch threads of this Python thread to what a batch can use."""
-    enough = max(1, batch_size * n_columns // NUMBERS_PER_THREAD)
-    with _lowering:
+    """Use no more torch threads than a batch needs, in this Python thread only."""
+    n_needed = max(1, batch_size * n_columns // VALUES_PER_THREAD)
+    with _default_lock:
         before = torch.get_num_threads()
     try:
-        if enough < before:
-            with _lowering:
-                torch.set_num_threads(enough)
-                _start_new_threads_with(before)
+        if n_needed < before:
+            with _default_lock:
+                torch.set_num_threads(n_needed)
+                _set_default_of_new_threads(before)
         yield
     finally:
         if torch.get_num_threads() != before:
@@ -37,14 +39,14 @@ def threads_for(batch_size: int, n_columns: int) -> Iterator[None]:
 
 
 def threads_for_sweeps(n_ratings: int, n_columns: int) -> AbstractContextManager[None]:
-    """Lower the number of torch threads to what sweeps over all ratings can use."""
-    return threads_for(n_ratings // PIECES_OF_SWEEP, n_columns)
+    """Use no more torch threads than a batch of a sweep over all ratings needs."""
+    return threads_for(n_ratings // BATCHES_PER_SWEEP, n_columns)
 
 
-def _start_new_threads_with(n_threads: int) -> None:
-    """Set the number of torch threads that new Python threads start with."""
-    # Each Python thread has its own number and starts with the last one that any thread set. So a
-    # short-lived thread sets it, and the number of this thread stays.
+def _set_default_of_new_threads(n_threads: int) -> None:
+    """Set the number of torch threads of Python threads that start later."""
+    # Each Python thread has its own number of torch threads. A new one takes the number that any
+    # thread set last. So a short-lived thread sets it, and the number of this thread stays.
     setter = Thread(target=torch.set_num_threads, args=(n_threads,), daemon=True)
     with suppress(RuntimeError):  # no thread can start while Python shuts down
         setter.start()

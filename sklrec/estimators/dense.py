@@ -331,7 +331,7 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         if self._layer_sizes() != self.module_.hidden_layer_sizes:
             raise ValueError(
                 f"hidden_layer_sizes={self.hidden_layer_sizes!r} was asked for, but the training "
-                f"goes on with a model of {self.module_.hidden_layer_sizes!r}. Set it back, or "
+                f"continues a model of {self.module_.hidden_layer_sizes!r}. Set it back, or "
                 "fit with warm_start=False."
             )
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)

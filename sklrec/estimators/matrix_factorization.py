@@ -307,7 +307,7 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     def _new_solver(self, **changes):
         return super()._new_solver(svdpp=self.svdpp, **changes)
 
-    def _check_fits_chunks(self):
+    def _check_can_fit_chunks(self):
         if self.svdpp:
             raise ValueError(
                 "svdpp=True needs all ratings at once and cannot be fitted to them in chunks. "

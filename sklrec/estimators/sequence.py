@@ -40,19 +40,19 @@ from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
 from sklrec.modules import LSTMRating
 
-ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, further=0.3)
-# Use row-wise Adam once there are more than this many items for each interaction of a batch. With
-# fewer items a step on all of them is as fast.
+ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, partial_fit_factor=0.3)
+# Row-wise Adam is used with more than this many items for each interaction of a batch. With fewer
+# items, a step that moves all of them is as fast.
 SPARSE_FROM = 4
 # Share of the training targets that read only a random first part of their history. A fifth of
-# these read nothing. It prepares the model for old histories and for new users.
+# these read no history. This prepares the model for old histories and for new users.
 HISTORY_DROPOUT = 0.5
-# Of a longer history, a target reads at least this many of the nearest ratings on each side, and
-# at most twice as many.
+# Of a longer history, a target reads the nearest ratings on each side: at least this many, and at
+# most twice as many.
 MAX_LEN = 512
-# Fitted attributes that only one of the two inputs has.
-FITTED_FORM = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
-FITTED_FORM |= {"with_ratings_", "n_outputs_"}
+# Fitted attributes that only one value of `input` has.
+ATTRIBUTES_OF_INPUT = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
+ATTRIBUTES_OF_INPUT |= {"with_ratings_", "n_outputs_"}
 # Limits of memory: scores that are held at once, and interactions that are copied at once.
 SCORES_AT_ONCE = 2**16
 INTERACTIONS_AT_ONCE = 2**22
@@ -449,23 +449,28 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     def _check_X(self, X, *, reset):
         if not reset:
-            fitted = "interactions" if hasattr(self, "encoder_") else "sequences"
-            if fitted != self.input:
-                raise ValueError(
-                    f"input={self.input!r} was asked for, but the model was fitted with "
-                    f"input={fitted!r}. Set it back, or fit anew with warm_start=False."
-                )
+            self._check_input_unchanged()
         check = check_sequences if self.input == "sequences" else check_interactions
         return check(self, X, reset=reset)
+
+    def _check_input_unchanged(self):
+        """Raise if `input` differs from that of the fit."""
+        fitted = "interactions" if hasattr(self, "encoder_") else "sequences"
+        if fitted != self.input:
+            raise ValueError(
+                f"input={self.input!r} was asked for, but the model was fitted with "
+                f"input={fitted!r}. Set it back, or fit anew with warm_start=False."
+            )
 
     def _check_y(self, y, *, y_name):
         check = check_sequence_ratings if self.input == "sequences" else check_ratings
         return check(self, y, input_name=y_name)
 
     def _learn(self, X, y, weight, previous):
+        """Learn everything but the module, and return the inputs of the rows of X."""
         if previous is None:
-            for name in FITTED_FORM & set(vars(self)):
-                delattr(self, name)  # from an earlier fit with the other input
+            for name in ATTRIBUTES_OF_INPUT & set(vars(self)):
+                delattr(self, name)  # from an earlier fit, whose `input` may differ
         if self.input == "sequences":
             return self._learn_sequences(X, y, previous)
         timestamp_index = resolve_timestamp(self, self.timestamp, X)
@@ -473,7 +478,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             self._learn_timestamps(X, timestamp_index)
         elif timestamp_index != self.timestamp_index_:
             raise ValueError(
-                f"timestamp={self.timestamp!r} was asked for, but the training goes on with a "
+                f"timestamp={self.timestamp!r} was asked for, but the training continues a "
                 f"model of timestamps in column {self.timestamp_index_}. Set it back, or fit with "
                 "warm_start=False."
             )
@@ -486,7 +491,9 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     def _learn_timestamps(self, X, index):
         self.timestamp_index_, self.timestamp_kind_ = index, None
         if index is not None:
-            self.timestamp_kind_ = timestamp_kind(column_values(X, index), self._name_of(index))
+            self.timestamp_kind_ = timestamp_kind(
+                column_values(X, index), self._column_name(index)
+            )
         elif self.timestamp == "auto" and X.shape[1] > 2:
             warn(
                 "timestamp='auto' found no column named 'timestamp'. The order of the rows is "
@@ -515,14 +522,14 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     def _inputs(self, X, rows=slice(None)):
         if self.input == "sequences":
             items, ratings = split_columns(X[rows], self.with_ratings_)
-            inputs = {"there": items > 0, "items": np.where(items > self.n_items_, 0, items)}
+            inputs = {"is_item": items > 0, "items": np.where(items > self.n_items_, 0, items)}
             return inputs if ratings is None else {**inputs, "ratings": ratings}
         inputs = super()._inputs(X, rows)
         if self.timestamp_index_ is not None:
             values = column_values(X, self.timestamp_index_)[rows]
             inputs["times"] = read_timestamps(
                 values,
-                self._name_of(self.timestamp_index_),
+                self._column_name(self.timestamp_index_),
                 self.timestamp_kind_,
                 first_row=rows.start or 0,
             )
@@ -539,7 +546,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         if n_unknown and (message := vocabulary.kind_mismatch(values, n_unknown)):
             warn(message)
 
-    def _name_of(self, position):
+    def _column_name(self, position):
         names = getattr(self, "feature_names_in_", None)
         return position if names is None else names[position]
 
@@ -592,20 +599,20 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     def _training_data(self, inputs, y, weight, previous):
         if self.input == "sequences":
             data = self._padded_tensors(inputs, y, weight)
-            self._spread_penalty(data, previous)
+            self._count_for_penalty(data, previous)
             return data
         histories = self._histories(inputs, y, previous)
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is None:
-            times = histories.latest_places(users)
+            times = histories.latest_positions(users)
         data = self._tensors(
             histories, users, items, times, y, weight, history_dropout=HISTORY_DROPOUT
         )
-        self._spread_penalty(data)
+        self._count_for_penalty(data)
         return data
 
-    def _spread_penalty(self, data, previous=None):
-        """Set the module's numbers of ratings and of lookups of items, including earlier fits."""
+    def _count_for_penalty(self, data, previous=None):
+        """Count the ratings and the lookups of each item, over which the penalty is divided."""
         module = self.module_
         codes = torch.cat([torch.from_numpy(data.histories.items), data.X["items"]])
         n_lookups = torch.bincount(codes, minlength=self.n_items_ + 1).to(module.scale)
@@ -622,7 +629,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         histories = training.histories
         if times is None:
-            histories, users = histories.apart(users, items)
+            histories, users = histories.without_targets(users, items)
         return self._tensors(histories, users, items, times, y, weight)
 
     def _padded_tensors(self, inputs, y, weight):
@@ -664,11 +671,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         if times is not None:
             return self._rate(self._tensors(histories, users, items, times))
         ratings = np.empty(len(users))
-        # A history without the row's item is a copy, so that all rows at once would not fit.
-        budget = np.cumsum(histories.lengths[users]) // INTERACTIONS_AT_ONCE
-        for rows in np.split(np.arange(len(users)), np.flatnonzero(np.diff(budget)) + 1):
-            apart, sequences = histories.apart(users[rows], items[rows])
-            ratings[rows] = self._rate(self._tensors(apart, sequences, items[rows], None))
+        # Each row reads a copy of the history without its item. Copies for all rows at once could
+        # exceed the memory.
+        block = np.cumsum(histories.lengths[users]) // INTERACTIONS_AT_ONCE
+        for rows in np.split(np.arange(len(users)), np.flatnonzero(np.diff(block)) + 1):
+            copies, sequences = histories.without_targets(users[rows], items[rows])
+            ratings[rows] = self._rate(self._tensors(copies, sequences, items[rows], None))
         return ratings
 
     def _predict_padded(self, inputs):
@@ -683,22 +691,43 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         """Targets in padded sequences, and their rows and columns."""
         items = inputs["items"]
         histories, places = to_histories(items, inputs.get("ratings"))
-        where = np.nonzero(inputs["there"])
+        where = np.nonzero(inputs["is_item"])
         if self.n_outputs_ == 1:
             where = np.arange(len(items)), np.full(len(items), items.shape[1] - 1)
         return self._tensors(histories, where[0], items[where], places[where]), where
 
     def _rate(self, data):
-        """Clipped ratings of targets, in the given order."""
+        """Predict clipped ratings of targets, in the given order."""
         ratings = np.empty(len(data))
         data.to(self.module_.global_mean.device)
         with torch.inference_mode(), threads_for(PLACES_AT_ONCE, self.module_.width):
-            for rows, read, asked in data.whole_batches():
-                ratings[rows] = self.module_(**read, **asked).cpu().numpy()
+            for rows, past, targets in data.whole_batches():
+                ratings[rows] = self.module_(**past, **targets).cpu().numpy()
         return self._clip(ratings)
 
     def _read_history(self, X, history):
-        """Make histories from (X_past, y_past); also return the history of each row of X."""
+        """Make histories from (X_past, y_past), and find the sequence of each row of X in them."""
+        X_past, y_past = self._check_history(X, history)
+        position = self.encoder_.column_indices_[0]
+        vocabulary, users = Vocabulary.build(
+            column_values(X_past, position), self._column_name(position)
+        )
+        values = column_values(X, position)
+        sequences = vocabulary.codes(values)
+        if message := vocabulary.kind_mismatch(values, int(np.count_nonzero(sequences == 0))):
+            warn(message)
+        is_read = np.zeros(len(vocabulary) + 1, dtype=bool)
+        is_read[sequences[sequences > 0]] = True
+        rows = is_read[users] & ~np.isnan(y_past)  # the only ones that X reads
+        users, y_past = users[rows], y_past[rows]
+        X_past = take_rows(X_past, rows)
+        inputs = self._inputs(X_past)
+        self._warn_of_items(X_past, inputs)
+        times = inputs.get("times")
+        return Histories(users, inputs["items"], y_past, times, len(is_read)), sequences
+
+    def _check_history(self, X, history):
+        """Return the checked X_past and y_past of a history, or raise."""
         try:
             X_past, y_past = history
         except (TypeError, ValueError) as error:
@@ -706,29 +735,13 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 "history must be a pair (X_past, y_past) of interactions with the columns of X "
                 f"and their ratings, got {type(history).__name__}. Pass history=(X_past, y_past)."
             ) from error
-        position = self.encoder_.column_indices_[0]
         if hasattr(X_past, "shape") and X_past.shape[0] == 0:  # no history yet
             X_past, y_past = X[:1], np.array([np.nan])
         else:
             X_past = check_interactions(self, X_past, reset=False)
             y_past = check_ratings(self, y_past, input_name="y_past")
         check_consistent_length(X_past, y_past)
-        vocabulary, users = Vocabulary.build(
-            column_values(X_past, position), self._name_of(position)
-        )
-        values = column_values(X, position)
-        wanted = vocabulary.codes(values)
-        if message := vocabulary.kind_mismatch(values, int(np.count_nonzero(wanted == 0))):
-            warn(message)
-        is_wanted = np.zeros(len(vocabulary) + 1, dtype=bool)
-        is_wanted[wanted[wanted > 0]] = True
-        rows = is_wanted[users] & ~np.isnan(y_past)  # the only ones that X reads
-        users, y_past = users[rows], y_past[rows]
-        X_past = take_rows(X_past, rows)
-        inputs = self._inputs(X_past)
-        self._warn_of_items(X_past, inputs)
-        times = inputs.get("times")
-        return Histories(users, inputs["items"], y_past, times, len(is_wanted)), wanted
+        return X_past, y_past
 
     # --- recommending
 
@@ -754,18 +767,18 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         data.to(device)
         scores = torch.empty(len(users), len(items))
         candidates = torch.from_numpy(items).to(device)
-        at_once = max(1, SCORES_AT_ONCE // len(items))
+        users_at_once = max(1, SCORES_AT_ONCE // len(items))
         with torch.inference_mode(), threads_for(PLACES_AT_ONCE, self.module_.width):
-            for rows, read, asked in data.whole_batches():
-                states = self.module_.read(**read)
-                for first in range(0, len(rows), at_once):
-                    some = slice(first, first + at_once)
+            for rows, past, targets in data.whole_batches():
+                states = self.module_.read(**past)
+                for first in range(0, len(rows), users_at_once):
+                    block = slice(first, first + users_at_once)
                     pairs = {
-                        name: values[some].repeat_interleave(len(items))
-                        for name, values in asked.items()
+                        name: values[block].repeat_interleave(len(items))
+                        for name, values in targets.items()
                     }
-                    n_users = len(rows[some])
+                    n_users = len(rows[block])
                     pairs["items"] = candidates.repeat(n_users)
                     ratings = self.module_.rate(states, **pairs)
-                    scores[rows[some]] = ratings.reshape(n_users, -1).cpu()
+                    scores[rows[block]] = ratings.reshape(n_users, -1).cpu()
         return scores

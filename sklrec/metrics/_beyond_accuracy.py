@@ -117,7 +117,7 @@ def novelty_at_k(
     """
     k, average = check_k(k), check_average(average)
     lists, ranks = read_lists(y_pred)
-    train = Interactions(X_train, "X_train", repeats=True)
+    train = Interactions(X_train, "X_train", may_repeat=True)
     codes = _look_up(train.items, lists, "X_train")
     pairs = pd.unique(train.pairs.users * len(train.items) + train.pairs.items)
     n_users_of_item = np.bincount(pairs % len(train.items), minlength=len(train.items))

@@ -17,7 +17,7 @@ class Interactions:
     """A checked table with a user and an item in each row."""
 
     def __init__(
-        self, table: Any, name: str, columns: Sequence[str] = (), *, repeats: bool = False
+        self, table: Any, name: str, columns: Sequence[str] = (), *, may_repeat: bool = False
     ):
         self.name = name  # of the parameter, for messages
         self.frame = _as_frame(table, name)
@@ -33,7 +33,7 @@ class Interactions:
         self.users, users = self._codes("user")
         self.items, items = self._codes("item")
         self.pairs = Pairs(users, items)
-        if not repeats:
+        if not may_repeat:
             self._check_no_repeats()
 
     def numbers(self, column: str) -> np.ndarray:
@@ -48,9 +48,9 @@ class Interactions:
         self._check_none_missing(np.isnan(values), column)
         return values
 
-    def row(self, place: int) -> str:
+    def describe_row(self, row: int) -> str:
         """Name the user and the item of a row, for messages."""
-        user, item = self.frame["user"].iloc[[place]], self.frame["item"].iloc[[place]]
+        user, item = self.frame["user"].iloc[[row]], self.frame["item"].iloc[[row]]
         return f"user {user.tolist()[0]!r} and item {item.tolist()[0]!r}"
 
     def _codes(self, column: str) -> tuple[Vocabulary, np.ndarray]:
@@ -73,13 +73,13 @@ class Interactions:
             repeated = keys.duplicated()
             raise ValueError(
                 f"{self.name} has {repeated.sum()} rows that repeat an earlier pair, such as "
-                f"{self.row(int(repeated.argmax()))}. Keep one row of each pair, for example with "
-                "drop_duplicates(['user', 'item'])."
+                f"{self.describe_row(int(repeated.argmax()))}. Keep one row of each pair, for "
+                "example with drop_duplicates(['user', 'item'])."
             )
 
 
 def read_lists(y_pred: Any) -> tuple[Interactions, np.ndarray]:
-    """Check lists of recommendations, and return them with the rank of each row."""
+    """Check lists of recommendations, and return them and the rank of each row in its list."""
     lists = Interactions(y_pred, "y_pred")
     users = lists.pairs.users
     if "rank" in lists.frame.columns:
@@ -106,7 +106,7 @@ def read_lists(y_pred: Any) -> tuple[Interactions, np.ndarray]:
 
 
 def ranks_by_score(users: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Rank the rows of each user by decreasing score, and equal scores in the order of rows."""
+    """Rank the rows of each user by falling score, and rows of equal score in their order."""
     return ranks_in_order(users, np.lexsort((-scores, users)))
 
 
@@ -117,11 +117,11 @@ def ranks_in_order(users: np.ndarray, order: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def compare(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, Any]:
-    """Find the relevant items in lists, and return the hits and the users."""
+def find_hits(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, Any]:
+    """Find the relevant items in the lists, and return these hits and the IDs of the users."""
     truth = Interactions(y_true, "y_true", () if gain is None else (gain,))
     lists, ranks = read_lists(y_pred)
-    gains = np.ones(len(truth.frame)) if gain is None else _gains(truth, gain)
+    gains = np.ones(len(truth.frame)) if gain is None else _check_gains(truth, gain)
     relevant = gains > 0
     # Users without a relevant item get the code -1, which matches nothing.
     is_scored = np.zeros(len(truth.users), dtype=bool)
@@ -132,8 +132,8 @@ def compare(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, An
     items = (truth.items.codes(lists.items.ids) - 1)[lists.pairs.items]
     if (users < 0).all():
         raise ValueError(
-            f"y_pred has no list for any user of y_true. Its users are such as "
-            f"{lists.users.ids[:1].tolist()[0]!r}, the users of y_true such as "
+            f"y_pred has no list for any user of y_true. An example of its users is "
+            f"{lists.users.ids[:1].tolist()[0]!r}, and of the users of y_true "
             f"{truth.users.ids[:1].tolist()[0]!r}. Recommend to the users of y_true, with IDs of "
             "the same kind."
         )
@@ -149,14 +149,14 @@ def compare(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, An
 
 
 def check_k(k: Any) -> int:
-    """Check the length of lists."""
+    """Return the length of lists as an int, or raise."""
     if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
         raise ValueError(f"k must be an integer of at least 1, got {k!r}.")
     return int(k)
 
 
 def check_average(average: Any) -> str | None:
-    """Check the kind of mean."""
+    """Return the kind of mean, or raise."""
     if average not in ("macro", None):
         raise ValueError(
             f"average must be 'macro' for the mean over users, or None for the value of each "
@@ -184,13 +184,14 @@ def _as_frame(table: Any, name: str) -> pd.DataFrame:
         ) from error
 
 
-def _gains(truth: Interactions, gain: str) -> np.ndarray:
+def _check_gains(truth: Interactions, gain: str) -> np.ndarray:
+    """Return the column of gains, or raise."""
     gains = truth.numbers(gain)
     wrong = ~((gains >= 0) & np.isfinite(gains))
     if wrong.any():
         raise ValueError(
             f"Gains must be finite and not negative, but column {gain!r} of y_true holds "
-            f"{gains[wrong][0]:g} for {truth.row(int(wrong.argmax()))}."
+            f"{gains[wrong][0]:g} for {truth.describe_row(int(wrong.argmax()))}."
         )
     if not gains.any():
         raise ValueError(

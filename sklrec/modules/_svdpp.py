@@ -12,10 +12,10 @@ from sklrec.modules._pair_module import PairModule
 from sklrec.modules._pairs import Pairs
 from sklrec.modules._rating_module import biases_of
 
-# Ratio of the penalties on a term and on an own row, each per rating. Chosen on held-out parts of
-# the training data of several logs.
+# Factor on `alpha` for the penalty on the terms. Chosen on held-out parts of the training data of
+# several logs.
 TERM_PENALTY = 5.0
-OTHER = {"user": "item", "item": "user"}
+OTHER_SIDE = {"user": "item", "item": "user"}
 
 
 class SVDPlusPlus(PairModule):
@@ -23,10 +23,11 @@ class SVDPlusPlus(PairModule):
     doi:10.1145/1401890.1401944)."""
 
     # The row of a user is p_u + |R(u)|^-1/2 * sum of y_i over the interactions R(u), whatever the
-    # ratings; the row of an item is made in the same way. A bias is a further column of a row.
+    # ratings. Here p_u is called the own row, and y_i are the terms of users. The row of an item
+    # is made in the same way. A bias is a further column of a row.
     # The sums cost as much as a pass over all interactions. So they are computed, and the terms
-    # get their gradient, only once in `n_between` batches.
-    user_terms: nn.Parameter  # (n_items + 1, n_factors + biased)
+    # get their gradient, only once in `batches_per_step` batches.
+    user_terms: nn.Parameter  # (n_items + 1, n_factors + biased), y_i
     item_terms: nn.Parameter  # (n_users + 1, n_factors + biased)
 
     def __init__(
@@ -36,49 +37,53 @@ class SVDPlusPlus(PairModule):
         items: Tensor,  # (n,)
         sample_weight: Tensor | None = None,  # (n,)
         *,
-        n_between: int = 1,
+        batches_per_step: int = 1,  # a step moves the terms
     ):
         super().__init__()
         self.global_mean, self.scale = own.global_mean, own.scale
         self.own = own
-        self.n_between = n_between
+        self.batches_per_step = batches_per_step
         codes = {"user": users, "item": items}
         n_rows = {"user": own.n_users + 1, "item": own.n_items + 1}
+        # Sum of the weights of the interactions of each user or item.
         self._weight = {
             side: torch.bincount(codes[side], sample_weight, n_rows[side]).to(self.scale)
-            for side in OTHER
+            for side in OTHER_SIDE
         }
-        self._spread, self._gather = {}, {}
-        for side, other in OTHER.items():
+        # Matrices with |R|^-1/2 for each interaction. Their product with the terms is the sum in
+        # each row. The transpose turns gradients of the rows into gradients of the terms.
+        self._spread, self._spread_transposed = {}, {}
+        for side, other in OTHER_SIDE.items():
             counts = torch.bincount(codes[side], minlength=n_rows[side])
             share = counts.to(self.scale).rsqrt().index_select(0, codes[side])
             size = n_rows[side], n_rows[other]
             self._spread[side] = _sparse(codes[side], codes[other], share, size)
-            self._gather[side] = _sparse(codes[other], codes[side], share, size[::-1])
+            self._spread_transposed[side] = _sparse(codes[other], codes[side], share, size[::-1])
             terms = self.scale.new_zeros(n_rows[other], own.n_factors + own.biased)
             self.register_parameter(f"{side}_terms", nn.Parameter(terms))
+        # Results of `_term_sums`, with the version of the terms.
         self._sums: dict[str, tuple[int, Tensor, Tensor]] = {}
-        self._reset_batches()
+        self._reset_row_gradients()
 
     @property
     def width(self) -> int:
         """Largest number of values that one row takes in a tensor."""
         return self.own.width
 
-    def loads(self) -> dict[str, Tensor]:
-        """Bound the curvature of the loss in each term, by side."""
-        # Gershgorin's bound: row sums of the curvature, whose entries are not negative. If all
-        # terms move by at most the inverse of their bounds, no sum overshoots.
+    def curvature_bounds(self) -> dict[str, Tensor]:
+        """Bound the second derivative of the loss by each term, for steps of all terms at once."""
+        # Row sums of the matrix of second derivatives, which has no negative entries. If each term
+        # moves by at most its gradient divided by its row sum, no sum overshoots (Gershgorin).
         return {
-            side: self._gather[side]
+            side: self._spread_transposed[side]
             @ (self._weight[side] * (self._spread[side] @ torch.ones_like(self._weight[other])))
-            for side, other in OTHER.items()
+            for side, other in OTHER_SIDE.items()
         }
 
     @torch.no_grad()
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Predict one rating for each pair of codes, without gradients."""
-        (p_sums, b_u_sums), (q_sums, b_i_sums) = self._expanded("user"), self._expanded("item")
+        (p_sums, b_u_sums), (q_sums, b_i_sums) = self._term_sums("user"), self._term_sums("item")
         p, q = p_sums[users], q_sums[items]
         ratings = ((self.own.user_factors(users) + p) * (self.own.item_factors(items) + q)).sum(1)
         if self.own.biased:
@@ -87,7 +92,7 @@ class SVDPlusPlus(PairModule):
         return self.global_mean + self.scale * ratings
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the squared norms of own rows and terms of each pair."""
+        """Return the penalty of each pair, on its own rows and its terms."""
         terms = torch.cat([self.user_terms[items], self.item_terms[users]], 1)
         return self.own.penalty(users, items) + TERM_PENALTY * terms.square().sum(1)
 
@@ -101,12 +106,12 @@ class SVDPlusPlus(PairModule):
         alpha: float = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
-        """Add gradients of own rows, and after `n_between` batches those of the terms."""
+        """Add the gradient of own rows, and once in `batches_per_step` calls that of the terms."""
         own = self.own
         user, item = pairs.user, pairs.item
         p_own = own.user_factors.weight.index_select(0, user.rows)  # (n_user_rows, n_factors)
         q_own = own.item_factors.weight.index_select(0, item.rows)  # (n_item_rows, n_factors)
-        (p_sums, b_u_sums), (q_sums, b_i_sums) = self._expanded("user"), self._expanded("item")
+        (p_sums, b_u_sums), (q_sums, b_i_sums) = self._term_sums("user"), self._term_sums("item")
         p = p_sums.index_select(0, user.rows).add_(p_own)
         q = q_sums.index_select(0, item.rows).add_(q_own)
         error = pairs.products(p, q).sub_((ratings - self.global_mean) / self.scale)  # (n,)
@@ -116,43 +121,43 @@ class SVDPlusPlus(PairModule):
             error += user.spread(b_u.add(b_u_sums.index_select(0, user.rows)))
             error += item.spread(b_i.add(b_i_sums.index_select(0, item.rows)))
         loss, slope, decay = weigh(error, sample_weight, alpha, reduction)
-        of_rows = {"user": p_own, "item": q_own}
+        own_rows = {"user": p_own, "item": q_own}
         partners = {"user": q, "item": p}
-        of_biases = {"user": b_u, "item": b_i} if own.biased else {}
+        own_biases = {"user": b_u, "item": b_i} if own.biased else {}
         for name, side in (("user", user), ("item", item)):
             slopes = side.arrange(slope)
             gradient = side.without_unknown(side.sums(slopes, partners[name]))
-            self._gradients[name][0].index_add_(0, side.rows, gradient)
+            self._row_gradients[name][0].index_add_(0, side.rows, gradient)
             table = getattr(own, f"{name}_factors").weight
-            own._add_gradient(table, side, gradient, of_rows[name], decay)
+            own._add_gradient(table, side, gradient, own_rows[name], decay)
             if own.biased:
                 gradient = side.without_unknown(side.totals(slopes))
-                self._gradients[name][1].index_add_(0, side.rows, gradient)
+                self._row_gradients[name][1].index_add_(0, side.rows, gradient)
                 table = getattr(own, f"{name}_biases")
-                own._add_gradient(table, side, gradient, of_biases[name], decay)
+                own._add_gradient(table, side, gradient, own_biases[name], decay)
         if reduction == "mean":
             self._decay += 2 * alpha
         else:
             self._decay += alpha * (len(ratings) if sample_weight is None else sample_weight.sum())
         self._n_batches += 1
-        if self._n_batches == self.n_between:
-            self._add_term_gradients(self.n_between if reduction == "mean" else 1)
+        if self._n_batches == self.batches_per_step:
+            self._add_term_gradients(self.batches_per_step if reduction == "mean" else 1)
+            self._reset_row_gradients()
         return loss * self.scale.square(), torch.addcmul(ratings, error, self.scale)
 
     @torch.no_grad()
-    def collapse(self, own: MatrixFactorization | None = None) -> MatrixFactorization:
-        """Add the sums of the terms to the own rows, in place or in a copy, and return the
-        module."""
+    def merge_terms(self, own: MatrixFactorization | None = None) -> MatrixFactorization:
+        """Add the sums of the terms to the own rows, or to those of a copy, and return them."""
         own = self.own if own is None else own
-        for side in OTHER:
-            factors, biases = self._expanded(side)
+        for side in OTHER_SIDE:
+            factors, biases = self._term_sums(side)
             getattr(own, f"{side}_factors").weight.add_(factors)
             if own.biased:
                 getattr(own, f"{side}_biases").add_(biases)
         return own
 
-    def _expanded(self, side: str) -> tuple[Tensor, Tensor]:
-        """Return the sums of the terms of all rows, for factors and for biases."""
+    def _term_sums(self, side: str) -> tuple[Tensor, Tensor]:
+        """Return the sum of the terms in each row: of the factors, and of the biases."""
         terms = getattr(self, f"{side}_terms")
         version = terms._version  # torch's count of in-place changes
         if side not in self._sums or self._sums[side][0] != version:
@@ -162,28 +167,29 @@ class SVDPlusPlus(PairModule):
         return self._sums[side][1:]
 
     def _add_term_gradients(self, divisor: int) -> None:
-        for side, other in OTHER.items():
-            of_rows = self._gradients[side]
+        """Add the gradients that the batches since the last step give to the terms."""
+        for side, other in OTHER_SIDE.items():
+            of_factors, of_biases = self._row_gradients[side]
             terms = getattr(self, f"{side}_terms")
             if self.own.biased:
-                rows = torch.cat([of_rows[0], of_rows[1].unsqueeze(1)], 1)
+                of_rows = torch.cat([of_factors, of_biases.unsqueeze(1)], 1)
             else:
-                rows = of_rows[0]
+                of_rows = of_factors
             share = self._weight[other] / self._weight[other].sum()
-            gradient = self._gather[side] @ rows
+            gradient = self._spread_transposed[side] @ of_rows
             gradient.addcmul_(terms, (TERM_PENALTY * self._decay * share).unsqueeze(1))
             gradient /= divisor
             terms.grad = gradient if terms.grad is None else terms.grad + gradient
-        self._reset_batches()
 
-    def _reset_batches(self) -> None:
+    def _reset_row_gradients(self) -> None:
+        """Set the sums over the batches since the last step of the terms to zero."""
         tables = {"user": self.own.user_factors.weight, "item": self.own.item_factors.weight}
-        # Gradients of the rows' sums since the terms got their last gradient.
-        self._gradients = {
+        # Sums over the batches since the last step of the terms.
+        self._row_gradients = {
             side: (torch.zeros_like(table.detach()), torch.zeros_like(table.detach()[:, 0]))
             for side, table in tables.items()
         }
-        self._decay: float | Tensor = 0.0
+        self._decay: float | Tensor = 0.0  # sum of the factors of the penalty
         self._n_batches = 0
 
 

@@ -159,7 +159,7 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If X lacks a column, if items are no codes, if timestamps are missing or infinite, or
+            If X lacks a column, if items are not codes, if timestamps are missing or infinite, or
             if `ratings` is set and y is not given.
         TypeError
             If timestamps are neither numbers nor datetimes.
@@ -169,16 +169,16 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         check_consistent_length(X, ratings)
         position = resolve_timestamp(self, self.timestamp, X)
         if position is None:
-            raise ValueError(_no_timestamp(X))
+            raise ValueError(_no_timestamp_message(X))
         columns = resolve_columns(self, (self.user, self.item, position), X)
         names = getattr(self, "feature_names_in_", range(X.shape[1]))
         users, items, times = (column_values(X, column) for column in columns)
         user_name, item_name, time_name = (names[column] for column in columns)
         vocabulary, codes = Vocabulary.build(users, user_name)
-        moments = read_timestamps(times, time_name)
+        timestamps = read_timestamps(times, time_name)
 
         self.histories_ = Histories(
-            codes, _item_codes(items, item_name), ratings, moments, len(vocabulary) + 1
+            codes, _check_item_codes(items, item_name), ratings, timestamps, len(vocabulary) + 1
         )
         self.column_indices_ = columns
         self.vocabulary_ = vocabulary
@@ -205,18 +205,18 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         _, item_name, time_name = (names[column] for column in self.column_indices_)
         codes = self.vocabulary_.codes(users)
         warn_if_kind_differs(self.vocabulary_, users, codes)
-        moments = read_timestamps(times, time_name, self.timestamp_kind_)
-        own = _item_codes(items, item_name)
+        timestamps = read_timestamps(times, time_name, self.timestamp_kind_)
+        own_items = _check_item_codes(items, item_name)
 
         histories = self.histories_
         starts = histories.starts[codes][:, np.newaxis]
-        ends = starts + histories.earlier(codes, moments)[:, np.newaxis]
-        places = ends + np.arange(1 - self.max_len, 0)
-        places[places < starts] = -1
-        windows = _take(histories.items, places, 0, own)
+        ends = starts + histories.count_earlier(codes, timestamps)[:, np.newaxis]
+        positions = ends + np.arange(1 - self.max_len, 0)  # (n_samples, max_len - 1)
+        positions[positions < starts] = -1
+        windows = _windows(histories.items, positions, 0, own_items)
         if not self.ratings:
             return windows
-        return np.hstack([windows, _take(histories.ratings, places, np.nan, np.nan)])
+        return np.hstack([windows, _windows(histories.ratings, positions, np.nan, np.nan)])
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the columns of the result.
@@ -234,9 +234,9 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features, generate_names=False)
-        what = ["item", "rating"] if self.ratings else ["item"]
+        kinds = ["item", "rating"] if self.ratings else ["item"]
         lags = range(self.max_len - 1, -1, -1)
-        return np.array([f"{word}_lag{lag}" for word in what for lag in lags], dtype=object)
+        return np.array([f"{kind}_lag{lag}" for kind in kinds for lag in lags], dtype=object)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -248,30 +248,30 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         return tags
 
 
-def _take(values: np.ndarray, places: np.ndarray, padding: float, own: Any) -> np.ndarray:
-    """Values at some positions, padding at the position -1, and the value of the row itself."""
-    taken = np.empty((places.shape[0], places.shape[1] + 1), dtype=values.dtype)
-    taken[:, :-1] = np.append(values, np.array(padding, dtype=values.dtype))[places]
-    taken[:, -1] = own
-    return taken
+def _windows(values: np.ndarray, positions: np.ndarray, padding: float, own: Any) -> np.ndarray:
+    """Make windows of the values at some positions, padding for -1, and the row's own value."""
+    windows = np.empty((positions.shape[0], positions.shape[1] + 1), dtype=values.dtype)
+    windows[:, :-1] = np.append(values, np.array(padding, dtype=values.dtype))[positions]
+    windows[:, -1] = own
+    return windows
 
 
-def _item_codes(values: Any, name: int | str) -> np.ndarray:
-    """Check the column of items, and return its codes."""
+def _check_item_codes(values: Any, name: int | str) -> np.ndarray:
+    """Return the codes in the column of items, or raise."""
     codes, valid = as_codes(values)
     if not valid.all():
         row = int(np.argmin(valid))
         value = plain_scalar(values[row])
         raise ValueError(
-            f"{_problem(value)}Column {name!r} holds {value!r} in row {row} where the code of an "
-            "item was expected, a whole number from 0 upwards. Put an IDEncoder in front, for "
-            "example make_pipeline(IDEncoder(), SequenceWindower())."
+            f"{_sklearn_message(value)}Column {name!r} holds {value!r} in row {row} where the "
+            "code of an item was expected, a whole number from 0 upwards. Put an IDEncoder in "
+            "front, for example make_pipeline(IDEncoder(), SequenceWindower())."
         )
     return codes
 
 
-def _problem(value: Any) -> str:
-    """First line of the message, as scikit-learn words it."""
+def _sklearn_message(value: Any) -> str:
+    """First line of the message about an invalid code, in the words of scikit-learn."""
     if np.ndim(value) == 0 and pd.isna(value):
         return "Input X contains NaN.\n"
     if not isinstance(value, Real):
@@ -281,13 +281,13 @@ def _problem(value: Any) -> str:
     return "Input X contains infinity.\n" if value == np.inf else ""
 
 
-def _no_timestamp(X: Table) -> str:
+def _no_timestamp_message(X: Table) -> str:
     """Message for a table without a column of timestamps."""
     if isinstance(X, pd.DataFrame):
         has = f"its columns are {', '.join(map(repr, X.columns[:20]))}"
     else:
         has = "it is an array, whose columns have no names"
     return (
-        "SequenceWindower needs to know what came first, but X has no column named 'timestamp': "
+        "SequenceWindower sorts interactions by time, but X has no column named 'timestamp': "
         f"{has}. Name the column in SequenceWindower(timestamp=...), by its position or name."
     )

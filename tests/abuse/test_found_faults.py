@@ -34,18 +34,18 @@ REFUSED = {
     **{
         f"ratings whose squares are beyond float32: {cls.__name__}, {large}": (
             lambda cls=cls, large=large: cls().fit(IDS, [1, large, 2, 3]),
-            r"^y holds ratings of up to 1e\+18 in size, got .*Divid",
+            r"^y must hold ratings of at most 1e\+18 in size, got .*Divid",
         )
         for cls in (*NEURAL, BayesianMFRegressor)
         for large in (1.1e18, -1e38, 1e300)
     },
     "large ratings of padded sequences": (
         lambda: PADDED.fit([[1, 2], [2, 1]], [[1.0, np.nan], [2.0, 1e20]]),
-        r"^y holds ratings of up to 1e\+18 in size, got 1e\+20",
+        r"^y must hold ratings of at most 1e\+18 in size, got 1e\+20",
     ),
     "similar users of a model without factors of users": (
         lambda: SEQUENCE.fit(NAMED, STARS).similar_users([0]),
-        "similar_users compares the factors of users, of which",
+        "similar_users compares the factors of users, but this model",
     ),
     "invalid parameters in partial_fit": (
         lambda: MFRegressor(2).fit(IDS, STARS).set_params(lr=1e300).partial_fit(IDS, STARS),

@@ -94,7 +94,7 @@ def assert_same_with_two_threads(model, X, y):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_number_of_threads(name, monkeypatch):
-    monkeypatch.setattr(_threads, "NUMBERS_PER_THREAD", 1)  # use two threads for little data
+    monkeypatch.setattr(_threads, "VALUES_PER_THREAD", 1)  # use two threads for little data
     assert_same_with_two_threads(ESTIMATORS[name](), X, Y)
 
 

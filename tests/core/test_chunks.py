@@ -239,7 +239,7 @@ def broken(log, **changes):
 FAULTS = {
     "no chunk": (lambda log: [], "This ChunkedRatings holds no ratings. A generator"),
     "one rating": (lambda log: chunks(log[:1]), "minimum of 2 is required by MFRegressor"),
-    "nonsense": (lambda log: [*chunks(log), "abc"], "chunk 8 is str where a tuple"),
+    "nonsense": (lambda log: [*chunks(log), "abc"], "chunk 8 must be a tuple .* got a str"),
     "no table": (lambda log: [(None, [1.0])], "In chunk 0, counting its rows from 0: Expected 2D"),
     "no ratings": (lambda log: [(log[IDS], None)], "In chunk 0, .* requires y to be passed"),
     "lengths": (
@@ -280,11 +280,11 @@ FAULTS = {
     ),
     "weights of other sizes": (
         lambda log: chunks(log, weight=np.where(np.arange(N) < 5_000, 1.0, 1e31)),
-        r"In chunk 5, .* largest sample_weight is 1e\+31 here and 1 in what came first",
+        r"In chunk 5, .* largest sample_weight is 1e\+31 here and 1 in the first chunk",
     ),
     "weights of smaller sizes": (
         lambda log: chunks(log, weight=np.where(np.arange(N) < 5_000, 1.0, 1e-31)),
-        "In chunk 5, .* largest sample_weight is 1e-31 here and 1 in what came first",
+        "In chunk 5, .* largest sample_weight is 1e-31 here and 1 in the first chunk",
     ),
 }
 

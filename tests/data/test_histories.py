@@ -55,7 +55,7 @@ def test_without_times_the_rows_are_in_time_order(rows):
         assert contents(histories)[number] == own
     assert not histories.timed
     sequences = columns(rows)[0]
-    places = histories.latest_places(sequences)
+    places = histories.latest_positions(sequences)
     assert (histories.ratings[histories.starts[sequences] + places] == np.arange(len(rows))).all()
 
 
@@ -65,7 +65,7 @@ def test_earlier_interactions_are_counted_and_ties_are_found(rows, asked, shift)
     sequences, _, times = columns(rows)
     of, _, at = columns(asked)
     at = at + shift
-    earlier = histories.earlier(of, at)
+    earlier = histories.count_earlier(of, at)
     ties = histories.tie_of(of, at)
     for k in range(len(asked)):
         own = sequences == of[k]
@@ -78,7 +78,7 @@ def test_earlier_interactions_are_counted_and_ties_are_found(rows, asked, shift)
 def test_only_the_item_of_the_target_is_removed(rows, asked, timed):
     histories = histories_of(rows, timed)
     of, items, _ = columns(asked)
-    apart, reads = histories.apart(of, items)
+    apart, reads = histories.without_targets(of, items)
     for k in range(len(asked)):
         whole = contents(histories)[of[k]]
         assert contents(apart)[reads[k]] == [pair for pair in whole if pair[0] != items[k]]
@@ -96,7 +96,7 @@ def test_later_interactions_replace_the_same_ones(rows, later, timed):
         assert np.array_equal(getattr(extended, name), getattr(whole, name))
     if not timed:
         second = np.array([row[0] for row in later])
-        places = extended.latest_places(second)
+        places = extended.latest_positions(second)
         found = extended.starts[second] + places
         assert (extended.items[found] == columns(later)[1]).all()
         assert (extended.ratings[found] == np.arange(len(later))).all()
@@ -124,8 +124,8 @@ def test_the_median_gap_ignores_ties_and_other_sequences():
 def test_a_pickle_contains_no_cached_arrays(timed):
     histories = histories_of([(0, 1, 5), (1, 2, 3), (0, 2, 4)], timed)
     before = len(pickle.dumps(histories))
-    assert histories.earlier(np.array([0]), np.array([9])) == 2
+    assert histories.count_earlier(np.array([0]), np.array([9])) == 2
     copied = pickle.loads(pickle.dumps(histories))
     assert len(pickle.dumps(histories)) == before
-    assert copied.earlier(np.array([0]), np.array([9])) == 2
+    assert copied.count_earlier(np.array([0]), np.array([9])) == 2
     assert copied.tie_of(np.array([1]), np.array([7])) == -1

@@ -130,7 +130,7 @@ def test_warm_start_continues_with_new_users_and_a_new_schedule(estimator):
 def test_further_training_keeps_the_architecture(name, change, method):
     model = fitted(TRAINED_BY_SKORCH[name], warm_start=True)
     ((parameter, value),) = change.items()
-    text = f"{parameter}={value!r} was asked for, but the training goes on with a model of "
+    text = f"{parameter}={value!r} was asked for, but the training continues a model of "
     with pytest.raises(ValueError, match=re.escape(text)):
         getattr(model.set_params(**change), method)(X, Y)
     model.set_params(warm_start=False).fit(X, Y)

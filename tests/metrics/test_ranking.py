@@ -224,8 +224,8 @@ def test_tables_that_pandas_can_convert(convert):
         (
             TRUE.assign(user=[1, 1, 2]),
             PRED,
-            r"y_pred has no list for any user of y_true\. Its users are such as 'ann', the users "
-            r"of y_true such as 1\. Recommend",
+            r"y_pred has no list for any user of y_true\. An example of its users is 'ann', and "
+            r"of the users of y_true 1\. Recommend",
         ),
     ],
 )

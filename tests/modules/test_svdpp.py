@@ -16,7 +16,7 @@ weights = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "
 biases = pytest.mark.parametrize("biased", [False, True], ids=["unbiased", "biased"])
 
 
-def make_module(*, biased=True, weight=None, n_between=1, sparse=False):
+def make_module(*, biased=True, weight=None, batches_per_step=1, sparse=False):
     """Make a float64 module with terms; user 4 and items 5 and 6 have no interactions."""
     generator = torch.Generator().manual_seed(0)
     options = {"biased": biased, "global_mean": 3.2 if biased else 0.0, "scale": 1.5}
@@ -27,7 +27,7 @@ def make_module(*, biased=True, weight=None, n_between=1, sparse=False):
         with torch.no_grad():
             own.user_biases[1:] = torch.linspace(-1, 1, 5)
             own.item_biases[1:] = torch.linspace(1, -0.5, 7)
-    module = SVDPlusPlus(own, USERS, ITEMS, weight, n_between=n_between)
+    module = SVDPlusPlus(own, USERS, ITEMS, weight, batches_per_step=batches_per_step)
     with torch.no_grad():
         for terms in (module.user_terms, module.item_terms):
             terms[1:] = torch.randn(len(terms) - 1, 3 + biased, generator=generator)
@@ -100,7 +100,7 @@ def test_gradient_equals_autograd_through_the_definition(biased, sparse, weight,
 def test_terms_get_the_gradient_of_several_batches_at_once(reduction, weight):
     whole = make_module(weight=weight)
     whole.backward_squared_error(USERS, ITEMS, RATINGS, weight, alpha=0.3, reduction="sum")
-    parts = make_module(weight=weight, n_between=2)
+    parts = make_module(weight=weight, batches_per_step=2)
     for n, rows in enumerate((slice(4), slice(4, None))):
         batch = USERS[rows], ITEMS[rows], RATINGS[rows], None if weight is None else weight[rows]
         parts.backward_squared_error(*batch, alpha=0.3, reduction=reduction)
@@ -117,16 +117,16 @@ def test_terms_get_the_gradient_of_several_batches_at_once(reduction, weight):
 
 
 @biases
-def test_collapsed_module_predicts_the_same(biased):
+def test_module_with_merged_terms_predicts_the_same(biased):
     module = make_module(biased=biased)
     users, items = torch.tensor([1, 4, 0, 3, 0]), torch.tensor([7, 5, 2, 0, 0])
     expected, tables = module(users, items), list(module.own.parameters())
-    collapsed = module.collapse()
-    assert collapsed is module.own
-    assert type(collapsed) is MatrixFactorization
-    assert all(a is b for a, b in zip(collapsed.parameters(), tables, strict=True))
-    assert_close(collapsed(users, items), expected)
-    assert not collapsed.user_factors.weight[0].any()
+    merged = module.merge_terms()
+    assert merged is module.own
+    assert type(merged) is MatrixFactorization
+    assert all(a is b for a, b in zip(merged.parameters(), tables, strict=True))
+    assert_close(merged(users, items), expected)
+    assert not merged.user_factors.weight[0].any()
 
 
 def test_sums_follow_changes_of_the_terms():
@@ -140,11 +140,11 @@ def test_sums_follow_changes_of_the_terms():
 
 
 @weights
-def test_loads_bound_the_curvature_of_the_sums(weight):
+def test_bounds_of_the_curvature_of_the_sums(weight):
     module = make_module(weight=weight)
     w = torch.ones(len(USERS)) if weight is None else weight
     for side, codes in (("user", USERS), ("item", ITEMS)):
-        load, spread = module.loads()[side], spread_of(side)
+        load, spread = module.curvature_bounds()[side], spread_of(side)
         row_weights = torch.bincount(codes, w, minlength=len(spread)).double()
         curvature = spread.T @ (row_weights.unsqueeze(1) * spread)
         is_used = load > 0

@@ -158,7 +158,7 @@ def test_columns_are_given_by_position_or_name(log):
 def test_a_missing_timestamp_is_named(log):
     with pytest.raises(
         ValueError,
-        match="SequenceWindower needs to know what came first, but X has no column named "
+        match="SequenceWindower sorts interactions by time, but X has no column named "
         r"'timestamp': its columns are 'user', 'item'\. Name the column in SequenceWindower\("
         r"timestamp=\.\.\.\), by its position or name\.",
     ):

@@ -123,7 +123,7 @@ def _note(found, name):
     frame, lines = sys._getframe(2), []
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "_on_the_host":  # reads at the end of an epoch
+        if code.co_name == "_to_numbers":  # reads at the end of an epoch
             return
         lines.append(f"{name} in {code.co_filename}:{frame.f_lineno}")
         if code.co_name == "run_single_epoch" and code.co_filename.endswith("/net.py"):

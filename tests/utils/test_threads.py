@@ -14,8 +14,8 @@ from skorch.callbacks import Callback
 from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
 from sklrec._solvers.gibbs.chain import Chain
 from sklrec._utils.threads import (
-    NUMBERS_PER_THREAD,
-    PIECES_OF_SWEEP,
+    BATCHES_PER_SWEEP,
+    VALUES_PER_THREAD,
     threads_for,
     threads_for_sweeps,
 )
@@ -48,26 +48,26 @@ def assert_three_threads():
     [
         (0, 8, 1),
         (1, 8, 1),
-        (NUMBERS_PER_THREAD, 1, 1),
-        (NUMBERS_PER_THREAD // 4, 8, 2),
-        (NUMBERS_PER_THREAD, 3, 3),
-        (NUMBERS_PER_THREAD, 300, 3),  # never more than there were
+        (VALUES_PER_THREAD, 1, 1),
+        (VALUES_PER_THREAD // 4, 8, 2),
+        (VALUES_PER_THREAD, 3, 3),
+        (VALUES_PER_THREAD, 300, 3),  # never more than there were
     ],
 )
 def test_the_number_follows_the_size_of_the_batch(rows, columns, n_threads):
     with threads_for(rows, columns):
         assert torch.get_num_threads() == n_threads
-    with threads_for_sweeps(rows * PIECES_OF_SWEEP, columns):
+    with threads_for_sweeps(rows * BATCHES_PER_SWEEP, columns):
         assert torch.get_num_threads() == n_threads
     assert_three_threads()
 
 
 def test_an_inner_block_can_only_lower_the_number():
-    with threads_for(NUMBERS_PER_THREAD, 2):
+    with threads_for(VALUES_PER_THREAD, 2):
         with threads_for(*SMALL):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
-        with threads_for(NUMBERS_PER_THREAD, 3):
+        with threads_for(VALUES_PER_THREAD, 3):
             assert torch.get_num_threads() == 2
         assert torch.get_num_threads() == 2
     assert_three_threads()
@@ -81,7 +81,7 @@ def test_the_number_is_restored_after_an_error(error):
 
 
 def test_a_change_inside_the_block_is_undone():
-    for size in (SMALL, (NUMBERS_PER_THREAD, 3)):
+    for size in (SMALL, (VALUES_PER_THREAD, 3)):
         with threads_for(*size):
             torch.set_num_threads(2)
         assert_three_threads()
@@ -204,7 +204,7 @@ def test_minibatch_training_lowers_the_number(model):
 
 def test_predictions_of_few_rows_lower_the_number(monkeypatch):
     model = MFRegressor(n_factors=100, max_epochs=1, random_state=0).fit(X, Y)
-    enough_for_two = 2 * NUMBERS_PER_THREAD // model.module_.width + 1
+    enough_for_two = 2 * VALUES_PER_THREAD // model.module_.width + 1
     seen, forward = [], model.module_.forward
 
     def spy(**inputs):

@@ -1,15 +1,13 @@
-r"""Variational Bayesian matrix factorisation (Lim and Teh 2007), with a full learned prior.
-
-Ratings z have mean 0 and variance 1. With rows w = (b, p) of a bias and factors,
-
-.. math:: z_{ui} \sim N(b_u + b_i + p_u \cdot q_i, 1 / (\tau s_u)), \quad
-          w_u \sim N(m_U, \Lambda_U^{-1}), \quad w_i \sim N(m_I, \Lambda_I^{-1}), \quad
-          s_u \sim \Gamma(\nu / 2, \nu / 2).
-
-The posterior is approximated by independent Gaussians of the rows. Each step maximises the bound
-on the evidence over the rows of one side, or over a prior or a noise.
-"""
+"""Variational Bayesian matrix factorisation (Lim and Teh 2007, KDD Cup), with a full prior."""
 # SPDX-License-Identifier: BSD-3-Clause
+#
+# Ratings z have mean 0 and variance 1. With rows w = (b, p) of a bias and factors,
+#
+#   z_ui ~ N(b_u + b_i + p_u'q_i, 1 / (tau s_u)),  s_u ~ Gamma(nu / 2, nu / 2),
+#   w_u ~ N(m_U, inverse of L_U),  w_i ~ N(m_I, inverse of L_I).
+#
+# The posterior is approximated by independent Gaussians of the rows. Each step maximises the bound
+# on the evidence over the rows of one side, or over a prior or the noise.
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -65,7 +63,7 @@ N_TERM_STEPS = 5
 NOISE_FREEDOM = 50.0
 # Share of a multiple of the identity in prior covariances, against columns that vanish; without
 # and with SVD++ terms. Chosen on validation parts of MovieLens logs, insteval and goodbooks.
-EVEN_SHARE = {False: 0.02, True: 0.01}
+EVEN_SHARE = {False: 0.03, True: 0.01}
 # Smallest noise variance, in units of the ratings' variance.
 LEAST_NOISE = 1e-6
 # Scale of the Wishart priors of precisions.
@@ -258,12 +256,9 @@ class Posterior:
         return (priors[0] * priors[1]).sum().item()
 
     def _update(self, k: int) -> Tensor:
-        r"""Update the rows of one side, and return their expected squared errors.
-
-        With G, y and precision τ of a row's ratings,
-
-        .. math:: S = (\tau G + \Lambda)^{-1}, \quad \text{mean} = S (\tau y + \Lambda m).
-        """
+        """Update the rows of one side, and return their expected squared errors."""
+        # With G, y and precision tau of a row's ratings (see gaussian_rows), the posterior has
+        # S = inverse of (tau G + L), mean = S (tau y + L m).
         partners = self.rows[1 - k]
         of_partners = partners.mean, partners.covariance, None if k == 0 else self.shares
         G, y, r = row_equations(self.matrices[k], *of_partners)
@@ -316,11 +311,10 @@ class Posterior:
             rows.unknown_covariance = rows.prior_covariance + torch.cov(h.T, correction=0)
 
     def _set_prior(self, k: int, total: Tensor, squares: Tensor) -> None:
-        r"""Set the prior of a side: m = Σw / (n + 1), and Λ⁻¹ from the second moments of w.
-
-        The bias keeps the ratio of variances that has the least leave-one-out error. Where rows
-        have about two ratings, variances drift to 0 otherwise.
-        """
+        """Set the prior of a side from sums over its rows."""
+        # m = sum of w / (n + 1), and L from the second moments of w. The bias keeps the ratio of
+        # variances that has the least leave-one-out error. Where rows have about two ratings,
+        # variances drift to 0 otherwise.
         d, rows, n = self.n_columns, self.rows[k], self.sizes[k]
         rows.prior_mean = total / (n + 1)
         eye = torch.eye(d).to(squares)
@@ -334,16 +328,10 @@ class Posterior:
     def _solve_terms(
         self, k: int, grams: Tensor, targets: Tensor, precision: Tensor, centre: Tensor
     ) -> tuple[Tensor, Tensor]:
-        r"""Update the SVD++ terms; return their sums h of all rows, and covariances of these.
-
-        A row is own + h with h = B t. With the own part integrated out, terms solve
-
-        .. math:: (\Lambda_t + B^\top \tilde A B) t = B^\top r + \Lambda_t m_t, \quad
-                  \tilde A = \Lambda - \Lambda S \Lambda, \quad
-                  r = \Lambda S \tau y - \tilde A m.
-
-        Leaves S in the covariances of the rows.
-        """
+        """Update the SVD++ terms; return their sums of all rows, and covariances of these."""
+        # A row is own + h with h = B t. With the own part integrated out, the terms t solve
+        #   (L_t + B'A B) t = B'r + L_t m_t,  A = L - L S L,  r = L S tau y - A m.
+        # S stays in the covariances of the rows.
         d, rows, terms, B = self.n_columns, self.rows[k], self.terms[k], self.incidences[k]
         reduced, pulls = torch.empty_like(grams), torch.empty_like(targets)
         for part in blocks(len(grams), d, self.device):

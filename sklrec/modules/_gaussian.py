@@ -164,7 +164,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
         variance = (S * x[:, rows] * x[:, columns] + T * y[:, rows] * y[:, columns]) @ times
         variance += (S * T) @ (times * (rows > 0))
         variance += self.noise_variance * self.user_noise[users]
-        return self(users, items), self.scale * variance.sqrt()
+        return self(users, items), self.scale * variance.clamp(min=0).sqrt()
 
     @torch.no_grad()
     def grow(

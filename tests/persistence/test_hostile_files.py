@@ -119,7 +119,9 @@ CASES = [
     ("mf", VOCABULARY + "ids.ids", set_first(8), "must be unique|should"),
     ("mf", VOCABULARY + "ids.ids", lambda a: a[:0], "starts should have the shape"),
     ("mf svdpp", MODULE + "biased", True, "user_biases is missing among the arrays"),
-    ("bayesian", MODULE + "item_draws", without_last, r"should have the shape \(3, "),
+    ("bayesian", MODULE + "user_covariances", without_last, r"should have the shape"),
+    ("bayesian svdpp", MODULE + "item_terms", without_last, r"should have the shape"),
+    ("bayesian gibbs", MODULE + "item_draws", without_last, r"should have the shape \(3, "),
     (
         "bayesian sides",
         MODULE + "item_values",
@@ -196,7 +198,15 @@ def test_errors_of_libraries_become_errors_of_the_file(files, tmp_path, monkeypa
         sklrec.load(tmp_path / "model")
 
 
-FUZZED = ["bayesian svdpp", "dense", "sequence", "bayesian ordinal", "pipeline", "windower"]
+FUZZED = [
+    "bayesian svdpp",
+    "bayesian gibbs",
+    "dense",
+    "sequence",
+    "bayesian ordinal",
+    "pipeline",
+    "windower",
+]
 
 
 def test_altered_files_are_refused_or_work(monkeypatch):

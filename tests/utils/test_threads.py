@@ -230,7 +230,7 @@ def test_sampling_restores_the_number(monkeypatch, error):
         return sweep(*args)
 
     monkeypatch.setattr(Chain, "sweep", spy)
-    model = BayesianMFRegressor(n_iter=3, n_burn_in=1, random_state=0)
+    model = BayesianMFRegressor(n_iter=3, n_burn_in=1, side_features=[], random_state=0)
     if error is None:
         model.fit(X, Y).predict(X)
     else:

@@ -1,12 +1,11 @@
-r"""Normal equations of rows whose partners are Gaussian.
-
-A partner has the bias b, the factors q, and a covariance C of both. With x = (1, q), with M = x xᵀ
-plus C without the row and column of the bias, and with c = b x + (0, C_bq), a row w has
-
-.. math:: E \sum (z - w^\top x - b)^2 = w^\top G w - 2 w^\top y + r, \quad
-          G = \sum M, \quad y = \sum (z x - c), \quad r = \sum (z^2 - 2 z b + b^2 + C_{bb}).
-"""
+"""Normal equations of rows whose partners are Gaussian."""
 # SPDX-License-Identifier: BSD-3-Clause
+#
+# A partner has the bias b, the factors q, and a covariance C of both. With x = (1, q), with
+# M = x x' plus C without the row and column of the bias, and with c = b x + (0, C_bq), a row w has
+#
+#   E sum (z - w'x - b)^2 = w'G w - 2 w'y + r,  with
+#   G = sum M,  y = sum (z x - c),  r = sum (z^2 - 2 z b + b^2 + C_bb).
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -76,8 +75,8 @@ def expected_errors(
     r: Tensor,
     shares: Tensor,  # (n,), weights of the rows' ratings
 ) -> tuple[Tensor, float]:
-    """Compute the expected sums of squared errors of all rows, and the multiple of the factors
-    that has the smallest of all."""
+    """Compute the expected squared errors of all rows, and the multiple of the factors with the
+    smallest total."""
     d = rows.mean.shape[1]
     second = outer(rows.mean) + rows.covariance
     squares = inner(G[:, d:], second[:, d:], d - 1)  # of the products of factors
@@ -113,14 +112,11 @@ def left_out_noise(
     totals: list[Tensor],  # weights of the ratings of each user, and of each item
     at_once: int,
 ) -> float:
-    r"""Estimate the ratio of the noise variance to 1 / precision from approximate errors without
-    a rating.
-
-    With :math:`v_u = x_i^\top S_u x_i`, :math:`v = \sum_{jk} S_{u,jk} S_{i,jk}` over factors, and
-    the leverage :math:`h_u = \tau (v_u + v / 2)`, the error of a prediction without the rating is
-    :math:`e / ((1 - h_u)(1 - h_i))`, and its variance is the noise plus
-    :math:`v_u / (1 - h_u) + v_i / (1 - h_i) + v / ((1 - h_u)(1 - h_i))`.
-    """
+    """Estimate the ratio of the noise variance of left-out ratings to 1 / precision."""
+    # With v_u = x_i' S_u x_i, with the sum v of S_u S_i over factors, and with the leverage
+    # h_u = precision (v_u + v / 2), the error of a prediction without the rating is about
+    # e / ((1 - h_u) (1 - h_i)). Its variance is the noise plus
+    # v_u / (1 - h_u) + v_i / (1 - h_i) + v / ((1 - h_u) (1 - h_i)).
     users, items, z, weights = columns
     squares, variances, noises, counts = [], [], [], []
     d = rows[0].mean.shape[1]

@@ -267,7 +267,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     A new user, from two ratings:
 
-    >>> new = X[:2].assign(user="new")
+    >>> new = X[:2].assign(user=1000)
     >>> bool(mf.fold_in(new, [5, 4]).predict(new[:1])[0] > mf.predict(new[:1])[0])
     True
 

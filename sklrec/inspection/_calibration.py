@@ -56,7 +56,7 @@ class CalibrationDisplay:
     >>> from sklrec.datasets import make_ratings
     >>> from sklrec.inspection import CalibrationDisplay
     >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
-    >>> bayesian = BayesianMFRegressor(n_iter=50, random_state=0)
+    >>> bayesian = BayesianMFRegressor(random_state=0)
     >>> bayesian = bayesian.fit(X[:1500], y[:1500])
     >>> display = CalibrationDisplay.from_estimator(bayesian, X[1500:], y[1500:])
     >>> bool(abs(display.observed - display.nominal).max() < 0.1)

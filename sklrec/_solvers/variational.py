@@ -28,11 +28,11 @@ from sklrec._solvers.least_squares.gaussian_rows import (
     shrunken,
     with_first,
 )
+from sklrec._solvers.least_squares.gaussian_terms import WISHART, GaussianTerms
 from sklrec._solvers.least_squares.normal_equations import numbers_at_once
 from sklrec._solvers.least_squares.packed import (
     blocks,
     inverse,
-    multiply,
     n_packed,
     pack,
     unpack,
@@ -56,8 +56,6 @@ SMALL = 100_000
 LARGE_WEIGHT = 1e9
 # Numbers of Gram products in memory at once.
 NUMBERS_AT_ONCE = 2**22
-# Steps of conjugate gradients for SVD++ terms. Each sweep starts from the terms of the last one.
-N_TERM_STEPS = 5
 # Degrees of freedom of the distribution of a user's share of the noise. Validation parts of
 # MovieLens logs lose 0.6 to 1.5 % of RMSE without the shares; others do not change.
 NOISE_FREEDOM = 50.0
@@ -66,18 +64,6 @@ NOISE_FREEDOM = 50.0
 EVEN_SHARE = {False: 0.03, True: 0.01}
 # Smallest noise variance, in units of the ratings' variance.
 LEAST_NOISE = 1e-6
-# Scale of the Wishart priors of precisions.
-WISHART = 0.1
-
-
-@dataclass
-class Terms:
-    """SVD++ terms of one side's rows, one for each partner."""
-
-    mean: Tensor  # (n_partners, d)
-    prior_mean: Tensor  # (d,), float64
-    prior_precision: Tensor  # (d, d), float64
-    covariance: Tensor  # (d(d+1)/2,), mean over the terms
 
 
 @dataclass(frozen=True)
@@ -223,16 +209,16 @@ class Posterior:
             unpack(covariances[0].double(), self.n_columns),
         )
 
-    def _terms(self, module: GaussianMatrixFactorization, k: int) -> Terms:
+    def _terms(self, module: GaussianMatrixFactorization, k: int) -> GaussianTerms:
         table = getattr(module, f"{SIDES[k]}_terms")
-        terms = Terms(
+        terms = GaussianTerms(
             table[1:].to(self.dtype),
             table[0].double(),
             10 * self.n_factors**0.5 * torch.eye(self.n_columns).to(table).double(),
             getattr(module, f"{SIDES[k]}_term_covariance").to(self.dtype),
         )
         if terms.covariance.any():  # of an earlier fit
-            self._set_term_prior(terms)
+            terms.set_prior()
         return terms
 
     def _new(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -279,7 +265,9 @@ class Posterior:
         own_sum, own_products = self._new(d, dtype=torch.float64), own_squares.clone()
         of_terms = None
         if self.terms:
-            of_terms = self._solve_terms(k, grams, targets, precision, centre)
+            of_terms = self.terms[k].update(
+                self.incidences[k], grams, targets, precision, centre, rows.covariance
+            )
         for part in blocks(len(grams), d, self.device):
             if of_terms is None:
                 S = inverse(unpack(grams[part], d) + precision)
@@ -324,58 +312,6 @@ class Posterior:
         even[0, 0] = covariance[0, 0] * self.even_share
         covariance = (covariance + even) / (1 + self.even_share)
         rows.prior_covariance = with_first(covariance, 1 / (self.precision * self.penalties[k]))
-
-    def _solve_terms(
-        self, k: int, grams: Tensor, targets: Tensor, precision: Tensor, centre: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Update the SVD++ terms; return their sums of all rows, and covariances of these."""
-        # A row is own + h with h = B t. With the own part integrated out, the terms t solve
-        #   (L_t + B'A B) t = B'r + L_t m_t,  A = L - L S L,  r = L S tau y - A m.
-        # S stays in the covariances of the rows.
-        d, rows, terms, B = self.n_columns, self.rows[k], self.terms[k], self.incidences[k]
-        reduced, pulls = torch.empty_like(grams), torch.empty_like(targets)
-        for part in blocks(len(grams), d, self.device):
-            S = inverse(unpack(grams[part], d) + precision)
-            rows.covariance[part] = pack(S)
-            weighted = precision @ S
-            A = precision - weighted @ precision
-            reduced[part] = pack(A)
-            pulls[part] = torch.bmm(weighted, targets[part].unsqueeze(2)).squeeze(2) - A @ centre
-        of_terms = terms.prior_precision.to(self.dtype)
-        curvatures = B.transposed_squared @ reduced
-        preconditioner = torch.empty_like(curvatures)
-        for part in blocks(len(curvatures), d, self.device):
-            preconditioner[part] = pack(inverse(unpack(curvatures[part], d) + of_terms))
-
-        def product(t: Tensor) -> Tensor:
-            return t @ of_terms + B.transposed @ multiply(reduced, B.shares @ t)
-
-        right = B.transposed @ pulls + of_terms @ terms.prior_mean.to(self.dtype)
-        found = terms.mean
-        residual = right - product(found)
-        step = pushed = multiply(preconditioner, residual)
-        size = (residual * pushed).sum()
-        for _ in range(N_TERM_STEPS):
-            image = product(step)
-            rate = size / (step * image).sum().clamp(min=1e-30)
-            found = found + rate * step
-            residual = residual - rate * image
-            pushed = multiply(preconditioner, residual)
-            before, size = size, (residual * pushed).sum()
-            step = pushed + size / before.clamp(min=1e-30) * step
-        terms.mean = found
-        terms.covariance = preconditioner.mean(0)
-        self._set_term_prior(terms)
-        return B.shares @ found, B.squared @ preconditioner
-
-    def _set_term_prior(self, terms: Terms) -> None:
-        """Set mean and precision of the terms' prior in the same way as those of the rows."""
-        d, t, n = self.n_columns, terms.mean.double(), len(terms.mean)
-        terms.prior_mean = t.sum(0) / (n + 1)
-        squares = n * unpack(terms.covariance.double(), d) + t.T @ t
-        squares -= torch.outer(t.sum(0), terms.prior_mean)
-        squares += WISHART * torch.eye(d).to(squares)
-        terms.prior_precision = (n + d) * torch.linalg.inv(squares)
 
     def write_means(self, module: GaussianMatrixFactorization) -> None:
         """Write the means of all rows into a module."""

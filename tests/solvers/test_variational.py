@@ -100,7 +100,9 @@ def test_svdpp_terms_solve_their_equations():
     expected = np.linalg.solve(whole, right).reshape(N_ITEMS, K + 1)
     for _ in range(5):  # each call runs a few steps of conjugate gradients
         terms.prior_mean, terms.prior_precision = torch.tensor(centre), torch.tensor(prior)
-        posterior._solve_terms(0, pack(torch.tensor(A)), torch.tensor(b), L, m)
+        packed, right = pack(torch.tensor(A)), torch.tensor(b)
+        covariance = posterior.rows[0].covariance.clone()
+        terms.update(posterior.incidences[0], packed, right, L, m, covariance)
     assert np.allclose(terms.mean, expected, atol=1e-6)
 
 

@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor
 
-from sklrec.modules._matrix_factorization import MatrixFactorization
+from sklrec.modules._matrix_factorization import NUMBERS_AT_ONCE, MatrixFactorization
 
 SIDES = ("user", "item")
 
@@ -80,6 +80,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
         self.noise_variance: Tensor
         self.residual_variance: Tensor
         self.user_noise: Tensor
+        self.user_covariances: Tensor
         self.user_terms: Tensor
         self.item_terms: Tensor
         # Variance of predictions, and the one of the fit, in which many rows may be unsure.
@@ -152,6 +153,12 @@ class GaussianMatrixFactorization(MatrixFactorization):
         std : Tensor of shape (n,)
             Standard deviations of ratings around their means.
         """
+        n_rows = max(1, NUMBERS_AT_ONCE // self.user_covariances.shape[1])
+        parts = zip(users.split(n_rows), items.split(n_rows), strict=True)
+        variance = torch.cat([self._variances(*part) for part in parts])
+        return self(users, items), self.scale * variance.clamp(min=0).sqrt()
+
+    def _variances(self, users: Tensor, items: Tensor) -> Tensor:
         width = self.n_factors + 1
         rows, columns = torch.triu_indices(width, width, device=users.device)
         times = torch.where(rows == columns, 1.0, 2.0).double()  # the lower triangle
@@ -163,8 +170,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
         x, y = (torch.cat([v.new_ones(len(v), 1), v], 1) for v in (x, y))
         variance = (S * x[:, rows] * x[:, columns] + T * y[:, rows] * y[:, columns]) @ times
         variance += (S * T) @ (times * (rows > 0))
-        variance += self.noise_variance * self.user_noise[users]
-        return self(users, items), self.scale * variance.clamp(min=0).sqrt()
+        return variance + self.noise_variance * self.user_noise[users]
 
     @torch.no_grad()
     def grow(

@@ -22,7 +22,7 @@ pd.set_option("display.width", 100, "display.max_columns", 10)
 
 # %%
 # The data: 100,000 ratings of one to five stars, with timestamps. In their order ``KFold(5)``
-# gives the published folds u1 to u5.
+# gives the published folds u1 to u5, of which this program uses the first.
 movielens = fetch_movielens("100k")
 X, y = movielens.data, movielens.target  # columns user, item, timestamp; stars
 films = movielens.item_frame.set_index("item")["title"]
@@ -38,10 +38,10 @@ models = {
 }
 
 # %%
-# Two splits. The random folds hold out any ratings, so that a model also learns from later ratings
-# of the user. The second split holds out the last ten ratings of each user.
+# Two splits. The fold u1 holds out any ratings, so that a model also learns from later ratings of
+# the user. The second split holds out the last ten ratings of each user.
 splits = {
-    "u1 to u5": KFold(5),
+    "u1": [next(KFold(5).split(X))],
     "each user's last 10": LastInteractionsSplit(10, random_state=0),
 }
 rmse = pd.DataFrame(index=list(models), columns=list(splits), dtype=float)
@@ -55,7 +55,7 @@ for name, model in models.items():
 # time, on ratings scaled to [0, 1] and a split that it does not name.
 table = rmse.assign(
     **{
-        "u1 to u5 on [0, 1]": rmse["u1 to u5"] / 4,
+        "u1 on [0, 1]": rmse["u1"] / 4,
         "the post's, on [0, 1]": [0.66, 0.28, 0.43],
     }
 )

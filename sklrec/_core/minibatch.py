@@ -80,7 +80,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             inputs = self._learn(X, y, weight, previous)
             changes: dict[str, Any] = {"max_epochs": 1, "constant_lr": True}
             if previous is not None:
-                changes["lr_factor"] = Optimization(*self._optimization()).partial_fit_factor
+                changes["lr_factor"] = self._optimization().partial_fit_factor
             new_module = partial(self._new_module, y, weight, generator)
             data = partial(self._training_data, inputs, y, weight, previous)
             interrupted = self._train(new_module, data, None, generator, previous, **changes)
@@ -116,7 +116,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         return {}
 
     def _new_solver(self, **changes: Any) -> Solver:
-        optimizer, reduction, auto_lr, params, _ = Optimization(*self._optimization())
+        optimizer, reduction, auto_lr, params, _ = self._optimization()
         if not issubclass(optimizer, torch.optim.Optimizer):
             raise TypeError(
                 "optimizer must be None or a subclass of torch.optim.Optimizer, such as "

@@ -75,10 +75,8 @@ TOO_NARROW = dict.fromkeys(
 def expected_failures(estimator):
     if isinstance(estimator, SequenceWindower):
         return TOO_NARROW
-    is_exact = isinstance(estimator, BiasRegressor) or not isinstance(estimator, RegressorMixin)
-    if isinstance(estimator, BayesianMFRegressor):
-        is_exact = not estimator._is_gibbs()
-    return {} if is_exact else STOCHASTIC
+    is_exact = isinstance(estimator, BayesianMFRegressor | BiasRegressor)
+    return {} if is_exact or not isinstance(estimator, RegressorMixin) else STOCHASTIC
 
 
 @pytest.mark.filterwarnings("ignore:timestamp='auto' found no column")

@@ -27,7 +27,7 @@ X, Y = make_ratings(60, 40, n_ratings=1500, random_state=0)
 CV = KFold(2, shuffle=True, random_state=0)
 STEPS = LRScheduler("StepLR", step_size=1)
 MF = MFRegressor(max_epochs=3, callbacks=[STEPS], random_state=0)
-BAYESIAN = BayesianMFRegressor(n_iter=6, n_burn_in=2, random_state=0)
+BAYESIAN = BayesianMFRegressor(n_iter=6, random_state=0)
 DENSE = DenseRecRegressor(max_epochs=2, random_state=0)
 SEQUENCE = SequenceRatingRegressor(hidden_size=8, max_epochs=2, random_state=0)
 SEARCHES = {

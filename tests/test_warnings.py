@@ -55,7 +55,7 @@ class CtrlC(Callback):
 
 
 SMALL = {"n_factors": 2, "max_epochs": 1, "random_state": 0}
-DRAWS = {"n_factors": 2, "n_iter": 4, "n_burn_in": 1, "random_state": 0}
+DRAWS = {"n_factors": 2, "n_iter": 4, "random_state": 0}
 ESTIMATORS = {
     "MF": MFRegressor(**SMALL),
     "Dense": DenseRecRegressor(**SMALL),

@@ -12,7 +12,6 @@ from sklrec._data.timestamps import DATETIMES, NUMBERS, ZONED
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.learned import read_histories, read_seen, write_histories, write_seen
 from sklrec._persistence.modules import (
-    read_bayesian,
     read_biases,
     read_dense_net,
     read_gaussian,
@@ -41,7 +40,6 @@ from sklrec.estimators.bias import BiasRegressor
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
 from sklrec.estimators.sequence import SequenceRatingRegressor
-from sklrec.modules import BayesianFactorizationMachine, GaussianMatrixFactorization
 from sklrec.preprocessing import IDEncoder, SequencePadder, SequenceWindower
 
 MAX_LEN = 2**24  # longer sequences would need too much memory
@@ -224,7 +222,6 @@ def _write_bayesian(part: PartWriter, bayesian: BayesianMFRegressor) -> None:
     _write_training(part, bayesian)
     _write_ids(part, bayesian)
     write_side_blocks(part.part("side_blocks_"), bayesian.side_blocks_)
-    part.put("network", type(bayesian.module_).__name__)
 
 
 def _read_bayesian(part: PartReader, bayesian: BayesianMFRegressor) -> None:
@@ -232,12 +229,7 @@ def _read_bayesian(part: PartReader, bayesian: BayesianMFRegressor) -> None:
     n_codes = _read_ids(part, bayesian)
     bayesian.side_blocks_ = read_side_blocks(part.part("side_blocks_"), names)
     sizes = {name: block.sizes for name, block in bayesian.side_blocks_.items()}
-    networks = BayesianFactorizationMachine, GaussianMatrixFactorization
-    network = part.choice("network", *(kind.__name__ for kind in networks))
-    if network == "GaussianMatrixFactorization":
-        bayesian.module_ = read_gaussian(part.part("module_"), *n_codes)
-        return
-    bayesian.module_ = read_bayesian(part.part("module_"), *n_codes, sizes)
+    bayesian.module_ = read_gaussian(part.part("module_"), *n_codes, sizes)
     if bayesian.module_.stars is not None:
         bayesian.stars_ = bayesian.module_.stars.cpu().numpy()
 

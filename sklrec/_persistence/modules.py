@@ -11,7 +11,6 @@ from torch import nn
 from sklrec._persistence.parts import ANY, PartReader, PartWriter, Shape
 from sklrec._utils.devices import this_or_cpu
 from sklrec.modules import (
-    BayesianFactorizationMachine,
     BiasModel,
     DenseNet,
     GaussianMatrixFactorization,
@@ -24,7 +23,6 @@ DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
 # Stored arguments of each class. Its sizes are those of its tensors.
 ARGUMENTS: dict[type, dict[str, type]] = {
     MatrixFactorization: {"init_std": float, "biased": bool, "sparse": bool},
-    BayesianFactorizationMachine: {"init_std": float},
     GaussianMatrixFactorization: {"svdpp": bool},
     BiasModel: {},
     DenseNet: {
@@ -58,37 +56,18 @@ def read_matrix_factorization(part: PartReader, n_users: int, n_items: int) -> M
     return _with_tensors(part, MatrixFactorization(0, 0, n_factors, **arguments), shapes)
 
 
-def read_bayesian(
+def read_gaussian(
     part: PartReader,
     n_users: int,
     n_items: int,
     sizes: Mapping[str, Sequence[int]],  # numbers of values of the columns, by side
-) -> BayesianFactorizationMachine:
-    """Read the draws of a factorisation machine."""
-    arguments = _arguments(part, BayesianFactorizationMachine)
-    n_factors = part.size("item_factors.weight", 1)
-    shapes = _draw_shapes(part, n_users, n_items, n_factors)
-    limits = {}
-    for side, n_rows in (("user", n_users), ("item", n_items), ("context", 1)):
-        limits[f"{side}_values"] = sum(sizes[side])
-        n_columns = part.size(f"{side}_values", 1)
-        shapes[f"{side}_values"] = shapes[f"{side}_weights"] = (n_rows, n_columns)
-        shapes[f"{side}_value_draws"] = (part.size("noise", 0), sum(sizes[side]), n_factors + 1)
-    stars = None
-    if part.has_array("stars"):
-        stars = torch.zeros(part.size("stars", 0))
-        shapes["stars"] = stars.shape
-    shapes["threshold_draws"] = (ANY, 0 if stars is None else len(stars) - 1)
-    arguments |= {f"n_{side}_values": values for side, values in sizes.items()}
-    module = BayesianFactorizationMachine(0, 0, n_factors, stars=stars, **arguments)
-    return _with_tensors(part, module, shapes, limits)
-
-
-def read_gaussian(part: PartReader, n_users: int, n_items: int) -> GaussianMatrixFactorization:
+) -> GaussianMatrixFactorization:
     """Read a matrix factorisation of Gaussian rows."""
     svdpp = part.value("svdpp", bool)
     n_factors = part.size("item_factors.weight", 1)
-    module = GaussianMatrixFactorization(0, 0, n_factors, svdpp=svdpp)
+    stars = torch.zeros(part.size("stars", 0)) if part.has_array("stars") else None
+    of_values: dict[str, Any] = {f"n_{side}_values": values for side, values in sizes.items()}
+    module = GaussianMatrixFactorization(0, 0, n_factors, svdpp=svdpp, stars=stars, **of_values)
     # The shapes of other tensors do not depend on the numbers of users and items.
     shapes: dict[str, Shape] = {
         name: tuple(tensor.shape)
@@ -96,11 +75,15 @@ def read_gaussian(part: PartReader, n_users: int, n_items: int) -> GaussianMatri
         if tensor is not None
     }
     shapes |= _pair_shapes(n_users, n_items, n_factors) | {"user_noise": (n_users,)}
+    limits = {}
     n_packed = (n_factors + 1) * (n_factors + 2) // 2
     for side, n_rows, n_partners in (("user", n_users, n_items), ("item", n_items, n_users)):
         shapes[f"{side}_covariances"] = (n_rows, n_packed)
         shapes[f"{side}_terms"] = (n_partners * svdpp, n_factors + 1)
-    return _with_tensors(part, module, shapes)
+        limits[f"{side}_values"] = sum(sizes[side])
+        n_columns = part.size(f"{side}_values", 1)
+        shapes[f"{side}_values"] = shapes[f"{side}_weights"] = (n_rows, n_columns)
+    return _with_tensors(part, module, shapes, limits)
 
 
 def read_biases(part: PartReader, n_users: int, n_items: int) -> BiasModel:
@@ -176,16 +159,6 @@ def _pair_shapes(n_users: int, n_items: int, n_factors: int) -> dict[str, Shape]
         "user_biases": (n_users,),
         "item_biases": (n_items,),
     }
-
-
-def _draw_shapes(part: PartReader, n_users: int, n_items: int, n_factors: int) -> dict[str, Shape]:
-    n_draws, width = part.size("noise", 0), n_factors + 1
-    shapes = _pair_shapes(n_users, n_items, n_factors)
-    shapes |= {"noise": (n_draws,), "user_noise": (n_draws, n_users)}
-    for side, n_rows in (("user", n_users), ("item", n_items)):
-        shapes[f"{side}_draws"] = (n_draws, n_rows, width)
-        shapes[f"{side}_covariances"] = (n_draws, width, width)
-    return shapes
 
 
 def _with_tensors(

@@ -6,8 +6,12 @@ import torch
 
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.gaussian_rows import row_equations
-from sklrec._solvers.least_squares.packed import blocks, inverse, pack, unpack
-from sklrec._solvers.least_squares.rating_matrices import rating_matrices
+from sklrec._solvers.least_squares.packed import blocks, inverse, n_packed, pack, unpack
+from sklrec._solvers.least_squares.rating_matrices import (
+    Incidence,
+    RatingMatrices,
+    sparse_features,
+)
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import GaussianMatrixFactorization
 
@@ -28,6 +32,13 @@ def fold_in(
         is_new = codes[k] > n_known[k]
         if is_new.any():
             z = (data.y[is_new] - module.global_mean.cpu()) / module.scale.cpu()
+            if "context_values" in data.X:
+                X = sparse_features(
+                    data.X["context_values"][is_new],
+                    data.X["context_weights"][is_new],
+                    len(module.context_biases),
+                )
+                z = z - torch.from_numpy(X @ module.context_biases.cpu().numpy())
             columns = (
                 codes[k][is_new] - n_known[k] - 1,
                 codes[1 - k][is_new],
@@ -49,21 +60,27 @@ def _solve(
     d, n = module.n_factors + 1, module.means(side).shape[0] - first
     means, device = module.means(other), module.global_mean.device
     shape = n, len(means)
-    (matrices, _), incidences = rating_matrices(
-        log, shape, np.float64, device, max(1, 2**20 // d**2), module.svdpp
-    )
+    matrices = RatingMatrices(log, shape, np.float64, device, max(1, 2**20 // d**2))
     shares = None if side == "user" else 1 / module.user_noise.double()
     covariances = getattr(module, f"{other}_covariances").double()
-    G, y, _ = row_equations(matrices, means, covariances, shares)
+    G, y, _ = row_equations(matrices.sides[0], means, covariances, shares)
     precision = 1 / module.residual_variance
     if side == "user":
         precision = precision / module.user_noise[0].double()
     prior = torch.linalg.inv(unpack(getattr(module, f"{side}_prior_covariance"), d))
-    centre = getattr(module, f"{side}_prior_mean").expand(n, d)
-    spread = torch.zeros(d, d, dtype=torch.float64, device=device)
+    # Means and packed covariances of the terms of each row.
+    centre = getattr(module, f"{side}_prior_mean").repeat(n, 1)
+    spread = torch.zeros(n, n_packed(d), dtype=torch.float64, device=device)
     if module.svdpp:
-        centre = centre + incidences[0].shares @ getattr(module, f"{side}_terms").double()
-        spread = unpack(getattr(module, f"{side}_term_covariance").double(), d)
+        B = Incidence.of(matrices.partner_shares(0), np.float64, device)
+        centre += B.weights @ getattr(module, f"{side}_terms").double()
+        spread += getattr(module, f"{side}_term_covariance").double()
+    if groups := module.groups[side]:
+        values, weights = (getattr(module, f"{side}_{name}") for name in ("values", "weights"))
+        X = sparse_features(values[first:], weights[first:], groups[-1].stop)
+        B = Incidence.of(X, np.float64, device)
+        centre += B.weights @ getattr(module, f"{side}_value_terms")
+        spread += B.squared @ getattr(module, f"{side}_value_covariances").double()
     found = module.means(side)
     table = getattr(module, f"{side}_covariances")
     for part in blocks(n, d, device):
@@ -72,5 +89,6 @@ def _solve(
         right = precision * y[part] + centre[part] @ prior
         found[at] = torch.bmm(S, right.unsqueeze(2)).squeeze(2)
         of_prior = S @ prior
-        table[at] = pack(S + of_prior @ spread @ of_prior.mT).float()
+        of_terms = of_prior @ unpack(spread[part], d) @ of_prior.mT
+        table[at] = pack(S + of_terms).float()
     module.set_means(side, found)

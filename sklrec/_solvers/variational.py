@@ -3,46 +3,52 @@
 #
 # Ratings z have mean 0 and variance 1. With rows w = (b, p) of a bias and factors,
 #
-#   z_ui ~ N(b_u + b_i + p_u'q_i, 1 / (tau s_u)),  s_u ~ Gamma(nu / 2, nu / 2),
-#   w_u ~ N(m_U, inverse of L_U),  w_i ~ N(m_I, inverse of L_I).
+#   z_ui ~ N(b_u + b_i + p_u'q_i + b_c, 1 / (tau s_u)),  s_u ~ Gamma(nu / 2, nu / 2),
+#   w_u = own_u + sum of x_uk t_k,  own_u ~ N(m_U, inverse of L_U),  the same for items,
 #
-# The posterior is approximated by independent Gaussians of the rows. Each step maximises the bound
-# on the evidence over the rows of one side, or over a prior or the noise.
+# where the terms t belong to SVD++ and to side features, and b_c to the context of the rating. The
+# posterior is approximated by independent Gaussians of the rows. Each step maximises the bound on
+# the evidence over the rows of one side, or over a prior or the noise.
 
 from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy.sparse import hstack
 from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.callbacks import notified_steps
-from sklrec._solvers.gibbs.tables import mean_square, progress
 from sklrec._solvers.least_squares.biases import Log, fit_biases
+from sklrec._solvers.least_squares.context_biases import ContextBiases
 from sklrec._solvers.least_squares.gaussian_rows import (
+    Predictions,
     Rows,
+    errors_of_means,
     expected_errors,
     left_out_noise,
     row_equations,
     shrunken,
     with_first,
 )
-from sklrec._solvers.least_squares.gaussian_terms import WISHART, GaussianTerms
-from sklrec._solvers.least_squares.normal_equations import numbers_at_once
+from sklrec._solvers.least_squares.gaussian_terms import WISHART, GaussianTerms, TermPrior
 from sklrec._solvers.least_squares.packed import (
     blocks,
     inverse,
+    multiply,
     n_packed,
     pack,
     unpack,
 )
 from sklrec._solvers.least_squares.rating_matrices import (
     Incidence,
-    SideMatrices,
+    RatingMatrices,
     ranks_of_users,
-    rating_matrices,
+    sparse_features,
 )
+from sklrec._solvers.ordinal import Latent, Stars
+from sklrec._solvers.sweeps import mean_square, progress
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.threads import threads_for_sweeps
 from sklrec._utils.warnings import warn
@@ -96,6 +102,12 @@ class VariationalSolver:
                 posterior.write(copied)
             return copied
 
+        def validate(model: GaussianMatrixFactorization) -> None:
+            if valid is not None:
+                inputs = dict(valid.X)
+                weight = inputs.pop("sample_weight", None)
+                valid_losses.append(mean_square(valid.y - model(**inputs), weight))
+
         try:
             with threads_for_sweeps(len(data), module.width):
                 posterior = Posterior(module, data, generator, is_new=previous is None)
@@ -103,11 +115,13 @@ class VariationalSolver:
                 for _ in notified_steps(sweeps, "sweep", so_far):
                     losses.append(scale * posterior.sweep())
                     if valid is not None:
-                        posterior.write_means(module)
-                        errors = valid.y - module(valid.X["users"], valid.X["items"])
-                        valid_losses.append(mean_square(errors, valid.X.get("sample_weight")))
+                        validate(so_far())
                     if posterior.change < self.tol:
                         break
+                if module.stars is not None:
+                    losses.append(scale * posterior.sweep_of_stars())
+                    if valid is not None:
+                        validate(so_far())
         except KeyboardInterrupt:
             interrupted = True
             warn(
@@ -142,20 +156,13 @@ class Posterior:
         weight = data.X.get("sample_weight")
         weights = np.ones(len(users)) if weight is None else weight.double().cpu().numpy()
         z = ((data.y.double() - module.global_mean) / module.scale).cpu().numpy()
-        self.log = log = Log(users, items, z, weights)
+        self.log = self.targets = log = Log(users, items, z, weights)
         self.total = float(weights.sum())
         self.dtype = torch.float64 if small or weights.max() > LARGE_WEIGHT else torch.float32
         self.np_dtype = np.float64 if self.dtype == torch.float64 else np.float32
-        self.matrices: list[SideMatrices]
-        self.incidences: list[Incidence]
-        self.matrices, self.incidences = rating_matrices(
-            log,
-            self.sizes,
-            self.np_dtype,
-            self.device,
-            max(1, NUMBERS_AT_ONCE // n_packed(d)),
-            module.svdpp,
-        )
+        at_once = max(1, NUMBERS_AT_ONCE // n_packed(d))
+        self.matrices = RatingMatrices(log, self.sizes, self.np_dtype, self.device, at_once)
+        self.totals = [side.weights for side in self.matrices.sides]
         (mean, *biases), variances = fit_biases(log, *self.sizes)
         self.penalties = variances.user_penalty, variances.item_penalty
         self.unknown = variances.unknown_user_variance, variances.unknown_item_variance
@@ -168,7 +175,17 @@ class Posterior:
             self.rows = [self._read(module, side) for side in SIDES]
             self.precision = 1 / module.residual_variance.item()
             self.shares /= module.user_noise[1:].to(self.shares)
-        self.terms = [self._terms(module, k) for k in (0, 1)] if module.svdpp else []
+        self.terms = [self._terms(module, k) for k in (0, 1)]
+        self.svdpp, self.own_shares = module.svdpp, [1.0, 1.0]
+        self.stars: Stars | None = None
+        if module.stars is not None:
+            stars = ((module.stars - module.global_mean) / module.scale).cpu().numpy()
+            self.stars = Stars(stars, z, weights)
+        self.context: ContextBiases | None = None
+        if groups := module.groups["context"]:
+            values, shares = (data.X[f"context_{name}"] for name in ("values", "weights"))
+            X = sparse_features(values, shares, groups[-1].stop)
+            self.context = ContextBiases(X, groups, log, *self.sizes, self.dtype, self.device)
 
     def _start(
         self,
@@ -187,14 +204,14 @@ class Posterior:
             start = torch.randn(n, d - 1, generator=generator, dtype=torch.float64)
             rows[:, 1:] = INIT_STD * start[ranks]
         covariances = self._new(n, n_packed(d))
-        weights = self.matrices[k].weights
+        weights = self.matrices.sides[k].weights
         covariances[:, 0] = 1 / (self.precision * (weights + penalty))
         prior_mean = self._new(d, dtype=torch.float64)
         prior_mean[0] = mean
         variances = self._new(d, dtype=torch.float64) + self.n_factors**-0.5
         variances[0] = 1 / (self.precision * penalty)
         prior = prior_mean, variances.diag()
-        return Rows(rows.to(self.device, self.dtype), covariances, *prior, *prior)
+        return Rows(rows.to(self.device, self.dtype), covariances, *prior)
 
     def _read(self, module: GaussianMatrixFactorization, side: str) -> Rows:
         """Read the rows of a fitted module."""
@@ -205,20 +222,35 @@ class Posterior:
             covariances[1:].to(self.dtype, copy=True),
             getattr(module, f"{side}_prior_mean").clone(),
             unpack(getattr(module, f"{side}_prior_covariance"), self.n_columns),
-            means[0],
-            unpack(covariances[0].double(), self.n_columns),
         )
 
-    def _terms(self, module: GaussianMatrixFactorization, k: int) -> GaussianTerms:
-        table = getattr(module, f"{SIDES[k]}_terms")
-        terms = GaussianTerms(
-            table[1:].to(self.dtype),
-            table[0].double(),
-            10 * self.n_factors**0.5 * torch.eye(self.n_columns).to(table).double(),
-            getattr(module, f"{SIDES[k]}_term_covariance").to(self.dtype),
-        )
-        if terms.covariance.any():  # of an earlier fit
-            terms.set_prior()
+    def _terms(self, module: GaussianMatrixFactorization, k: int) -> GaussianTerms | None:
+        """Make the SVD++ terms and those of side features, or continue with those of a fit."""
+        side, groups = SIDES[k], module.groups[SIDES[k]]
+        weights, n_partners = [], self.sizes[1 - k] * module.svdpp
+        means = getattr(module, f"{side}_value_terms").to(self.dtype)
+        covariances = getattr(module, f"{side}_value_covariances").to(self.dtype)
+        places = [slice(n_partners + group.start, n_partners + group.stop) for group in groups]
+        start = self._new(self.n_columns, dtype=torch.float64)
+        if module.svdpp:
+            weights.append(self.matrices.partner_shares(k))
+            places.insert(0, slice(0, n_partners))
+            table = getattr(module, f"{side}_terms")
+            means = torch.cat([table[1:].to(self.dtype), means])
+            every = getattr(module, f"{side}_term_covariance").to(self.dtype)
+            covariances = torch.cat([every.expand(n_partners, -1), covariances])
+            start = table[0].double()
+        if groups:
+            values, shares = (getattr(module, f"{side}_{name}") for name in ("values", "weights"))
+            weights.append(sparse_features(values[1:], shares[1:], groups[-1].stop))
+        if not weights:
+            return None
+        precision = 10 * self.n_factors**0.5 * torch.eye(self.n_columns).to(start)
+        priors = [TermPrior(place, start, precision) for place in places]
+        B = Incidence.of(hstack(weights, format="csr"), self.np_dtype, self.device)
+        terms = GaussianTerms(B, means, covariances, priors)
+        if covariances.any():  # of an earlier fit
+            terms.set_priors()
         return terms
 
     def _new(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
@@ -228,13 +260,45 @@ class Posterior:
         """Update all items, then all users and the noise; return the expected squared error."""
         self._update(1)
         errors = self._update(0).clamp(min=LEAST_NOISE * 1e-3)  # (n_users,)
-        weights = self.matrices[0].weights
+        weights = self.matrices.sides[0].weights
         self.shares = (NOISE_FREEDOM + weights) / (NOISE_FREEDOM + self.precision * errors)
         noise = max((self.shares.double() @ errors.double()).item() / self.total, LEAST_NOISE)
         before, self.variance = self.variance, self._variance_of_products()
         self.change = abs(noise * self.precision - 1) + abs(self.variance - before)
         self.precision = 1 / noise
         return errors.double().sum().item() / self.total
+
+    def sweep_of_stars(self) -> float:
+        """Replace the stars by Gaussian ratings of equal effect, and update all rows once."""
+        assert self.stars is not None
+        latent = self._latent()
+        self.stars.learn(latent)
+        ratings, precisions = self.stars.gaussian(latent)
+        weights = self.log.weights * precisions * latent.noise
+        self.targets = self.log._replace(y=ratings, weights=weights)
+        of_context: tuple[np.ndarray | float, np.ndarray | float] = 0.0, 0.0
+        if self.context is not None:
+            self.context.set_weights(self.targets)
+            of_context = self._of_context(self.context)
+        self.matrices.replace(self.targets._replace(y=ratings - of_context[0]), of_context[1])
+        self._update(1)
+        self._update(0)
+        latent = self._latent()
+        self.stars.learn(latent)
+        return self.stars.mean_square(latent)
+
+    def _latent(self) -> Latent:
+        """Compute the distributions of all ratings."""
+        columns = self._columns(self.log)
+        found = Predictions.of(columns, self.rows)
+        variance = found.both + sum(found.variances)
+        if self.context is not None:
+            variance = variance + self.context.of_ratings()[1]
+        noise = 1 / (self.precision * self.shares)[columns[0]]
+        errors, variances, noises = (
+            v.double().cpu().numpy() for v in (found.errors, variance, noise)
+        )
+        return Latent(self.log.y - errors, variances.clip(0), noises)
 
     def _variance_of_products(self) -> float:
         """Compute the prior variance of the product of a user's and an item's factors."""
@@ -247,27 +311,56 @@ class Posterior:
         # S = inverse of (tau G + L), mean = S (tau y + L m).
         partners = self.rows[1 - k]
         of_partners = partners.mean, partners.covariance, None if k == 0 else self.shares
-        G, y, r = row_equations(self.matrices[k], *of_partners)
+        G, y, r = row_equations(self.matrices.sides[k], *of_partners)
         if k == 1:
             self._solve(k, G.mul_(self.precision), y.mul_(self.precision))
             return r
         precisions = (self.precision * self.shares).unsqueeze(1)
         self._solve(k, G * precisions, y * precisions)
+        if self.context is not None:
+            change, of_squares = self._update_context(self.context)
+            y -= change[:, :-1] / precisions
+            r += of_squares + 2 * change[:, -1] / precisions.squeeze(1)
         errors, self.gain = expected_errors(self.rows[0], G, y, r, self.shares)
         return errors
 
+    def _update_context(self, context: ContextBiases) -> tuple[Tensor, Tensor]:
+        """Update the context's biases and the users; return how their equations change."""
+        users, items = self.rows
+        x = torch.cat(
+            [torch.ones_like(items.mean[:, :1]), items.mean[:, 1:], items.mean[:, :1]], 1
+        )
+        errors = errors_of_means(self._columns(self.targets), self.rows)
+        change = context.update(errors, x, users.covariance, self.precision * self.shares)
+        users.mean -= multiply(users.covariance, change[:, :-1])
+        before = self.matrices.sides[0].squares
+        of_ratings, variances = self._of_context(context)
+        self.matrices.replace(self.targets._replace(y=self.targets.y - of_ratings), variances)
+        return change, self.matrices.sides[0].squares - before
+
+    def _of_context(self, context: ContextBiases) -> tuple[np.ndarray, np.ndarray]:
+        mean, variance = (v.double().cpu().numpy() for v in context.of_ratings())
+        return mean, variance
+
+    def _columns(self, log: Log) -> list[Tensor]:
+        """Make tensors of a log, without the biases of the context."""
+        numbers = [torch.from_numpy(v.astype(self.np_dtype)) for v in log[2:]]
+        codes = [torch.from_numpy(codes) for codes in log[:2]]
+        columns = [values.to(self.device) for values in (*codes, *numbers)]
+        if self.context is not None:
+            columns[2] = columns[2] - self.context.of_ratings()[0]
+        return columns
+
     def _solve(self, k: int, grams: Tensor, targets: Tensor) -> None:
         """Set the rows from their scaled Gram products and targets, and update the prior."""
-        d, rows = self.n_columns, self.rows[k]
+        d, rows, terms = self.n_columns, self.rows[k], self.terms[k]
         precision = torch.linalg.inv(rows.prior_covariance).to(self.dtype)
         centre = rows.prior_mean.to(self.dtype)
         own_squares = self._new(d, d, dtype=torch.float64)  # sum of the own rows' covariances
         own_sum, own_products = self._new(d, dtype=torch.float64), own_squares.clone()
         of_terms = None
-        if self.terms:
-            of_terms = self.terms[k].update(
-                self.incidences[k], grams, targets, precision, centre, rows.covariance
-            )
+        if terms is not None:
+            of_terms = terms.update(grams, targets, precision, centre, rows.covariance)
         for part in blocks(len(grams), d, self.device):
             if of_terms is None:
                 S = inverse(unpack(grams[part], d) + precision)
@@ -292,11 +385,6 @@ class Posterior:
             own_sum += own.sum(0)
             own_products += own.T @ own
         self._set_prior(k, own_sum, own_squares + own_products)
-        rows.unknown_mean, rows.unknown_covariance = rows.prior_mean, rows.prior_covariance
-        if of_terms is not None:
-            h = of_terms[0].double()
-            rows.unknown_mean = rows.prior_mean + h.mean(0)
-            rows.unknown_covariance = rows.prior_covariance + torch.cov(h.T, correction=0)
 
     def _set_prior(self, k: int, total: Tensor, squares: Tensor) -> None:
         """Set the prior of a side from sums over its rows."""
@@ -311,44 +399,73 @@ class Posterior:
         even = eye * self.even_share * self.n_factors**-0.5
         even[0, 0] = covariance[0, 0] * self.even_share
         covariance = (covariance + even) / (1 + self.even_share)
-        rows.prior_covariance = with_first(covariance, 1 / (self.precision * self.penalties[k]))
+        self.own_shares[k] = self._own_share(k, covariance[0, 0].item())
+        variance = self.own_shares[k] / (self.precision * self.penalties[k])
+        rows.prior_covariance = with_first(covariance, variance)
 
-    def write_means(self, module: GaussianMatrixFactorization) -> None:
-        """Write the means of all rows into a module."""
-        for side, rows in zip(SIDES, self.rows, strict=True):
-            unknown = rows.unknown_mean.to(rows.mean).unsqueeze(0)
-            module.set_means(side, torch.cat([unknown, rows.mean]))
+    def _own_share(self, k: int, variance: float) -> float:
+        """Share of the own rows in the variance of the biases; side features have the rest."""
+        terms = self.terms[k]
+        groups = [] if terms is None else terms.priors[self.svdpp :]
+        if terms is None or not groups:
+            return 1.0
+        explained = terms.sums(*groups, columns=slice(0, 1)).double().var(correction=0).item()
+        return variance / (variance + explained)
 
     def write(self, module: GaussianMatrixFactorization) -> None:
         """Write all that was learned into a module."""
-        self.write_means(module)
         # Where factors find nothing, their prior shrinks slowly and makes deviations too large.
         shrunk = [shrunken(rows, self.gain) for rows in self.rows]
         for k, side in enumerate(SIDES):
-            rows = shrunk[k]
+            rows, unknown, covariance = shrunk[k], *self._unknown(k, shrunk[k])
+            module.set_means(side, torch.cat([unknown.to(rows.mean).unsqueeze(0), rows.mean]))
             covariances = getattr(module, f"{side}_covariances")
-            covariances[0] = pack(with_first(rows.unknown_covariance, self.unknown[k]))
-            covariances[1:] = rows.covariance
+            covariances[0], covariances[1:] = pack(covariance), rows.covariance
             getattr(module, f"{side}_prior_mean").copy_(rows.prior_mean)
-            getattr(module, f"{side}_prior_covariance").copy_(pack(rows.prior_covariance))
-            if self.terms:
-                terms = self.terms[k]
-                table = getattr(module, f"{side}_terms")
-                table[0], table[1:] = terms.prior_mean, terms.mean
-                getattr(module, f"{side}_term_covariance").copy_(terms.covariance)
+            getattr(module, f"{side}_prior_covariance").copy_(pack(self.rows[k].prior_covariance))
+            if (terms := self.terms[k]) is not None:
+                of_values = slice(0, None)
+                if module.svdpp:
+                    group = terms.priors[0].group
+                    of_values = slice(group.stop, None)
+                    table = getattr(module, f"{side}_terms")
+                    table[0], table[1:] = terms.priors[0].mean, terms.mean[group]
+                    covariance = terms.covariance[group].mean(0)
+                    getattr(module, f"{side}_term_covariance").copy_(covariance)
+                getattr(module, f"{side}_value_terms").copy_(terms.mean[of_values])
+                getattr(module, f"{side}_value_covariances").copy_(terms.covariance[of_values])
+        if self.context is not None:
+            module.context_biases.copy_(self.context.mean)
+            module.context_variances.copy_(self.context.variance)
         module.residual_variance.fill_(1 / self.precision)
-        module.noise_variance.fill_(self._left_out_noise(shrunk))
+        if self.stars is None:
+            module.noise_variance.fill_(self._left_out_noise(shrunk))
+        else:  # the thresholds belong to the noise of the fit
+            module.noise_variance.copy_(module.residual_variance)
+            module.thresholds.copy_(torch.from_numpy(self.stars.thresholds))
         module.user_noise[1:] = 1 / self.shares
         module.user_noise[0] = module.user_noise[1:].mean()
 
+    def _unknown(self, k: int, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Compute mean and covariance of a row without ratings and with missing side features."""
+        mean, covariance, terms = rows.prior_mean, rows.prior_covariance, self.terms[k]
+        if terms is not None:
+            priors = list(terms.priors)
+            if self.svdpp:
+                h = terms.sums(priors.pop(0)).double()
+                mean = mean + h.mean(0)
+                covariance = covariance + torch.cov(h.T, correction=0)
+            for prior in priors:
+                mean = mean + terms.mean[prior.group.start].double()
+        return mean, with_first(covariance, self.unknown[k] * self.own_shares[k])
+
     def _left_out_noise(self, rows: list[Rows]) -> float:
         """Estimate the noise variance from errors of ratings that are left out."""
-        codes, numbers = self.log[:2], [v.astype(self.np_dtype) for v in self.log[2:]]
         ratio = left_out_noise(
-            [torch.from_numpy(values).to(self.device) for values in (*codes, *numbers)],
+            self._columns(self.log),
+            None if self.context is None else self.context.of_ratings()[1],
             rows,
             self.precision * self.shares,
-            [side.weights for side in self.matrices],
-            max(1, numbers_at_once(self.device) // n_packed(self.n_columns)),
+            self.totals,
         )
         return ratio / self.precision

@@ -8,30 +8,26 @@ import numpy as np
 import torch
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
-from torch.nn.functional import pad
 
 from sklrec._core.base import BaseRatingRegressor, mean_and_scale
 from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions, resolve_columns
-from sklrec._data.features.blocks import SIDES, SideBlock, assign_sides
+from sklrec._data.features.blocks import OWNERS, SIDES, SideBlock, assign_sides
 from sklrec._data.features.groups import SideFeatures
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.fold_in import fold_in
-from sklrec._solvers.gibbs.sampler import GibbsSampler
-from sklrec._solvers.gibbs.tables import INIT_STD
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import VariationalSolver
-from sklrec.modules import BayesianFactorizationMachine, GaussianMatrixFactorization
+from sklrec.modules import GaussianMatrixFactorization
 
 # Largest number of classes with loss="ordinal". More distinct ratings are probably not stars.
 MAX_STARS = 1000
-# Number of factors with n_factors="auto": with few ratings for each user and item on average, with
-# more ratings, and of Gibbs sampling. Sparse logs have nothing for more factors to learn.
-FEW_FACTORS, MANY_FACTORS, GIBBS_FACTORS = 8, 16, 10
+# Number of factors with n_factors="auto": with few ratings for each user and item on average, and
+# with more ratings. Sparse logs have nothing for more factors to learn.
+FEW_FACTORS, MANY_FACTORS = 8, 16
 MANY_RATINGS = 5
 # A row's joint covariance matrix has about half the square of the number of factors as numbers.
 MAX_FACTORS = 32
-AUTO_N_ITER = {"variational": 20, "Gibbs": 210}
 # Sums of weights outside this range overflow or vanish in squares.
 LARGEST_SUM_OF_WEIGHTS = 1e100
 
@@ -46,17 +42,9 @@ def _is_ordinal(estimator):
     )
 
 
-def _check_is_variational(module, what):
-    if not isinstance(module, GaussianMatrixFactorization):
-        raise ValueError(
-            f"{what} needs a model of the variational solver, but Gibbs sampling fitted this one. "
-            "Fit with side_features=None, loss='squared_error' and warm_start=False first."
-        )
-
-
 def _different_ratings(y):
     """Sorted distinct ratings, if they are few enough to be classes."""
-    stars = np.unique(y.astype(np.float32))
+    stars = np.unique(y)
     if len(stars) > MAX_STARS:
         raise ValueError(
             f"loss='ordinal' takes ratings as classes, such as the stars 1 to 5, got "
@@ -70,33 +58,27 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     A rating is predicted as
 
-    .. math:: \hat r_{ui} = \mu + b_u + b_i + \langle p_u, q_i \rangle
+    .. math:: \hat r_{uic} = \mu + b_u + b_i + b_c + \langle p_u, q_i \rangle
 
     with the global mean :math:`\mu`, the biases :math:`b` and the factors :math:`p, q` of the
     user and the item. The model learns a Gaussian distribution of the bias and the factors of each
     user and each item. ``predict(X, return_std=True)`` therefore gives standard deviations too.
-    The penalties need no tuning, because they are part of the model.
+    The penalties need no tuning, because they are part of the model. The solver is variational
+    Bayes, which is fast and deterministic.
 
-    There are two solvers. Users and items alone are fitted by variational Bayes, which is fast
-    and deterministic. Gibbs sampling fits models with `side_features` or ``loss="ordinal"``.
-
-    With `side_features` the model is a factorisation machine:
-
-    .. math:: \hat r_{uic} = \mu + b_u + b_i + b_c
-              + \langle p_u, q_i \rangle + \langle p_u, t_c \rangle + \langle q_i, t_c \rangle
-
-    A user's factors and bias are then the sum of two parts: one that belongs to the user alone,
-    and one from each value of the user's side features. The same holds for items. Side features
-    that vary from rating to rating, such as the day, form the context :math:`c`. With `svdpp`
-    the rated items add to a user's factors, and the raters to an item's.
+    With `side_features`, a user's bias and factors are the sum of two parts: one that belongs to
+    the user alone, and one from the values of the user's side features. The same holds for items.
+    Side features that vary from rating to rating, such as the day, form the context :math:`c`,
+    which has a bias. With `svdpp` the rated items add to a user's bias and factors, and the raters
+    to an item's.
 
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        Number of factors of each user, each item and each value of a side feature. ``'auto'`` is
-        16, or 8 if there are fewer than 5 ratings for each user and item on average. It is 10
-        with Gibbs sampling. The variational solver takes at most 32, because each user and item
-        has a joint covariance matrix of ``2 * (n_factors + 1) * (n_factors + 2)`` bytes.
+        Number of factors of each user, each item and each value of their side features, at most
+        32, because each user and item has a joint covariance matrix of
+        ``2 * (n_factors + 1) * (n_factors + 2)`` bytes. ``'auto'`` is 16, or 8 if there are fewer
+        than 5 ratings for each user and item on average.
     loss : {'squared_error', 'ordinal'}, default='squared_error'
         Distribution of a rating around the model's value. ``'squared_error'`` is Gaussian noise.
         ``'ordinal'`` is an ordered probit model for few distinct ratings, such as stars: it has
@@ -106,18 +88,11 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         Whether to add SVD++ terms: each user is also described by the items that they rated, and
         each item by the users who rated it, whatever the ratings were. This is more accurate and
         slower.
-    n_iter : int or 'auto', default='auto'
-        Highest number of sweeps. A sweep updates each parameter once. ``'auto'`` is 20, and 210
-        with Gibbs sampling.
+    n_iter : int, default=20
+        Highest number of sweeps. A sweep updates each parameter once.
     tol : float, default=1e-3
-        Relative change of the noise variance between two sweeps below which the variational
-        solver stops. 0 runs all sweeps. Gibbs sampling does not use it.
-    n_burn_in : int, default=10
-        Number of first sweeps that are dropped. Only Gibbs sampling uses it.
-    n_draws : int, default=100
-        Largest number of the other sweeps to keep, evenly spaced. Only Gibbs sampling uses it.
-        The time of a prediction and the size of the model grow with it: each user, item and
-        value of a side feature takes ``4 * n_draws * (n_factors + 1)`` bytes.
+        The sweeps stop if the noise variance and the prior change by less than this share. 0 runs
+        all sweeps.
     side_features : None, 'all' or array-like of int or str, default=None
         Columns of X to read besides users and items. ``None`` reads no further column, and
         ``'all'`` reads all of them. A list selects columns by position or by name.
@@ -135,20 +110,20 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         Position, or name in a DataFrame, of the column of item IDs.
     warm_start : bool, default=False
         Whether `fit` starts from the posterior of the last fit instead of a random start. New
-        users and items start from the prior. Only the variational solver can do this.
+        users and items start from the prior.
     device : str or torch.device, default='cpu'
         Device of training and prediction, such as ``'cpu'`` or ``'cuda'``.
     random_state : int, RandomState instance or None, default=None
-        Seed of the random start, and of all draws of Gibbs sampling. The global
-        random states of torch, numpy and Python stay as they are, except that ``None`` takes the
-        seed from numpy's, as in scikit-learn.
+        Seed of the random start of the factors. The global random states of torch, numpy and
+        Python stay as they are, except that ``None`` takes the seed from numpy's, as in
+        scikit-learn.
     verbose : int, default=0
         Whether to show a progress bar.
 
     Attributes
     ----------
-    module_ : GaussianMatrixFactorization or BayesianFactorizationMachine
-        The fitted ``nn.Module``: means and covariances, or all draws of Gibbs sampling.
+    module_ : GaussianMatrixFactorization
+        The fitted ``nn.Module``: means and covariances.
     encoder_ : IDEncoder
         Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
     side_blocks_ : dict of str to SideBlock
@@ -169,11 +144,11 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     n_iter_ : int
         Number of sweeps that were run.
     loss_curve_ : list of float
-        Mean squared error on the training ratings after each sweep: its expectation under the
-        posterior, or that of the latest draw.
+        Mean squared error on the training ratings after each sweep, as its expectation under the
+        posterior; with ``loss='ordinal'`` the last one is that of the mean star.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each sweep, before clipping; of the mean
-        of the draws so far with Gibbs sampling. Only with validation data.
+        Mean squared error on the validation data after each sweep, before clipping. Only with
+        validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` has seen.
     n_features_in_ : int
@@ -185,8 +160,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     --------
     MFRegressor : The same model of users and items, trained by gradients. It has `partial_fit`.
     DenseRecRegressor : A net over users, items and side features, trained by gradients.
-    sklrec.modules.GaussianMatrixFactorization : The module of the variational solver.
-    sklrec.modules.BayesianFactorizationMachine : The module of Gibbs sampling.
+    sklrec.modules.GaussianMatrixFactorization : The module of this estimator.
 
     Notes
     -----
@@ -198,20 +172,24 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     fit of few users and items is computed in float64, otherwise in float32. The order of the
     rows does not matter, and random numbers serve only as the start of the factors.
 
-    **Unknown users and items** have the learned prior as their distribution.
+    **Ordinal ratings.** ``loss="ordinal"`` fits the stars as numbers first. Then it learns the
+    thresholds of greatest likelihood, replaces each star by a Gaussian value that has the same
+    effect on the model, and makes one more sweep.
 
-    **Weights.** A row of weight 2 equals two rows for the variational solver. The size of the
-    weights therefore matters. If all weights are far below 1, the prior outweighs the ratings.
-    Scale the weights to a mean of 1 in that case. With Gibbs sampling only the proportions of
-    the weights matter. With ``'ordinal'`` a row of weight w counts as w rows in the mean and the
-    variance of its latent value.
+    **Unknown users and items** have the learned prior as their distribution, and the terms of
+    their side features.
+
+    **Weights.** A row of weight 2 equals two rows. The size of the weights therefore matters. If
+    all weights are far below 1, the prior outweighs the ratings. Scale the weights to a mean of 1
+    in that case.
 
     **Sides.** A side feature that has one value in all rows of each user belongs to the user.
     Otherwise, one that has one value in all rows of each item belongs to the item. All others
-    belong to the rating (``'context'``). Features of users and items are stored and sampled once
-    for each user and item. `predict` reads all features from its own rows, so that they describe
-    unknown users and items too. `recommend` uses the features that `fit` saw, and treats the
-    context as missing. `similar_items` and `similar_users` compare the sums of all parts.
+    belong to the rating (``'context'``) and have only a bias. For the effect of a context on some
+    items or users, add a column that joins both. `predict` reads all features from its own rows,
+    so that they describe unknown users and items too. `recommend` uses the features that `fit`
+    saw, and treats the context as missing. `similar_items` and `similar_users` compare the sums
+    of all parts.
 
     **Missing values** (NaN, None, NaT, an empty list) are a category of their own. A column that
     is missing in some rows of a user but not in all therefore belongs to the rating. Fill the
@@ -219,17 +197,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     of a column that was empty in `fit`. Datetimes and time differences are numbers.
 
     If a user's ratings change from session to session, a column such as
-    ``X["user"].astype(str) + X["day"].astype(str)`` often helps.
-
-    **Gibbs sampling.** The rows of each table have a Gaussian prior, and so have the values of
-    each side feature. Its mean and precision have a Normal-Wishart prior with mean 0, weight 1,
-    scale 1 and as many degrees of freedom as columns. A sweep draws these parameters, all users,
-    all items and the context, each conditionally on all others. It also rescales whole columns
-    together with their prior. Parameters that several rows share are drawn jointly by conjugate
-    gradients, with the rows' own parts integrated out. With ``'squared_error'`` the noise
-    precision is a common factor times a factor of each user, which has a Gamma prior with mean 1
-    and 4 degrees of freedom. With ``'ordinal'`` a sweep also draws the thresholds and the latent
-    values.
+    ``X["user"].astype(str) + X["day"].astype(str)`` often helps. Its biases are solved jointly
+    with the rows of the users.
 
     **Validation data** measure `validation_curve_`. They do not stop the training.
 
@@ -246,14 +215,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
 
     Rendle (2010), "Factorization Machines", :doi:`10.1109/ICDM.2010.127`.
 
-    Salakhutdinov, Mnih (2008), "Bayesian Probabilistic Matrix Factorization using Markov Chain
-    Monte Carlo", :doi:`10.1145/1390156.1390267`.
-
     Rendle, Zhang, Koren (2019), "On the Difficulty of Evaluating Baselines",
     :doi:`10.48550/arXiv.1905.01395`.
-
-    Albert, Chib (1993), "Bayesian Analysis of Binary and Polychotomous Response Data",
-    :doi:`10.1080/01621459.1993.10476321`.
 
     Examples
     --------
@@ -274,7 +237,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     With side features, and with ratings as classes:
 
     >>> fm = BayesianMFRegressor(
-    ...     loss="ordinal", side_features="all", n_iter=50, random_state=0
+    ...     loss="ordinal", side_features="all", random_state=0
     ... ).fit(X, y.round())
     >>> fm.predict_rating_proba(X[:3]).shape
     (3, 5)
@@ -287,10 +250,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         "n_factors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "loss": [StrOptions({"squared_error", "ordinal"})],
         "svdpp": ["boolean"],
-        "n_iter": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "n_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
-        "n_burn_in": [Interval(Integral, 0, None, closed="left")],
-        "n_draws": [Interval(Integral, 1, None, closed="left")],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
         "side_features": [StrOptions({"all"}), "array-like", None],
         "warm_start": ["boolean"],
@@ -302,10 +263,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         *,
         loss="squared_error",
         svdpp=False,
-        n_iter="auto",
+        n_iter=20,
         tol=1e-3,
-        n_burn_in=10,
-        n_draws=100,
         side_features=None,
         categorical_features="from_dtype",
         rating_scale="auto",
@@ -321,8 +280,6 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         self.svdpp = svdpp
         self.n_iter = n_iter
         self.tol = tol
-        self.n_burn_in = n_burn_in
-        self.n_draws = n_draws
         self.side_features = side_features
         self.categorical_features = categorical_features
         self.rating_scale = rating_scale
@@ -420,13 +377,17 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         ------
         ValueError
             If X or y is not valid, if a row has neither a new user nor a new item, or both, or if
-            Gibbs sampling fitted the model.
+            the model was fitted with ``loss='ordinal'``.
         """
         check_is_fitted(self)
-        _check_is_variational(self.module_, "fold_in")
+        if self.module_.stars is not None:
+            raise ValueError(
+                "fold_in takes ratings as numbers, but the model was fitted with loss='ordinal'. "
+                "Call fit with warm_start=True, or fit with loss='squared_error'."
+            )
         X, y, weight = self._check_rated(X, y, sample_weight, reset=False)
         folded = copy(self)
-        inputs = folded._learn(X, y, weight, self)
+        inputs = super(BayesianMFRegressor, folded)._learn(X, y, weight, self)
         is_new = inputs["users"] > self.n_users_, inputs["items"] > self.n_items_
         if len(odd := np.flatnonzero(is_new[0] == is_new[1])):
             both = "a new user and a new item" if is_new[0][odd[0]] else "neither of the two"
@@ -435,27 +396,22 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
                 f"items. Row {odd[0]} has {both}. Leave such rows out, or call fit with "
                 "warm_start=True."
             )
-        folded._continue_from(self, None)
+        folded.module_ = deepcopy(self.module_).grow(folded.n_users_, folded.n_items_)
+        described = folded._described_ids(X, inputs, (self.n_users_, self.n_items_))
+        for side, arrays in described.items():
+            folded.module_.set_features(side, *arrays)
         fold_in(
             folded.module_, self._float64_data(inputs, y, weight), self.n_users_, self.n_items_
         )
         return folded
 
-    def _is_gibbs(self):
-        """Whether the parameters need Gibbs sampling."""
-        return self.side_features is not None or self.loss == "ordinal"
-
     def _n_factors(self, n_ratings):
         if self.n_factors != "auto":
             return int(self.n_factors)
-        if self._is_gibbs():
-            return GIBBS_FACTORS
         is_sparse = n_ratings < MANY_RATINGS * (self.n_users_ + self.n_items_)
         return FEW_FACTORS if is_sparse else MANY_FACTORS
 
     def _check_rated(self, X, y, sample_weight, *, reset, y_name="y"):
-        if self._is_gibbs():
-            return super()._check_rated(X, y, sample_weight, reset=reset, y_name=y_name)
         # The weights keep their size, because the prior counts in ratings too.
         X, y, weight = self._check_rows(
             X, y, sample_weight, reset=reset, y_name=y_name, allow_all_zero_weights=False
@@ -471,26 +427,34 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         return X, y, weight
 
     def _learn(self, X, y, weight, previous):
-        self.side_blocks_ = {name: SideBlock() for name in SIDES}
-        if not self._is_gibbs():
-            return super()._learn(X, y, weight, previous)
-        ids = resolve_columns(self, (self.user, self.item), X)
+        self.__dict__.pop("stars_", None)  # of an earlier fit
+        if self.loss == "ordinal":
+            self.stars_ = _different_ratings(y)
         side = SideFeatures.learn(
             self,
             X,
-            ids,
+            resolve_columns(self, (self.user, self.item), X),
             categorical_features=self.categorical_features,
             columns=self.side_features,
         )
+        self.side_blocks_ = {name: SideBlock() for name in SIDES}
         inputs = super()._learn(X, y, weight, previous)
         self.side_blocks_ = assign_sides(side, X, inputs["users"], inputs["items"])
-        # Features of each user and of each item, which _new_module stores in the module.
-        self._described = {
-            name: self.side_blocks_[name].arrays(X, np.unique(codes, return_index=True)[1])
-            for name, codes in (("user", inputs["users"]), ("item", inputs["items"]))
-        }
-        values, weights = self.side_blocks_["context"].arrays(X)
-        return inputs | {"context_values": values, "context_weights": weights}
+        self._described = self._described_ids(X, inputs, (0, 0))
+        if self.side_blocks_["context"].names:
+            inputs["context_values"], inputs["context_weights"] = self.side_blocks_[
+                "context"
+            ].arrays(X)
+        return inputs
+
+    def _described_ids(self, X, inputs, n_known):
+        """Side features of the new users and items."""
+        described = {}
+        for name, first in zip(OWNERS, n_known, strict=True):
+            codes, rows = np.unique(inputs[f"{name}s"], return_index=True)
+            arrays = self.side_blocks_[name].arrays(X, rows[codes > first])
+            described[name] = [torch.from_numpy(values) for values in arrays]
+        return described
 
     def _inputs(self, X, rows=slice(None)):
         inputs = super()._inputs(X, rows)
@@ -500,46 +464,24 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         return inputs
 
     def _new_module(self, y, weight, generator):
-        mean, scale = mean_and_scale(y, weight)
-        n_users, n_items, n_factors = (
+        n_factors = self._n_factors(self.n_ratings_)
+        self._check_memory(n_factors)
+        return self._module(n_factors, *mean_and_scale(y, weight))
+
+    def _module(self, n_factors, mean, scale):
+        """Make a module with the side features of all users and items."""
+        module = GaussianMatrixFactorization(
             self.n_users_,
             self.n_items_,
-            self._n_factors(self.n_ratings_),
-        )
-        stars = None
-        self.__dict__.pop("stars_", None)  # of an earlier fit
-        if not self._is_gibbs():
-            self._check_memory(n_factors)
-            return GaussianMatrixFactorization(
-                n_users,
-                n_items,
-                n_factors,
-                svdpp=bool(self.svdpp),
-                global_mean=mean,
-                scale=scale,
-            )
-        if self.loss == "ordinal":
-            self.stars_ = _different_ratings(y)
-            stars = torch.from_numpy(self.stars_)
-        module = BayesianFactorizationMachine(
-            n_users,
-            n_items,
             n_factors,
+            svdpp=bool(self.svdpp),
             **{f"n_{name}_values": block.sizes for name, block in self.side_blocks_.items()},
-            stars=stars,
+            stars=torch.from_numpy(self.stars_) if self.loss == "ordinal" else None,
             global_mean=mean,
             scale=scale,
-            init_std=INIT_STD,
-            generator=generator,
         )
-        for name, (values, weights) in self.__dict__.pop("_described").items():
-            missing = [getattr(module, f"{name}_{what}")[:1] for what in ("values", "weights")]
-            padding = 0, values.shape[1] - missing[0].shape[1]
-            table = [
-                torch.cat([pad(row, padding), torch.from_numpy(rows)])
-                for row, rows in zip(missing, (values, weights), strict=True)
-            ]
-            module.set_features(name, *table)
+        for side, arrays in self.__dict__.pop("_described").items():
+            module.set_features(side, *arrays)
         return module
 
     def _check_memory(self, n_factors):
@@ -552,12 +494,6 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             )
 
     def _continue_from(self, previous, generator):
-        _check_is_variational(previous.module_, "warm_start=True")
-        if self._is_gibbs():
-            raise ValueError(
-                "warm_start=True has no effect on Gibbs sampling, which side_features and "
-                "loss='ordinal' need. Set warm_start=False."
-            )
         before = previous.module_
         for name, wanted, current in (
             ("svdpp", bool(self.svdpp), before.svdpp),
@@ -573,17 +509,17 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
                     f"{name}={current!r}. Set it back to {current!r}, or fit with "
                     "warm_start=False."
                 )
-        self.module_ = deepcopy(before).grow(self.n_users_, self.n_items_)
+        # The columns of side features may have new values, so that their terms start anew. The
+        # first sweep solves them from the rows of the other side.
+        before = deepcopy(before).grow(self.n_users_, self.n_items_)
+        mean, scale = before.global_mean.item(), before.scale.item()
+        self.module_ = self._module(before.n_factors, mean, scale).continue_from(before)
         return WarmStart()
 
     def _training_data(self, inputs, y, weight, previous):
-        if self._is_gibbs():
-            return super()._training_data(inputs, y, weight, previous)
         return self._float64_data(inputs, y, weight)
 
     def _validation_data(self, inputs, y, weight, training):
-        if self._is_gibbs():
-            return super()._validation_data(inputs, y, weight, training)
         return self._float64_data(inputs, y, weight)
 
     def _float64_data(self, inputs, y, weight):
@@ -599,20 +535,10 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         return len(self.encoder_.vocabularies_[1])
 
     def _n_steps(self):
-        if self.n_iter != "auto":
-            return int(self.n_iter)
-        return AUTO_N_ITER["Gibbs" if self._is_gibbs() else "variational"]
+        return int(self.n_iter)
 
     def _new_solver(self, **changes):
-        if not self._is_gibbs():
-            return VariationalSolver(self._n_steps(), float(self.tol), int(self.verbose))
-        return GibbsSampler(
-            self._n_steps(),
-            int(self.n_burn_in),
-            int(self.n_draws),
-            self.svdpp,
-            int(self.verbose),
-        )
+        return VariationalSolver(self._n_steps(), float(self.tol), int(self.verbose))
 
     def __getattr__(self, name):
         # Python calls this only for attributes that do not exist.

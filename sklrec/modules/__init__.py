@@ -1,7 +1,6 @@
 """Networks as ``torch.nn.Module``s, from codes to ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklrec.modules._bayesian_fm import BayesianFactorizationMachine
 from sklrec.modules._bias import BiasModel
 from sklrec.modules._dense import DenseNet
 from sklrec.modules._gaussian import GaussianMatrixFactorization
@@ -9,7 +8,6 @@ from sklrec.modules._lstm import LSTMRating
 from sklrec.modules._matrix_factorization import MatrixFactorization
 
 __all__ = [
-    "BayesianFactorizationMachine",
     "BiasModel",
     "DenseNet",
     "GaussianMatrixFactorization",

@@ -1,6 +1,10 @@
 """Matrix factorisation whose rows have Gaussian distributions."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import re
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+
 import torch
 from torch import Tensor
 
@@ -12,13 +16,18 @@ SIDES = ("user", "item")
 class GaussianMatrixFactorization(MatrixFactorization):
     r"""Predict a rating from Gaussian distributions of a user's and an item's factors.
 
-    .. math:: \hat r_{ui} = \mu + \sigma (b_u + b_i + \langle p_u, q_i \rangle)
+    .. math:: \hat r_{uic} = \mu + \sigma (b_u + b_i + b_c + \langle p_u, q_i \rangle)
 
     The bias and the factors of a user have a mean and a joint covariance matrix, and so do those
-    of an item. The prediction is the mean of the product. Its variance contains the covariances
-    and the noise of the ratings. Code 0 is an unknown user or item, whose row has the
-    distribution that the model learned for all rows of its side. The parameters are the means;
-    they are not trained by gradients. Means are in float64, covariances in float32.
+    of an item. A row is the sum of an own part and of the terms of its side features. The context
+    c of a rating has only a bias, the sum of those of its side features. The prediction is the
+    mean of the sum. Its variance contains the covariances and the noise of the ratings. Code 0 is
+    an unknown user or item, whose row has the distribution that the model learned for all rows of
+    its side. The parameters are the means of the rows; they are not trained by gradients. Means
+    are in float64, covariances in float32.
+
+    With `stars`, the sum is a latent value. The thresholds between which it lies, with its noise,
+    determine the star, and the prediction is the mean star.
 
     A covariance matrix is stored as its upper triangle, row by row. The bias comes first.
 
@@ -33,6 +42,14 @@ class GaussianMatrixFactorization(MatrixFactorization):
     svdpp : bool, default=False
         Whether there are tables of SVD++ terms. They are part of the means already;
         ``BayesianMFRegressor.fold_in`` reads the tables.
+    n_user_values : sequence of int, default=()
+        Number of values of each side feature of users. The first is the missing value.
+    n_item_values : sequence of int, default=()
+        Number of values of each side feature of items.
+    n_context_values : sequence of int, default=()
+        Number of values of each side feature of ratings.
+    stars : Tensor of shape (n_stars,), default=None
+        The possible ratings, in increasing order. ``None`` means real ratings with Gaussian noise.
     global_mean : float, default=0.0
         The constant :math:`\mu`, in units of the ratings.
     scale : float, default=1.0
@@ -64,6 +81,10 @@ class GaussianMatrixFactorization(MatrixFactorization):
         n_factors: int = 16,
         *,
         svdpp: bool = False,
+        n_user_values: Sequence[int] = (),
+        n_item_values: Sequence[int] = (),
+        n_context_values: Sequence[int] = (),
+        stars: Tensor | None = None,
         global_mean: float = 0.0,
         scale: float = 1.0,
     ):
@@ -83,21 +104,46 @@ class GaussianMatrixFactorization(MatrixFactorization):
         self.user_covariances: Tensor
         self.user_terms: Tensor
         self.item_terms: Tensor
+        self.context_biases: Tensor
+        self.context_variances: Tensor
+        self.stars: Tensor | None
+        self.thresholds: Tensor
+
+        def buffer(name: str, *shape: int, dtype: torch.dtype = torch.float64) -> None:
+            self.register_buffer(name, torch.zeros(shape, dtype=dtype))
+
         # Variance of predictions, and the one of the fit, in which many rows may be unsure.
         self.register_buffer("noise_variance", torch.ones((), dtype=torch.float64))
         self.register_buffer("residual_variance", torch.ones((), dtype=torch.float64))
         self.register_buffer("user_noise", torch.ones(n_users + 1))
-        for side, n_rows, n_partners in (
-            ("user", n_users + 1, n_items + 1),
-            ("item", n_items + 1, n_users + 1),
+        self.groups: dict[str, list[slice]] = {}  # values of each side feature
+        for side, n_rows, n_partners, sizes in (
+            ("user", n_users + 1, n_items + 1, n_user_values),
+            ("item", n_items + 1, n_users + 1, n_item_values),
         ):
-            self.register_buffer(f"{side}_covariances", torch.zeros(n_rows, n_packed))
-            # Of the own parts of rows; row 0 of the tables adds the SVD++ terms.
-            for name, size in (("mean", width), ("covariance", n_packed)):
-                prior = torch.zeros(size, dtype=torch.float64)
-                self.register_buffer(f"{side}_prior_{name}", prior)
-            self.register_buffer(f"{side}_terms", torch.zeros(n_partners * svdpp, width))
-            self.register_buffer(f"{side}_term_covariance", torch.zeros(n_packed * svdpp))
+            groups = self._group(side, sizes)
+            buffer(f"{side}_covariances", n_rows, n_packed, dtype=torch.float32)
+            # Of the own parts of rows; row 0 of the tables adds the terms.
+            buffer(f"{side}_prior_mean", width)
+            buffer(f"{side}_prior_covariance", n_packed)
+            buffer(f"{side}_terms", n_partners * svdpp, width, dtype=torch.float32)
+            buffer(f"{side}_term_covariance", n_packed * svdpp, dtype=torch.float32)
+            buffer(f"{side}_value_terms", sum(sizes), width)
+            buffer(f"{side}_value_covariances", sum(sizes), n_packed, dtype=torch.float32)
+            # All rows start with the missing value of each side feature.
+            missing = torch.tensor([group.start for group in groups], dtype=torch.int64)
+            self.register_buffer(f"{side}_values", missing.repeat(n_rows, 1))
+            self.register_buffer(f"{side}_weights", torch.ones(n_rows, len(groups)))
+        self._group("context", n_context_values)
+        buffer("context_biases", sum(n_context_values))
+        buffer("context_variances", sum(n_context_values))
+        self.register_buffer("stars", None if stars is None else stars.double())
+        buffer("thresholds", 0 if stars is None else len(stars) - 1)
+
+    def _group(self, side: str, sizes: Sequence[int]) -> list[slice]:
+        ends = pairwise(accumulate(sizes, initial=0))
+        groups = self.groups[side] = [slice(first, last) for first, last in ends]
+        return groups
 
     def means(self, side: str) -> Tensor:  # (n_rows + 1, n_factors + 1)
         """Return the means of all rows, with the bias first.
@@ -128,16 +174,29 @@ class GaussianMatrixFactorization(MatrixFactorization):
         getattr(self, f"{side}_biases").copy_(means[:, 0])
         getattr(self, f"{side}_factors").weight.copy_(means[:, 1:])
 
-    @torch.no_grad()
-    def moments(self, users: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Predict means and standard deviations of ratings.
+    def set_features(self, side: str, values: Tensor, weights: Tensor) -> None:
+        """Set the side features of users, or of items.
 
-        With means :math:`p` and :math:`q` of the factors, :math:`x = (1, q)`, :math:`y = (1, p)`
-        and covariances S and T of the user and the item, the variance is
+        Parameters
+        ----------
+        side : {'user', 'item'}
+            The side.
+        values : Tensor of shape (n_new, n)
+            Values of the side features, for the last `n_new` codes.
+        weights : Tensor of shape (n_new, n)
+            Weights of the values, 0 for padding.
+        """
+        for name, rows in (("values", values), ("weights", weights)):
+            table = getattr(self, f"{side}_{name}")
+            n_known, width = len(table) - len(rows), max(table.shape[1], rows.shape[1])
+            wide = table.new_zeros(len(table), width)
+            wide[:, : table.shape[1]] = table
+            wide[n_known:] = 0
+            wide[n_known:, : rows.shape[1]] = rows
+            setattr(self, f"{side}_{name}", wide)
 
-        .. math:: \sigma^2 (x^\top S x + y^\top T y + \sum_{jk} S_{jk} T_{jk} + \text{noise})
-
-        where the sum is over factors only.
+    def forward(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
+        """Predict one rating for each pair of codes.
 
         Parameters
         ----------
@@ -145,6 +204,45 @@ class GaussianMatrixFactorization(MatrixFactorization):
             User codes, 0 for unknown.
         items : Tensor of shape (n,)
             Item codes, 0 for unknown.
+        **features : Tensor of shape (n, n_values)
+            ``user_values`` and ``user_weights``: values of the side features of users, and their
+            weights, 0 for padding; the same with ``item`` and ``context``. Users and items
+            without them have the side features of `set_features`. All those of a context without
+            them are missing.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            Ratings, not clipped.
+        """
+        if self.stars is not None:
+            return self.star_probabilities(users, items, **features) @ self.stars
+        if not features:
+            missing = self._of_context(self.context_biases, {})
+            return super().forward(users, items) + self.scale * missing
+        latent = self._by_parts(self._latent, users, items, features)
+        return self.global_mean + self.scale * latent
+
+    @torch.no_grad()
+    def moments(self, users: Tensor, items: Tensor, **features: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Predict means and standard deviations of ratings.
+
+        With means :math:`p` and :math:`q` of the factors, :math:`x = (1, q)`, :math:`y = (1, p)`
+        and covariances S and T of the user and the item, the variance is
+
+        .. math:: \sigma^2 (x^\top S x + y^\top T y + \sum_{jk} S_{jk} T_{jk} + v_c + \text{noise})
+
+        where the sum is over factors only and :math:`v_c` is the variance of the context's bias.
+        With `stars` it is the variance of the star.
+
+        Parameters
+        ----------
+        users : Tensor of shape (n,)
+            User codes, 0 for unknown.
+        items : Tensor of shape (n,)
+            Item codes, 0 for unknown.
+        **features : Tensor of shape (n, n_values)
+            As in ``forward``.
 
         Returns
         -------
@@ -153,24 +251,160 @@ class GaussianMatrixFactorization(MatrixFactorization):
         std : Tensor of shape (n,)
             Standard deviations of ratings around their means.
         """
-        n_rows = max(1, NUMBERS_AT_ONCE // self.user_covariances.shape[1])
-        parts = zip(users.split(n_rows), items.split(n_rows), strict=True)
-        variance = torch.cat([self._variances(*part) for part in parts])
-        return self(users, items), self.scale * variance.clamp(min=0).sqrt()
+        if self.stars is not None:
+            chances = self.star_probabilities(users, items, **features)
+            mean = chances @ self.stars
+            off = self.stars - mean.unsqueeze(1)
+            return mean, (chances * off.square()).sum(1).sqrt()
+        variance = self._by_parts(self._variances, users, items, features)
+        variance += self.noise_variance * self.user_noise[users]
+        return self(users, items, **features), self.scale * variance.clamp(min=0).sqrt()
 
-    def _variances(self, users: Tensor, items: Tensor) -> Tensor:
-        width = self.n_factors + 1
-        rows, columns = torch.triu_indices(width, width, device=users.device)
-        times = torch.where(rows == columns, 1.0, 2.0).double()  # the lower triangle
+    @torch.no_grad()
+    def star_probabilities(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
+        """Predict the probability of each star.
+
+        Parameters
+        ----------
+        users : Tensor of shape (n,)
+            User codes, 0 for unknown.
+        items : Tensor of shape (n,)
+            Item codes, 0 for unknown.
+        **features : Tensor of shape (n, n_values)
+            As in ``forward``.
+
+        Returns
+        -------
+        Tensor of shape (n, n_stars)
+            The probabilities; each row sums to 1.
+        """
+        latent = self._by_parts(self._latent, users, items, features)
+        variance = self._by_parts(self._variances, users, items, features)
+        return self._chances(latent, variance, self.user_noise[users])
+
+    @torch.no_grad()
+    def all_pairs(self, users: Tensor, items: Tensor) -> Tensor:
+        """Predict the ratings of all pairs of a user and an item.
+
+        Parameters
+        ----------
+        users : Tensor of shape (n_users,)
+            User codes, 0 for unknown.
+        items : Tensor of shape (n_items,)
+            Item codes, 0 for unknown.
+
+        Returns
+        -------
+        Tensor of shape (n_users, n_items)
+            Ratings of unknown contexts, not clipped.
+        """
+        latent = (super().all_pairs(users, items) - self.global_mean) / self.scale
+        latent += self._of_context(self.context_biases, {})
+        if self.stars is None:
+            return self.global_mean + self.scale * latent
+        outer, covariances = [], []
+        for side, codes in (("user", users), ("item", items)):
+            covariances.append(self._row_covariances(side, codes, {}))
+            outer.append(self._outer(self.means(side)[codes]))
+        times = self._times()
+        S, T = covariances
+        variance = S @ (outer[1] * times).T + (outer[0] * times) @ T.T
+        variance += (S * self._of_factors(times)) @ T.T
+        variance += self._of_context(self.context_variances, {}, 2)
+        return self._chances(latent, variance, self.user_noise[users].unsqueeze(1)) @ self.stars
+
+    def _chances(self, latent: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
+        """Compute the probabilities of the stars, in a further axis."""
+        spread = (self.noise_variance * noise + variance.clamp(min=0)).sqrt()
+        ends = torch.zeros_like(latent), torch.ones_like(latent)
+        below = [torch.special.ndtr((cut - latent) / spread) for cut in self.thresholds]
+        return torch.stack([ends[0], *below, ends[1]], -1).diff(dim=-1)
+
+    def _by_parts(
+        self,
+        compute: Callable[..., Tensor],
+        users: Tensor,
+        items: Tensor,
+        features: dict[str, Tensor],
+    ) -> Tensor:
+        """Compute values for some pairs at a time, which fit into the processor's cache."""
+        n_rows = max(1, NUMBERS_AT_ONCE // self.user_covariances.shape[1])
+        arguments = {"users": users, "items": items, **features}
+        parts = zip(*(values.split(n_rows) for values in arguments.values()), strict=True)
+        found = [compute(**dict(zip(arguments, part, strict=True))) for part in parts]
+        return torch.cat(found)
+
+    def _latent(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
+        """Compute the sum of biases and products, in units of the scale."""
+        p, q = self._rows("user", users, features), self._rows("item", items, features)
+        found = (p[:, 1:] * q[:, 1:]).sum(1) + p[:, 0] + q[:, 0]
+        return found + self._of_context(self.context_biases, features)
+
+    def _variances(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
+        """Compute the variance of `_latent`."""
         S, T = (
-            getattr(self, f"{side}_covariances")[codes].double()
+            self._row_covariances(side, codes, features)
             for side, codes in (("user", users), ("item", items))
         )
-        x, y = self.item_factors(items), self.user_factors(users)
-        x, y = (torch.cat([v.new_ones(len(v), 1), v], 1) for v in (x, y))
-        variance = (S * x[:, rows] * x[:, columns] + T * y[:, rows] * y[:, columns]) @ times
-        variance += (S * T) @ (times * (rows > 0))
-        return variance + self.noise_variance * self.user_noise[users]
+        y, x = (
+            self._outer(self._rows(side, codes, features))
+            for side, codes in (("user", users), ("item", items))
+        )
+        times = self._times()
+        variance = (S * x + T * y) @ times + (S * T) @ self._of_factors(times)
+        return variance + self._of_context(self.context_variances, features, 2)
+
+    def _of_context(self, table: Tensor, features: dict[str, Tensor], power: int = 1) -> Tensor:
+        """Sum the values of a table, times a power of the weights, for each context."""
+        if "context_values" in features:
+            values, weights = _of(features, "context")
+            return _sum(table, values, weights**power)
+        # The first value of each side feature is the missing one.
+        return sum((table[group.start] for group in self.groups["context"]), table.new_zeros(()))
+
+    def _rows(self, side: str, codes: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """Return the means of rows with given side features, with the bias first."""
+        biases = getattr(self, f"{side}_biases")[codes].unsqueeze(1)
+        rows = torch.cat([biases, getattr(self, f"{side}_factors")(codes)], 1)
+        if f"{side}_values" in features:
+            terms = getattr(self, f"{side}_value_terms")
+            known = (getattr(self, f"{side}_{name}")[codes] for name in ("values", "weights"))
+            rows += _sum(terms, *_of(features, side)) - _sum(terms, *known)
+        return rows
+
+    def _row_covariances(self, side: str, codes: Tensor, features: dict[str, Tensor]) -> Tensor:
+        """Return the packed covariances of rows; unknown rows have that of their features too."""
+        found = getattr(self, f"{side}_covariances")[codes].double()
+        table = getattr(self, f"{side}_value_covariances")
+        unknown = codes == 0
+        if len(table) and unknown.any():
+            if f"{side}_values" in features:
+                values, weights = (v[unknown] for v in _of(features, side))
+            else:
+                values, weights = (
+                    getattr(self, f"{side}_{name}")[codes[unknown]]
+                    for name in ("values", "weights")
+                )
+            found[unknown] += _sum(table, values, weights.square())
+        return found
+
+    def _outer(self, rows: Tensor) -> Tensor:
+        """Compute the packed products of (1, factors) with itself."""
+        x = torch.cat([rows.new_ones(len(rows), 1), rows[:, 1:]], 1)
+        first, second = torch.triu_indices(x.shape[1], x.shape[1], device=x.device)
+        return x[:, first] * x[:, second]
+
+    def _times(self) -> Tensor:
+        """Return how often each packed number occurs in a whole matrix."""
+        width = self.n_factors + 1
+        rows, columns = torch.triu_indices(width, width, device=self.scale.device)
+        return torch.where(rows == columns, 1.0, 2.0).double()
+
+    def _of_factors(self, times: Tensor) -> Tensor:
+        """Set the numbers of the bias to 0; they come first."""
+        times = times.clone()
+        times[: self.n_factors + 1] = 0
+        return times
 
     @torch.no_grad()
     def grow(
@@ -196,14 +430,46 @@ class GaussianMatrixFactorization(MatrixFactorization):
         super().grow(n_users, n_items, generator or torch.Generator())
         for side, n_rows in (("user", n_users + 1), ("item", n_items + 1)):
             self.set_means(side, _longer(before[side], n_rows))
-            name = f"{side}_covariances"
-            setattr(self, name, _longer(getattr(self, name), n_rows))
+            for name in ("covariances", "values", "weights"):
+                table = _longer(getattr(self, f"{side}_{name}"), n_rows)
+                setattr(self, f"{side}_{name}", table)
         self.user_noise = _longer(self.user_noise, n_users + 1)
         if self.svdpp:
             # Row 0 of the terms is their prior mean.
             self.user_terms = _longer(self.user_terms, n_items + 1)
             self.item_terms = _longer(self.item_terms, n_users + 1)
         return self
+
+    def continue_from(self, other: "GaussianMatrixFactorization") -> "GaussianMatrixFactorization":
+        """Copy all that another module knows, without its side features and stars.
+
+        Parameters
+        ----------
+        other : GaussianMatrixFactorization
+            A module with the same numbers of users, items and factors.
+
+        Returns
+        -------
+        GaussianMatrixFactorization
+            This module.
+        """
+        own = r"(user|item)_value|(user|item)_weights|context_|stars|thresholds"
+        state = {k: v for k, v in other.state_dict().items() if not re.match(own, k)}
+        self.load_state_dict(state, strict=False)
+        return self
+
+
+def _of(features: dict[str, Tensor], side: str) -> tuple[Tensor, Tensor]:
+    return features[f"{side}_values"], features[f"{side}_weights"]
+
+
+def _sum(table: Tensor, values: Tensor, weights: Tensor) -> Tensor:
+    """Sum the weighted rows of a table, in an order that does not depend on the padding."""
+    total = table.new_zeros(len(values), *table.shape[1:], dtype=torch.float64)
+    for value, weight in zip(values.T, weights.double().T, strict=True):
+        rows = table[value].double()
+        total += rows * weight.reshape(-1, *[1] * (rows.ndim - 1))
+    return total
 
 
 def _longer(table: Tensor, n_rows: int) -> Tensor:

@@ -14,7 +14,7 @@ from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(30, 20, n_ratings=200, random_state=0)
 SMALL = {"n_factors": 3, "random_state": 0}
-BAYESIAN = partial(BayesianMFRegressor, **SMALL, n_iter=4, n_burn_in=1, n_draws=3)
+BAYESIAN = partial(BayesianMFRegressor, **SMALL, n_iter=4)
 ESTIMATORS = {
     "mf": partial(MFRegressor, **SMALL, max_epochs=2),
     "mf svdpp": partial(MFRegressor, **SMALL, max_epochs=2, svdpp=True),

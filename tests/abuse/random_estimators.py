@@ -51,8 +51,6 @@ PARAMS = {
     "bayesian": {
         **SHARED,
         "n_iter": NUMBER,
-        "n_burn_in": st.integers(0, 3),
-        "n_draws": NUMBER,
         "svdpp": st.booleans(),
         "loss": st.sampled_from(["squared_error", "ordinal"]),
         "side_features": st.sampled_from([None, "all", [2], ["side0"], [], [9], ["user"]]),
@@ -81,7 +79,7 @@ INVALID = st.sampled_from(
         *(np.array([1, 2]), (1, 2, 3), ("a", "b"), (np.nan, 1)),
     ]
 )
-SMALL_BAYESIAN = {"n_factors": 2, "n_iter": 3, "n_burn_in": 1, "n_draws": 2}
+SMALL_BAYESIAN = {"n_factors": 2, "n_iter": 3}
 SMALL_SEQUENCE = {"n_factors": 2, "hidden_size": 2, "max_epochs": 1}
 DEFAULTS = {
     "mf": (MFRegressor, {"n_factors": 2, "max_epochs": 2}),

@@ -1,4 +1,4 @@
-"""BayesianMFRegressor by variational Bayes: invariances, uncertainty, fold_in and warm starts."""
+"""BayesianMFRegressor: invariances, uncertainty, fold_in and warm starts."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
@@ -273,16 +273,10 @@ def test_fold_in_refuses_rows_without_one_new_id(model, change, message):
     assert vars(model) == before
 
 
-def test_gibbs_sampling_has_no_fold_in_and_no_warm_start():
-    gibbs = bayes(side_features=[], n_iter=12).fit(X, Y)
-    with pytest.raises(ValueError, match="fold_in needs a model of the variational solver, but G"):
-        gibbs.fold_in(X[:5].assign(user=999), Y[:5])
-    for options in ({}, {"side_features": None}):
-        with pytest.raises(ValueError, match="warm_start=True needs a model of the variational s"):
-            gibbs.set_params(warm_start=True, **options).fit(X, Y)
-    model = bayes(n_iter=12).fit(X, Y).set_params(loss="ordinal", warm_start=True)
-    with pytest.raises(ValueError, match="warm_start=True has no effect on Gibbs sampling"):
-        model.fit(X, Y.round())
+def test_an_ordinal_model_does_not_fold_in():
+    model = bayes(loss="ordinal").fit(X, Y.round())
+    with pytest.raises(ValueError, match="fold_in takes ratings as numbers, but the model was"):
+        model.fold_in(X[:5].assign(user=999), Y[:5].round())
 
 
 # --- warm starts

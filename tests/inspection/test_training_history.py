@@ -54,7 +54,7 @@ def test_nan_is_a_gap():
     ("estimator", "unit"),
     [
         (MFRegressor(n_factors=2, max_epochs=2), "epoch"),
-        (BayesianMFRegressor(n_factors=2, n_iter=2, n_burn_in=1), "sweep"),
+        (BayesianMFRegressor(n_factors=2, n_iter=2), "sweep"),
         (DenseRecRegressor(n_factors=2, max_epochs=2), "epoch"),
         (SequenceRatingRegressor(n_factors=2, max_epochs=2), "epoch"),
     ],

@@ -100,7 +100,7 @@ def _padded(each: bool = False, **params: Any) -> tuple[Any, Any]:
 
 def _bayesian(**params: Any) -> tuple[Any, Any]:
     X, y = log_with_sides() if params.get("side_features") else log()
-    params = {"n_iter": 5, "n_burn_in": 2, "n_draws": 3, "random_state": 0, **params}
+    params = {"n_iter": 5, "random_state": 0, **params}
     return BayesianMFRegressor(2, **params).fit(X, y.round()), X
 
 
@@ -168,7 +168,6 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "mf array of strings": _array_of_strings,
     "bayesian": partial(_bayesian, rating_scale=None),
     "bayesian svdpp": partial(_bayesian, svdpp=True),
-    "bayesian gibbs": partial(_bayesian, side_features=[], svdpp=True),
     "bayesian sides": partial(_bayesian, svdpp=True, side_features="all"),
     "bayesian some sides": partial(_bayesian, side_features=["age", "genre"]),
     "bayesian ordinal": partial(_bayesian, loss="ordinal", side_features="all"),

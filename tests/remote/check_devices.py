@@ -30,7 +30,7 @@ SIDE = X.assign(
 MF = {"n_factors": 3, "max_epochs": 1, "batch_size": 50, "random_state": 0}
 DENSE = {**MF, "hidden_layer_sizes": (4,), "dropout": 0.1}
 SEQUENCE = {**MF, "hidden_size": 4}
-DRAWS = {"n_factors": 3, "n_iter": 4, "n_burn_in": 2, "random_state": 0}
+DRAWS = {"n_factors": 3, "n_iter": 4, "random_state": 0}
 SIDE_DRAWS = {**DRAWS, "svdpp": True, "side_features": "all"}
 BY_ROW = {"batch_size": 8}  # small enough for the tables to count as large
 

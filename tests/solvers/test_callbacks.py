@@ -21,7 +21,7 @@ from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(n_users=20, n_items=15, n_ratings=200, random_state=0)
 
-BAYESIAN = BayesianMFRegressor(n_factors=2, n_iter=3, n_burn_in=1, random_state=0)
+BAYESIAN = BayesianMFRegressor(n_factors=2, n_iter=3, random_state=0)
 MF = MFRegressor(n_factors=2, max_epochs=3, random_state=0)
 ESTIMATORS = {
     "mf": MF,

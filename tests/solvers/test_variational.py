@@ -83,13 +83,14 @@ def test_expected_errors_are_those_of_simulated_rows(svdpp):
 def test_svdpp_terms_solve_their_equations():
     posterior = new_posterior(svdpp=True)
     posterior.sweep()
-    terms, B = posterior.terms[0], posterior.incidences[0].shares.to_dense().numpy()
+    terms = posterior.terms[0]
+    B, [of_terms] = terms.B.weights.to_dense().numpy(), terms.priors
     G, y = zip(*(equations(posterior, user) for user in range(N_USERS)), strict=True)
     tau = posterior.precision * posterior.shares.numpy()
     A, b = tau[:, None, None] * np.stack(G), tau[:, None] * np.stack(y)
     L = torch.linalg.inv(posterior.rows[0].prior_covariance)
-    m, prior = posterior.rows[0].prior_mean, terms.prior_precision.numpy().copy()
-    centre = terms.prior_mean.numpy().copy()
+    m, prior = posterior.rows[0].prior_mean, of_terms.precision.numpy().copy()
+    centre = of_terms.mean.numpy().copy()
     S = np.linalg.inv(A + L.numpy())
     reduced = L.numpy() - L.numpy() @ S @ L.numpy()
     pull = np.einsum("nij,nj->ni", L.numpy() @ S, b) - reduced @ m.numpy()
@@ -99,10 +100,10 @@ def test_svdpp_terms_solve_their_equations():
     right = (B.T @ pull + prior @ centre).ravel()
     expected = np.linalg.solve(whole, right).reshape(N_ITEMS, K + 1)
     for _ in range(5):  # each call runs a few steps of conjugate gradients
-        terms.prior_mean, terms.prior_precision = torch.tensor(centre), torch.tensor(prior)
+        of_terms.mean, of_terms.precision = torch.tensor(centre), torch.tensor(prior)
         packed, right = pack(torch.tensor(A)), torch.tensor(b)
         covariance = posterior.rows[0].covariance.clone()
-        terms.update(posterior.incidences[0], packed, right, L, m, covariance)
+        terms.update(packed, right, L, m, covariance)
     assert np.allclose(terms.mean, expected, atol=1e-6)
 
 

@@ -12,7 +12,7 @@ from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import Callback
 
 from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
-from sklrec._solvers.gibbs.chain import Chain
+from sklrec._solvers.variational import Posterior
 from sklrec._utils.threads import (
     BATCHES_PER_SWEEP,
     VALUES_PER_THREAD,
@@ -220,8 +220,8 @@ def test_predictions_of_few_rows_lower_the_number(monkeypatch):
 
 @pytest.mark.parametrize("error", [None, MemoryError, KeyboardInterrupt])
 @pytest.mark.filterwarnings("ignore:Training was interrupted")
-def test_sampling_restores_the_number(monkeypatch, error):
-    seen, sweep = [], Chain.sweep
+def test_sweeps_restore_the_number(monkeypatch, error):
+    seen, sweep = [], Posterior.sweep
 
     def spy(*args):
         seen.append(torch.get_num_threads())
@@ -229,8 +229,8 @@ def test_sampling_restores_the_number(monkeypatch, error):
             raise error
         return sweep(*args)
 
-    monkeypatch.setattr(Chain, "sweep", spy)
-    model = BayesianMFRegressor(n_iter=3, n_burn_in=1, side_features=[], random_state=0)
+    monkeypatch.setattr(Posterior, "sweep", spy)
+    model = BayesianMFRegressor(n_iter=3, random_state=0)
     if error is None:
         model.fit(X, Y).predict(X)
     else:

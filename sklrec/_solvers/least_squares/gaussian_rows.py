@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sklrec._solvers.least_squares.packed import inner, n_packed, outer, pack
+from sklrec._solvers.least_squares.packed import inner, n_packed, outer, pack, rows_at_once
 from sklrec._solvers.least_squares.rating_matrices import SideMatrices
 
 # Weight of ratings from which the noise is estimated, and steps of this.
@@ -32,8 +32,6 @@ class Rows:
     covariance: Tensor  # (n, d(d+1)/2), packed
     prior_mean: Tensor  # (d,), float64, of own rows
     prior_covariance: Tensor  # (d, d), float64
-    unknown_mean: Tensor  # (d,), float64, with SVD++ terms
-    unknown_covariance: Tensor  # (d, d), float64
 
 
 def row_equations(
@@ -94,7 +92,7 @@ def shrunken(rows: Rows, gain: float) -> Rows:
     return replace(
         rows,
         covariance=rows.covariance * pack(whole).to(rows.covariance),
-        unknown_covariance=rows.unknown_covariance * whole,
+        prior_covariance=rows.prior_covariance * whole,
     )
 
 
@@ -105,45 +103,70 @@ def with_first(covariance: Tensor, variance: float) -> Tensor:
     return covariance * torch.outer(factors, factors)
 
 
+def errors_of_means(log: Sequence[Tensor], rows: list[Rows]) -> Tensor:  # (n,)
+    """Compute the errors of the ratings of a log around the means of the rows."""
+    users, items, z = log[:3]
+    (p, q), d = [side.mean for side in rows], rows[0].mean.shape[1]
+    errors = z - p[:, 0][users] - q[:, 0][items]
+    for part in torch.arange(len(z), device=z.device).split(rows_at_once(d, z.device)):
+        products = p.index_select(0, users[part]) * q.index_select(0, items[part])
+        errors[part] -= products[:, 1:].sum(1)
+    return errors
+
+
+@dataclass
+class Predictions:
+    """Predictions of ratings from the rows of both sides."""
+
+    errors: Tensor  # (n,), around the means
+    variances: Sequence[Tensor]  # (n,) for each side: of x'w for the other side's mean x
+    both: Tensor  # (n,), sum over factors of the products of both covariances
+
+    @classmethod
+    def of(cls, log: Sequence[Tensor], rows: list[Rows]) -> "Predictions":
+        """Predict the ratings of a log."""
+        users, items, z = log[:3]
+        d = rows[0].mean.shape[1]
+        variances, both = [torch.empty_like(z) for _ in rows], torch.empty_like(z)
+        for part in torch.arange(len(z), device=z.device).split(rows_at_once(d, z.device)):
+            codes = users[part], items[part]
+            means = [side.mean[k] for side, k in zip(rows, codes, strict=True)]
+            S = [side.covariance[k] for side, k in zip(rows, codes, strict=True)]
+            both[part] = inner(S[0][:, d:], S[1][:, d:], d - 1)
+            for k in (0, 1):
+                x = means[1 - k]
+                x[:, 0] = 1
+                variances[k][part] = inner(S[k], outer(x), d)
+        return cls(errors_of_means(log, rows), variances, both)
+
+
 def left_out_noise(
-    columns: Sequence[Tensor],  # those of a log, (n,) each
+    log: Sequence[Tensor],  # (n,) each: users, items, ratings, weights
+    of_context: Tensor | None,  # (n,), variances of the biases of the context
     rows: list[Rows],
     precisions: Tensor,  # (n_users,), of a rating
     totals: list[Tensor],  # weights of the ratings of each user, and of each item
-    at_once: int,
 ) -> float:
     """Estimate the ratio of the noise variance of left-out ratings to 1 / precision."""
     # With v_u = x_i' S_u x_i, with the sum v of S_u S_i over factors, and with the leverage
     # h_u = precision (v_u + v / 2), the error of a prediction without the rating is about
     # e / ((1 - h_u) (1 - h_i)). Its variance is the noise plus
-    # v_u / (1 - h_u) + v_i / (1 - h_i) + v / ((1 - h_u) (1 - h_i)).
-    users, items, z, weights = columns
-    squares, variances, noises, counts = [], [], [], []
-    d = rows[0].mean.shape[1]
-    for part in torch.arange(len(z), device=z.device).split(at_once):
-        codes = users[part], items[part]
-        means = [side.mean[k] for side, k in zip(rows, codes, strict=True)]
-        error = z[part] - means[0][:, 0] - means[1][:, 0]
-        error -= (means[0][:, 1:] * means[1][:, 1:]).sum(1)
-        precision = precisions[codes[0]]
-        S = [side.covariance[k] for side, k in zip(rows, codes, strict=True)]
-        both = inner(S[0][:, d:], S[1][:, d:], d - 1)
-        variance, keep_both = torch.zeros_like(error), torch.ones_like(error)
-        for k in (0, 1):
-            x = means[1 - k].clone()
-            x[:, 0] = 1
-            v = inner(S[k], outer(x), d)
-            keep = 1 - (precision * (v + PRODUCT_SHARE * both)).clamp(max=0.99)
-            keep_both *= keep
-            variance += v / keep
-        error /= keep_both
-        variance += both / keep_both
-        others = torch.minimum(totals[0][codes[0]], totals[1][codes[1]]) > 1
-        squares.append(error.square())
-        variances.append(variance)
-        noises.append(1 / precision)
-        counts.append(weights[part] * others)
-    square, variance, noise, count = (torch.cat(v) for v in (squares, variances, noises, counts))
+    # v_u / (1 - h_u) + v_i / (1 - h_i) + v / ((1 - h_u) (1 - h_i)). The context is a third side.
+    users, items, _, weights = log
+    found = Predictions.of(log, rows)
+    precision = precisions[users]
+    variance, keep_both = torch.zeros_like(precision), torch.ones_like(precision)
+    for v in found.variances:
+        keep = 1 - (precision * (v + PRODUCT_SHARE * found.both)).clamp(max=0.99)
+        keep_both *= keep
+        variance += v / keep
+    variance += found.both / keep_both
+    if of_context is not None:
+        keep = 1 - (precision * of_context).clamp(max=0.99)
+        keep_both *= keep
+        variance += of_context / keep
+    square, noise = (found.errors / keep_both).square(), 1 / precision
+    count = weights * (torch.minimum(totals[0][users], totals[1][items]) > 1)
     if count.sum() < MIN_WEIGHT:
         return 1.0
     ratio = 1.0

@@ -1,4 +1,4 @@
-"""SVD++ terms with Gaussian distributions, and their joint solution."""
+"""Terms that rows share, with Gaussian distributions, and their joint solution."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sklrec._solvers.least_squares.conjugate_gradients import conjugate_gradients
 from sklrec._solvers.least_squares.packed import blocks, inverse, multiply, pack, unpack
 from sklrec._solvers.least_squares.rating_matrices import Incidence
 
@@ -16,17 +17,25 @@ WISHART = 0.1
 
 
 @dataclass
-class GaussianTerms:
-    """SVD++ terms of one side's rows, one for each partner."""
+class TermPrior:
+    """Prior of a group of terms: the SVD++ terms, or the values of a side feature."""
 
-    mean: Tensor  # (n_partners, d)
-    prior_mean: Tensor  # (d,), float64
-    prior_precision: Tensor  # (d, d), float64
-    covariance: Tensor  # (d(d+1)/2,), mean over the terms
+    group: slice
+    mean: Tensor  # (d,), float64
+    precision: Tensor  # (d, d), float64
+
+
+@dataclass
+class GaussianTerms:
+    """Terms of one side's rows."""
+
+    B: Incidence  # weights of the terms in the rows
+    mean: Tensor  # (n_terms, d)
+    covariance: Tensor  # (n_terms, d(d+1)/2)
+    priors: list[TermPrior]
 
     def update(
         self,
-        B: Incidence,
         grams: Tensor,  # (n, d(d+1)/2), times the precision of ratings
         targets: Tensor,  # (n, d), too
         precision: Tensor,  # (d, d), of own rows
@@ -37,7 +46,7 @@ class GaussianTerms:
         # A row is own + h with h = B t. With the own part integrated out, the terms t solve
         #   (L_t + B'A B) t = B'r + L_t m_t,  A = L - L S L,  r = L S tau y - A m.
         # S, the inverse of (tau G + L), is the new covariance.
-        d, device, dtype = targets.shape[1], targets.device, targets.dtype
+        B, (d, device, dtype) = self.B, (targets.shape[1], targets.device, targets.dtype)
         reduced, pulls = torch.empty_like(grams), torch.empty_like(targets)
         for part in blocks(len(grams), d, device):
             S = inverse(unpack(grams[part], d) + precision)
@@ -46,38 +55,41 @@ class GaussianTerms:
             A = precision - weighted @ precision
             reduced[part] = pack(A)
             pulls[part] = torch.bmm(weighted, targets[part].unsqueeze(2)).squeeze(2) - A @ centre
-        of_terms = self.prior_precision.to(dtype)
-        curvatures = B.transposed_squared @ reduced
-        preconditioner = torch.empty_like(curvatures)
-        for part in blocks(len(curvatures), d, device):
-            preconditioner[part] = pack(inverse(unpack(curvatures[part], d) + of_terms))
+        right = B.transposed @ pulls
+        self.covariance = B.transposed_squared @ reduced  # precisions, without the priors
+        precisions = [(prior.group, prior.precision.to(dtype)) for prior in self.priors]
+        for prior, (group, of_terms) in zip(self.priors, precisions, strict=True):
+            right[group] += of_terms @ prior.mean.to(dtype)
+            curvatures = self.covariance[group]
+            for part in blocks(len(curvatures), d, device):
+                curvatures[part] = pack(inverse(unpack(curvatures[part], d) + of_terms))
 
         def product(t: Tensor) -> Tensor:
-            return t @ of_terms + B.transposed @ multiply(reduced, B.shares @ t)
+            image = B.transposed @ multiply(reduced, B.weights @ t)
+            for group, of_terms in precisions:
+                image[group] += t[group] @ of_terms
+            return image
 
-        right = B.transposed @ pulls + of_terms @ self.prior_mean.to(dtype)
-        found = self.mean
-        residual = right - product(found)
-        step = pushed = multiply(preconditioner, residual)
-        size = (residual * pushed).sum()
-        for _ in range(N_STEPS):
-            image = product(step)
-            rate = size / (step * image).sum().clamp(min=1e-30)
-            found = found + rate * step
-            residual = residual - rate * image
-            pushed = multiply(preconditioner, residual)
-            before, size = size, (residual * pushed).sum()
-            step = pushed + size / before.clamp(min=1e-30) * step
-        self.mean = found
-        self.covariance = preconditioner.mean(0)
-        self.set_prior()
-        return B.shares @ found, B.squared @ preconditioner
+        self.mean = conjugate_gradients(
+            product, right, self.mean, lambda t: multiply(self.covariance, t), N_STEPS
+        )
+        self.set_priors()
+        return B.weights @ self.mean, B.squared @ self.covariance
 
-    def set_prior(self) -> None:
-        """Set mean and precision of the prior in the same way as those of the rows."""
-        t, (n, d) = self.mean.double(), self.mean.shape
-        self.prior_mean = t.sum(0) / (n + 1)
-        squares = n * unpack(self.covariance.double(), d) + t.T @ t
-        squares -= torch.outer(t.sum(0), self.prior_mean)
-        squares += WISHART * torch.eye(d).to(squares)
-        self.prior_precision = (n + d) * torch.linalg.inv(squares)
+    def set_priors(self) -> None:
+        """Set mean and precision of each prior in the same way as those of the rows."""
+        for prior in self.priors:
+            t = self.mean[prior.group].double()
+            n, d = t.shape
+            prior.mean = t.sum(0) / (n + 1)
+            squares = unpack(self.covariance[prior.group].sum(0, dtype=torch.float64), d)
+            squares = squares + t.T @ t - torch.outer(t.sum(0), prior.mean)
+            squares += WISHART * torch.eye(d).to(squares)
+            prior.precision = (n + d) * torch.linalg.inv(squares)
+
+    def sums(self, *priors: TermPrior, columns: slice = slice(None)) -> Tensor:
+        """Compute the sums of some groups of terms for all rows."""
+        some = torch.zeros_like(self.mean[:, columns])
+        for prior in priors:
+            some[prior.group] = self.mean[prior.group, columns]
+        return self.B.weights @ some

@@ -7,11 +7,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sklrec._solvers.least_squares.normal_equations import cholesky
-
 # Numbers of whole matrices in memory at once: they stay in the processor's cache.
 NUMBERS_AT_ONCE = 2**17
 NUMBERS_AT_ONCE_ELSEWHERE = 2**24
+# Numbers of a table to gather at once. On the CPU they stay in the caches.
+GATHERED_AT_ONCE = 2**18
+GATHERED_AT_ONCE_ELSEWHERE = 2**22
+# Additions to the diagonal of a matrix that is not positive definite, as shares of its mean.
+JITTERS = (1e-8, 1e-6, 1e-4)
 
 
 @cache
@@ -40,6 +43,13 @@ def unpack(packed: Tensor, n_columns: int) -> Tensor:  # (n, d(d+1)/2) to (n, d,
     return packed.index_select(-1, places).view(*packed.shape[:-1], n_columns, n_columns)
 
 
+def rows_at_once(n_columns: int, device: torch.device) -> int:
+    """Number of ratings whose packed matrices to gather together."""
+    on_cpu = device.type == "cpu"
+    numbers = GATHERED_AT_ONCE if on_cpu else GATHERED_AT_ONCE_ELSEWHERE
+    return max(1, numbers // n_packed(n_columns))
+
+
 def blocks(n_rows: int, n_columns: int, device: torch.device) -> Iterator[slice]:
     """Yield ranges of rows whose whole matrices are in memory together."""
     on_cpu = device.type == "cpu"
@@ -55,6 +65,26 @@ def inverse(matrices: Tensor) -> Tensor:  # (n, d, d)
     if failed.any():
         lower = cholesky(matrices.double()).to(matrices)
     return torch.cholesky_inverse(lower)
+
+
+def cholesky(matrices: Tensor) -> Tensor:
+    """Factorise many small matrices; raise the diagonal of those that are not positive
+    definite."""
+    lower, failed = torch.linalg.cholesky_ex(matrices)  # (n, d, d), (n,)
+    for jitter in JITTERS:
+        if not failed.any():
+            return lower
+        bad = failed > 0
+        diagonal = matrices[bad].diagonal(dim1=1, dim2=2).mean(1).clamp(min=1e-12)
+        eye = torch.eye(matrices.shape[1], dtype=matrices.dtype, device=matrices.device)
+        raised = matrices[bad] + jitter * diagonal[:, None, None] * eye
+        lower[bad], failed[bad] = torch.linalg.cholesky_ex(raised)
+    if failed.any() or not bool(lower.isfinite().all()):
+        raise ValueError(
+            "The normal equations of some rows have no finite solution. Rescale the ratings or "
+            "the weights, or use fewer factors or a larger alpha."
+        )
+    return lower
 
 
 def inner(packed: Tensor, other: Tensor, n_columns: int) -> Tensor:  # (n,)

@@ -436,6 +436,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             resolve_columns(self, (self.user, self.item), X),
             categorical_features=self.categorical_features,
             columns=self.side_features,
+            weight=weight,
         )
         self.side_blocks_ = {name: SideBlock() for name in SIDES}
         inputs = super()._learn(X, y, weight, previous)

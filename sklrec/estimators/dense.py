@@ -279,7 +279,7 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         if previous is None:
             ids = resolve_columns(self, (self.user, self.item), X)
             self.side_features_ = SideFeatures.learn(
-                self, X, ids, categorical_features=self.categorical_features
+                self, X, ids, categorical_features=self.categorical_features, weight=weight
             )
         else:
             self.side_features_ = previous.side_features_.extend(X)

@@ -306,6 +306,54 @@ def test_predict_reads_the_features_of_known_users_from_its_rows(models):
     assert not np.allclose(changed, models["squared_error"].predict(SIDE))
 
 
+# --- the same ratings in another form
+
+
+@losses
+def test_weights_equal_repeated_rows(loss):
+    weight = np.random.RandomState(0).randint(0, 4, len(SIDE))
+    rows = np.repeat(np.arange(len(SIDE)), weight)
+    one = sided(loss).fit(SIDE, Y, sample_weight=weight)
+    other = sided(loss).fit(SIDE.iloc[rows], Y.iloc[rows])
+    found = (np.stack(m.predict(SIDE, return_std=True)) for m in (one, other))
+    assert np.allclose(*found, atol=1e-6)
+
+
+@losses
+def test_the_order_of_rows_does_not_matter(models, loss):
+    order = np.random.RandomState(0).permutation(len(SIDE))
+    other = sided(loss).fit(SIDE.iloc[order], Y.iloc[order])
+    found = (np.stack(m.predict(SIDE, return_std=True)) for m in (models[loss], other))
+    assert np.allclose(*found, atol=1e-6)
+
+
+@pytest.mark.parametrize("svdpp", [False, True])
+@pytest.mark.parametrize("side", ["user", "item"])
+def test_fold_in_reads_side_features(svdpp, side):
+    late = (FRAME[side] >= FRAME[side].max() - 9).to_numpy()
+    model = sided(svdpp=svdpp).fit(FRAME[~late], RATINGS[~late])
+    shown = late & (np.random.RandomState(0).rand(len(FRAME)) < 0.1)
+    rest = late & ~shown
+    folded = model.fold_in(FRAME[shown], RATINGS[shown])
+    errors = [rmse(RATINGS[rest], m.predict(FRAME[rest])) for m in (model, folded)]
+    assert errors[1] < 1.03 * errors[0]  # the side features say all
+    bare = FRAME.assign(**dict.fromkeys(FRAME.columns[2:]))
+    without = model.fold_in(bare[shown], RATINGS[shown])
+    assert rmse(RATINGS[rest], without.predict(FRAME[rest])) > 1.01 * errors[1]
+    recommended = folded.recommend([FRAME["user"].iloc[0]], n_items=3, exclude_seen=False)
+    assert len(recommended) == 3
+
+
+@losses
+def test_a_warm_start_takes_new_values_of_side_features(loss):
+    y = planted_ratings(loss)
+    early = (FRAME["mood"] != "none").to_numpy() & (FRAME["user"] < 100).to_numpy()
+    model = sided(loss, warm_start=True).fit(FRAME[early], y[early]).fit(FRAME, y)
+    cold = sided(loss).fit(FRAME, y)
+    assert np.std(model.predict(FRAME) - cold.predict(FRAME)) < 0.05
+    assert model.side_blocks_["context"].sizes == cold.side_blocks_["context"].sizes
+
+
 # --- recommending
 
 

@@ -13,9 +13,6 @@ from sklrec._data.features.groups import SideFeatures
 Column = NumericColumn | ValuesColumn
 OWNERS = ("user", "item")
 SIDES = (*OWNERS, "context")
-# Number of steps between two quantiles. Rounding makes more rows equal, and equal rows are
-# sampled together.
-STEPS = 8
 
 
 class SideBlock:
@@ -59,7 +56,7 @@ def encode(column: Column, X: Table, rows: Rows, start: int = 0) -> tuple[np.nda
         # A column that was empty in `fit` has no scale for later numbers.
         missing = np.isnan(positions) | (column.kind is None)
         low = np.where(missing, 0, np.floor(positions)).clip(0, max(0, len(column.edges) - 2))
-        share = np.where(missing, 0, np.round((positions - low) * STEPS) / STEPS)
+        share = np.where(missing, 0, positions - low)
         values = np.stack([low + 1, (low + 2).clip(max=len(column.edges))], axis=1)
         values[missing] = 0
         weights = np.stack([1 - share, share], axis=1)

@@ -30,17 +30,30 @@ class NumericColumn:
 
     @classmethod
     def learn(
-        cls, name: int | str, position: int, kind: str | None, values: Any
+        cls,
+        name: int | str,
+        position: int,
+        kind: str | None,
+        values: Any,
+        weight: np.ndarray | None = None,  # (n_rows,), 1 if None
     ) -> "NumericColumn":
         """Learn the quantiles of a column."""
         column = cls(name, position, kind, np.zeros(1))
         numbers = column._read(values, 0)
-        numbers = numbers[~np.isnan(numbers)]
-        if len(numbers) == 0:
+        is_present = ~np.isnan(numbers)
+        if not is_present.any():
             return column
+        numbers = numbers[is_present]
         edges = np.unique(numbers)
         if len(edges) > N_BINS + 1:
-            edges = np.unique(np.quantile(numbers, np.linspace(0, 1, N_BINS + 1)))
+            # A row of weight 2 equals two rows.
+            edges = np.quantile(
+                numbers,
+                np.linspace(0, 1, N_BINS + 1),
+                weights=None if weight is None else weight[is_present],
+                method="inverted_cdf",
+            )
+            edges = np.unique(edges)
         return replace(column, edges=edges)
 
     def encode(self, values: Any, first_row: int) -> np.ndarray:

@@ -50,6 +50,7 @@ class SideFeatures:
         *,
         categorical_features: Any = "from_dtype",
         columns: Any = "all",
+        weight: np.ndarray | None = None,  # (n_rows,), 1 if None
     ) -> "SideFeatures":
         """Learn the given columns, or all columns that hold no IDs."""
         categorical = _categorical_positions(estimator, categorical_features, X)
@@ -60,7 +61,7 @@ class SideFeatures:
             name, values = names[position], column_values(X, position)
             kind = column_kind(as_plain_array(values, name))
             if position not in categorical and is_numeric(values, kind):
-                groups["numeric"].append(NumericColumn.learn(name, position, kind, values))
+                groups["numeric"].append(NumericColumn.learn(name, position, kind, values, weight))
                 continue
             column = ValuesColumn.learn(name, position, kind, values, n_values)
             n_values += len(column.vocabulary)

@@ -51,11 +51,11 @@ def parser() -> argparse.ArgumentParser:
 def tasks(name: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name of each result of a benchmark, and the arguments of `run` for it."""
     yield name, {"comparison": name} if name in COMPARISONS else {}
-    path = options.ratings
-    if path is not None and name in READ_A_LOG:
-        title = options.name or path.name.split(".")[0]
+    if options.ratings is not None and name in READ_A_LOG:
+        title = options.name or options.ratings.name.split(".")[0]
         columns = options.user, options.item, options.rating
-        yield f"{name}_{title}", {"path": path, "columns": columns, "title": title}
+        log = import_module("benchmarks._data").read_log(options.ratings, *columns)
+        yield f"{name}_{title}", {"log": log, "title": title}
 
 
 if __name__ == "__main__":

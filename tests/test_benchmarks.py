@@ -20,7 +20,7 @@ from benchmarks import (
     ranking,
     scaling,
 )
-from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, user_and_item_biases
+from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, ridge, ridge_biases
 from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
 from benchmarks._peers import REQUIREMENTS, ROOT, Answer, Field, LeftOut, environment, run
@@ -277,14 +277,17 @@ def test_a_second_log_is_for_the_benchmarks_that_read_one(tmp_path):
         options = __main__.parser().parse_args(arguments)
         return [target for target, _ in __main__.tasks(name, options)]
 
-    log = "--ratings", str(tmp_path / "books.csv.zip")
+    path = tmp_path / "books.csv"
+    path.write_text(CSV.replace("u,book,stars", "user_id,item_id,rating"))
+    log = "--ratings", str(path)
     assert asked("curves") == ["curves"]
     assert asked("curves", *log) == ["curves", "curves_books"]
     assert asked("accuracy", *log, "--name", "mine") == ["accuracy", "accuracy_mine"]
     assert asked("predict", *log) == ["predict"]
     options = __main__.parser().parse_args(log)
     _, (_, arguments) = __main__.tasks("recommend", options)
-    assert list(arguments) == ["path", "columns", "title"]
+    assert arguments["title"] == "books"
+    assert list(arguments["log"]) == ["user", "item", "rating"]
 
 
 RESULT = {
@@ -369,13 +372,33 @@ LOG = pd.DataFrame(
 )
 
 
-def test_item_means_and_biases_of_users_are_shrunk():
+def test_item_means_are_shrunk():
     asked = pd.DataFrame({"user": [1, 3, 3], "item": [9, 7, 6]})
-    items = np.array([3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3])
+    items = [3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3]
     np.testing.assert_allclose(item_means(LOG, asked), items)
-    deviations = LOG["rating"] - item_means(LOG, LOG)
-    first = deviations[LOG["user"] == 1].sum() / (4 + SHRINKAGE)
-    np.testing.assert_allclose(user_and_item_biases(LOG, asked), items + [first, 0, 0])
+
+
+def test_ridge_biases_are_those_of_the_normal_equations():
+    X = pd.get_dummies(LOG[["user", "item"]].astype(str), dtype=float)
+    penalties = [2.0] * 2 + [3.0] * 3
+    X, y = X - X.mean(), LOG["rating"] - LOG["rating"].mean()  # the intercept has no penalty
+    biases = np.linalg.solve(X.T @ X + np.diag(penalties), X.T @ y)
+    design, fit = ridge(LOG)
+    weights = fit(2.0, 3.0)
+    np.testing.assert_allclose(weights[1:], biases, atol=1e-5)
+    expected = LOG["rating"].mean() + X @ biases
+    np.testing.assert_allclose(design(LOG) @ weights, expected, atol=1e-5)
+    unknown = pd.DataFrame({"user": [3], "item": [6]})
+    np.testing.assert_allclose(design(unknown) @ weights, weights[:1])
+
+
+def test_penalties_of_ridge_biases_come_from_held_out_training_rows():
+    rng = np.random.default_rng(0)
+    users, items = np.repeat(range(1_000), 20), rng.integers(50, size=20_000)
+    log = pd.DataFrame({"user": users, "item": items, "rating": rng.standard_normal(20_000)})
+    assert ridge_biases(log, 0)(log).std() < 0.1  # means of users have a deviation of 0.22
+    log["rating"] = log["user"] % 5 + 0.1 * log["rating"]
+    np.testing.assert_allclose(ridge_biases(log, 0)(log), log["user"] % 5, atol=0.3)
 
 
 def test_causal_biases_read_what_is_strictly_earlier():

@@ -288,6 +288,37 @@ def sklrec_cost():
     write_reply({"seconds": min(times), "fit_bytes": held, "model_bytes": size}, {})
 
 
+def sklrec_files():
+    """Cost of reading a Parquet file and fitting to it, in a process that did nothing before."""
+    from benchmarks._data import rmse
+    from sklrec import MFRegressor
+    from sklrec.datasets import ParquetRatings
+
+    request, _ = read_request()
+    train, few, test = (f"{request['folder']}/{part}.parquet" for part in ("train", "few", "test"))
+    mf = MFRegressor(random_state=0)
+
+    def fit(file):
+        if request["in_chunks"]:
+            mf.fit(ParquetRatings(file, rating="rating"))
+        else:
+            log = pd.read_parquet(file)
+            mf.fit(log[["user", "item"]], log["rating"])
+
+    pd.DataFrame({"user": range(10), "item": 1, "rating": range(10)}).to_parquet(few)
+    fit(few)
+    before = resident_bytes()
+    reset_peak()
+    taken = seconds(lambda: fit(train))
+    peak = peak_bytes() - before
+    tables = sum(parameter.nbytes for parameter in mf.module_.parameters())
+    seen = mf.seen_.data.nbytes + mf.seen_.indices.nbytes + mf.seen_.indptr.nbytes
+    test = pd.read_parquet(test)
+    error = rmse(test["rating"].to_numpy(), mf.predict(test[["user", "item"]]))
+    sizes = {"peak_mb": peak / 1e6, "model_mb": (tables + seen) / 1e6}
+    write_reply(sizes | {"seconds": taken, "rmse": error}, {})
+
+
 if __name__ == "__main__":
     if arguments := globals()[sys.argv[1]]():
         serve(*arguments)

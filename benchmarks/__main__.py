@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks._measure import settle_environment
 
-NAMES = """accuracy curves bayesian post dense sequence scaling profile parallel distributed
+NAMES = """accuracy logs curves bayesian post dense sequence scaling profile parallel distributed
 out_of_core predict overhead encoding ranking recommend approximate serving""".split()
 COMPARISONS = ["bayesian", "dense"]  # of the module of accuracy
 # These benchmarks read the log of --ratings; the result gets the name of the log.
-READ_A_LOG = ["accuracy", "curves", "out_of_core", "recommend"]
+READ_A_LOG = ["accuracy", "logs", "curves", "out_of_core", "recommend"]
 
 
 def main() -> None:
@@ -44,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("--user", default="user_id", metavar="COL", help="default: %(default)s")
     log.add_argument("--item", default="item_id", metavar="COL", help="default: %(default)s")
     log.add_argument("--rating", default="rating", metavar="COL", help="default: %(default)s")
+    log.add_argument("--timestamp", metavar="COL", help="only logs reads it (default: none)")
     log.add_argument("--name", help="name of the log in the results (default: that of the file)")
     return found
 
@@ -53,7 +54,9 @@ def tasks(name: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[st
     yield name, {"comparison": name} if name in COMPARISONS else {}
     if options.ratings is not None and name in READ_A_LOG:
         title = options.name or options.ratings.name.split(".")[0]
-        columns = options.user, options.item, options.rating
+        columns = [options.user, options.item, options.rating]
+        if name == "logs":
+            columns.append(options.timestamp)
         log = import_module("benchmarks._data").read_log(options.ratings, *columns)
         yield f"{name}_{title}", {"log": log, "title": title}
 

@@ -16,6 +16,7 @@ from benchmarks import (
     _results,
     choose,
     curves,
+    logs,
     profile,
     ranking,
     scaling,
@@ -279,15 +280,16 @@ def test_a_second_log_is_for_the_benchmarks_that_read_one(tmp_path):
 
     path = tmp_path / "books.csv"
     path.write_text(CSV.replace("u,book,stars", "user_id,item_id,rating"))
-    log = "--ratings", str(path)
+    log = "--ratings", str(path), "--timestamp", "time"
     assert asked("curves") == ["curves"]
     assert asked("curves", *log) == ["curves", "curves_books"]
     assert asked("accuracy", *log, "--name", "mine") == ["accuracy", "accuracy_mine"]
     assert asked("predict", *log) == ["predict"]
     options = __main__.parser().parse_args(log)
-    _, (_, arguments) = __main__.tasks("recommend", options)
-    assert arguments["title"] == "books"
-    assert list(arguments["log"]) == ["user", "item", "rating"]
+    for name, times in (("recommend", []), ("logs", ["timestamp"])):
+        _, (_, arguments) = __main__.tasks(name, options)
+        assert arguments["title"] == "books"
+        assert list(arguments["log"]) == ["user", "item", "rating", *times]
 
 
 RESULT = {
@@ -452,3 +454,61 @@ def test_gradients_that_are_never_zeroed_add_up():
         ends.append(module.weight.item())
     # the slope at w is 2 w: w halves at each step, or goes 1, 0.5, -0.25, -0.875
     assert ends == [0.125, -0.875]
+
+
+@pytest.mark.parametrize("noise", logs.NOISES)
+@pytest.mark.parametrize("signal", logs.SIGNALS)
+def test_a_generated_log_has_the_expectation_of_each_rating(signal, noise):
+    log = logs.generate(10, signal, noise)
+    assert len(log) == logs.N_RATINGS and not log.duplicated(["user", "item"]).any()
+    assert (log["user"].value_counts() == 10).all()
+    assert log["item"].value_counts().iloc[0] > 20 * log["item"].value_counts().median()
+    error = log["rating"] - log["expected"]
+    assert abs(error.mean()) < 0.03
+    if signal == "no":
+        assert log["expected"].std() < 1e-12
+    else:
+        slope = np.polyfit(log["expected"], log["rating"], 1)[0]
+        assert slope == pytest.approx(1, abs=0.05)
+    if noise == logs.STARS:
+        assert set(log["rating"]) == {1.0, 2.0, 3.0, 4.0, 5.0}
+        shares = log["rating"].value_counts(normalize=True).sort_index()
+        np.testing.assert_allclose(shares, logs.SHARES, atol=0.03)
+    else:
+        assert log["expected"].var() == pytest.approx(logs.SIGNALS[signal], rel=0.2)
+
+
+def test_ratios_and_bars_of_a_log(monkeypatch):
+    def constant(value):
+        return lambda known, seed: lambda rows: np.full(len(rows), value)
+
+    def fail(known, seed):
+        raise ValueError("no longer finite")
+
+    better, worse = map(str, logs.BARRED)
+    fits = {logs.MEAN: constant(1.0), logs.BIASES: constant(3.5), better: constant(3.0)}
+    others = {worse: constant(99.0), "failing": fail, logs.TIMED: fail}
+    monkeypatch.setattr(logs, "FITS", fits | others)
+    log = pd.DataFrame({"rating": [1.0, 5.0], "expected": [2.0, 4.0]})
+    rows = pd.DataFrame(logs.measure("mine", [(log, log)] * 2))
+    assert rows["Failed"].dropna().tolist() == [
+        f"mine, split {seed}: failing failed, no longer finite" for seed in range(2)
+    ]
+    found = logs.summary(rows).set_index("Model")
+    assert list(found.index) == [*fits, worse, "failing"]  # without timestamps
+    biases = np.sqrt((2.5**2 + 1.5**2) / 2)
+    assert found.loc[better, "RMSE"] == 2
+    assert found.loc[better, logs.RATIO] == pytest.approx(2 / biases)
+    assert found.loc[better, logs.ATTAINABLE] == 2
+    assert found.loc[better, logs.APART] == pytest.approx(2 - biases)
+    assert found.loc[worse, "RMSE"] == np.sqrt((4**2 + 0) / 2)  # clipped to 5
+    assert found.loc["failing", logs.FIGURES].isna().all()
+    good, bad = logs.bars(found.reset_index())
+    assert (good["met"], good["limit"]) == (True, logs.UNSURE_LIMIT)
+    assert (bad["met"], bad["limit"]) == (False, logs.LIMIT)
+
+
+def test_a_bar_is_wider_where_the_difference_may_be_chance():
+    row = {"Log": "mine", "Model": str(logs.BARRED[0]), logs.RATIO: 1.004, logs.APART: 0.004}
+    rows = pd.DataFrame([row | {logs.APART + logs.ERROR: error} for error in (0.001, 0.003)])
+    assert [entry["met"] for entry in logs.bars(rows)] == [False, True]

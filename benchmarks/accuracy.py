@@ -114,7 +114,6 @@ def run(
         parts[PUBLISHED] = list(d.folds(log, shuffle=False))[:n_published]
     else:
         title, entries, limits = f"Accuracy on {title}", ON_LOGS, {}
-        log = log.sample(min(len(log), 50_000), random_state=0) if quick else log
         parts = {"Random 90/10 split": [train_test_split(log, test_size=0.1, random_state=0)]}
         users, items = (log[column].nunique() for column in IDS)
         about = (

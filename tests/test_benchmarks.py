@@ -284,6 +284,7 @@ def test_a_second_log_is_for_the_benchmarks_that_read_one(tmp_path):
     assert asked("curves") == ["curves"]
     assert asked("curves", *log) == ["curves", "curves_books"]
     assert asked("accuracy", *log, "--name", "mine") == ["accuracy", "accuracy_mine"]
+    assert asked("logs", *log, "--only-log") == ["logs_books"]
     assert asked("predict", *log) == ["predict"]
     options = __main__.parser().parse_args(log)
     for name, times in (("recommend", []), ("logs", ["timestamp"])):
@@ -487,7 +488,7 @@ def test_ratios_and_bars_of_a_log(monkeypatch):
 
     better, worse = map(str, logs.BARRED)
     fits = {logs.MEAN: constant(1.0), logs.BIASES: constant(3.5), better: constant(3.0)}
-    others = {worse: constant(99.0), "failing": fail, logs.TIMED: fail}
+    others = {worse: constant(99.0), "failing": fail, logs.TIMED: fail, logs.SLOW: fail}
     monkeypatch.setattr(logs, "FITS", fits | others)
     log = pd.DataFrame({"rating": [1.0, 5.0], "expected": [2.0, 4.0]})
     rows = pd.DataFrame(logs.measure("mine", [(log, log)] * 2))
@@ -495,7 +496,7 @@ def test_ratios_and_bars_of_a_log(monkeypatch):
         f"mine, split {seed}: failing failed, no longer finite" for seed in range(2)
     ]
     found = logs.summary(rows).set_index("Model")
-    assert list(found.index) == [*fits, worse, "failing"]  # without timestamps
+    assert list(found.index) == [*fits, worse, "failing"]  # generated, without timestamps
     biases = np.sqrt((2.5**2 + 1.5**2) / 2)
     assert found.loc[better, "RMSE"] == 2
     assert found.loc[better, logs.RATIO] == pytest.approx(2 / biases)

@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks._measure import settle_environment
 
-NAMES = """accuracy curves bayesian post dense sequence scaling profile parallel distributed
+NAMES = """accuracy logs curves bayesian post dense sequence scaling profile parallel distributed
 out_of_core predict overhead encoding ranking recommend approximate serving""".split()
 COMPARISONS = ["bayesian", "dense"]  # of the module of accuracy
 # These benchmarks read the log of --ratings; the result gets the name of the log.
-READ_A_LOG = ["accuracy", "curves", "out_of_core", "recommend"]
+READ_A_LOG = ["accuracy", "logs", "curves", "out_of_core", "recommend"]
 
 
 def main() -> None:
@@ -44,18 +44,24 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("--user", default="user_id", metavar="COL", help="default: %(default)s")
     log.add_argument("--item", default="item_id", metavar="COL", help="default: %(default)s")
     log.add_argument("--rating", default="rating", metavar="COL", help="default: %(default)s")
+    log.add_argument("--timestamp", metavar="COL", help="only logs reads it (default: none)")
+    log.add_argument("--only-log", action="store_true", help="no results without this log")
     log.add_argument("--name", help="name of the log in the results (default: that of the file)")
     return found
 
 
 def tasks(name: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Name of each result of a benchmark, and the arguments of `run` for it."""
-    yield name, {"comparison": name} if name in COMPARISONS else {}
-    path = options.ratings
-    if path is not None and name in READ_A_LOG:
-        title = options.name or path.name.split(".")[0]
-        columns = options.user, options.item, options.rating
-        yield f"{name}_{title}", {"path": path, "columns": columns, "title": title}
+    if not options.only_log:
+        yield name, {"comparison": name} if name in COMPARISONS else {}
+    if options.ratings is not None and name in READ_A_LOG:
+        title = options.name or options.ratings.name.split(".")[0]
+        columns = [options.user, options.item, options.rating]
+        if name == "logs":
+            columns.append(options.timestamp)
+        log = import_module("benchmarks._data").read_log(options.ratings, *columns)
+        log = log.sample(min(len(log), 50_000), random_state=0) if options.quick else log
+        yield f"{name}_{title}", {"log": log, "title": title}
 
 
 if __name__ == "__main__":

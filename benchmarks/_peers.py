@@ -87,7 +87,8 @@ class Field:
         rows = []
         for answer in self.run(model, train, test, jobs) or []:
             truth = test["rating"].to_numpy()
-            row = {"model": model.name, **facts, "job": jobs[len(rows)]}
+            setting = ", ".join(f"{name}={value}" for name, value in jobs[len(rows)].items())
+            row = {"model": model.name, **facts, "setting": setting}
             row |= {
                 "rmse": rmse(truth, answer.prediction),
                 "mae": mae(truth, answer.prediction),
@@ -97,7 +98,7 @@ class Field:
                 "peak_mb": answer.peak_bytes / 1e6,
             }
             rows.append(row)
-            print(model.name, facts, row["job"], f"RMSE {row['rmse']:.4f}", flush=True)
+            print(model.name, facts, setting, f"RMSE {row['rmse']:.4f}", flush=True)
         return rows
 
 

@@ -12,6 +12,8 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from benchmarks._measure import THREADS
 
 RESULTS = Path(__file__).parent / "results"
@@ -39,8 +41,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def table(title: str, columns: dict[str, str], rows: Iterable[Iterable[Any]]) -> dict[str, Any]:
+def table(
+    title: str, columns: dict[str, str], rows: Iterable[Iterable[Any]] | pd.DataFrame
+) -> dict[str, Any]:
     """A table of a result; `columns` gives each heading its number format, '' for text."""
+    if isinstance(rows, pd.DataFrame):
+        rows = rows.astype(object).where(rows.notna(), None).to_numpy()
     return {"title": title, "columns": columns, "rows": [list(row) for row in rows]}
 
 

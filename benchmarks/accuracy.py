@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -100,14 +99,13 @@ FORMS |= {"Predict, s": ".3f", "Peak of the process, MB": ".0f"}
 def run(
     *,
     comparison: str = "accuracy",
-    path: Path | None = None,
-    columns: tuple[str, str, str] = ("user", "item", "rating"),
+    log: pd.DataFrame | None = None,
     title: str = "",
     quick: bool = False,
 ) -> dict[str, Any]:
     """Compare on the shuffled and the published folds, or on a random split of a given log."""
     about = ""
-    if path is None:
+    if log is None:
         title, entries, limits = COMPARISONS[comparison]
         log = d.described_movielens()
         log["decade"] = log["age"] // 10
@@ -116,8 +114,6 @@ def run(
         parts[PUBLISHED] = list(d.folds(log, shuffle=False))[:n_published]
     else:
         title, entries, limits = f"Accuracy on {title}", ON_LOGS, {}
-        log = d.read_log(path, *columns)
-        log = log.sample(min(len(log), 50_000), random_state=0) if quick else log
         parts = {"Random 90/10 split": [train_test_split(log, test_size=0.1, random_state=0)]}
         users, items = (log[column].nunique() for column in IDS)
         about = (
@@ -129,8 +125,8 @@ def run(
     bars = [
         bar(f"RMSE of {name}", last.loc[name, "rmse"], lim, ".4f") for name, lim in limits.items()
     ]
-    tables = [table(name, FORMS, rows.astype(object).to_numpy()) for name, rows in found.items()]
-    if comparison == "bayesian" and path is None:
+    tables = [table(name, FORMS, rows) for name, rows in found.items()]
+    if comparison == "bayesian":
         covered = list(coverage())
         off = max(
             abs(f - share) for row in covered for f, share in zip(row[2:], SHARES, strict=True)
@@ -161,9 +157,7 @@ def compare(field: Field, entries: list[Entry], parts: list[d.Fold]) -> pd.DataF
     for train, test in parts:
         for entry in entries:
             names = [*entry.columns, "rating"]
-            for row in field.measure(entry.model, train[names], test[names], entry.jobs):
-                setting = ", ".join(f"{name}={value}" for name, value in row["job"].items())
-                rows.append(row | {"setting": setting})
+            rows += field.measure(entry.model, train[names], test[names], entry.jobs)
     frame = pd.DataFrame(rows)
     frame = frame[frame["model"].isin([model.name for model in field.models])]
     found = frame.groupby(["model", "setting"], sort=False).agg(

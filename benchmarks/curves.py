@@ -2,47 +2,39 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
 from benchmarks import _models as m
-from benchmarks._baselines import user_and_item_biases
-from benchmarks._data import SHUFFLED, Fold, folds, movielens, read_log, rmse
+from benchmarks._baselines import ridge_biases
+from benchmarks._data import SHUFFLED, Fold, folds, movielens, rmse
 from benchmarks._measure import THREADS
 from benchmarks._peers import Field
 from benchmarks._results import bar, table
+from benchmarks.accuracy import IDS, Entry
 
-
-class Curve(NamedTuple):
-    """A model, and the values of the parameter that sets the number of passes over the data."""
-
-    model: m.Model
-    parameter: str
-    values: list[int]
-
-
+# The parameter of each model sets the number of passes over the data.
 CURVES = [
-    *(Curve(model, "max_epochs", [1, 2, 3, 4, 5, 6]) for model in m.FAST),
-    Curve(m.OURS, "max_epochs", [3, 4, 5, 6, 8, 10, 12, 15, 20, 30]),
-    Curve(m.OURS_SVDPP, "max_epochs", [3, 5, 8, 10, 15]),
-    Curve(m.BAYESIAN, "n_iter", [20, 40, 60, 110, 210]),
-    Curve(m.BAYESIAN_SVDPP, "n_iter", [20, 30, 40, 60, 110, 210]),
-    Curve(m.SURPRISE, "n_epochs", [1, 2, 5, 10, 20]),
-    Curve(m.SURPRISE_TUNED, "n_epochs", [5, 15, 30, 60]),
-    Curve(m.CORNAC, "max_iter", [1, 2, 5, 10, 20]),
-    Curve(m.CORNAC_FAST, "max_iter", [2, 4, 6, 10, 15]),
-    Curve(m.CORNAC_60, "max_iter", [8, 15, 30, 60]),
-    Curve(m.LENSKIT, "epochs", [1, 2, 5, 10, 20]),
-    Curve(m.LIBMF_DEFAULT, "nr_iters", [2, 5, 10, 20]),
-    *(Curve(model, "nr_iters", [2, 4, 6, 8, 12, 20]) for model in m.LIBMF_FAST),
-    Curve(m.LIBMF, "nr_iters", [4, 8, 15, 30, 60]),
-    Curve(m.MYFM, "n_iter", [20, 50, 100, 200]),
-    Curve(m.MYFM_SVDPP, "n_iter", [20, 50, 100, 300]),
-    Curve(m.FASTAI_DOT, "n_epochs", [1, 5]),
-    Curve(m.FASTAI_NN, "n_epochs", [1, 5]),
+    *(Entry(model, IDS, "max_epochs", (1, 2, 3, 4, 5, 6)) for model in m.FAST),
+    Entry(m.OURS, IDS, "max_epochs", (3, 4, 5, 6, 8, 10, 12, 15, 20, 30)),
+    Entry(m.OURS_SVDPP, IDS, "max_epochs", (3, 5, 8, 10, 15)),
+    Entry(m.BAYESIAN, IDS, "n_iter", (20, 40, 60, 110, 210)),
+    Entry(m.BAYESIAN_SVDPP, IDS, "n_iter", (20, 30, 40, 60, 110, 210)),
+    Entry(m.SURPRISE, IDS, "n_epochs", (1, 2, 5, 10, 20)),
+    Entry(m.SURPRISE_TUNED, IDS, "n_epochs", (5, 15, 30, 60)),
+    Entry(m.CORNAC, IDS, "max_iter", (1, 2, 5, 10, 20)),
+    Entry(m.CORNAC_FAST, IDS, "max_iter", (2, 4, 6, 10, 15)),
+    Entry(m.CORNAC_60, IDS, "max_iter", (8, 15, 30, 60)),
+    Entry(m.LENSKIT, IDS, "epochs", (1, 2, 5, 10, 20)),
+    Entry(m.LIBMF_DEFAULT, IDS, "nr_iters", (2, 5, 10, 20)),
+    *(Entry(model, IDS, "nr_iters", (2, 4, 6, 8, 12, 20)) for model in m.LIBMF_FAST),
+    Entry(m.LIBMF, IDS, "nr_iters", (4, 8, 15, 30, 60)),
+    Entry(m.MYFM, IDS, "n_iter", (20, 50, 100, 200)),
+    Entry(m.MYFM_SVDPP, IDS, "n_iter", (20, 50, 100, 300)),
+    Entry(m.FASTAI_DOT, IDS, "n_epochs", (1, 5)),
+    Entry(m.FASTAI_NN, IDS, "n_epochs", (1, 5)),
 ]
 COSTS = ["fit_seconds", "predict_seconds", "total_seconds"]
 ONE_THREAD = {"surprise", "myfm"}  # their fits use one thread; more threads repeat the figures
@@ -55,22 +47,19 @@ SHOWN = 0.03  # the tables and the figure go this much further
 
 
 def run(
-    *,
-    path: Path | None = None,
-    columns: tuple[str, str, str] = ("user", "item", "rating"),
-    title: str = "MovieLens 100K",
-    quick: bool = False,
+    *, log: pd.DataFrame | None = None, title: str = "MovieLens 100K", quick: bool = False
 ) -> dict[str, Any]:
     """Fit whole schedules of several lengths; each gives a time and an RMSE."""
-    if path is None:
+    if log is None:
         log, enough, time_limit = movielens(), MODERATE, TIME_LIMIT
         parts = list(folds(log, shuffle=True))[: 1 if quick else N_FOLDS]
-        split = f"the first {len(parts)} folds of {SHUFFLED}"
+        split, reason = f"the first {len(parts)} folds of {SHUFFLED}", ""
     else:
-        log, time_limit = read_log(path, *columns), LOG_TIME_LIMIT
+        time_limit = LOG_TIME_LIMIT
         train, test = train_test_split(log, test_size=0.1, random_state=0)
         parts, split = [(train, test)], "one random 90/10 split with seed 0"
-        enough = rmse(test["rating"].to_numpy(), user_and_item_biases(train, test))
+        reason = ", that of two ridge biases"
+        enough = rmse(test["rating"].to_numpy(), ridge_biases(train, 0)(test))
     rows, left_out, numbers = [], [], sorted({1, THREADS})
     for threads in numbers:
         field = Field((curve.model for curve in CURVES), time_limit, threads)
@@ -92,10 +81,9 @@ def run(
             "Models called fast have few factors, and settings chosen on held-out parts of "
             "training rows. fastai is on the first fold only. The tables have the points with "
             "one thread that no other point, or no other point of the same model, matches.",
-            f"A point of a peer counts if its RMSE is at most {enough:.4f}"
-            + ("" if path is None else ", that of user and item biases")
-            + ". It is matched by a point of ours with no higher RMSE in no more time. With n "
-            "threads all models may use up to n.",
+            f"A point of a peer counts if its RMSE is at most {enough:.4f}{reason}. It is matched "
+            "by a point of ours with no higher RMSE in no more time. With n threads all models "
+            "may use up to n.",
         ],
         "bars": [
             found
@@ -106,12 +94,12 @@ def run(
             table(
                 "Points that no other point matches",
                 forms,
-                own_front(best[best["rmse"] <= enough])[names].astype(object).to_numpy(),
+                own_front(best[best["rmse"] <= enough])[names],
             ),
             table(
                 "Points of each model that no other point of it matches",
                 forms | {"Fit, s": ".3f", "Predict, s": ".3f", "With training set, s": ".3f"},
-                best[names + COSTS].astype(object).to_numpy(),
+                best[names + COSTS],
             ),
             table(
                 "Points of peers that none of ours matches",
@@ -133,15 +121,13 @@ def run(
 
 def measure(field: Field, parts: list[Fold]) -> Iterator[dict[str, Any]]:
     for fold, (train, test) in enumerate(parts):
-        for model, parameter, values in CURVES:
+        for entry in CURVES:
+            model, facts = entry.model, {"threads": field.threads, "fold": fold}
             if fold > 0 and model.library in ONE_FOLD:
                 continue
             if field.threads > 1 and model.library in ONE_THREAD:
                 continue
-            jobs = [{parameter: value} for value in values]
-            facts = {"threads": field.threads, "fold": fold}
-            for row in field.measure(model, train, test, jobs, **facts):
-                yield row | {"setting": f"{parameter}={row['job'][parameter]}"}
+            yield from field.measure(model, train, test, entry.jobs, **facts)
 
 
 def summary(rows: list[dict[str, Any]]) -> pd.DataFrame:

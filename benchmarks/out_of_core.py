@@ -1,42 +1,37 @@
 """Fit to Parquet files that are read in chunks, beside the same fit in memory."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 
-from benchmarks._data import made, read_log, rmse
-from benchmarks._measure import peak_bytes, reset_peak, resident_bytes, seconds
+from benchmarks._data import made
+from benchmarks._peers import exchange
 from benchmarks._results import bar, table
 
-MB = 1e6
 IN_MEMORY, IN_CHUNKS = "in memory", "in chunks"
 HELD_OUT = 0.1
 
 
 def run(
-    *,
-    path: Path | None = None,
-    columns: tuple[str, str, str] = ("user", "item", "rating"),
-    title: str = "",
-    quick: bool = False,
+    *, log: pd.DataFrame | None = None, title: str = "", quick: bool = False
 ) -> dict[str, Any]:
     """Fit to 10^6 and 10^7 made ratings, or to a log, each time in a new process."""
     rows, bars = [], []
-    for name, log in made_logs(quick) if path is None else [(title, read_log(path, *columns))]:
+    logs = made_logs(quick) if log is None else [(title, log)]
+    for name, log in logs:
         with TemporaryDirectory() as folder:
             test = log.sample(frac=HELD_OUT, random_state=0)
             train = log.drop(test.index).sample(frac=1, random_state=0)
             for part, rows_of_part in {"test": test, "train": train}.items():
                 rows_of_part.to_parquet(f"{folder}/{part}.parquet", index=False)
             del log, test, train, rows_of_part
-            found = {way: fresh_process(way, folder) for way in (IN_MEMORY, IN_CHUNKS)}
+            found = {}
+            for way in (IN_MEMORY, IN_CHUNKS):
+                request = {"folder": folder, "in_chunks": way == IN_CHUNKS}
+                found[way], _ = exchange("sklrec", "sklrec_files", request, {})
         rows += [[name, way, *answer.values()] for way, answer in found.items()]
         one, other = found.values()
         beside = [answer["peak_mb"] - answer["model_mb"] for answer in (one, other)]
@@ -66,42 +61,3 @@ def run(
 def made_logs(quick: bool) -> Iterator[tuple[str, pd.DataFrame]]:
     for n_ratings in (100_000,) if quick else (1_000_000, 10_000_000):
         yield f"{n_ratings:,} made", made(n_ratings // 50, n_ratings // 200, n_ratings)
-
-
-def fresh_process(way: str, folder: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.out_of_core", way, folder]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout)
-
-
-def measure(way: str, folder: str) -> dict[str, float]:
-    """Read and fit in this process, which did nothing before."""
-    from sklrec import MFRegressor
-    from sklrec.datasets import ParquetRatings
-
-    train, few = f"{folder}/train.parquet", f"{folder}/few.parquet"
-    mf = MFRegressor(random_state=0)
-
-    def fit(file: str) -> None:
-        if way == IN_CHUNKS:
-            mf.fit(ParquetRatings(file, rating="rating"))
-        else:
-            log = pd.read_parquet(file)
-            mf.fit(log[["user", "item"]], log["rating"])
-
-    pd.DataFrame({"user": range(10), "item": 1, "rating": range(10)}).to_parquet(few)
-    fit(few)
-    before = resident_bytes()
-    reset_peak()
-    taken = seconds(lambda: fit(train))
-    peak = peak_bytes() - before
-    tables = sum(parameter.nbytes for parameter in mf.module_.parameters())
-    seen = mf.seen_.data.nbytes + mf.seen_.indices.nbytes + mf.seen_.indptr.nbytes
-    test = pd.read_parquet(f"{folder}/test.parquet")
-    error = rmse(test["rating"].to_numpy(), mf.predict(test[["user", "item"]]))
-    sizes = {"peak_mb": peak / MB, "model_mb": (tables + seen) / MB}
-    return sizes | {"seconds": taken, "rmse": error}
-
-
-if __name__ == "__main__":
-    print(json.dumps(measure(*sys.argv[1:])))

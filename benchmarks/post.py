@@ -11,12 +11,11 @@ from sklearn.pipeline import make_pipeline
 from torch import Tensor, nn
 
 from benchmarks._baselines import item_means
-from benchmarks._data import SHUFFLED, folds, rmse
+from benchmarks._data import SHUFFLED, described_movielens, folds, rmse
 from benchmarks._measure import seconds
 from benchmarks._results import bar, table
 from benchmarks._torch import torch_threads
 from sklrec import DenseRecRegressor, IDEncoder, MFRegressor, SequenceRatingRegressor
-from sklrec.datasets import fetch_movielens
 from sklrec.preprocessing import SequencePadder, SequenceWindower
 
 PAIR, TIMED = ["user", "item"], ["user", "item", "timestamp"]
@@ -75,8 +74,8 @@ class PostLSTM(nn.Module):
 
 def run(*, quick: bool = False) -> dict[str, Any]:
     """Train the post's models and ours on the same rows."""
-    X, y = fetch_movielens("100k", return_X_y=True)
-    log = X.assign(rating=(y - LOWEST) / WIDTH)
+    log = described_movielens()[[*TIMED, "rating"]]
+    log["rating"] = (log["rating"] - LOWEST) / WIDTH
     log = log[log["user"] <= 60] if quick else log
     parts = list(folds(log, shuffle=True))[: 1 if quick else 5]
     ours = [fit_ours(*part) for part in parts]
@@ -109,7 +108,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
                 "RMSE on the same split",
                 {"Model": "", "Source": ""} | forms | {"Clipped": ".4f", "Seconds": ".2f"},
                 [[*r[:3], r.rmse * WIDTH, *r[3:]] for r in results],
-            ),
+            )
         ],
     }
 

@@ -68,7 +68,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             table(
                 f"`{call}`",
                 {"": "", "Ratings": ",d", "Seconds": ".3f"} | dict.fromkeys(SHARES, ".0%"),
-                found[["model", "n", "seconds", *SHARES]].astype(object).to_numpy(),
+                found[["model", "n", "seconds", *SHARES]],
             )
             for call, found in frame.groupby("call", sort=False)
         ],

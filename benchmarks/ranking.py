@@ -47,7 +47,6 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     rows = [*simple(protocol), *estimators(protocol, seeds), *peers(field, protocol, seeds)]
     by_model = pd.DataFrame(rows).groupby("model", sort=False)[METRICS]
     means = by_model.mean().sort_values("NDCG", ascending=False, na_position="last")
-    means = means.reset_index().astype(object)
     return {
         "title": "Lists on MovieLens 100K",
         "notes": [
@@ -56,13 +55,13 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             f"{K} of all items, without those rated in training, and beside them the order of "
             "the held-out items of the user. Models have their defaults; scores are not clipped; "
             f"means over {len(seeds)} seeds. SequenceRatingRegressor reads timestamps, the model "
-            f"with side features reads {', '.join(FEATURES)}, the others read users and items.",
+            f"with side features reads {', '.join(FEATURES)}, the others read users and items."
         ],
         "tables": [
             table(
                 f"@{K}, each user's last 10",
                 {"Model": "", **dict.fromkeys([*METRICS[:4], "NDCG, rated items only"], ".3f")},
-                means.where(means.notna(), None).to_numpy(),
+                means.reset_index(),
             )
         ],
         "left_out": field.left_out,

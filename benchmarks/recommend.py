@@ -1,13 +1,12 @@
 """Lists for all users beside implicit's."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmarks._data import made, read_log
+from benchmarks._data import made
 from benchmarks._peers import LeftOut, exchange
 from benchmarks._results import bar, table
 
@@ -18,14 +17,10 @@ MB = 1e6
 
 
 def run(
-    *,
-    path: Path | None = None,
-    columns: tuple[str, str, str] = ("user", "item", "rating"),
-    title: str = "made ratings",
-    quick: bool = False,
+    *, log: pd.DataFrame | None = None, title: str = "made ratings", quick: bool = False
 ) -> dict[str, Any]:
     size = (5_000, 2_000, 100_000) if quick else (50_000, 10_000, 1_000_000)
-    log = made(*size) if path is None else read_log(path, *columns)
+    log = made(*size) if log is None else log
     repeats = 1 if quick else 3
     lists, same, left_out = compare_lists(log, repeats)
     bars = [bar("Lists, MB beyond the factors", lists[OURS][1] / MB, 1_000.0, ".0f")]
@@ -46,9 +41,7 @@ def run(
             *same,
         ],
         "bars": bars,
-        "tables": [
-            table("Lists for all users", forms, rows),
-        ],
+        "tables": [table("Lists for all users", forms, rows)],
         "left_out": left_out,
     }
 

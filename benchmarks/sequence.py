@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from benchmarks._baselines import causal_biases
-from benchmarks._data import SHUFFLED, Fold, folds, rmse
+from benchmarks._data import SHUFFLED, Fold, described_movielens, folds, rmse
 from benchmarks._measure import seconds
 from benchmarks._results import bar, table
 from sklrec import MFRegressor, SequenceRatingRegressor
-from sklrec.datasets import fetch_movielens
 from sklrec.model_selection import GlobalTimeSplit, LastInteractionsSplit
 
 COLUMNS = ["user", "item", "timestamp"]
@@ -27,9 +26,9 @@ Row = dict[str, Any]
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
-    X, y = fetch_movielens("100k", return_X_y=True)
-    log = X.assign(rating=y)
-    SequenceRatingRegressor(max_epochs=1).fit(X[:1_000], y[:1_000])  # warms up
+    log = described_movielens()
+    few = log[:1_000]
+    SequenceRatingRegressor(max_epochs=1).fit(few[COLUMNS], few["rating"])  # warms up
     found = summary(list(compare_protocols(log, 1 if quick else 5)))
     ours = found[found["model"] == OURS].set_index("protocol")["mean"]
     forms = {"RMSE": ".4f", "Standard error": ".4f", "Fit, s": ".2f"}
@@ -45,13 +44,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         "bars": [
             bar(protocol, ours[protocol], limit, ".4f") for protocol, limit in LIMITS.items()
         ],
-        "tables": [
-            table(
-                "RMSE",
-                {"Protocol": "", "Model": "", **forms},
-                found.astype(object).where(found.notna(), None).to_numpy(),
-            )
-        ],
+        "tables": [table("RMSE", {"Protocol": "", "Model": "", **forms}, found)],
     }
 
 

@@ -16,11 +16,12 @@ from benchmarks import (
     _results,
     choose,
     curves,
+    logs,
     profile,
     ranking,
     scaling,
 )
-from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, user_and_item_biases
+from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, ridge, ridge_biases
 from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
 from benchmarks._peers import REQUIREMENTS, ROOT, Answer, Field, LeftOut, environment, run
@@ -277,14 +278,19 @@ def test_a_second_log_is_for_the_benchmarks_that_read_one(tmp_path):
         options = __main__.parser().parse_args(arguments)
         return [target for target, _ in __main__.tasks(name, options)]
 
-    log = "--ratings", str(tmp_path / "books.csv.zip")
+    path = tmp_path / "books.csv"
+    path.write_text(CSV.replace("u,book,stars", "user_id,item_id,rating"))
+    log = "--ratings", str(path), "--timestamp", "time"
     assert asked("curves") == ["curves"]
     assert asked("curves", *log) == ["curves", "curves_books"]
     assert asked("accuracy", *log, "--name", "mine") == ["accuracy", "accuracy_mine"]
+    assert asked("logs", *log, "--only-log") == ["logs_books"]
     assert asked("predict", *log) == ["predict"]
     options = __main__.parser().parse_args(log)
-    _, (_, arguments) = __main__.tasks("recommend", options)
-    assert list(arguments) == ["path", "columns", "title"]
+    for name, times in (("recommend", []), ("logs", ["timestamp"])):
+        _, (_, arguments) = __main__.tasks(name, options)
+        assert arguments["title"] == "books"
+        assert list(arguments["log"]) == ["user", "item", "rating", *times]
 
 
 RESULT = {
@@ -369,13 +375,33 @@ LOG = pd.DataFrame(
 )
 
 
-def test_item_means_and_biases_of_users_are_shrunk():
+def test_item_means_are_shrunk():
     asked = pd.DataFrame({"user": [1, 3, 3], "item": [9, 7, 6]})
-    items = np.array([3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3])
+    items = [3 + (-1 + 0) / (2 + SHRINKAGE), 3 + (2 - 2) / (2 + SHRINKAGE), 3]
     np.testing.assert_allclose(item_means(LOG, asked), items)
-    deviations = LOG["rating"] - item_means(LOG, LOG)
-    first = deviations[LOG["user"] == 1].sum() / (4 + SHRINKAGE)
-    np.testing.assert_allclose(user_and_item_biases(LOG, asked), items + [first, 0, 0])
+
+
+def test_ridge_biases_are_those_of_the_normal_equations():
+    X = pd.get_dummies(LOG[["user", "item"]].astype(str), dtype=float)
+    penalties = [2.0] * 2 + [3.0] * 3
+    X, y = X - X.mean(), LOG["rating"] - LOG["rating"].mean()  # the intercept has no penalty
+    biases = np.linalg.solve(X.T @ X + np.diag(penalties), X.T @ y)
+    design, fit = ridge(LOG)
+    weights = fit(2.0, 3.0)
+    np.testing.assert_allclose(weights[1:], biases, atol=1e-5)
+    expected = LOG["rating"].mean() + X @ biases
+    np.testing.assert_allclose(design(LOG) @ weights, expected, atol=1e-5)
+    unknown = pd.DataFrame({"user": [3], "item": [6]})
+    np.testing.assert_allclose(design(unknown) @ weights, weights[:1])
+
+
+def test_penalties_of_ridge_biases_come_from_held_out_training_rows():
+    rng = np.random.default_rng(0)
+    users, items = np.repeat(range(1_000), 20), rng.integers(50, size=20_000)
+    log = pd.DataFrame({"user": users, "item": items, "rating": rng.standard_normal(20_000)})
+    assert ridge_biases(log, 0)(log).std() < 0.1  # means of users have a deviation of 0.22
+    log["rating"] = log["user"] % 5 + 0.1 * log["rating"]
+    np.testing.assert_allclose(ridge_biases(log, 0)(log), log["user"] % 5, atol=0.3)
 
 
 def test_causal_biases_read_what_is_strictly_earlier():
@@ -429,3 +455,61 @@ def test_gradients_that_are_never_zeroed_add_up():
         ends.append(module.weight.item())
     # the slope at w is 2 w: w halves at each step, or goes 1, 0.5, -0.25, -0.875
     assert ends == [0.125, -0.875]
+
+
+@pytest.mark.parametrize("noise", logs.NOISES)
+@pytest.mark.parametrize("signal", logs.SIGNALS)
+def test_a_generated_log_has_the_expectation_of_each_rating(signal, noise):
+    log = logs.generate(10, signal, noise)
+    assert len(log) == logs.N_RATINGS and not log.duplicated(["user", "item"]).any()
+    assert (log["user"].value_counts() == 10).all()
+    assert log["item"].value_counts().iloc[0] > 20 * log["item"].value_counts().median()
+    error = log["rating"] - log["expected"]
+    assert abs(error.mean()) < 0.03
+    if signal == "no":
+        assert log["expected"].std() < 1e-12
+    else:
+        slope = np.polyfit(log["expected"], log["rating"], 1)[0]
+        assert slope == pytest.approx(1, abs=0.05)
+    if noise == logs.STARS:
+        assert set(log["rating"]) == {1.0, 2.0, 3.0, 4.0, 5.0}
+        shares = log["rating"].value_counts(normalize=True).sort_index()
+        np.testing.assert_allclose(shares, logs.SHARES, atol=0.03)
+    else:
+        assert log["expected"].var() == pytest.approx(logs.SIGNALS[signal], rel=0.2)
+
+
+def test_ratios_and_bars_of_a_log(monkeypatch):
+    def constant(value):
+        return lambda known, seed: lambda rows: np.full(len(rows), value)
+
+    def fail(known, seed):
+        raise ValueError("no longer finite")
+
+    better, worse = map(str, logs.BARRED)
+    fits = {logs.MEAN: constant(1.0), logs.BIASES: constant(3.5), better: constant(3.0)}
+    others = {worse: constant(99.0), "failing": fail, logs.TIMED: fail, logs.SLOW: fail}
+    monkeypatch.setattr(logs, "FITS", fits | others)
+    log = pd.DataFrame({"rating": [1.0, 5.0], "expected": [2.0, 4.0]})
+    rows = pd.DataFrame(logs.measure("mine", [(log, log)] * 2))
+    assert rows["Failed"].dropna().tolist() == [
+        f"mine, split {seed}: failing failed, no longer finite" for seed in range(2)
+    ]
+    found = logs.summary(rows).set_index("Model")
+    assert list(found.index) == [*fits, worse, "failing"]  # generated, without timestamps
+    biases = np.sqrt((2.5**2 + 1.5**2) / 2)
+    assert found.loc[better, "RMSE"] == 2
+    assert found.loc[better, logs.RATIO] == pytest.approx(2 / biases)
+    assert found.loc[better, logs.ATTAINABLE] == 2
+    assert found.loc[better, logs.APART] == pytest.approx(2 - biases)
+    assert found.loc[worse, "RMSE"] == np.sqrt((4**2 + 0) / 2)  # clipped to 5
+    assert found.loc["failing", logs.FIGURES].isna().all()
+    good, bad = logs.bars(found.reset_index())
+    assert (good["met"], good["limit"]) == (True, logs.UNSURE_LIMIT)
+    assert (bad["met"], bad["limit"]) == (False, logs.LIMIT)
+
+
+def test_a_bar_is_wider_where_the_difference_may_be_chance():
+    row = {"Log": "mine", "Model": str(logs.BARRED[0]), logs.RATIO: 1.004, logs.APART: 0.004}
+    rows = pd.DataFrame([row | {logs.APART + logs.ERROR: error} for error in (0.001, 0.003)])
+    assert [entry["met"] for entry in logs.bars(rows)] == [False, True]

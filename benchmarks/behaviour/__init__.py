@@ -9,7 +9,7 @@ differs or fails. It takes about three minutes and keeps no results. ``--only PA
 cases by name, such as "mf*".
 
 A new case is a function in `_fits.py` or `_others.py` that returns arrays, tables and numbers, in
-dicts or lists, registered with ``@case("name")``. Cases use public names only. After a renaming,
-write the cases in the new names, and translate them in `_library.py` for the older checkout.
+dicts or lists, registered with ``@case("name")``. Cases use public names that both checkouts have:
+compare with the commit just before a change.
 """
 # SPDX-License-Identifier: BSD-3-Clause

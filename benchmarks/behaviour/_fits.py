@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from functools import partial
-from importlib import import_module
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -13,6 +12,7 @@ from skorch.callbacks import Callback, LRScheduler
 import benchmarks.behaviour._library as lib
 import sklrec
 from benchmarks.behaviour._library import IDS, case, make, plain, shown, state, with_unknown
+from sklrec import datasets
 
 
 class Recorder(Callback):
@@ -151,7 +151,6 @@ def random_states() -> Any:
 
 @case("mf: chunks")
 def mf_chunks() -> Any:
-    datasets = import_module("sklrec.datasets")
     (X, y), found = lib.large(), []
     ids, weights = X[IDS], lib.weights_of(y)
     halves = [(ids[k : k + 5000], y[k : k + 5000], weights[k : k + 5000]) for k in (0, 5000)]

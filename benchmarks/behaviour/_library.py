@@ -1,4 +1,4 @@
-"""Registry of cases, estimators of either checkout, made tables, and what a model shows."""
+"""Registry of cases, estimators, made tables, and what a model shows."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable
@@ -7,50 +7,22 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from skorch.callbacks import LRScheduler
 
 import sklrec
 from sklrec.datasets import make_ratings
 
 CASES: dict[str, Callable[[], Any]] = {}
 IDS = ["user", "item"]
-IS_OLD = not hasattr(sklrec, "BayesianMFRegressor")
-CLASSES = {"mf": "MFRegressor", "bayesian": "BayesianMFRegressor"}
-CLASSES |= {"dense": "DenseRecRegressor", "sequence": "SequenceRatingRegressor"}
+CLASSES = {"mf": sklrec.MFRegressor, "bayesian": sklrec.BayesianMFRegressor}
+CLASSES |= {"dense": sklrec.DenseRecRegressor, "sequence": sklrec.SequenceRatingRegressor}
 
 
 def case(name: str) -> Callable[[Any], Any]:
     return lambda run: CASES.setdefault(name, run)
 
 
-def translated(name: str, params: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Name and parameters of an estimator in the words of an older checkout."""
-    params = dict(params)
-    if "svdpp" in params:
-        params["implicit_features"] = params.pop("svdpp")
-    if name == "BayesianMFRegressor":  # it reads all columns that `visible` leaves
-        params.pop("side_features", None)
-        return "BayesianFMRegressor", {"implicit_features": False} | params
-    if isinstance(share := params.get("early_stopping"), float):
-        params |= {"early_stopping": True, "validation_fraction": share}
-    callbacks = params.pop("callbacks", [])
-    if kept := [callback for callback in callbacks if not isinstance(callback, LRScheduler)]:
-        params["callbacks"] = kept
-    if len(kept) < len(callbacks):  # the only schedule of the cases is constant
-        params["lr_schedule"] = "constant"
-    return name, params | ({"solver": "sgd"} if name == "MFRegressor" else {})
-
-
-def visible(X: Any, side_features: Any) -> Any:
-    """Columns for a BayesianMFRegressor, which an older one cannot leave out itself."""
-    return X[IDS + (side_features or [])] if IS_OLD and side_features != "all" else X
-
-
 def make(kind: str, **params: Any) -> Any:
-    """An estimator of this process's checkout, from its name and parameters of today."""
-    name, params = CLASSES[kind], {"random_state": 0} | params
-    name, params = translated(name, params) if IS_OLD else (name, params)
-    return getattr(sklrec, name)(**params)
+    return CLASSES[kind](**{"random_state": 0} | params)
 
 
 # --- Made tables of ratings
@@ -132,8 +104,6 @@ def fitted(
 ) -> tuple[Any, Any]:
     """A model fitted to all but the last 600 rows, and these rows."""
     X, y = table()
-    if kind == "bayesian":
-        X = visible(X, params.get("side_features"))
     extra: dict[str, Any] = {"X_val": X[-600:], "y_val": y[-600:]} if validation else {}
     if weights:
         extra["sample_weight"] = weights_of(y[:-600])

@@ -3,11 +3,11 @@
 
 import pickle
 from functools import partial
-from importlib import import_module
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pandas as pd
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -16,6 +16,9 @@ import benchmarks.behaviour._library as lib
 import sklrec
 from benchmarks.behaviour._fits import ALL, CHAIN, LSTM, MF, PARAMS, SVDPP, UNBIASED
 from benchmarks.behaviour._library import case, fitted, make, plain, shown, state, weights_of
+from sklrec import approximate, export, metrics
+from sklrec import inspection as displays
+from sklrec import model_selection as splits
 from sklrec.datasets import make_ratings
 
 
@@ -50,7 +53,6 @@ def transformers() -> Any:
 
 @case("splitters")
 def splitters() -> Any:
-    splits = import_module("sklrec.model_selection")
     drawn: dict[str, Any] = {"n_splits": 3, "random_state": 0}
     found = [
         splits.GlobalTimeSplit(),
@@ -67,7 +69,6 @@ def splitters() -> Any:
 
 @case("metrics and scorers")
 def metrics_and_scorers() -> Any:
-    metrics = import_module("sklrec.metrics")
     X, y = plain()
     model = make("mf", **MF).fit(X[:4000], y[:4000])
     test, truth = X[4000:], y[4000:]
@@ -102,7 +103,6 @@ def data_sets() -> Any:
 
 @case("inspection")
 def inspection() -> Any:
-    displays = import_module("sklrec.inspection")
     model, X = fitted("mf", MF, validation=True)
     bayesian, narrow = fitted("bayesian", CHAIN)
     y = 1.0 + np.arange(len(X)) % 5
@@ -124,7 +124,6 @@ def files(kind: str, params: dict[str, Any]) -> Any:
     """Model files, pickles and continued fits; an export where there is one."""
     if kind == "bayesian":
         params = params | ALL | {"svdpp": True, "loss": "ordinal"}
-    onnxruntime, export = import_module("onnxruntime"), import_module("sklrec.export")
     table = plain if kind == "sequence" else lib.featured
     model, X = fitted(kind, params, table)
     with TemporaryDirectory() as folder:
@@ -150,7 +149,7 @@ for kind, params in PARAMS.items():
 
 @case("approximate lists")
 def approximate_lists() -> Any:
-    approximate, found = import_module("sklrec.approximate"), []
+    found = []
     for params in (MF, SVDPP, MF | UNBIASED):
         model, _ = fitted("mf", params, lib.large)
         index = approximate.ApproximateItems(model, n_links=8, ef_search=32)
@@ -161,13 +160,13 @@ def approximate_lists() -> Any:
 
 @case("searches and cross-validation")
 def searches() -> Any:
-    (table, y), found = plain(), []
+    (X, y), found = plain(), []
     cv: dict[str, Any] = {"cv": KFold(2), "error_score": "raise"}
     for kind, params in PARAMS.items():
-        X, model = lib.visible(table, None) if kind == "bayesian" else table, make(kind, **params)
+        model = make(kind, **params)
         search = GridSearchCV(model, {"n_factors": [2, 5]}, **cv).fit(X, y)
         found += [search.cv_results_["mean_test_score"], search.predict(X[:300])]
         found.append(cross_val_score(model, X, y, scoring="neg_mean_squared_error", **cv))
     steps = sklrec.IDEncoder(), sklrec.SequenceWindower(max_len=6, ratings=True)
     pipeline = make_pipeline(*steps, make("sequence", **LSTM, input="sequences"))
-    return [*found, pipeline.fit(table[:5000], y[:5000]).predict(table[5000:])]
+    return [*found, pipeline.fit(X[:5000], y[:5000]).predict(X[5000:])]

@@ -5,8 +5,8 @@ import numpy as np
 import torch
 
 from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.gaussian_rows import row_equations
-from sklrec._solvers.least_squares.packed import blocks, inverse, n_packed, pack, unpack
+from sklrec._solvers.least_squares.gaussian_rows import activity, row_equations
+from sklrec._solvers.least_squares.packed import blocks, inverse, n_packed, pack, times, unpack
 from sklrec._solvers.least_squares.rating_matrices import (
     Incidence,
     RatingMatrices,
@@ -69,7 +69,7 @@ def _solve(
         precision = precision / module.user_noise[0].double()
     prior = torch.linalg.inv(unpack(getattr(module, f"{side}_prior_covariance"), d))
     # Means and packed covariances of the terms of each row.
-    centre = getattr(module, f"{side}_prior_mean").repeat(n, 1)
+    centre = activity(matrices.sides[0].weights) @ getattr(module, f"{side}_prior_mean")
     spread = torch.zeros(n, n_packed(d), dtype=torch.float64, device=device)
     if module.svdpp:
         B = Incidence.of(matrices.partner_shares(0), np.float64, device)
@@ -87,7 +87,7 @@ def _solve(
         at = slice(first + part.start, first + part.stop)
         S = inverse(precision * unpack(G[part], d) + prior)
         right = precision * y[part] + centre[part] @ prior
-        found[at] = torch.bmm(S, right.unsqueeze(2)).squeeze(2)
+        found[at] = times(S, right)
         of_prior = S @ prior
         of_terms = of_prior @ unpack(spread[part], d) @ of_prior.mT
         table[at] = pack(S + of_terms).float()

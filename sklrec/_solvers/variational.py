@@ -25,6 +25,7 @@ from sklrec._solvers.least_squares.context_biases import ContextBiases
 from sklrec._solvers.least_squares.gaussian_rows import (
     Predictions,
     Rows,
+    activity,
     errors_of_means,
     expected_errors,
     left_out_noise,
@@ -39,6 +40,7 @@ from sklrec._solvers.least_squares.packed import (
     multiply,
     n_packed,
     pack,
+    times,
     unpack,
 )
 from sklrec._solvers.least_squares.rating_matrices import (
@@ -206,8 +208,8 @@ class Posterior:
         covariances = self._new(n, n_packed(d))
         weights = self.matrices.sides[k].weights
         covariances[:, 0] = 1 / (self.precision * (weights + penalty))
-        prior_mean = self._new(d, dtype=torch.float64)
-        prior_mean[0] = mean
+        prior_mean = self._new(3, d, dtype=torch.float64)
+        prior_mean[0, 0] = mean
         variances = self._new(d, dtype=torch.float64) + self.n_factors**-0.5
         variances[0] = 1 / (self.precision * penalty)
         prior = prior_mean, variances.diag()
@@ -355,24 +357,23 @@ class Posterior:
         """Set the rows from their scaled Gram products and targets, and update the prior."""
         d, rows, terms = self.n_columns, self.rows[k], self.terms[k]
         precision = torch.linalg.inv(rows.prior_covariance).to(self.dtype)
-        centre = rows.prior_mean.to(self.dtype)
+        activities = activity(self.totals[k])
+        centres = (activities @ rows.prior_mean).to(self.dtype)
         own_squares = self._new(d, d, dtype=torch.float64)  # sum of the own rows' covariances
-        own_sum, own_products = self._new(d, dtype=torch.float64), own_squares.clone()
+        own_sum, own_products = torch.zeros_like(rows.prior_mean), own_squares.clone()
         of_terms = None
         if terms is not None:
-            of_terms = terms.update(grams, targets, precision, centre, rows.covariance)
+            of_terms = terms.update(grams, targets, precision, centres, rows.covariance)
         for part in blocks(len(grams), d, self.device):
             if of_terms is None:
                 S = inverse(unpack(grams[part], d) + precision)
-                right = targets[part] + precision @ centre
-                own = mean = torch.bmm(S, right.unsqueeze(2)).squeeze(2)
+                own = mean = times(S, targets[part] + centres[part] @ precision)
                 spread = S
             else:
                 h, V = of_terms[0][part], unpack(of_terms[1][part], d)
                 S = unpack(rows.covariance[part], d)
                 # own = S (τy + Λm - τG h), and S τG = 1 - S Λ
-                right = targets[part] + (centre + h) @ precision
-                mean = torch.bmm(S, right.unsqueeze(2)).squeeze(2)
+                mean = times(S, targets[part] + (centres[part] + h) @ precision)
                 own = mean - h
                 prior_part = S @ precision
                 data_part = torch.eye(d).to(S) - prior_part
@@ -382,19 +383,20 @@ class Posterior:
             rows.covariance[part] = pack(S)
             own_squares += spread.sum(0, dtype=torch.float64)
             own = own.double()
-            own_sum += own.sum(0)
+            own_sum += activities[part].T @ own
             own_products += own.T @ own
         self._set_prior(k, own_sum, own_squares + own_products)
 
     def _set_prior(self, k: int, total: Tensor, squares: Tensor) -> None:
         """Set the prior of a side from sums over its rows."""
-        # m = sum of w / (n + 1), and L from the second moments of w. The bias keeps the ratio of
-        # variances that has the least leave-one-out error. Where rows have about two ratings,
-        # variances drift to 0 otherwise.
+        # The mean by regression on the activity, and L from the second moments around it. The bias
+        # keeps the ratio of variances that has the least leave-one-out error. Where rows have
+        # about two ratings, variances drift to 0 otherwise.
         d, rows, n = self.n_columns, self.rows[k], self.sizes[k]
-        rows.prior_mean = total / (n + 1)
-        eye = torch.eye(d).to(squares)
-        spread = squares - torch.outer(total, rows.prior_mean) + WISHART * eye
+        activities, eye = activity(self.totals[k]), torch.eye(d).to(squares)
+        gram = activities.T @ activities
+        rows.prior_mean = torch.linalg.solve(gram + torch.eye(len(gram)).to(gram), total)
+        spread = squares - total.T @ rows.prior_mean + WISHART * eye
         covariance = spread / (n + d)
         even = eye * self.even_share * self.n_factors**-0.5
         even[0, 0] = covariance[0, 0] * self.even_share
@@ -404,13 +406,12 @@ class Posterior:
         rows.prior_covariance = with_first(covariance, variance)
 
     def _own_share(self, k: int, variance: float) -> float:
-        """Share of the own rows in the variance of the biases; side features have the rest."""
+        """Share of what no count and no side feature explains in the variance of the biases."""
         terms = self.terms[k]
-        groups = [] if terms is None else terms.priors[self.svdpp :]
-        if terms is None or not groups:
-            return 1.0
-        explained = terms.sums(*groups, columns=slice(0, 1)).double().var(correction=0).item()
-        return variance / (variance + explained)
+        explained = (activity(self.totals[k]) @ self.rows[k].prior_mean)[:, 0]
+        if terms is not None and (groups := terms.priors[self.svdpp :]):
+            explained = explained + terms.sums(*groups, columns=slice(0, 1))[:, 0]
+        return variance / (variance + explained.var(correction=0).item())
 
     def write(self, module: GaussianMatrixFactorization) -> None:
         """Write all that was learned into a module."""
@@ -448,7 +449,8 @@ class Posterior:
 
     def _unknown(self, k: int, rows: Rows) -> tuple[Tensor, Tensor]:
         """Compute mean and covariance of a row without ratings and with missing side features."""
-        mean, covariance, terms = rows.prior_mean, rows.prior_covariance, self.terms[k]
+        mean = activity(self._new(1))[0] @ rows.prior_mean
+        covariance, terms = rows.prior_covariance, self.terms[k]
         if terms is not None:
             priors = list(terms.priors)
             if self.svdpp:

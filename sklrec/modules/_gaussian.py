@@ -123,8 +123,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
         ):
             groups = self._group(side, sizes)
             buffer(f"{side}_covariances", n_rows, n_packed, dtype=torch.float32)
-            # Of the own parts of rows; row 0 of the tables adds the terms.
-            buffer(f"{side}_prior_mean", width)
+            # Of the own parts of rows. The mean is quadratic in the logarithm of the number of
+            # ratings. Row 0 of the tables adds the terms.
+            buffer(f"{side}_prior_mean", 3, width)
             buffer(f"{side}_prior_covariance", n_packed)
             buffer(f"{side}_terms", n_partners * svdpp, width, dtype=torch.float32)
             buffer(f"{side}_term_covariance", n_packed * svdpp, dtype=torch.float32)

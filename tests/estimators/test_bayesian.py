@@ -49,6 +49,20 @@ def test_attributes(model):
     assert not any(block.names for block in model.side_blocks_.values())
 
 
+def test_items_with_few_ratings_are_predicted_like_others_with_few_ratings():
+    rng = np.random.default_rng(0)
+    n = 4000
+    item = np.minimum(rng.geometric(0.015, n), 400)
+    popularity = np.log1p(np.bincount(item))[item]
+    X = pd.DataFrame({"user": rng.integers(0, 150, n), "item": item})
+    y = 1 + popularity + rng.normal(0, 1, n)
+    model = bayes(rating_scale=None).fit(X, y)
+    unknown = model.predict(X[:50].assign(item=UNKNOWN_ITEM)).mean()
+    rare = y[np.bincount(item)[item] < 4].mean()
+    usual = y.mean()
+    assert abs(unknown - rare) < 0.5 * abs(usual - rare)
+
+
 @svdpp_or_not
 def test_it_beats_biases_on_held_out_ratings(svdpp):
     X, y = make_ratings(200, 100, 8000, random_state=1)

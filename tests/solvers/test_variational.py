@@ -61,12 +61,21 @@ def equations(posterior, user):
     return precision, right
 
 
+def prior_means(posterior):
+    """Compute the prior means of all users, which depend on the weights of their ratings."""
+    counts = np.log(np.maximum(np.bincount(USERS, WEIGHTS, N_USERS), 1))
+    means = (
+        np.stack([np.ones(N_USERS), counts, counts**2], 1) @ posterior.rows[0].prior_mean.numpy()
+    )
+    return torch.as_tensor(means)
+
+
 def test_a_users_row_solves_its_normal_equations():
     posterior = new_posterior()
     posterior.sweep()
     posterior._update(1)
     prior = torch.linalg.inv(posterior.rows[0].prior_covariance).numpy()
-    centre = posterior.rows[0].prior_mean.numpy()
+    centres = prior_means(posterior).numpy()
     tau = posterior.precision * posterior.shares.numpy()
     expected = [equations(posterior, user) for user in range(N_USERS)]
     posterior._update(0)
@@ -74,7 +83,7 @@ def test_a_users_row_solves_its_normal_equations():
         S = np.linalg.inv(tau[user] * G + prior)
         found = posterior.rows[0]
         assert np.allclose(unpack(found.covariance, K + 1)[user], S)
-        assert np.allclose(found.mean[user], S @ (tau[user] * y + prior @ centre))
+        assert np.allclose(found.mean[user], S @ (tau[user] * y + prior @ centres[user]))
 
 
 @pytest.mark.parametrize("svdpp", [False, True])
@@ -105,10 +114,11 @@ def test_terms_solve_their_equations(svdpp, sided):
     tau = posterior.precision * posterior.shares.numpy()
     A, b = tau[:, None, None] * np.stack(G), tau[:, None] * np.stack(y)
     L = torch.linalg.inv(posterior.rows[0].prior_covariance)
-    m, priors = posterior.rows[0].prior_mean, [replace(prior) for prior in terms.priors]
+    m, priors = prior_means(posterior), [replace(prior) for prior in terms.priors]
     S = np.linalg.inv(A + L.numpy())
     reduced = L.numpy() - L.numpy() @ S @ L.numpy()
-    pull = np.einsum("nij,nj->ni", L.numpy() @ S, b) - reduced @ m.numpy()
+    pull = np.einsum("nij,nj->ni", L.numpy() @ S, b)
+    pull -= np.einsum("nij,nj->ni", reduced, m.numpy())
     # One matrix for all terms, of (term, column) pairs.
     whole = np.einsum("ua,uij,ub->aibj", B, reduced, B)
     right = B.T @ pull
@@ -137,7 +147,8 @@ def test_biases_of_the_context_and_rows_of_users_are_solved_jointly():
     context, items = posterior.context, posterior.rows[1]
     X = context.X.to_dense().numpy()
     prior = torch.linalg.inv(posterior.rows[0].prior_covariance).numpy()
-    variances, centre = list(context.prior_variances), posterior.rows[0].prior_mean.clone()
+    variances, centres = list(context.prior_variances), prior_means(posterior).numpy()
+    centre = posterior.rows[0].prior_mean.clone()
     covariance = posterior.rows[0].prior_covariance.clone()
     tau = posterior.precision * posterior.shares.numpy()
     # One matrix for the rows of all users and all biases.
@@ -148,7 +159,7 @@ def test_biases_of_the_context_and_rows_of_users_are_solved_jointly():
         G, y = equations(posterior, user)
         at = slice(user * d, user * d + d)
         whole[at, at] = tau[user] * G + prior
-        right[at] = tau[user] * y + prior @ centre.numpy()
+        right[at] = tau[user] * y + prior @ centres[user]
     x = items.mean[ITEMS].numpy()
     for row, user in enumerate(USERS):
         weight, of_row = tau[user] * WEIGHTS[row], np.r_[1, x[row, 1:]]

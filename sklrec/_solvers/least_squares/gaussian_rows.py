@@ -30,8 +30,15 @@ class Rows:
 
     mean: Tensor  # (n, d), bias first
     covariance: Tensor  # (n, d(d+1)/2), packed
-    prior_mean: Tensor  # (d,), float64, of own rows
+    prior_mean: Tensor  # (3, d), float64, of own rows: coefficients of their `activity`
     prior_covariance: Tensor  # (d, d), float64
+
+
+def activity(weights: Tensor) -> Tensor:  # (n,) to (n, 3)
+    """Compute what the prior mean of a row depends on, from the weight of its ratings."""
+    # Items that few people rate are rated lower, and users with few ratings differ from others.
+    counts = weights.double().clamp(min=1).log()
+    return torch.stack([torch.ones_like(counts), counts, counts.square()], 1)
 
 
 def row_equations(
@@ -86,7 +93,7 @@ def expected_errors(
 
 def shrunken(rows: Rows, gain: float) -> Rows:
     """Multiply the covariances of factors by a number."""
-    factors = torch.ones_like(rows.prior_mean)
+    factors = torch.ones_like(rows.prior_covariance[0])
     factors[1:] = gain**0.5
     whole = torch.outer(factors, factors)
     return replace(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.least_squares.conjugate_gradients import conjugate_gradients
-from sklrec._solvers.least_squares.packed import blocks, inverse, multiply, pack, unpack
+from sklrec._solvers.least_squares.packed import blocks, inverse, multiply, pack, times, unpack
 from sklrec._solvers.least_squares.rating_matrices import Incidence
 
 # Steps of conjugate gradients. Each sweep starts from the terms of the last one.
@@ -39,7 +39,7 @@ class GaussianTerms:
         grams: Tensor,  # (n, d(d+1)/2), times the precision of ratings
         targets: Tensor,  # (n, d), too
         precision: Tensor,  # (d, d), of own rows
-        centre: Tensor,  # (d,), prior mean of own rows
+        centre: Tensor,  # (n, d), prior means of own rows
         covariance: Tensor,  # (n, d(d+1)/2), of rows; its values are replaced
     ) -> tuple[Tensor, Tensor]:
         """Update the terms; return their sums of all rows, and covariances of these."""
@@ -54,7 +54,7 @@ class GaussianTerms:
             weighted = precision @ S
             A = precision - weighted @ precision
             reduced[part] = pack(A)
-            pulls[part] = torch.bmm(weighted, targets[part].unsqueeze(2)).squeeze(2) - A @ centre
+            pulls[part] = times(weighted, targets[part]) - times(A, centre[part])
         right = B.transposed @ pulls
         self.covariance = B.transposed_squared @ reduced  # precisions, without the priors
         precisions = [(prior.group, prior.precision.to(dtype)) for prior in self.priors]

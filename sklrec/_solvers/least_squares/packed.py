@@ -87,6 +87,11 @@ def cholesky(matrices: Tensor) -> Tensor:
     return lower
 
 
+def times(matrices: Tensor, vectors: Tensor) -> Tensor:  # (n, d, d) and (n, d) to (n, d)
+    """Multiply each vector by its matrix."""
+    return torch.bmm(matrices, vectors.unsqueeze(2)).squeeze(2)
+
+
 def inner(packed: Tensor, other: Tensor, n_columns: int) -> Tensor:  # (n,)
     """Compute the sums of the products of all entries of two whole matrices."""
     rows, columns, _ = triangle(n_columns, packed.device)
@@ -100,7 +105,7 @@ def outer(rows: Tensor) -> Tensor:  # (n, d) to (n, d(d+1)/2)
 
 
 def multiply(packed: Tensor, vectors: Tensor) -> Tensor:  # (n, d(d+1)/2) and (n, d) to (n, d)
-    """Multiply each vector by its matrix."""
+    """Multiply each vector by its packed matrix."""
     n_rows, n_columns = vectors.shape
     found = torch.empty_like(vectors)
     for rows in blocks(n_rows, n_columns, vectors.device):

@@ -449,7 +449,8 @@ class Posterior:
 
     def _unknown(self, k: int, rows: Rows) -> tuple[Tensor, Tensor]:
         """Compute mean and covariance of a row without ratings and with missing side features."""
-        mean = activity(self._new(1))[0] @ rows.prior_mean
+        # Nobody knows how active an unknown user will be: the mean of all others is expected.
+        mean = (activity(self.totals[k]) @ rows.prior_mean).mean(0)
         covariance, terms = rows.prior_covariance, self.terms[k]
         if terms is not None:
             priors = list(terms.priors)

@@ -176,7 +176,9 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     thresholds of greatest likelihood, replaces each star by a Gaussian value that has the same
     effect on the model, and makes one more sweep.
 
-    **Unknown users and items** have the learned prior as their distribution, and the terms of
+    **Few ratings.** The prior mean of a row is quadratic in the logarithm of its number of
+    ratings, because items that few people rate are rated lower, and users with few ratings differ
+    from others. Unknown users and items have the mean of all rows as their mean, and the terms of
     their side features.
 
     **Weights.** A row of weight 2 equals two rows. The size of the weights therefore matters. If

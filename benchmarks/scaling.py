@@ -11,14 +11,11 @@ from benchmarks._data import grown, grown_size
 from benchmarks._peers import Field, LeftOut, exchange
 from benchmarks._results import bar, table
 
-SHORT = {"n_iter": 20}
 MODELS = [
     m.OURS,
     m.OURS_SVDPP,
-    *(
-        m.Model(f"{b.name}, n_iter=20", b.library, b.params | SHORT)
-        for b in (m.BAYESIAN, m.BAYESIAN_SVDPP)
-    ),
+    m.BAYESIAN,
+    m.BAYESIAN_SVDPP,
     m.ours("DenseRecRegressor"),
     m.ours("SequenceRatingRegressor", timestamp=2),
 ]

@@ -30,7 +30,6 @@ OURS = ours("MFRegressor")
 OURS_SVDPP = ours("MFRegressor", svdpp=True)
 BAYESIAN = ours("BayesianMFRegressor")
 BAYESIAN_SVDPP = ours("BayesianMFRegressor", svdpp=True)
-BAYESIAN_SVDPP_60 = ours("BayesianMFRegressor", svdpp=True, n_iter=60)
 # Few factors and few epochs. A random search over held-out training rows chose these settings, and
 # those of the other libraries' fast models.
 SETTINGS = (16, 4_096, 0.05), (32, 8_192, 0.05), (16, 16_384, 0.07), (32, 16_384, 0.07)

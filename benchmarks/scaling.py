@@ -11,17 +11,8 @@ from benchmarks._data import grown, grown_size
 from benchmarks._peers import Field, LeftOut, exchange
 from benchmarks._results import bar, table
 
-SHORT = {"n_iter": 20}
-MODELS = [
-    m.OURS,
-    m.OURS_SVDPP,
-    *(
-        m.Model(f"{b.name}, n_iter=20", b.library, b.params | SHORT)
-        for b in (m.BAYESIAN, m.BAYESIAN_SVDPP)
-    ),
-    m.ours("DenseRecRegressor"),
-    m.ours("SequenceRatingRegressor", timestamp=2),
-]
+MODELS = [m.OURS, m.OURS_SVDPP, m.BAYESIAN, m.BAYESIAN_SVDPP, m.ours("DenseRecRegressor")]
+MODELS.append(m.ours("SequenceRatingRegressor", timestamp=2))
 MAX_EXPONENT, MAX_MEMORY = 1.05, 3.0  # of MFRegressor
 SIZES = [10_000, 100_000, 1_000_000, 10_000_000]
 FITTED_FROM = 100_000  # smaller fits have too large a constant part

@@ -106,7 +106,7 @@ def test_a_model_of_the_device_is_the_same_on_the_cpu(name, device, tmp_path):
 def test_sweeps_on_the_device_are_close_to_those_on_the_cpu(name, device):
     expected = copy.deepcopy(ESTIMATORS[name]).fit(SIDE, Y).predict(SIDE)
     model = copy.deepcopy(ESTIMATORS[name]).set_params(device=device).fit(SIDE, Y)
-    # Rounding differs, so that later draws differ too.
+    # Rounding differs.
     assert np.abs(model.predict(SIDE) - expected).mean() < 0.2
 
 

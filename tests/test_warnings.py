@@ -55,13 +55,13 @@ class CtrlC(Callback):
 
 
 SMALL = {"n_factors": 2, "max_epochs": 1, "random_state": 0}
-DRAWS = {"n_factors": 2, "n_iter": 4, "random_state": 0}
+SWEEPS = {"n_factors": 2, "n_iter": 4, "random_state": 0}
 ESTIMATORS = {
     "MF": MFRegressor(**SMALL),
     "Dense": DenseRecRegressor(**SMALL),
     "Sequence": SequenceRatingRegressor(**SMALL, hidden_size=2),
-    "Bayesian": BayesianMFRegressor(**DRAWS),
-    "ordinal": BayesianMFRegressor(**DRAWS, loss="ordinal"),
+    "Bayesian": BayesianMFRegressor(**SWEEPS),
+    "ordinal": BayesianMFRegressor(**SWEEPS, loss="ordinal"),
     "Bias": BiasRegressor(),
     "pipeline": make_pipeline(IDEncoder(), MFRegressor(**SMALL)),
     "encoder": IDEncoder(),

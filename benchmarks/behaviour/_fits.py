@@ -37,11 +37,11 @@ CONSTANT = {"callbacks": [LRScheduler(policy="LambdaLR", lr_lambda=_one)]}
 STOPPED = {"early_stopping": 0.2, "max_epochs": 30}
 MF: dict[str, Any] = {"max_epochs": 4, "n_factors": 12}
 SVDPP = MF | {"svdpp": True, "batch_size": 512}
-CHAIN = {"n_iter": 24, "n_burn_in": 4, "n_draws": 8, "n_factors": 4}
+BAYES: dict[str, Any] = {"n_iter": 4, "n_factors": 4}
 DENSE: dict[str, Any] = {"max_epochs": 2, "n_factors": 8}
 LSTM: dict[str, Any] = {"max_epochs": 2, "n_factors": 8, "hidden_size": 6}
 POST = LSTM | {"items_only": True, "dropout": 0.0, "alpha": 0.0}
-PARAMS = {"mf": MF, "bayesian": CHAIN, "dense": DENSE, "sequence": LSTM}
+PARAMS = {"mf": MF, "bayesian": BAYES, "dense": DENSE, "sequence": LSTM}
 SMALL, ALL, UNBIASED = {"batch_size": 256}, {"side_features": "all"}, {"biased": False}
 HOUR, BOTH_WAYS = {"categorical_features": ["hour"]}, {"bidirectional": True}
 LARGE, FEATURED, STRINGS = ({"table": t} for t in (lib.large, lib.featured, lib.string_ids))
@@ -67,13 +67,13 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mf: svdpp, X_val, weights": (SVDPP | {"early_stopping": False}, VALIDATED | WEIGHTED),
     "mf: svdpp, Adam, early_stopping": (SVDPP | ADAM | {"early_stopping": True}, {}),
     "mf: svdpp, SGD": (SVDPP | SGD, WEIGHTED),
-    "bayesian: default": ({"n_iter": 30}, {}),
-    "bayesian: svdpp, no scale": (CHAIN | {"svdpp": True, "rating_scale": None}, {}),
-    "bayesian: strings, X_val": (CHAIN, STRINGS | VALIDATED | WEIGHTED),
-    "bayesian: side, svdpp": (CHAIN | ALL | {"svdpp": True}, FEATURED | WEIGHTED),
-    "bayesian: some side": (CHAIN | {"side_features": ["tags", "hour"]}, FEATURED),
-    "bayesian: ordinal": (CHAIN | ORDINAL, VALIDATED),
-    "bayesian: ordinal, side": (CHAIN | ORDINAL | ALL | HOUR, FEATURED),
+    "bayesian: default": ({}, {}),
+    "bayesian: svdpp, no scale": (BAYES | {"svdpp": True, "rating_scale": None}, {}),
+    "bayesian: strings, X_val": (BAYES, STRINGS | VALIDATED | WEIGHTED),
+    "bayesian: side, svdpp": (BAYES | ALL | {"svdpp": True}, FEATURED | WEIGHTED),
+    "bayesian: some side": (BAYES | {"side_features": ["tags", "hour"]}, FEATURED),
+    "bayesian: ordinal": (BAYES | ORDINAL, VALIDATED),
+    "bayesian: ordinal, side": (BAYES | ORDINAL | ALL | HOUR, FEATURED),
     "dense: default": ({}, {}),
     "dense: side, plain net": (DENSE | UNBIASED | {"products": False}, FEATURED),
     "dense: categorical, layers": (DENSE | HOUR | LAYERS, FEATURED),
@@ -102,7 +102,7 @@ def continued(kind: str, params: dict[str, Any]) -> Any:
     X, y = lib.featured() if kind == "dense" else plain()
     model = make(kind, **params, warm_start=True).fit(X[:3000], y[:3000])
     found = shown(model.fit(X, y), with_unknown(X[:300]))
-    if "svdpp" in params:
+    if not hasattr(model, "partial_fit"):
         return found
     model = make(kind, **params)
     for last in (60, 90, 250):  # each part has users that are new, and other values
@@ -113,8 +113,17 @@ def continued(kind: str, params: dict[str, Any]) -> Any:
 
 
 for title, params in {**PARAMS, "mf, Adam": MF | ADAM, "mf, svdpp": SVDPP}.items():
-    if title != "bayesian":
-        case(f"{title}: continued")(partial(continued, title.split(",")[0], params))
+    case(f"{title}: continued")(partial(continued, title.split(",")[0], params))
+
+
+@case("bayesian: fold_in")
+def bayesian_fold_in() -> Any:
+    (X, y), found = lib.featured(), []
+    for params in (BAYES, BAYES | ALL, BAYES | ALL | {"svdpp": True}):
+        model = make("bayesian", **params).fit(X[X["user"] < 240], y[X["user"] < 240])
+        new = (X["user"] >= 240) & X["item"].isin(model.encoder_.categories_[1])
+        found.append(shown(model.fold_in(X[new], y[new], lib.weights_of(y[new])), X[-600:]))
+    return found
 
 
 @case("mf: arrays, floats and integers")

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 
 import benchmarks.behaviour._library as lib
 import sklrec
-from benchmarks.behaviour._fits import ALL, CHAIN, LSTM, MF, PARAMS, SVDPP, UNBIASED
+from benchmarks.behaviour._fits import ALL, BAYES, LSTM, MF, PARAMS, SVDPP, UNBIASED
 from benchmarks.behaviour._library import case, fitted, make, plain, shown, state, weights_of
 from sklrec import approximate, export, metrics
 from sklrec import inspection as displays
@@ -104,7 +104,7 @@ def data_sets() -> Any:
 @case("inspection")
 def inspection() -> Any:
     model, X = fitted("mf", MF, validation=True)
-    bayesian, narrow = fitted("bayesian", CHAIN)
+    bayesian, narrow = fitted("bayesian", BAYES)
     y = 1.0 + np.arange(len(X)) % 5
     times = {"test_score": np.array([-0.9, -1.0]), "fit_time": np.array([1.0, 2.0])}
     found = [

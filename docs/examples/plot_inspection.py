@@ -49,7 +49,7 @@ ErrorByActivityDisplay.from_estimator(mf, X_test, y_test, by="item", ax=right)
 
 # %%
 # Calibration: the share of ratings inside the predicted intervals should be the nominal share.
-bayesian = BayesianMFRegressor(n_iter=60, random_state=0).fit(X_train, y_train)
+bayesian = BayesianMFRegressor(random_state=0).fit(X_train, y_train)
 CalibrationDisplay.from_estimator(bayesian, X_test, y_test, name="Bayesian MF")
 
 # %%
@@ -64,8 +64,8 @@ RankingCurveDisplay.from_estimator(
 models = {
     "MF": MFRegressor(random_state=0),
     "MF, SVD++": MFRegressor(svdpp=True, random_state=0),
-    "Bayesian, 30 sweeps": BayesianMFRegressor(n_iter=30, random_state=0),
-    "Bayesian, 60 sweeps": BayesianMFRegressor(n_iter=60, random_state=0),
+    "Bayesian, 5 sweeps": BayesianMFRegressor(n_iter=5, random_state=0),
+    "Bayesian, 20 sweeps": BayesianMFRegressor(random_state=0),
     "dense": DenseRecRegressor(max_epochs=5, random_state=0),
 }
 results = {

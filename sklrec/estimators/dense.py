@@ -165,7 +165,7 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     --------
     sklrec.modules.DenseNet : The module alone.
     MFRegressor : Biases and a product, without a net and without side features.
-    BayesianMFRegressor : A factorisation machine over the same columns, with standard deviations.
+    BayesianMFRegressor : Gaussian factors over the same columns, with standard deviations.
 
     Notes
     -----

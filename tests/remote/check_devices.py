@@ -30,8 +30,8 @@ SIDE = X.assign(
 MF = {"n_factors": 3, "max_epochs": 1, "batch_size": 50, "random_state": 0}
 DENSE = {**MF, "hidden_layer_sizes": (4,), "dropout": 0.1}
 SEQUENCE = {**MF, "hidden_size": 4}
-DRAWS = {"n_factors": 3, "n_iter": 4, "random_state": 0}
-SIDE_DRAWS = {**DRAWS, "svdpp": True, "side_features": "all"}
+SWEEPS = {"n_factors": 3, "n_iter": 4, "random_state": 0}
+SIDE_SWEEPS = {**SWEEPS, "svdpp": True, "side_features": "all"}
 BY_ROW = {"batch_size": 8}  # small enough for the tables to count as large
 
 CASES = {
@@ -40,10 +40,10 @@ CASES = {
     "AdamW": MFRegressor(**MF, optimizer=torch.optim.AdamW),
     "SGD, SVD++": MFRegressor(**MF, svdpp=True),
     "Adam, SVD++": MFRegressor(**MF, svdpp=True, optimizer=torch.optim.Adam),
-    "Bayesian": BayesianMFRegressor(**DRAWS),
-    "Bayesian, SVD++": BayesianMFRegressor(**DRAWS, svdpp=True),
-    "Bayesian, side features": BayesianMFRegressor(**SIDE_DRAWS),
-    "ordinal, side features": BayesianMFRegressor(**SIDE_DRAWS, loss="ordinal"),
+    "Bayesian": BayesianMFRegressor(**SWEEPS),
+    "Bayesian, SVD++": BayesianMFRegressor(**SWEEPS, svdpp=True),
+    "Bayesian, side features": BayesianMFRegressor(**SIDE_SWEEPS),
+    "ordinal, side features": BayesianMFRegressor(**SIDE_SWEEPS, loss="ordinal"),
     "dense, side features": DenseRecRegressor(**DENSE),
     "dense by row, side features": DenseRecRegressor(**{**DENSE, **BY_ROW}),
     "LSTM": SequenceRatingRegressor(**SEQUENCE),

@@ -67,7 +67,7 @@ class FactorDraws(MatrixFactorization):
         user_noise: Tensor | None = None,  # (n_draws, n_users + 1), factors of `noise`
     ) -> "FactorDraws":
         """Replace the draws, and set the parameters to their means."""
-        self.user_noise = None if user_noise is None else user_noise.to(self.scale)
+        self.user_noise = None if user_noise is None else user_noise.to(self.noise)
         draws = users, items, noise, user_covariances, item_covariances
         for name, values in zip(_DRAW_BUFFERS, draws, strict=True):
             setattr(self, name, values.to(getattr(self, name)))
@@ -88,9 +88,7 @@ class FactorDraws(MatrixFactorization):
             extra += self._noise(k, users) + variance
         mean = total / self.n_draws
         variance = squares / self.n_draws - mean.square() + extra / self.n_draws
-        scale = self.scale.double()
-        means = self.global_mean + scale * mean
-        return means.float(), (scale * variance.clamp(min=0).sqrt()).float()
+        return self._to_ratings(mean), self.scale * variance.clamp(min=0).sqrt()
 
     @abstractmethod
     def _draw(

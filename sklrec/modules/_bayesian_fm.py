@@ -229,7 +229,7 @@ class BayesianFactorizationMachine(FactorDraws):
         Returns
         -------
         Tensor of shape (n,)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         """
         return self.moments(users, items, **features)[0]
 
@@ -248,16 +248,16 @@ class BayesianFactorizationMachine(FactorDraws):
         Returns
         -------
         means : Tensor of shape (n,)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         stds : Tensor of shape (n,)
             Standard deviations of the ratings around the means, noise included.
         """
         if self.stars is not None:
             chances = self.star_probabilities(users, items, **features)
-            stars = self.stars.double()
+            stars = self._from_ratings(self.stars, self.scale)
             mean = chances @ stars
             variance = chances @ stars.square() - mean.square()
-            return mean.float(), variance.clamp(min=0).sqrt().float()
+            return self._to_ratings(mean), self.scale * variance.clamp(min=0).sqrt()
         return super().moments(users, items, **features)
 
     def star_probabilities(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
@@ -302,8 +302,11 @@ class BayesianFactorizationMachine(FactorDraws):
         Tensor of shape (n_users, n_items)
             Ratings of unknown contexts, not clipped.
         """
-        ratings = torch.zeros(len(users), len(items), device=users.device)
-        stars = self.stars
+        return self._to_ratings(self._pair_scores(users, items))
+
+    def _pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
+        scores = torch.zeros(len(users), len(items), device=users.device)
+        stars = None if self.stars is None else self._from_ratings(self.stars, scores)
         for k in range(self.n_draws):
             p, q = self._rows(k, "user", users, {}), self._rows(k, "item", items, {})
             context = self._rows(k, "context", users[:1] * 0, {})
@@ -315,14 +318,14 @@ class BayesianFactorizationMachine(FactorDraws):
             centres += q[:, -1]
             centres = centres.float()
             if stars is None:
-                ratings += self.global_mean + self.scale * centres
+                scores += centres
                 continue
-            ratings += stars[-1]
+            scores += stars[-1]
             spread = (1 + self._of_unknown_pairs(k, users, items, p, q)).sqrt()
             for number, threshold in enumerate(self.threshold_draws[k].to(centres)):
                 step = stars[number + 1] - stars[number]
-                ratings -= step * torch.special.ndtr((threshold - centres) / spread)
-        return ratings / self.n_draws
+                scores -= step * torch.special.ndtr((threshold - centres) / spread)
+        return scores / self.n_draws
 
     def _draw(
         self, k: int, users: Tensor, items: Tensor, **features: Tensor

@@ -103,7 +103,7 @@ class GibbsSampler:
         ratings, tables = Ratings(module, data, others), Tables.of_module(module)
         likelihood: Likelihood = GaussianNoise(ratings)
         if stars is not None:
-            likelihood = OrderedProbit(ratings, (stars - module.global_mean) / module.scale)
+            likelihood = OrderedProbit(ratings, module._from_ratings(stars, module.scale))
         return Chain(
             ratings,
             tables,

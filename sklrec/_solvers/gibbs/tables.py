@@ -78,7 +78,7 @@ class Ratings:
         others: dict[str, Tensor] | None = None,  # codes of further sides, from 0
     ):
         self.codes = {"user": data.X["users"], "item": data.X["items"], **(others or {})}
-        self.values = (data.y - module.global_mean) / module.scale
+        self.values = module._from_ratings(data.y, module.user_factors.weight)
         self.weights = data.X.get("sample_weight")
         self.n_rows = {"user": module.n_users + 1, "item": module.n_items + 1}
         for side, codes in (others or {}).items():

@@ -210,7 +210,7 @@ def test_module_with_the_state_of_a_chain_predicts_the_same(svdpp):
     module.set_draws(**{name: value.unsqueeze(0) for name, value in chain.state().items()})
     inputs = {name: v for name, v in data.X.items() if name != "sample_weight"}
     expected = chain.tables.predict(chain.ratings.codes)
-    assert torch.allclose(module(**inputs), expected, atol=1e-5)
+    assert torch.allclose(module(**inputs), expected.double(), atol=1e-5)
 
 
 def test_equal_contexts_share_a_code():

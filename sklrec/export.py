@@ -28,7 +28,11 @@ MAX_BYTES = 2**31 - 2**20
 # Axes of any length, and their lengths in the traced example. The lengths differ and are not 1,
 # because torch would else take two axes for one, or an axis for a fixed one.
 ANY_LENGTH = {"n": 5, "max_values": 2, "n_sequences": 3, "max_len": 4}
-FLOATS = {"numeric", "past_ratings", "past_gaps"}
+DTYPES = {
+    "numeric": torch.float32,
+    "past_gaps": torch.float32,
+    "past_ratings": torch.float64,
+}
 
 
 class _Clipped(nn.Module):
@@ -36,11 +40,14 @@ class _Clipped(nn.Module):
 
     def __init__(self, module: nn.Module, names: list[str], scale: tuple[float, float] | None):
         super().__init__()
-        self.module, self.names, self.scale = module, names, scale
+        self.module, self.names = module, names
+        # As tensors, because torch would export plain numbers as float32.
+        bounds = (-torch.inf, torch.inf) if scale is None else scale
+        self.lowest, self.highest = torch.tensor(bounds, dtype=torch.float64)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         ratings = self.module(**dict(zip(self.names, inputs, strict=True)))
-        return ratings if self.scale is None else ratings.clamp(*self.scale)
+        return ratings.clamp(self.lowest, self.highest)
 
 
 class _LSTM(nn.Module):
@@ -80,7 +87,8 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     The inputs of the graph are those of the estimator's ``module_``, with codes in place of IDs.
     `onnx_inputs` computes them from X, for any number of rows. The output ``ratings`` has the
-    ratings of `predict` as float32, clipped to the rating scale. The graph computes in float32.
+    ratings of `predict` as float64, clipped to the rating scale. The network computes in float32;
+    its output is multiplied by the scale, and the mean is added, in float64.
 
     Parameters
     ----------
@@ -266,7 +274,7 @@ def _axes(module: nn.Module) -> dict[str, tuple[str | int, ...]]:
 
 def _example(name: str, axes: tuple[str | int, ...]) -> Tensor:
     shape = [ANY_LENGTH[axis] if isinstance(axis, str) else axis for axis in axes]
-    return torch.zeros(shape, dtype=torch.float32 if name in FLOATS else torch.int64)
+    return torch.zeros(shape, dtype=DTYPES.get(name, torch.int64))
 
 
 def _for_onnx(module: nn.Module) -> nn.Module:

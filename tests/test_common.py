@@ -262,3 +262,38 @@ def test_fitted_attributes_are_documented(estimator):
     documented = {a.name: " ".join(a.desc) for a in sections["Attributes"]}
     assert learned <= set(documented)
     assert all("Only" in documented[name] for name in set(documented) - learned)
+
+
+@pytest.mark.parametrize(
+    "estimator", [e for e in ESTIMATORS if isinstance(e, RegressorMixin)], ids=repr
+)
+def test_ratings_far_from_0_are_as_precise_as_those_near_0(estimator, tmp_path):
+    is_ordinal = estimator.get_params().get("loss") == "ordinal"
+    far, y = (1e7, Y.round()) if is_ordinal else (1e9, Y)  # float32 has steps of 64 at 1e9
+
+    def results_of(model, offset):
+        predictions = model.predict(X) - offset
+        found = model.recommend([1, 2], candidates=[1, 2, 3])
+        return [
+            np.sqrt(np.mean((predictions - y) ** 2)),
+            np.mean(found["score"]) - offset,
+            1 - model.score(X, y + offset),
+            *model.loss_curve_,
+            *getattr(model, "validation_curve_", []),
+        ]
+
+    near_and_far = []
+    for offset in (0, far):
+        model = small(estimator).fit(X, y + offset, X_val=X, y_val=y + offset)
+        results = results_of(model, offset)
+        is_chain = isinstance(model, BayesianMFRegressor) and model._is_gibbs()
+        if "warm_start" in model.get_params() and not is_chain:
+            model.set_params(warm_start=True)
+            model.fit(X[:300], y[:300] + offset, X_val=X, y_val=y + offset)
+        if hasattr(model, "partial_fit"):
+            model.partial_fit(X[:100], y[:100] + offset)
+        near_and_far.append(results + results_of(model, offset))
+    assert near_and_far[1] == pytest.approx(near_and_far[0], rel=1e-2)
+    sklrec.save(model, tmp_path / "model")
+    for copied in (sklrec.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
+        assert np.array_equal(copied.predict(X), model.predict(X))

@@ -82,8 +82,21 @@ def test_matrix_factorization(ratings, queries, tmp_path, params):
     }
     assert_parity(session, mf, queries)
     [found] = session.run(None, onnx_inputs(mf, queries))
-    is_clipped = found.min() == np.float32(2.9) and found.max() == np.float32(3.1)
+    is_clipped = found.min() == 2.9 and found.max() == 3.1
     assert is_clipped == (mf.rating_scale is not None)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MFRegressor(n_factors=4, random_state=0),
+        SequenceRatingRegressor(n_factors=4, hidden_size=3, max_epochs=1, random_state=0),
+    ],
+    ids=["MFRegressor", "SequenceRatingRegressor"],
+)
+def test_graphs_keep_the_precision_of_ratings_far_from_0(ratings, tmp_path, estimator):
+    X, y = ratings[0][["user", "item", "timestamp"]], ratings[1] + 1e9
+    assert_parity(session_of(estimator.fit(X, y), tmp_path), estimator, X)
 
 
 def test_dense_net_with_side_features(ratings, queries, tmp_path):

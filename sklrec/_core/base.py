@@ -304,14 +304,15 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return check_ratings(self, y, input_name=y_name)
 
     def _check_rated(self, X, y, sample_weight, *, reset: bool, y_name: str = "y"):
-        """Check rows, drop rows without rating or weight, and scale the weights to a mean of 1."""
+        """Check rows, drop rows without rating or weight, and scale the weights to a mean of 1,
+        in float32."""
         X, y, weight = self._check_rows(
             X, y, sample_weight, reset=reset, y_name=y_name, allow_all_zero_weights=False
         )
         if sample_weight is not None and len(weight):
             weight = weight / weight.max()  # so that their sum does not overflow
             weight /= weight.mean()
-        return X, y, weight
+        return X, y, weight.astype(np.float32)
 
     def _check_rows(
         self,
@@ -466,13 +467,17 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         self, inputs: Inputs, y: np.ndarray, weight: np.ndarray, previous: Self | None
     ) -> InteractionTensors:
         """Make the tensors to train on."""
-        return _tensors(inputs, y, weight)
+        # Weights of 1 change nothing. The copies are writable, as torch wants it.
+        is_weighted = bool((weight != 1).any())
+        return InteractionTensors(
+            inputs, torch.tensor(y), torch.tensor(weight) if is_weighted else None
+        )
 
     def _validation_data(
         self, inputs: Inputs, y: np.ndarray, weight: np.ndarray, training: InteractionTensors
     ) -> InteractionTensors:
         """Make the tensors for the validation loss."""
-        return _tensors(inputs, y, weight)
+        return self._training_data(inputs, y, weight, None)
 
     def _new_rating_scale(self, y: np.ndarray, continuing: bool) -> tuple[float, float] | None:
         if self.rating_scale is None:
@@ -604,15 +609,6 @@ def mean_and_scale(y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     std = np.sqrt(np.average((y - mean) ** 2, weights=weight))
     # The module divides by it in float32.
     return float(mean), float(std) if std >= np.finfo(np.float32).tiny else 1.0
-
-
-def _tensors(inputs: Inputs, y: np.ndarray, weight: np.ndarray) -> InteractionTensors:
-    return InteractionTensors(
-        {name: torch.from_numpy(of_rows) for name, of_rows in inputs.items()},
-        torch.from_numpy(y.astype(np.float32)),
-        # Equal weights change nothing.
-        None if np.ptp(weight) == 0 else torch.from_numpy(weight.astype(np.float32)),
-    )
 
 
 def _take(inputs: Inputs, rows: np.ndarray) -> Inputs:

@@ -47,9 +47,9 @@ class RecommenderMixin:
         Returns
         -------
         DataFrame of shape (n_recommendations, 4)
-            Columns user, item, rank (from 1) and score (the predicted rating, in float32
-            precision). The users have the order of `users`. Items with the same score have the
-            order of ``encoder_.categories_[1]``.
+            Columns user, item, rank (from 1) and score (the predicted rating). The users have the
+            order of `users`. Items with the same score have the order of
+            ``encoder_.categories_[1]``.
 
         Raises
         ------
@@ -87,7 +87,8 @@ class RecommenderMixin:
             chosen = item_codes[top_items[row, rank]]
             found.append((first + row, chosen, rank + 1, top_scores[row, rank]))
         rows, items, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
-        score = score.astype(np.float64)  # the bounds of the scale are float64
+        mean, scale = self.module_.global_mean.item(), self.module_.scale.item()
+        score = mean + scale * score.astype(np.float64)
         if self.rating_scale_ is not None:
             score = score.clip(*self.rating_scale_)
         return _as_frame(
@@ -221,12 +222,12 @@ class RecommenderMixin:
 
     @torch.no_grad()
     def _scores(self, users: np.ndarray, items: np.ndarray) -> Tensor:
-        """Compute the ratings of all pairs of codes, before clipping, on the CPU."""
+        """Compute the ratings of all pairs of codes, without mean and scale, on the CPU."""
         device = self.module_.global_mean.device
         codes = [torch.from_numpy(codes).to(device) for codes in (users, items)]
         sides = self._sides_of_pairs(users, items)
         sides = {name: _to_device(side, device) for name, side in sides.items()}
-        return self.module_.all_pairs(*codes, **sides).cpu()  # (n_users, n_items)
+        return self.module_._pair_scores(*codes, **sides).cpu()  # (n_users, n_items)
 
     def _sides_of_pairs(self, users: np.ndarray, items: np.ndarray) -> dict[str, Any]:
         """Make further arguments of the module for all pairs, as arrays or dicts of arrays."""

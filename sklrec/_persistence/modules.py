@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklrec._persistence.parts import ANY, PartReader, PartWriter, Shape
-from sklrec._utils.devices import this_or_cpu
+from sklrec._utils.devices import on_cpu, this_or_cpu
 from sklrec.modules import (
     BiasModel,
     DenseNet,
@@ -43,9 +43,9 @@ def write_module(part: PartWriter, module: RatingModule) -> None:
     for name, kind in ARGUMENTS[type(module)].items():
         value = getattr(module, name)
         part.put(name, kind(value.p if isinstance(value, nn.Dropout) else value))
-    for name, values in _tensors(module).items():
+    for name, values in _tensors(on_cpu(module).cpu()).items():
         if values is not None:
-            part.array(name, values.detach().cpu().numpy())
+            part.array(name, values.detach().numpy())
 
 
 def read_matrix_factorization(part: PartReader, n_users: int, n_items: int) -> MatrixFactorization:

@@ -128,7 +128,8 @@ class DistributedRatingNet(RatingNet):
         step, share = self._step_of_part(super().train_step_single, batch, **fit_params)
         tables = list(self.module_.parameters())
         own = [torch.zeros_like(p) if p.grad is None else p.grad for p in tables]
-        step["loss"], *gradients = _sum_over_processes([step["loss"], *own], share)
+        loss = step["loss"].to(own[0])  # in one tensor with the gradients
+        step["loss"], *gradients = _sum_over_processes([loss, *own], share)
         for table, gradient in zip(tables, gradients, strict=True):
             table.grad = gradient
         return step

@@ -43,7 +43,7 @@ def fold_in(
                 codes[k][is_new] - n_known[k] - 1,
                 codes[1 - k][is_new],
                 z,
-                data.X["sample_weight"][is_new],
+                data.weights[is_new],
             )
             log = Log(*(values.numpy() for values in columns))
             _solve(module, side, log, n_known[k] + 1)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sklrec._data.histories import Histories
 from sklrec._solvers.tensors import Batch, InteractionTensors
+from sklrec._utils.devices import to_widest
 
 # Sequences are batched by length. In each epoch, every length is first multiplied by
 # exp(JITTER * normal number): this keeps padding low, and varies which sequences share a batch.
@@ -79,7 +80,7 @@ class SequenceTensors(InteractionTensors):
             flat_gaps[starts[:-1][lengths > 0]] = 0
         self._flat = {
             "past_items": torch.from_numpy(histories.items),
-            "past_ratings": torch.from_numpy(histories.ratings.astype(np.float32)),
+            "past_ratings": torch.from_numpy(histories.ratings),
             "past_gaps": torch.from_numpy(flat_gaps),
         }
         if n_interactions == 0:  # padding reads the first value
@@ -89,13 +90,16 @@ class SequenceTensors(InteractionTensors):
             weight = torch.from_numpy(sample_weight[order].astype(np.float32))
         super().__init__(
             {"items": torch.from_numpy(items[order])},
-            None if ratings is None else torch.from_numpy(ratings[order].astype(np.float32)),
+            None if ratings is None else torch.from_numpy(ratings[order]),
             weight,
         )
 
     def to(self, device: str | torch.device) -> Self:
         super().to(device)
-        self._flat = {name: values.to(device) for name, values in self._flat.items()}
+        self._flat = {
+            name: to_widest(values, device) if name == "past_ratings" else values.to(device)
+            for name, values in self._flat.items()
+        }
         self._device = torch.device(device)
         return self
 

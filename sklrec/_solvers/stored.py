@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sklrec._solvers.tensors import Batch
+from sklrec._utils.devices import to_widest
 
 # Number of files. Each row goes to a random file. Rows of one file share a block in every epoch;
 # only the order of the files changes.
@@ -20,6 +21,7 @@ N_FILES = 256
 # unless a batch or a file has more.
 BLOCK_ROWS = 2**15
 
+# Ratings are stored as differences from the first one: float32 can then hold ratings far from 0.
 ROW = np.dtype([("users", np.int32), ("items", np.int32), ("ratings", np.float32)])
 WEIGHTED_ROW = np.dtype([*ROW.descr, ("sample_weight", np.float32)])
 # Largest factor between the largest weights of the first chunk and of a later one.
@@ -42,6 +44,7 @@ class StoredInteractions(Dataset):
         # Number of ratings, sum of their weights, weighted mean, and weighted sum of squared
         # differences from the mean.
         self._n_rows = 0
+        self._first_rating = 0.0
         self._total_weight = 0.0
         self._mean = 0.0
         self._squares = 0.0
@@ -64,8 +67,11 @@ class StoredInteractions(Dataset):
         if sample_weight is not None:
             sample_weight = self._in_units(sample_weight)
             self._dtype = WEIGHTED_ROW
+        if len(self) == 0:
+            self._first_rating = float(ratings[0])
         rows = np.empty(len(users), self._dtype)
-        rows["users"], rows["items"], rows["ratings"] = users, items, ratings
+        rows["users"], rows["items"] = users, items
+        rows["ratings"] = ratings - self._first_rating
         if sample_weight is not None:
             rows["sample_weight"] = sample_weight
         self._count(ratings, np.ones(len(users)) if sample_weight is None else sample_weight)
@@ -90,7 +96,7 @@ class StoredInteractions(Dataset):
     def mean_square(self, mean: Tensor) -> float:
         total = 0.0
         for rows in self._blocks(BLOCK_ROWS):
-            total += np.square(rows["ratings"] - mean.item(), dtype=np.float64).sum()
+            total += np.square(self._ratings_of(rows) - mean.item()).sum()
         return float(total / len(self))
 
     def batches(
@@ -197,6 +203,10 @@ class StoredInteractions(Dataset):
             )
         return rows
 
+    def _ratings_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the ratings of stored rows in float64."""
+        return np.add(rows["ratings"], self._first_rating, dtype=np.float64)
+
     def _batches_of(
         self, rows: np.ndarray, batch_size: int, device: torch.device
     ) -> Iterator[Batch]:
@@ -208,11 +218,9 @@ class StoredInteractions(Dataset):
         }
         if self._weight_range[0] < self._weight_range[1]:
             X["sample_weight"] = rows["sample_weight"] / np.float32(self._total_weight / len(self))
-        columns = [
-            torch.from_numpy(values).to(device).split(batch_size)
-            for values in (*X.values(), rows["ratings"].copy())
-        ]
-        for *inputs, ratings in zip(*columns, strict=True):
+        columns = [torch.from_numpy(values).to(device) for values in X.values()]
+        columns.append(to_widest(torch.from_numpy(self._ratings_of(rows)), device))
+        for *inputs, ratings in zip(*(v.split(batch_size) for v in columns), strict=True):
             yield dict(zip(X, inputs, strict=True)), ratings
 
 

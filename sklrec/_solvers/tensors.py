@@ -8,6 +8,8 @@ import torch
 from skorch.dataset import Dataset
 from torch import Tensor
 
+from sklrec._utils.devices import to_widest
+
 # Inputs of the module by name, with `sample_weight` if there are weights, and the ratings.
 Batch = tuple[dict[str, Tensor], Tensor]
 # Number of rows that are put into the order of an epoch at once.
@@ -32,6 +34,12 @@ class InteractionTensors(Dataset):
         if sample_weight is not None:
             X["sample_weight"] = sample_weight
         super().__init__(X, y, length=n_rows)
+
+    @property
+    def weights(self) -> Tensor:
+        """Weights of the interactions, in float64."""
+        weight = self.X.get("sample_weight")
+        return torch.ones_like(self.y) if weight is None else weight.double()
 
     def row_weights(self, name: str, n_rows: int) -> Tensor:
         """Sum the weights of the interactions by the codes of an input, such as ``"users"``."""
@@ -67,7 +75,7 @@ class InteractionTensors(Dataset):
     def to(self, device: str | torch.device) -> Self:
         """Put the batches on a device, and return this object."""
         self.X = {name: values.to(device) for name, values in self.X.items()}
-        self.y = self.y.to(device)
+        self.y = to_widest(self.y, device)
         return self
 
 

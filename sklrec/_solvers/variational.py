@@ -155,8 +155,7 @@ class Posterior:
         self.sizes = module.n_users, module.n_items
         small = sum(self.sizes) * n_packed(d) <= SMALL
         users, items = (data.X[f"{side}s"].cpu().numpy() - 1 for side in SIDES)
-        weight = data.X.get("sample_weight")
-        weights = np.ones(len(users)) if weight is None else weight.double().cpu().numpy()
+        weights = data.weights.cpu().numpy()
         z = ((data.y.double() - module.global_mean) / module.scale).cpu().numpy()
         self.log = self.targets = log = Log(users, items, z, weights)
         self.total = float(weights.sum())

@@ -34,6 +34,13 @@ def with_float64(device: torch.device) -> torch.device:
     return torch.device("cpu") if is_plain(device) else device
 
 
+def to_widest(values: torch.Tensor, device: str | torch.device) -> torch.Tensor:
+    """Move floats to a device in float64, or in float32 if the device has no float64."""
+    if is_plain(torch.device(device)):
+        return values.float().to(device)
+    return values.to(device).double()
+
+
 def on_cpu(module: nn.Module) -> nn.Module:
     """Copy a module to the CPU; each tensor is copied once, not on its own device first."""
     copies: dict[int, torch.Tensor] = {

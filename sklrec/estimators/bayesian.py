@@ -16,7 +16,6 @@ from sklrec._data.features.blocks import OWNERS, SIDES, SideBlock, assign_sides
 from sklrec._data.features.groups import SideFeatures
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.fold_in import fold_in
-from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import VariationalSolver
 from sklrec.modules import GaussianMatrixFactorization
 
@@ -402,9 +401,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         described = folded._described_ids(X, inputs, (self.n_users_, self.n_items_))
         for side, arrays in described.items():
             folded.module_.set_features(side, *arrays)
-        fold_in(
-            folded.module_, self._float64_data(inputs, y, weight), self.n_users_, self.n_items_
-        )
+        data = self._training_data(inputs, y, weight, None)
+        fold_in(folded.module_, data, self.n_users_, self.n_items_)
         return folded
 
     def _n_factors(self, n_ratings):
@@ -518,16 +516,6 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         mean, scale = before.global_mean.item(), before.scale.item()
         self.module_ = self._module(before.n_factors, mean, scale).continue_from(before)
         return WarmStart()
-
-    def _training_data(self, inputs, y, weight, previous):
-        return self._float64_data(inputs, y, weight)
-
-    def _validation_data(self, inputs, y, weight, training):
-        return self._float64_data(inputs, y, weight)
-
-    def _float64_data(self, inputs, y, weight):
-        # Large ratings keep their digits until the mean is subtracted.
-        return InteractionTensors(inputs, torch.tensor(y), torch.tensor(weight))
 
     def _needs_float64(self):
         return True

@@ -6,14 +6,12 @@ from functools import partial
 from numbers import Real
 
 import numpy as np
-import torch
 
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions, fit_context
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
-from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.rng import new_generator
 from sklrec.modules import BiasModel
 
@@ -255,13 +253,6 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
     def _new_solver(self, **changes):
         penalties = self.user_penalty, self.item_penalty
         return BiasSolver(*(None if isinstance(p, str) else float(p) for p in penalties))
-
-    def _training_data(self, inputs, y, weight, previous):
-        # In float64, unlike the minibatches of other models, and writable, as torch wants it.
-        return InteractionTensors(inputs, y.copy(), torch.from_numpy(weight.copy()))
-
-    def _validation_data(self, inputs, y, weight, training):
-        return self._training_data(inputs, y, weight, None)
 
     @property
     def n_items_(self):

@@ -615,7 +615,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         """Count the ratings and the lookups of each item, over which the penalty is divided."""
         module = self.module_
         codes = torch.cat([torch.from_numpy(data.histories.items), data.X["items"]])
-        n_lookups = torch.bincount(codes, minlength=self.n_items_ + 1).to(module.scale)
+        n_lookups = torch.bincount(codes, minlength=self.n_items_ + 1)
+        n_lookups = n_lookups.to(module.item_factors.weight)
         module.n_ratings = len(data) if self.input == "sequences" else len(data.histories.items)
         if previous is not None:
             module.n_ratings += previous.module_.n_ratings
@@ -779,6 +780,6 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
                     }
                     n_users = len(rows[block])
                     pairs["items"] = candidates.repeat(n_users)
-                    ratings = self.module_.rate(states, **pairs)
-                    scores[rows[block]] = ratings.reshape(n_users, -1).cpu()
+                    found = self.module_._scores(states, **pairs)
+                    scores[rows[block]] = found.reshape(n_users, -1).cpu()
         return scores

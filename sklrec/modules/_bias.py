@@ -7,10 +7,8 @@ from torch import Tensor
 from sklrec.modules._rating_module import RatingModule
 
 TABLES = ("user_biases", "user_weights", "item_biases", "item_weights")
-NUMBERS = (
-    *("global_mean", "scale", "noise_variance", "user_penalty", "item_penalty"),
-    *("unknown_user_variance", "unknown_item_variance"),
-)
+PENALTIES = ("user_penalty", "item_penalty")
+VARIANCES = ("noise_variance", "unknown_user_variance", "unknown_item_variance")
 
 
 class BiasModel(RatingModule):
@@ -73,8 +71,8 @@ class BiasModel(RatingModule):
 
     def __init__(self, n_users: int, n_items: int):
         super().__init__()
-        for name in NUMBERS:
-            value = float(name in ("scale", "user_penalty", "item_penalty"))
+        for name in PENALTIES + VARIANCES:
+            value = float(name in PENALTIES)
             self.register_buffer(name, torch.tensor(value, dtype=torch.float64))
         for name in TABLES:
             n_rows = 1 + (n_users if name.startswith("user") else n_items)
@@ -98,7 +96,7 @@ class BiasModel(RatingModule):
         Returns
         -------
         Tensor of shape (n,)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         """
         return self.global_mean + self.user_biases[users] + self.item_biases[items]
 
@@ -115,7 +113,7 @@ class BiasModel(RatingModule):
         Returns
         -------
         means : Tensor of shape (n,)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         std : Tensor of shape (n,)
             Their standard deviations.
         """
@@ -140,9 +138,13 @@ class BiasModel(RatingModule):
         Returns
         -------
         Tensor of shape (n_users, n_items)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         """
-        return self(users.unsqueeze(1), items)
+        return self._to_ratings(self._pair_scores(users, items))
+
+    def _pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """Compute the ratings of all pairs, without the mean."""
+        return self.user_biases[users].unsqueeze(1) + self.item_biases[items]
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
         """Return the squared biases of each pair.

@@ -206,7 +206,7 @@ class DenseNet(RatingModule):
         Returns
         -------
         Tensor of shape (n,)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         """
         embeddings = self._look_up(users, items, numeric, categorical, multi_valued)
         return self._rate(users, items, embeddings)
@@ -238,8 +238,19 @@ class DenseNet(RatingModule):
         Returns
         -------
         Tensor of shape (n_users, n_items)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         """
+        return self._to_ratings(self._pair_scores(users, items, user_side, item_side, of_users))
+
+    def _pair_scores(
+        self,
+        users: Tensor,
+        items: Tensor,
+        user_side: dict[str, Tensor] | None = None,
+        item_side: dict[str, Tensor] | None = None,
+        of_users: Tensor | None = None,
+    ) -> Tensor:
+        """Compute the ratings of all pairs, without mean and scale."""
         p, _, *user_rows = self._look_up(users, users * 0, **(user_side or {}))
         _, q, *item_rows = self._look_up(items * 0, items, **(item_side or {}))
         n_side = self.width // self.n_factors - 2
@@ -249,17 +260,17 @@ class DenseNet(RatingModule):
         # (n_users, n_side, n_factors) and (n_items, n_side, n_factors)
         of_user = torch.cat([p.new_zeros(len(p), 0, self.n_factors), *user_rows], 1) * share
         of_item = torch.cat([q.new_zeros(len(q), 0, self.n_factors), *item_rows], 1) * (1 - share)
-        ratings = self._net_of_pairs(p, q, of_user.flatten(1), of_item.flatten(1))
+        scores = self._net_of_pairs(p, q, of_user.flatten(1), of_item.flatten(1))
         if self.products:
             # p·q, and the products of both with the side features of users and of items
             s, t = of_user.sum(1), of_item.sum(1)
-            ratings.addmm_(torch.cat([p, s], 1), torch.cat([q + t, q], 1).T)
-            ratings += (p * s).sum(1, keepdim=True)
-            ratings += (q * t).sum(1)
+            scores.addmm_(torch.cat([p, s], 1), torch.cat([q + t, q], 1).T)
+            scores += (p * s).sum(1, keepdim=True)
+            scores += (q * t).sum(1)
         if self.biased:
-            ratings += self.user_biases[users].unsqueeze(1)
-            ratings += self.item_biases[items]
-        return self.global_mean + self.scale * ratings
+            scores += self.user_biases[users].unsqueeze(1)
+            scores += self.item_biases[items]
+        return scores
 
     def penalty(  # type: ignore[override]
         self,
@@ -391,19 +402,19 @@ class DenseNet(RatingModule):
     def _rate(self, users: Tensor, items: Tensor, embeddings: list[Tensor]) -> Tensor:
         user, item, *side = embeddings
         read = torch.cat([rows.flatten(1) for rows in embeddings], 1)
-        ratings = self.dropout(read)
+        scores = self.dropout(read)
         for layer in self.layers:
-            ratings = linear(layer, ratings) if isinstance(layer, nn.Linear) else layer(ratings)
-        ratings = ratings.squeeze(1)
+            scores = linear(layer, scores) if isinstance(layer, nn.Linear) else layer(scores)
+        scores = scores.squeeze(1)
         if self.products:
-            ratings = ratings + (user * item).sum(1)
+            scores = scores + (user * item).sum(1)
             if side:
                 of_side = torch.stack([rows.sum(1) for rows in side]).sum(0)
-                ratings = ratings + ((user + item) * of_side).sum(1)
+                scores = scores + ((user + item) * of_side).sum(1)
         if self.biased:
             for biases in self._biases(users, items):
-                ratings = ratings + biases
-        return self.global_mean + self.scale * ratings
+                scores = scores + biases
+        return self._to_ratings(scores)
 
     def _net_of_pairs(self, p: Tensor, q: Tensor, of_user: Tensor, of_item: Tensor) -> Tensor:
         """Compute the net's output for all pairs of a user and an item."""
@@ -415,7 +426,7 @@ class DenseNet(RatingModule):
         )
         users = p @ by_user.T + of_user @ by_side.T
         items = q @ by_item.T + of_item @ by_side.T + first.bias
-        ratings = p.new_empty(len(p), len(q))
+        scores = p.new_empty(len(p), len(q))
         at_once = max(
             1, PAIR_NUMBERS_AT_ONCE // (len(q) * max(self.hidden_layer_sizes, default=1))
         )
@@ -423,8 +434,8 @@ class DenseNet(RatingModule):
             hidden = users[rows : rows + at_once].unsqueeze(1) + items
             for layer in others:
                 hidden = layer(hidden)
-            ratings[rows : rows + at_once] = hidden.squeeze(2)
-        return ratings
+            scores[rows : rows + at_once] = hidden.squeeze(2)
+        return scores
 
     def _sum_squares(self, users: Tensor, items: Tensor, embeddings: list[Tensor]) -> Tensor:
         squares = [rows.flatten(1).square().sum(1) for rows in embeddings]

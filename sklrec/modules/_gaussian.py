@@ -219,10 +219,8 @@ class GaussianMatrixFactorization(MatrixFactorization):
         if self.stars is not None:
             return self.star_probabilities(users, items, **features) @ self.stars
         if not features:
-            missing = self._of_context(self.context_biases, {})
-            return super().forward(users, items) + self.scale * missing
-        latent = self._by_parts(self._latent, users, items, features)
-        return self.global_mean + self.scale * latent
+            return super().forward(users, items)
+        return self._to_ratings(self._by_parts(self._latent, users, items, features))
 
     @torch.no_grad()
     def moments(self, users: Tensor, items: Tensor, **features: Tensor) -> tuple[Tensor, Tensor]:
@@ -284,25 +282,11 @@ class GaussianMatrixFactorization(MatrixFactorization):
         return self._chances(latent, variance, self.user_noise[users])
 
     @torch.no_grad()
-    def all_pairs(self, users: Tensor, items: Tensor) -> Tensor:
-        """Predict the ratings of all pairs of a user and an item.
-
-        Parameters
-        ----------
-        users : Tensor of shape (n_users,)
-            User codes, 0 for unknown.
-        items : Tensor of shape (n_items,)
-            Item codes, 0 for unknown.
-
-        Returns
-        -------
-        Tensor of shape (n_users, n_items)
-            Ratings of unknown contexts, not clipped.
-        """
-        latent = (super().all_pairs(users, items) - self.global_mean) / self.scale
-        latent += self._of_context(self.context_biases, {})
+    def _pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """Compute the ratings of all pairs, without mean and scale."""
+        latent = super()._pair_scores(users, items) + self._of_context(self.context_biases, {})
         if self.stars is None:
-            return self.global_mean + self.scale * latent
+            return latent
         outer, covariances = [], []
         for side, codes in (("user", users), ("item", items)):
             covariances.append(self._row_covariances(side, codes, {}))
@@ -312,7 +296,8 @@ class GaussianMatrixFactorization(MatrixFactorization):
         variance = S @ (outer[1] * times).T + (outer[0] * times) @ T.T
         variance += (S * self._of_factors(times)) @ T.T
         variance += self._of_context(self.context_variances, {}, 2)
-        return self._chances(latent, variance, self.user_noise[users].unsqueeze(1)) @ self.stars
+        chances = self._chances(latent, variance, self.user_noise[users].unsqueeze(1))
+        return self._from_ratings(chances @ self.stars, latent)
 
     def _chances(self, latent: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
         """Compute the probabilities of the stars, in a further axis."""
@@ -334,6 +319,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
         parts = zip(*(values.split(n_rows) for values in arguments.values()), strict=True)
         found = [compute(**dict(zip(arguments, part, strict=True))) for part in parts]
         return torch.cat(found)
+
+    def _scores(self, users: Tensor, items: Tensor) -> Tensor:
+        return super()._scores(users, items) + self._of_context(self.context_biases, {})
 
     def _latent(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
         """Compute the sum of biases and products, in units of the scale."""

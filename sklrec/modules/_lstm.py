@@ -192,7 +192,7 @@ class LSTMRating(RatingModule):
         Returns
         -------
         Tensor of shape (n,)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         """
         if self.items_only and torch.compiler.is_exporting():
             return self._rate_row_by_row(past_items, lengths, sequences, before, items, after)
@@ -259,8 +259,19 @@ class LSTMRating(RatingModule):
         Returns
         -------
         Tensor of shape (n,)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         """
+        return self._to_ratings(self._scores(states, sequences, before, items, after))
+
+    def _scores(
+        self,
+        states: States,
+        sequences: Tensor,
+        before: Tensor,
+        items: Tensor,
+        after: Tensor | None = None,
+    ) -> Tensor:
+        """Compute ratings without mean and scale."""
         read = {name: v[sequences, before] for name, v in states.forward.items()}
         n_read = before
         if states.backward is not None:
@@ -270,10 +281,8 @@ class LSTMRating(RatingModule):
         else:
             backward = None
         if self.items_only:
-            z = self._rate_by_items(read, backward, items)
-        else:
-            z = self._rate_by_ratings(read, backward, n_read, items)
-        return self.global_mean + self.scale * z
+            return self._rate_by_items(read, backward, items)
+        return self._rate_by_ratings(read, backward, n_read, items)
 
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norm of all factors and biases, divided by the number of ratings.
@@ -352,7 +361,7 @@ class LSTMRating(RatingModule):
         factors = self._rows(self.item_factors, items) * is_known
         if self.items_only:
             return {"factors": factors}
-        ratings = (ratings - self.global_mean) / self.scale
+        ratings = self._from_ratings(ratings, factors)
         deviation = (ratings - self._biases(items)).nan_to_num(0.0).unsqueeze(-1)
         return {
             "factors": factors,
@@ -429,8 +438,7 @@ class LSTMRating(RatingModule):
             is_own = torch.arange(steps.shape[1], device=steps.device) == n_read.unsqueeze(1)
             states = _run_lstm(lstm, torch.where(is_own.unsqueeze(2), own, steps))
             hidden.append(states[torch.arange(items.shape[0], device=items.device), n_read])
-        z = linear(self.output, torch.cat(hidden, 1)).squeeze(1)
-        return self.global_mean + self.scale * z
+        return self._to_ratings(linear(self.output, torch.cat(hidden, 1)).squeeze(1))
 
 
 def _run_lstm(lstm: nn.LSTM, inputs: Tensor) -> Tensor:

@@ -131,22 +131,23 @@ class MatrixFactorization(PairModule):
         Returns
         -------
         Tensor of shape (n,)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         """
         if torch.is_grad_enabled() or users.device.type != "cpu":
-            return self._ratings(users, items)
+            return self._to_ratings(self._scores(users, items))
         # Parts that stay in the processor's cache are up to three times as fast.
         n_rows = max(1, NUMBERS_AT_ONCE // self.n_factors)
         parts = zip(users.split(n_rows), items.split(n_rows), strict=True)
-        return torch.cat([self._ratings(*part) for part in parts])
+        return self._to_ratings(torch.cat([self._scores(*part) for part in parts]))
 
-    def _ratings(self, users: Tensor, items: Tensor) -> Tensor:
+    def _scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """Compute ratings without mean and scale."""
         p, q = self.user_factors(users), self.item_factors(items)  # (n, n_factors)
-        ratings = (p * q if torch.is_grad_enabled() else p.mul_(q)).sum(1)  # (n,)
+        scores = (p * q if torch.is_grad_enabled() else p.mul_(q)).sum(1)  # (n,)
         if self.biased:
-            ratings = ratings + biases_of(self.user_biases, users)
-            ratings = ratings + biases_of(self.item_biases, items)
-        return self.global_mean + self.scale * ratings
+            scores = scores + biases_of(self.user_biases, users)
+            scores = scores + biases_of(self.item_biases, items)
+        return scores
 
     def all_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Predict the ratings of all pairs of a user and an item.
@@ -161,17 +162,20 @@ class MatrixFactorization(PairModule):
         Returns
         -------
         Tensor of shape (n_users, n_items)
-            Ratings, not clipped.
+            Ratings as float64, not clipped.
         """
-        p, q = self.scale * self.user_factors(users), self.item_factors(items)
-        # Offsets are two more columns: further passes would cost more than the product.
-        of_users, of_items = self.global_mean.expand(len(p)), q.new_zeros(len(q))
+        return self._to_ratings(self._pair_scores(users, items))
+
+    def _pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
+        """Compute the ratings of all pairs, without mean and scale."""
+        p, q = self.user_factors(users), self.item_factors(items)
         if self.biased:
-            of_users = of_users + self.scale * biases_of(self.user_biases, users)
-            of_items = self.scale * biases_of(self.item_biases, items)
-        left = torch.cat([p, of_users.unsqueeze(1), p.new_ones(len(p), 1)], 1)
-        right = torch.cat([q, q.new_ones(len(q), 1), of_items.unsqueeze(1)], 1)
-        return left @ right.T
+            # Biases are two more columns: further passes would cost more than the product.
+            of_users = biases_of(self.user_biases, users).unsqueeze(1)
+            of_items = biases_of(self.item_biases, items).unsqueeze(1)
+            p = torch.cat([p, of_users, p.new_ones(len(p), 1)], 1)
+            q = torch.cat([q, q.new_ones(len(q), 1), of_items], 1)
+        return p @ q.T
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
         """Return the squared norms of the factors and biases of each pair.
@@ -237,23 +241,21 @@ class MatrixFactorization(PairModule):
         user_table, item_table = self.user_factors.weight, self.item_factors.weight
         p = user_table.index_select(0, user.rows)  # (n_user_rows, n_factors)
         q = item_table.index_select(0, item.rows)  # (n_item_rows, n_factors)
-        error = pairs.products(p, q).sub_((ratings - self.global_mean) / self.scale)  # (n,)
+        error = pairs.products(p, q)  # (n,)
+        error -= self._from_ratings(ratings, error)
         if self.biased:
             b_u = self.user_biases.index_select(0, user.rows)  # (n_user_rows,)
             b_i = self.item_biases.index_select(0, item.rows)  # (n_item_rows,)
             error += user.spread(b_u)
             error += item.spread(b_i)
         loss, slope, decay = weigh(error, sample_weight, alpha, reduction)
-        for side, table, rows, partners in ((user, user_table, p, q), (item, item_table, q, p)):
-            gradient = side.sums(side.arrange(slope), partners)
-            self._add_gradient(table, side, gradient, rows, decay)
+        of_user, of_item = user.arrange(slope), item.arrange(slope)
+        self._add_gradient(user_table, user, user.sums(of_user, q), p, decay)
+        self._add_gradient(item_table, item, item.sums(of_item, p), q, decay)
         if self.biased:
-            for side, table, rows in (
-                (user, self.user_biases, b_u),
-                (item, self.item_biases, b_i),
-            ):
-                self._add_gradient(table, side, side.totals(side.arrange(slope)), rows, decay)
-        return loss * self.scale.square(), torch.addcmul(ratings, error, self.scale)
+            self._add_gradient(self.user_biases, user, user.totals(of_user), b_u, decay)
+            self._add_gradient(self.item_biases, item, item.totals(of_item), b_i, decay)
+        return loss * self.scale.square(), self._to_ratings(error, ratings)
 
     def _add_gradient(
         self, table: Tensor, side: Side, gradient: Tensor, rows: Tensor, decay: float | Tensor

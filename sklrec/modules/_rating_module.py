@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec._utils.devices import is_plain
+from sklrec._utils.devices import is_plain, to_widest
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -16,13 +17,15 @@ Layer = TypeVar("Layer", bound=nn.Module)
 class RatingModule(nn.Module):
     r"""Base of the networks, which predict :math:`\hat r = \mu + \sigma \hat z`."""
 
+    # The networks compute z in float32. Mean, scale and ratings are float64, because ratings far
+    # from 0, such as 1e8 + 1 and 1e8 + 2, are equal in float32.
     global_mean: Tensor
     scale: Tensor
 
     def __init__(self, global_mean: float = 0.0, scale: float = 1.0):
         super().__init__()
-        self.register_buffer("global_mean", torch.tensor(global_mean, dtype=torch.float32))
-        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
+        self.register_buffer("global_mean", torch.tensor(global_mean, dtype=torch.float64))
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
 
     @property
     @abstractmethod
@@ -32,6 +35,26 @@ class RatingModule(nn.Module):
     @abstractmethod
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norms that the penalty multiplies, of shape (n,) or ()."""
+
+    def _to_ratings(self, z: Tensor, zero: Tensor | None = None) -> Tensor:
+        """Convert values in units of the scale, above the mean or other ratings, to ratings."""
+        zero = self.global_mean if zero is None else zero
+        return torch.addcmul(zero, self.scale, z.to(self.scale.dtype))
+
+    def _from_ratings(self, ratings: Tensor, like: Tensor) -> Tensor:
+        """Convert ratings to values in units of the scale, with the dtype of another tensor."""
+        return (ratings.to(self.scale.dtype) - self.global_mean).to(like.dtype).div_(self.scale)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        # `to`, `half` and the like move and convert a module here. Mean and scale only move.
+        exact = {id(self.global_mean), id(self.scale)}
+
+        def apply(values: Tensor) -> Tensor:
+            if id(values) not in exact or values.is_meta:
+                return fn(values)
+            return to_widest(values, fn(values.float()).device)
+
+        return super()._apply(apply, recurse)
 
     def _predict_and_penalise(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Return `forward` and `penalty`; subclasses override it to share work."""
@@ -72,9 +95,9 @@ class RatingModule(nn.Module):
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
-        weight = torch.ones_like(ratings) if sample_weight is None else sample_weight
         predictions, penalty = self._predict_and_penalise(**inputs)
-        errors = ((predictions - ratings) / self.scale).square()
+        errors = ((predictions - ratings) / self.scale).to(penalty).square()
+        weight = torch.ones_like(errors) if sample_weight is None else sample_weight
         terms = errors + alpha * penalty
         total = weight.sum()
         (weight.dot(terms) / (2 if reduction == "sum" else total)).backward()

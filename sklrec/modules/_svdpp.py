@@ -46,8 +46,9 @@ class SVDPlusPlus(PairModule):
         codes = {"user": users, "item": items}
         n_rows = {"user": own.n_users + 1, "item": own.n_items + 1}
         # Sum of the weights of the interactions of each user or item.
+        table = own.user_factors.weight.detach()
         self._weight = {
-            side: torch.bincount(codes[side], sample_weight, n_rows[side]).to(self.scale)
+            side: torch.bincount(codes[side], sample_weight, n_rows[side]).to(table)
             for side in OTHER_SIDE
         }
         # Matrices with |R|^-1/2 for each interaction. Their product with the terms is the sum in
@@ -55,11 +56,11 @@ class SVDPlusPlus(PairModule):
         self._spread, self._spread_transposed = {}, {}
         for side, other in OTHER_SIDE.items():
             counts = torch.bincount(codes[side], minlength=n_rows[side])
-            share = counts.to(self.scale).rsqrt().index_select(0, codes[side])
+            share = counts.to(table).rsqrt().index_select(0, codes[side])
             size = n_rows[side], n_rows[other]
             self._spread[side] = _sparse(codes[side], codes[other], share, size)
             self._spread_transposed[side] = _sparse(codes[other], codes[side], share, size[::-1])
-            terms = self.scale.new_zeros(n_rows[other], own.n_factors + own.biased)
+            terms = table.new_zeros(n_rows[other], own.n_factors + own.biased)
             self.register_parameter(f"{side}_terms", nn.Parameter(terms))
         # Results of `_term_sums`, with the version of the terms.
         self._sums: dict[str, tuple[int, Tensor, Tensor]] = {}
@@ -85,11 +86,11 @@ class SVDPlusPlus(PairModule):
         """Predict one rating for each pair of codes, without gradients."""
         (p_sums, b_u_sums), (q_sums, b_i_sums) = self._term_sums("user"), self._term_sums("item")
         p, q = p_sums[users], q_sums[items]
-        ratings = ((self.own.user_factors(users) + p) * (self.own.item_factors(items) + q)).sum(1)
+        scores = ((self.own.user_factors(users) + p) * (self.own.item_factors(items) + q)).sum(1)
         if self.own.biased:
-            ratings += biases_of(self.own.user_biases, users) + b_u_sums[users]
-            ratings += biases_of(self.own.item_biases, items) + b_i_sums[items]
-        return self.global_mean + self.scale * ratings
+            scores += biases_of(self.own.user_biases, users) + b_u_sums[users]
+            scores += biases_of(self.own.item_biases, items) + b_i_sums[items]
+        return self._to_ratings(scores)
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
         """Return the penalty of each pair, on its own rows and its terms."""
@@ -114,7 +115,8 @@ class SVDPlusPlus(PairModule):
         (p_sums, b_u_sums), (q_sums, b_i_sums) = self._term_sums("user"), self._term_sums("item")
         p = p_sums.index_select(0, user.rows).add_(p_own)
         q = q_sums.index_select(0, item.rows).add_(q_own)
-        error = pairs.products(p, q).sub_((ratings - self.global_mean) / self.scale)  # (n,)
+        error = pairs.products(p, q)  # (n,)
+        error -= self._from_ratings(ratings, error)
         if own.biased:
             b_u = own.user_biases.index_select(0, user.rows)
             b_i = own.item_biases.index_select(0, item.rows)
@@ -143,7 +145,7 @@ class SVDPlusPlus(PairModule):
         if self._n_batches == self.batches_per_step:
             self._add_term_gradients(self.batches_per_step if reduction == "mean" else 1)
             self._reset_row_gradients()
-        return loss * self.scale.square(), torch.addcmul(ratings, error, self.scale)
+        return loss * self.scale.square(), self._to_ratings(error, ratings)
 
     @torch.no_grad()
     def merge_terms(self, own: MatrixFactorization | None = None) -> MatrixFactorization:

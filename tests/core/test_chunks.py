@@ -99,6 +99,15 @@ def test_all_but_the_factors_is_the_same_as_in_memory(log):
     assert len(parts.loss_curve_) == parts.n_iter_ == 8
 
 
+def test_ratings_far_from_0_are_as_precise_as_those_near_0(log):
+    near, far = (
+        fitted(ChunkedRatings(chunks(moved)), X_val=ChunkedRatings(chunks(moved[:500])))
+        for moved in (log, log.assign(rating=log["rating"] + 1e9))
+    )
+    np.testing.assert_allclose(far.predict(log[IDS]) - 1e9, near.predict(log[IDS]), atol=1e-3)
+    assert far.validation_curve_ == pytest.approx(near.validation_curve_, rel=1e-3)
+
+
 def fitted_in_memory(log):
     mf = MFRegressor(n_factors=8, max_epochs=8, random_state=0)
     return mf.fit(log[IDS], log["rating"])

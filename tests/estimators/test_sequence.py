@@ -516,6 +516,17 @@ def test_sequences_may_come_from_other_transformers():
     assert pipe.predict([[2, 1], [3]]).shape == (2,)
 
 
+def test_past_ratings_far_from_0_are_as_precise_as_those_near_0():
+    far = SEQUENCES + 1e9 * (np.arange(10) >= 5)
+    found = of_sequences().fit(far, STARS + 1e9).predict(far) - 1e9
+    np.testing.assert_allclose(
+        found, of_sequences().fit(SEQUENCES, STARS).predict(SEQUENCES), atol=1e-3
+    )
+    found = sequence().fit(X, Y + 1e9).predict(X, history=(X[:90], Y[:90] + 1e9)) - 1e9
+    expected = sequence().fit(X, Y).predict(X, history=(X[:90], Y[:90]))
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 def test_missing_ratings_are_masked_in_search_and_cross_validation():
     search = GridSearchCV(
         of_sequences(),

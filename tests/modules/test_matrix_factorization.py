@@ -139,6 +139,26 @@ def test_growing_adds_rows_and_keeps_the_others(biased):
     assert module.user_factors.weight.grad[8].any()
 
 
+@pytest.mark.parametrize("convert", ["half", "float", "double", "cpu"])
+def test_mean_and_scale_stay_float64(convert):
+    module = MatrixFactorization(5, 7, 3, global_mean=1e9 + 1, scale=0.1, generator=seeded())
+    getattr(module, convert)()
+    assert module(torch.tensor([0]), torch.tensor([0])).item() == 1e9 + 1
+    assert module.scale.item() == 0.1
+
+
+def test_the_error_of_ratings_far_from_0_is_as_precise_as_that_near_0():
+    losses, gradients = [], []
+    for mean in (0, 1e9):
+        module = MatrixFactorization(5, 7, 3, global_mean=mean, init_std=1, generator=seeded())
+        loss, predictions = module.backward_squared_error(USERS, ITEMS, mean + RATINGS)
+        assert_close(predictions, module(USERS, ITEMS).detach())
+        losses.append(loss)
+        gradients.append(dense_gradients(module))
+    assert_close(losses[1], losses[0])
+    assert_close(gradients[1], gradients[0])
+
+
 def test_generator_decides_the_start():
     state, tables = torch.get_rng_state(), []
     for seed in (0, 0, 1):

@@ -71,12 +71,11 @@ def _add(module: BiasModel, data: InteractionTensors, solution: Solution) -> Non
     for side, values in zip(SIDES, solution[1:], strict=True):
         getattr(module, f"{side}_biases")[1:] += torch.from_numpy(values)
         table = getattr(module, f"{side}_weights")
-        codes, weights = data.X[f"{side}s"], data.X["sample_weight"]
-        table += torch.bincount(codes, weights, minlength=len(table))
+        table += torch.bincount(data.X[f"{side}s"], data.weights, minlength=len(table))
 
 
 def _log(data: InteractionTensors, y: Tensor) -> Log:
-    columns = data.X["users"] - 1, data.X["items"] - 1, y, data.X["sample_weight"]
+    columns = data.X["users"] - 1, data.X["items"] - 1, y, data.weights
     return Log(*(values.numpy() for values in columns))
 
 
@@ -87,4 +86,4 @@ def _codes(rows: InteractionTensors) -> dict[str, Tensor]:
 def _loss(module: BiasModel, rows: InteractionTensors) -> float:
     """Compute the weighted mean of the squared errors."""
     errors = (module(**_codes(rows)) - rows.y).numpy()
-    return float(np.average(errors**2, weights=rows.X["sample_weight"].numpy()))
+    return float(np.average(errors**2, weights=rows.weights.numpy()))

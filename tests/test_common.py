@@ -286,8 +286,7 @@ def test_ratings_far_from_0_are_as_precise_as_those_near_0(estimator, tmp_path):
     for offset in (0, far):
         model = small(estimator).fit(X, y + offset, X_val=X, y_val=y + offset)
         results = results_of(model, offset)
-        is_chain = isinstance(model, BayesianMFRegressor) and model._is_gibbs()
-        if "warm_start" in model.get_params() and not is_chain:
+        if "warm_start" in model.get_params():
             model.set_params(warm_start=True)
             model.fit(X[:300], y[:300] + offset, X_val=X, y_val=y + offset)
         if hasattr(model, "partial_fit"):

@@ -117,7 +117,8 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             The ratings. Required, unless X holds ratings in chunks.
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each rating, not negative. Only the proportions of the weights matter,
-            except in `BiasRegressor`. Rows of weight 0 are ignored: their IDs stay unknown.
+            except in `BiasRegressor` and `BayesianMFRegressor`. Rows of weight 0 are ignored:
+            their IDs stay unknown.
         X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
             Interactions for the validation loss, which is computed after each epoch. Early
             stopping uses it, unless ``early_stopping=False``. If X is in chunks, `X_val` may be

@@ -19,6 +19,7 @@ from sklrec.modules import (
 )
 from sklrec.modules._rating_module import RatingModule
 
+MAX_FACTORS = 32  # of the rows with covariances
 DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
 # Stored arguments of each class. Its sizes are those of its tensors.
 ARGUMENTS: dict[type, dict[str, type]] = {
@@ -65,6 +66,8 @@ def read_gaussian(
     """Read a matrix factorisation of Gaussian rows."""
     svdpp = part.value("svdpp", bool)
     n_factors = part.size("item_factors.weight", 1)
+    if n_factors > MAX_FACTORS:  # the covariances have about its square as numbers
+        part.refuse("item_factors.weight", f"should have at most {MAX_FACTORS} columns")
     stars = torch.zeros(part.size("stars", 0)) if part.has_array("stars") else None
     of_values: dict[str, Any] = {f"n_{side}_values": values for side, values in sizes.items()}
     module = GaussianMatrixFactorization(0, 0, n_factors, svdpp=svdpp, stars=stars, **of_values)

@@ -61,7 +61,7 @@ SIDES = ("user", "item")
 INIT_STD = 0.3
 # Covariances with at most this many numbers are computed in float64, and so are large weights.
 SMALL = 100_000
-LARGE_WEIGHT = 1e9
+LARGE_WEIGHT = 1e4
 # Numbers of Gram products in memory at once.
 NUMBERS_AT_ONCE = 2**22
 # Degrees of freedom of the distribution of a user's share of the noise. Validation parts of
@@ -70,6 +70,9 @@ NOISE_FREEDOM = 50.0
 # Share of a multiple of the identity in prior covariances, against columns that vanish; without
 # and with SVD++ terms. Chosen on validation parts of MovieLens logs, insteval and goodbooks.
 EVEN_SHARE = {False: 0.03, True: 0.01}
+# With less noise than this, the prior variance of the biases is at least a share of their second
+# moment: where biases explain the ratings exactly, the noise is 0, but their variance is not.
+LITTLE_NOISE, LEAST_BIAS_SHARE = 1e-3, 0.3
 # Smallest noise variance, in units of the ratings' variance.
 LEAST_NOISE = 1e-6
 
@@ -125,13 +128,14 @@ class VariationalSolver:
                     if valid is not None:
                         validate(so_far())
         except KeyboardInterrupt:
+            if posterior is None:  # there is no model yet
+                raise
             interrupted = True
             warn(
                 f"Training was interrupted after {len(losses)} whole sweeps of {self.n_iter}; the "
-                "model is that of these sweeps."
+                "model keeps what it learned so far."
             )
-        if posterior is not None:
-            posterior.write(module)
+        posterior.write(module)
         return FitResult(losses, valid_losses, interrupted)
 
 
@@ -260,8 +264,8 @@ class Posterior:
     def sweep(self) -> float:
         """Update all items, then all users and the noise; return the expected squared error."""
         self._update(1)
-        errors = self._update(0).clamp(min=LEAST_NOISE * 1e-3)  # (n_users,)
         weights = self.matrices.sides[0].weights
+        errors = torch.maximum(self._update(0), LEAST_NOISE * 1e-3 * weights)  # (n_users,)
         self.shares = (NOISE_FREEDOM + weights) / (NOISE_FREEDOM + self.precision * errors)
         noise = max((self.shares.double() @ errors.double()).item() / self.total, LEAST_NOISE)
         before, self.variance = self.variance, self._variance_of_products()
@@ -317,23 +321,27 @@ class Posterior:
             self._solve(k, G.mul_(self.precision), y.mul_(self.precision))
             return r
         precisions = (self.precision * self.shares).unsqueeze(1)
-        self._solve(k, G * precisions, y * precisions)
+        given_terms = self._solve(k, G * precisions, y * precisions)
         if self.context is not None:
-            change, of_squares = self._update_context(self.context)
+            change, of_squares = self._update_context(self.context, given_terms)
             y -= change[:, :-1] / precisions
             r += of_squares + 2 * change[:, -1] / precisions.squeeze(1)
         errors, self.gain = expected_errors(self.rows[0], G, y, r, self.shares)
         return errors
 
-    def _update_context(self, context: ContextBiases) -> tuple[Tensor, Tensor]:
+    def _update_context(
+        self,
+        context: ContextBiases,
+        covariances: Tensor,  # (n_users, d(d+1)/2), of users whose terms are fixed
+    ) -> tuple[Tensor, Tensor]:
         """Update the context's biases and the users; return how their equations change."""
         users, items = self.rows
         x = torch.cat(
             [torch.ones_like(items.mean[:, :1]), items.mean[:, 1:], items.mean[:, :1]], 1
         )
         errors = errors_of_means(self._columns(self.targets), self.rows)
-        change = context.update(errors, x, users.covariance, self.precision * self.shares)
-        users.mean -= multiply(users.covariance, change[:, :-1])
+        change = context.update(errors, x, covariances, self.precision * self.shares)
+        users.mean -= multiply(covariances, change[:, :-1])
         before = self.matrices.sides[0].squares
         of_ratings, variances = self._of_context(context)
         self.matrices.replace(self.targets._replace(y=self.targets.y - of_ratings), variances)
@@ -352,17 +360,21 @@ class Posterior:
             columns[2] = columns[2] - self.context.of_ratings()[0]
         return columns
 
-    def _solve(self, k: int, grams: Tensor, targets: Tensor) -> None:
-        """Set the rows from their scaled Gram products and targets, and update the prior."""
+    def _solve(self, k: int, grams: Tensor, targets: Tensor) -> Tensor:
+        """Set the rows from their scaled Gram products and targets, and update the prior.
+
+        Return the covariances of rows whose terms are fixed, if the context needs them."""
         d, rows, terms = self.n_columns, self.rows[k], self.terms[k]
         precision = torch.linalg.inv(rows.prior_covariance).to(self.dtype)
         activities = activity(self.totals[k])
         centres = (activities @ rows.prior_mean).to(self.dtype)
         own_squares = self._new(d, d, dtype=torch.float64)  # sum of the own rows' covariances
         own_sum, own_products = torch.zeros_like(rows.prior_mean), own_squares.clone()
-        of_terms = None
+        of_terms, given_terms = None, rows.covariance
         if terms is not None:
             of_terms = terms.update(grams, targets, precision, centres, rows.covariance)
+            if k == 0 and self.context is not None:
+                given_terms = rows.covariance.clone()
         for part in blocks(len(grams), d, self.device):
             if of_terms is None:
                 S = inverse(unpack(grams[part], d) + precision)
@@ -385,6 +397,7 @@ class Posterior:
             own_sum += activities[part].T @ own
             own_products += own.T @ own
         self._set_prior(k, own_sum, own_squares + own_products)
+        return given_terms
 
     def _set_prior(self, k: int, total: Tensor, squares: Tensor) -> None:
         """Set the prior of a side from sums over its rows."""
@@ -402,6 +415,8 @@ class Posterior:
         covariance = (covariance + even) / (1 + self.even_share)
         self.own_shares[k] = self._own_share(k, covariance[0, 0].item())
         variance = self.own_shares[k] / (self.precision * self.penalties[k])
+        if self.precision * LITTLE_NOISE > 1:
+            variance = max(variance, LEAST_BIAS_SHARE * covariance[0, 0].item())
         rows.prior_covariance = with_first(covariance, variance)
 
     def _own_share(self, k: int, variance: float) -> float:

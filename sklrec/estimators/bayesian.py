@@ -27,8 +27,8 @@ FEW_FACTORS, MANY_FACTORS = 8, 16
 MANY_RATINGS = 5
 # A row's joint covariance matrix has about half the square of the number of factors as numbers.
 MAX_FACTORS = 32
-# Sums of weights outside this range overflow or vanish in squares.
-LARGEST_SUM_OF_WEIGHTS = 1e100
+# Beside smaller weights the prior alone counts, and beside larger ones it is lost by rounding.
+SMALLEST_SUM_OF_WEIGHTS, LARGEST_SUM_OF_WEIGHTS = 1e-3, 1e12
 
 
 def _is_ordinal(estimator):
@@ -88,7 +88,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         each item by the users who rated it, whatever the ratings were. This is more accurate and
         slower.
     n_iter : int, default=20
-        Highest number of sweeps. A sweep updates each parameter once.
+        Highest number of sweeps, without the last one of ``loss='ordinal'``. A sweep updates each
+        parameter once.
     tol : float, default=1e-3
         The sweeps stop if the noise variance and the prior change by less than this share. 0 runs
         all sweeps.
@@ -109,7 +110,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         Position, or name in a DataFrame, of the column of item IDs.
     warm_start : bool, default=False
         Whether `fit` starts from the posterior of the last fit instead of a random start. New
-        users and items start from the prior.
+        users and items start from the prior. Pass all ratings, old and new: a user or item without
+        ratings returns to the prior.
     device : str or torch.device, default='cpu'
         Device of training and prediction, such as ``'cpu'`` or ``'cuda'``.
     random_state : int, RandomState instance or None, default=None
@@ -418,10 +420,10 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         )
         with np.errstate(over="ignore"):
             total = weight.sum()
-        if len(weight) and not 1 / LARGEST_SUM_OF_WEIGHTS <= total <= LARGEST_SUM_OF_WEIGHTS:
+        if len(weight) and not SMALLEST_SUM_OF_WEIGHTS <= total <= LARGEST_SUM_OF_WEIGHTS:
             raise ValueError(
                 "The sum of the sample weights must lie between "
-                f"{1 / LARGEST_SUM_OF_WEIGHTS:g} and {LARGEST_SUM_OF_WEIGHTS:g}, got {total:g}. "
+                f"{SMALLEST_SUM_OF_WEIGHTS:g} and {LARGEST_SUM_OF_WEIGHTS:g}, got {total:g}. "
                 "Scale them to a mean of 1."
             )
         return X, y, weight
@@ -449,11 +451,12 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         return inputs
 
     def _described_ids(self, X, inputs, n_known):
-        """Side features of the new users and items."""
+        """Codes and side features of the new users and items."""
         described = {}
         for name, first in zip(OWNERS, n_known, strict=True):
             codes, rows = np.unique(inputs[f"{name}s"], return_index=True)
-            arrays = self.side_blocks_[name].arrays(X, rows[codes > first])
+            is_new = codes > first
+            arrays = codes[is_new], *self.side_blocks_[name].arrays(X, rows[is_new])
             described[name] = [torch.from_numpy(values) for values in arrays]
         return described
 

@@ -175,25 +175,26 @@ class GaussianMatrixFactorization(MatrixFactorization):
         getattr(self, f"{side}_biases").copy_(means[:, 0])
         getattr(self, f"{side}_factors").weight.copy_(means[:, 1:])
 
-    def set_features(self, side: str, values: Tensor, weights: Tensor) -> None:
+    def set_features(self, side: str, codes: Tensor, values: Tensor, weights: Tensor) -> None:
         """Set the side features of users, or of items.
 
         Parameters
         ----------
         side : {'user', 'item'}
             The side.
-        values : Tensor of shape (n_new, n)
-            Values of the side features, for the last `n_new` codes.
-        weights : Tensor of shape (n_new, n)
+        codes : Tensor of shape (n_rows,)
+            Codes of users, or of items.
+        values : Tensor of shape (n_rows, n)
+            Values of their side features.
+        weights : Tensor of shape (n_rows, n)
             Weights of the values, 0 for padding.
         """
         for name, rows in (("values", values), ("weights", weights)):
             table = getattr(self, f"{side}_{name}")
-            n_known, width = len(table) - len(rows), max(table.shape[1], rows.shape[1])
-            wide = table.new_zeros(len(table), width)
+            wide = table.new_zeros(len(table), max(table.shape[1], rows.shape[1]))
             wide[:, : table.shape[1]] = table
-            wide[n_known:] = 0
-            wide[n_known:, : rows.shape[1]] = rows
+            wide[codes] = 0
+            wide[codes, : rows.shape[1]] = rows.to(wide)
             setattr(self, f"{side}_{name}", wide)
 
     def forward(self, users: Tensor, items: Tensor, **features: Tensor) -> Tensor:
@@ -279,7 +280,10 @@ class GaussianMatrixFactorization(MatrixFactorization):
         """
         latent = self._by_parts(self._latent, users, items, features)
         variance = self._by_parts(self._variances, users, items, features)
-        return self._chances(latent, variance, self.user_noise[users])
+        spread = self._spread(variance, self.user_noise[users])
+        ends = torch.zeros_like(latent), torch.ones_like(latent)
+        below = [torch.special.ndtr((cut - latent) / spread) for cut in self.thresholds]
+        return torch.stack([ends[0], *below, ends[1]], -1).diff(dim=-1)
 
     @torch.no_grad()
     def _pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
@@ -296,15 +300,15 @@ class GaussianMatrixFactorization(MatrixFactorization):
         variance = S @ (outer[1] * times).T + (outer[0] * times) @ T.T
         variance += (S * self._of_factors(times)) @ T.T
         variance += self._of_context(self.context_variances, {}, 2)
-        chances = self._chances(latent, variance, self.user_noise[users].unsqueeze(1))
-        return self._from_ratings(chances @ self.stars, latent)
+        spread = self._spread(variance, self.user_noise[users].unsqueeze(1))
+        mean = torch.full_like(latent, self.stars[-1].item())
+        for cut, step in zip(self.thresholds, self.stars.diff(), strict=True):
+            mean -= step * torch.special.ndtr((cut - latent) / spread)
+        return self._from_ratings(mean, latent)
 
-    def _chances(self, latent: Tensor, variance: Tensor, noise: Tensor) -> Tensor:
-        """Compute the probabilities of the stars, in a further axis."""
-        spread = (self.noise_variance * noise + variance.clamp(min=0)).sqrt()
-        ends = torch.zeros_like(latent), torch.ones_like(latent)
-        below = [torch.special.ndtr((cut - latent) / spread) for cut in self.thresholds]
-        return torch.stack([ends[0], *below, ends[1]], -1).diff(dim=-1)
+    def _spread(self, variance: Tensor, noise: Tensor) -> Tensor:
+        """Compute the standard deviation of latent values with their noise."""
+        return (self.noise_variance * noise + variance.clamp(min=0)).sqrt()
 
     def _by_parts(
         self,

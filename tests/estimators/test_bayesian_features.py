@@ -354,6 +354,34 @@ def test_a_warm_start_takes_new_values_of_side_features(loss):
     assert model.side_blocks_["context"].sizes == cold.side_blocks_["context"].sizes
 
 
+def test_a_warm_start_gives_side_features_to_their_users():
+    # The first half of the users have no rows in the second fit.
+    late = (SIDE["user"] > SIDE["user"].median()).to_numpy()
+    model = bayes(side_features=["job", "age"], warm_start=True).fit(SIDE, Y)
+    model.fit(SIDE[late], Y[late])
+    rows = SIDE[late].drop_duplicates("user")
+    codes = model.encoder_.vocabularies_[0].codes(rows["user"])
+    values, weights = model.side_blocks_["user"].arrays(rows)
+    assert np.array_equal(model.module_.user_values[codes], values)
+    assert np.array_equal(model.module_.user_weights[codes], weights)
+
+
+@pytest.mark.parametrize("n_users", [1, 2, 30])
+@pytest.mark.parametrize("svdpp", [False, True])
+def test_a_context_beside_terms_that_explain_the_users(svdpp, n_users):
+    rng = np.random.RandomState(0)
+    user, item, day = (rng.randint(0, n, 1200) for n in (n_users, 300, 2))
+    y = 3 * rng.randn(30)[user] + rng.randn(300)[item] / 2 + day + rng.randn(1200) / 10
+    names = {f"name{k}": user // k for k in (1, 2, 7, 15)}
+    frame = pd.DataFrame({"user": user, "item": item, "day": day, **names}).astype(str)
+    model = sided(svdpp=svdpp, n_factors=8).fit(frame, y)
+    ratings, std = model.predict(frame, return_std=True)
+    assert rmse(y, ratings) < 0.4
+    assert np.isfinite(std).all()
+    effect = model.predict(frame.assign(day="1")) - model.predict(frame.assign(day="0"))
+    assert np.median(effect) == pytest.approx(1, abs=0.1)
+
+
 # --- recommending
 
 

@@ -63,8 +63,10 @@ def sided_module(stars=None):
         table.copy_(0.1 * torch.eye(3)[torch.triu_indices(3, 3).unbind()].expand(len(table), 6))
     module.context_biases.copy_(torch.randn(4, generator=generator))
     module.context_variances.copy_(torch.rand(4, generator=generator))
-    module.set_features("user", torch.tensor([[0, 3], [1, 4], [1, 2]]), torch.ones(3, 2))
-    module.set_features("item", torch.tensor([[1], [2], [2], [0]]), torch.full((4, 1), 0.5))
+    of_users = torch.tensor([[0, 3], [1, 4], [1, 2]]), torch.ones(3, 2)
+    module.set_features("user", torch.tensor([1, 2, 3]), *of_users)
+    of_items = torch.tensor([[0], [1], [2], [2]]), torch.full((4, 1), 0.5)
+    module.set_features("item", torch.tensor([4, 1, 2, 3]), *of_items)
     if stars is not None:
         module.thresholds.copy_(torch.tensor([-0.5, 0.8]))
     return module

@@ -37,7 +37,8 @@ def new_module(svdpp=False, sided=False):
     sizes = {"n_user_values": [4], "n_context_values": [3, N_USERS]} if sided else {}
     module = GaussianMatrixFactorization(N_USERS, N_ITEMS, K, svdpp=svdpp, **sizes)
     if sided:
-        module.set_features("user", *(torch.from_numpy(v) for v in OF_USERS))
+        of_users = (torch.from_numpy(v) for v in OF_USERS)
+        module.set_features("user", torch.arange(1, N_USERS + 1), *of_users)
     return module
 
 

@@ -3,6 +3,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 
@@ -20,8 +21,9 @@ def conjugate_gradients(
     size = (residual * pushed).sum()
     for _ in range(n_steps):
         image = apply(step)
-        # At the solution both parts of the fraction are 0.
-        rate = size / (step * image).sum().clamp(min=1e-30)
+        # At the solution both parts of the fraction are 0. Rounding must not turn the step around.
+        curvature = (step * image).sum()
+        rate = torch.where(curvature > 0, size / curvature.clamp(min=1e-30), 0)
         found = found + rate * step
         residual = residual - rate * image
         pushed = precondition(residual)

@@ -15,7 +15,7 @@ from torch import Tensor
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.conjugate_gradients import conjugate_gradients
 from sklrec._solvers.least_squares.gaussian_terms import WISHART
-from sklrec._solvers.least_squares.packed import inner, multiply, outer
+from sklrec._solvers.least_squares.packed import inner, multiply, outer, rows_at_once
 from sklrec._solvers.least_squares.rating_matrices import to_torch
 
 # Variance of the biases at the start, in units of the ratings' variance.
@@ -80,7 +80,7 @@ class ContextBiases:
         self,
         errors: Tensor,  # (n_ratings,), around the present means
         x: Tensor,  # (n_items, d + 1): 1, factors, bias
-        covariances: Tensor,  # (n_users, d(d+1)/2), of users
+        covariances: Tensor,  # (n_users, d(d+1)/2), of users whose terms are fixed
         precisions: Tensor,  # (n_users,), of a rating
     ) -> Tensor:
         """Update the biases; return the change of the users' targets, and of the sums of rating
@@ -96,9 +96,10 @@ class ContextBiases:
                 for group, variance in zip(self.groups, self.prior_variances, strict=True)
             ]
         )
-        taken = torch.zeros_like(prior).index_add_(
-            0, self.pair_values, inner(covariances[self.pair_users], outer(g[:, :d]), d)
-        )
+        taken = torch.zeros_like(prior)
+        for part in torch.arange(len(g), device=g.device).split(rows_at_once(d, g.device)):
+            of_pairs = inner(covariances[self.pair_users[part]], outer(g[part, :d]), d)
+            taken.index_add_(0, self.pair_values[part], of_pairs)
         diagonal = prior + (self.squaredT @ of_ratings - taken).clamp(min=0)
 
         def shift(change: Tensor) -> Tensor:

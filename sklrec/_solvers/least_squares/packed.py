@@ -81,8 +81,8 @@ def cholesky(matrices: Tensor) -> Tensor:
         lower[bad], failed[bad] = torch.linalg.cholesky_ex(raised)
     if failed.any() or not bool(lower.isfinite().all()):
         raise ValueError(
-            "The normal equations of some rows have no finite solution. Rescale the ratings or "
-            "the weights, or use fewer factors or a larger alpha."
+            "The normal equations of some rows have no finite solution. Scale the weights to a "
+            "mean of 1, or use fewer factors."
         )
     return lower
 

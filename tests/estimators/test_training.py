@@ -66,12 +66,16 @@ def test_the_seed_decides_and_global_random_states_stay(estimator):
     assert torch.equal(torch.random.get_rng_state(), torch_state)
 
 
-@each_or_bayesian
-def test_only_the_proportions_of_weights_matter_and_weight_0_drops_rows(estimator):
+@each
+def test_only_the_proportions_of_weights_matter(estimator):
     weight = np.random.RandomState(0).rand(len(Y)) + 0.5
     one, ten = (fitted(estimator, sample_weight=w * weight).predict(X) for w in (1, 10))
     assert np.allclose(one, ten, atol=1e-3)
     assert not np.allclose(one, fitted(estimator).predict(X), atol=1e-3)
+
+
+@each_or_bayesian
+def test_rows_of_weight_0_are_dropped(estimator):
     some = (np.arange(len(Y)) % 3 > 0) & (X["user"] != 3).to_numpy()
     dropped = fitted(estimator, sample_weight=some.astype(float))
     assert np.array_equal(dropped.predict(X), fitted(estimator, X[some], Y[some]).predict(X))

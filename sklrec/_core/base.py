@@ -35,7 +35,7 @@ from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklear
 from sklrec._solvers.distributed import accelerate_device
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.tensors import InteractionTensors
-from sklrec._utils.devices import is_there, on_cpu, this_or_cpu, with_float64
+from sklrec._utils.devices import is_there, on_cpu, this_or_cpu
 from sklrec._utils.rng import new_generator
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
@@ -547,12 +547,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 f"device={str(self.device)!r} is not available on this machine. Set one of: "
                 f"{', '.join(available)}."
             )
-        device = torch.device(self.device)
-        return with_float64(device) if self._needs_float64() else device
-
-    def _needs_float64(self) -> bool:
-        """Whether the training needs float64."""
-        return False
+        return torch.device(self.device)
 
     def __copy__(self):
         # The default copies through __getstate__, which moves the module to the CPU.

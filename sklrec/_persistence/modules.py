@@ -10,6 +10,7 @@ from torch import nn
 
 from sklrec._persistence.parts import ANY, PartReader, PartWriter, Shape
 from sklrec._utils.devices import on_cpu, this_or_cpu
+from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import (
     BiasModel,
     DenseNet,
@@ -19,7 +20,6 @@ from sklrec.modules import (
 )
 from sklrec.modules._rating_module import RatingModule
 
-MAX_FACTORS = 32  # of the rows with covariances
 DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
 # Stored arguments of each class. Its sizes are those of its tensors.
 ARGUMENTS: dict[type, dict[str, type]] = {

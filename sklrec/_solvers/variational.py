@@ -107,11 +107,11 @@ class VariationalSolver:
                 posterior.write(copied)
             return copied
 
-        def validate(model: GaussianMatrixFactorization) -> None:
+        def validate() -> None:
             if valid is not None:
                 inputs = dict(valid.X)
                 weight = inputs.pop("sample_weight", None)
-                valid_losses.append(mean_square(valid.y - model(**inputs), weight))
+                valid_losses.append(mean_square(valid.y - so_far()(**inputs), weight))
 
         try:
             with threads_for_sweeps(len(data), module.width):
@@ -119,14 +119,12 @@ class VariationalSolver:
                 sweeps = progress(self.n_iter, self.verbose, "sweep")
                 for _ in notified_steps(sweeps, "sweep", so_far):
                     losses.append(scale * posterior.sweep())
-                    if valid is not None:
-                        validate(so_far())
+                    validate()
                     if posterior.change < self.tol:
                         break
                 if module.stars is not None:
                     losses.append(scale * posterior.sweep_of_stars())
-                    if valid is not None:
-                        validate(so_far())
+                    validate()
         except KeyboardInterrupt:
             if posterior is None:  # there is no model yet
                 raise
@@ -160,7 +158,7 @@ class Posterior:
         small = sum(self.sizes) * n_packed(d) <= SMALL
         users, items = (data.X[f"{side}s"].cpu().numpy() - 1 for side in SIDES)
         weights = data.weights.cpu().numpy()
-        z = ((data.y.double() - module.global_mean) / module.scale).cpu().numpy()
+        z = module._from_ratings(data.y, module.scale).cpu().numpy()
         self.log = self.targets = log = Log(users, items, z, weights)
         self.total = float(weights.sum())
         self.dtype = torch.float64 if small or weights.max() > LARGE_WEIGHT else torch.float32
@@ -184,7 +182,7 @@ class Posterior:
         self.svdpp, self.own_shares = module.svdpp, [1.0, 1.0]
         self.stars: Stars | None = None
         if module.stars is not None:
-            stars = ((module.stars - module.global_mean) / module.scale).cpu().numpy()
+            stars = module._from_ratings(module.stars, module.scale).cpu().numpy()
             self.stars = Stars(stars, z, weights)
         self.context: ContextBiases | None = None
         if groups := module.groups["context"]:
@@ -281,11 +279,9 @@ class Posterior:
         ratings, precisions = self.stars.gaussian(latent)
         weights = self.log.weights * precisions * latent.noise
         self.targets = self.log._replace(y=ratings, weights=weights)
-        of_context: tuple[np.ndarray | float, np.ndarray | float] = 0.0, 0.0
         if self.context is not None:
             self.context.set_weights(self.targets)
-            of_context = self._of_context(self.context)
-        self.matrices.replace(self.targets._replace(y=ratings - of_context[0]), of_context[1])
+        self._set_equations()
         self._update(1)
         self._update(0)
         latent = self._latent()
@@ -343,13 +339,16 @@ class Posterior:
         change = context.update(errors, x, covariances, self.precision * self.shares)
         users.mean -= multiply(covariances, change[:, :-1])
         before = self.matrices.sides[0].squares
-        of_ratings, variances = self._of_context(context)
-        self.matrices.replace(self.targets._replace(y=self.targets.y - of_ratings), variances)
+        self._set_equations()
         return change, self.matrices.sides[0].squares - before
 
-    def _of_context(self, context: ContextBiases) -> tuple[np.ndarray, np.ndarray]:
-        mean, variance = (v.double().cpu().numpy() for v in context.of_ratings())
-        return mean, variance
+    def _set_equations(self) -> None:
+        """Put the targets, without the biases of the context, into the matrices."""
+        y, variance = self.targets.y, np.zeros(1)
+        if self.context is not None:
+            mean, variance = (v.double().cpu().numpy() for v in self.context.of_ratings())
+            y = y - mean
+        self.matrices.replace(self.targets._replace(y=y), variance)
 
     def _columns(self, log: Log) -> list[Tensor]:
         """Make tensors of a log, without the biases of the context."""

@@ -17,6 +17,7 @@ from sklrec._data.features.groups import SideFeatures
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
+from sklrec._utils.devices import with_float64
 from sklrec.modules import GaussianMatrixFactorization
 
 # Largest number of classes with loss="ordinal". More distinct ratings are probably not stars.
@@ -345,7 +346,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
         check_is_fitted(self)
-        if getattr(self.module_, "stars", None) is None:
+        if self.module_.stars is None:
             raise ValueError(
                 "The model was fitted with another loss and has no probabilities of ratings. Fit "
                 "it again with loss='ordinal'."
@@ -520,8 +521,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         self.module_ = self._module(before.n_factors, mean, scale).continue_from(before)
         return WarmStart()
 
-    def _needs_float64(self):
-        return True
+    def _check_device(self):
+        return with_float64(super()._check_device())
 
     @property
     def n_items_(self):

@@ -89,11 +89,17 @@ class GaussianMatrixFactorization(MatrixFactorization):
         scale: float = 1.0,
     ):
         generator = torch.Generator()  # the tables start at zero
-        super().__init__(n_users, n_items, n_factors, init_std=0.0, generator=generator)
+        super().__init__(
+            n_users,
+            n_items,
+            n_factors,
+            global_mean=global_mean,
+            scale=scale,
+            init_std=0.0,
+            generator=generator,
+        )
         self.double()
         self.svdpp = svdpp
-        self.global_mean.fill_(global_mean)
-        self.scale.fill_(scale)
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         width = n_factors + 1

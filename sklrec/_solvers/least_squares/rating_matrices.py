@@ -51,7 +51,7 @@ class RatingMatrices:
             ]
             self.sides.append(SideMatrices(blocks, *self._totals(k, log, 0.0)))
 
-    def replace(self, log: Log, variances: np.ndarray | float = 0.0) -> None:
+    def replace(self, log: Log, variances: np.ndarray) -> None:
         """Replace the ratings, the weights and the variances of the ratings."""
         places, order = self._places
         for k, side in enumerate(self.sides):

@@ -89,7 +89,11 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
     def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
         self.module_ = deepcopy(previous.module_)
         self._grow_module(generator)
-        return WarmStart(getattr(previous, "net_", None), previous._rating_counts())
+        return WarmStart(
+            getattr(previous, "net_", None),
+            previous._rating_counts(),
+            getattr(previous, "penalties_", None),
+        )
 
     def _refuse_change(self, name: str) -> None:
         """Raise if a parameter differs from that of the model that the training continues."""
@@ -107,8 +111,8 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             return common_random_state(rng)
         return rng
 
-    def _alpha(self) -> float:
-        """L2 penalty, as a number."""
+    def _alpha(self) -> float | None:
+        """L2 penalty, or None to learn it."""
         return self.alpha
 
     def _rating_counts(self) -> dict[str, np.ndarray]:

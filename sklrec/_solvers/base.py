@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sklrec._solvers.net import RatingNet
+from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules._rating_module import RatingModule
 
@@ -19,6 +20,7 @@ class WarmStart:
     net: RatingNet | None = None  # the net that trained the module; it is not changed
     # Number of ratings of each row of the module's tables so far, by side, where known.
     n_ratings: dict[str, np.ndarray] = field(default_factory=dict)
+    penalties: LearnedPenalties | None = None
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class FitResult:
     validation_curve: list[float]  # the same for the validation data
     interrupted: bool = False
     net: RatingNet | None = None
+    penalties: LearnedPenalties | None = None  # if they were learned
 
 
 class Solver(Protocol):

@@ -6,7 +6,6 @@ from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
@@ -16,6 +15,13 @@ from sklrec._solvers.callbacks import EpochNotifier, LinearDecay, StopAtBest, tr
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.pair_batches import PairBatches
+from sklrec._solvers.penalties import (
+    EpochSettings,
+    LearnedPenalties,
+    RowLoads,
+    RowPenalties,
+    learn_penalties,
+)
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.tensors import BatchIterator, InteractionTensors
 from sklrec._utils.memory import keep_freed_memory
@@ -29,9 +35,6 @@ from sklrec.modules._svdpp import SVDPlusPlus
 
 # Steps of the SVD++ terms in an epoch. Each step costs as much as a pass over all ratings.
 TERM_STEPS = 8
-# Factor on the loads of `RowwiseSGD` if there are SVD++ terms. Own rows and terms of both sides
-# move at once and correct the same errors, so that each must move less.
-TERMS_LOAD_FACTOR = 2.5
 # Early stopping: number of epochs without a lower validation loss, and the smallest decrease that
 # counts, as a share of the variance of the ratings.
 PATIENCE = 5
@@ -65,7 +68,7 @@ class MinibatchSolver:
     lr: float
     max_epochs: int
     batch_size: int
-    alpha: float
+    alpha: float | None  # None learns it
     callbacks: list[Any] | None
     verbose: int
     early_stopping: bool = False  # stop by the validation loss, and restore the best epoch
@@ -89,8 +92,9 @@ class MinibatchSolver:
         """
         if self.is_shared:
             start_together(module, data, valid, generator, self)
+        penalties = None if self.alpha is not None else self._penalties(module, data, previous)
         trained = self._with_terms(module, data) if self.svdpp else module
-        net = self._new_net(trained, data, valid, generator, previous)
+        net = self._new_net(trained, data, valid, generator, previous, penalties)
         n_before = self._continue_from(previous, net)
         # With SVD++ terms, whole tables are allocated and freed.
         n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
@@ -101,12 +105,23 @@ class MinibatchSolver:
         del net.snapshot_
         trained.eval()
         net.set_params(train_split=None)  # release the validation data
+        net.alpha = 0.0
         self._drop_interrupted_epoch(net, n_before)
         self._check_finite(net.module_)
         if isinstance(trained, SVDPlusPlus):
             _remove_tables(net.optimizer_, [trained.user_terms, trained.item_terms])
             net.module_ = net.module = trained.merge_terms()
-        return replace(_losses(net, n_before), interrupted=net.interrupted_, net=net)
+        outcome = _losses(net, n_before)
+        return replace(outcome, interrupted=net.interrupted_, net=net, penalties=penalties)
+
+    def _penalties(
+        self, module: Any, data: InteractionTensors, previous: WarmStart | None
+    ) -> LearnedPenalties:
+        """Learn penalties, unless earlier ones were learned from at least as many ratings."""
+        if previous is not None and previous.penalties is not None:
+            if previous.penalties.n_ratings >= len(data):
+                return previous.penalties
+        return learn_penalties(module, data, start=previous is None)
 
     def _new_net(
         self,
@@ -115,6 +130,7 @@ class MinibatchSolver:
         valid: InteractionTensors | None,
         generator: torch.Generator,
         previous: WarmStart | None,
+        penalties: LearnedPenalties | None,
     ) -> RatingNet:
         """Make the skorch net that trains a module."""
         iterator: dict[str, Any] = {"iterator_train": BatchIterator}
@@ -124,13 +140,13 @@ class MinibatchSolver:
             iterator = {"iterator_train": PairBatches, "iterator_train__n_cohorts": n_cohorts}
         optimizer_params = dict(self.optimizer_params)
         if self._is_rowwise():
-            n_ratings = previous.n_ratings if previous else {}
-            groups = self._parameter_groups(module, data, n_ratings, n_cohorts)
-            optimizer_params["param_groups"] = groups
+            names = [name for name, _ in module.named_parameters()]
+            optimizer_params["param_groups"] = [(name, {"name": name}) for name in names]
+        settings = self._epoch_settings(module, data, previous, penalties, n_cohorts)
         net_class = DistributedRatingNet if self.is_shared else RatingNet
         return net_class(
             module,
-            alpha=self.alpha,
+            alpha=0.0 if self.alpha is None else self.alpha,
             reduction=self.reduction,
             optimizer=self.optimizer,
             lr=self.lr,
@@ -141,7 +157,7 @@ class MinibatchSolver:
             iterator_train__generator=generator,
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
-            callbacks=self._all_callbacks(module, data, valid is not None),
+            callbacks=[settings, *self._all_callbacks(module, data, valid is not None)],
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
             **{f"optimizer__{name}": value for name, value in optimizer_params.items()},
@@ -179,39 +195,38 @@ class MinibatchSolver:
             module, *codes, data.X.get("sample_weight"), batches_per_step=batches_per_step
         )
 
-    def _parameter_groups(
+    def _epoch_settings(
         self,
-        module: RatingModule,
+        module: Any,
         data: InteractionTensors,
-        n_ratings: dict[str, np.ndarray],
+        previous: WarmStart | None,
+        learned: LearnedPenalties | None,
         n_cohorts: int,
-    ) -> list[Any]:
-        """Compute the parameter groups of `RowwiseSGD`, with the load of each row."""
-        # The load is the change of a row's gradient when the row moves by 1. For each rating in a
-        # batch, this is the squared norm of the other row plus the penalty. In a trained model the
-        # squared norm is about the size of the targets: 1, or more without a global mean.
-        size = data.mean_square(module.global_mean) ** 0.5 / module.scale.item()
-        curvature = max(1.0, size) + self.alpha
-        groups: list[Any] = []
-        own, path = module, ""
-        if isinstance(module, SVDPlusPlus):
-            own, path = module.own, "own."
-            share = min(1.0, module.batches_per_step * self.batch_size / len(data))
-            curvature *= TERMS_LOAD_FACTOR
-            for side, bound in module.curvature_bounds().items():
-                groups.append((f"{side}_terms", {"load": curvature * share * bound}))
-        assert isinstance(own, MatrixFactorization)
-        batch_share = self.batch_size / len(data)
-        shares = {"user": batch_share * n_cohorts, "item": batch_share}
-        for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
-            load = data.row_weights(f"{side}s", n_rows) * min(1.0, shares[side])
-            if side in n_ratings:
+    ) -> tuple[str, EpochSettings]:
+        """Make the callback that sets penalties and limits of steps."""
+        own = module.own if isinstance(module, SVDPlusPlus) else module
+        mean_square = data.mean_square(module.global_mean)
+        penalties = loads = None
+        if isinstance(own, MatrixFactorization):
+            counts = {}
+            for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
+                counts[side] = data.row_weights(f"{side}s", n_rows)
                 # Earlier ratings of a row count too, so that the new ones do not replace what it
                 # learned from them.
-                earlier = torch.from_numpy(n_ratings[side]).to(load)
-                load[: len(earlier)] += earlier
-            groups.append((f"{path}{side}_*", {"load": curvature * load}))
-        return groups
+                if previous is not None and side in previous.n_ratings:
+                    earlier = torch.from_numpy(previous.n_ratings[side]).to(counts[side])
+                    counts[side][: len(earlier)] += earlier
+            scale = module.scale.item()
+            if learned is not None:
+                penalties = RowPenalties(learned, counts, scale)
+            if self._is_rowwise():
+                share = self.batch_size / len(data)
+                shares = {"user": min(1.0, share * n_cohorts), "item": min(1.0, share)}
+                term_share = min(1.0, getattr(module, "batches_per_step", 1) * share)
+                floor = max(1.0, mean_square**0.5 / scale)
+                loads = RowLoads(data, counts, shares, term_share, floor)
+        limit = float("inf")
+        return "epoch_settings", EpochSettings(penalties, loads, limit)
 
     def _all_callbacks(
         self, module: RatingModule, data: InteractionTensors, has_validation: bool

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sklrec._solvers.tensors import Batch
+from sklrec._solvers.tensors import PARTNERS, Batch
 from sklrec._utils.devices import to_widest
 
 # Number of files. Each row goes to a random file. Rows of one file share a block in every epoch;
@@ -85,12 +85,16 @@ class StoredInteractions(Dataset):
         std = (self._squares / self._total_weight) ** 0.5
         return float(self._mean), float(std) if std > 0 else 1.0
 
-    def row_weights(self, name: str, n_rows: int) -> Tensor:
+    def row_weights(
+        self, name: str, n_rows: int, of_partners: Tensor | None = None
+    ) -> Tensor:
         total = torch.zeros(n_rows, dtype=torch.float64)
         for rows in self._blocks(BLOCK_ROWS):
             for X, ratings in self._batches_of(rows, len(rows), torch.device("cpu")):
-                weight = X.get("sample_weight", torch.ones_like(ratings))
-                total.index_add_(0, X[name], weight.double())
+                weight = X.get("sample_weight", torch.ones_like(ratings)).double()
+                if of_partners is not None:
+                    weight *= of_partners.cpu().index_select(0, X[PARTNERS[name]])
+                total.index_add_(0, X[name], weight)
         return total.float().to(self._device)
 
     def mean_square(self, mean: Tensor) -> float:

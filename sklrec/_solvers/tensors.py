@@ -14,6 +14,7 @@ from sklrec._utils.devices import to_widest
 Batch = tuple[dict[str, Tensor], Tensor]
 # Number of rows that are put into the order of an epoch at once.
 ORDERED_AT_ONCE = 2**18
+PARTNERS = {"users": "items", "items": "users"}
 
 
 class InteractionTensors(Dataset):
@@ -41,9 +42,14 @@ class InteractionTensors(Dataset):
         weight = self.X.get("sample_weight")
         return torch.ones_like(self.y) if weight is None else weight.double()
 
-    def row_weights(self, name: str, n_rows: int) -> Tensor:
-        """Sum the weights of the interactions by the codes of an input, such as ``"users"``."""
+    def row_weights(
+        self, name: str, n_rows: int, of_partners: Tensor | None = None
+    ) -> Tensor:
+        """Sum weights by the codes of ``"users"`` or ``"items"``, times values of the partners."""
         weight = self.X.get("sample_weight")
+        if of_partners is not None:
+            values = of_partners.index_select(0, self.X[PARTNERS[name]])
+            weight = values if weight is None else values * weight
         return torch.bincount(self.X[name], weight, minlength=n_rows).float()
 
     def mean_square(self, mean: Tensor) -> float:

@@ -302,7 +302,7 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
 
     def _record(self, outcome, previous, *, with_validation):
         super()._record(outcome, previous, with_validation=with_validation)
-        self.alpha_ = self._alpha()
+        self.penalties_ = outcome.penalties
 
     def _new_solver(self, **changes):
         return super()._new_solver(svdpp=self.svdpp, **changes)
@@ -320,7 +320,9 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         return int(self.n_factors)
 
     def _alpha(self):
-        return AUTO_ALPHA[bool(self.svdpp)] if self.alpha == "auto" else self.alpha
+        if self.alpha != "auto":
+            return self.alpha
+        return None if self.biased else AUTO_ALPHA[bool(self.svdpp)]
 
     def _init_std(self):
         if self.init_std != "auto":

@@ -17,13 +17,14 @@ from sklrec.modules._svdpp import OTHER_SIDE, TERM_PENALTY, SVDPlusPlus
 
 # Penalty on the factors of a row with n ratings: s (A n + C). s is the variance of the noise, and
 # falls with the cube of the training error, to `LEAST` of it.
-PER_RATING = 0.075
-PER_ROW = 4.5
+PER_RATING = 0.1
+PER_ROW = {False: 1.5, True: 3.0}  # without and with SVD++ terms
+PER_ROW_OF_TERMS = 20.0
 PER_ROW_OF_BIAS_TERMS = 30.0
 POWER = 1.5  # of the mean squared error
 LEAST = 0.03
 N_FIRST_EPOCHS = 2
-# Factor on the loads of `RowwiseSGD` if there are SVD++ terms. Own rows and terms of both sides
+# Factor on the loads of biases and terms if there are SVD++ terms. Both sides' biases and terms
 # move at once and correct the same errors, so that each must move less.
 TERMS_LOAD_FACTOR = 2.5
 # A training has diverged if its loss is this many times that of its start.
@@ -90,7 +91,7 @@ class RowPenalties:
             n = self._counts[side]
             found[f"{side}_biases"] = of_biases[side] / n
             found[f"{side}_factors"] = strength * (PER_RATING + PER_ROW / n)
-            for name, of_row in (("terms", PER_ROW), ("bias_terms", PER_ROW_OF_BIAS_TERMS)):
+            for name, of_row in (("terms", PER_ROW_OF_TERMS), ("bias_terms", PER_ROW_OF_BIAS_TERMS)):
                 found[f"{other}_{name}"] = TERM_PENALTY * strength * (PER_RATING + of_row / n)
         return found
 
@@ -129,15 +130,18 @@ class RowLoads:
             n, share = self._counts[side], self._shares[side]
             of_rows[side] = n * self._mean_norms(side, norms[other])
             of_factors = of_rows[side] + n * penalty(f"{side}_factors")
-            loads[f"{path}{side}_factors.weight"] = factor * share * of_factors
+            loads[f"{path}{side}_factors.weight"] = share * of_factors
             if own.biased:
                 of_biases = n * (1 + penalty(f"{side}_biases"))
                 loads[f"{path}{side}_biases"] = factor * share * of_biases
         if has_terms:
             for side, bound in module.term_loads(of_rows).items():
-                of_terms = bound + self._counts[OTHER_SIDE[side]] * penalty(
-                    f"{side}_terms", TERM_PENALTY
-                )
+                n = self._counts[OTHER_SIDE[side]]
+                columns = [
+                    (bound + n * penalty(f"{side}_{name}", TERM_PENALTY)).unsqueeze(1)
+                    for name in ("terms", "bias_terms")
+                ]
+                of_terms = torch.cat([columns[0].expand(-1, own.n_factors), columns[1]], 1)
                 loads[f"{side}_terms"] = factor * self._term_share * of_terms
         return loads
 

@@ -14,7 +14,7 @@ from sklrec.modules import MatrixFactorization
 
 # n_factors="auto" and alpha="auto", without and with SVD++ terms. benchmarks/choose.py chose them
 # on held-out parts of training data.
-AUTO_N_FACTORS = {False: 100, True: 64}
+AUTO_N_FACTORS = {False: 100, True: 80}
 AUTO_ALPHA = {False: 0.07, True: 0.1}
 # Standard deviation of a start from which the strongest patterns grow first.
 SMALL_START = 0.01

@@ -95,6 +95,10 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             getattr(previous, "penalties_", None),
         )
 
+    def _record(self, outcome, previous, *, with_validation):
+        super()._record(outcome, previous, with_validation=with_validation)
+        self.penalties_ = outcome.penalties
+
     def _refuse_change(self, name: str) -> None:
         """Raise if a parameter differs from that of the model that the training continues."""
         wanted, current = getattr(self, name), getattr(self.module_, name)

@@ -18,7 +18,8 @@ class WarmStart:
     """State of a previous fit, for warm starts."""
 
     net: RatingNet | None = None  # the net that trained the module; it is not changed
-    # Number of ratings of each row of the module's tables so far, by side, where known.
+    # Number of ratings of each row of the module's tables so far, by side, where known; "value" is
+    # that of the values of side features.
     n_ratings: dict[str, np.ndarray] = field(default_factory=dict)
     penalties: LearnedPenalties | None = None
 

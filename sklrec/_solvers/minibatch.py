@@ -6,9 +6,11 @@ from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
+from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.callbacks import EpochNotifier, LinearDecay, StopAtBest, trained_module
@@ -16,6 +18,7 @@ from sklrec._solvers.distributed import DistributedRatingNet, start_together
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.pair_batches import PairBatches
 from sklrec._solvers.penalties import (
+    DensePenalties,
     EpochSettings,
     LearnedPenalties,
     RowLoads,
@@ -28,7 +31,7 @@ from sklrec._utils.memory import keep_freed_memory
 from sklrec._utils.rng import own_random_state
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
-from sklrec.modules import MatrixFactorization
+from sklrec.modules import DenseNet, MatrixFactorization
 from sklrec.modules._pair_module import PairModule
 from sklrec.modules._rating_module import RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
@@ -90,9 +93,9 @@ class MinibatchSolver:
         The history of a previous net continues, and so does its optimiser's state for each table
         of the same size.
         """
-        if self.is_shared:
-            start_together(module, data, valid, generator, self)
         penalties = None if self.alpha is not None else self._penalties(module, data, previous)
+        if self.is_shared:  # after the start was learned, so that all have the same
+            start_together(module, data, valid, generator, self)
         trained = self._with_terms(module, data) if self.svdpp else module
         net = self._new_net(trained, data, valid, generator, previous, penalties)
         n_before = self._continue_from(previous, net)
@@ -207,18 +210,12 @@ class MinibatchSolver:
         own = module.own if isinstance(module, SVDPlusPlus) else module
         mean_square = data.mean_square(module.global_mean)
         penalties = loads = None
-        if isinstance(own, MatrixFactorization):
-            counts = {}
-            for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
-                counts[side] = data.row_weights(f"{side}s", n_rows)
-                # Earlier ratings of a row count too, so that the new ones do not replace what it
-                # learned from them.
-                if previous is not None and side in previous.n_ratings:
-                    earlier = torch.from_numpy(previous.n_ratings[side]).to(counts[side])
-                    counts[side][: len(earlier)] += earlier
+        if isinstance(own, MatrixFactorization | DenseNet):
+            counts = _count_ratings(own, data, {} if previous is None else previous.n_ratings)
             scale = module.scale.item()
             if learned is not None:
-                penalties = RowPenalties(learned, counts, scale)
+                is_dense = isinstance(own, DenseNet)
+                penalties = (DensePenalties if is_dense else RowPenalties)(learned, counts, scale)
             if self._is_rowwise():
                 share = self.batch_size / len(data)
                 shares = {"user": min(1.0, share * n_cohorts), "item": min(1.0, share)}
@@ -286,6 +283,29 @@ def _is_callback(callback: Any, kind: type) -> bool:
         callback = callback[1]
     is_class = isinstance(callback, type) and issubclass(callback, kind)
     return is_class or isinstance(callback, kind)
+
+
+def _count_ratings(
+    module: Any, data: InteractionTensors, earlier: dict[str, np.ndarray]
+) -> dict[str, Tensor]:
+    """Count the ratings of the rows of the tables, with the earlier ones."""
+    inputs = {"user": (["users"], module.n_users), "item": (["items"], module.n_items)}
+    if isinstance(module, DenseNet):
+        groups = [name for name in ("categorical", "multi_valued") if name in data.X]
+        inputs |= {"value": (groups, module.n_values)} if groups else {}
+    counts = {}
+    for side, (names, n_rows) in inputs.items():
+        counts[side] = sum(data.row_weights(name, n_rows + 1) for name in names)
+        # Earlier ratings of a row count too, so that the new ones do not replace what it
+        # learned from them.
+        if side in earlier:
+            before = torch.from_numpy(earlier[side]).to(counts[side])
+            counts[side][: len(before)] += before
+    if isinstance(module, DenseNet) and module.n_numeric:
+        # The numbers of a feature are spread evenly over the bins.
+        total = counts["user"].sum() / module.n_bins
+        counts["bin"] = total.expand(module.n_numeric)
+    return counts
 
 
 def _losses(net: RatingNet, n_before: int) -> FitResult:

@@ -23,6 +23,11 @@ PER_ROW_OF_BIAS_TERMS = 30.0
 POWER = 1.5  # of the mean squared error
 LEAST = 0.03
 N_FIRST_EPOCHS = 2
+# The same of a dense net, for users, items, values and bins of side features. s falls with the
+# root of the mean squared error.
+DENSE_PER_RATING = 0.07
+DENSE_PER_ROW = 7.0
+DENSE_POWER = 0.5
 # Factor on the loads of `RowwiseSGD` if there are SVD++ terms. Own rows and terms of both sides
 # move at once and correct the same errors, so that each must move less.
 TERMS_LOAD_FACTOR = 2.5
@@ -69,6 +74,8 @@ def learn_penalties(module: Any, data: InteractionTensors, *, start: bool) -> Le
 class RowPenalties:
     """Penalties of the rows of a matrix factorisation, once for each of their ratings."""
 
+    _power = POWER
+
     def __init__(
         self,
         learned: LearnedPenalties,
@@ -83,16 +90,32 @@ class RowPenalties:
         """Penalties of the tables after epochs with these losses."""
         strength = self._noise
         if len(losses) >= N_FIRST_EPOCHS and self.learned.loss > 0:
-            strength *= min(1.0, max(LEAST, (losses[-1] / self.learned.loss) ** POWER))
-        found = {}
+            strength *= min(1.0, max(LEAST, (losses[-1] / self.learned.loss) ** self._power))
         of_biases = {"user": self.learned.user_penalty, "item": self.learned.item_penalty}
+        found = {f"{side}_biases": c / self._counts[side] for side, c in of_biases.items()}
+        return found | self._of_factors(strength)
+
+    def _of_factors(self, strength: float) -> dict[str, Tensor]:
+        """Penalties of the tables of factors."""
+        found = {}
         for side, other in OTHER_SIDE.items():
             n = self._counts[side]
-            found[f"{side}_biases"] = of_biases[side] / n
             found[f"{side}_factors"] = strength * (PER_RATING + PER_ROW / n)
             for name, of_row in (("terms", PER_ROW), ("bias_terms", PER_ROW_OF_BIAS_TERMS)):
                 found[f"{other}_{name}"] = TERM_PENALTY * strength * (PER_RATING + of_row / n)
         return found
+
+
+class DensePenalties(RowPenalties):
+    """Penalties of the rows of a dense net, once for each of their ratings."""
+
+    _power = DENSE_POWER
+
+    def _of_factors(self, strength: float) -> dict[str, Tensor]:
+        return {
+            f"{side}_factors": strength * (DENSE_PER_RATING + DENSE_PER_ROW / n)
+            for side, n in self._counts.items()
+        }
 
 
 class RowLoads:

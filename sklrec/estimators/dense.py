@@ -4,6 +4,7 @@
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 
 from sklrec._core.base import mean_and_scale
@@ -23,6 +24,8 @@ from sklrec.modules import DenseNet
 LAYERS_SHARE_OF_LR = 0.05
 # lr="auto".
 AUTO_LR = 0.015
+# alpha="auto" without biases, whose fit would tell the variances.
+AUTO_ALPHA = 0.1
 # Share of the learning rate in partial_fit: a few ratings should move mainly their own rows.
 FURTHER = 0.3
 # Use row-wise Adam once all tables have this many rows for each rating of a batch. With fewer rows
@@ -64,9 +67,10 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         Whether the model has user and item biases.
     dropout : float, default=0.0
         Share of the net's inputs that each step of the training sets to zero at random.
-    alpha : float, default=0.1
+    alpha : float or 'auto', default='auto'
         L2 penalty, in units of the ratings' standard deviation, on embeddings and biases, once
-        for each rating.
+        for each rating. ``'auto'`` learns penalties from the ratings; see Notes. It is 0.1 if
+        ``biased=False``.
     max_epochs : int, default=8
         Number of passes over the ratings.
     lr : float or 'auto', default='auto'
@@ -219,6 +223,7 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
 
     _parameter_constraints = {
         **MinibatchRatingRegressor._parameter_constraints,
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
         "products": ["boolean"],
@@ -236,7 +241,7 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         products=True,
         biased=True,
         dropout=0.0,
-        alpha=0.1,
+        alpha="auto",
         max_epochs=8,
         lr="auto",
         batch_size=1024,
@@ -285,6 +290,12 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
             self.side_features_ = previous.side_features_.extend(X)
         inputs = super()._learn(X, y, weight, previous)
         known = KnownFeatures() if previous is None else previous.known_features_
+        self.value_counts_ = np.zeros(self.side_features_.n_values + 1, np.int64)
+        if previous is not None:
+            self.value_counts_[: len(previous.value_counts_)] += previous.value_counts_
+        for group in {"categorical", "multi_valued"} & set(inputs):
+            counts = np.bincount(inputs[group].ravel(), minlength=len(self.value_counts_))
+            self.value_counts_ += counts
         self.known_features_ = known.extend(
             self.side_features_, X, {"user": inputs["users"], "item": inputs["items"]}
         )
@@ -349,6 +360,18 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
             params["param_groups"] = [("layers.*", {"lr": LAYERS_SHARE_OF_LR * lr})]
         optimizer = self.optimizer or (RowwiseAdam if sparse else torch.optim.Adam)
         return Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
+
+    def _alpha(self):
+        if self.alpha != "auto":
+            return self.alpha
+        return None if self.biased else AUTO_ALPHA
+
+    def _rating_counts(self):
+        return {
+            "user": self.seen_.sum(axis=1),
+            "item": self.seen_.sum(axis=0),
+            "value": self.value_counts_,
+        }
 
     def _takes_sparse_gradients(self):
         n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)

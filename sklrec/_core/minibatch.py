@@ -92,7 +92,9 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         return WarmStart(
             getattr(previous, "net_", None),
             previous._rating_counts(),
+            self._rating_counts(),
             getattr(previous, "penalties_", None),
+            previous.loss_curve_,
         )
 
     def _record(self, outcome, previous, *, with_validation):

@@ -42,6 +42,8 @@ TERM_STEPS = 8
 # counts, as a share of the variance of the ratings.
 PATIENCE = 5
 TOL = 1e-4
+# Inputs of a dense net that hold codes of values of side features.
+VALUE_INPUTS = ("categorical", "multi_valued")
 # Approximate number of ratings of a user in a batch, if the table has more users than a batch has
 # ratings. MovieLens 100K has about as many in a batch of the default size. More would be faster,
 # but less accurate.
@@ -210,20 +212,26 @@ class MinibatchSolver:
         own = module.own if isinstance(module, SVDPlusPlus) else module
         mean_square = data.mean_square(module.global_mean)
         penalties = loads = None
-        if isinstance(own, MatrixFactorization | DenseNet):
-            counts = _count_ratings(own, data, {} if previous is None else previous.n_ratings)
+        if learned is not None or self._is_rowwise():
+            counts = _count_ratings(own, data)
             scale = module.scale.item()
             if learned is not None:
-                is_dense = isinstance(own, DenseNet)
-                penalties = (DensePenalties if is_dense else RowPenalties)(learned, counts, scale)
+                kind = DensePenalties if isinstance(own, DenseNet) else RowPenalties
+                every = {} if previous is None else previous.n_all_ratings
+                penalties = kind(learned, _combined(torch.maximum, counts, every), scale)
             if self._is_rowwise():
+                # Earlier ratings of a row count too, so that the new ones do not replace what it
+                # learned from them.
+                earlier = {} if previous is None else previous.n_ratings
+                counts = _combined(torch.add, counts, earlier)
                 share = self.batch_size / len(data)
                 shares = {"user": min(1.0, share * n_cohorts), "item": min(1.0, share)}
                 term_share = min(1.0, getattr(module, "batches_per_step", 1) * share)
                 floor = max(1.0, mean_square**0.5 / scale)
                 loads = RowLoads(data, counts, shares, term_share, floor)
         limit = float("inf")
-        return "epoch_settings", EpochSettings(penalties, loads, limit)
+        losses = [] if previous is None else previous.loss_curve
+        return "epoch_settings", EpochSettings(penalties, loads, limit, losses)
 
     def _all_callbacks(
         self, module: RatingModule, data: InteractionTensors, has_validation: bool
@@ -285,27 +293,32 @@ def _is_callback(callback: Any, kind: type) -> bool:
     return is_class or isinstance(callback, kind)
 
 
-def _count_ratings(
-    module: Any, data: InteractionTensors, earlier: dict[str, np.ndarray]
-) -> dict[str, Tensor]:
-    """Count the ratings of the rows of the tables, with the earlier ones."""
-    inputs = {"user": (["users"], module.n_users), "item": (["items"], module.n_items)}
+def _count_ratings(module: Any, data: InteractionTensors) -> dict[str, Tensor]:
+    """Sum the weights of the ratings of the rows of the tables, by side."""
+    counts = {
+        "user": data.row_weights("users", module.n_users + 1),
+        "item": data.row_weights("items", module.n_items + 1),
+    }
     if isinstance(module, DenseNet):
-        groups = [name for name in ("categorical", "multi_valued") if name in data.X]
-        inputs |= {"value": (groups, module.n_values)} if groups else {}
-    counts = {}
-    for side, (names, n_rows) in inputs.items():
-        counts[side] = sum(data.row_weights(name, n_rows + 1) for name in names)
-        # Earlier ratings of a row count too, so that the new ones do not replace what it
-        # learned from them.
-        if side in earlier:
-            before = torch.from_numpy(earlier[side]).to(counts[side])
-            counts[side][: len(before)] += before
-    if isinstance(module, DenseNet) and module.n_numeric:
-        # The numbers of a feature are spread evenly over the bins.
-        total = counts["user"].sum() / module.n_bins
-        counts["bin"] = total.expand(module.n_numeric)
+        n = [
+            data.row_weights(name, module.n_values + 1) for name in VALUE_INPUTS if name in data.X
+        ]
+        counts |= {"value": torch.stack(n).sum(0)} if n else {}
     return counts
+
+
+def _combined(
+    combine: Callable[[Tensor, Tensor], Tensor],
+    counts: dict[str, Tensor],
+    others: dict[str, np.ndarray],  # of some sides, for the first rows
+) -> dict[str, Tensor]:
+    """Combine the counts of rows with others."""
+    found = {side: n.clone() for side, n in counts.items()}
+    for side in set(counts) & set(others):
+        rows = slice(len(others[side]))
+        other = torch.from_numpy(others[side]).to(counts[side])
+        found[side][rows] = combine(counts[side][rows], other)
+    return found
 
 
 def _losses(net: RatingNet, n_before: int) -> FitResult:

@@ -9,6 +9,7 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from sklrec._data.features.columns import N_BINS
 from sklrec._solvers.least_squares.biases import Log, fit_biases
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.tensors import InteractionTensors
@@ -112,9 +113,11 @@ class DensePenalties(RowPenalties):
     _power = DENSE_POWER
 
     def _of_factors(self, strength: float) -> dict[str, Tensor]:
+        # The numbers of a side feature are spread evenly over its bins.
+        counts = self._counts | {"bin": self._counts["user"].sum() / N_BINS}
         return {
             f"{side}_factors": strength * (DENSE_PER_RATING + DENSE_PER_ROW / n)
-            for side, n in self._counts.items()
+            for side, n in counts.items()
         }
 
 
@@ -176,18 +179,23 @@ class EpochSettings(Callback):
     """Set penalties and limits of steps for each epoch, and raise if the training diverges."""
 
     def __init__(
-        self, penalties: RowPenalties | None, loads: RowLoads | None, largest_loss: float
+        self,
+        penalties: RowPenalties | None,
+        loads: RowLoads | None,
+        largest_loss: float,
+        losses: list[float],  # of the epochs of earlier fits
     ):
         self.penalties, self.loads, self.largest_loss = penalties, loads, largest_loss
+        self.losses = list(losses)
 
     def on_epoch_begin(self, net, **kwargs):
         if self.penalties is not None:
-            losses = [epoch["train_loss"] for epoch in net.history if "train_loss" in epoch]
-            net.alpha = self.penalties.after(losses)
+            net.alpha = self.penalties.after(self.losses)
         if self.loads is not None:
             assert isinstance(net.optimizer_, RowwiseSGD)
             net.optimizer_.set_loads(self.loads.find(net.module_, net.alpha))
 
     def on_epoch_end(self, net, **kwargs):
-        if not net.history[-1]["train_loss"] <= self.largest_loss:
+        self.losses.append(net.history[-1]["train_loss"])
+        if not self.losses[-1] <= self.largest_loss:
             raise Diverged

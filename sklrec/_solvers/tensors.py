@@ -42,9 +42,7 @@ class InteractionTensors(Dataset):
         weight = self.X.get("sample_weight")
         return torch.ones_like(self.y) if weight is None else weight.double()
 
-    def row_weights(
-        self, name: str, n_rows: int, of_partners: Tensor | None = None
-    ) -> Tensor:
+    def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         """Sum weights by the codes of an input, times values of the partners of users or items."""
         codes, weight = self.X[name], self.X.get("sample_weight")
         if of_partners is not None:

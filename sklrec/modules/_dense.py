@@ -299,9 +299,9 @@ class DenseNet(RatingModule):
             As in `forward`.
         alpha : float or dict of str to Tensor, default=1.0
             One factor, or a factor for each row of the tables ``user_factors``,
-            ``item_factors``, ``user_biases``, ``item_biases`` and ``value_factors``, and for each
-            numeric side feature under ``bin_factors``. A multi-valued side feature has the mean
-            of the factors of its known values.
+            ``item_factors``, ``user_biases``, ``item_biases`` and ``value_factors``, with one
+            factor of all numeric side features under ``bin_factors``. A multi-valued side feature
+            has the mean of the factors of its known values.
 
         Returns
         -------

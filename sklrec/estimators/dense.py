@@ -46,10 +46,10 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     the concatenated embeddings through linear layers with ReLU between them. Every column of X
     other than users and items is a side feature.
 
-    Adam learns all parameters together. It minimises the squared error, plus `alpha` times the
-    squared norms of the embeddings and biases that a rating involves. The ratings are scaled to
-    zero mean and unit standard deviation. A user, item or value that `fit` did not see has the
-    embedding 0 and the bias 0.
+    Adam learns all parameters together. It minimises the squared error, plus penalties on the
+    embeddings and biases that a rating involves. The penalties are learned from the ratings, or
+    set by `alpha`. The ratings are scaled to unit standard deviation. A user, item or value that
+    `fit` did not see has the embedding 0 and the bias 0.
 
     A plain net over two concatenated embeddings is ``products=False, biased=False`` with
     ``hidden_layer_sizes=(H,)``, on an X of two columns.
@@ -69,8 +69,8 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         Share of the net's inputs that each step of the training sets to zero at random.
     alpha : float or 'auto', default='auto'
         L2 penalty, in units of the ratings' standard deviation, on embeddings and biases, once
-        for each rating. ``'auto'`` learns penalties from the ratings; see Notes. It is 0.1 if
-        ``biased=False``.
+        for each rating. ``'auto'`` learns penalties and the start of the biases from the ratings,
+        see Notes; if ``biased=False`` it is 0.1. A number starts all biases at 0.
     max_epochs : int, default=8
         Number of passes over the ratings.
     lr : float or 'auto', default='auto'
@@ -143,7 +143,11 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     item_biases_ : ndarray of shape (n_items,)
         The items' biases, in units of the ratings. Only if ``biased=True``.
     global_mean_ : float
-        The weighted mean of the training ratings.
+        The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
+        weighted mean of the training ratings.
+    value_counts_ : ndarray of shape (n_values + 1,)
+        Numbers of ratings with each value of the categorical and multi-valued side features that
+        `fit` and `partial_fit` have seen. The first is for unknown and missing values.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
     n_users_ : int
@@ -173,6 +177,20 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
 
     Notes
     -----
+    **Learned penalties.** With ``alpha='auto'``, :math:`\mu` and the biases start as those of
+    `BiasRegressor`, whose penalties :math:`c_u, c_i` and variance of the noise :math:`v`, here
+    over the variance of the ratings, come from leave-one-out errors. The training minimises
+
+    .. math:: \sum_{u,i} e_{ui}^2 + c_u \sum_u b_u^2 + c_i \sum_i b_i^2
+              + s \sum_j (0.07 n_j + 7) \|w_j\|^2
+
+    where :math:`e` is the error over the standard deviation of the ratings, and :math:`w_j` is
+    the embedding of a user, an item or a value of a side feature with :math:`n_j` ratings. A row
+    with few ratings thus has a higher penalty for each of them than one with many. :math:`s` is
+    :math:`v`. After the second epoch it falls in proportion to the training error, where factors
+    explain ratings that biases do not. The layers have no penalty. Penalties of `partial_fit`
+    and warm starts follow the numbers of all ratings so far.
+
     **Side features** may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
     has its own embedding, which `fit` learns from rows with missing numbers. A missing category,
     or an empty list, is treated as an unknown one. Numbers are replaced by their position among

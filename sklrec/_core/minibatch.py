@@ -15,8 +15,12 @@ from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
 from sklrec._solvers.base import Solver, WarmStart
 from sklrec._solvers.distributed import common_random_state, is_shared
+from sklrec._solvers.epochs import Diverged
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._utils.rng import new_generator
+
+# Starts of a training with lr="auto", each with half the learning rate of the one before.
+N_STARTS = 8
 
 
 class MinibatchRatingRegressor(BaseRatingRegressor):
@@ -92,8 +96,31 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         return WarmStart(
             getattr(previous, "net_", None),
             previous._rating_counts(),
+            self._rating_counts(),
             getattr(previous, "penalties_", None),
+            previous.loss_curve_,
         )
+
+    def _train(self, new_module, training_data, validation_data, generator, previous, **changes):
+        # A training with lr="auto" that diverges starts again with half the learning rate.
+        state = generator.get_state()
+        lr_factor = changes.pop("lr_factor", 1.0)
+        for k in range(N_STARTS if self.lr == "auto" else 1):
+            generator.set_state(state)
+            data = training_data, validation_data
+            changes["lr_factor"] = lr_factor * 0.5**k
+            try:
+                return super()._train(new_module, *data, generator, previous, **changes)
+            except Diverged:
+                continue
+        raise ValueError(
+            f"The training diverged with lr={self.lr!r}: the loss is far above that of the mean "
+            "rating, or not finite. Use a lower lr, or a larger alpha."
+        )
+
+    def _record(self, outcome, previous, *, with_validation):
+        super()._record(outcome, previous, with_validation=with_validation)
+        self.penalties_ = outcome.penalties
 
     def _refuse_change(self, name: str) -> None:
         """Raise if a parameter differs from that of the model that the training continues."""

@@ -18,9 +18,13 @@ class WarmStart:
     """State of a previous fit, for warm starts."""
 
     net: RatingNet | None = None  # the net that trained the module; it is not changed
-    # Number of ratings of each row of the module's tables so far, by side, where known.
+    # Number of ratings of each row of the module's tables before this fit, and with its ratings,
+    # where known: by side, or "value" for values of side features. Users and items count pairs
+    # that were rated again once.
     n_ratings: dict[str, np.ndarray] = field(default_factory=dict)
+    n_all_ratings: dict[str, np.ndarray] = field(default_factory=dict)
     penalties: LearnedPenalties | None = None
+    loss_curve: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

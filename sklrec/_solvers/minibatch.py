@@ -6,19 +6,21 @@ from copy import copy, deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
+from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.callbacks import EpochNotifier, LinearDecay, StopAtBest, trained_module
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
+from sklrec._solvers.epochs import Diverged, EpochSettings, RowLoads
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.pair_batches import PairBatches
 from sklrec._solvers.penalties import (
-    EpochSettings,
+    DensePenalties,
     LearnedPenalties,
-    RowLoads,
     RowPenalties,
     learn_penalties,
 )
@@ -28,7 +30,7 @@ from sklrec._utils.memory import keep_freed_memory
 from sklrec._utils.rng import own_random_state
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
-from sklrec.modules import MatrixFactorization
+from sklrec.modules import DenseNet, MatrixFactorization
 from sklrec.modules._pair_module import PairModule
 from sklrec.modules._rating_module import RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
@@ -39,6 +41,10 @@ TERM_STEPS = 8
 # counts, as a share of the variance of the ratings.
 PATIENCE = 5
 TOL = 1e-4
+# Inputs of a dense net that hold codes of values of side features.
+VALUE_INPUTS = ("categorical", "multi_valued")
+# A training has diverged if its loss is this many times that of the mean rating.
+DIVERGED = 4.0
 # Approximate number of ratings of a user in a batch, if the table has more users than a batch has
 # ratings. MovieLens 100K has about as many in a batch of the default size. More would be faster,
 # but less accurate.
@@ -90,9 +96,9 @@ class MinibatchSolver:
         The history of a previous net continues, and so does its optimiser's state for each table
         of the same size.
         """
-        if self.is_shared:
-            start_together(module, data, valid, generator, self)
         penalties = None if self.alpha is not None else self._penalties(module, data, previous)
+        if self.is_shared:  # after the start was learned, so that all have the same
+            start_together(module, data, valid, generator, self)
         trained = self._with_terms(module, data) if self.svdpp else module
         net = self._new_net(trained, data, valid, generator, previous, penalties)
         n_before = self._continue_from(previous, net)
@@ -105,7 +111,6 @@ class MinibatchSolver:
         del net.snapshot_
         trained.eval()
         net.set_params(train_split=None)  # release the validation data
-        net.alpha = 0.0
         self._drop_interrupted_epoch(net, n_before)
         self._check_finite(net.module_)
         if isinstance(trained, SVDPlusPlus):
@@ -157,7 +162,7 @@ class MinibatchSolver:
             iterator_train__generator=generator,
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
-            callbacks=[settings, *self._all_callbacks(module, data, valid is not None)],
+            callbacks=self._all_callbacks(module, data, settings, valid is not None),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
             **{f"optimizer__{name}": value for name, value in optimizer_params.items()},
@@ -205,39 +210,43 @@ class MinibatchSolver:
     ) -> tuple[str, EpochSettings]:
         """Make the callback that sets penalties and limits of steps."""
         own = module.own if isinstance(module, SVDPlusPlus) else module
-        mean_square = data.mean_square(module.global_mean)
+        mean_square, scale = data.mean_square(module.global_mean), module.scale.item()
         penalties = loads = None
-        if isinstance(own, MatrixFactorization):
-            counts = {}
-            for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
-                counts[side] = data.row_weights(f"{side}s", n_rows)
+        if learned is not None or self._is_rowwise():
+            counts = _count_ratings(own, data)
+            if learned is not None:
+                kind = DensePenalties if isinstance(own, DenseNet) else RowPenalties
+                every = {} if previous is None else previous.n_all_ratings
+                counts_of_all = _combined(torch.maximum, counts, every)
+                penalties = kind(learned, counts_of_all, scale, has_terms=self.svdpp)
+            if self._is_rowwise():
                 # Earlier ratings of a row count too, so that the new ones do not replace what it
                 # learned from them.
-                if previous is not None and side in previous.n_ratings:
-                    earlier = torch.from_numpy(previous.n_ratings[side]).to(counts[side])
-                    counts[side][: len(earlier)] += earlier
-            scale = module.scale.item()
-            if learned is not None:
-                penalties = RowPenalties(learned, counts, scale)
-            if self._is_rowwise():
+                earlier = {} if previous is None else previous.n_ratings
+                counts = _combined(torch.add, counts, earlier)
                 share = self.batch_size / len(data)
                 shares = {"user": min(1.0, share * n_cohorts), "item": min(1.0, share)}
                 term_share = min(1.0, getattr(module, "batches_per_step", 1) * share)
-                floor = max(1.0, mean_square**0.5 / scale)
-                loads = RowLoads(data, counts, shares, term_share, floor)
-        limit = float("inf")
-        return "epoch_settings", EpochSettings(penalties, loads, limit)
+                size = max(1.0, mean_square**0.5 / scale)
+                loads = RowLoads(data, counts, shares, term_share, size)
+        largest_loss = DIVERGED * max(mean_square, scale**2)
+        losses = [] if previous is None else previous.loss_curve
+        return "epoch_settings", EpochSettings(penalties, loads, largest_loss, losses)
 
     def _all_callbacks(
-        self, module: RatingModule, data: InteractionTensors, has_validation: bool
+        self,
+        module: RatingModule,
+        data: InteractionTensors,
+        settings: tuple[str, EpochSettings],
+        has_validation: bool,
     ) -> list[Any]:
         """Callbacks of the solver and of the user."""
         callbacks = self._user_callbacks(has_validation)
         if not (self.constant_lr or self._has_callback(LRScheduler)):
             n_steps = self.max_epochs * data.n_batches(self.batch_size)
             callbacks.insert(0, ("lr_schedule", LinearDecay(n_steps)))
-        callbacks.append(("epoch_notifier", EpochNotifier()))
-        # Last, because it raises: the other callbacks see that epoch too.
+        # Last, because they raise: the other callbacks see that epoch too.
+        callbacks += [("epoch_notifier", EpochNotifier()), settings]
         if self.early_stopping and not self._has_callback(EarlyStopping):
             tol = TOL * module.scale.item() ** 2  # losses are in squared units of the ratings
             callbacks.append(("early_stopping", StopAtBest(PATIENCE, tol)))
@@ -269,15 +278,12 @@ class MinibatchSolver:
             )
 
     def _check_finite(self, module: torch.nn.Module) -> None:
-        """Raise if a weight of the module is not finite."""
+        """Raise `Diverged` if a weight of the module is not finite."""
         # Extremes are finite if all values are, and need no copy of the table.
         tables = [p.detach() for p in module.parameters() if p.numel() > 0]
         extremes = [torch.stack(torch.aminmax(table)) for table in tables]
         if not all(bool(found.isfinite().all()) for found in extremes):
-            raise ValueError(
-                f"The training diverged with lr={self.lr}: the factors are no longer finite. "
-                "Use a lower lr, or a larger alpha."
-            )
+            raise Diverged
 
 
 def _is_callback(callback: Any, kind: type) -> bool:
@@ -286,6 +292,34 @@ def _is_callback(callback: Any, kind: type) -> bool:
         callback = callback[1]
     is_class = isinstance(callback, type) and issubclass(callback, kind)
     return is_class or isinstance(callback, kind)
+
+
+def _count_ratings(module: Any, data: InteractionTensors) -> dict[str, Tensor]:
+    """Sum the weights of the ratings of the rows of the tables, by side."""
+    counts = {
+        "user": data.row_weights("users", module.n_users + 1),
+        "item": data.row_weights("items", module.n_items + 1),
+    }
+    if isinstance(module, DenseNet):
+        n = [
+            data.row_weights(name, module.n_values + 1) for name in VALUE_INPUTS if name in data.X
+        ]
+        counts |= {"value": torch.stack(n).sum(0)} if n else {}
+    return counts
+
+
+def _combined(
+    combine: Callable[[Tensor, Tensor], Tensor],
+    counts: dict[str, Tensor],
+    others: dict[str, np.ndarray],  # of some sides, for the first rows
+) -> dict[str, Tensor]:
+    """Combine the counts of rows with others."""
+    found = {side: n.clone() for side, n in counts.items()}
+    for side in set(counts) & set(others):
+        rows = slice(len(others[side]))
+        other = torch.from_numpy(others[side]).to(counts[side])
+        found[side][rows] = combine(counts[side][rows], other)
+    return found
 
 
 def _losses(net: RatingNet, n_before: int) -> FitResult:

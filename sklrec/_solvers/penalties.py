@@ -1,4 +1,4 @@
-"""Penalties that are learned from the ratings, and settings of each epoch that follow them."""
+"""Penalties that are learned from the ratings: biases in closed form say how noisy they are."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from dataclasses import dataclass
@@ -6,33 +6,34 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import Callback
 from torch import Tensor
 
-from sklrec._solvers.least_squares.biases import Log, fit_biases
-from sklrec._solvers.rowwise import RowwiseSGD
+from sklrec._data.features.columns import N_BINS
+from sklrec._solvers.least_squares.biases import Log, Solution, Variances, fit_biases
+from sklrec._solvers.stored import StoredInteractions
+from sklrec._solvers.tensors import PARTNERS as SIDES
 from sklrec._solvers.tensors import InteractionTensors
-from sklrec.modules._pair_module import Penalty
-from sklrec.modules._svdpp import OTHER_SIDE, TERM_PENALTY, SVDPlusPlus
+from sklrec.modules._svdpp import OTHER_SIDE
 
 # Penalty on the factors of a row with n ratings: s (A n + C). s is the variance of the noise, and
-# falls with the cube of the training error, to `LEAST` of it.
+# falls with the cube of the training error, to `LEAST` of it. The terms of SVD++ have the same
+# with larger A and C.
 PER_RATING = 0.1
 PER_ROW = {False: 1.5, True: 3.0}  # without and with SVD++ terms
-PER_ROW_OF_TERMS = 20.0
-PER_ROW_OF_BIAS_TERMS = 30.0
+PER_RATING_OF_TERMS = 0.5
+PER_ROW_OF_TERMS = {"terms": 100.0, "bias_terms": 150.0}
 POWER = 1.5  # of the mean squared error
 LEAST = 0.03
 N_FIRST_EPOCHS = 2
-# Factor on the loads of biases and terms if there are SVD++ terms. Both sides' biases and terms
-# move at once and correct the same errors, so that each must move less.
-TERMS_LOAD_FACTOR = 2.5
-# A training has diverged if its loss is this many times that of its start.
-DIVERGED = 4.0
-
-
-class Diverged(Exception):
-    """A training whose loss is far above that of its start, or not finite."""
+# The same of a dense net, for users, items, values and bins of side features. s falls with the
+# root of the mean squared error.
+DENSE_PER_RATING = 0.07
+DENSE_PER_ROW = 7.0
+DENSE_POWER = 0.5
+# Ratings in files: largest number of them, as whole users, that penalties are learned from, and
+# passes over all of them that compute the biases.
+LEARNED_FROM = 100_000
+N_PASSES = 6
 
 
 @dataclass(frozen=True)
@@ -47,36 +48,83 @@ class LearnedPenalties:
 
 
 @torch.no_grad()
-def learn_penalties(module: Any, data: InteractionTensors, *, start: bool) -> LearnedPenalties:
+def learn_penalties(module: Any, data: Any, *, start: bool) -> LearnedPenalties:
     """Fit biases to the ratings; with `start`, set mean and biases of a module to them."""
-    columns = data.X["users"] - 1, data.X["items"] - 1, data.y, data.weights
-    log = Log(*(values.cpu().numpy() for values in columns))
-    (mean, *biases), found = fit_biases(log, module.n_users, module.n_items)
+    fit = _fit_stored if isinstance(data, StoredInteractions) else _fit_in_memory
+    (mean, *biases), found, loss = fit(data, module.n_users, module.n_items)
     if start:
         module.global_mean.fill_(mean)
         for side, values in zip(OTHER_SIDE, biases, strict=True):
             table = getattr(module, f"{side}_biases")
             table[1:] = torch.from_numpy(values / module.scale.item()).to(table)
-    errors = log.y - mean - biases[0][log.users] - biases[1][log.items]
     return LearnedPenalties(
-        found.user_penalty,
-        found.item_penalty,
-        found.noise_variance,
-        float(np.average(errors**2, weights=log.weights)),
-        len(log.y),
+        found.user_penalty, found.item_penalty, found.noise_variance, loss, len(data)
     )
+
+
+def _fit_in_memory(
+    data: InteractionTensors, n_users: int, n_items: int
+) -> tuple[Solution, Variances, float]:
+    """Fit biases to ratings in memory; return also their mean squared error."""
+    columns = data.X["users"] - 1, data.X["items"] - 1, data.y, data.weights
+    log = Log(*(values.cpu().numpy() for values in columns))
+    solution, found = fit_biases(log, n_users, n_items)
+    return solution, found, float(np.average(_errors(log, solution) ** 2, weights=log.weights))
+
+
+def _fit_stored(
+    data: StoredInteractions, n_users: int, n_items: int
+) -> tuple[Solution, Variances, float]:
+    """Fit biases to ratings in files, with the penalties of a part of the users."""
+    sizes = n_users, n_items
+    n_ratings = [data.row_weights(name, n + 1)[1:].numpy() for name, n in zip(SIDES, sizes)]
+    order = np.random.RandomState(0).permutation(n_users)
+    n_read = max(1, int((np.cumsum(n_ratings[0][order]) <= LEARNED_FROM).sum()))
+    codes = np.full(n_users, -1)
+    codes[order[:n_read]] = np.arange(n_read)
+    parts = []
+    for log in data.logs():
+        rows = codes[log.users] >= 0
+        parts.append([codes[log.users[rows]], *(values[rows] for values in log[1:])])
+    (mean, *_), found = fit_biases(Log(*map(np.concatenate, zip(*parts))), n_read, n_items)
+    penalties = found.user_penalty, found.item_penalty
+    # Each pass solves for the biases of one side, and for the mean.
+    biases, loss = [np.zeros(n) for n in sizes], 0.0
+    for step in range(N_PASSES + 1):
+        side = (step + 1) % 2  # items first
+        sums, squares, total = np.zeros(sizes[side]), 0.0, 0.0
+        for log in data.logs():
+            weighted = log.weights * (errors := _errors(log, (mean, *biases)))
+            sums += np.bincount(log[side], weighted, sizes[side])
+            squares, total = squares + weighted @ errors, total + log.weights.sum()
+        loss = squares / total
+        if step < N_PASSES:
+            mean += sums.sum() / total
+            sums -= n_ratings[side] * (sums.sum() / total)
+            biases[side] = (sums + n_ratings[side] * biases[side]) / (
+                n_ratings[side] + penalties[side]
+            )
+    return (mean, *biases), found, float(loss)
+
+
+def _errors(log: Log, solution: Solution) -> np.ndarray:
+    mean, user, item = solution
+    return log.y - mean - user[log.users] - item[log.items]
 
 
 class RowPenalties:
     """Penalties of the rows of a matrix factorisation, once for each of their ratings."""
+
+    _power = POWER
 
     def __init__(
         self,
         learned: LearnedPenalties,
         counts: dict[str, Tensor],  # number of ratings of each row, by side
         scale: float,
+        has_terms: bool,  # of SVD++
     ):
-        self.learned = learned
+        self.learned, self._has_terms = learned, has_terms
         self._counts = {side: n.clamp(min=1e-6) for side, n in counts.items()}
         self._noise = learned.noise_variance / scale**2
 
@@ -84,91 +132,32 @@ class RowPenalties:
         """Penalties of the tables after epochs with these losses."""
         strength = self._noise
         if len(losses) >= N_FIRST_EPOCHS and self.learned.loss > 0:
-            strength *= min(1.0, max(LEAST, (losses[-1] / self.learned.loss) ** POWER))
-        found = {}
+            strength *= min(1.0, max(LEAST, (losses[-1] / self.learned.loss) ** self._power))
         of_biases = {"user": self.learned.user_penalty, "item": self.learned.item_penalty}
+        found = {f"{side}_biases": c / self._counts[side] for side, c in of_biases.items()}
+        return found | self._of_factors(strength)
+
+    def _of_factors(self, strength: float) -> dict[str, Tensor]:
+        """Penalties of the tables of factors."""
+        found = {}
         for side, other in OTHER_SIDE.items():
             n = self._counts[side]
-            found[f"{side}_biases"] = of_biases[side] / n
-            found[f"{side}_factors"] = strength * (PER_RATING + PER_ROW / n)
-            for name, of_row in (("terms", PER_ROW_OF_TERMS), ("bias_terms", PER_ROW_OF_BIAS_TERMS)):
-                found[f"{other}_{name}"] = TERM_PENALTY * strength * (PER_RATING + of_row / n)
+            of_row = PER_ROW[self._has_terms]
+            found[f"{side}_factors"] = strength * (PER_RATING + of_row / n)
+            for name, of_row in PER_ROW_OF_TERMS.items():
+                found[f"{other}_{name}"] = strength * (PER_RATING_OF_TERMS + of_row / n)
         return found
 
 
-class RowLoads:
-    """Changes of the gradients of the rows of a matrix factorisation when they move by 1."""
+class DensePenalties(RowPenalties):
+    """Penalties of the rows of a dense net, once for each of their ratings."""
 
-    # For each rating in a batch this is the squared norm of the partner's row, plus the penalty.
-    # The norms are those at the start of an epoch. Within an epoch a norm may grow to the size of
-    # the targets: 1, or more without a global mean.
+    _power = DENSE_POWER
 
-    def __init__(
-        self,
-        data: Any,
-        counts: dict[str, Tensor],
-        shares: dict[str, float],  # of the ratings of a row that come in one batch
-        term_share: float,  # of all ratings between two steps of the terms
-        floor: float,
-    ):
-        self._data, self._counts, self._shares = data, counts, shares
-        self._term_share, self._floor = term_share, floor
-
-    def find(self, module: Any, alpha: Penalty) -> dict[str, Tensor]:
-        """Loads of the rows of all tables."""
-        has_terms = isinstance(module, SVDPlusPlus)
-        own = module.own if has_terms else module
-        norms = module.squared_norms()
-        factor = TERMS_LOAD_FACTOR if has_terms else 1.0
-        path = "own." if has_terms else ""
-
-        def penalty(name: str, of_float: float = 1.0) -> float | Tensor:
-            return alpha[name] if isinstance(alpha, dict) else of_float * alpha
-
-        loads, of_rows = {}, {}
-        for side, other in OTHER_SIDE.items():
-            n, share = self._counts[side], self._shares[side]
-            of_rows[side] = n * self._mean_norms(side, norms[other])
-            of_factors = of_rows[side] + n * penalty(f"{side}_factors")
-            loads[f"{path}{side}_factors.weight"] = share * of_factors
-            if own.biased:
-                of_biases = n * (1 + penalty(f"{side}_biases"))
-                loads[f"{path}{side}_biases"] = factor * share * of_biases
-        if has_terms:
-            for side, bound in module.term_loads(of_rows).items():
-                n = self._counts[OTHER_SIDE[side]]
-                columns = [
-                    (bound + n * penalty(f"{side}_{name}", TERM_PENALTY)).unsqueeze(1)
-                    for name in ("terms", "bias_terms")
-                ]
-                of_terms = torch.cat([columns[0].expand(-1, own.n_factors), columns[1]], 1)
-                loads[f"{side}_terms"] = factor * self._term_share * of_terms
-        return loads
-
-    def _mean_norms(self, side: str, norms: Tensor) -> float | Tensor:
-        """Mean squared norm of the partners of each row, each at least the floor."""
-        if not bool((norms > self._floor).any()):
-            return self._floor
-        sums = self._data.row_weights(f"{side}s", len(self._counts[side]), norms.clamp(self._floor))
-        return sums / self._data.row_weights(f"{side}s", len(sums)).clamp(min=1e-6)
-
-
-class EpochSettings(Callback):
-    """Set penalties and limits of steps for each epoch, and raise if the training diverges."""
-
-    def __init__(
-        self, penalties: RowPenalties | None, loads: RowLoads | None, largest_loss: float
-    ):
-        self.penalties, self.loads, self.largest_loss = penalties, loads, largest_loss
-
-    def on_epoch_begin(self, net, **kwargs):
-        if self.penalties is not None:
-            losses = [epoch["train_loss"] for epoch in net.history if "train_loss" in epoch]
-            net.alpha = self.penalties.after(losses)
-        if self.loads is not None:
-            assert isinstance(net.optimizer_, RowwiseSGD)
-            net.optimizer_.set_loads(self.loads.find(net.module_, net.alpha))
-
-    def on_epoch_end(self, net, **kwargs):
-        if not net.history[-1]["train_loss"] <= self.largest_loss:
-            raise Diverged
+    def _of_factors(self, strength: float) -> dict[str, Tensor]:
+        # The numbers of a side feature are spread evenly over its bins.
+        counts = self._counts | {"bin": self._counts["user"].sum() / N_BINS}
+        return {
+            f"{side}_factors": strength * (DENSE_PER_RATING + DENSE_PER_ROW / n)
+            for side, n in counts.items()
+        }

@@ -87,7 +87,9 @@ class RowwiseSGD(RowwiseOptimizer):
             gradient.add_(state["momentum_buffer"], alpha=MOMENTUM)
         state["momentum_buffer"] = gradient
         limit = group["limit"].clamp(max=group["lr"])
-        table.addcmul_(gradient, limit if limit.ndim == table.ndim else limit.unsqueeze(1), value=-1)
+        table.addcmul_(
+            gradient, limit if limit.ndim == table.ndim else limit.unsqueeze(1), value=-1
+        )
 
 
 class RowwiseAdam(RowwiseOptimizer):

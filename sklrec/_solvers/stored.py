@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.tensors import PARTNERS, Batch
 from sklrec._utils.devices import to_widest
 
@@ -85,23 +86,29 @@ class StoredInteractions(Dataset):
         std = (self._squares / self._total_weight) ** 0.5
         return float(self._mean), float(std) if std > 0 else 1.0
 
-    def row_weights(
-        self, name: str, n_rows: int, of_partners: Tensor | None = None
-    ) -> Tensor:
+    def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         total = torch.zeros(n_rows, dtype=torch.float64)
-        for rows in self._blocks(BLOCK_ROWS):
-            for X, ratings in self._batches_of(rows, len(rows), torch.device("cpu")):
-                weight = X.get("sample_weight", torch.ones_like(ratings)).double()
-                if of_partners is not None:
-                    weight *= of_partners.cpu().index_select(0, X[PARTNERS[name]])
-                total.index_add_(0, X[name], weight)
+        for log in self.logs():
+            codes = {
+                name: torch.from_numpy(of_side + 1)
+                for name, of_side in zip(PARTNERS, log[:2], strict=True)
+            }
+            weight = torch.from_numpy(log.weights)
+            if of_partners is not None:
+                weight *= of_partners.cpu().index_select(0, codes[PARTNERS[name]])
+            total.index_add_(0, codes[name], weight)
         return total.float().to(self._device)
 
     def mean_square(self, mean: Tensor) -> float:
-        total = 0.0
+        return float(self._squares / self._total_weight + (self._mean - mean.item()) ** 2)
+
+    def logs(self) -> Iterator[Log]:
+        """Yield all interactions in blocks, with codes from 0 and weights with a mean of 1."""
         for rows in self._blocks(BLOCK_ROWS):
-            total += np.square(self._ratings_of(rows) - mean.item()).sum()
-        return float(total / len(self))
+            for X, ratings in self._batches_of(rows, len(rows), torch.device("cpu")):
+                weight = X.get("sample_weight", torch.ones_like(ratings)).double()
+                columns = X["users"] - 1, X["items"] - 1, ratings, weight
+                yield Log(*(values.numpy() for values in columns))
 
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None

@@ -42,19 +42,21 @@ class InteractionTensors(Dataset):
         weight = self.X.get("sample_weight")
         return torch.ones_like(self.y) if weight is None else weight.double()
 
-    def row_weights(
-        self, name: str, n_rows: int, of_partners: Tensor | None = None
-    ) -> Tensor:
-        """Sum weights by the codes of ``"users"`` or ``"items"``, times values of the partners."""
-        weight = self.X.get("sample_weight")
+    def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
+        """Sum weights by the codes of an input, times values of the partners of users or items."""
+        codes, weight = self.X[name], self.X.get("sample_weight")
         if of_partners is not None:
             values = of_partners.index_select(0, self.X[PARTNERS[name]])
             weight = values if weight is None else values * weight
-        return torch.bincount(self.X[name], weight, minlength=n_rows).float()
+        if codes.ndim > 1:  # values of side features: each counts with the weight of its row
+            n_each = codes[0].numel()
+            weight = None if weight is None else weight.repeat_interleave(n_each)
+        return torch.bincount(codes.flatten(), weight, minlength=n_rows).float()
 
     def mean_square(self, mean: Tensor) -> float:
-        """Mean squared difference of the ratings from a value; weights are not used."""
-        return (self.y - mean).square().mean().item()
+        """Weighted mean of the squared differences of the ratings from a value."""
+        weights = self.weights
+        return (weights.dot((self.y - mean).square()) / weights.sum()).item()
 
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""

@@ -300,10 +300,6 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         self.module_.grow(n_users, n_items, generator)
         self.module_.sparse = self.optimizer is None
 
-    def _record(self, outcome, previous, *, with_validation):
-        super()._record(outcome, previous, with_validation=with_validation)
-        self.penalties_ = outcome.penalties
-
     def _new_solver(self, **changes):
         return super()._new_solver(svdpp=self.svdpp, **changes)
 

@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
-from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
 from sklrec.modules._pairs import Pairs
-from sklrec.modules._rating_module import RatingModule
-
-# Factor of the penalty on all rows, or on each row of each table, once for each of its ratings.
-Penalty: TypeAlias = float | dict[str, Tensor]
+from sklrec.modules._rating_module import Penalty, RatingModule
 
 
 class PairModule(RatingModule):

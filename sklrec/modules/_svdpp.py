@@ -85,8 +85,10 @@ class SVDPlusPlus(PairModule):
     def squared_norms(self) -> dict[str, Tensor]:
         """Squared norms of the factors of all rows, with the sums of their terms."""
         return {
-            side: getattr(self.own, f"{side}_factors").weight.add(self._term_sums(side)[0])
-            .square().sum(1)
+            side: getattr(self.own, f"{side}_factors")
+            .weight.add(self._term_sums(side)[0])
+            .square()
+            .sum(1)
             for side in OTHER_SIDE
         }
 
@@ -189,7 +191,10 @@ class SVDPlusPlus(PairModule):
             n_ratings = self._n_ratings * self._weight[other] / self._weight[other].sum()
             gradient = self._spread_transposed[side] @ of_rows
             k = self.own.n_factors
-            for name, columns in ((f"{side}_terms", slice(k)), (f"{side}_bias_terms", slice(k, None))):
+            for name, columns in (
+                (f"{side}_terms", slice(k)),
+                (f"{side}_bias_terms", slice(k, None)),
+            ):
                 penalty = alpha[name] if isinstance(alpha, dict) else TERM_PENALTY * alpha
                 decay = (n_ratings * penalty).unsqueeze(1)
                 gradient[:, columns].addcmul_(terms[:, columns], decay)

@@ -19,6 +19,9 @@ from sklrec._solvers.epochs import Diverged, EpochSettings, RowLoads
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.pair_batches import PairBatches
 from sklrec._solvers.penalties import (
+    DENSE_POWER,
+    POWER,
+    POWER_OF_OTHERS,
     DensePenalties,
     LearnedPenalties,
     RowPenalties,
@@ -215,10 +218,9 @@ class MinibatchSolver:
         if learned is not None or self._is_rowwise():
             counts = _count_ratings(own, data)
             if learned is not None:
-                kind = DensePenalties if isinstance(own, DenseNet) else RowPenalties
                 every = {} if previous is None else previous.n_all_ratings
                 counts_of_all = _combined(torch.maximum, counts, every)
-                penalties = kind(learned, counts_of_all, scale, has_terms=self.svdpp)
+                penalties = self._row_penalties(own, learned, counts_of_all, scale)
             if self._is_rowwise():
                 # Earlier ratings of a row count too, so that the new ones do not replace what it
                 # learned from them.
@@ -232,6 +234,12 @@ class MinibatchSolver:
         largest_loss = DIVERGED * max(mean_square, scale**2)
         losses = [] if previous is None else previous.loss_curve
         return "epoch_settings", EpochSettings(penalties, loads, largest_loss, losses)
+
+    def _row_penalties(self, own: Any, *learned: Any) -> RowPenalties:
+        if isinstance(own, DenseNet):
+            return DensePenalties(*learned, DENSE_POWER)
+        power = POWER if self._is_rowwise() else POWER_OF_OTHERS
+        return RowPenalties(*learned, power, self.svdpp)
 
     def _all_callbacks(
         self,

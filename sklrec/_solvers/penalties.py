@@ -16,13 +16,14 @@ from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules._svdpp import OTHER_SIDE
 
 # Penalty on the factors of a row with n ratings: s (A n + C). s is the variance of the noise, and
-# falls with the cube of the training error, to `LEAST` of it. The terms of SVD++ have the same
-# with larger A and C.
+# falls with a power of the mean squared training error, to `LEAST` of it. The terms of SVD++ have
+# the same with larger A and C.
 PER_RATING = 0.1
 PER_ROW = {False: 1.5, True: 3.0}  # without and with SVD++ terms
 PER_RATING_OF_TERMS = 0.5
 PER_ROW_OF_TERMS = {"terms": 100.0, "bias_terms": 150.0}
-POWER = 1.5  # of the mean squared error
+# The power for `RowwiseSGD`. Adam fits the training ratings so closely that s has to stay.
+POWER, POWER_OF_OTHERS = 1.5, 0.0
 LEAST = 0.03
 N_FIRST_EPOCHS = 2
 # The same of a dense net, for users, items, values and bins of side features. s falls with the
@@ -77,7 +78,10 @@ def _fit_stored(
 ) -> tuple[Solution, Variances, float]:
     """Fit biases to ratings in files, with the penalties of a part of the users."""
     sizes = n_users, n_items
-    n_ratings = [data.row_weights(name, n + 1)[1:].numpy() for name, n in zip(SIDES, sizes)]
+    n_ratings = [
+        data.row_weights(name, n + 1)[1:].double().numpy()
+        for name, n in zip(SIDES, sizes, strict=True)
+    ]
     order = np.random.RandomState(0).permutation(n_users)
     n_read = max(1, int((np.cumsum(n_ratings[0][order]) <= LEARNED_FROM).sum()))
     codes = np.full(n_users, -1)
@@ -86,7 +90,8 @@ def _fit_stored(
     for log in data.logs():
         rows = codes[log.users] >= 0
         parts.append([codes[log.users[rows]], *(values[rows] for values in log[1:])])
-    (mean, *_), found = fit_biases(Log(*map(np.concatenate, zip(*parts))), n_read, n_items)
+    part = Log(*map(np.concatenate, zip(*parts, strict=True)))
+    (mean, *_), found = fit_biases(part, n_read, n_items)
     penalties = found.user_penalty, found.item_penalty
     # Each pass solves for the biases of one side, and for the mean.
     biases, loss = [np.zeros(n) for n in sizes], 0.0
@@ -99,11 +104,10 @@ def _fit_stored(
             squares, total = squares + weighted @ errors, total + log.weights.sum()
         loss = squares / total
         if step < N_PASSES:
-            mean += sums.sum() / total
-            sums -= n_ratings[side] * (sums.sum() / total)
-            biases[side] = (sums + n_ratings[side] * biases[side]) / (
-                n_ratings[side] + penalties[side]
-            )
+            n = n_ratings[side]
+            mean += (step_of_mean := sums.sum() / total)
+            sums += n * (biases[side] - step_of_mean)
+            biases[side] = sums / (n + penalties[side])
     return (mean, *biases), found, float(loss)
 
 
@@ -115,16 +119,15 @@ def _errors(log: Log, solution: Solution) -> np.ndarray:
 class RowPenalties:
     """Penalties of the rows of a matrix factorisation, once for each of their ratings."""
 
-    _power = POWER
-
     def __init__(
         self,
         learned: LearnedPenalties,
         counts: dict[str, Tensor],  # number of ratings of each row, by side
         scale: float,
-        has_terms: bool,  # of SVD++
+        power: float,  # of the mean squared error that the strength falls with
+        has_terms: bool = False,  # of SVD++
     ):
-        self.learned, self._has_terms = learned, has_terms
+        self.learned, self._power, self._has_terms = learned, power, has_terms
         self._counts = {side: n.clamp(min=1e-6) for side, n in counts.items()}
         self._noise = learned.noise_variance / scale**2
 
@@ -151,8 +154,6 @@ class RowPenalties:
 
 class DensePenalties(RowPenalties):
     """Penalties of the rows of a dense net, once for each of their ratings."""
-
-    _power = DENSE_POWER
 
     def _of_factors(self, strength: float) -> dict[str, Tensor]:
         # The numbers of a side feature are spread evenly over its bins.

@@ -86,10 +86,9 @@ class RowwiseSGD(RowwiseOptimizer):
         if "momentum_buffer" in state:
             gradient.add_(state["momentum_buffer"], alpha=MOMENTUM)
         state["momentum_buffer"] = gradient
-        limit = group["limit"].clamp(max=group["lr"])
-        table.addcmul_(
-            gradient, limit if limit.ndim == table.ndim else limit.unsqueeze(1), value=-1
-        )
+        step = group["limit"].clamp(max=group["lr"])  # of each row, or of each value
+        step = step if step.ndim == table.ndim else step.unsqueeze(1)
+        table.addcmul_(gradient, step, value=-1)
 
 
 class RowwiseAdam(RowwiseOptimizer):

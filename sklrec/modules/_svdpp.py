@@ -191,10 +191,8 @@ class SVDPlusPlus(PairModule):
             n_ratings = self._n_ratings * self._weight[other] / self._weight[other].sum()
             gradient = self._spread_transposed[side] @ of_rows
             k = self.own.n_factors
-            for name, columns in (
-                (f"{side}_terms", slice(k)),
-                (f"{side}_bias_terms", slice(k, None)),
-            ):
+            parts = {f"{side}_terms": slice(k), f"{side}_bias_terms": slice(k, None)}
+            for name, columns in parts.items():
                 penalty = alpha[name] if isinstance(alpha, dict) else TERM_PENALTY * alpha
                 decay = (n_ratings * penalty).unsqueeze(1)
                 gradient[:, columns].addcmul_(terms[:, columns], decay)

@@ -235,11 +235,13 @@ class MinibatchSolver:
         losses = [] if previous is None else previous.loss_curve
         return "epoch_settings", EpochSettings(penalties, loads, largest_loss, losses)
 
-    def _row_penalties(self, own: Any, *learned: Any) -> RowPenalties:
+    def _row_penalties(
+        self, own: Any, learned: LearnedPenalties, counts: dict[str, Tensor], scale: float
+    ) -> RowPenalties:
         if isinstance(own, DenseNet):
-            return DensePenalties(*learned, DENSE_POWER)
+            return DensePenalties(learned, counts, scale, DENSE_POWER)
         power = POWER if self._is_rowwise() else POWER_OF_OTHERS
-        return RowPenalties(*learned, power, self.svdpp)
+        return RowPenalties(learned, counts, scale, power, self.svdpp)
 
     def _all_callbacks(
         self,

@@ -99,7 +99,7 @@ def _fit_stored(
         side = (step + 1) % 2  # items first
         sums, squares, total = np.zeros(sizes[side]), 0.0, 0.0
         for log in data.logs():
-            weighted = log.weights * (errors := _errors(log, (mean, *biases)))
+            weighted = log.weights * (errors := _errors(log, (mean, biases[0], biases[1])))
             sums += np.bincount(log[side], weighted, sizes[side])
             squares, total = squares + weighted @ errors, total + log.weights.sum()
         loss = squares / total
@@ -108,7 +108,7 @@ def _fit_stored(
             mean += (step_of_mean := sums.sum() / total)
             sums += n * (biases[side] - step_of_mean)
             biases[side] = sums / (n + penalties[side])
-    return (mean, *biases), found, float(loss)
+    return (mean, biases[0], biases[1]), found, float(loss)
 
 
 def _errors(log: Log, solution: Solution) -> np.ndarray:

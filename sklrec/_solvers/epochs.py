@@ -15,6 +15,8 @@ from sklrec.modules._svdpp import OTHER_SIDE, TERM_PENALTY, SVDPlusPlus
 # Factor on the loads of biases and terms if there are SVD++ terms. Both sides' biases and terms
 # move at once and correct the same errors, so that each must move less.
 TERMS_LOAD_FACTOR = 2.5
+# A training has diverged if its loss is this many times that of its start or of the mean rating.
+DIVERGED = 4.0
 
 
 class Diverged(Exception):
@@ -51,13 +53,15 @@ class RowLoads:
 
         loads, of_rows = {}, {}
         for side, other in OTHER_SIDE.items():
-            n, share = self._counts[side], self._shares[side]
-            of_rows[side] = n * self._mean_norms(side, norms[other])
-            of_factors = of_rows[side] + n * penalty(f"{side}_factors")
-            loads[f"{path}{side}_factors.weight"] = share * of_factors
+            n, mean_norms = self._counts[side], self._mean_norms(side, norms[other])
+            of_rows[side] = n * mean_norms
+            # A batch that moves a row holds at least one of its ratings.
+            in_batch = torch.maximum(n * self._shares[side], n.clamp(max=1))
+            of_rating = mean_norms + penalty(f"{side}_factors")
+            loads[f"{path}{side}_factors.weight"] = in_batch * of_rating
             if own.biased:
-                of_biases = n * (1 + penalty(f"{side}_biases"))
-                loads[f"{path}{side}_biases"] = factor * share * of_biases
+                of_rating = 1 + penalty(f"{side}_biases")
+                loads[f"{path}{side}_biases"] = factor * in_batch * of_rating
         if has_terms:
             for side, bound in module.term_loads(of_rows).items():
                 n = self._counts[OTHER_SIDE[side]]
@@ -87,11 +91,12 @@ class EpochSettings(Callback):
         self,
         penalties: RowPenalties | None,
         loads: RowLoads | None,
-        largest_loss: float,
+        typical_loss: float,
         losses: list[float],  # of the epochs of earlier fits
     ):
-        self.penalties, self.loads, self.largest_loss = penalties, loads, largest_loss
+        self.penalties, self.loads, self.typical_loss = penalties, loads, typical_loss
         self.losses = list(losses)
+        self.largest_loss = None
 
     def on_epoch_begin(self, net, **kwargs):
         if self.penalties is not None:
@@ -102,6 +107,10 @@ class EpochSettings(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         self.losses.append(net.history[-1]["train_loss"])
+        if self.largest_loss is None:
+            # The first batch was rated before any step. A start may be far off on purpose.
+            at_start = net.history[-1, "batches", 0, "train_loss"]
+            self.largest_loss = DIVERGED * max(self.typical_loss, at_start)
         if not self.losses[-1] <= self.largest_loss:
             raise Diverged
 

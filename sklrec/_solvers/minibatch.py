@@ -46,8 +46,6 @@ PATIENCE = 5
 TOL = 1e-4
 # Inputs of a dense net that hold codes of values of side features.
 VALUE_INPUTS = ("categorical", "multi_valued")
-# A training has diverged if its loss is this many times that of the mean rating.
-DIVERGED = 4.0
 # Approximate number of ratings of a user in a batch, if the table has more users than a batch has
 # ratings. MovieLens 100K has about as many in a batch of the default size. More would be faster,
 # but less accurate.
@@ -231,9 +229,9 @@ class MinibatchSolver:
                 term_share = min(1.0, getattr(module, "batches_per_step", 1) * share)
                 size = max(1.0, mean_square**0.5 / scale)
                 loads = RowLoads(data, counts, shares, term_share, size)
-        largest_loss = DIVERGED * max(mean_square, scale**2)
         losses = [] if previous is None else previous.loss_curve
-        return "epoch_settings", EpochSettings(penalties, loads, largest_loss, losses)
+        typical_loss = max(mean_square, scale**2)
+        return "epoch_settings", EpochSettings(penalties, loads, typical_loss, losses)
 
     def _row_penalties(
         self, own: Any, learned: LearnedPenalties, counts: dict[str, Tensor], scale: float

@@ -56,7 +56,7 @@ class InteractionTensors(Dataset):
     def mean_square(self, mean: Tensor) -> float:
         """Weighted mean of the squared differences of the ratings from a value."""
         weights = self.weights
-        return (weights.dot((self.y - mean).square()) / weights.sum()).item()
+        return (weights.dot((self.y - mean).square().to(weights)) / weights.sum()).item()
 
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""

@@ -182,14 +182,14 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     over the variance of the ratings, come from leave-one-out errors. The training minimises
 
     .. math:: \sum_{u,i} e_{ui}^2 + c_u \sum_u b_u^2 + c_i \sum_i b_i^2
-              + s \sum_j (0.07 n_j + 7) \|w_j\|^2
+              + s \sum_j (0.07 n_j + 7) \|w_j\|^2 + 3 \cdot 10^{-5} s n \|L\|^2
 
-    where :math:`e` is the error over the standard deviation of the ratings, and :math:`w_j` is
-    the embedding of a user, an item or a value of a side feature with :math:`n_j` ratings. A row
-    with few ratings thus has a higher penalty for each of them than one with many. :math:`s` is
-    :math:`v`. After the second epoch it falls in proportion to the training error, where factors
-    explain ratings that biases do not. The layers have no penalty. Penalties of `partial_fit`
-    and warm starts follow the numbers of all ratings so far.
+    where :math:`e` is the error over the standard deviation of the ratings, :math:`w_j` is the
+    embedding of a user, an item or a value of a side feature with :math:`n_j` ratings, and
+    :math:`L` are the weights of the layers. A row with few ratings thus has a higher penalty for
+    each of them than a row with many. :math:`s` is :math:`v`. After the second epoch it falls in
+    proportion to the training error, if embeddings explain more than biases do. Penalties of
+    `partial_fit` and warm starts follow the numbers of all ratings so far.
 
     **Side features** may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
     has its own embedding, which `fit` learns from rows with missing numbers. A missing category,

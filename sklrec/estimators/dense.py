@@ -145,6 +145,11 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     global_mean_ : float
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
         weighted mean of the training ratings.
+    penalties_ : LearnedPenalties or None
+        What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
+        ``noise_variance`` as in `BiasRegressor`, ``loss``, the mean squared training error of the
+        biases, and ``n_ratings``, the number of ratings. ``None`` if `alpha` is a number or
+        ``biased=False``.
     value_counts_ : ndarray of shape (n_values + 1,)
         Numbers of ratings with each value of the categorical and multi-valued side features that
         `fit` and `partial_fit` have seen. The first is for unknown and missing values.

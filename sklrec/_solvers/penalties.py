@@ -33,7 +33,7 @@ DENSE_PER_ROW = 7.0
 DENSE_POWER = 0.5
 # Penalty on the layers for each rating, times s. Large layers would let small embeddings have
 # large effects, at little penalty.
-DENSE_LAYERS = 3e-5
+DENSE_LAYERS = 1e-4
 # Ratings in files: largest number of them, as whole users, that penalties are learned from, and
 # passes over all of them that compute the biases.
 LEARNED_FROM = 100_000

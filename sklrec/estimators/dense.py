@@ -187,7 +187,7 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     over the variance of the ratings, come from leave-one-out errors. The training minimises
 
     .. math:: \sum_{u,i} e_{ui}^2 + c_u \sum_u b_u^2 + c_i \sum_i b_i^2
-              + s \sum_j (0.07 n_j + 7) \|w_j\|^2 + 3 \cdot 10^{-5} s n \|L\|^2
+              + s \sum_j (0.07 n_j + 7) \|w_j\|^2 + 10^{-4} s n \|L\|^2
 
     where :math:`e` is the error over the standard deviation of the ratings, :math:`w_j` is the
     embedding of a user, an item or a value of a side feature with :math:`n_j` ratings, and

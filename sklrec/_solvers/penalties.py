@@ -31,6 +31,9 @@ N_FIRST_EPOCHS = 2
 DENSE_PER_RATING = 0.07
 DENSE_PER_ROW = 7.0
 DENSE_POWER = 0.5
+# Penalty on the layers for each rating, times s. Large layers would let small embeddings have
+# large effects, at little penalty.
+DENSE_LAYERS = 1e-4
 # Ratings in files: largest number of them, as whole users, that penalties are learned from, and
 # passes over all of them that compute the biases.
 LEARNED_FROM = 100_000
@@ -158,7 +161,8 @@ class DensePenalties(RowPenalties):
     def _of_factors(self, strength: float) -> dict[str, Tensor]:
         # The numbers of a side feature are spread evenly over its bins.
         counts = self._counts | {"bin": self._counts["user"].sum() / N_BINS}
-        return {
+        found = {
             f"{side}_factors": strength * (DENSE_PER_RATING + DENSE_PER_ROW / n)
             for side, n in counts.items()
         }
+        return found | {"layers": counts["user"].new_tensor(strength * DENSE_LAYERS)}

@@ -145,6 +145,11 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     global_mean_ : float
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
         weighted mean of the training ratings.
+    penalties_ : LearnedPenalties or None
+        What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
+        ``noise_variance`` as in `BiasRegressor`, ``loss``, the mean squared training error of the
+        biases, and ``n_ratings``, the number of ratings. ``None`` if `alpha` is a number or
+        ``biased=False``.
     value_counts_ : ndarray of shape (n_values + 1,)
         Numbers of ratings with each value of the categorical and multi-valued side features that
         `fit` and `partial_fit` have seen. The first is for unknown and missing values.
@@ -182,14 +187,14 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     over the variance of the ratings, come from leave-one-out errors. The training minimises
 
     .. math:: \sum_{u,i} e_{ui}^2 + c_u \sum_u b_u^2 + c_i \sum_i b_i^2
-              + s \sum_j (0.07 n_j + 7) \|w_j\|^2
+              + s \sum_j (0.07 n_j + 7) \|w_j\|^2 + 10^{-4} s n \|L\|^2
 
-    where :math:`e` is the error over the standard deviation of the ratings, and :math:`w_j` is
-    the embedding of a user, an item or a value of a side feature with :math:`n_j` ratings. A row
-    with few ratings thus has a higher penalty for each of them than one with many. :math:`s` is
-    :math:`v`. After the second epoch it falls in proportion to the training error, where factors
-    explain ratings that biases do not. The layers have no penalty. Penalties of `partial_fit`
-    and warm starts follow the numbers of all ratings so far.
+    where :math:`e` is the error over the standard deviation of the ratings, :math:`w_j` is the
+    embedding of a user, an item or a value of a side feature with :math:`n_j` ratings, and
+    :math:`L` are the weights of the layers. A row with few ratings thus has a higher penalty for
+    each of them than a row with many. :math:`s` is :math:`v`. After the second epoch it falls in
+    proportion to the training error, if embeddings explain more than biases do. Penalties of
+    `partial_fit` and warm starts follow the numbers of all ratings so far.
 
     **Side features** may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
     has its own embedding, which `fit` learns from rows with missing numbers. A missing category,

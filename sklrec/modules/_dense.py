@@ -301,7 +301,8 @@ class DenseNet(RatingModule):
             One factor, or a factor for each row of the tables ``user_factors``,
             ``item_factors``, ``user_biases``, ``item_biases`` and ``value_factors``, with one
             factor of all numeric side features under ``bin_factors``. A multi-valued side feature
-            has the mean of the factors of its known values.
+            has the mean of the factors of its known values. ``layers`` is a factor of the squared
+            weights of the layers, which have no penalty otherwise.
 
         Returns
         -------
@@ -456,7 +457,7 @@ class DenseNet(RatingModule):
         categorical: Tensor | None = None,
         multi_valued: Tensor | None = None,
     ) -> Tensor:
-        """Return the squared norms of each row times their factors."""
+        """Return the squared norms of each row times their factors, and those of the layers."""
         squares = [rows.square().sum(-1) for rows in embeddings]  # (n,) or (n, n_columns)
         if self.biased:
             squares += [biases.square() for biases in self._biases(users, items)]
@@ -477,7 +478,11 @@ class DenseNet(RatingModule):
             squares = [square * factor for square, factor in zip(squares, factors, strict=True)]
         sums = [square if square.ndim == 1 else square.sum(1) for square in squares]
         total = torch.stack(sums).sum(0)
-        return total if isinstance(alpha, dict) else alpha * total
+        if not isinstance(alpha, dict):
+            return alpha * total
+        weights = [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
+        of_layers = torch.stack([weight.square().sum() for weight in weights]).sum()
+        return total + alpha["layers"] * of_layers
 
     def _biases(self, users: Tensor, items: Tensor) -> list[Tensor]:
         return [

@@ -91,7 +91,7 @@ def ratings_by_hand(module):
 
 def penalties_by_hand(module, alpha):
     """Compute the penalties of all rows for a number, or for factors of rows of tables."""
-    if not isinstance(alpha, dict):
+    if not (has_rows := isinstance(alpha, dict)):
         alpha = {name: torch.tensor([alpha] * 9).double() for name in ROW_PENALTIES}
     penalties = []
     for row in range(7):
@@ -110,7 +110,8 @@ def penalties_by_hand(module, alpha):
         for factor, embedding in zip(factors, side, strict=True):
             total = total + factor * embedding.square().sum()
         penalties.append(total)
-    return torch.stack(penalties)
+    layers = sum(layer.weight.square().sum() for layer in module.layers[::2])
+    return torch.stack(penalties) + (alpha["layers"] * layers if has_rows else 0)
 
 
 ROW_PENALTIES = {
@@ -120,6 +121,7 @@ ROW_PENALTIES = {
     "item_biases": torch.linspace(1, 3, 8).double(),
     "value_factors": torch.linspace(0.2, 1.5, 8).double(),
     "bin_factors": torch.tensor(0.7).double(),
+    "layers": torch.tensor(0.02).double(),
 }
 
 

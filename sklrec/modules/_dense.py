@@ -462,7 +462,8 @@ class DenseNet(RatingModule):
         if self.biased:
             squares += [biases.square() for biases in self._biases(users, items)]
         if isinstance(alpha, dict):
-            factors = [alpha["user_factors"][users], alpha["item_factors"][items]]
+            codes_of = {"user": users, "item": items}
+            factors = [alpha[f"{k}_factors"].index_select(0, v) for k, v in codes_of.items()]
             if self.n_numeric:
                 factors.append(alpha["bin_factors"])
             # Embeddings without codes are 0, whatever their factor.
@@ -474,7 +475,7 @@ class DenseNet(RatingModule):
                 codes = users.new_zeros(len(users), 1, 1) if multi_valued is None else multi_valued
                 factors.append(self._mean_rows(of_values, codes).squeeze(2))
             if self.biased:
-                factors += [alpha["user_biases"][users], alpha["item_biases"][items]]
+                factors += [alpha[f"{k}_biases"].index_select(0, v) for k, v in codes_of.items()]
             squares = [square * factor for square, factor in zip(squares, factors, strict=True)]
         sums = [square if square.ndim == 1 else square.sum(1) for square in squares]
         total = torch.stack(sums).sum(0)

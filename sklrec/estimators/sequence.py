@@ -1,6 +1,8 @@
 """An LSTM over histories as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from copy import copy
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -36,9 +38,11 @@ from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
+from sklrec._solvers.static_part import add_expected_ratings, add_ratings, fit_static_part
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
-from sklrec.modules import LSTMRating
+from sklrec.estimators.bayesian import FEW_FACTORS, MANY_FACTORS, MANY_RATINGS, MAX_FACTORS
+from sklrec.modules import LSTMRating, ResidualLSTMRating
 
 ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, partial_fit_factor=0.3)
 # Row-wise Adam is used with more than this many items for each interaction of a batch. With fewer
@@ -50,6 +54,8 @@ HISTORY_DROPOUT = 0.5
 # Of a longer history, a target reads the nearest ratings on each side: at least this many, and at
 # most twice as many.
 MAX_LEN = 512
+# alpha="auto" and n_factors="auto" without a static part.
+PENALTY, N_FACTORS = 10.0, 32
 # Fitted attributes that only one value of `input` has.
 ATTRIBUTES_OF_INPUT = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
 ATTRIBUTES_OF_INPUT |= {"with_ratings_", "n_outputs_"}
@@ -287,7 +293,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     _parameter_constraints = {
         **MinibatchRatingRegressor._parameter_constraints,
-        "n_factors": [Interval(Integral, 1, None, closed="left")],
+        "n_factors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
         "input": [StrOptions({"interactions", "sequences"})],
         "bidirectional": ["boolean"],
@@ -302,14 +309,14 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     def __init__(
         self,
-        n_factors=32,
+        n_factors="auto",
         hidden_size=16,
         *,
         input="interactions",
         bidirectional=False,
         items_only=False,
         dropout=0.4,
-        alpha=10.0,
+        alpha="auto",
         max_epochs=9,
         lr="auto",
         batch_size=2048,
@@ -557,22 +564,59 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         if y.ndim == 2:
             weight = np.broadcast_to(weight[:, None], y.shape)
         mean, scale = mean_and_scale(y[rated], weight[rated])
+        arguments = {
+            "bidirectional": self.bidirectional,
+            "dropout": self.dropout,
+            "global_mean": mean,
+            "scale": scale,
+            "generator": generator,
+        }
+        sizes = self.n_items_, self._n_factors(len(y)), int(self.hidden_size)
+        if self._learns_static_part():
+            return ResidualLSTMRating(*sizes, **arguments)
         return LSTMRating(
-            self.n_items_,
-            int(self.n_factors),
-            int(self.hidden_size),
+            *sizes,
             items_only=self.items_only,
-            bidirectional=self.bidirectional,
-            dropout=self.dropout,
-            global_mean=mean,
-            scale=scale,
             init_std=self.init_std,
             sparse=self._takes_sparse_gradients(),
-            generator=generator,
+            **arguments,
         )
 
+    def _learns_static_part(self):
+        return self.alpha == "auto" and self.input == "interactions" and not self.items_only
+
+    @property
+    def _has_static_part(self):
+        return isinstance(self.module_, ResidualLSTMRating)
+
+    def _n_factors(self, n_ratings):
+        is_static = self._learns_static_part()
+        if self.n_factors == "auto":
+            if not is_static:
+                return N_FACTORS
+            is_sparse = n_ratings < MANY_RATINGS * (self.n_users_ + self.n_items_)
+            return FEW_FACTORS if is_sparse else MANY_FACTORS
+        if is_static and self.n_factors > MAX_FACTORS:
+            raise ValueError(
+                f"alpha='auto' learns a joint distribution of all factors of an item, which takes "
+                f"at most {MAX_FACTORS} of them, got n_factors={self.n_factors}. Set n_factors to "
+                f"at most {MAX_FACTORS}, or give alpha as a number."
+            )
+        return int(self.n_factors)
+
+    def _alpha(self):
+        return PENALTY if self.alpha == "auto" else self.alpha
+
     def _grow_module(self, generator):
-        for name in ("n_factors", "hidden_size", "items_only", "bidirectional"):
+        if self._learns_static_part() != self._has_static_part:
+            kind = "with" if self._has_static_part else "without"
+            raise ValueError(
+                f"The training continues a model {kind} a static part, which alpha={self.alpha!r} "
+                "does not suit: alpha='auto' learns a static part, and a number does not. Set "
+                "alpha back, or fit with warm_start=False."
+            )
+        names = ["n_factors", "hidden_size", "items_only", "bidirectional"]
+        for name in names[self.n_factors == "auto" :]:
             self._refuse_change(name)
         self.module_.grow(self.n_items_, generator)
         self.module_.sparse = self._takes_sparse_gradients()
@@ -584,8 +628,20 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return ADAM._replace(optimizer=self.optimizer or ADAM.optimizer)
 
     def _takes_sparse_gradients(self):
+        if self._learns_static_part():  # its tables have no gradients
+            return False
         is_sparse = self.optimizer is None and self.n_items_ > SPARSE_FROM * int(self.batch_size)
         return is_sparse and not is_shared(self.device)  # processes exchange whole tables
+
+    def _train(
+        self, new_module, training_data, validation_data, generator, previous, **changes
+    ):
+        # partial_fit continues a static part, and fit learns it anew from all ratings.
+        updates = previous is not None and changes.get("constant_lr", False)
+        training_data = partial(training_data, generator=generator, updates=updates)
+        return super()._train(
+            new_module, training_data, validation_data, generator, previous, **changes
+        )
 
     # --- histories, and the ratings to predict from them
 
@@ -596,7 +652,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         histories = Histories(inputs["users"], inputs["items"], y, times, n_users)
         return histories if previous is None else previous.histories_.extended(histories)
 
-    def _training_data(self, inputs, y, weight, previous):
+    def _training_data(self, inputs, y, weight, previous, *, generator=None, updates=False):
         if self.input == "sequences":
             data = self._padded_tensors(inputs, y, weight)
             self._count_for_penalty(data, previous)
@@ -605,11 +661,46 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is None:
             times = histories.latest_positions(users)
+        if self._has_static_part:
+            data = self._tensors(histories, users, items, times, y, weight)
+            weights = self._weights(inputs, weight, previous)
+            device = self.module_.global_mean.device
+            self.module_.cpu()
+            with threads_for(PLACES_AT_ONCE, self.module_.width):
+                if updates:
+                    self._update_static_part(data, weights, previous)
+                else:
+                    left_out = fit_static_part(self.module_, histories, weights, generator)
+                    add_expected_ratings(self.module_, data, left_out, torch.from_numpy(weights))
+            self.module_.to(device)
+            return data
         data = self._tensors(
             histories, users, items, times, y, weight, history_dropout=HISTORY_DROPOUT
         )
         self._count_for_penalty(data)
         return data
+
+    def _update_static_part(self, data, weights, previous):
+        """Compute what the LSTM reads, and then let the items read the new ratings too."""
+        add_expected_ratings(self.module_, data)
+        histories = data.histories
+        ratings = torch.from_numpy(histories.ratings)
+        add_ratings(
+            self.module_.users,
+            histories,
+            self.module_._from_ratings(ratings, self.module_.scale),
+            histories.is_missing_in(previous.histories_),
+            torch.from_numpy(weights),
+        )
+
+    def _weights(self, inputs, weight, previous):
+        """Weights of the interactions of the histories; 1 for those of earlier fits."""
+        found = self._histories(inputs, weight.astype(np.float64), None)
+        if previous is not None:
+            before = copy(previous.histories_)
+            before.ratings = np.ones(len(before.items))
+            found = before.extended(found)
+        return found.ratings
 
     def _count_for_penalty(self, data, previous=None):
         """Count the ratings and the lookups of each item, over which the penalty is divided."""
@@ -631,7 +722,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         histories = training.histories
         if times is None:
             histories, users = histories.without_targets(users, items)
-        return self._tensors(histories, users, items, times, y, weight)
+        data = self._tensors(histories, users, items, times, y, weight)
+        if self._has_static_part:
+            device = self.module_.global_mean.device
+            add_expected_ratings(self.module_.cpu(), data)
+            self.module_.to(device)
+        return data
 
     def _padded_tensors(self, inputs, y, weight):
         items = inputs["items"]
@@ -771,15 +867,15 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         users_at_once = max(1, SCORES_AT_ONCE // len(items))
         with torch.inference_mode(), threads_for(PLACES_AT_ONCE, self.module_.width):
             for rows, past, targets in data.whole_batches():
-                states = self.module_.read(**past)
+                targets.pop("items")
+                read = self.module_._select(self.module_.read(**past), **targets)
                 for first in range(0, len(rows), users_at_once):
                     block = slice(first, first + users_at_once)
-                    pairs = {
-                        name: values[block].repeat_interleave(len(items))
-                        for name, values in targets.items()
+                    of_pairs = {
+                        name: values[block].repeat_interleave(len(items), 0)
+                        for name, values in read.items()
                     }
                     n_users = len(rows[block])
-                    pairs["items"] = candidates.repeat(n_users)
-                    found = self.module_._scores(states, **pairs)
+                    found = self.module_._score(of_pairs, candidates.repeat(n_users))
                     scores[rows[block]] = found.reshape(n_users, -1).cpu()
         return scores

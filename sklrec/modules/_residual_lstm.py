@@ -1,0 +1,297 @@
+"""LSTM that predicts what the posterior of a user leaves of later ratings."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sklrec.modules._lstm import LSTMRating, States, _from_end, _gaps_after, _is_known, _run_lstm
+from sklrec.modules._rating_module import linear, new_linear
+from sklrec.modules._user_posterior import UserPosterior, expected_ratings
+
+# Divisor that gives the logarithms of numbers of ratings about unit size.
+LOG_COUNT = 3.0
+
+
+class ResidualLSTMRating(LSTMRating):
+    r"""Predict a rating by a static model of items, and what it leaves by an LSTM.
+
+    The static part holds Gaussian distributions of the items' biases and factors. It computes the
+    posterior of the user from every first part of the sequence, and from it the expected rating
+    p. The LSTM reads the errors of these expectations. A small net of its state, of p and of the
+    number n of ratings adds a correction, except where n is 0. `sklrec.SequenceRatingRegressor`
+    has the formulas. Methods and their arguments are those of `LSTMRating`.
+
+    The tables of the static part are in ``users``. They are not trained by gradients, and start
+    at zero.
+
+    Parameters
+    ----------
+    n_items : int
+        Number of known items.
+    n_factors : int, default=16
+        Number of factors of each item.
+    hidden_size : int, default=16
+        Number of hidden units of the LSTM, and of the net after it.
+    bidirectional : bool, default=False
+        Whether the posterior and a second LSTM read the sequences from their end too.
+    dropout : float, default=0.4
+        Share of the LSTM's hidden units that training sets to zero at random.
+    global_mean : float, default=0.0
+        The mean of the ratings. It is not trained.
+    scale : float, default=1.0
+        The standard deviation of the ratings. It is not trained.
+    generator : torch.Generator, default=None
+        Source of the random start; ``None`` is torch's global one.
+
+    See Also
+    --------
+    LSTMRating : The LSTM alone.
+    sklrec.SequenceRatingRegressor : The scikit-learn estimator around this module.
+
+    References
+    ----------
+    Hochreiter, Schmidhuber (1997), "Long Short-Term Memory", :doi:`10.1162/neco.1997.9.8.1735`.
+
+    Lim, Teh (2007), "Variational Bayesian Approach to Movie Rating Prediction", KDD Cup and
+    Workshop.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklrec.modules import ResidualLSTMRating
+    >>> module = ResidualLSTMRating(n_items=9, global_mean=3.5).eval()
+    >>> module(
+    ...     past_items=torch.tensor([[3, 1, 2], [4, 0, 0]]),
+    ...     past_ratings=torch.tensor([[5.0, 3.0, 4.0], [1.0, 0.0, 0.0]]),
+    ...     past_gaps=torch.zeros(2, 3),
+    ...     lengths=torch.tensor([3, 1]),
+    ...     sequences=torch.tensor([0, 1]),
+    ...     before=torch.tensor([2, 0]),
+    ...     items=torch.tensor([7, 9]),
+    ... )
+    tensor([3.5000, 3.5000], dtype=torch.float64)
+    """
+
+    def __init__(
+        self,
+        n_items: int,
+        n_factors: int = 16,
+        hidden_size: int = 16,
+        *,
+        bidirectional: bool = False,
+        dropout: float = 0.4,
+        global_mean: float = 0.0,
+        scale: float = 1.0,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__(
+            n_items,
+            n_factors,
+            hidden_size,
+            bidirectional=bidirectional,
+            dropout=dropout,
+            global_mean=global_mean,
+            scale=scale,
+            generator=generator,
+        )
+
+    def _add_layers(self, n_items: int, generator: torch.Generator | None) -> None:
+        self.users = UserPosterior(n_items, self.n_factors)
+        self._add_lstms(4, generator)  # error, expected rating, gap, number of ratings
+        self.hidden = new_linear(self._n_hidden + 2, self.hidden_size, generator)
+        self.output = new_linear(self.hidden_size, 1, generator)
+        with torch.no_grad():  # the static part alone is the start
+            self.output.weight.zero_()
+            self.output.bias.zero_()
+
+    @property
+    def n_items(self) -> int:
+        """Number of known items."""
+        return self.users.n_items
+
+    @property
+    def width(self) -> int:
+        """Largest number of values that one row takes in a tensor."""
+        return self.users.n_statistics + 4 * self.hidden_size
+
+    @property
+    def item_factors(self) -> nn.Embedding:
+        """Table of the items' factors."""
+        return nn.Embedding.from_pretrained(self.users.item_rows[:, 1:])
+
+    def forward(
+        self,
+        past_items: Tensor,
+        past_ratings: Tensor,
+        past_gaps: Tensor,
+        lengths: Tensor,
+        sequences: Tensor,
+        before: Tensor,
+        items: Tensor,
+        after: Tensor | None = None,
+        *,
+        past_expected: Tensor | None = None,
+        past_expected_after: Tensor | None = None,
+        expected: Tensor | None = None,
+    ) -> Tensor:
+        """Predict one rating for each of `items`.
+
+        Parameters
+        ----------
+        past_items, past_ratings, past_gaps, lengths, sequences, before, items, after : Tensor
+            As in `LSTMRating`.
+        past_expected : Tensor of shape (n_sequences, max_len), default=None
+            Expected ratings of the past items from the ratings before them, in units of the
+            scale. ``None`` computes them. Training gives those of a model without the rating.
+        past_expected_after : Tensor of shape (n_sequences, max_len), default=None
+            The same from the ratings after them. Only with ``bidirectional=True``.
+        expected : Tensor of shape (n,), default=None
+            Expected ratings of `items`. ``None`` computes them.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            Ratings as float64, not clipped.
+        """
+        if expected is None:
+            states = self.read(past_items, past_ratings, past_gaps, lengths)
+            return self.rate(states, sequences, before, items, after)
+        assert past_expected is not None
+        known, z = self._known_ratings(past_items, past_ratings, past_gaps, lengths)
+        errors = _errors(known, z, past_expected.unsqueeze(-1))
+        forward = self._hidden(self.lstm, errors, past_gaps.unsqueeze(-1))
+        backward = None
+        if past_expected_after is not None:
+            steps = _from_end(
+                {
+                    "errors": _errors(known, z, past_expected_after.unsqueeze(-1)),
+                    "gaps": _gaps_after(past_gaps).unsqueeze(-1),
+                },
+                lengths,
+            )
+            backward = {"hidden": self._hidden(self.backward_lstm, **steps)}
+        states = States({"hidden": forward}, backward, lengths)
+        read = super()._select(states, sequences, before, after)
+        return self._to_ratings(expected + self._residual(read, expected))
+
+    def read(
+        self, past_items: Tensor, past_ratings: Tensor, past_gaps: Tensor, lengths: Tensor
+    ) -> States:
+        """Compute the posterior and run the LSTM; see `LSTMRating.read`."""
+        known, z = self._known_ratings(past_items, past_ratings, past_gaps, lengths)
+        steps = self.steps(known, z, past_items, *self.users.item_distributions(past_items))
+        forward = self._states(self.lstm, steps, past_gaps.unsqueeze(-1))
+        if not self.bidirectional:
+            return States(forward, None, lengths)
+        steps = _from_end({**steps, "gaps": _gaps_after(past_gaps).unsqueeze(-1)}, lengths)
+        gaps = steps.pop("gaps")
+        return States(forward, self._states(self.backward_lstm, steps, gaps), lengths)
+
+    def steps(
+        self,
+        known: Tensor,  # (n_sequences, max_len, 1), whether there is a rating
+        z: Tensor,  # (n_sequences, max_len, 1), ratings in units of the scale
+        items: Tensor,  # (n_sequences, max_len)
+        rows: Tensor,  # (n_sequences, max_len, d), means of the items
+        covariances: Tensor,
+    ) -> dict[str, Tensor]:
+        """Return what the posterior reads of each rating."""
+        found = self.users.statistics(z.squeeze(-1), items, rows, covariances)
+        return {
+            "known": known,
+            "z": z,
+            "rows": rows,
+            "statistics": torch.where(known, found, 0.0),
+        }
+
+    def expect(self, steps: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute sums and users after 0, 1, ... ratings, and the expectation of each rating."""
+        sums = F.pad(steps["statistics"].cumsum(1), (0, 0, 1, 0))
+        counts = torch.arange(sums.shape[1], device=sums.device)
+        users = self.users.rows(sums, counts.expand(sums.shape[:2]))
+        expected = expected_ratings(users[:, :-1], steps["rows"]).to(steps["z"].dtype)
+        return sums, users, expected  # (n_sequences, max_len)
+
+    def _known_ratings(
+        self, past_items: Tensor, past_ratings: Tensor, past_gaps: Tensor, lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        known = _is_known(past_items, lengths) & ~past_ratings.isnan().unsqueeze(-1)
+        return known, self._from_ratings(past_ratings, past_gaps).unsqueeze(-1)
+
+    def _states(
+        self, lstm: nn.LSTM, steps: dict[str, Tensor], gaps: Tensor
+    ) -> dict[str, Tensor]:
+        sums, users, expected = self.expect(steps)
+        errors = _errors(steps["known"], steps["z"], expected.unsqueeze(-1))
+        hidden = self._hidden(lstm, errors, gaps)
+        # The sums of both directions add up to one posterior.
+        return {"hidden": hidden} | ({"sums": sums} if self.bidirectional else {"users": users})
+
+    def _hidden(self, lstm: nn.LSTM, errors: Tensor, gaps: Tensor) -> Tensor:
+        """Compute the hidden states after 0, 1, ... ratings."""
+        count = torch.arange(errors.shape[1], device=errors.device).view(1, -1, 1)
+        counts = (count.to(errors).log1p() / LOG_COUNT).expand(len(errors), -1, -1)
+        hidden = _run_lstm(lstm, torch.cat([errors, gaps, counts], 2))
+        return F.pad(hidden, (0, 0, 1, 0))
+
+    def _select(
+        self, states: States, sequences: Tensor, before: Tensor, after: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        read = super()._select(states, sequences, before, after)
+        if self.bidirectional:
+            sums = read.pop("sums") + read.pop("sums after")
+            read["users"] = self.users.rows(sums, read["n_read"])
+        return read
+
+    def _score(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
+        rows, _ = self.users.item_distributions(items)
+        expected = expected_ratings(read["users"], rows).to(read["hidden"].dtype)
+        return expected + self._residual(read, expected)
+
+    def _residual(self, read: dict[str, Tensor], expected: Tensor) -> Tensor:
+        """Predict what the static part leaves; nothing without ratings."""
+        names = ["hidden", "hidden after"][: 1 + self.bidirectional]
+        hidden = self.dropout(torch.cat([read[name] for name in names], 1))
+        count = read["n_read"].to(expected).log1p() / LOG_COUNT
+        inputs = torch.cat([hidden, expected.unsqueeze(1), count.unsqueeze(1)], 1)
+        found = linear(self.output, F.silu(linear(self.hidden, inputs))).squeeze(1)
+        return found * (read["n_read"] > 0)
+
+    def penalty(self, **inputs: Tensor) -> Tensor:
+        """Return 0: the layers have no penalty.
+
+        Parameters
+        ----------
+        **inputs : Tensor
+            Not used.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Zero.
+        """
+        return self.output.weight.new_zeros(())
+
+    def grow(self, n_items: int, generator: torch.Generator | None = None) -> "ResidualLSTMRating":
+        """Append rows of new items, with the distribution of an unknown item.
+
+        Parameters
+        ----------
+        n_items : int
+            New number of items, at least the current one.
+        generator : torch.Generator, default=None
+            Not used.
+
+        Returns
+        -------
+        ResidualLSTMRating
+            This module; its existing rows are unchanged.
+        """
+        self.users.grow(n_items)
+        return self
+
+
+def _errors(known: Tensor, z: Tensor, expected: Tensor) -> Tensor:  # (n_sequences, max_len, 2)
+    """Put errors and expected ratings side by side; an unknown rating has no error."""
+    return torch.cat([torch.where(known, z - expected, 0.0), expected], 2)

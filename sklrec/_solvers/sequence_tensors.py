@@ -131,9 +131,9 @@ class SequenceTensors(InteractionTensors):
             yield chosen, past, queries
 
     @property
-    def sequences(self) -> np.ndarray:
-        """Sequence of each target, in the order of `X` and `y`."""
-        return self._sequence
+    def order(self) -> Tensor:
+        """Positions of the rows of `X` and `y` among the given targets."""
+        return torch.from_numpy(self._order)
 
     def expect(self, targets: Tensor, **past: Tensor) -> None:
         """Add expected ratings of the targets and of the interactions; see

@@ -139,45 +139,52 @@ def add_expected_ratings(
     module: ResidualLSTMRating,
     data: SequenceTensors,
     left_out: LeftOutItems | None = None,
-    weights: Tensor | None = None,  # (n_interactions,); needed with `left_out`
+    weights: Tensor | None = None,  # (n_interactions,), with `left_out`
+    places: Tensor | None = None,  # (n_targets,), with `left_out`: their own interactions
 ) -> None:
     """Add the static part's expected ratings of targets and interactions.
 
-    With `left_out`, items do not know the ratings of the user who is asked for: what the LSTM
-    reads in training is as wrong as on new ratings."""
-    expected = torch.empty(len(data), dtype=torch.float32)
-    of_past = torch.zeros(2, max(1, len(data.histories.items)), dtype=torch.float32)
+    With `left_out`, the items do not know the ratings of the user who is asked for. So what the
+    LSTM reads in training is as wrong as it will be on new ratings."""
+    n = max(1, len(data.histories.items))
     users = torch.from_numpy(data.histories.sequences)
+    of_targets = torch.empty(len(data), module.n_factors + 1)
+    items = module.users.item_distributions(data.X["items"])[0].float()
+    of_past, rows_of_past = torch.zeros(2, n), torch.full((n, of_targets.shape[1]), torch.nan)
     for chosen, past, queries in data.placed_batches():
-        places, lengths = past.pop("places"), past["lengths"]
+        at, lengths = past.pop("places"), past["lengths"]
         known, z = module._known_ratings(**past)
-        at = known.squeeze(2)
+        is_rated = known.squeeze(2)
+        at = at[is_rated]
         rows, covariances = module.users.item_distributions(past["past_items"])
-        own = module.users.item_distributions(queries["items"])[0]
         if left_out is not None:
             assert weights is not None
-            of_interactions = places[at]
-            asked = users[of_interactions], past["past_items"][at], z[at].squeeze(1)
-            found = left_out.without(*asked, weights[of_interactions])
-            rows[at], covariances[at] = (values.to(rows) for values in found)
-            own, _ = left_out.without(
-                torch.from_numpy(data.sequences)[chosen],
-                queries["items"],
-                module._from_ratings(data.y[chosen], z),
-                data.weights[chosen],
-            )
+            asked = past["past_items"][is_rated], z[is_rated].squeeze(1), weights[at]
+            found = left_out.without(users[at], *asked)
+            rows_of_past[at] = found[0]
+            rows[is_rated], covariances[is_rated] = (values.to(rows) for values in found)
         steps = module.steps(known, z, past["past_items"], rows, covariances)
-        sums, read_users, found = module.expect(steps)
-        of_past[0, places[at]] = found[at]
+        sums, read_users, expected = module.expect(steps)
+        of_past[0, at] = expected[is_rated]
         states = States({"users": read_users}, None, lengths)
         if module.bidirectional:
-            sums_after, _, found = module.expect(_from_end(steps, lengths))
-            found = _from_end({"found": found.unsqueeze(2)}, lengths)["found"].squeeze(2)
-            of_past[1, places[at]] = found[at]
+            sums_after, _, expected = module.expect(_from_end(steps, lengths))
+            expected = _from_end({"": expected.unsqueeze(2)}, lengths)[""].squeeze(2)
+            of_past[1, at] = expected[is_rated]
             states = States({"sums": sums}, {"sums": sums_after}, lengths)
-        read = module._select(states, *(queries[n] for n in ("sequences", "before")), queries.get("after"))
-        expected[chosen] = expected_ratings(read["users"], own).float()
+        queries.pop("items")
+        of_targets[chosen] = module._select(states, **queries)["users"].float()
+    if left_out is not None:
+        assert weights is not None and places is not None
+        places = places[data.order]
+        items = rows_of_past[places]
+        missing = items[:, 0].isnan()  # interactions that no target of a long history reads
+        at = places[missing]
+        z = module._from_ratings(data.y[missing], items)
+        asked = users[at], data.X["items"][missing], z, weights[at]
+        items[missing], _ = left_out.without(*asked)
     names = ["past_expected"] + ["past_expected_after"] * module.bidirectional
+    expected = expected_ratings(of_targets, items)
     data.expect(expected, **dict(zip(names, of_past, strict=False)))
 
 

@@ -663,15 +663,17 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             times = histories.latest_positions(users)
         if self._has_static_part:
             data = self._tensors(histories, users, items, times, y, weight)
-            weights = self._weights(inputs, weight, previous)
+            places, weights = self._places_and_weights(inputs, weight, previous)
             device = self.module_.global_mean.device
             self.module_.cpu()
             with threads_for(PLACES_AT_ONCE, self.module_.width):
                 if updates:
                     self._update_static_part(data, weights, previous)
                 else:
-                    left_out = fit_static_part(self.module_, histories, weights, generator)
-                    add_expected_ratings(self.module_, data, left_out, torch.from_numpy(weights))
+                    left_out = fit_static_part(
+                        self.module_, histories, weights.numpy(), generator
+                    )
+                    add_expected_ratings(self.module_, data, left_out, weights, places)
             self.module_.to(device)
             return data
         data = self._tensors(
@@ -690,17 +692,23 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             histories,
             self.module_._from_ratings(ratings, self.module_.scale),
             histories.is_missing_in(previous.histories_),
-            torch.from_numpy(weights),
+            weights,
         )
 
-    def _weights(self, inputs, weight, previous):
-        """Weights of the interactions of the histories; 1 for those of earlier fits."""
-        found = self._histories(inputs, weight.astype(np.float64), None)
+    def _places_and_weights(self, inputs, weight, previous):
+        """Places of the rows in the histories, and weights there: 1 for those of earlier fits."""
+        numbers = self._histories(inputs, np.arange(len(weight)), None)
         if previous is not None:
             before = copy(previous.histories_)
-            before.ratings = np.ones(len(before.items))
-            found = before.extended(found)
-        return found.ratings
+            before.ratings = np.full(len(before.items), -1)
+            numbers = before.extended(numbers)
+        rows = torch.from_numpy(numbers.ratings)
+        is_here = rows >= 0
+        weights = torch.ones(len(rows), dtype=torch.float64)
+        weights[is_here] = torch.from_numpy(weight).double()[rows[is_here]]
+        places = torch.empty(len(weight), dtype=torch.int64)
+        places[rows[is_here]] = torch.nonzero(is_here).squeeze(1)
+        return places, weights
 
     def _count_for_penalty(self, data, previous=None):
         """Count the ratings and the lookups of each item, over which the penalty is divided."""

@@ -94,7 +94,7 @@ class UserPosterior(nn.Module):
         rows, columns = torch.triu_indices(d, d, device=M.device)
         places = torch.empty(d, d, dtype=torch.int64, device=M.device)
         places[rows, columns] = places[columns, rows] = torch.arange(len(rows), device=M.device)
-        matrices = M[..., places.flatten()].reshape(*M.shape[:-1], d, d)
+        matrices = M.index_select(-1, places.flatten()).reshape(*M.shape[:-1], d, d)
         return tau * matrices + L, tau * v + centre @ L
 
     @torch.no_grad()
@@ -115,7 +115,7 @@ def rating_statistics(
     d = rows.shape[-1]
     x = _design(rows)
     first, second = torch.triu_indices(d, d, device=x.device)
-    M = x[..., first] * x[..., second] + _padded(covariances[..., d:], d)
+    M = x.index_select(-1, first) * x.index_select(-1, second) + _padded(covariances[..., d:], d)
     of_bias = _padded(covariances[..., 1:d], 1)
     return torch.cat([M, x * (z.to(x).unsqueeze(-1) - rows[..., :1]) - of_bias], -1)
 

@@ -54,6 +54,8 @@ X, Y = made_log()
 SEQUENCES, STARS = padded()
 KINDS = {
     "default": {},
+    "plain": {"alpha": 10.0},
+    "plain bidirectional": {"alpha": 10.0, "bidirectional": True},
     "bidirectional": {"bidirectional": True},
     "items_only": {"items_only": True},
     "both": {"items_only": True, "bidirectional": True},
@@ -81,7 +83,7 @@ def padded_model():
 
 
 each = pytest.mark.parametrize("kind", KINDS)
-causal = pytest.mark.parametrize("kind", ["default", "items_only"])
+causal = pytest.mark.parametrize("kind", ["default", "plain", "items_only"])
 
 
 # --- what a prediction may read
@@ -115,13 +117,13 @@ def test_only_strictly_earlier_ratings_are_read(models, kind):
     assert np.allclose(part, whole, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["bidirectional", "both"])
+@pytest.mark.parametrize("kind", ["bidirectional", "plain bidirectional", "both"])
 def test_a_bidirectional_model_does_not_read_the_row_itself(models, kind):
     model, rows = models[kind], X.iloc[[7, 50]]
     known = model.predict(rows, history=(X, Y))
     for number, row in enumerate(rows.index):
         others = X.index != row
-        if kind == "bidirectional":
+        if kind != "both":
             changed = model.predict(rows, history=(X, np.where(others, Y, 9 - Y)))
             assert changed[number] == known[number]
         # The lengths of histories differ, so that the results are equal up to float32's precision.
@@ -164,8 +166,9 @@ def test_rows_and_histories_may_come_in_any_order(models, kind):
     assert np.array_equal(model.predict(shuffled[0]), model.predict(X)[order])
 
 
-def test_a_history_replaces_that_of_fit_and_serves_new_users(models):
-    model, user = models["default"], X["user"].iloc[0]
+@pytest.mark.parametrize("kind", ["default", "plain"])
+def test_a_history_replaces_that_of_fit_and_serves_new_users(models, kind):
+    model, user = models[kind], X["user"].iloc[0]
     own = X["user"] == user
     row = pd.DataFrame({"user": [user], "item": [105], "timestamp": [999]})
     unknown = model.predict(row.assign(user=777))
@@ -399,11 +402,11 @@ def test_repeated_rows_are_read_once_and_never_by_themselves(timestamp):
 
 
 def test_the_penalty_counts_all_ratings_so_far():
-    model = sequence(warm_start=True).fit(X[:20], Y[:20])
+    model = sequence(warm_start=True, alpha=10.0).fit(X[:20], Y[:20])
     assert model.module_.n_ratings == 20
     assert model.fit(X, Y).module_.n_ratings == len(X)
     assert model.partial_fit(X, Y).module_.n_ratings == len(X)
-    model = sequence().fit(X, Y)
+    model = sequence(alpha=10.0).fit(X, Y)
     counts = X["item"].value_counts().reindex(model.encoder_.categories_[1]).to_numpy()
     # Each rating looks its item up twice: in the history and as a target.
     assert np.array_equal(model.module_.n_lookups.numpy(), np.r_[0, 2 * counts])
@@ -488,12 +491,12 @@ def test_windows_of_a_log_give_the_predictions_of_the_log():
     encoder = IDEncoder().fit(log)
     coded = encoder.transform(log)
     windows = SequenceWindower(max_len=30, ratings=True).fit(coded, ratings).transform(coded)
-    model = sequence(timestamp=None).fit(coded, ratings)
+    model = sequence(timestamp=None, alpha=10.0).fit(coded, ratings)
     other = of_sequences().fit(windows, ratings)
     other.module_.load_state_dict(model.module_.state_dict())
     other.rating_scale_ = model.rating_scale_
     # A large unit of time makes all gaps 0, as they are in padded sequences.
-    timed = sequence().fit(coded, ratings)
+    timed = sequence(alpha=10.0).fit(coded, ratings)
     timed.module_.load_state_dict(model.module_.state_dict())
     timed.time_unit_ = 1e12
     assert np.allclose(other.predict(windows), timed.predict(coded), rtol=0, atol=1e-5)

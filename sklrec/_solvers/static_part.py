@@ -99,7 +99,9 @@ def fit_static_part(
                 break
         posterior.write(model)
     z = model._from_ratings(ratings, model.scale).numpy()
-    places = [torch.zeros(n, dtype=torch.int64) for n in (len(histories.lengths), module.n_items + 1)]
+    places = [
+        torch.zeros(n, dtype=torch.int64) for n in (len(histories.lengths), module.n_items + 1)
+    ]
     for codes, place in zip((users, items), places, strict=True):
         place[torch.from_numpy(codes)] = torch.arange(len(codes)) + 1
     left_out = LeftOutItems(model, Log(user_codes + 1, item_codes + 1, z, weights), *places)
@@ -120,7 +122,7 @@ def _write(
         ("item_covariances", model.item_covariances[0], covariances),
         ("item_terms", model.user_terms[0], model.user_terms[1:]),
     ):
-        table = getattr(users, name)
+        table: Tensor = getattr(users, name)
         table[:] = of_unknown
         table[items] = of_items.to(table)
     # The prior mean depends on the number of ratings. Users with a history are asked for as often
@@ -178,11 +180,11 @@ def add_expected_ratings(
         assert weights is not None and places is not None
         places = places[data.order]
         items = rows_of_past[places]
-        missing = items[:, 0].isnan()  # interactions that no target of a long history reads
-        at = places[missing]
-        z = module._from_ratings(data.y[missing], items)
-        asked = users[at], data.X["items"][missing], z, weights[at]
-        items[missing], _ = left_out.without(*asked)
+        is_missing = items[:, 0].isnan()  # no target of a long history reads them
+        at = places[is_missing]
+        z = module._from_ratings(data.y[is_missing], items)
+        codes = users[at], data.X["items"][is_missing]
+        items[is_missing], _ = left_out.without(*codes, z, weights[at])
     names = ["past_expected"] + ["past_expected_after"] * module.bidirectional
     expected = expected_ratings(of_targets, items)
     data.expect(expected, **dict(zip(names, of_past, strict=False)))
@@ -205,17 +207,21 @@ def add_ratings(
     sums = torch.zeros(len(asked), users.n_statistics, dtype=torch.float64)
     for part in torch.arange(len(place)).split(INTERACTIONS_AT_ONCE):
         at = torch.from_numpy(np.flatnonzero(reads))[part]
-        sums.index_add_(0, place[part], users.statistics(z[at], items[at], *users.item_distributions(items[at])))
+        sums.index_add_(
+            0,
+            place[part],
+            users.statistics(z[at], items[at], *users.item_distributions(items[at])),
+        )
     counts = torch.from_numpy(histories.lengths[asked])
     means, covariances = users.distributions(sums, counts)
-    rated, rows = np.unique(histories.items[is_new], return_inverse=True)
-    rated, rows, owners = (torch.from_numpy(codes) for codes in (rated, rows, owners))
+    rated, rows = torch.from_numpy(histories.items[is_new]).unique(return_inverse=True)
+    of_user = torch.from_numpy(owners)
     precisions = torch.linalg.inv(unpack(users.item_covariances[rated].double(), d))
     targets = times(precisions, users.item_rows[rated].double())
     new = torch.from_numpy(np.flatnonzero(is_new))
     for part in torch.arange(len(new)).split(INTERACTIONS_AT_ONCE):
         at = new[part]
-        found = rating_statistics(z[at], means[owners[part]], pack(covariances)[owners[part]])
+        found = rating_statistics(z[at], means[of_user[part]], pack(covariances)[of_user[part]])
         found *= (users.precision * weights[at]).double().unsqueeze(1)
         precisions.index_add_(0, rows[part], unpack(found[:, : n_packed(d)], d))
         targets.index_add_(0, rows[part], found[:, n_packed(d) :])

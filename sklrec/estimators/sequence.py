@@ -4,6 +4,7 @@
 from copy import copy
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,8 +72,37 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     belongs to a user. The fitted model therefore predicts for new users too, from their history:
     ``predict(X, history=(X_past, y_past))``.
 
-    A prediction reads n ratings with deviations :math:`d_j = r_j - \mu - b_{i_j}` and shrunken
-    mean :math:`m_n = \sum_{j \le n} d_j / (n + c)`. It is
+    By default the model has two parts. A static part expects a rating, and an LSTM corrects the
+    expectation:
+
+    .. math::
+
+        \hat r_{ui} = \mu + \sigma (p_{ui} + \delta_{ui}), \qquad
+        p_{ui} = b_i + a_n + \langle w_n, q_i \rangle
+
+    The static part is a Bayesian matrix factorisation with SVD++ terms, the one of
+    `BayesianMFRegressor`. After each rating, the user's bias :math:`a_n` and factors :math:`w_n`
+    are the posterior mean given the n ratings so far, with :math:`x = (1, q)`:
+
+    .. math::
+
+        (a_n, w_n) &= \Big(\tau \sum_{j \le n} M_j + \Lambda\Big)^{-1}
+        \Big(\tau \sum_{j \le n} v_j +
+        \Lambda \Big(m + \frac{1}{\sqrt n} \sum_{j \le n} t_{i_j}\Big)\Big) \\
+        M_j &= x_{i_j} x_{i_j}^\top + C_{i_j}, \quad v_j = (z_j - b_{i_j}) x_{i_j} - c_{i_j}
+
+    where z are the ratings in units of :math:`\sigma`, t are the SVD++ terms, C and c are the
+    covariances of the item's factors with themselves and with its bias, and the prior
+    :math:`m, \Lambda` and the precision :math:`\tau` of a rating are learned. At step j the LSTM
+    reads the error :math:`z_j - p_j` of the expectation from the ratings before, :math:`p_j`, the
+    logarithm of the time since the rating before, and that of j. A net of one hidden layer
+    computes :math:`\delta_{ui}` from its state, :math:`p_{ui}` and the logarithm of n. It is 0
+    without ratings. In training all expectations come from items that do not know the user's
+    rating, because otherwise the LSTM would see smaller errors than those of new ratings.
+
+    With a number for `alpha` there is no static part. A prediction then reads n ratings with
+    deviations :math:`d_j = r_j - \mu - b_{i_j}` and shrunken mean
+    :math:`m_n = \sum_{j \le n} d_j / (n + c)`. It is
 
     .. math::
 
@@ -87,8 +117,10 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     Parameters
     ----------
-    n_factors : int, default=32
-        Number of factors of each item.
+    n_factors : int or 'auto', default='auto'
+        Number of factors of each item, at most 32 with a static part. ``'auto'`` is 16 with a
+        static part, or 8 if there are fewer than 5 ratings for each user and item on average. It
+        is 32 without a static part.
     hidden_size : int, default=16
         Number of hidden units of the LSTM.
     input : {'interactions', 'sequences'}, default='interactions'
@@ -96,21 +128,23 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         sorts the rows of each user by time. ``'sequences'``: each row has padded item codes, see
         Notes.
     bidirectional : bool, default=False
-        Whether a second LSTM also reads the later ratings of the user that `fit` saw. Use it for
-        imputation and for random splits. Do not use it for forecasts.
+        Whether a second LSTM, and the static part, also read the later ratings of the user that
+        `fit` saw. Use it for imputation and for random splits. Do not use it for forecasts.
     items_only : bool, default=False
         Whether to read items without ratings. The LSTM then reads the factors of the items, the
         row's own item last, and a linear unit gives the rating. With ``n_factors=64,
         hidden_size=128, dropout=0, alpha=0`` this is the network of the blog post "PyTorch for
         Recommenders 101".
     dropout : float, default=0.4
-        Share of the user's vector :math:`p_u` that training drops, or of the hidden units if
-        ``items_only=True``.
-    alpha : float, default=10.0
-        L2 penalty on the items' factors and biases, in units of the ratings' standard deviation.
-        Training minimises the sum of squared errors plus `alpha` times the sum of squared factors
-        and biases, as in ridge regression. The more ratings an item has, the less the penalty
-        shrinks it.
+        Share of the LSTM's hidden units that training drops. Without a static part, it is the
+        share of the user's vector :math:`p_u`, unless ``items_only=True``.
+    alpha : 'auto' or float, default='auto'
+        ``'auto'`` learns a static part, whose penalties are estimated from the ratings. With
+        ``input='sequences'`` or ``items_only=True`` it is 10.0. A number trains the LSTM without a
+        static part, and is the L2 penalty on the items' factors and biases, in units of the
+        ratings' standard deviation. Training minimises the sum of squared errors plus `alpha`
+        times the sum of squared factors and biases, as in ridge regression. The more ratings an
+        item has, the less the penalty shrinks it.
     max_epochs : int, default=9
         Number of passes over the sequences.
     lr : float or 'auto', default='auto'
@@ -122,7 +156,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         A ``torch.optim.Optimizer`` subclass to train with instead of Adam.
     init_std : float, default=0.2
         Standard deviation of the random start of the item factors :math:`q`. That of :math:`y`
-        is half of it.
+        is half of it. Not used with a static part.
     early_stopping : bool, float or 'auto', default='auto'
         Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
         epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. Without `X_val`,
@@ -162,8 +196,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     Attributes
     ----------
-    module_ : LSTMRating
-        The fitted ``nn.Module``.
+    module_ : ResidualLSTMRating or LSTMRating
+        The fitted ``nn.Module``, with a static part or without one.
     net_ : skorch.NeuralNetRegressor
         The skorch net that trained it, with its ``history``.
     histories_ : Histories
@@ -191,6 +225,9 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Whether the second half of X's columns holds ratings. Only if ``input='sequences'``.
     n_outputs_ : int
         Number of ratings that `predict` returns for a sequence. Only if ``input='sequences'``.
+    noise_variance_ : float
+        Variance of the ratings around the static part, which the model learned, in squared units
+        of the ratings. Only with a static part.
     global_mean_ : float
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
@@ -212,16 +249,16 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     See Also
     --------
-    sklrec.modules.LSTMRating : The module alone.
+    sklrec.modules.ResidualLSTMRating : The module alone, with a static part.
+    sklrec.modules.LSTMRating : The module alone, without one.
+    BayesianMFRegressor : The static model, with a posterior of each user from all ratings.
     sklrec.SequenceWindower : Makes padded sequences from interactions.
     sklrec.SequencePadder : Makes padded sequences from ragged ones.
 
-    Notes
-    -----
-    **Histories.** With timestamps, a row reads the ratings that its user gave strictly earlier.
-    Ratings with the same timestamp do not read each other, in training or in prediction, and each
-    epoch draws their order anew. Rows may come in any order. Validation rows read the histories
-    of the training rows.
+    Notes ----- **Histories.** With timestamps, a row reads the ratings that its user gave strictly
+    earlier. Ratings with the same timestamp do not read each other, in training or in prediction.
+    Their order in a history is that of the items; without a static part each epoch draws it anew.
+    Rows may come in any order. Validation rows read the histories of the training rows.
 
     Without timestamps, `fit` takes the order of the rows as time order, and `predict` reads the
     user's whole history except ratings of the same item. A score on the training rows then says
@@ -229,14 +266,17 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     each row has its own history. Score held-out rows, or give timestamps.
 
     The LSTM runs once over each user's history, not once for each row. Of a long history, a row
-    reads the nearest 512 to 1,024 ratings. In training, half of the targets read only a random
-    first part of their history, and a fifth of these read nothing. This prepares the model for
-    old histories and for new users.
+    reads the nearest 512 to 1,024 ratings. Without a static part, half of the training targets
+    read only a random first part of their history, and a fifth of these read nothing. This
+    prepares the model for old histories and for new users. A static part needs no such training.
 
     `partial_fit` adds interactions to the histories of their users. With timestamps they replace
     earlier interactions of the same user, item and time. New items get new factors, while new
-    users need none. `recommend` reads the whole history that `fit` and `partial_fit` saw. With
-    ``exclude_seen=False`` the score of an item that the user rated depends on that rating.
+    users need none. The static part updates the items of the new ratings, after the LSTM has
+    learned from its errors on them; its prior and its noise stay. With ``warm_start=True``, `fit`
+    learns the static part anew from the ratings of all calls, and the LSTM continues. `recommend`
+    reads the whole history that `fit` and `partial_fit` saw. With ``exclude_seen=False`` the score
+    of an item that the user rated depends on that rating.
 
     **Padded sequences.** With ``input='sequences'`` X has the shape (n_sequences, max_len): item
     codes from 1 upwards, and 0 for padding. y is the rating of the item in the last column, in
@@ -251,11 +291,11 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     so does 0 in the last column. `user`, `item` and `timestamp` are not used, and there is no
     `recommend`.
 
-    **Many items.** Row-wise Adam takes over with more than 4 items for each interaction of a
-    batch (8,192 items by default). A step then moves only the items of its batch, so that its
-    cost does not grow with the catalogue. Momentum of several steps is applied at once. The
-    penalty on an item is divided among the batches that contain it. With an `optimizer`, each
-    step moves all items.
+    **Many items.** Without a static part, row-wise Adam takes over with more than 4 items for each
+    interaction of a batch (8,192 items by default). A step then moves only the items of its batch,
+    so that its cost does not grow with the catalogue. Momentum of several steps is applied at
+    once. The penalty on an item is divided among the batches that contain it. With an `optimizer`,
+    each step moves all items.
 
     Ctrl-C during the training ends `fit` with a KeyboardInterrupt. The estimator then holds the
     model of the steps so far, and a warning says so.
@@ -267,8 +307,11 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     Wu, Ahmed, Beutel, Smola, Jing (2017), "Recurrent Recommender Networks",
     :doi:`10.1145/3018661.3018689`.
 
-    For the sum without order: Koren (2008), "Factorization Meets the Neighborhood",
-    :doi:`10.1145/1401890.1401944`.
+    Lim, Teh (2007), "Variational Bayesian Approach to Movie Rating Prediction", KDD Cup and
+    Workshop.
+
+    For SVD++ terms and the sum without order: Koren (2008), "Factorization Meets the
+    Neighborhood", :doi:`10.1145/1401890.1401944`.
 
     Examples
     --------
@@ -305,7 +348,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     }
 
     histories_: Histories
-    module_: LSTMRating
+    module_: Any  # LSTMRating, or ResidualLSTMRating with a static part
 
     def __init__(
         self,
@@ -446,6 +489,16 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 sample_weight = np.broadcast_to(np.reshape(sample_weight, (-1, 1)), y.shape)[rated]
             y, predictions = y[rated], predictions[rated]
         return r2_score(y, predictions, sample_weight=sample_weight)
+
+    @property
+    def noise_variance_(self):
+        """Variance of the ratings around the static part."""
+        if not self._has_static_part:
+            raise AttributeError(
+                "noise_variance_ belongs to the static part, which this model does not have. Fit "
+                "with alpha='auto'."
+            )
+        return (self.module_.scale.square() / self.module_.users.precision).item()
 
     @property
     def item_factors_(self):
@@ -633,9 +686,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         is_sparse = self.optimizer is None and self.n_items_ > SPARSE_FROM * int(self.batch_size)
         return is_sparse and not is_shared(self.device)  # processes exchange whole tables
 
-    def _train(
-        self, new_module, training_data, validation_data, generator, previous, **changes
-    ):
+    def _train(self, new_module, training_data, validation_data, generator, previous, **changes):
         # partial_fit continues a static part, and fit learns it anew from all ratings.
         updates = previous is not None and changes.get("constant_lr", False)
         training_data = partial(training_data, generator=generator, updates=updates)
@@ -670,9 +721,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 if updates:
                     self._update_static_part(data, weights, previous)
                 else:
-                    left_out = fit_static_part(
-                        self.module_, histories, weights.numpy(), generator
-                    )
+                    left_out = fit_static_part(self.module_, histories, weights.numpy(), generator)
                     add_expected_ratings(self.module_, data, left_out, weights, places)
             self.module_.to(device)
             return data

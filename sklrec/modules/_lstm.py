@@ -296,7 +296,11 @@ class LSTMRating(RatingModule):
 
     def _score(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
         """Compute ratings without mean and scale from what was selected."""
-        return self._rate_by_items(read, items) if self.items_only else self._rate_by_ratings(read, items)
+        return (
+            self._rate_by_items(read, items)
+            if self.items_only
+            else self._rate_by_ratings(read, items)
+        )
 
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norm of all factors and biases, divided by the number of ratings.

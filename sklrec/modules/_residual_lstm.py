@@ -117,7 +117,7 @@ class ResidualLSTMRating(LSTMRating):
         return self.users.n_statistics + 4 * self.hidden_size
 
     @property
-    def item_factors(self) -> nn.Embedding:
+    def item_factors(self) -> nn.Embedding:  # type: ignore[override]
         """Table of the items' factors."""
         return nn.Embedding.from_pretrained(self.users.item_rows[:, 1:])
 
@@ -220,9 +220,7 @@ class ResidualLSTMRating(LSTMRating):
         known = _is_known(past_items, lengths) & ~past_ratings.isnan().unsqueeze(-1)
         return known, self._from_ratings(past_ratings, past_gaps).unsqueeze(-1)
 
-    def _states(
-        self, lstm: nn.LSTM, steps: dict[str, Tensor], gaps: Tensor
-    ) -> dict[str, Tensor]:
+    def _states(self, lstm: nn.LSTM, steps: dict[str, Tensor], gaps: Tensor) -> dict[str, Tensor]:
         sums, users, expected = self.expect(steps)
         errors = _errors(steps["known"], steps["z"], expected.unsqueeze(-1))
         hidden = self._hidden(lstm, errors, gaps)

@@ -94,11 +94,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     where z are the ratings in units of :math:`\sigma`, t are the SVD++ terms, C and c are the
     covariances of the item's factors with themselves and with its bias, and the prior
     :math:`m, \Lambda` and the precision :math:`\tau` of a rating are learned. At step j the LSTM
-    reads the error :math:`z_j - p_j` of the expectation from the ratings before, :math:`p_j`, the
-    logarithm of the time since the rating before, and that of j. A net of one hidden layer
-    computes :math:`\delta_{ui}` from its state, :math:`p_{ui}` and the logarithm of n. It is 0
-    without ratings. In training all expectations come from items that do not know the user's
-    rating, because otherwise the LSTM would see smaller errors than those of new ratings.
+    reads the error :math:`z_j - p_j` of the expectation from the ratings before, moving averages
+    of earlier errors, :math:`p_j`, the logarithm of the time since the rating before, and that of
+    j. A net of one hidden layer computes :math:`\delta_{ui}` from its state, the averages,
+    :math:`p_{ui}` and the logarithm of n. It is 0 without ratings. In training all expectations
+    come from items that do not know the user's rating, because otherwise the LSTM would see
+    smaller errors than those of new ratings.
 
     With a number for `alpha` there is no static part. A prediction then reads n ratings with
     deviations :math:`d_j = r_j - \mu - b_{i_j}` and shrunken mean

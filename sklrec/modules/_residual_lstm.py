@@ -11,6 +11,9 @@ from sklrec.modules._user_posterior import UserPosterior, expected_ratings
 
 # Divisor that gives the logarithms of numbers of ratings about unit size.
 LOG_COUNT = 3.0
+# Moving averages of the errors: how much less an error weighs after each further rating, and the
+# number of errors of 0 that an average starts with.
+DECAYS, SHRINKAGES = (0.5, 0.9, 0.98, 1.0), (3.0, 3.0, 3.0, 10.0)
 
 
 class ResidualLSTMRating(LSTMRating):
@@ -18,8 +21,9 @@ class ResidualLSTMRating(LSTMRating):
 
     The static part holds Gaussian distributions of the items' biases and factors. It computes the
     posterior of the user from every first part of the sequence, and from it the expected rating
-    p. The LSTM reads the errors of these expectations. A small net of its state, of p and of the
-    number n of ratings adds a correction, except where n is 0. `sklrec.SequenceRatingRegressor`
+    p. The LSTM reads the errors of these expectations, and moving averages of them. A small net of
+    its state, of the averages, of p and of the number n of ratings adds a correction, except where
+    n is 0. `sklrec.SequenceRatingRegressor`
     has the formulas. Methods and their arguments are those of `LSTMRating`.
 
     The tables of the static part are in ``users``. They are not trained by gradients, and start
@@ -99,8 +103,10 @@ class ResidualLSTMRating(LSTMRating):
 
     def _add_layers(self, n_items: int, generator: torch.Generator | None) -> None:
         self.users = UserPosterior(n_items, self.n_factors)
-        self._add_lstms(4, generator)  # error, expected rating, gap, number of ratings
-        self.hidden = new_linear(self._n_hidden + 2, self.hidden_size, generator)
+        # Error, expected rating, gap, number of ratings, averages.
+        self._add_lstms(4 + len(DECAYS), generator)
+        n_read = self._n_hidden + len(DECAYS) * (1 + self.bidirectional)
+        self.hidden = new_linear(n_read + 2, self.hidden_size, generator)
         self.output = new_linear(self.hidden_size, 1, generator)
         with torch.no_grad():  # the static part alone is the start
             self.output.weight.zero_()
@@ -161,7 +167,7 @@ class ResidualLSTMRating(LSTMRating):
         assert past_expected is not None
         known, z = self._known_ratings(past_items, past_ratings, past_gaps, lengths)
         errors = _errors(known, z, past_expected.unsqueeze(-1))
-        forward = self._hidden(self.lstm, errors, past_gaps.unsqueeze(-1))
+        forward = self._run_over(self.lstm, errors, past_gaps.unsqueeze(-1))
         backward = None
         if past_expected_after is not None:
             steps = _from_end(
@@ -171,8 +177,8 @@ class ResidualLSTMRating(LSTMRating):
                 },
                 lengths,
             )
-            backward = {"hidden": self._hidden(self.backward_lstm, **steps)}
-        states = States({"hidden": forward}, backward, lengths)
+            backward = self._run_over(self.backward_lstm, **steps)
+        states = States(forward, backward, lengths)
         read = super()._select(states, sequences, before, after)
         return self._to_ratings(expected + self._residual(read, expected))
 
@@ -223,16 +229,17 @@ class ResidualLSTMRating(LSTMRating):
     def _states(self, lstm: nn.LSTM, steps: dict[str, Tensor], gaps: Tensor) -> dict[str, Tensor]:
         sums, users, expected = self.expect(steps)
         errors = _errors(steps["known"], steps["z"], expected.unsqueeze(-1))
-        hidden = self._hidden(lstm, errors, gaps)
+        states = self._run_over(lstm, errors, gaps)
         # The sums of both directions add up to one posterior.
-        return {"hidden": hidden} | ({"sums": sums} if self.bidirectional else {"users": users})
+        return states | ({"sums": sums} if self.bidirectional else {"users": users})
 
-    def _hidden(self, lstm: nn.LSTM, errors: Tensor, gaps: Tensor) -> Tensor:
-        """Compute the hidden states after 0, 1, ... ratings."""
+    def _run_over(self, lstm: nn.LSTM, errors: Tensor, gaps: Tensor) -> dict[str, Tensor]:
+        """Compute the hidden states and the averages after 0, 1, ... ratings."""
         count = torch.arange(errors.shape[1], device=errors.device)
         counts = _log_count(count, errors).view(1, -1, 1).expand(errors.shape[0], -1, -1)
-        hidden = _run_lstm(lstm, torch.cat([errors, gaps, counts], 2))
-        return F.pad(hidden, (0, 0, 1, 0))
+        averages = _averages(errors[..., 0]).to(errors.dtype)
+        hidden = _run_lstm(lstm, torch.cat([errors, gaps, counts, averages[:, :-1]], 2))
+        return {"hidden": F.pad(hidden, (0, 0, 1, 0)), "averages": averages}
 
     def _select(
         self, states: States, sequences: Tensor, before: Tensor, after: Tensor | None = None
@@ -250,10 +257,12 @@ class ResidualLSTMRating(LSTMRating):
 
     def _residual(self, read: dict[str, Tensor], expected: Tensor) -> Tensor:
         """Predict what the static part leaves; nothing without ratings."""
-        names = ["hidden", "hidden after"][: 1 + self.bidirectional]
-        hidden = self.dropout(torch.cat([read[name] for name in names], 1))
+        ends = ["", " after"][: 1 + self.bidirectional]
+        hidden = self.dropout(torch.cat([read[f"hidden{end}"] for end in ends], 1))
+        averages = [read[f"averages{end}"] for end in ends]
         count = _log_count(read["n_read"], expected)
-        inputs = torch.cat([hidden, expected.unsqueeze(1), count.unsqueeze(1)], 1)
+        numbers = expected.unsqueeze(1), count.unsqueeze(1)
+        inputs = torch.cat([hidden, *averages, *numbers], 1)
         # In float32 the result of some functions depends on the position of a value.
         units = F.silu(wide(linear(self.hidden, inputs))).to(inputs.dtype)
         found = linear(self.output, units).squeeze(1)
@@ -296,6 +305,17 @@ class ResidualLSTMRating(LSTMRating):
 def _log_count(counts: Tensor, like: Tensor) -> Tensor:
     """Scale the logarithms of numbers of ratings to about unit size."""
     return (wide(counts.to(like)).log1p() / LOG_COUNT).to(like.dtype)
+
+
+def _averages(errors: Tensor) -> Tensor:  # (n, max_len) to (n, max_len + 1, n_decays)
+    """Average the first 0, 1, ... errors with weights that fall with their age."""
+    first = torch.arange(errors.shape[1], device=errors.device).unsqueeze(1)
+    age = torch.arange(errors.shape[1] + 1, device=errors.device) - 1 - first
+    errors, found = wide(errors), []
+    for decay, shrinkage in zip(DECAYS, SHRINKAGES, strict=True):
+        weights = torch.where(age >= 0, decay ** age.clamp(min=0).to(errors), 0.0)
+        found.append(errors @ weights / (weights.sum(0) + shrinkage))
+    return torch.stack(found, 2)
 
 
 def _errors(known: Tensor, z: Tensor, expected: Tensor) -> Tensor:  # (n_sequences, max_len, 2)

@@ -22,8 +22,9 @@ from sklrec import (
     SequenceRatingRegressor,
     SequenceWindower,
 )
+from sklrec.datasets import make_ratings
 from sklrec.metrics import neg_masked_root_mean_squared_error_scorer
-from sklrec.modules import LSTMRating
+from sklrec.modules import LSTMRating, ResidualLSTMRating
 
 
 def made_log(n_users=12, n_items=20, n_rows=300, seed=0):
@@ -347,6 +348,71 @@ def test_it_follows_drift_and_later_ratings_help():
         errors.append(np.sqrt(np.mean((ratings[test] - predictions) ** 2)))
     assert errors[1] < 0.75 * errors[0]
     assert errors[2] < 0.95 * errors[1]
+
+
+def test_a_static_part_beats_the_lstm_alone_and_serves_new_users_from_their_history():
+    log, ratings = make_ratings(300, 100, 9000, random_state=0)
+    ratings = ratings.to_numpy()
+    is_new = (log["user"] % 10 == 0).to_numpy()
+    late = log.groupby("user")["timestamp"].rank(pct=True).to_numpy() > 0.7
+    known = ~is_new & ~late
+    errors = {}
+    for alpha in ("auto", 10.0):
+        model = SequenceRatingRegressor(alpha=alpha, random_state=0)
+        model.fit(log[known], ratings[known])
+        for group in (~is_new & late, is_new & late):
+            found = model.predict(log[group], history=(log, ratings))
+            errors.setdefault(alpha, []).append(np.sqrt(np.mean((ratings[group] - found) ** 2)))
+    assert errors["auto"][0] < 0.99 * errors[10.0][0]
+    assert errors["auto"][1] < 0.99 * errors[10.0][1]
+    assert errors["auto"][1] < 1.1 * errors["auto"][0]  # new users are not worse off
+
+
+def test_the_noise_is_learned_in_squared_units_of_the_ratings(models):
+    noise = models["default"].noise_variance_
+    assert 0.3 * np.var(Y) < noise < 1.5 * np.var(Y)
+    tenfold = sequence().fit(X, 10 * Y)
+    assert tenfold.noise_variance_ == pytest.approx(100 * noise, rel=1e-3)
+    for kind in ("plain", "items_only"):
+        with pytest.raises(AttributeError, match="Fit with alpha='auto'"):
+            models[kind].noise_variance_  # noqa: B018
+
+
+def test_a_number_for_alpha_or_padded_sequences_have_no_static_part(models, padded_model):
+    assert isinstance(models["default"].module_, ResidualLSTMRating)
+    for model in (models["plain"], models["items_only"], padded_model):
+        assert type(model.module_) is LSTMRating
+    same = of_sequences(alpha=10.0).fit(SEQUENCES, STARS)
+    assert np.array_equal(same.predict(SEQUENCES), padded_model.predict(SEQUENCES), equal_nan=True)
+
+
+def test_too_many_factors_for_a_static_part_are_refused():
+    with pytest.raises(ValueError, match="at most 32 of them, got n_factors=33"):
+        sequence(n_factors=33).fit(X, Y)
+    assert sequence(n_factors=33, alpha=1.0).fit(X, Y).item_factors_.shape[1] == 33
+    factors = SequenceRatingRegressor(max_epochs=1).fit(X, Y).item_factors_
+    assert factors.shape == (X["item"].nunique(), 8)
+
+
+@pytest.mark.parametrize("alphas", [("auto", 10.0), (10.0, "auto")])
+def test_further_training_keeps_or_lacks_the_static_part(alphas):
+    model = sequence(alpha=alphas[0], warm_start=True).fit(X, Y).set_params(alpha=alphas[1])
+    for method in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match="continues a model with(out)? a static part"):
+            method(X, Y)
+
+
+def test_new_ratings_of_an_item_move_it_and_repeated_ones_do_not():
+    model = sequence().fit(X, Y)
+    item = X["item"].iloc[0]
+    more = pd.DataFrame({"user": range(50, 62), "item": item, "timestamp": 500})
+    rows = pd.DataFrame({"user": [99], "item": [item], "timestamp": [600]})
+    before = model.predict(rows)
+    model.partial_fit(more, np.full(12, 5.0))
+    moved = model.predict(rows)
+    assert moved > before
+    model.partial_fit(more, np.full(12, 5.0))
+    assert np.array_equal(model.predict(rows), moved)  # no user: the LSTM has no part in it
 
 
 def test_validation_rows_read_only_earlier_ratings():

@@ -14,11 +14,13 @@ from sklrec._data.timestamps import DATETIMES, NUMBERS, ZONED
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.learned import read_histories, read_seen, write_histories, write_seen
 from sklrec._persistence.modules import (
+    has_static_part,
     read_biases,
     read_dense_net,
     read_gaussian,
     read_lstm,
     read_matrix_factorization,
+    read_residual_lstm,
     write_module,
 )
 from sklrec._persistence.parameters import (
@@ -284,7 +286,9 @@ def _read_sequence(part: PartReader, estimator: SequenceRatingRegressor) -> None
             part.refuse("timestamp_index_", "should be the position of a column")
         estimator.timestamp_kind_ = part.choice("timestamp_kind_", *TIMESTAMP_KINDS, None)
         estimator.histories_ = read_histories(part.part("histories_"), n_users, n_items)
-    estimator.module_ = read_lstm(part.part("module_"), estimator.n_items_ + 1)
+    of_module = part.part("module_")
+    read = read_residual_lstm if has_static_part(of_module) else read_lstm
+    estimator.module_ = read(of_module, estimator.n_items_ + 1)
 
 
 # Classes that a model file can hold, with functions that write and read their fitted attributes.

@@ -215,7 +215,7 @@ def test_adam_continues_from_its_saved_state(how):
 
 ESTIMATORS = {
     "dense": DenseRecRegressor(n_factors=4, hidden_layer_sizes=(5,)),
-    "sequence": SequenceRatingRegressor(n_factors=4, hidden_size=3),
+    "sequence": SequenceRatingRegressor(n_factors=4, hidden_size=3, alpha=10.0),
 }
 TABLES = (
     "user_factors",

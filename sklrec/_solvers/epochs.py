@@ -96,7 +96,7 @@ class EpochSettings(Callback):
     ):
         self.penalties, self.loads, self.typical_loss = penalties, loads, typical_loss
         self.losses = list(losses)
-        self.largest_loss = None
+        self.largest_loss = float("inf")
 
     def on_epoch_begin(self, net, **kwargs):
         if self.penalties is not None:
@@ -107,7 +107,7 @@ class EpochSettings(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         self.losses.append(net.history[-1]["train_loss"])
-        if self.largest_loss is None:
+        if self.largest_loss == float("inf"):
             # The first batch was rated before any step. A start may be far off on purpose.
             at_start = net.history[-1, "batches", 0, "train_loss"]
             self.largest_loss = DIVERGED * max(self.typical_loss, at_start)

@@ -12,8 +12,8 @@ from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import MatrixFactorization
 
-# n_factors="auto", without and with SVD++ terms. benchmarks/choose.py chose the numbers on held-out
-# parts of training data.
+# n_factors="auto", without and with SVD++ terms. benchmarks/choose.py chose them on held-out parts
+# of training data.
 AUTO_N_FACTORS = {False: 100, True: 80}
 # alpha="auto" of a model without biases, whose fit would tell the variances.
 AUTO_ALPHA = {False: 0.07, True: 0.1}
@@ -191,9 +191,9 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     item's :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, biases included, where R are the training
     interactions. The fitted rows, ``user_factors_`` and the like, include these sums, so that
     predictions take no longer. With a number for `alpha` the loss has the penalty above for the
-    rows themselves and :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. The terms y and x take eight
-    steps an epoch, by the gradient of all batches since the step before, with momentum 0.9 and
-    bounded steps. A fit with ``warm_start=True`` starts from the fitted rows and from terms of
+    rows themselves and :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. The
+    terms y and x take eight steps an epoch, by the gradient of all batches since the step before,
+    with momentum 0.9 and bounded steps. A fit with ``warm_start=True`` starts from the fitted rows and from terms of
     zero. There is no `partial_fit`, since each further rating would change the terms of others.
 
     A step moves only the users and items of its batch, except with an `optimizer`, which moves

@@ -398,7 +398,7 @@ def test_too_many_factors_for_a_static_part_are_refused():
 def test_further_training_keeps_or_lacks_the_static_part(alphas):
     model = sequence(alpha=alphas[0], warm_start=True).fit(X, Y).set_params(alpha=alphas[1])
     for method in (model.fit, model.partial_fit):
-        with pytest.raises(ValueError, match="continues a model with(out)? a static part"):
+        with pytest.raises(ValueError, match=r"continues a model with(out)? a static part"):
             method(X, Y)
 
 

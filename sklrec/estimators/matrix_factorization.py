@@ -193,8 +193,9 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     predictions take no longer. With a number for `alpha` the loss has the penalty above for the
     rows themselves and :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. The
     terms y and x take eight steps an epoch, by the gradient of all batches since the step before,
-    with momentum 0.9 and bounded steps. A fit with ``warm_start=True`` starts from the fitted rows and from terms of
-    zero. There is no `partial_fit`, since each further rating would change the terms of others.
+    with momentum 0.9 and bounded steps. A fit with ``warm_start=True`` starts from the fitted
+    rows and from terms of zero. There is no `partial_fit`, since each further rating would change
+    the terms of others.
 
     A step moves only the users and items of its batch, except with an `optimizer`, which moves
     all. A user or item with many ratings in a batch takes a bounded step: 0.8 of the step to the

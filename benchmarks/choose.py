@@ -50,7 +50,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
     "sequence": (
         "SequenceRatingRegressor",
         {},
-        vary(n_factors=[16, 64], hidden_size=[8, 32], alpha=[5.0, 20.0], **STEPS),
+        vary(n_factors=[8, 24], hidden_size=[8, 32], dropout=[0.0, 0.2], **STEPS),
     ),
 }
 MANY_ROWS = 500_000  # larger logs are split once: they differ little from split to split

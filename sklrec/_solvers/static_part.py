@@ -165,12 +165,12 @@ def add_expected_ratings(
             found = left_out.without(users[at], *asked)
             rows_of_past[at] = found[0]
             rows[is_rated], covariances[is_rated] = (values.to(rows) for values in found)
-        steps = module.steps(known, z, past["past_items"], rows, covariances)
-        sums, read_users, expected = module.expect(steps)
+        steps = module._static_steps(known, z, past["past_items"], rows, covariances)
+        sums, read_users, expected = module._expect(steps)
         of_past[0, at] = expected[is_rated]
         states = States({"users": read_users}, None, lengths)
         if module.bidirectional:
-            sums_after, _, expected = module.expect(_from_end(steps, lengths))
+            sums_after, _, expected = module._expect(_from_end(steps, lengths))
             expected = _from_end({"": expected.unsqueeze(2)}, lengths)[""].squeeze(2)
             of_past[1, at] = expected[is_rated]
             states = States({"sums": sums}, {"sums": sums_after}, lengths)

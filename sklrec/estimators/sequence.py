@@ -256,7 +256,9 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     sklrec.SequenceWindower : Makes padded sequences from interactions.
     sklrec.SequencePadder : Makes padded sequences from ragged ones.
 
-    Notes ----- **Histories.** With timestamps, a row reads the ratings that its user gave strictly
+    Notes
+    -----
+    **Histories.** With timestamps, a row reads the ratings that its user gave strictly
     earlier. Ratings with the same timestamp do not read each other, in training or in prediction.
     Their order in a history is that of the items; without a static part each epoch draws it anew.
     Rows may come in any order. Validation rows read the histories of the training rows.

@@ -13,6 +13,7 @@ import torch
 
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
+from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.base import Solver, WarmStart
 from sklrec._solvers.distributed import common_random_state, is_shared
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
@@ -52,10 +53,13 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         """Train for one epoch on further interactions.
 
         The first call starts a model, and later calls continue it. New users and items get
-        rows of their own. The learning rate is constant. Adam takes 0.3 of the rate and starts
-        its moments anew, so that a few ratings change little but the rows of their own users and
-        items. A few passes teach the model new users. The global mean stays that of the first
-        call. An automatic rating scale widens with the new ratings.
+        rows of their own. Mean and scale become those of all ratings so far, and what was learned
+        is converted to them. With ``biased=True``, least squares compute the global mean and the
+        biases, in which earlier ratings keep their weight. Then an epoch trains the rest. The
+        learning rate is constant. Adam takes 0.3 of the rate and starts its moments anew. A row
+        moves by the square root of the share that the new ratings have among all its ratings, so
+        that a few ratings change little but the rows of new users and items. An automatic rating
+        scale widens with the new ratings.
 
         Parameters
         ----------
@@ -70,6 +74,11 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         -------
         object
             The estimator.
+
+        Warns
+        -----
+        UserWarning
+            If a rating far outside an automatic rating scale widens it.
         """
         with unchanged_on_failure(self):
             previous = copy(self) if hasattr(self, "module_") else None
@@ -81,15 +90,35 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             changes: dict[str, Any] = {"max_epochs": 1, "constant_lr": True}
             if previous is not None:
                 changes["lr_factor"] = self._optimization().partial_fit_factor
-            new_module = partial(self._new_module, y, weight, generator)
+            statistics = RatingStatistics.of(y, weight)
             data = partial(self._training_data, inputs, y, weight, previous)
-            interrupted = self._train(new_module, data, None, generator, previous, **changes)
+            interrupted = self._train(statistics, data, None, generator, previous, **changes)
         return self._raise_if_interrupted(interrupted)
+
+    def _train(self, statistics, training_data, validation_data, generator, previous, **changes):
+        self.rating_statistics_ = statistics
+        if previous is not None:
+            self.rating_statistics_ = previous.rating_statistics_.pooled(statistics)
+        return super()._train(
+            statistics, training_data, validation_data, generator, previous, **changes
+        )
 
     def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
         self.module_ = deepcopy(previous.module_)
+        self._convert(previous.rating_statistics_)
         self._grow_module(generator)
-        return WarmStart(getattr(previous, "net_", None), previous._rating_counts())
+        weight = previous.rating_statistics_.weight
+        return WarmStart(getattr(previous, "net_", None), previous._rating_counts(), weight)
+
+    @torch.no_grad()
+    def _convert(self, before: RatingStatistics) -> None:
+        """Convert the module to the mean and scale of all ratings so far."""
+        module, now = self.module_, self.rating_statistics_
+        if before.variance > 0:  # otherwise the tables hold only their start
+            module.multiply_scores(module.scale.item() / now.scale)
+        module.scale.fill_(now.scale)
+        if not module.has_biases:  # otherwise they change together with the mean
+            module.global_mean += now.mean - before.mean
 
     def _refuse_change(self, name: str) -> None:
         """Raise if a parameter differs from that of the model that the training continues."""
@@ -112,7 +141,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         return self.alpha
 
     def _rating_counts(self) -> dict[str, np.ndarray]:
-        """Numbers of ratings of users and items so far, if the optimiser uses them."""
+        """Numbers of ratings of users and items so far, if known."""
         return {}
 
     def _new_solver(self, **changes: Any) -> Solver:

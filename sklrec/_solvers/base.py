@@ -19,6 +19,7 @@ class WarmStart:
     net: RatingNet | None = None  # the net that trained the module; it is not changed
     # Number of ratings of each row of the module's tables so far, by side, where known.
     n_ratings: dict[str, np.ndarray] = field(default_factory=dict)
+    weight: float = 0.0  # sum of the weights of the ratings so far
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from skorch.helper import predefined_split
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.callbacks import EpochNotifier, LinearDecay, StopAtBest, trained_module
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
+from sklrec._solvers.further import KeepEarlier, update_biases
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.pair_batches import PairBatches
 from sklrec._solvers.rowwise import RowwiseSGD
@@ -89,6 +90,9 @@ class MinibatchSolver:
         """
         if self.is_shared:
             start_together(module, data, valid, generator, self)
+        is_further = self.constant_lr and previous is not None
+        if is_further and module.has_biases:
+            update_biases(module, data, previous.n_ratings)
         trained = self._with_terms(module, data) if self.svdpp else module
         net = self._new_net(trained, data, valid, generator, previous)
         n_before = self._continue_from(previous, net)
@@ -141,7 +145,7 @@ class MinibatchSolver:
             iterator_train__generator=generator,
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
-            callbacks=self._all_callbacks(module, data, valid is not None),
+            callbacks=self._all_callbacks(module, data, valid is not None, previous),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
             **{f"optimizer__{name}": value for name, value in optimizer_params.items()},
@@ -190,7 +194,7 @@ class MinibatchSolver:
         # The load is the change of a row's gradient when the row moves by 1. For each rating in a
         # batch, this is the squared norm of the other row plus the penalty. In a trained model the
         # squared norm is about the size of the targets: 1, or more without a global mean.
-        size = data.mean_square(module.global_mean) ** 0.5 / module.scale.item()
+        size = data.mean_square(module.zero) ** 0.5 / module.scale.item()
         curvature = max(1.0, size) + self.alpha
         groups: list[Any] = []
         own, path = module, ""
@@ -214,11 +218,18 @@ class MinibatchSolver:
         return groups
 
     def _all_callbacks(
-        self, module: RatingModule, data: InteractionTensors, has_validation: bool
+        self,
+        module: RatingModule,
+        data: InteractionTensors,
+        has_validation: bool,
+        previous: WarmStart | None,
     ) -> list[Any]:
         """Callbacks of the solver and of the user."""
         callbacks = self._user_callbacks(has_validation)
-        if not (self.constant_lr or self._has_callback(LRScheduler)):
+        if self.constant_lr and previous is not None:
+            kept = KeepEarlier(data, previous, self._is_rowwise())
+            callbacks.insert(0, ("keep_earlier", kept))
+        elif not (self.constant_lr or self._has_callback(LRScheduler)):
             n_steps = self.max_epochs * data.n_batches(self.batch_size)
             callbacks.insert(0, ("lr_schedule", LinearDecay(n_steps)))
         callbacks.append(("epoch_notifier", EpochNotifier()))

@@ -43,8 +43,13 @@ class InteractionTensors(Dataset):
 
     def row_weights(self, name: str, n_rows: int) -> Tensor:
         """Sum the weights of the interactions by the codes of an input, such as ``"users"``."""
-        weight = self.X.get("sample_weight")
-        return torch.bincount(self.X[name], weight, minlength=n_rows).float()
+        if name not in self.X:
+            return torch.zeros(n_rows, device=self.y.device)
+        codes, weight = self.X[name], self.X.get("sample_weight")
+        if weight is not None:
+            shape = len(codes), *[1] * (codes.ndim - 1)
+            weight = weight.view(shape).expand_as(codes).flatten()
+        return torch.bincount(codes.flatten(), weight, minlength=n_rows).float()
 
     def mean_square(self, mean: Tensor) -> float:
         """Mean squared difference of the ratings from a value; weights are not used."""

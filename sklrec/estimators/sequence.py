@@ -9,7 +9,6 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.base import mean_and_scale
 from sklrec._core.minibatch import MinibatchRatingRegressor
 from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import (
@@ -189,6 +188,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    rating_statistics_ : tuple of (float, float, float)
+        Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_iter_ : int
         Number of epochs that were run.
     loss_curve_ : list of float
@@ -552,11 +553,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     # --- the network
 
-    def _new_module(self, y, weight, generator):
-        rated = ~np.isnan(y)
-        if y.ndim == 2:
-            weight = np.broadcast_to(weight[:, None], y.shape)
-        mean, scale = mean_and_scale(y[rated], weight[rated])
+    def _new_module(self, statistics, generator):
         return LSTMRating(
             self.n_items_,
             int(self.n_factors),
@@ -564,8 +561,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             items_only=self.items_only,
             bidirectional=self.bidirectional,
             dropout=self.dropout,
-            global_mean=mean,
-            scale=scale,
+            global_mean=statistics.mean,
+            scale=statistics.scale,
             init_std=self.init_std,
             sparse=self._takes_sparse_gradients(),
             generator=generator,
@@ -586,6 +583,9 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     def _takes_sparse_gradients(self):
         is_sparse = self.optimizer is None and self.n_items_ > SPARSE_FROM * int(self.batch_size)
         return is_sparse and not is_shared(self.device)  # processes exchange whole tables
+
+    def _rating_counts(self):
+        return {"item": self.seen_.sum(axis=0)} if self.input == "interactions" else {}
 
     # --- histories, and the ratings to predict from them
 

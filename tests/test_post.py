@@ -80,7 +80,7 @@ def codes_of(model, table):
 
 def in_stars(module, outputs):
     """Outputs of a plain network in units of the ratings."""
-    return (module.global_mean + module.scale * outputs).detach().numpy()
+    return (module.zero + module.scale * outputs).detach().numpy()
 
 
 EMBEDDINGS = {"users": "user_factors", "items": "item_factors"}

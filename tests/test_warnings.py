@@ -27,6 +27,7 @@ from sklrec.datasets import ChunkedRatings, make_ratings
 from sklrec.model_selection import LastInteractionsSplit, UserStratifiedKFold
 
 X, Y = make_ratings(30, 20, 300, random_state=0)
+STARS = Y.round().clip(1, 5)
 OTHER = X.astype({"user": str})  # users of another kind
 UNTIMED = X.rename(columns={"timestamp": "hour"})
 TIED = X.assign(timestamp=0)
@@ -91,6 +92,7 @@ def interrupted(name):
 OTHER_KIND = "fitted on (strings|integers) .* but got (strings|integers)"
 CUT_SHORT = "interrupted after"
 BOTH_SIDES = "on both sides of a split"
+FAR = "The rating 99 is far outside the rating scale so far, .* rating_scale="
 CALLS = [
     *[
         (OTHER_KIND, lambda name=name: fitted(name).predict(OTHER))
@@ -120,6 +122,15 @@ CALLS = [
         (CUT_SHORT, lambda name=name: interrupted(name).partial_fit(X, Y))
         for name in ("MF", "Dense", "Sequence")
     ],
+    *[
+        (FAR, lambda name=name: new(name).fit(X, STARS).partial_fit(X[:2], [3, 99]))
+        for name in ("MF", "Dense", "Sequence", "Bias")
+    ],
+    *[
+        (FAR, lambda name=name: new(name, warm_start=True).fit(X, STARS).fit(X[:2], [3, 99]))
+        for name in ("MF", "Bayesian")
+    ],
+    (FAR, lambda: new("MF").fit(ChunkedRatings([(X, STARS), (X[:2], [99, 3])]))),
     (CUT_SHORT, lambda: interrupted("MF").fit(chunks(X))),
     (OTHER_KIND, lambda: new("MF").fit(chunks(X), X_val=chunks(OTHER))),
     (OTHER_KIND, lambda: fitted("Bayesian").predict(OTHER, return_std=True)),
@@ -157,6 +168,39 @@ def check_line(call, message):
 @pytest.mark.parametrize(("message", "call"), CALLS)
 def test_a_warning_names_the_line_that_calls(message, call):
     check_line(call, message)
+
+
+@pytest.mark.parametrize(
+    ("first", "further"),
+    [
+        ([4, 5], [[1, 2, 3, 4, 5]]),
+        ([5, 5], [[1, 5], [0.5]]),
+        ([4.5, 5], [[0.5]]),
+        ([9, 10], [[1]]),
+        ([1, 7, 12], [[1, 40], [90, 300, 900], [5000]]),  # counts
+        ([1, 5], [range(101)]),  # percentages after all
+        ([1e6 + 1, 1e6 + 2], [[1e6, 1e6 + 5]]),
+    ],
+)
+def test_ordinary_further_ratings_do_not_warn(first, further):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = new("Bias").fit(X[: len(first)], first)
+        for ratings in further:
+            model.partial_fit(X[: len(ratings)], list(ratings))
+    assert model.rating_scale_ == (min(first + [min(r) for r in further]), model.rating_scale_[1])
+
+
+@pytest.mark.parametrize("further", [[99], [99, 98, 3], [-60], [1, 2, 3, 4, 5, 99, 99]])
+def test_far_ratings_warn_whatever_the_first_ones_were(further):
+    for first in ([1, 5], [4, 5]):
+        model = new("Bias").fit(X[: len(first)], first)
+        with pytest.warns(UserWarning, match="far outside the rating scale so far, from"):
+            model.partial_fit(X[: len(further)], further)
+        model = new("Bias", rating_scale=None).fit(X[: len(first)], first)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model.partial_fit(X[: len(further)], further)
 
 
 def test_a_warning_while_saving_names_the_line_that_saves(tmp_path):

@@ -29,6 +29,7 @@ from sklrec._data.checks import (
     resolve_columns,
     take_rows,
 )
+from sklrec._data.statistics import RatingStatistics
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.base import FitResult, Solver, WarmStart
 from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
@@ -40,8 +41,12 @@ from sklrec._utils.rng import new_generator
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
 from sklrec.datasets._chunks import ChunkedRatings
-from sklrec.modules._rating_module import RatingModule
+from sklrec.modules._rating_module import CODES_OF_TABLES, RatingModule
 from sklrec.preprocessing import IDEncoder
+
+# A further rating that widens an automatic rating scale is far outside if the gap between it and
+# the other ratings is wider than this number of times the range of the others.
+FAR = 10.0
 
 # Arrays for some rows, by the names of the module's arguments.
 Inputs = dict[str, np.ndarray]
@@ -90,9 +95,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @abstractmethod
     def _new_module(
-        self, y: np.ndarray, weight: np.ndarray, generator: torch.Generator
+        self, statistics: RatingStatistics, generator: torch.Generator
     ) -> RatingModule:
-        """Make the untrained module for the IDs of the encoder."""
+        """Make the untrained module for the IDs of the encoder and for ratings."""
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
@@ -144,8 +149,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         Warns
         -----
         UserWarning
-            If IDs of `X_val` are of another kind than the IDs of `X`, or if the training was
-            interrupted.
+            If IDs of `X_val` are of another kind than the IDs of `X`, if the training was
+            interrupted, or if a rating far outside an automatic rating scale widens the scale of
+            the fit that this one continues, or of earlier chunks.
         """
         with notify_sklearn_callbacks(self, X, y, sample_weight):
             if isinstance(X, ChunkedRatings):
@@ -173,7 +179,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                         (_take(inputs, part), y[part], weight[part]) for part in parts
                     )
                 interrupted = self._train(
-                    partial(self._new_module, y, weight, generator),
+                    RatingStatistics.of(y, weight),
                     partial(self._training_data, inputs, y, weight, previous),
                     None if valid is None else partial(self._validation_data, *valid),
                     generator,
@@ -392,7 +398,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     def _train(
         self,
-        new_module: Callable[[], RatingModule],
+        statistics: RatingStatistics,
         training_data: Callable[[], Any],
         validation_data: Callable[[Any], Any] | None,  # called with the training data
         generator: torch.Generator,
@@ -403,17 +409,32 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         device = self._check_device()
         before = None
         if previous is None:
-            self.module_ = new_module()
+            self.module_ = self._new_module(statistics, generator)
         else:
             before = self._continue_from(previous, generator)
         self.module_.to(device)
         data = training_data().to(device)
+        self._clear_absent_rows(data, previous)
         valid = None if validation_data is None else validation_data(data).to(device)
         snapshot = partial(self._snapshot, previous, valid is not None)
         solver = self._new_solver(**changes, snapshot=snapshot)
         outcome = solver.train(self.module_, data, valid, generator, before)
         self._record(outcome, previous, with_validation=valid is not None)
         return outcome.interrupted
+
+    @torch.no_grad()
+    def _clear_absent_rows(self, data: Any, previous: Self | None) -> None:
+        """Set new rows of tables that no training row reads to 0, as those of unknown codes."""
+        before = {} if previous is None else dict(previous.module_.named_parameters())
+        is_present: dict[tuple[str, ...], torch.Tensor] = {}
+        for name, table in self.module_.named_parameters():
+            if (inputs := CODES_OF_TABLES.get(name.partition("_")[0])) is None:
+                continue
+            if inputs not in is_present:
+                weights = torch.stack([data.row_weights(name, len(table)) for name in inputs])
+                is_present[inputs] = (weights > 0).any(0)
+            n_before = len(before.get(name, ()))
+            table[n_before:][~is_present[inputs][n_before:]] = 0
 
     def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
         """Set the module to a larger copy of the previous one, and return its training state."""
@@ -486,7 +507,15 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         if isinstance(self.rating_scale, str):
             low, high = float(y.min()), float(y.max())
             if continuing and self.rating_scale_ is not None:
-                low, high = min(low, self.rating_scale_[0]), max(high, self.rating_scale_[1])
+                before = self.rating_scale_
+                low, high = min(low, before[0]), max(high, before[1])
+                if far := _far_ratings(y, *before):
+                    warn(
+                        f"The rating {far[0]:g} is far outside the rating scale so far, from "
+                        f"{before[0]:g} to {before[1]:g}, and widens it. If it is an error, drop "
+                        "it, and set the lowest and the highest rating, such as "
+                        "rating_scale=(1, 5)."
+                    )
             return low, high
         try:
             low, high = (float(bound) for bound in self.rating_scale)
@@ -599,17 +628,21 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
         return tags
 
 
-def mean_and_scale(y: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
-    """Compute the weighted mean and standard deviation of ratings, with 1 in place of 0."""
-    mean = np.average(y, weights=weight)
-    std = np.sqrt(np.average((y - mean) ** 2, weights=weight))
-    # The module divides by it in float32.
-    return float(mean), float(std) if std >= np.finfo(np.float32).tiny else 1.0
-
-
 def _take(inputs: Inputs, rows: np.ndarray) -> Inputs:
     """Select rows of the module's inputs."""
     return {name: of_rows[rows] for name, of_rows in inputs.items()}
+
+
+def _far_ratings(y: np.ndarray, low: float, high: float) -> list[float]:
+    """Find ratings far outside of an earlier range, at its end of a wide gap between ratings."""
+    # A gap of ten widths does not occur if the first ratings are 4.5 and 5, and the next one is
+    # 0.5. Counts that grow by a factor have no such gap either, unless one is alone.
+    values = np.unique(np.concatenate([[low, high], y]))
+    first, last = (low, high) if low < high else (values[0], values[-1])
+    ends, starts = values[1:], values[:-1]
+    is_far_above = (starts >= high) & (starts > first) & (ends - starts > FAR * (starts - first))
+    is_far_below = (ends <= low) & (ends < last) & (ends - starts > FAR * (last - ends))
+    return [*ends[is_far_above].tolist(), *starts[is_far_below].tolist()]
 
 
 def _count_unknown(inputs: Inputs) -> np.ndarray:

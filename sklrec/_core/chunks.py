@@ -1,7 +1,6 @@
 """Fits to ratings in chunks, of which only one at a time is in memory."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -10,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
-import torch
 
 from sklrec._core.base import unchanged_on_failure
 from sklrec._core.minibatch import MinibatchRatingRegressor
@@ -18,7 +16,6 @@ from sklrec._data.vocabulary import GrowingVocabulary
 from sklrec._solvers.stored import StoredInteractions, seen_by_users
 from sklrec._utils.rng import new_generator
 from sklrec.datasets._chunks import Chunk, ChunkedRatings
-from sklrec.modules._rating_module import RatingModule
 from sklrec.preprocessing import IDEncoder
 
 
@@ -27,10 +24,6 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
 
     # One pass over the chunks learns the IDs, and writes codes and ratings to files in random
     # order. The epochs read these files.
-
-    @abstractmethod
-    def _make_module(self, mean: float, scale: float, generator: torch.Generator) -> RatingModule:
-        """Make the untrained module for ratings with a mean and a standard deviation."""
 
     def _check_can_fit_chunks(self) -> None:
         """Raise if the parameters need all ratings at once."""
@@ -67,7 +60,7 @@ class ChunkedRatingRegressor(MinibatchRatingRegressor):
             elif share > 0:
                 valid = held_out
             interrupted = self._train(
-                lambda: self._make_module(*training.mean_and_scale(), generator),
+                training.statistics,
                 lambda: training,
                 (lambda _: valid) if len(valid) else None,
                 generator,

@@ -13,6 +13,7 @@ import torch
 
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
+from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.base import Solver, WarmStart
 from sklrec._solvers.distributed import common_random_state, is_shared
 from sklrec._solvers.epochs import Diverged
@@ -56,10 +57,13 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         """Train for one epoch on further interactions.
 
         The first call starts a model, and later calls continue it. New users and items get
-        rows of their own. The learning rate is constant. Adam takes 0.3 of the rate and starts
-        its moments anew, so that a few ratings change little but the rows of their own users and
-        items. A few passes teach the model new users. The global mean stays that of the first
-        call. An automatic rating scale widens with the new ratings.
+        rows of their own. Mean and scale become those of all ratings so far, and what was learned
+        is converted to them. With ``biased=True``, least squares compute the global mean and the
+        biases, in which earlier ratings keep their weight. Then an epoch trains the rest. The
+        learning rate is constant. Adam takes 0.3 of the rate and starts its moments anew. A row
+        moves by the square root of the share that the new ratings have among all its ratings, so
+        that a few ratings change little but the rows of new users and items. An automatic rating
+        scale widens with the new ratings.
 
         Parameters
         ----------
@@ -74,6 +78,11 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         -------
         object
             The estimator.
+
+        Warns
+        -----
+        UserWarning
+            If a rating far outside an automatic rating scale widens it.
         """
         with unchanged_on_failure(self):
             previous = copy(self) if hasattr(self, "module_") else None
@@ -85,23 +94,15 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             changes: dict[str, Any] = {"max_epochs": 1, "constant_lr": True}
             if previous is not None:
                 changes["lr_factor"] = self._optimization().partial_fit_factor
-            new_module = partial(self._new_module, y, weight, generator)
+            statistics = RatingStatistics.of(y, weight)
             data = partial(self._training_data, inputs, y, weight, previous)
-            interrupted = self._train(new_module, data, None, generator, previous, **changes)
+            interrupted = self._train(statistics, data, None, generator, previous, **changes)
         return self._raise_if_interrupted(interrupted)
 
-    def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
-        self.module_ = deepcopy(previous.module_)
-        self._grow_module(generator)
-        return WarmStart(
-            getattr(previous, "net_", None),
-            previous._rating_counts(),
-            self._rating_counts(),
-            getattr(previous, "penalties_", None),
-            previous.loss_curve_,
-        )
-
-    def _train(self, new_module, training_data, validation_data, generator, previous, **changes):
+    def _train(self, statistics, training_data, validation_data, generator, previous, **changes):
+        self.rating_statistics_ = statistics
+        if previous is not None:
+            self.rating_statistics_ = previous.rating_statistics_.pooled(statistics)
         # A training with lr="auto" that diverges starts again with half the learning rate.
         state = generator.get_state()
         lr_factor = changes.pop("lr_factor", 1.0)
@@ -110,13 +111,36 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             data = training_data, validation_data
             changes["lr_factor"] = lr_factor * 0.5**k
             try:
-                return super()._train(new_module, *data, generator, previous, **changes)
+                return super()._train(statistics, *data, generator, previous, **changes)
             except Diverged:
                 continue
         raise ValueError(
             f"The training diverged with lr={self.lr!r}: the loss is far above that of the mean "
             "rating, or not finite. Use a lower lr, or a larger alpha."
         )
+
+    def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
+        self.module_ = deepcopy(previous.module_)
+        self._convert(previous.rating_statistics_)
+        self._grow_module(generator)
+        return WarmStart(
+            getattr(previous, "net_", None),
+            previous._rating_counts(),
+            self._rating_counts(),
+            getattr(previous, "penalties_", None),
+            previous.loss_curve_,
+            previous.rating_statistics_.weight,
+        )
+
+    @torch.no_grad()
+    def _convert(self, before: RatingStatistics) -> None:
+        """Convert the module to the mean and scale of all ratings so far."""
+        module, now = self.module_, self.rating_statistics_
+        if before.variance > 0:  # otherwise the tables hold only their start
+            module.multiply_scores(module.scale.item() / now.scale)
+        module.scale.fill_(now.scale)
+        if not module.has_biases:  # otherwise they change together with the mean
+            module.global_mean += now.mean - before.mean
 
     def _record(self, outcome, previous, *, with_validation):
         super()._record(outcome, previous, with_validation=with_validation)
@@ -143,7 +167,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         return self.alpha
 
     def _rating_counts(self) -> dict[str, np.ndarray]:
-        """Numbers of ratings of users and items so far, if the optimiser uses them."""
+        """Numbers of ratings of users and items so far, if known."""
         return {}
 
     def _new_solver(self, **changes: Any) -> Solver:

@@ -87,8 +87,8 @@ class RecommenderMixin:
             chosen = item_codes[top_items[row, rank]]
             found.append((first + row, chosen, rank + 1, top_scores[row, rank]))
         rows, items, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
-        mean, scale = self.module_.global_mean.item(), self.module_.scale.item()
-        score = mean + scale * score.astype(np.float64)
+        zero, scale = self.module_.zero.item(), self.module_.scale.item()
+        score = zero + scale * score.astype(np.float64)
         if self.rating_scale_ is not None:
             score = score.clip(*self.rating_scale_)
         return _as_frame(

@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._core.minibatch import MinibatchRatingRegressor
+from sklrec._data.statistics import RatingStatistics
 from sklrec._data.timestamps import DATETIMES, NUMBERS, ZONED
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.learned import read_histories, read_seen, write_histories, write_seen
@@ -149,6 +150,8 @@ def _write_training(part: PartWriter, estimator: Any) -> None:
     _write_columns_of_X(part, estimator)
     scale = estimator.rating_scale_
     part.put("rating_scale_", None if scale is None else [float(bound) for bound in scale])
+    if isinstance(estimator, MinibatchRatingRegressor):
+        part.put("rating_statistics_", list(estimator.rating_statistics_))
     for name in CURVES:
         if hasattr(estimator, name):
             part.array(name, np.array(getattr(estimator, name), dtype=np.float64))
@@ -162,6 +165,11 @@ def _read_training(part: PartReader, estimator: Any) -> Sequence[int | str]:
     names = _read_columns_of_X(part, estimator)
     scale = part.values("rating_scale_", float, None)
     estimator.rating_scale_ = None if scale is None else (scale[0], scale[1])
+    if isinstance(estimator, MinibatchRatingRegressor):
+        weight, mean, variance = part.values("rating_statistics_", float, n=3)
+        if not (weight > 0 and variance >= 0):
+            part.refuse("rating_statistics_", "should hold a weight above 0 and a variance")
+        estimator.rating_statistics_ = RatingStatistics(weight, mean, variance)
     for name in CURVES:
         if part.has_array(name):
             setattr(estimator, name, part.array(name, "float64", (ANY,)).tolist())

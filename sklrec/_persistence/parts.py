@@ -73,11 +73,13 @@ class PartReader:
             self.refuse(name, f"should be of type {names}, got {type(value).__name__}")
         return value
 
-    def values(self, name: str, kind: type, *others: None) -> Any:
-        """Read a list of values of one type, or null if a further argument is None."""
+    def values(self, name: str, kind: type, *others: None, n: int | None = None) -> Any:
+        """Read a list of `n` values of one type, or null if a further argument is None."""
         values = self.value(name, list, *others)
         if not all(type(value) is kind for value in values or ()):
             self.refuse(name, f"should be a list of {kind.__name__}")
+        if n not in (None, len(values or ())):
+            self.refuse(name, f"should have {n} values")
         return values
 
     def count(self, name: str, maximum: int) -> int:

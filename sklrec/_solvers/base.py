@@ -25,6 +25,7 @@ class WarmStart:
     n_all_ratings: dict[str, np.ndarray] = field(default_factory=dict)
     penalties: LearnedPenalties | None = None
     loss_curve: list[float] = field(default_factory=list)
+    weight: float = 0.0  # sum of the weights of the ratings so far
 
 
 @dataclass(frozen=True)

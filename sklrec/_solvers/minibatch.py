@@ -16,6 +16,7 @@ from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.callbacks import EpochNotifier, LinearDecay, StopAtBest, trained_module
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
 from sklrec._solvers.epochs import Diverged, EpochSettings, RowLoads
+from sklrec._solvers.further import KeepEarlier, update_biases
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.pair_batches import PairBatches
 from sklrec._solvers.penalties import (
@@ -100,6 +101,8 @@ class MinibatchSolver:
         penalties = None if self.alpha is not None else self._penalties(module, data, previous)
         if self.is_shared:  # after the start was learned, so that all have the same
             start_together(module, data, valid, generator, self)
+        if self.constant_lr and previous is not None and module.has_biases:
+            update_biases(module, data, previous.n_ratings)
         trained = self._with_terms(module, data) if self.svdpp else module
         net = self._new_net(trained, data, valid, generator, previous, penalties)
         n_before = self._continue_from(previous, net)
@@ -163,7 +166,7 @@ class MinibatchSolver:
             iterator_train__generator=generator,
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
-            callbacks=self._all_callbacks(module, data, settings, valid is not None),
+            callbacks=self._all_callbacks(module, data, settings, valid is not None, previous),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
             **{f"optimizer__{name}": value for name, value in optimizer_params.items()},
@@ -211,7 +214,7 @@ class MinibatchSolver:
     ) -> tuple[str, EpochSettings]:
         """Make the callback that sets penalties and limits of steps."""
         own = module.own if isinstance(module, SVDPlusPlus) else module
-        mean_square, scale = data.mean_square(module.global_mean), module.scale.item()
+        mean_square, scale = data.mean_square(module.zero), module.scale.item()
         penalties = loads = None
         if learned is not None or self._is_rowwise():
             counts = _count_ratings(own, data)
@@ -247,10 +250,14 @@ class MinibatchSolver:
         data: InteractionTensors,
         settings: tuple[str, EpochSettings],
         has_validation: bool,
+        previous: WarmStart | None,
     ) -> list[Any]:
         """Callbacks of the solver and of the user."""
         callbacks = self._user_callbacks(has_validation)
-        if not (self.constant_lr or self._has_callback(LRScheduler)):
+        if self.constant_lr and previous is not None:
+            kept = KeepEarlier(data, previous, self._is_rowwise())
+            callbacks.insert(0, ("keep_earlier", kept))
+        elif not (self.constant_lr or self._has_callback(LRScheduler)):
             n_steps = self.max_epochs * data.n_batches(self.batch_size)
             callbacks.insert(0, ("lr_schedule", LinearDecay(n_steps)))
         # Last, because they raise: the other callbacks see that epoch too.

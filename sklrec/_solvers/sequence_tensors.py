@@ -103,6 +103,11 @@ class SequenceTensors(InteractionTensors):
         self._device = torch.device(device)
         return self
 
+    def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
+        """Sum the weights of the targets by item, and count the interactions that they read."""
+        past = torch.bincount(self._flat["past_items"], minlength=n_rows)
+        return super().row_weights(name, n_rows, of_partners) + past
+
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""
         return len(self._batch_ends(batch_size))

@@ -105,6 +105,7 @@ def fit_static_part(
     for codes, place in zip((users, items), places, strict=True):
         place[torch.from_numpy(codes)] = torch.arange(len(codes)) + 1
     left_out = LeftOutItems(model, Log(user_codes + 1, item_codes + 1, z, weights), *places)
+    module.users.n_ratings.fill_(len(data))
     _write(module.users, model, torch.from_numpy(items), left_out.equations, posterior.totals[0])
     return left_out
 

@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.tensors import PARTNERS, Batch
 from sklrec._utils.devices import to_widest
@@ -42,13 +43,9 @@ class StoredInteractions(Dataset):
         self._n_in_file = np.zeros(N_FILES, dtype=np.int64)
         self._waiting: list[np.ndarray] = []
         self._n_waiting = 0
-        # Number of ratings, sum of their weights, weighted mean, and weighted sum of squared
-        # differences from the mean.
         self._n_rows = 0
         self._first_rating = 0.0
-        self._total_weight = 0.0
-        self._mean = 0.0
-        self._squares = 0.0
+        self._statistics = RatingStatistics()  # with stored weights
         self._weight_range = np.inf, -np.inf
         self._unit = 0.0  # of stored weights: the largest weight of the first chunk
 
@@ -81,10 +78,10 @@ class StoredInteractions(Dataset):
         if self._n_waiting >= BLOCK_ROWS:
             self._write()
 
-    def mean_and_scale(self) -> tuple[float, float]:
-        """Weighted mean and standard deviation of the ratings, 1 instead of a deviation of 0."""
-        std = (self._squares / self._total_weight) ** 0.5
-        return float(self._mean), float(std) if std > 0 else 1.0
+    @property
+    def statistics(self) -> RatingStatistics:
+        """Statistics of the ratings, with weights of mean 1."""
+        return self._statistics._replace(weight=float(len(self)))
 
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         total = torch.zeros(n_rows, dtype=torch.float64)
@@ -100,7 +97,7 @@ class StoredInteractions(Dataset):
         return total.float().to(self._device)
 
     def mean_square(self, mean: Tensor) -> float:
-        return float(self._squares / self._total_weight + (self._mean - mean.item()) ** 2)
+        return self._statistics.variance + (self._statistics.mean - mean.item()) ** 2
 
     def logs(self) -> Iterator[Log]:
         """Yield all interactions in blocks, with codes from 0 and weights with a mean of 1."""
@@ -148,15 +145,8 @@ class StoredInteractions(Dataset):
         return np.maximum(weight / self._unit, np.finfo(np.float32).tiny)
 
     def _count(self, ratings: np.ndarray, weight: np.ndarray) -> None:
-        """Update the weighted mean and sum of squares."""
-        total = weight.sum()
-        mean = np.average(ratings, weights=weight)
-        share = total / (self._total_weight + total)
-        step = mean - self._mean
-        self._squares += np.sum(weight * np.square(ratings - mean))
-        self._squares += step**2 * share * self._total_weight
-        self._mean += step * share
-        self._total_weight += total
+        """Update number and statistics of the ratings, and the range of their weights."""
+        self._statistics = self._statistics.pooled(RatingStatistics.of(ratings, weight))
         self._n_rows += len(ratings)
         low, high = self._weight_range
         self._weight_range = min(low, weight.min()), max(high, weight.max())
@@ -228,7 +218,9 @@ class StoredInteractions(Dataset):
             name: rows[name].astype(np.int64) for name in ("users", "items")
         }
         if self._weight_range[0] < self._weight_range[1]:
-            X["sample_weight"] = rows["sample_weight"] / np.float32(self._total_weight / len(self))
+            X["sample_weight"] = rows["sample_weight"] / np.float32(
+                self._statistics.weight / len(self)
+            )
         columns = [torch.from_numpy(values).to(device) for values in X.values()]
         columns.append(to_widest(torch.from_numpy(self._ratings_of(rows)), device))
         for *inputs, ratings in zip(*(v.split(batch_size) for v in columns), strict=True):

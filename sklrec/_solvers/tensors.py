@@ -44,6 +44,8 @@ class InteractionTensors(Dataset):
 
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         """Sum weights by the codes of an input, times values of the partners of users or items."""
+        if name not in self.X:
+            return torch.zeros(n_rows, device=self.y.device)
         codes, weight = self.X[name], self.X.get("sample_weight")
         if of_partners is not None:
             values = of_partners.index_select(0, self.X[PARTNERS[name]])

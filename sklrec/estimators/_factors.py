@@ -32,6 +32,9 @@ class FactorsMixin(RecommenderMixin):
         """Biases of the known items."""
         return self._table("item_biases", 1)
 
+    def _rating_counts(self):
+        return {"user": self.seen_.sum(axis=1), "item": self.seen_.sum(axis=0)}
+
     def _table(self, name, power_of_scale):
         # The module works on ratings of unit standard deviation. Row 0 is that of unknown IDs.
         scale = self.module_.scale.item() ** power_of_scale

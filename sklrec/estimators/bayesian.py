@@ -9,7 +9,7 @@ import torch
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.base import BaseRatingRegressor, mean_and_scale
+from sklrec._core.base import BaseRatingRegressor
 from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions, resolve_columns
 from sklrec._data.features.blocks import OWNERS, SIDES, SideBlock, assign_sides
@@ -468,10 +468,10 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
                 inputs[f"{name}_values"], inputs[f"{name}_weights"] = block.arrays(X, rows)
         return inputs
 
-    def _new_module(self, y, weight, generator):
+    def _new_module(self, statistics, generator):
         n_factors = self._n_factors(self.n_ratings_)
         self._check_memory(n_factors)
-        return self._module(n_factors, *mean_and_scale(y, weight))
+        return self._module(n_factors, statistics.mean, statistics.scale)
 
     def _module(self, n_factors, mean, scale):
         """Make a module with the side features of all users and items."""

@@ -10,6 +10,7 @@ import numpy as np
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions, fit_context
+from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
 from sklrec._utils.rng import new_generator
@@ -195,9 +196,9 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
             X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
             generator = new_generator(self._new_rng())
             inputs = self._learn(X, y, weight, previous)
-            new_module = partial(self._new_module, y, weight, generator)
+            statistics = RatingStatistics.of(y, weight)
             data = partial(self._training_data, inputs, y, weight, previous)
-            self._train(new_module, data, None, generator, previous)
+            self._train(statistics, data, None, generator, previous)
         return self
 
     def predict(self, X, *, return_std=False):
@@ -240,7 +241,7 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
             )
         return X, y, weight
 
-    def _new_module(self, y, weight, generator):
+    def _new_module(self, statistics, generator):
         return BiasModel(self.n_users_, self.n_items_)
 
     def _continue_from(self, previous, generator):

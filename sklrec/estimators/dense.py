@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklrec._core.base import mean_and_scale
 from sklrec._core.minibatch import MinibatchRatingRegressor
 from sklrec._data.checks import Interval, StrOptions, resolve_columns
 from sklrec._data.features.columns import N_BINS
@@ -155,6 +154,8 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         `fit` and `partial_fit` have seen. The first is for unknown and missing values.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    rating_statistics_ : tuple of (float, float, float)
+        Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
         Number of known users.
     n_items_ : int
@@ -335,8 +336,7 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     def _inputs(self, X, rows=slice(None)):
         return super()._inputs(X, rows) | self.side_features_.arrays(X, rows)
 
-    def _new_module(self, y, weight, generator):
-        mean, scale = mean_and_scale(y, weight)
+    def _new_module(self, statistics, generator):
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         side = self.side_features_
         return DenseNet(
@@ -352,8 +352,8 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
             n_categorical=len(side.categorical),
             n_multi_valued=len(side.multi_valued),
             n_values=side.n_values,
-            global_mean=mean,
-            scale=scale,
+            global_mean=statistics.mean,
+            scale=statistics.scale,
             init_std=self.init_std,
             sparse=self._takes_sparse_gradients(),
             generator=generator,

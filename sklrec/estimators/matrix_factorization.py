@@ -5,7 +5,6 @@ from numbers import Integral, Real
 
 from sklearn.utils.metaestimators import available_if
 
-from sklrec._core.base import mean_and_scale
 from sklrec._core.chunks import ChunkedRatingRegressor
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
@@ -50,14 +49,16 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
 
     over ratings that are scaled to unit standard deviation, so that `alpha` and `lr` mean the
     same on any rating scale. A user or item that `fit` did not see has bias 0 and factors 0: an
-    unknown user gets :math:`\mu + b_i`, an unknown item :math:`\mu + b_u`, both :math:`\mu`.
+    unknown user gets :math:`\mu + b_i`, an unknown item :math:`\mu + b_u`, both :math:`\mu`. So
+    do users and items whose ratings were all held out for early stopping.
 
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
         Number of factors of each user and item. ``'auto'`` is 100, and 80 with `svdpp`.
     biased : bool, default=True
-        Whether the model has a global mean and biases.
+        Whether the model has a global mean and biases. Without them, a rating is the dot product
+        alone, and an unknown user or item gets the mean rating.
     alpha : float or 'auto', default='auto'
         L2 penalty, in units of the ratings' standard deviation, on factors and biases, once for
         each rating. ``'auto'`` learns penalties and the start of the biases from the ratings, see
@@ -130,7 +131,8 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         The items' biases, in units of the ratings.
     global_mean_ : float
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
-        weighted mean of the training ratings; 0 if ``biased=False``.
+        weighted mean of the training ratings. `partial_fit` computes it together with the biases.
+        With ``biased=False``, it is only the prediction for unknown users and items.
     penalties_ : LearnedPenalties or None
         What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
         ``noise_variance`` as in `BiasRegressor`, the training error ``loss`` of its biases, and
@@ -138,6 +140,8 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         `alpha` or ``biased=False``.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    rating_statistics_ : tuple of (float, float, float)
+        Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
         Number of known users.
     n_items_ : int
@@ -275,11 +279,13 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         """Train for one epoch on further interactions.
 
         The first call starts a model; later calls continue it. Users and items that are new get
-        rows of their own. The learning rate is constant. The more ratings a user or item has
-        had, the less further ratings move it, so that a few passes teach the model new users
-        without harm to what it knows. An `optimizer` takes 0.3 of the rate and starts its state
-        anew. The global mean stays that of the first call. An automatic rating scale widens with
-        the new ratings.
+        rows of their own. The scale becomes that of all ratings so far, and what was learned is
+        converted to it. Least squares compute the global mean and the biases, in which earlier
+        ratings keep their weight. Then an epoch trains the factors. The learning rate is
+        constant. The more ratings a user or item has had, the less further ratings move it, so
+        that a few passes teach the model new users without harm to what it knows. An `optimizer`
+        takes 0.3 of the rate and starts its state anew. An automatic rating scale widens with the
+        new ratings.
 
         Only without `svdpp`, which needs all ratings at once.
 
@@ -296,21 +302,23 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         -------
         MFRegressor
             The estimator.
+
+        Warns
+        -----
+        UserWarning
+            If a rating far outside an automatic rating scale widens it.
         """
         return super().partial_fit(X, y, sample_weight)
 
-    def _new_module(self, y, weight, generator):
-        return self._make_module(*mean_and_scale(y, weight), generator)
-
-    def _make_module(self, mean, scale, generator):
+    def _new_module(self, statistics, generator):
         n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
         return MatrixFactorization(
             n_users,
             n_items,
             self._n_factors(),
             biased=self.biased,
-            global_mean=mean if self.biased else 0.0,
-            scale=scale,
+            global_mean=statistics.mean,
+            scale=statistics.scale,
             init_std=self._init_std(),
             sparse=self.optimizer is None,
             generator=generator,
@@ -364,6 +372,3 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         if name == "partial_fit":
             _has_partial_fit(self)
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def _rating_counts(self):
-        return {"user": self.seen_.sum(axis=1), "item": self.seen_.sum(axis=0)}

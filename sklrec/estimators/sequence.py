@@ -12,7 +12,6 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.base import mean_and_scale
 from sklrec._core.minibatch import MinibatchRatingRegressor
 from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import (
@@ -233,6 +232,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    rating_statistics_ : tuple of (float, float, float)
+        Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_iter_ : int
         Number of epochs that were run.
     loss_curve_ : list of float
@@ -615,19 +616,15 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     # --- the network
 
-    def _new_module(self, y, weight, generator):
-        rated = ~np.isnan(y)
-        if y.ndim == 2:
-            weight = np.broadcast_to(weight[:, None], y.shape)
-        mean, scale = mean_and_scale(y[rated], weight[rated])
+    def _new_module(self, statistics, generator):
         arguments = {
             "bidirectional": self.bidirectional,
             "dropout": self.dropout,
-            "global_mean": mean,
-            "scale": scale,
+            "global_mean": statistics.mean,
+            "scale": statistics.scale,
             "generator": generator,
         }
-        sizes = self.n_items_, self._n_factors(len(y)), int(self.hidden_size)
+        sizes = self.n_items_, self._n_factors(statistics.weight), int(self.hidden_size)
         if self._learns_static_part():
             return ResidualLSTMRating(*sizes, **arguments)
         return LSTMRating(
@@ -689,13 +686,24 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         is_sparse = self.optimizer is None and self.n_items_ > SPARSE_FROM * int(self.batch_size)
         return is_sparse and not is_shared(self.device)  # processes exchange whole tables
 
-    def _train(self, new_module, training_data, validation_data, generator, previous, **changes):
-        # partial_fit continues a static part, and fit learns it anew from all ratings.
+    def _train(self, statistics, training_data, validation_data, generator, previous, **changes):
+        # partial_fit updates a static part. fit learns it anew from all ratings, and so does
+        # partial_fit when their number has doubled.
         updates = previous is not None and changes.get("constant_lr", False)
+        if updates and previous._has_static_part:
+            n_ratings = len(self.histories_.items)
+            updates = n_ratings < 2 * previous.module_.users.n_ratings.item()
         training_data = partial(training_data, generator=generator, updates=updates)
         return super()._train(
-            new_module, training_data, validation_data, generator, previous, **changes
+            statistics, training_data, validation_data, generator, previous, **changes
         )
+
+    def _convert(self, before):
+        if not self._has_static_part:  # which has the mean and scale of the fit that learned it
+            super()._convert(before)
+
+    def _rating_counts(self):
+        return {"item": self.seen_.sum(axis=0)} if self.input == "interactions" else {}
 
     # --- histories, and the ratings to predict from them
 
@@ -724,6 +732,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 if updates:
                     self._update_static_part(data, weights, previous)
                 else:
+                    self.module_.global_mean.fill_(self.rating_statistics_.mean)
+                    self.module_.scale.fill_(self.rating_statistics_.scale)
                     left_out = fit_static_part(self.module_, histories, weights.numpy(), generator)
                     add_expected_ratings(self.module_, data, left_out, weights, places)
             self.module_.to(device)

@@ -321,6 +321,18 @@ class DenseNet(RatingModule):
         return ratings, self._penalise(alpha, embeddings, users, items, **side)
 
     @torch.no_grad()
+    def multiply_scores(self, ratio: float) -> None:
+        """Multiply the scores by a number, through the parameters."""
+        for name, table in self.named_parameters():
+            if not name.startswith("layers"):
+                table.mul_(ratio if name.endswith("biases") else ratio**0.5)
+        first, last = self.layers[0], self.layers[-1]
+        assert isinstance(first, nn.Linear)
+        first.weight.div_(ratio**0.5)  # the hidden units stay as they are
+        for table in last.parameters():
+            table.mul_(ratio)
+
+    @torch.no_grad()
     def grow(
         self,
         n_users: int,

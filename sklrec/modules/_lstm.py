@@ -348,6 +348,19 @@ class LSTMRating(RatingModule):
     def _biases(self, codes: Tensor) -> Tensor:
         return biases_of(self.item_biases, codes, sparse=self.sparse)
 
+    @torch.no_grad()
+    def multiply_scores(self, ratio: float) -> None:
+        """Multiply the scores by a number, through the parameters."""
+        tables: list[Tensor] = list(self.output.parameters())
+        if not self.items_only:
+            # The past ratings that the LSTM reads are multiplied too. Its states stay as they are.
+            tables += [self.item_biases, self.seen_factors.weight]
+            for name in ("lstm", "backward_lstm")[: 1 + self.bidirectional]:
+                weight = getattr(self, name).weight_ih_l0  # the last column belongs to the gap
+                weight[:, :-1] /= ratio
+        for table in tables:
+            table.mul_(ratio)
+
     def grow(self, n_items: int, generator: torch.Generator | None = None) -> "LSTMRating":
         """Append rows of new items to the tables.
 

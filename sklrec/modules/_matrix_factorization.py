@@ -24,7 +24,7 @@ class MatrixFactorization(PairModule):
 
     Codes run from 1 to ``n_users`` and from 1 to ``n_items``. Code 0 stands for an
     unknown user or item. Its factors and its bias are zero and stay zero: the prediction
-    uses only the other side.
+    uses only the other side. Without biases, it is the global mean.
 
     Parameters
     ----------
@@ -35,11 +35,12 @@ class MatrixFactorization(PairModule):
     n_factors : int, default=100
         Number of columns of both factor tables.
     biased : bool, default=True
-        Whether there are a global mean and user and item biases. Without them the
+        Whether the global mean and user and item biases are added. Without them the
         rating is the dot product of the factors alone, times the scale.
     global_mean : float, default=0.0
-        The constant :math:`\mu`, in units of the ratings. It is not trained. Must be 0
-        if ``biased=False``.
+        The constant :math:`\mu`, in units of the ratings. It is not trained. With
+        ``biased=False``, it is only the prediction for unknown users and items, which are those
+        with zero factors.
     scale : float, default=1.0
         The constant :math:`\sigma`, in units of the ratings. It is not trained. If it is
         the standard deviation of the ratings, learning rate and penalty have the same effect
@@ -91,8 +92,6 @@ class MatrixFactorization(PairModule):
         generator: torch.Generator | None = None,
     ):
         super().__init__(global_mean, scale)
-        if not biased and global_mean != 0:
-            raise ValueError(f"biased=False has no global mean, got global_mean={global_mean}.")
         self.n_factors = n_factors
         self.biased = biased
         self.init_std = init_std
@@ -102,6 +101,11 @@ class MatrixFactorization(PairModule):
         if biased:
             self.user_biases = nn.Parameter(torch.zeros(n_users + 1, dtype=torch.float32))
             self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
+
+    @property
+    def zero(self) -> Tensor:
+        """The rating of the score 0: the global mean, or 0 without biases."""
+        return self.global_mean if self.biased else torch.zeros_like(self.global_mean)
 
     @property
     def n_users(self) -> int:
@@ -143,11 +147,15 @@ class MatrixFactorization(PairModule):
     def _scores(self, users: Tensor, items: Tensor) -> Tensor:
         """Compute ratings without mean and scale."""
         p, q = self.user_factors(users), self.item_factors(items)  # (n, n_factors)
+        if not self.biased:
+            return self._with_mean((p * q).sum(1), is_zero(p) | is_zero(q))
         scores = (p * q if torch.is_grad_enabled() else p.mul_(q)).sum(1)  # (n,)
-        if self.biased:
-            scores = scores + biases_of(self.user_biases, users)
-            scores = scores + biases_of(self.item_biases, items)
-        return scores
+        scores = scores + biases_of(self.user_biases, users)
+        return scores + biases_of(self.item_biases, items)
+
+    def _with_mean(self, scores: Tensor, is_unknown: Tensor) -> Tensor:
+        """Replace the scores of unknown users and items by that of the global mean."""
+        return torch.where(is_unknown, (self.global_mean / self.scale).to(scores), scores)
 
     def all_pairs(self, users: Tensor, items: Tensor) -> Tensor:
         """Predict the ratings of all pairs of a user and an item.
@@ -175,12 +183,13 @@ class MatrixFactorization(PairModule):
     def _pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
         """Compute the ratings of all pairs, without mean and scale."""
         p, q = self.user_factors(users), self.item_factors(items)
-        if self.biased:
-            # Biases are two more columns: further passes would cost more than the product.
-            of_users = biases_of(self.user_biases, users).unsqueeze(1)
-            of_items = biases_of(self.item_biases, items).unsqueeze(1)
-            p = torch.cat([p, of_users, p.new_ones(len(p), 1)], 1)
-            q = torch.cat([q, q.new_ones(len(q), 1), of_items], 1)
+        if not self.biased:
+            return self._with_mean(p @ q.T, is_zero(p).unsqueeze(1) | is_zero(q))
+        # Biases are two more columns: further passes would cost more than the product.
+        of_users = biases_of(self.user_biases, users).unsqueeze(1)
+        of_items = biases_of(self.item_biases, items).unsqueeze(1)
+        p = torch.cat([p, of_users, p.new_ones(len(p), 1)], 1)
+        q = torch.cat([q, q.new_ones(len(q), 1), of_items], 1)
         return p @ q.T
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
@@ -297,6 +306,12 @@ class MatrixFactorization(PairModule):
         table.grad = gradient if table.grad is None else table.grad + gradient
 
     @torch.no_grad()
+    def multiply_scores(self, ratio: float) -> None:
+        """Multiply the scores by a number, through the parameters."""
+        for name, table in self.named_parameters():
+            table.mul_(ratio if name.endswith("biases") else ratio**0.5)
+
+    @torch.no_grad()
     def grow(
         self, n_users: int, n_items: int, generator: torch.Generator | None = None
     ) -> "MatrixFactorization":
@@ -329,6 +344,11 @@ class MatrixFactorization(PairModule):
 def penalty_of(alpha: Penalty, name: str, side: Side) -> float | Tensor:
     """Select the penalties of the rows of a batch."""
     return alpha[name].index_select(0, side.rows) if isinstance(alpha, dict) else alpha
+
+
+def is_zero(rows: Tensor) -> Tensor:  # (n, n_factors) to (n,)
+    """Whether all factors of a row are 0, as those of unknown users and items."""
+    return (rows == 0).all(1)
 
 
 def weigh(

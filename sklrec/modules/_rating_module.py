@@ -15,6 +15,15 @@ Layer = TypeVar("Layer", bound=nn.Module)
 # Factor of the penalty on all rows, or on each row of each table, once for each of its ratings.
 Penalty: TypeAlias = float | dict[str, Tensor]
 
+# Inputs that hold the codes of a table's rows, by the first word of the table's name.
+CODES_OF_TABLES = {
+    "user": ("users",),
+    "item": ("items",),
+    "rated": ("items",),
+    "seen": ("items",),
+    "value": ("categorical", "multi_valued"),
+}
+
 
 class RatingModule(nn.Module):
     r"""Base of the networks, which predict :math:`\hat r = \mu + \sigma \hat z`."""
@@ -30,6 +39,16 @@ class RatingModule(nn.Module):
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
 
     @property
+    def zero(self) -> Tensor:
+        """The rating of the score 0."""
+        return self.global_mean
+
+    @property
+    def has_biases(self) -> bool:
+        """Whether there are a bias of each user and a bias of each item."""
+        return hasattr(self, "user_biases")
+
+    @property
     @abstractmethod
     def width(self) -> int:
         """Largest number of values that one row takes in a tensor."""
@@ -38,14 +57,18 @@ class RatingModule(nn.Module):
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norms that the penalty multiplies, of shape (n,) or ()."""
 
+    def multiply_scores(self, ratio: float) -> None:
+        """Multiply the scores by a number, through the parameters."""
+        raise NotImplementedError
+
     def _to_ratings(self, z: Tensor, zero: Tensor | None = None) -> Tensor:
         """Convert values in units of the scale, above the mean or other ratings, to ratings."""
-        zero = self.global_mean if zero is None else zero
+        zero = self.zero if zero is None else zero
         return torch.addcmul(zero, self.scale, z.to(self.scale.dtype))
 
     def _from_ratings(self, ratings: Tensor, like: Tensor) -> Tensor:
         """Convert ratings to values in units of the scale, with the dtype of another tensor."""
-        return (ratings.to(self.scale.dtype) - self.global_mean).to(like.dtype).div_(self.scale)
+        return (ratings.to(self.scale.dtype) - self.zero).to(like.dtype).div_(self.scale)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # `to`, `half` and the like move and convert a module here. Mean and scale only move.

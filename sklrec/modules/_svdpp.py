@@ -7,7 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from sklrec._utils.devices import is_plain
-from sklrec.modules._matrix_factorization import MatrixFactorization, penalty_of, weigh
+from sklrec.modules._matrix_factorization import (
+    MatrixFactorization,
+    is_zero,
+    penalty_of,
+    weigh,
+)
 from sklrec.modules._pair_module import PairModule, Penalty
 from sklrec.modules._pairs import Pairs
 from sklrec.modules._rating_module import biases_of
@@ -67,6 +72,11 @@ class SVDPlusPlus(PairModule):
         self._reset_row_gradients()
 
     @property
+    def zero(self) -> Tensor:
+        """The rating of the score 0."""
+        return self.own.zero
+
+    @property
     def width(self) -> int:
         """Largest number of values that one row takes in a tensor."""
         return self.own.width
@@ -96,11 +106,14 @@ class SVDPlusPlus(PairModule):
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Predict one rating for each pair of codes, without gradients."""
         (p_sums, b_u_sums), (q_sums, b_i_sums) = self._term_sums("user"), self._term_sums("item")
-        p, q = p_sums[users], q_sums[items]
-        scores = ((self.own.user_factors(users) + p) * (self.own.item_factors(items) + q)).sum(1)
+        p = self.own.user_factors(users) + p_sums[users]
+        q = self.own.item_factors(items) + q_sums[items]
+        scores = (p * q).sum(1)
         if self.own.biased:
             scores += biases_of(self.own.user_biases, users) + b_u_sums[users]
             scores += biases_of(self.own.item_biases, items) + b_i_sums[items]
+        else:
+            scores = self.own._with_mean(scores, is_zero(p) | is_zero(q))
         return self._to_ratings(scores)
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]

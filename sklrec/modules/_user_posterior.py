@@ -34,6 +34,7 @@ class UserPosterior(nn.Module):
         self.prior_precision: Tensor
         self.unknown_row: Tensor
         self.precision: Tensor
+        self.n_ratings: Tensor
         # Row 0 is the unknown item. Covariances are packed: upper triangles, row by row.
         self.register_buffer("item_rows", torch.zeros(n_items + 1, width))
         self.register_buffer(
@@ -44,6 +45,7 @@ class UserPosterior(nn.Module):
         self.register_buffer("prior_precision", torch.eye(width))
         self.register_buffer("unknown_row", torch.zeros(width))
         self.register_buffer("precision", torch.ones(()))  # tau, of a rating
+        self.register_buffer("n_ratings", torch.zeros(()))  # that the items were learned from
 
     @property
     def n_items(self) -> int:

@@ -197,6 +197,17 @@ def test_a_part_is_held_out_for_early_stopping(log):
     assert (mf.seen_ != fitted_in_memory(log).seen_).nnz == 0
 
 
+@pytest.mark.parametrize("biased", [False, True])
+def test_users_that_were_held_out_whole_are_predicted_as_unknown_ones(log, biased):
+    rare = log[:500].assign(user=np.arange(500) + 1000)
+    parts = chunks(pd.concat([log, rare]))
+    mf = fitted(ChunkedRatings(parts), early_stopping=0.3, biased=biased, init_std=0.5)
+    is_absent = ~(mf.user_factors_ != 0).any(1)
+    assert 100 < is_absent.sum() < 200
+    asked = rare[IDS][np.isin(rare["user"], mf.encoder_.categories_[0][is_absent])]
+    assert mf.predict(asked) == pytest.approx(mf.predict(asked.assign(user=-1)))
+
+
 def test_unknown_ids_of_validation_chunks(log):
     valid = log[:500]
     with pytest.warns(UserWarning, match="fitted on integers .* but got strings") as caught:

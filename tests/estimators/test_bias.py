@@ -253,18 +253,45 @@ def test_partial_fit_keeps_earlier_values_with_their_weight():
     learned = [getattr(model, f"{name}_") for name in ("user_penalty", "noise_variance")]
     before = model.global_mean_, model.user_biases_, model.item_biases_
     model.partial_fit([["ann", "tea"], ["dan", "ale"]], [1, 9])
-    # unknowns: changes of m, ann, tea, and the biases of dan, ale; others do not move
-    design = np.array([[1, 1, 1, 0, 0], [1, 0, 0, 1, 1]])
-    prior = np.diag([5, 2 + 2, 2 + 2, 2, 2])
+    # changes of m, ann, bob, cat, dan, tea, rum, gin, ale
+    further = np.zeros((2, 9))
+    further[0, [0, 1, 5]] = further[1, [0, 4, 8]] = 1
+    n_users, n_items = np.array([2, 2, 1, 0]), np.array([2, 2, 1, 0])
+    pairs = np.outer(n_users, n_items) / 5  # earlier ratings, as if spread evenly
+    earlier = np.block(
+        [
+            [np.array([[5]]), n_users[None], n_items[None]],
+            [n_users[:, None], np.diag(n_users), pairs],
+            [n_items[:, None], pairs.T, np.diag(n_items)],
+        ]
+    )
+    prior = np.diag([0, *[2] * 8])
     errors = np.array([1 - (before[0] + before[1][0] + before[2][0]), 9 - before[0]])
-    change = np.linalg.solve(design.T @ design + prior, design.T @ errors)
+    change = np.linalg.solve(further.T @ further + earlier + prior, further.T @ errors)
     found = model.global_mean_, *model.user_biases_, *model.item_biases_
-    wanted = [before[0], *before[1], 0, *before[2], 0]
-    for place, value in zip((0, 1, 5, 4, 8), change, strict=True):
-        wanted[place] += value
-    np.testing.assert_allclose(found, wanted)
+    np.testing.assert_allclose(found, [before[0], *before[1], 0, *before[2], 0] + change)
     assert learned == [getattr(model, f"{name}_") for name in ("user_penalty", "noise_variance")]
     assert model.rating_scale_ == (1, 9)
+
+
+def test_after_every_pair_partial_fit_equals_one_fit():
+    pairs = pd.DataFrame([(u, i) for u in range(9) for i in range(6)], columns=["user", "item"])
+    further = pairs[:20].assign(user=pairs["user"][:20] + 6)  # users 6 to 9
+    y = 3 + np.random.RandomState(0).randn(len(pairs) + len(further))
+    parts = BiasRegressor(3, 2).fit(pairs, y[: len(pairs)]).partial_fit(further, y[len(pairs) :])
+    whole = BiasRegressor(3, 2).fit(pd.concat([pairs, further]), y)
+    np.testing.assert_allclose(parts.predict(further), whole.predict(further), rtol=1e-9)
+    assert parts.global_mean_ == pytest.approx(whole.global_mean_)
+
+
+def test_chunks_in_the_order_of_their_ratings_give_nearly_the_model_of_one_fit():
+    X, y = log_of_biases(300, 100, 12_000)
+    order = np.random.RandomState(0).permutation(len(y))
+    train, test = np.split(order, [10_000])
+    whole, parts = BiasRegressor(3, 3).fit(X.iloc[train], y[train]), BiasRegressor(3, 3)
+    for rows in np.split(train[np.argsort(y[train])], 10):
+        parts.partial_fit(X.iloc[rows], y[rows])
+    assert rmse(parts, X.iloc[test], y[test]) < 1.05 * rmse(whole, X.iloc[test], y[test])
 
 
 def test_a_first_call_of_partial_fit_is_a_fit():

@@ -79,9 +79,10 @@ def test_an_unknown_user_or_item_contributes_nothing(fitted):
 def test_without_biases_the_rating_is_the_dot_product():
     model = mf(biased=False, n_factors=20, max_epochs=30, init_std=0.1).fit(X, Y)
     assert model.predict(X) == pytest.approx(by_attributes(model, X), rel=1e-5)
-    unknown = X.assign(user=UNKNOWN_USER)
-    assert not model.predict(unknown).any()
-    assert model.global_mean_ == 0
+    for unknown in (X.assign(user=UNKNOWN_USER), X.assign(item=UNKNOWN_ITEM)):
+        assert model.predict(unknown) == pytest.approx(Y.mean())
+    assert model.recommend([UNKNOWN_USER], 3)["score"].to_numpy() == pytest.approx(Y.mean())
+    assert model.global_mean_ == pytest.approx(Y.mean())
     assert not hasattr(model, "user_biases_")
     assert not hasattr(model, "item_biases_")
     assert root_mean_squared_error(Y, model.predict(X)) < Y.std()

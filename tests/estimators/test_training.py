@@ -4,6 +4,7 @@
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -157,6 +158,61 @@ def test_early_stopping_restores_the_best_epoch(estimator):
     assert np.square(Y[700:] - model.predict(X[700:])).mean() == pytest.approx(best, rel=1e-4)
 
 
+def with_rare(X, y, n=300):
+    """Add users and items with one rating each."""
+    rng = np.random.RandomState(0)
+    known = X[["user", "item"]].iloc[rng.randint(len(X), size=2 * n)].to_numpy()
+    new = np.arange(n) + 10_000
+    rare = {"user": np.append(new, known[n:, 0]), "item": np.append(known[:n, 1], new)}
+    rare = pd.DataFrame(rare).assign(timestamp=X["timestamp"].max() + 1)
+    return pd.concat([X, rare], ignore_index=True), np.append(y, rng.randint(1, 6, 2 * n))
+
+
+def never_trained(model, side):
+    """Users or items of `with_rare` whose factors are 0."""
+    ids = model.encoder_.categories_[("user", "item").index(side)]
+    table = model.module_.get_parameter(f"{side}_factors.weight")[1:]
+    return ids[(ids >= 10_000) & ~(table != 0).any(1).numpy()]
+
+
+@each
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_rows_that_were_held_out_whole_are_predicted_as_unknown_ones(estimator, warm_start):
+    model = clone(estimator).set_params(early_stopping=0.3, init_std=0.5, warm_start=warm_start)
+    if warm_start:
+        model.fit(X, Y)
+    model.fit(*with_rare(X, Y))
+    assert (model.seen_[1:].sum(axis=1) > 0).all()
+    has_users = hasattr(model.module_, "user_factors")
+    for side, other in (("user", "item"), ("item", "user"))[1 - has_users :]:
+        rare = never_trained(model, side)
+        assert 50 < len(rare) < 150
+        asked = {side: rare, other: X[other][: len(rare)], "timestamp": 2e9}
+        asked = pd.DataFrame(asked)[["user", "item", "timestamp"]]
+        assert model.predict(asked) == pytest.approx(model.predict(asked.assign(**{side: -1})))
+    if has_users:
+        unknown, *lists = (
+            model.recommend([user], 5, exclude_seen=False)["item"].tolist()
+            for user in (-1, *never_trained(model, "user")[:5].tolist())
+        )
+        assert lists == [unknown] * 5
+
+
+def test_values_that_were_held_out_whole_are_predicted_as_unknown_ones():
+    rows = np.arange(len(X))
+    X_side = X[["user", "item"]].assign(
+        one=np.where(rows % 3, rows.astype(str), "usual"), many=[["usual", f"{k}"] for k in rows]
+    )
+    model = clone(TRAINED_BY_SKORCH["dense"]).set_params(early_stopping=0.3, init_std=0.5)
+    rated = model.fit(X_side, Y).predict(X_side)
+    is_absent = (model.module_.value_factors.weight[1:] == 0).all(1)
+    assert 300 < is_absent.sum() < 700
+    alone = X_side[rows % 3 == 0].assign(many=[[f"{k}"] for k in rows[rows % 3 == 0]])
+    no_value = model.predict(alone.assign(many=[[]] * len(alone)))
+    assert 50 < np.isclose(model.predict(alone), no_value, rtol=1e-7).sum() < 200
+    assert rated.std() > 0
+
+
 @each
 def test_learned_attributes_need_a_fit(estimator):
     names = {"global_mean_", "item_factors_", "n_items_", "user_factors_", "user_biases_"}
@@ -185,6 +241,80 @@ def test_early_stopping_holds_out_a_share(estimator, early_stopping, n_valid):
     model.fit(X, Y, X_val=X[:300], y_val=Y[:300])
     assert (counts.n_train, counts.n_valid) == (1000, 300)
     assert ("early_stopping" in names_of(model)) is bool(early_stopping)
+
+
+STREAMED = {
+    "sgd": MFRegressor(8, random_state=0),
+    "adam": MFRegressor(8, optimizer=torch.optim.Adam, random_state=0),
+    "dense": DenseRecRegressor(8, random_state=0),
+    "sequence": SequenceRatingRegressor(8, random_state=0),
+}
+each_stream = pytest.mark.parametrize("estimator", STREAMED.values(), ids=STREAMED)
+
+
+@pytest.fixture(scope="module")
+def stream():
+    X, y = make_ratings(150, 80, 5000, step=1, random_state=1)
+    return X, y.to_numpy(), np.arange(4000), np.arange(4000, 5000)
+
+
+def error_of(model, X, y):
+    return np.sqrt(np.mean((model.predict(X) - y) ** 2))
+
+
+@each_stream
+@pytest.mark.parametrize(("first", "offset"), [((5, 5), 0), ((5, 4), 1e6), ((1, 1), 0)])
+def test_a_first_chunk_of_other_ratings_does_no_harm(estimator, stream, first, offset):
+    X, y, train, test = stream
+    y = y + offset
+    n = (30, 1)
+    rows = [np.flatnonzero(y[train] == first[k] + offset)[: n[k]] for k in (0, 1)]
+    rows = np.concatenate(rows)
+    model = clone(estimator).partial_fit(X.iloc[rows], y[rows])
+    for _ in range(3):
+        for part in np.split(train, 8):
+            model.partial_fit(X.iloc[part], y[part])
+    assert error_of(model, X.iloc[test], y[test]) < 0.97 * y[test].std()
+    assert model.rating_statistics_.mean == pytest.approx(y[train].mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "dense"])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_chunks_in_the_order_of_their_ratings_teach_all_ratings(name, sign, stream):
+    X, y, train, test = stream
+    model = clone(STREAMED[name])
+    for _ in range(3):
+        for part in np.split(train[np.argsort(sign * y[train], kind="stable")], 16):
+            model.partial_fit(X.iloc[part], y[part])
+    assert error_of(model, X.iloc[test], y[test]) < 0.95 * y[test].std()
+
+
+@each_stream
+def test_further_ratings_of_another_scale_do_not_change_predictions_of_others(estimator, stream):
+    X, y, *_ = stream
+    old = (X["user"] < 100).to_numpy()
+    model = clone(estimator).set_params(rating_scale=None).fit(X[old], y[old])
+    before = model.predict(X[old])
+    new = np.flatnonzero(~old)[:20]
+    model.partial_fit(X.iloc[new], y[old].mean() + 27 * (-1.0) ** np.arange(20))
+    assert model.module_.scale > 1.5 * y[old].std()
+    assert np.abs(model.predict(X[old]) - before).mean() < 0.2
+
+
+@each_stream
+def test_statistics_are_those_of_all_weighted_ratings(estimator, stream):
+    X, y, train, _ = stream
+    weight = np.random.RandomState(0).randint(0, 4, len(y))
+    model, scaled = clone(estimator), []
+    for part in np.split(train, 4):
+        model.partial_fit(X.iloc[part], y[part] + 1e6, weight[part])
+        scaled.append(weight[part] / weight[part][weight[part] > 0].mean())
+    n, mean, variance = model.rating_statistics_
+    assert n == pytest.approx(np.count_nonzero(weight[train]))
+    assert mean - 1e6 == pytest.approx(np.average(y[train], weights=np.concatenate(scaled)))
+    squares = (y[train] - (mean - 1e6)) ** 2
+    assert variance == pytest.approx(np.average(squares, weights=np.concatenate(scaled)), rel=1e-5)
+    assert model.module_.scale.item() == pytest.approx(variance**0.5)
 
 
 @each

@@ -260,6 +260,14 @@ def test_layers_start_as_in_torch_and_the_output_at_zero():
     assert not module.bin_factors[:, -1].any()  # the embedding of a missing number
 
 
+@pytest.mark.parametrize("sizes", [(4, 2), ()])
+def test_scores_can_be_multiplied(sizes):
+    module = make_module(sizes=sizes).eval()
+    before = module(USERS, ITEMS, **SIDE)
+    module.multiply_scores(0.25)
+    assert_close(module(USERS, ITEMS, **SIDE) - 3.2, 0.25 * (before - 3.2))
+
+
 def test_growing_adds_rows_and_keeps_the_others():
     module = make_module()
     before, item_factors = copy.deepcopy(module), module.item_factors

@@ -92,9 +92,34 @@ def test_rating_is_mean_plus_scaled_biases_and_dot_product(biased):
     assert len(list(module.parameters())) == (4 if biased else 2)
 
 
-def test_global_mean_is_refused_without_biases():
-    with pytest.raises(ValueError, match=r"biased=False has no global mean, got global_mean=3\.5"):
-        MatrixFactorization(2, 2, biased=False, global_mean=3.5)
+def test_without_biases_only_unknown_users_and_items_get_the_global_mean():
+    module, without_mean = (make_module(biased=False, global_mean=mean) for mean in (3.2, 0.0))
+    with torch.no_grad():
+        module.user_factors.weight[4] = without_mean.user_factors.weight[4] = 0  # never trained
+    users, items = torch.cartesian_prod(torch.arange(6), torch.arange(8)).T
+    is_unknown = (users == 0) | (users == 4) | (items == 0)
+    expected = without_mean(users, items).masked_fill(is_unknown, 3.2)
+    assert_close(module(users, items), expected)
+    with torch.no_grad():
+        assert_close(module(users, items), expected)
+    assert_close(module.all_pairs(torch.arange(6), torch.arange(8)).flatten(), expected)
+
+
+def test_without_biases_the_global_mean_does_not_change_the_training():
+    gradients = []
+    for mean in (3.2, 0.0):
+        module = make_module(biased=False, global_mean=mean)
+        module.backward_squared_error(USERS[:4], ITEMS[:4], RATINGS[:4], alpha=0.3)
+        gradients.append(dense_gradients(module))
+    assert_close(*gradients, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_scores_can_be_multiplied(biased):
+    module = make_module(biased=biased)
+    before = module(USERS, ITEMS)
+    module.multiply_scores(0.25)
+    assert_close(module(USERS, ITEMS) - module.zero, 0.25 * (before - module.zero))
 
 
 def test_unknown_rows_stay_zero_in_training():

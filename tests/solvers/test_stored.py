@@ -92,15 +92,16 @@ def test_sums_are_equal_to_sums_in_memory(tmp_path, rows, weighted):
 
 def test_mean_and_scale_are_weighted_and_stable(tmp_path, rows):
     users, items, ratings, weight = rows
-    mean, scale = stored(tmp_path, (users, items, ratings + 1e6, weight)).mean_and_scale()
-    assert mean == pytest.approx(np.average(ratings, weights=weight) + 1e6, abs=1e-6)
-    variance = np.average((ratings - (mean - 1e6)) ** 2, weights=weight)
-    assert scale == pytest.approx(variance**0.5, rel=1e-9)
+    found = stored(tmp_path, (users, items, ratings + 1e6, weight)).statistics
+    assert found.mean == pytest.approx(np.average(ratings, weights=weight) + 1e6, abs=1e-6)
+    variance = np.average((ratings - (found.mean - 1e6)) ** 2, weights=weight)
+    assert found.scale == pytest.approx(variance**0.5, rel=1e-9)
+    assert found.weight == N
 
 
 def test_equal_ratings_have_scale_1_and_equal_weights_are_left_out(tmp_path, rows):
     store = stored(tmp_path, (*rows[:2], np.full(N, 4.0), np.full(N, 3.0)))
-    assert store.mean_and_scale() == (4.0, 1.0)
+    assert (store.statistics.mean, store.statistics.scale) == (4.0, 1.0)
     assert all(set(X) == {"users", "items"} for X, _ in store.batches(500))
 
 

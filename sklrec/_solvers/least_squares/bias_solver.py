@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.callbacks import notified_steps
-from sklrec._solvers.least_squares.biases import BiasEquations, Log, Solution, fit_biases
+from sklrec._solvers.least_squares.biases import Log, Solution, fit_biases
+from sklrec._solvers.least_squares.further_biases import further_biases
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import BiasModel
 
@@ -54,14 +55,12 @@ class BiasSolver:
 
 def _continue(module: BiasModel, data: InteractionTensors) -> Solution:
     """Compute the changes of mean and biases by further ratings."""
-    # The earlier fit is the prior: each value keeps the weight of the ratings that it came from.
-    user_weights, item_weights = module.user_weights[1:].numpy(), module.item_weights[1:].numpy()
-    errors = data.y - module(**_codes(data))
-    equations = BiasEquations(_log(data, errors), len(user_weights), len(item_weights))
-    return equations.solve(
-        user_weights + module.user_penalty.item(),
-        item_weights + module.item_penalty.item(),
-        float(user_weights.sum()),
+    return further_biases(
+        _log(data, data.y - module(**_codes(data))),
+        module.user_weights[1:].numpy(),
+        module.item_weights[1:].numpy(),
+        module.user_penalty.item(),
+        module.item_penalty.item(),
     )
 
 

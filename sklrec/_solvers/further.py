@@ -1,0 +1,90 @@
+"""Training on further ratings, in which earlier ratings keep their weight."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import Callback
+from torch import Tensor
+
+from sklrec._solvers.base import WarmStart
+from sklrec._solvers.least_squares.biases import Log
+from sklrec._solvers.least_squares.further_biases import further_biases
+from sklrec._solvers.tensors import InteractionTensors
+from sklrec.modules._rating_module import CODES_OF_TABLES, RatingModule
+
+# Weight of the prior of a bias, in ratings. Chosen on held-out parts of streams of four logs.
+PRIOR_WEIGHT = 3.0
+# Number of rows that are predicted at once.
+ROWS_AT_ONCE = 2**14
+
+
+@torch.no_grad()
+def update_biases(module: Any, data: InteractionTensors, n_ratings: dict[str, np.ndarray]) -> None:
+    """Add to mean and biases what explains the errors of further ratings."""
+    module.eval()
+    errors = []
+    for inputs, ratings in data.batches(ROWS_AT_ONCE):
+        inputs.pop("sample_weight", None)
+        errors.append(ratings - module(**inputs))
+    columns = data.X["users"] - 1, data.X["items"] - 1, torch.cat(errors), data.weights
+    tables = [module.user_biases, module.item_biases]
+    weights = [np.zeros(len(table) - 1) for table in tables]
+    for side, of_rows in zip(("user", "item"), weights, strict=True):
+        of_rows[: len(n_ratings[side]) - 1] = n_ratings[side][1:]
+    mean, *changes = further_biases(
+        Log(*(values.cpu().numpy() for values in columns)),
+        weights[0],
+        weights[1],
+        PRIOR_WEIGHT,
+        PRIOR_WEIGHT,
+    )
+    module.global_mean += mean
+    for table, values in zip(tables, changes, strict=True):
+        table[1:] += torch.from_numpy(values / module.scale.item()).to(table)
+
+
+class KeepEarlier(Callback):
+    """After each epoch, move rows back by the share of their earlier ratings."""
+
+    # An optimiser such as Adam moves a row by about the learning rate, whether it had no rating
+    # before or a thousand. Chunks of ratings that are sorted by their size would then teach a
+    # model the last ratings only. The square root of the share of the further ratings was as good
+    # as five times the share, on streams in five orders.
+
+    def __init__(self, data: InteractionTensors, previous: WarmStart, is_rowwise: bool):
+        self.data, self.previous = data, previous
+        self.is_rowwise = is_rowwise  # the optimiser itself counts earlier ratings
+
+    @torch.no_grad()
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        tables = net.module_.named_parameters()
+        self.start_ = {name: (p.clone(), self._moved(net.module_, name, p)) for name, p in tables}
+
+    @torch.no_grad()
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        for name, table in net.module_.named_parameters():
+            start, moved = self.start_[name]
+            table.copy_(start.lerp(table, moved))
+
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        del self.data, self.previous, self.start_
+
+    def _moved(self, module: RatingModule, name: str, table: Tensor) -> Tensor:
+        """Compute the part of the change of each row that is kept."""
+        if module.has_biases and name.endswith("biases"):
+            return torch.zeros_like(table)  # `update_biases` computed them
+        if self.is_rowwise:
+            return torch.ones_like(table)
+        inputs = CODES_OF_TABLES.get(name.partition("_")[0], ("",))[0]
+        side = inputs.removesuffix("s")
+        if side not in self.previous.n_ratings:
+            n = len(self.data)
+            return table.new_tensor(n / (n + self.previous.weight)).sqrt()
+        further = self.data.row_weights(inputs, len(table))
+        earlier = torch.zeros_like(further)
+        n_ratings = torch.from_numpy(self.previous.n_ratings[side]).to(further)
+        earlier[: len(n_ratings)] = n_ratings
+        moved = (further / (further + earlier).clamp(min=1e-12)).sqrt()
+        return moved.view(-1, *[1] * (table.ndim - 1))

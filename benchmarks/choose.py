@@ -44,7 +44,7 @@ def vary(*constants: str, **values: list[Any]) -> list[dict[str, Any]]:
 RATES: dict[str, Any] = {"max_epochs": [5, 20], "lr": [0.05, 0.12]}
 STEPS: dict[str, Any] = {"dropout": [0.0, 0.2], "max_epochs": [6, 14], "lr": [0.01, 0.03]}
 LAYERS: dict[str, Any] = {"hidden_layer_sizes": [(), (64, 32)], "products": [False]}
-LAYERS |= {"lr": [0.01, 0.02]}
+LAYERS |= {"lr": [0.02]}
 ROWS = ["PER_RATING", "PER_ROW", "POWER"]
 TERMS = ["PER_RATING_OF_TERMS", "PER_ROW_OF_TERMS", "TERMS_LOAD_FACTOR"]
 NET = ["DENSE_PER_RATING", "DENSE_PER_ROW", "DENSE_POWER", "DENSE_LAYERS"]
@@ -56,7 +56,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
         {"svdpp": True},
         vary(*ROWS, *TERMS, n_factors=[40, 160], alpha=[0.1], **RATES),
     ),
-    "dense": ("DenseRecRegressor", {}, vary(*NET, n_factors=[32, 100], alpha=[0.1], **LAYERS)),
+    "dense": ("DenseRecRegressor", {}, vary(*NET, n_factors=[100], alpha=[0.1], **LAYERS)),
     "sequence": (
         "SequenceRatingRegressor",
         {},

@@ -60,7 +60,7 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
     "sequence": (
         "SequenceRatingRegressor",
         {},
-        vary(n_factors=[8, 24], hidden_size=[8, 32], dropout=[0.0, 0.2], **STEPS),
+        vary(n_factors=[8, 24], hidden_size=[8, 32], alpha=[10.0], **STEPS),
     ),
 }
 

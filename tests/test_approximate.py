@@ -17,7 +17,8 @@ USERS = np.unique(X["user"])
 
 @pytest.fixture(scope="module", params=[{}, {"biased": False}, {"svdpp": True}], ids=str)
 def model(request):
-    return MFRegressor(n_factors=8, rating_scale=None, random_state=0, **request.param).fit(X, Y)
+    options = {"n_factors": 8, "alpha": 0.05, "rating_scale": None, "random_state": 0}
+    return MFRegressor(**options, **request.param).fit(X, Y)
 
 
 @pytest.mark.parametrize("exclude_seen", [True, False])

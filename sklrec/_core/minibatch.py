@@ -137,7 +137,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         """Convert the module to the mean and scale of all ratings so far."""
         module, now = self.module_, self.rating_statistics_
         if before.variance > 0:  # otherwise the tables hold only their start
-            module.multiply_scores(module.scale.item() / now.scale)
+            module._multiply_scores(module.scale.item() / now.scale)
         module.scale.fill_(now.scale)
         if not module.has_biases:  # otherwise they change together with the mean
             module.global_mean += now.mean - before.mean

@@ -46,7 +46,7 @@ class RowLoads:
         has_terms = isinstance(module, SVDPlusPlus)
         own, path = (module.own, "own.") if has_terms else (module, "")
         factor = TERMS_LOAD_FACTOR if has_terms else 1.0
-        norms = module.squared_norms()
+        norms = module._squared_norms()
 
         def penalty(table: str, of_number: float = 1.0) -> float | Tensor:
             return alpha[table] if isinstance(alpha, dict) else of_number * alpha

@@ -71,17 +71,17 @@ class KeepEarlier(Callback):
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         del self.data, self.previous, self.start_
 
-    def _moved(self, module: RatingModule, name: str, table: Tensor) -> Tensor:
+    def _moved(self, module: RatingModule, name: str, table: Tensor) -> Tensor | float:
         """Compute the part of the change of each row that is kept."""
         if module.has_biases and name.endswith("biases"):
-            return torch.zeros_like(table)  # `update_biases` computed them
+            return 0.0  # `update_biases` computed them
         if self.is_rowwise:
-            return torch.ones_like(table)
+            return 1.0
         inputs = CODES_OF_TABLES.get(name.partition("_")[0], ("",))[0]
         side = inputs.removesuffix("s")
         if side not in self.previous.n_ratings:
             n = len(self.data)
-            return table.new_tensor(n / (n + self.previous.weight)).sqrt()
+            return (n / (n + self.previous.weight)) ** 0.5
         further = self.data.row_weights(inputs, len(table))
         earlier = torch.zeros_like(further)
         n_ratings = torch.from_numpy(self.previous.n_ratings[side]).to(further)

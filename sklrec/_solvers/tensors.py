@@ -40,7 +40,7 @@ class InteractionTensors(Dataset):
     def weights(self) -> Tensor:
         """Weights of the interactions, in float64."""
         weight = self.X.get("sample_weight")
-        return torch.ones_like(self.y) if weight is None else weight.double()
+        return torch.ones_like(self.y) if weight is None else weight.to(self.y)
 
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         """Sum weights by the codes of an input, times values of the partners of users or items."""
@@ -57,8 +57,9 @@ class InteractionTensors(Dataset):
 
     def mean_square(self, mean: Tensor) -> float:
         """Weighted mean of the squared differences of the ratings from a value."""
-        weights = self.weights
-        return (weights.dot((self.y - mean).square().to(weights)) / weights.sum()).item()
+        weight, squares = self.X.get("sample_weight"), (self.y - mean).square()
+        mean_square = squares.mean() if weight is None else squares.dot(weight.to(squares))
+        return (mean_square if weight is None else mean_square / weight.sum()).item()
 
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""

@@ -321,7 +321,7 @@ class DenseNet(RatingModule):
         return ratings, self._penalise(alpha, embeddings, users, items, **side)
 
     @torch.no_grad()
-    def multiply_scores(self, ratio: float) -> None:
+    def _multiply_scores(self, ratio: float) -> None:
         """Multiply the scores by a number, through the parameters."""
         for name, table in self.named_parameters():
             if not name.startswith("layers"):

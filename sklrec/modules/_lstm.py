@@ -349,7 +349,7 @@ class LSTMRating(RatingModule):
         return biases_of(self.item_biases, codes, sparse=self.sparse)
 
     @torch.no_grad()
-    def multiply_scores(self, ratio: float) -> None:
+    def _multiply_scores(self, ratio: float) -> None:
         """Multiply the scores by a number, through the parameters."""
         tables: list[Tensor] = list(self.output.parameters())
         if not self.items_only:

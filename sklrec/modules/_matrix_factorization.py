@@ -175,7 +175,7 @@ class MatrixFactorization(PairModule):
         return self._to_ratings(self._pair_scores(users, items))
 
     @torch.no_grad()
-    def squared_norms(self) -> dict[str, Tensor]:
+    def _squared_norms(self) -> dict[str, Tensor]:
         """Squared norms of the factors of all rows, by side."""
         sides = {"user": self.user_factors, "item": self.item_factors}
         return {side: factors.weight.square().sum(1) for side, factors in sides.items()}
@@ -306,7 +306,7 @@ class MatrixFactorization(PairModule):
         table.grad = gradient if table.grad is None else table.grad + gradient
 
     @torch.no_grad()
-    def multiply_scores(self, ratio: float) -> None:
+    def _multiply_scores(self, ratio: float) -> None:
         """Multiply the scores by a number, through the parameters."""
         for name, table in self.named_parameters():
             table.mul_(ratio if name.endswith("biases") else ratio**0.5)

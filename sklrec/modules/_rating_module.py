@@ -57,7 +57,7 @@ class RatingModule(nn.Module):
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norms that the penalty multiplies, of shape (n,) or ()."""
 
-    def multiply_scores(self, ratio: float) -> None:
+    def _multiply_scores(self, ratio: float) -> None:
         """Multiply the scores by a number, through the parameters."""
         raise NotImplementedError
 

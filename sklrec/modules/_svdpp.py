@@ -92,7 +92,7 @@ class SVDPlusPlus(PairModule):
         }
 
     @torch.no_grad()
-    def squared_norms(self) -> dict[str, Tensor]:
+    def _squared_norms(self) -> dict[str, Tensor]:
         """Squared norms of the factors of all rows, with the sums of their terms."""
         return {
             side: getattr(self.own, f"{side}_factors")

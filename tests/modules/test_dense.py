@@ -264,7 +264,7 @@ def test_layers_start_as_in_torch_and_the_output_at_zero():
 def test_scores_can_be_multiplied(sizes):
     module = make_module(sizes=sizes).eval()
     before = module(USERS, ITEMS, **SIDE)
-    module.multiply_scores(0.25)
+    module._multiply_scores(0.25)
     assert_close(module(USERS, ITEMS, **SIDE) - 3.2, 0.25 * (before - 3.2))
 
 

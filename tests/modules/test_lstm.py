@@ -134,7 +134,7 @@ def test_gradient_is_that_of_error_and_penalty():
 def test_scores_can_be_multiplied(params):
     module = lstm(**params)
     before = module(**PAST, **QUERIES)
-    module.multiply_scores(0.25)
+    module._multiply_scores(0.25)
     module.scale /= 0.25  # of the past ratings too
     torch.testing.assert_close(module(**PAST, **QUERIES), before)
 

@@ -118,7 +118,7 @@ def test_without_biases_the_global_mean_does_not_change_the_training():
 def test_scores_can_be_multiplied(biased):
     module = make_module(biased=biased)
     before = module(USERS, ITEMS)
-    module.multiply_scores(0.25)
+    module._multiply_scores(0.25)
     assert_close(module(USERS, ITEMS) - module.zero, 0.25 * (before - module.zero))
 
 

@@ -50,7 +50,7 @@ ESTIMATORS = {
     "dense": DenseRecRegressor(**MF),
     "dense by row": DenseRecRegressor(**{**MF, "batch_size": 10}),
     "LSTM": SequenceRatingRegressor(**MF),
-    "LSTM by row": SequenceRatingRegressor(**{**MF, "batch_size": 15}),
+    "LSTM by row": SequenceRatingRegressor(**{**MF, "batch_size": 15, "alpha": 10.0}),
     "bidirectional LSTM": SequenceRatingRegressor(**MF, bidirectional=True),
     "LSTM of items": SequenceRatingRegressor(**MF, items_only=True),
 }

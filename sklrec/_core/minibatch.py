@@ -16,8 +16,12 @@ from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
 from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.base import Solver, WarmStart
 from sklrec._solvers.distributed import common_random_state, is_shared
+from sklrec._solvers.epochs import Diverged
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._utils.rng import new_generator
+
+# Starts of a training with lr="auto", each with half the learning rate of the one before.
+N_STARTS = 8
 
 
 class MinibatchRatingRegressor(BaseRatingRegressor):
@@ -99,16 +103,34 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         self.rating_statistics_ = statistics
         if previous is not None:
             self.rating_statistics_ = previous.rating_statistics_.pooled(statistics)
-        return super()._train(
-            statistics, training_data, validation_data, generator, previous, **changes
+        # A training with lr="auto" that diverges starts again with half the learning rate.
+        state = generator.get_state()
+        lr_factor = changes.pop("lr_factor", 1.0)
+        for k in range(N_STARTS if self.lr == "auto" else 1):
+            generator.set_state(state)
+            data = training_data, validation_data
+            changes["lr_factor"] = lr_factor * 0.5**k
+            try:
+                return super()._train(statistics, *data, generator, previous, **changes)
+            except Diverged:
+                continue
+        raise ValueError(
+            f"The training diverged with lr={self.lr!r}: the loss is far above that of the mean "
+            "rating, or not finite. Use a lower lr, or a larger alpha."
         )
 
     def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
         self.module_ = deepcopy(previous.module_)
         self._convert(previous.rating_statistics_)
         self._grow_module(generator)
-        weight = previous.rating_statistics_.weight
-        return WarmStart(getattr(previous, "net_", None), previous._rating_counts(), weight)
+        return WarmStart(
+            net=getattr(previous, "net_", None),
+            n_ratings=previous._rating_counts(),
+            n_all_ratings=self._rating_counts(),
+            weight=previous.rating_statistics_.weight,
+            penalties=getattr(previous, "penalties_", None),
+            loss_curve=previous.loss_curve_,
+        )
 
     @torch.no_grad()
     def _convert(self, before: RatingStatistics) -> None:
@@ -119,6 +141,10 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         module.scale.fill_(now.scale)
         if not module.has_biases:  # otherwise they change together with the mean
             module.global_mean += now.mean - before.mean
+
+    def _record(self, outcome, previous, *, with_validation):
+        super()._record(outcome, previous, with_validation=with_validation)
+        self.penalties_ = outcome.penalties
 
     def _refuse_change(self, name: str) -> None:
         """Raise if a parameter differs from that of the model that the training continues."""
@@ -136,8 +162,8 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
             return common_random_state(rng)
         return rng
 
-    def _alpha(self) -> float:
-        """L2 penalty, as a number."""
+    def _alpha(self) -> float | None:
+        """L2 penalty, or None to learn it."""
         return self.alpha
 
     def _rating_counts(self) -> dict[str, np.ndarray]:

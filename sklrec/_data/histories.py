@@ -42,16 +42,22 @@ class Histories:
 
     def extended(self, later: "Histories") -> "Histories":
         """Append later interactions, which replace those of the same sequence, item and time."""
-        columns = ["sequences", "items", "times"] if self.timed else ["sequences", "items"]
-        keys = pd.MultiIndex.from_arrays([getattr(self, name) for name in columns])
-        later_keys = pd.MultiIndex.from_arrays([getattr(later, name) for name in columns])
-        keep = ~keys.isin(later_keys)
+        keep = self.is_missing_in(later)
         sequences, items, ratings, times = (
             np.concatenate([getattr(self, name)[keep], getattr(later, name)])
             for name in ("sequences", "items", "ratings", "times")
         )
         n_sequences = max(len(self.starts), len(later.starts)) - 1
         return Histories(sequences, items, ratings, times if self.timed else None, n_sequences)
+
+    def is_missing_in(self, other: "Histories") -> np.ndarray:
+        """Whether other histories have no interaction of the same sequence, item and time."""
+        columns = ["sequences", "items", "times"] if self.timed else ["sequences", "items"]
+        keys, others = (
+            pd.MultiIndex.from_arrays([getattr(histories, name) for name in columns])
+            for histories in (self, other)
+        )
+        return ~keys.isin(others)
 
     def without_targets(
         self, sequences: np.ndarray, items: np.ndarray

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from sklrec._data.timestamps import DATETIMES, NUMBERS, ZONED
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.learned import read_histories, read_seen, write_histories, write_seen
 from sklrec._persistence.modules import (
+    has_static_part,
     read_biases,
     read_dense_net,
     read_gaussian,
     read_lstm,
     read_matrix_factorization,
+    read_residual_lstm,
     write_module,
 )
 from sklrec._persistence.parameters import (
@@ -37,6 +40,7 @@ from sklrec._persistence.side import (
     write_side_blocks,
     write_side_features,
 )
+from sklrec._solvers.penalties import LearnedPenalties
 from sklrec.estimators.bayesian import BayesianMFRegressor
 from sklrec.estimators.bias import BiasRegressor
 from sklrec.estimators.dense import DenseRecRegressor
@@ -151,6 +155,9 @@ def _write_training(part: PartWriter, estimator: Any) -> None:
     for name in CURVES:
         if hasattr(estimator, name):
             part.array(name, np.array(getattr(estimator, name), dtype=np.float64))
+    if isinstance(estimator, MinibatchRatingRegressor):
+        penalties = estimator.penalties_
+        part.put("penalties_", None if penalties is None else list(astuple(penalties)))
     write_module(part.part("module_"), estimator.module_)
 
 
@@ -167,6 +174,14 @@ def _read_training(part: PartReader, estimator: Any) -> Sequence[int | str]:
         if part.has_array(name):
             setattr(estimator, name, part.array(name, "float64", (ANY,)).tolist())
     estimator.n_iter_ = len(estimator.loss_curve_)
+    if isinstance(estimator, MinibatchRatingRegressor):
+        found = part.value("penalties_", list, None)
+        kinds = [float] * 4 + [int]
+        if found is not None and [type(value) for value in found] != kinds:
+            part.refuse("penalties_", "should be null, or four numbers and a count")
+        if found is not None and not (np.isfinite(found).all() and min(found) >= 0):
+            part.refuse("penalties_", "should be finite and not negative")
+        estimator.penalties_ = None if found is None else LearnedPenalties(*found)
     return names
 
 
@@ -199,13 +214,11 @@ def _read_biases(part: PartReader, estimator: BiasRegressor) -> None:
 def _write_mf(part: PartWriter, mf: MFRegressor) -> None:
     _write_training(part, mf)
     _write_ids(part, mf)
-    part.put("alpha_", float(mf.alpha_))
 
 
 def _read_mf(part: PartReader, mf: MFRegressor) -> None:
     _read_training(part, mf)
     sizes = _read_ids(part, mf)
-    mf.alpha_ = part.value("alpha_", float)
     mf.module_ = read_matrix_factorization(part.part("module_"), *sizes)
 
 
@@ -213,6 +226,7 @@ def _write_dense(part: PartWriter, dense: DenseRecRegressor) -> None:
     _write_training(part, dense)
     _write_ids(part, dense)
     write_side_features(part.part("side_features_"), dense.side_features_)
+    part.array("value_counts_", dense.value_counts_)
     write_known_features(part.part("known_features_"), dense.known_features_, dense.side_features_)
 
 
@@ -220,6 +234,7 @@ def _read_dense(part: PartReader, dense: DenseRecRegressor) -> None:
     names = _read_training(part, dense)
     sizes = _read_ids(part, dense)
     side = dense.side_features_ = read_side_features(part.part("side_features_"), names)
+    dense.value_counts_ = part.codes("value_counts_", (side.n_values + 1,), 2**62)
     dense.known_features_ = read_known_features(part.part("known_features_"), side, *sizes)
     n_columns = {name: len(getattr(side, name)) for name in GROUPS}
     dense.module_ = read_dense_net(part.part("module_"), *sizes, n_columns, side.n_values)
@@ -279,7 +294,9 @@ def _read_sequence(part: PartReader, estimator: SequenceRatingRegressor) -> None
             part.refuse("timestamp_index_", "should be the position of a column")
         estimator.timestamp_kind_ = part.choice("timestamp_kind_", *TIMESTAMP_KINDS, None)
         estimator.histories_ = read_histories(part.part("histories_"), n_users, n_items)
-    estimator.module_ = read_lstm(part.part("module_"), estimator.n_items_ + 1)
+    of_module = part.part("module_")
+    read = read_residual_lstm if has_static_part(of_module) else read_lstm
+    estimator.module_ = read(of_module, estimator.n_items_ + 1)
 
 
 # Classes that a model file can hold, with functions that write and read their fitted attributes.

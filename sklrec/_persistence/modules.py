@@ -17,6 +17,7 @@ from sklrec.modules import (
     GaussianMatrixFactorization,
     LSTMRating,
     MatrixFactorization,
+    ResidualLSTMRating,
 )
 from sklrec.modules._rating_module import RatingModule
 
@@ -34,6 +35,7 @@ ARGUMENTS: dict[type, dict[str, type]] = {
         **{"init_std": float, "items_only": bool, "bidirectional": bool, "sparse": bool},
         **{"n_ratings": int, "dropout": float},
     },
+    ResidualLSTMRating: {"bidirectional": bool, "dropout": float},
 }
 LSTM_TENSORS = {"weight_ih": 1, "weight_hh": 2, "bias_ih": 0, "bias_hh": 0}
 
@@ -143,11 +145,40 @@ def read_lstm(part: PartReader, n_items: int) -> LSTMRating:
         "output.weight": (n_outputs, hidden_size * (1 + arguments["bidirectional"])),
         "output.bias": (n_outputs,),
     }
-    n_columns = [(), (n_inputs,), (hidden_size,)]
-    for lstm in ("lstm", "backward_lstm"):
-        for name, which in LSTM_TENSORS.items():
-            shapes[f"{lstm}.{name}_l0"] = (4 * hidden_size, *n_columns[which])
+    shapes |= _lstm_shapes(n_inputs, hidden_size)
     return _with_tensors(part, LSTMRating(0, n_factors, hidden_size, **arguments), shapes)
+
+
+def read_residual_lstm(part: PartReader, n_items: int) -> ResidualLSTMRating:
+    """Read an LSTM with a static part."""
+    arguments = _arguments(part, ResidualLSTMRating)
+    width = part.size("users.item_rows", 1)
+    if not 2 <= width <= MAX_FACTORS + 1:  # the covariances have about its square as numbers
+        part.refuse("users.item_rows", f"should have 2 to {MAX_FACTORS + 1} columns")
+    hidden_size = part.size("lstm.weight_hh_l0", 1)
+    module = ResidualLSTMRating(0, width - 1, hidden_size, **arguments)
+    shapes: dict[str, Shape] = {
+        name: tuple(tensor.shape)
+        for name, tensor in _tensors(module).items()
+        if tensor is not None
+    }
+    for name in ("item_rows", "item_covariances", "item_terms"):
+        shapes[f"users.{name}"] = (n_items, shapes[f"users.{name}"][1])
+    return _with_tensors(part, module, shapes)
+
+
+def has_static_part(part: PartReader) -> bool:
+    """Whether a part holds an LSTM with a static part."""
+    return part.has_array("users.item_rows")
+
+
+def _lstm_shapes(n_inputs: int, hidden_size: int) -> dict[str, Shape]:
+    n_columns = [(), (n_inputs,), (hidden_size,)]
+    return {
+        f"{lstm}.{name}_l0": (4 * hidden_size, *n_columns[which])
+        for lstm in ("lstm", "backward_lstm")
+        for name, which in LSTM_TENSORS.items()
+    }
 
 
 def _arguments(part: PartReader, kind: type) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from sklrec._solvers.net import RatingNet
+from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules._rating_module import RatingModule
 
@@ -17,9 +18,14 @@ class WarmStart:
     """State of a previous fit, for warm starts."""
 
     net: RatingNet | None = None  # the net that trained the module; it is not changed
-    # Number of ratings of each row of the module's tables so far, by side, where known.
+    # Number of ratings of each row of the module's tables before this fit, and with its ratings,
+    # where known: by side, or "value" for values of side features. Users and items count pairs
+    # that were rated again once.
     n_ratings: dict[str, np.ndarray] = field(default_factory=dict)
     weight: float = 0.0  # sum of the weights of the ratings so far
+    n_all_ratings: dict[str, np.ndarray] = field(default_factory=dict)
+    penalties: LearnedPenalties | None = None
+    loss_curve: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,7 @@ class FitResult:
     validation_curve: list[float]  # the same for the validation data
     interrupted: bool = False
     net: RatingNet | None = None
+    penalties: LearnedPenalties | None = None  # if they were learned
 
 
 class Solver(Protocol):

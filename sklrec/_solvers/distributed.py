@@ -19,6 +19,7 @@ from sklrec._utils.rng import own_random_state
 
 # Inputs with a row for each sequence of a batch; all others have a row for each rating.
 SEQUENCE_INPUTS = {"past_items", "past_ratings", "past_gaps", "lengths"}
+SEQUENCE_INPUTS |= {"past_expected", "past_expected_after"}
 
 
 def join_processes() -> Any:

@@ -10,33 +10,43 @@ import numpy as np
 import torch
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
+from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.callbacks import EpochNotifier, LinearDecay, StopAtBest, trained_module
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
+from sklrec._solvers.epochs import Diverged, EpochSettings, RowLoads
 from sklrec._solvers.further import KeepEarlier, update_biases
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.pair_batches import PairBatches
+from sklrec._solvers.penalties import (
+    DENSE_POWER,
+    POWER,
+    POWER_OF_OTHERS,
+    DensePenalties,
+    LearnedPenalties,
+    RowPenalties,
+    learn_penalties,
+)
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.tensors import BatchIterator, InteractionTensors
 from sklrec._utils.memory import keep_freed_memory
 from sklrec._utils.rng import own_random_state
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
-from sklrec.modules import MatrixFactorization
+from sklrec.modules import DenseNet, MatrixFactorization
 from sklrec.modules._pair_module import PairModule
 from sklrec.modules._rating_module import RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
 
 # Steps of the SVD++ terms in an epoch. Each step costs as much as a pass over all ratings.
 TERM_STEPS = 8
-# Factor on the loads of `RowwiseSGD` if there are SVD++ terms. Own rows and terms of both sides
-# move at once and correct the same errors, so that each must move less.
-TERMS_LOAD_FACTOR = 2.5
 # Early stopping: number of epochs without a lower validation loss, and the smallest decrease that
 # counts, as a share of the variance of the ratings.
 PATIENCE = 5
 TOL = 1e-4
+# Inputs of a dense net that hold codes of values of side features.
+VALUE_INPUTS = ("categorical", "multi_valued")
 # Approximate number of ratings of a user in a batch, if the table has more users than a batch has
 # ratings. MovieLens 100K has about as many in a batch of the default size. More would be faster,
 # but less accurate.
@@ -66,7 +76,7 @@ class MinibatchSolver:
     lr: float
     max_epochs: int
     batch_size: int
-    alpha: float
+    alpha: float | None  # None learns it
     callbacks: list[Any] | None
     verbose: int
     early_stopping: bool = False  # stop by the validation loss, and restore the best epoch
@@ -88,13 +98,13 @@ class MinibatchSolver:
         The history of a previous net continues, and so does its optimiser's state for each table
         of the same size.
         """
-        if self.is_shared:
+        penalties = None if self.alpha is not None else self._penalties(module, data, previous)
+        if self.constant_lr and previous is not None and module.has_biases:
+            update_biases(module, data, previous.n_ratings, penalties)
+        if self.is_shared:  # after the start was learned, so that all have the same
             start_together(module, data, valid, generator, self)
-        is_further = self.constant_lr and previous is not None
-        if is_further and module.has_biases:
-            update_biases(module, data, previous.n_ratings)
         trained = self._with_terms(module, data) if self.svdpp else module
-        net = self._new_net(trained, data, valid, generator, previous)
+        net = self._new_net(trained, data, valid, generator, previous, penalties)
         n_before = self._continue_from(previous, net)
         # With SVD++ terms, whole tables are allocated and freed.
         n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
@@ -110,7 +120,17 @@ class MinibatchSolver:
         if isinstance(trained, SVDPlusPlus):
             _remove_tables(net.optimizer_, [trained.user_terms, trained.item_terms])
             net.module_ = net.module = trained.merge_terms()
-        return replace(_losses(net, n_before), interrupted=net.interrupted_, net=net)
+        outcome = _losses(net, n_before)
+        return replace(outcome, interrupted=net.interrupted_, net=net, penalties=penalties)
+
+    def _penalties(
+        self, module: Any, data: InteractionTensors, previous: WarmStart | None
+    ) -> LearnedPenalties:
+        """Learn penalties, unless earlier ones were learned from at least as many ratings."""
+        if previous is not None and previous.penalties is not None:
+            if previous.penalties.n_ratings >= len(data):
+                return previous.penalties
+        return learn_penalties(module, data, start=previous is None)
 
     def _new_net(
         self,
@@ -119,6 +139,7 @@ class MinibatchSolver:
         valid: InteractionTensors | None,
         generator: torch.Generator,
         previous: WarmStart | None,
+        penalties: LearnedPenalties | None,
     ) -> RatingNet:
         """Make the skorch net that trains a module."""
         iterator: dict[str, Any] = {"iterator_train": BatchIterator}
@@ -128,13 +149,13 @@ class MinibatchSolver:
             iterator = {"iterator_train": PairBatches, "iterator_train__n_cohorts": n_cohorts}
         optimizer_params = dict(self.optimizer_params)
         if self._is_rowwise():
-            n_ratings = previous.n_ratings if previous else {}
-            groups = self._parameter_groups(module, data, n_ratings, n_cohorts)
-            optimizer_params["param_groups"] = groups
+            names = [name for name, _ in module.named_parameters()]
+            optimizer_params["param_groups"] = [(name, {"name": name}) for name in names]
+        settings = self._epoch_settings(module, data, previous, penalties, n_cohorts)
         net_class = DistributedRatingNet if self.is_shared else RatingNet
         return net_class(
             module,
-            alpha=self.alpha,
+            alpha=0.0 if self.alpha is None else self.alpha,
             reduction=self.reduction,
             optimizer=self.optimizer,
             lr=self.lr,
@@ -145,7 +166,7 @@ class MinibatchSolver:
             iterator_train__generator=generator,
             iterator_valid=BatchIterator,
             train_split=None if valid is None else predefined_split(valid),
-            callbacks=self._all_callbacks(module, data, valid is not None, previous),
+            callbacks=self._all_callbacks(module, data, settings, valid is not None, previous),
             device=str(next(module.parameters()).device),
             verbose=self.verbose,
             **{f"optimizer__{name}": value for name, value in optimizer_params.items()},
@@ -183,44 +204,51 @@ class MinibatchSolver:
             module, *codes, data.X.get("sample_weight"), batches_per_step=batches_per_step
         )
 
-    def _parameter_groups(
+    def _epoch_settings(
         self,
-        module: RatingModule,
+        module: Any,
         data: InteractionTensors,
-        n_ratings: dict[str, np.ndarray],
+        previous: WarmStart | None,
+        learned: LearnedPenalties | None,
         n_cohorts: int,
-    ) -> list[Any]:
-        """Compute the parameter groups of `RowwiseSGD`, with the load of each row."""
-        # The load is the change of a row's gradient when the row moves by 1. For each rating in a
-        # batch, this is the squared norm of the other row plus the penalty. In a trained model the
-        # squared norm is about the size of the targets: 1, or more without a global mean.
-        size = data.mean_square(module.zero) ** 0.5 / module.scale.item()
-        curvature = max(1.0, size) + self.alpha
-        groups: list[Any] = []
-        own, path = module, ""
-        if isinstance(module, SVDPlusPlus):
-            own, path = module.own, "own."
-            share = min(1.0, module.batches_per_step * self.batch_size / len(data))
-            curvature *= TERMS_LOAD_FACTOR
-            for side, bound in module.curvature_bounds().items():
-                groups.append((f"{side}_terms", {"load": curvature * share * bound}))
-        assert isinstance(own, MatrixFactorization)
-        batch_share = self.batch_size / len(data)
-        shares = {"user": batch_share * n_cohorts, "item": batch_share}
-        for side, n_rows in (("user", own.n_users + 1), ("item", own.n_items + 1)):
-            load = data.row_weights(f"{side}s", n_rows) * min(1.0, shares[side])
-            if side in n_ratings:
+    ) -> tuple[str, EpochSettings]:
+        """Make the callback that sets penalties and limits of steps."""
+        own = module.own if isinstance(module, SVDPlusPlus) else module
+        mean_square, scale = data.mean_square(module.zero), module.scale.item()
+        penalties = loads = None
+        if learned is not None or self._is_rowwise():
+            counts = _count_ratings(own, data)
+            if learned is not None:
+                every = {} if previous is None else previous.n_all_ratings
+                counts_of_all = _combined(torch.maximum, counts, every)
+                penalties = self._row_penalties(own, learned, counts_of_all, scale)
+            if self._is_rowwise():
                 # Earlier ratings of a row count too, so that the new ones do not replace what it
                 # learned from them.
-                earlier = torch.from_numpy(n_ratings[side]).to(load)
-                load[: len(earlier)] += earlier
-            groups.append((f"{path}{side}_*", {"load": curvature * load}))
-        return groups
+                earlier = {} if previous is None else previous.n_ratings
+                counts = _combined(torch.add, counts, earlier)
+                share = self.batch_size / len(data)
+                shares = {"user": min(1.0, share * n_cohorts), "item": min(1.0, share)}
+                term_share = min(1.0, getattr(module, "batches_per_step", 1) * share)
+                size = max(1.0, mean_square**0.5 / scale)
+                loads = RowLoads(data, counts, shares, term_share, size)
+        losses = [] if previous is None else previous.loss_curve
+        typical_loss = max(mean_square, scale**2)
+        return "epoch_settings", EpochSettings(penalties, loads, typical_loss, losses)
+
+    def _row_penalties(
+        self, own: Any, learned: LearnedPenalties, counts: dict[str, Tensor], scale: float
+    ) -> RowPenalties:
+        if isinstance(own, DenseNet):
+            return DensePenalties(learned, counts, scale, DENSE_POWER)
+        power = POWER if self._is_rowwise() else POWER_OF_OTHERS
+        return RowPenalties(learned, counts, scale, power, self.svdpp)
 
     def _all_callbacks(
         self,
         module: RatingModule,
         data: InteractionTensors,
+        settings: tuple[str, EpochSettings],
         has_validation: bool,
         previous: WarmStart | None,
     ) -> list[Any]:
@@ -232,8 +260,8 @@ class MinibatchSolver:
         elif not (self.constant_lr or self._has_callback(LRScheduler)):
             n_steps = self.max_epochs * data.n_batches(self.batch_size)
             callbacks.insert(0, ("lr_schedule", LinearDecay(n_steps)))
-        callbacks.append(("epoch_notifier", EpochNotifier()))
-        # Last, because it raises: the other callbacks see that epoch too.
+        # Last, because they raise: the other callbacks see that epoch too.
+        callbacks += [("epoch_notifier", EpochNotifier()), settings]
         if self.early_stopping and not self._has_callback(EarlyStopping):
             tol = TOL * module.scale.item() ** 2  # losses are in squared units of the ratings
             callbacks.append(("early_stopping", StopAtBest(PATIENCE, tol)))
@@ -265,15 +293,12 @@ class MinibatchSolver:
             )
 
     def _check_finite(self, module: torch.nn.Module) -> None:
-        """Raise if a weight of the module is not finite."""
+        """Raise `Diverged` if a weight of the module is not finite."""
         # Extremes are finite if all values are, and need no copy of the table.
         tables = [p.detach() for p in module.parameters() if p.numel() > 0]
         extremes = [torch.stack(torch.aminmax(table)) for table in tables]
         if not all(bool(found.isfinite().all()) for found in extremes):
-            raise ValueError(
-                f"The training diverged with lr={self.lr}: the factors are no longer finite. "
-                "Use a lower lr, or a larger alpha."
-            )
+            raise Diverged
 
 
 def _is_callback(callback: Any, kind: type) -> bool:
@@ -282,6 +307,34 @@ def _is_callback(callback: Any, kind: type) -> bool:
         callback = callback[1]
     is_class = isinstance(callback, type) and issubclass(callback, kind)
     return is_class or isinstance(callback, kind)
+
+
+def _count_ratings(module: Any, data: InteractionTensors) -> dict[str, Tensor]:
+    """Sum the weights of the ratings of the rows of the tables, by side."""
+    counts = {
+        "user": data.row_weights("users", module.n_users + 1),
+        "item": data.row_weights("items", module.n_items + 1),
+    }
+    if isinstance(module, DenseNet):
+        n = [
+            data.row_weights(name, module.n_values + 1) for name in VALUE_INPUTS if name in data.X
+        ]
+        counts |= {"value": torch.stack(n).sum(0)} if n else {}
+    return counts
+
+
+def _combined(
+    combine: Callable[[Tensor, Tensor], Tensor],
+    counts: dict[str, Tensor],
+    others: dict[str, np.ndarray],  # of some sides, for the first rows
+) -> dict[str, Tensor]:
+    """Combine the counts of rows with others."""
+    found = {side: n.clone() for side, n in counts.items()}
+    for side in set(counts) & set(others):
+        rows = slice(len(others[side]))
+        other = torch.from_numpy(others[side]).to(counts[side])
+        found[side][rows] = combine(counts[side][rows], other)
+    return found
 
 
 def _losses(net: RatingNet, n_before: int) -> FitResult:

@@ -50,36 +50,34 @@ class RowwiseSGD(RowwiseOptimizer):
     """Gradient descent with a bounded step for each row, and momentum for dense gradients."""
 
     # A gradient that is summed over a batch grows with the number of ratings of the row in the
-    # batch, so that the rows of very active users and very popular items would overshoot. `load`
-    # is the change of a row's gradient when the row moves by 1; the step is at most 0.8 / load.
-    # If load is the number of ratings in a batch, the step is at most 0.8 of their average.
+    # batch, so that the rows of very active users and very popular items would overshoot. The load
+    # of a row is the change of its gradient when the row moves by 1; the step is at most
+    # 0.8 / load. If it is the number of ratings in a batch, the step is at most 0.8 of their
+    # average.
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float):
         super().__init__(params, {"lr": lr})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add ``{"params": [table, ...], "load": Tensor of shape (n_rows,)}``."""
-        limit = SHARE_OF_AVERAGE / param_group["load"].clamp(min=1e-12)  # (n_rows,)
-        self.param_groups.append(
-            {**self.defaults, "params": list(param_group["params"]), "limit": limit}
-        )
+        """Add ``{"params": [table], "name": str}``."""
+        self.param_groups.append({**self.defaults, **param_group})
+
+    def set_loads(self, loads: dict[str, Tensor]) -> None:
+        """Set the loads of the rows of all tables, by name."""
+        for group in self.param_groups:
+            group["limit"] = SHARE_OF_AVERAGE / loads[group["name"]].clamp(min=1e-12)  # (n_rows,)
 
     def _move(self, group: dict[str, Any]) -> None:
-        steps: dict[int, Tensor] = {}  # the tables of a group share the codes of the batch
-        for table in group["params"]:
-            if table.grad is None:
-                continue
-            if not table.grad.is_sparse:
-                self._move_dense(table, table.grad, group)
-                continue
-            rows, gradient = table.grad._indices()[0], table.grad._values()
-            key = rows.data_ptr()
-            if key not in steps:
-                limit = group["limit"].index_select(0, rows)
-                steps[key] = limit.clamp_(max=group["lr"]).neg_()
-            step = steps[key] if gradient.ndim == 1 else steps[key].unsqueeze(1)
-            # Twice as fast as index_add_ with an alpha.
-            table.index_add_(0, rows, gradient.mul_(step))
+        (table,) = group["params"]
+        if table.grad is None:
+            return
+        if not table.grad.is_sparse:
+            self._move_dense(table, table.grad, group)
+            return
+        rows, gradient = table.grad._indices()[0], table.grad._values()
+        step = group["limit"].index_select(0, rows).clamp_(max=group["lr"]).neg_()
+        # Twice as fast as index_add_ with an alpha.
+        table.index_add_(0, rows, gradient.mul_(step if gradient.ndim == 1 else step.unsqueeze(1)))
 
     def _move_dense(self, table: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         """Move all rows of a table, with momentum."""
@@ -88,8 +86,9 @@ class RowwiseSGD(RowwiseOptimizer):
         if "momentum_buffer" in state:
             gradient.add_(state["momentum_buffer"], alpha=MOMENTUM)
         state["momentum_buffer"] = gradient
-        limit = group["limit"].clamp(max=group["lr"])
-        table.addcmul_(gradient, limit.unsqueeze(1), value=-1)
+        step = group["limit"].clamp(max=group["lr"])  # of each row, or of each value
+        step = step if step.ndim == table.ndim else step.unsqueeze(1)
+        table.addcmul_(gradient, step, value=-1)
 
 
 class RowwiseAdam(RowwiseOptimizer):

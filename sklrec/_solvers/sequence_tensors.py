@@ -103,10 +103,10 @@ class SequenceTensors(InteractionTensors):
         self._device = torch.device(device)
         return self
 
-    def row_weights(self, name: str, n_rows: int) -> Tensor:
+    def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         """Sum the weights of the targets by item, and count the interactions that they read."""
         past = torch.bincount(self._flat["past_items"], minlength=n_rows)
-        return super().row_weights(name, n_rows) + past
+        return super().row_weights(name, n_rows, of_partners) + past
 
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""
@@ -127,6 +127,25 @@ class SequenceTensors(InteractionTensors):
         """Yield positions of targets, arguments of ``LSTMRating.read``, and those of ``rate``."""
         for _, rows, past, queries in self._batches(PLACES_AT_ONCE, None):
             yield self._order[rows], past, queries
+
+    def placed_batches(self) -> Iterator[tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]]:
+        """Yield rows of `X` and `y`, and the same, with the ``places`` of interactions in the
+        histories."""
+        places = torch.arange(max(1, len(self.histories.items)), device=self._device)
+        for chosen, _, past, queries in self._batches(PLACES_AT_ONCE, None, places=places):
+            yield chosen, past, queries
+
+    @property
+    def order(self) -> Tensor:
+        """Positions of the rows of `X` and `y` among the given targets."""
+        return torch.from_numpy(self._order)
+
+    def expect(self, targets: Tensor, **past: Tensor) -> None:
+        """Add expected ratings of the targets and of the interactions; see
+        `ResidualLSTMRating`."""
+        # They belong to one order of the interactions, so that ties are no longer shuffled.
+        self.X["expected"] = targets
+        self._flat |= past
 
     def in_one_batch(self) -> dict[str, Tensor]:
         """Arguments of ``LSTMRating`` for all targets, in their order, in one batch."""
@@ -163,7 +182,7 @@ class SequenceTensors(InteractionTensors):
     ) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
         """Order the interactions inside ties, and find what each target reads."""
         flat, rank = self._flat, np.arange(self._n_items)
-        if generator is not None:
+        if generator is not None and "expected" not in self.X:
             rank = torch.randperm(self._n_items, generator=generator).numpy()
             moved = torch.from_numpy(np.argsort(self._keys(rank), kind="stable")).to(self._device)
             # Inside ties the order is arbitrary, so the model must not learn from it. Gaps keep
@@ -209,10 +228,12 @@ class SequenceTensors(InteractionTensors):
         return np.where(tied, before, self._before), np.where(tied, after, self._before)
 
     def _batches(
-        self, batch_size: int, generator: torch.Generator | None
+        self, batch_size: int, generator: torch.Generator | None, **columns: Tensor
     ) -> Iterator[tuple[Tensor, np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
-        """Yield rows of targets (on the device, on the CPU), histories and queries of batches."""
+        """Yield rows of targets (on the device, on the CPU), histories and queries of batches,
+        with further columns of the interactions."""
         flat, places = self._arranged(generator)
+        flat = flat | columns
         groups = self._grouped(batch_size, generator)
         for number in range(0, len(groups), BATCHES_AT_ONCE):
             yield from self._planned(groups[number : number + BATCHES_AT_ONCE], flat, places)
@@ -255,7 +276,8 @@ class SequenceTensors(InteractionTensors):
         ):
             queries = dict(zip(plan, columns, strict=True))
             chosen = queries.pop("chosen")
-            queries["items"] = self.X["items"].index_select(0, chosen)
+            for name in self.X.keys() - {"sample_weight"}:
+                queries[name] = self.X[name].index_select(0, chosen)
             yield chosen, batch_rows, _padded(flat, start, n_past, max(1, width)), queries
 
     def _moved(self, values: np.ndarray) -> Tensor:

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sklrec._data.statistics import RatingStatistics
-from sklrec._solvers.tensors import Batch
+from sklrec._solvers.least_squares.biases import Log
+from sklrec._solvers.tensors import PARTNERS, Batch
 from sklrec._utils.devices import to_widest
 
 # Number of files. Each row goes to a random file. Rows of one file share a block in every epoch;
@@ -82,19 +83,30 @@ class StoredInteractions(Dataset):
         """Statistics of the ratings, with weights of mean 1."""
         return self._statistics._replace(weight=float(len(self)))
 
-    def row_weights(self, name: str, n_rows: int) -> Tensor:
+    def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         total = torch.zeros(n_rows, dtype=torch.float64)
-        for rows in self._blocks(BLOCK_ROWS):
-            for X, ratings in self._batches_of(rows, len(rows), torch.device("cpu")):
-                weight = X.get("sample_weight", torch.ones_like(ratings))
-                total.index_add_(0, X[name], weight.double())
+        for log in self.logs():
+            codes = {
+                name: torch.from_numpy(of_side + 1)
+                for name, of_side in zip(PARTNERS, log[:2], strict=True)
+            }
+            weight = torch.from_numpy(log.weights)
+            if of_partners is not None:
+                weight *= of_partners.cpu().index_select(0, codes[PARTNERS[name]])
+            total.index_add_(0, codes[name], weight)
         return total.float().to(self._device)
 
     def mean_square(self, mean: Tensor) -> float:
-        total = 0.0
+        _, of_all, variance = self._statistics
+        return variance + (of_all - mean.item()) ** 2
+
+    def logs(self) -> Iterator[Log]:
+        """Yield all interactions in blocks, with codes from 0 and weights with a mean of 1."""
         for rows in self._blocks(BLOCK_ROWS):
-            total += np.square(self._ratings_of(rows) - mean.item()).sum()
-        return float(total / len(self))
+            for X, ratings in self._batches_of(rows, len(rows), torch.device("cpu")):
+                weight = X.get("sample_weight", torch.ones_like(ratings)).double()
+                columns = X["users"] - 1, X["items"] - 1, ratings, weight
+                yield Log(*(values.numpy() for values in columns))
 
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None

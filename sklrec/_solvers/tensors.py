@@ -1,7 +1,7 @@
 """Training data as tensors that come in batches."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -14,6 +14,7 @@ from sklrec._utils.devices import to_widest
 Batch = tuple[dict[str, Tensor], Tensor]
 # Number of rows that are put into the order of an epoch at once.
 ORDERED_AT_ONCE = 2**18
+PARTNERS = {"users": "items", "items": "users"}
 
 
 class InteractionTensors(Dataset):
@@ -41,19 +42,23 @@ class InteractionTensors(Dataset):
         weight = self.X.get("sample_weight")
         return torch.ones_like(self.y) if weight is None else weight.double()
 
-    def row_weights(self, name: str, n_rows: int) -> Tensor:
-        """Sum the weights of the interactions by the codes of an input, such as ``"users"``."""
+    def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
+        """Sum weights by the codes of an input, times values of the partners of users or items."""
         if name not in self.X:
             return torch.zeros(n_rows, device=self.y.device)
         codes, weight = self.X[name], self.X.get("sample_weight")
-        if weight is not None:
-            shape = len(codes), *[1] * (codes.ndim - 1)
-            weight = weight.view(shape).expand_as(codes).flatten()
+        if of_partners is not None:
+            values = of_partners.index_select(0, self.X[PARTNERS[name]])
+            weight = values if weight is None else values * weight
+        if codes.ndim > 1:  # values of side features: each counts with the weight of its row
+            n_each = codes[0].numel()
+            weight = None if weight is None else weight.repeat_interleave(n_each)
         return torch.bincount(codes.flatten(), weight, minlength=n_rows).float()
 
     def mean_square(self, mean: Tensor) -> float:
-        """Mean squared difference of the ratings from a value; weights are not used."""
-        return (self.y - mean).square().mean().item()
+        """Weighted mean of the squared differences of the ratings from a value."""
+        weights = self.weights
+        return (weights.dot((self.y - mean).square().to(weights)) / weights.sum()).item()
 
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""
@@ -82,6 +87,11 @@ class InteractionTensors(Dataset):
         self.X = {name: values.to(device) for name, values in self.X.items()}
         self.y = to_widest(self.y, device)
         return self
+
+
+def sum_of_weights(data: Any, inputs: Sequence[str], n_rows: int) -> Tensor:
+    """Sum the weights of interactions by the codes of one or several inputs."""
+    return torch.stack([data.row_weights(name, n_rows) for name in inputs]).sum(0)
 
 
 class BatchIterator:

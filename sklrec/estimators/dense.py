@@ -4,6 +4,7 @@
 from numbers import Integral, Real
 from typing import Any
 
+import numpy as np
 import torch
 
 from sklrec._core.minibatch import MinibatchRatingRegressor
@@ -22,6 +23,8 @@ from sklrec.modules import DenseNet
 LAYERS_SHARE_OF_LR = 0.05
 # lr="auto".
 AUTO_LR = 0.015
+# alpha="auto" without biases, whose fit would tell the variances.
+AUTO_ALPHA = 0.1
 # Share of the learning rate in partial_fit: a few ratings should move mainly their own rows.
 FURTHER = 0.3
 # Use row-wise Adam once all tables have this many rows for each rating of a batch. With fewer rows
@@ -42,10 +45,10 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     the concatenated embeddings through linear layers with ReLU between them. Every column of X
     other than users and items is a side feature.
 
-    Adam learns all parameters together. It minimises the squared error, plus `alpha` times the
-    squared norms of the embeddings and biases that a rating involves. The ratings are scaled to
-    zero mean and unit standard deviation. A user, item or value that `fit` did not see has the
-    embedding 0 and the bias 0.
+    Adam learns all parameters together. It minimises the squared error, plus penalties on the
+    embeddings and biases that a rating involves. The penalties are learned from the ratings, or
+    set by `alpha`. The ratings are scaled to unit standard deviation. A user, item or value that
+    `fit` did not see has the embedding 0 and the bias 0.
 
     A plain net over two concatenated embeddings is ``products=False, biased=False`` with
     ``hidden_layer_sizes=(H,)``, on an X of two columns.
@@ -63,9 +66,10 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         Whether the model has user and item biases.
     dropout : float, default=0.0
         Share of the net's inputs that each step of the training sets to zero at random.
-    alpha : float, default=0.1
+    alpha : float or 'auto', default='auto'
         L2 penalty, in units of the ratings' standard deviation, on embeddings and biases, once
-        for each rating.
+        for each rating. ``'auto'`` learns penalties and the start of the biases from the ratings,
+        see Notes; if ``biased=False`` it is 0.1. A number starts all biases at 0.
     max_epochs : int, default=8
         Number of passes over the ratings.
     lr : float or 'auto', default='auto'
@@ -138,7 +142,16 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     item_biases_ : ndarray of shape (n_items,)
         The items' biases, in units of the ratings. Only if ``biased=True``.
     global_mean_ : float
-        The weighted mean of the training ratings.
+        The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
+        weighted mean of the training ratings.
+    penalties_ : LearnedPenalties or None
+        What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
+        ``noise_variance`` as in `BiasRegressor`, ``loss``, the mean squared training error of the
+        biases, and ``n_ratings``, the number of ratings. ``None`` if `alpha` is a number or
+        ``biased=False``.
+    value_counts_ : ndarray of shape (n_values + 1,)
+        Numbers of ratings with each value of the categorical and multi-valued side features that
+        `fit` and `partial_fit` have seen. The first is for unknown and missing values.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
     rating_statistics_ : tuple of (float, float, float)
@@ -170,6 +183,20 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
 
     Notes
     -----
+    **Learned penalties.** With ``alpha='auto'``, :math:`\mu` and the biases start as those of
+    `BiasRegressor`, whose penalties :math:`c_u, c_i` and variance of the noise :math:`v`, here
+    over the variance of the ratings, come from leave-one-out errors. The training minimises
+
+    .. math:: \sum_{u,i} e_{ui}^2 + c_u \sum_u b_u^2 + c_i \sum_i b_i^2
+              + s \sum_j (0.07 n_j + 7) \|w_j\|^2 + 10^{-4} s n \|L\|^2
+
+    where :math:`e` is the error over the standard deviation of the ratings, :math:`w_j` is the
+    embedding of a user, an item or a value of a side feature with :math:`n_j` ratings, and
+    :math:`L` are the weights of the layers. A row with few ratings thus has a higher penalty for
+    each of them than a row with many. :math:`s` is :math:`v`. After the second epoch it falls in
+    proportion to the training error, if embeddings explain more than biases do. Penalties of
+    `partial_fit` and warm starts follow the numbers of all ratings so far.
+
     **Side features** may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
     has its own embedding, which `fit` learns from rows with missing numbers. A missing category,
     or an empty list, is treated as an unknown one. Numbers are replaced by their position among
@@ -220,6 +247,7 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
 
     _parameter_constraints = {
         **MinibatchRatingRegressor._parameter_constraints,
+        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
         "products": ["boolean"],
@@ -237,7 +265,7 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         products=True,
         biased=True,
         dropout=0.0,
-        alpha=0.1,
+        alpha="auto",
         max_epochs=8,
         lr="auto",
         batch_size=1024,
@@ -286,6 +314,12 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
             self.side_features_ = previous.side_features_.extend(X)
         inputs = super()._learn(X, y, weight, previous)
         known = KnownFeatures() if previous is None else previous.known_features_
+        self.value_counts_ = np.zeros(self.side_features_.n_values + 1, np.int64)
+        if previous is not None:
+            self.value_counts_[: len(previous.value_counts_)] += previous.value_counts_
+        for group in {"categorical", "multi_valued"} & set(inputs):
+            counts = np.bincount(inputs[group].ravel(), minlength=len(self.value_counts_))
+            self.value_counts_ += counts
         self.known_features_ = known.extend(
             self.side_features_, X, {"user": inputs["users"], "item": inputs["items"]}
         )
@@ -349,6 +383,18 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
             params["param_groups"] = [("layers.*", {"lr": LAYERS_SHARE_OF_LR * lr})]
         optimizer = self.optimizer or (RowwiseAdam if sparse else torch.optim.Adam)
         return Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
+
+    def _alpha(self):
+        if self.alpha != "auto":
+            return self.alpha
+        return None if self.biased else AUTO_ALPHA
+
+    def _rating_counts(self):
+        return {
+            "user": self.seen_.sum(axis=1),
+            "item": self.seen_.sum(axis=0),
+            "value": self.value_counts_,
+        }
 
     def _takes_sparse_gradients(self):
         n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)

@@ -11,9 +11,10 @@ from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import MatrixFactorization
 
-# n_factors="auto" and alpha="auto", without and with SVD++ terms. benchmarks/choose.py chose them
-# on held-out parts of training data.
-AUTO_N_FACTORS = {False: 100, True: 64}
+# n_factors="auto", without and with SVD++ terms. benchmarks/choose.py chose them on held-out parts
+# of training data.
+AUTO_N_FACTORS = {False: 100, True: 80}
+# alpha="auto" of a model without biases, whose fit would tell the variances.
 AUTO_ALPHA = {False: 0.07, True: 0.1}
 # Standard deviation of a start from which the strongest patterns grow first.
 SMALL_START = 0.01
@@ -39,8 +40,9 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
 
     .. math:: \hat r_{ui} = \mu + b_u + b_i + \langle p_u, q_i \rangle
 
-    with the global mean :math:`\mu`, the biases :math:`b` and the factors :math:`p, q` of the
-    user and the item. The biases and factors minimise
+    with the constant :math:`\mu`, the biases :math:`b` and the factors :math:`p, q` of the user
+    and the item. The biases and factors minimise the squared error plus penalties. By default the
+    penalties are learned from the ratings, see Notes. With a number for `alpha` they minimise
 
     .. math:: \sum_{(u, i)} w_{ui} \left[ (r_{ui} - \hat r_{ui})^2
               + \alpha (\|p_u\|^2 + \|q_i\|^2 + b_u^2 + b_i^2) \right]
@@ -53,13 +55,14 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        Number of factors of each user and item. ``'auto'`` is 100, and 64 with `svdpp`.
+        Number of factors of each user and item. ``'auto'`` is 100, and 80 with `svdpp`.
     biased : bool, default=True
         Whether the model has a global mean and biases. Without them, a rating is the dot product
         alone, and an unknown user or item gets the mean rating.
     alpha : float or 'auto', default='auto'
         L2 penalty, in units of the ratings' standard deviation, on factors and biases, once for
-        each rating. ``'auto'`` is 0.07, and 0.1 with `svdpp`.
+        each rating. ``'auto'`` learns penalties and the start of the biases from the ratings, see
+        Notes. With ``biased=False`` it is 0.07, and 0.1 with `svdpp`.
     svdpp : bool, default=False
         Whether to add SVD++ terms: each user is also described by the items that they rated, and
         each item by the users who rated it, whatever the ratings were. This is more accurate,
@@ -69,7 +72,8 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     lr : float or 'auto', default='auto'
         Learning rate of the first batch: the step for one rating, whatever the batch size. It
         falls linearly to 0 over `max_epochs`. ``'auto'`` is ``1.2 / max_epochs``, at most 0.2.
-        With an `optimizer` it is 0.02, and 0.01 with `svdpp`.
+        With an `optimizer` it is 0.02, and 0.01 with `svdpp`. If the training diverges with
+        ``'auto'``, it starts again with half the rate.
     batch_size : int, default=4096
         Ratings in a batch.
     optimizer : type, default=None
@@ -126,10 +130,14 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     item_biases_ : ndarray of shape (n_items,)
         The items' biases, in units of the ratings.
     global_mean_ : float
-        The weighted mean of the training ratings. `partial_fit` computes it together with the
-        biases. With ``biased=False``, it is only the prediction for unknown users and items.
-    alpha_ : float
-        The L2 penalty that the training used.
+        The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
+        weighted mean of the training ratings. `partial_fit` computes it together with the biases.
+        With ``biased=False``, the mean is only the prediction for unknown users and items.
+    penalties_ : LearnedPenalties or None
+        What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
+        ``noise_variance`` as in `BiasRegressor`, the training error ``loss`` of its biases, and
+        ``n_ratings``, the number of ratings that they were learned from. None with a number for
+        `alpha` or ``biased=False``.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
     rating_statistics_ : tuple of (float, float, float)
@@ -165,21 +173,37 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     The estimator then holds the model of the steps so far, and a warning says so. An error, or
     Ctrl-C before the training, leaves the estimator as it was.
 
+    **Learned penalties.** With ``alpha='auto'``, :math:`\mu` and the biases start as those of
+    `BiasRegressor`, and the training minimises
+
+    .. math:: \sum_{(u, i)} w_{ui} (r_{ui} - \hat r_{ui})^2 + c_U \sum_u b_u^2 + c_I \sum_i b_i^2
+              + s \sum_u (0.1\, n_u + 1.5) \|p_u\|^2 + s \sum_i (0.1\, n_i + 1.5) \|q_i\|^2
+
+    where :math:`n` are numbers of ratings and :math:`c_U, c_I` the penalties of `BiasRegressor`.
+    The strength :math:`s` is the variance of the noise, in units of the ratings' variance. From
+    the third epoch it is multiplied by the cube of the training error over that of the biases
+    alone, at most 1 and at least 0.03. So the factors of a log of noise stay near 0, and those of
+    a log with strong patterns grow. With `svdpp` 1.5 is 3, and the penalty of the terms y and x
+    is :math:`s (0.5\, n + 100)`, of their biases :math:`s (0.5\, n + 150)`. With an `optimizer`
+    :math:`s` stays the variance of the noise. Later fits learn the penalties anew if they have
+    more ratings than those that the penalties came from.
+
     The training uses one thread as long as ``batch_size * n_factors`` is below a million, as it is
     by default, and one more for each further half a million.
 
     With `svdpp` a user's row gains :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i`, and an
     item's :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, biases included, where R are the training
     interactions. The fitted rows, ``user_factors_`` and the like, include these sums, so that
-    predictions take no longer. The loss has the penalty above for the rows themselves and
-    :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. The terms y and x take eight
-    steps an epoch, by the gradient of all batches since the step before, with momentum 0.9 and
-    bounded steps. A fit with ``warm_start=True`` starts from the fitted rows and from terms of
-    zero. There is no `partial_fit`, since each further rating would change the terms of others.
+    predictions take no longer. With a number for `alpha` the loss has the penalty above for the
+    rows themselves and :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. The
+    terms y and x take eight steps an epoch, by the gradient of all batches since the step before,
+    with momentum 0.9 and bounded steps. A fit with ``warm_start=True`` starts from the fitted
+    rows and from terms of zero. There is no `partial_fit`, since each further rating would change
+    the terms of others.
 
     A step moves only the users and items of its batch, except with an `optimizer`, which moves
-    all. A user or item with many ratings in a batch takes a bounded step: 0.8 of the average of
-    its gradients instead of a sum that would overshoot.
+    all. A user or item with many ratings in a batch takes a bounded step: 0.8 of the step to the
+    minimum of the squared error in the batch if nothing else moved.
 
     References
     ----------
@@ -308,10 +332,6 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         self.module_.grow(n_users, n_items, generator)
         self.module_.sparse = self.optimizer is None
 
-    def _record(self, outcome, previous, *, with_validation):
-        super()._record(outcome, previous, with_validation=with_validation)
-        self.alpha_ = self._alpha()
-
     def _new_solver(self, **changes):
         return super()._new_solver(svdpp=self.svdpp, **changes)
 
@@ -328,7 +348,9 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         return int(self.n_factors)
 
     def _alpha(self):
-        return AUTO_ALPHA[bool(self.svdpp)] if self.alpha == "auto" else self.alpha
+        if self.alpha != "auto":
+            return self.alpha
+        return None if self.biased else AUTO_ALPHA[bool(self.svdpp)]
 
     def _init_std(self):
         if self.init_std != "auto":

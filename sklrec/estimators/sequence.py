@@ -1,7 +1,10 @@
 """An LSTM over histories as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from copy import copy
+from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +38,11 @@ from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
+from sklrec._solvers.static_part import add_expected_ratings, add_ratings, fit_static_part
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
-from sklrec.modules import LSTMRating
+from sklrec.estimators.bayesian import FEW_FACTORS, MANY_FACTORS, MANY_RATINGS, MAX_FACTORS
+from sklrec.modules import LSTMRating, ResidualLSTMRating
 
 ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, partial_fit_factor=0.3)
 # Row-wise Adam is used with more than this many items for each interaction of a batch. With fewer
@@ -49,6 +54,8 @@ HISTORY_DROPOUT = 0.5
 # Of a longer history, a target reads the nearest ratings on each side: at least this many, and at
 # most twice as many.
 MAX_LEN = 512
+# alpha="auto" and n_factors="auto" without a static part.
+PENALTY, N_FACTORS = 10.0, 32
 # Fitted attributes that only one value of `input` has.
 ATTRIBUTES_OF_INPUT = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
 ATTRIBUTES_OF_INPUT |= {"with_ratings_", "n_outputs_"}
@@ -64,8 +71,38 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     belongs to a user. The fitted model therefore predicts for new users too, from their history:
     ``predict(X, history=(X_past, y_past))``.
 
-    A prediction reads n ratings with deviations :math:`d_j = r_j - \mu - b_{i_j}` and shrunken
-    mean :math:`m_n = \sum_{j \le n} d_j / (n + c)`. It is
+    By default the model has two parts. A static part expects a rating, and an LSTM corrects the
+    expectation:
+
+    .. math::
+
+        \hat r_{ui} = \mu + \sigma (p_{ui} + \delta_{ui}), \qquad
+        p_{ui} = b_i + a_n + \langle w_n, q_i \rangle
+
+    The static part is a Bayesian matrix factorisation with SVD++ terms, the one of
+    `BayesianMFRegressor`. After each rating, the user's bias :math:`a_n` and factors :math:`w_n`
+    are the posterior mean given the n ratings so far, with :math:`x = (1, q)`:
+
+    .. math::
+
+        (a_n, w_n) &= \Big(\tau \sum_{j \le n} M_j + \Lambda\Big)^{-1}
+        \Big(\tau \sum_{j \le n} v_j +
+        \Lambda \Big(m + \frac{1}{\sqrt n} \sum_{j \le n} t_{i_j}\Big)\Big) \\
+        M_j &= x_{i_j} x_{i_j}^\top + C_{i_j}, \quad v_j = (z_j - b_{i_j}) x_{i_j} - c_{i_j}
+
+    where z are the ratings in units of :math:`\sigma`, t are the SVD++ terms, C and c are the
+    covariances of the item's factors with themselves and with its bias, and the prior
+    :math:`m, \Lambda` and the precision :math:`\tau` of a rating are learned. At step j the LSTM
+    reads the error :math:`z_j - p_j` of the expectation from the ratings before, moving averages
+    of earlier errors, :math:`p_j`, the logarithm of the time since the rating before, and that of
+    j. A net of one hidden layer computes :math:`\delta_{ui}` from its state, the averages,
+    :math:`p_{ui}` and the logarithm of n. It is 0 without ratings. In training all expectations
+    come from items that do not know the user's rating, because otherwise the LSTM would see
+    smaller errors than those of new ratings.
+
+    With a number for `alpha` there is no static part. A prediction then reads n ratings with
+    deviations :math:`d_j = r_j - \mu - b_{i_j}` and shrunken mean
+    :math:`m_n = \sum_{j \le n} d_j / (n + c)`. It is
 
     .. math::
 
@@ -80,8 +117,10 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     Parameters
     ----------
-    n_factors : int, default=32
-        Number of factors of each item.
+    n_factors : int or 'auto', default='auto'
+        Number of factors of each item, at most 32 with a static part. ``'auto'`` is 16 with a
+        static part, or 8 if there are fewer than 5 ratings for each user and item on average. It
+        is 32 without a static part.
     hidden_size : int, default=16
         Number of hidden units of the LSTM.
     input : {'interactions', 'sequences'}, default='interactions'
@@ -89,21 +128,23 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         sorts the rows of each user by time. ``'sequences'``: each row has padded item codes, see
         Notes.
     bidirectional : bool, default=False
-        Whether a second LSTM also reads the later ratings of the user that `fit` saw. Use it for
-        imputation and for random splits. Do not use it for forecasts.
+        Whether a second LSTM, and the static part, also read the later ratings of the user that
+        `fit` saw. Use it for imputation and for random splits. Do not use it for forecasts.
     items_only : bool, default=False
         Whether to read items without ratings. The LSTM then reads the factors of the items, the
         row's own item last, and a linear unit gives the rating. With ``n_factors=64,
         hidden_size=128, dropout=0, alpha=0`` this is the network of the blog post "PyTorch for
         Recommenders 101".
     dropout : float, default=0.4
-        Share of the user's vector :math:`p_u` that training drops, or of the hidden units if
-        ``items_only=True``.
-    alpha : float, default=10.0
-        L2 penalty on the items' factors and biases, in units of the ratings' standard deviation.
-        Training minimises the sum of squared errors plus `alpha` times the sum of squared factors
-        and biases, as in ridge regression. The more ratings an item has, the less the penalty
-        shrinks it.
+        Share of the LSTM's hidden units that training drops. Without a static part, it is the
+        share of the user's vector :math:`p_u`, unless ``items_only=True``.
+    alpha : 'auto' or float, default='auto'
+        ``'auto'`` learns a static part, whose penalties are estimated from the ratings. With
+        ``input='sequences'`` or ``items_only=True`` it is 10.0. A number trains the LSTM without a
+        static part, and is the L2 penalty on the items' factors and biases, in units of the
+        ratings' standard deviation. Training minimises the sum of squared errors plus `alpha`
+        times the sum of squared factors and biases, as in ridge regression. The more ratings an
+        item has, the less the penalty shrinks it.
     max_epochs : int, default=9
         Number of passes over the sequences.
     lr : float or 'auto', default='auto'
@@ -115,7 +156,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         A ``torch.optim.Optimizer`` subclass to train with instead of Adam.
     init_std : float, default=0.2
         Standard deviation of the random start of the item factors :math:`q`. That of :math:`y`
-        is half of it.
+        is half of it. Not used with a static part.
     early_stopping : bool, float or 'auto', default='auto'
         Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
         epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. Without `X_val`,
@@ -155,8 +196,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     Attributes
     ----------
-    module_ : LSTMRating
-        The fitted ``nn.Module``.
+    module_ : ResidualLSTMRating or LSTMRating
+        The fitted ``nn.Module``, with a static part or without one.
     net_ : skorch.NeuralNetRegressor
         The skorch net that trained it, with its ``history``.
     histories_ : Histories
@@ -184,6 +225,9 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         Whether the second half of X's columns holds ratings. Only if ``input='sequences'``.
     n_outputs_ : int
         Number of ratings that `predict` returns for a sequence. Only if ``input='sequences'``.
+    noise_variance_ : float
+        Variance of the ratings around the static part, which the model learned, in squared units
+        of the ratings. Only with a static part.
     global_mean_ : float
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
@@ -207,16 +251,16 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     See Also
     --------
-    sklrec.modules.LSTMRating : The module alone.
+    sklrec.modules.ResidualLSTMRating : The module alone, with a static part.
+    sklrec.modules.LSTMRating : The module alone, without one.
+    BayesianMFRegressor : The static model, with a posterior of each user from all ratings.
     sklrec.SequenceWindower : Makes padded sequences from interactions.
     sklrec.SequencePadder : Makes padded sequences from ragged ones.
 
-    Notes
-    -----
-    **Histories.** With timestamps, a row reads the ratings that its user gave strictly earlier.
-    Ratings with the same timestamp do not read each other, in training or in prediction, and each
-    epoch draws their order anew. Rows may come in any order. Validation rows read the histories
-    of the training rows.
+    Notes ----- **Histories.** With timestamps, a row reads the ratings that its user gave strictly
+    earlier. Ratings with the same timestamp do not read each other, in training or in prediction.
+    Their order in a history is that of the items; without a static part each epoch draws it anew.
+    Rows may come in any order. Validation rows read the histories of the training rows.
 
     Without timestamps, `fit` takes the order of the rows as time order, and `predict` reads the
     user's whole history except ratings of the same item. A score on the training rows then says
@@ -224,14 +268,17 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     each row has its own history. Score held-out rows, or give timestamps.
 
     The LSTM runs once over each user's history, not once for each row. Of a long history, a row
-    reads the nearest 512 to 1,024 ratings. In training, half of the targets read only a random
-    first part of their history, and a fifth of these read nothing. This prepares the model for
-    old histories and for new users.
+    reads the nearest 512 to 1,024 ratings. Without a static part, half of the training targets
+    read only a random first part of their history, and a fifth of these read nothing. This
+    prepares the model for old histories and for new users. A static part needs no such training.
 
     `partial_fit` adds interactions to the histories of their users. With timestamps they replace
     earlier interactions of the same user, item and time. New items get new factors, while new
-    users need none. `recommend` reads the whole history that `fit` and `partial_fit` saw. With
-    ``exclude_seen=False`` the score of an item that the user rated depends on that rating.
+    users need none. The static part updates the items of the new ratings, after the LSTM has
+    learned from its errors on them; its prior and its noise stay. With ``warm_start=True``, `fit`
+    learns the static part anew from the ratings of all calls, and the LSTM continues. `recommend`
+    reads the whole history that `fit` and `partial_fit` saw. With ``exclude_seen=False`` the score
+    of an item that the user rated depends on that rating.
 
     **Padded sequences.** With ``input='sequences'`` X has the shape (n_sequences, max_len): item
     codes from 1 upwards, and 0 for padding. y is the rating of the item in the last column, in
@@ -246,11 +293,11 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     so does 0 in the last column. `user`, `item` and `timestamp` are not used, and there is no
     `recommend`.
 
-    **Many items.** Row-wise Adam takes over with more than 4 items for each interaction of a
-    batch (8,192 items by default). A step then moves only the items of its batch, so that its
-    cost does not grow with the catalogue. Momentum of several steps is applied at once. The
-    penalty on an item is divided among the batches that contain it. With an `optimizer`, each
-    step moves all items.
+    **Many items.** Without a static part, row-wise Adam takes over with more than 4 items for each
+    interaction of a batch (8,192 items by default). A step then moves only the items of its batch,
+    so that its cost does not grow with the catalogue. Momentum of several steps is applied at
+    once. The penalty on an item is divided among the batches that contain it. With an `optimizer`,
+    each step moves all items.
 
     Ctrl-C during the training ends `fit` with a KeyboardInterrupt. The estimator then holds the
     model of the steps so far, and a warning says so.
@@ -262,8 +309,11 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     Wu, Ahmed, Beutel, Smola, Jing (2017), "Recurrent Recommender Networks",
     :doi:`10.1145/3018661.3018689`.
 
-    For the sum without order: Koren (2008), "Factorization Meets the Neighborhood",
-    :doi:`10.1145/1401890.1401944`.
+    Lim, Teh (2007), "Variational Bayesian Approach to Movie Rating Prediction", KDD Cup and
+    Workshop.
+
+    For SVD++ terms and the sum without order: Koren (2008), "Factorization Meets the
+    Neighborhood", :doi:`10.1145/1401890.1401944`.
 
     Examples
     --------
@@ -288,7 +338,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     _parameter_constraints = {
         **MinibatchRatingRegressor._parameter_constraints,
-        "n_factors": [Interval(Integral, 1, None, closed="left")],
+        "n_factors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
         "input": [StrOptions({"interactions", "sequences"})],
         "bidirectional": ["boolean"],
@@ -299,18 +350,18 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     }
 
     histories_: Histories
-    module_: LSTMRating
+    module_: Any  # LSTMRating, or ResidualLSTMRating with a static part
 
     def __init__(
         self,
-        n_factors=32,
+        n_factors="auto",
         hidden_size=16,
         *,
         input="interactions",
         bidirectional=False,
         items_only=False,
         dropout=0.4,
-        alpha=10.0,
+        alpha="auto",
         max_epochs=9,
         lr="auto",
         batch_size=2048,
@@ -442,6 +493,16 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return r2_score(y, predictions, sample_weight=sample_weight)
 
     @property
+    def noise_variance_(self):
+        """Variance of the ratings around the static part."""
+        if not self._has_static_part:
+            raise AttributeError(
+                "noise_variance_ belongs to the static part, which this model does not have. Fit "
+                "with alpha='auto'."
+            )
+        return (self.module_.scale.square() / self.module_.users.precision).item()
+
+    @property
     def item_factors_(self):
         """Factors of the known items."""
         return self.module_.item_factors.weight.detach().cpu().numpy()[1:].copy()
@@ -554,23 +615,60 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     # --- the network
 
     def _new_module(self, statistics, generator):
+        arguments = {
+            "bidirectional": self.bidirectional,
+            "dropout": self.dropout,
+            "global_mean": statistics.mean,
+            "scale": statistics.scale,
+            "generator": generator,
+        }
+        sizes = self.n_items_, self._n_factors(statistics.weight), int(self.hidden_size)
+        if self._learns_static_part():
+            return ResidualLSTMRating(*sizes, **arguments)
         return LSTMRating(
-            self.n_items_,
-            int(self.n_factors),
-            int(self.hidden_size),
+            *sizes,
             items_only=self.items_only,
-            bidirectional=self.bidirectional,
-            dropout=self.dropout,
-            global_mean=statistics.mean,
-            scale=statistics.scale,
             init_std=self.init_std,
             sparse=self._takes_sparse_gradients(),
-            generator=generator,
+            **arguments,
         )
 
+    def _learns_static_part(self):
+        return self.alpha == "auto" and self.input == "interactions" and not self.items_only
+
+    @property
+    def _has_static_part(self):
+        return isinstance(self.module_, ResidualLSTMRating)
+
+    def _n_factors(self, n_ratings):
+        is_static = self._learns_static_part()
+        if self.n_factors == "auto":
+            if not is_static:
+                return N_FACTORS
+            is_sparse = n_ratings < MANY_RATINGS * (self.n_users_ + self.n_items_)
+            return FEW_FACTORS if is_sparse else MANY_FACTORS
+        if is_static and self.n_factors > MAX_FACTORS:
+            raise ValueError(
+                f"alpha='auto' learns a joint distribution of all factors of an item, which takes "
+                f"at most {MAX_FACTORS} of them, got n_factors={self.n_factors}. Set n_factors to "
+                f"at most {MAX_FACTORS}, or give alpha as a number."
+            )
+        return int(self.n_factors)
+
+    def _alpha(self):
+        return PENALTY if self.alpha == "auto" else self.alpha
+
     def _grow_module(self, generator):
-        for name in ("n_factors", "hidden_size", "items_only", "bidirectional"):
+        names = ["n_factors", "hidden_size", "items_only", "bidirectional"]
+        for name in names[self.n_factors == "auto" :]:
             self._refuse_change(name)
+        if self._learns_static_part() != self._has_static_part:
+            kind = "with" if self._has_static_part else "without"
+            raise ValueError(
+                f"alpha={self.alpha!r} was asked for, but the training continues a model {kind} a "
+                "static part, which alpha='auto' learns and a number does not. Set alpha back, or "
+                "fit with warm_start=False."
+            )
         self.module_.grow(self.n_items_, generator)
         self.module_.sparse = self._takes_sparse_gradients()
         self.module_.dropout.p = self.dropout
@@ -581,11 +679,26 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         return ADAM._replace(optimizer=self.optimizer or ADAM.optimizer)
 
     def _takes_sparse_gradients(self):
+        if self._learns_static_part():  # its tables have no gradients
+            return False
         is_sparse = self.optimizer is None and self.n_items_ > SPARSE_FROM * int(self.batch_size)
         return is_sparse and not is_shared(self.device)  # processes exchange whole tables
 
     def _rating_counts(self):
         return {"item": self.seen_.sum(axis=0)} if self.input == "interactions" else {}
+
+    def _train(self, statistics, training_data, validation_data, generator, previous, **changes):
+        # fit learns a static part anew from all ratings. partial_fit continues it until the number
+        # of ratings has doubled.
+        updates = previous is not None and changes.get("constant_lr", False)
+        if updates:
+            before = previous.rating_statistics_
+            n_doublings = np.floor(np.log2([before.weight, before.weight + statistics.weight]))
+            updates = before.variance > 0 and n_doublings[0] == n_doublings[1]
+        training_data = partial(training_data, generator=generator, updates=updates)
+        return super()._train(
+            statistics, training_data, validation_data, generator, previous, **changes
+        )
 
     # --- histories, and the ratings to predict from them
 
@@ -596,7 +709,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         histories = Histories(inputs["users"], inputs["items"], y, times, n_users)
         return histories if previous is None else previous.histories_.extended(histories)
 
-    def _training_data(self, inputs, y, weight, previous):
+    def _training_data(self, inputs, y, weight, previous, *, generator=None, updates=False):
         if self.input == "sequences":
             data = self._padded_tensors(inputs, y, weight)
             self._count_for_penalty(data, previous)
@@ -605,11 +718,52 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is None:
             times = histories.latest_positions(users)
+        if self._has_static_part:
+            data = self._tensors(histories, users, items, times, y, weight)
+            places, weights = self._places_and_weights(inputs, weight, previous)
+            device = self.module_.global_mean.device
+            self.module_.cpu()
+            with threads_for(PLACES_AT_ONCE, self.module_.width):
+                if updates:
+                    self._update_static_part(data, weights, previous)
+                else:
+                    left_out = fit_static_part(self.module_, histories, weights.numpy(), generator)
+                    add_expected_ratings(self.module_, data, left_out, weights, places)
+            self.module_.to(device)
+            return data
         data = self._tensors(
             histories, users, items, times, y, weight, history_dropout=HISTORY_DROPOUT
         )
         self._count_for_penalty(data)
         return data
+
+    def _update_static_part(self, data, weights, previous):
+        """Compute what the LSTM reads, and then let the items read the new ratings too."""
+        add_expected_ratings(self.module_, data)
+        histories = data.histories
+        ratings = torch.from_numpy(histories.ratings)
+        add_ratings(
+            self.module_.users,
+            histories,
+            self.module_._from_ratings(ratings, self.module_.scale),
+            histories.is_missing_in(previous.histories_),
+            weights,
+        )
+
+    def _places_and_weights(self, inputs, weight, previous):
+        """Places of the rows in the histories, and weights there: 1 for those of earlier fits."""
+        numbers = self._histories(inputs, np.arange(len(weight)), None)
+        if previous is not None:
+            before = copy(previous.histories_)
+            before.ratings = np.full(len(before.items), -1)
+            numbers = before.extended(numbers)
+        rows = torch.from_numpy(numbers.ratings)
+        is_here = rows >= 0
+        weights = torch.ones(len(rows), dtype=torch.float64)
+        weights[is_here] = torch.from_numpy(weight).double()[rows[is_here]]
+        places = torch.empty(len(weight), dtype=torch.int64)
+        places[rows[is_here]] = torch.nonzero(is_here).squeeze(1)
+        return places, weights
 
     def _count_for_penalty(self, data, previous=None):
         """Count the ratings and the lookups of each item, over which the penalty is divided."""
@@ -631,7 +785,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         histories = training.histories
         if times is None:
             histories, users = histories.without_targets(users, items)
-        return self._tensors(histories, users, items, times, y, weight)
+        data = self._tensors(histories, users, items, times, y, weight)
+        if self._has_static_part:
+            device = self.module_.global_mean.device
+            add_expected_ratings(self.module_.cpu(), data)
+            self.module_.to(device)
+        return data
 
     def _padded_tensors(self, inputs, y, weight):
         items = inputs["items"]
@@ -771,15 +930,15 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         users_at_once = max(1, SCORES_AT_ONCE // len(items))
         with torch.inference_mode(), threads_for(PLACES_AT_ONCE, self.module_.width):
             for rows, past, targets in data.whole_batches():
-                states = self.module_.read(**past)
+                targets.pop("items")
+                read = self.module_._select(self.module_.read(**past), **targets)
                 for first in range(0, len(rows), users_at_once):
                     block = slice(first, first + users_at_once)
-                    pairs = {
-                        name: values[block].repeat_interleave(len(items))
-                        for name, values in targets.items()
+                    of_pairs = {
+                        name: values[block].repeat_interleave(len(items), 0)
+                        for name, values in read.items()
                     }
                     n_users = len(rows[block])
-                    pairs["items"] = candidates.repeat(n_users)
-                    found = self.module_._scores(states, **pairs)
+                    found = self.module_._score(of_pairs, candidates.repeat(n_users))
                     scores[rows[block]] = found.reshape(n_users, -1).cpu()
         return scores

@@ -6,6 +6,7 @@ from sklrec.modules._dense import DenseNet
 from sklrec.modules._gaussian import GaussianMatrixFactorization
 from sklrec.modules._lstm import LSTMRating
 from sklrec.modules._matrix_factorization import MatrixFactorization
+from sklrec.modules._residual_lstm import ResidualLSTMRating
 
 __all__ = [
     "BiasModel",
@@ -13,4 +14,5 @@ __all__ = [
     "GaussianMatrixFactorization",
     "LSTMRating",
     "MatrixFactorization",
+    "ResidualLSTMRating",
 ]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklrec.modules._rating_module import (
+    Penalty,
     RatingModule,
     biases_of,
     embedding,
@@ -279,8 +280,10 @@ class DenseNet(RatingModule):
         numeric: Tensor | None = None,
         categorical: Tensor | None = None,
         multi_valued: Tensor | None = None,
+        *,
+        alpha: Penalty = 1.0,
     ) -> Tensor:
-        """Return the squared norms of the embeddings and biases of each row.
+        """Return the squared norms of the embeddings and biases of each row, times factors.
 
         Parameters
         ----------
@@ -294,20 +297,28 @@ class DenseNet(RatingModule):
             As in `forward`.
         multi_valued : Tensor of shape (n, n_multi_valued, max_values), default=None
             As in `forward`.
+        alpha : float or dict of str to Tensor, default=1.0
+            One factor, or a factor for each row of the tables ``user_factors``,
+            ``item_factors``, ``user_biases``, ``item_biases`` and ``value_factors``, with one
+            factor of all numeric side features under ``bin_factors``. A multi-valued side feature
+            has the mean of the factors of its known values. ``layers`` is a factor of the squared
+            weights of the layers, which have no penalty otherwise.
 
         Returns
         -------
         Tensor of shape (n,)
-            The sums of the squares.
+            The sums of the squares, times their factors.
         """
-        embeddings = self._look_up(users, items, numeric, categorical, multi_valued)
-        return self._sum_squares(users, items, embeddings)
+        side = {"numeric": numeric, "categorical": categorical, "multi_valued": multi_valued}
+        embeddings = self._look_up(users, items, **side)
+        return self._penalise(alpha, embeddings, users, items, **side)
 
     def _predict_and_penalise(  # type: ignore[override]
-        self, users: Tensor, items: Tensor, **side: Tensor
+        self, alpha: Penalty, users: Tensor, items: Tensor, **side: Tensor
     ) -> tuple[Tensor, Tensor]:
         embeddings = self._look_up(users, items, **side)
-        return self._rate(users, items, embeddings), self._sum_squares(users, items, embeddings)
+        ratings = self._rate(users, items, embeddings)
+        return ratings, self._penalise(alpha, embeddings, users, items, **side)
 
     @torch.no_grad()
     def multiply_scores(self, ratio: float) -> None:
@@ -315,9 +326,9 @@ class DenseNet(RatingModule):
         for name, table in self.named_parameters():
             if not name.startswith("layers"):
                 table.mul_(ratio if name.endswith("biases") else ratio**0.5)
-        first, last = self.layers[0], self.layers[-1]
-        first.weight.div_(ratio**0.5)  # the hidden units stay as they are
-        for table in last.parameters():
+        # The hidden units stay as they are.
+        self.get_parameter("layers.0.weight").div_(ratio**0.5)
+        for table in self.layers[-1].parameters():
             table.mul_(ratio)
 
     @torch.no_grad()
@@ -381,18 +392,17 @@ class DenseNet(RatingModule):
         if self.n_multi_valued:
             if multi_valued is None:
                 multi_valued = users.new_zeros(n_rows, self.n_multi_valued, 1)
-            embeddings.append(self._embed_values(multi_valued))
+            embeddings.append(self._mean_rows(self.value_factors.weight, multi_valued))
         return embeddings
 
-    def _embed_values(self, codes: Tensor) -> Tensor:
-        """Return the mean embeddings of the known values."""
-        table = self.value_factors
+    def _mean_rows(self, table: Tensor, codes: Tensor) -> Tensor:
+        """Return the mean rows of the known values."""
         if torch.compiler.is_exporting():  # ONNX has no embedding bags
             n_known = (codes > 0).sum(2, keepdim=True)
-            return rows_of(table, codes).sum(2) / n_known.clamp(min=1)
+            return F.embedding(codes, table, padding_idx=0).sum(2) / n_known.clamp(min=1)
         # Unlike the mean of a tensor, its order of additions does not depend on the padding.
         means = F.embedding_bag(
-            codes.flatten(0, 1), table.weight, mode="mean", padding_idx=0, sparse=self.sparse
+            codes.flatten(0, 1), table, mode="mean", padding_idx=0, sparse=self.sparse
         )
         return means.view(*codes.shape[:2], -1)
 
@@ -448,11 +458,43 @@ class DenseNet(RatingModule):
             scores[rows : rows + at_once] = hidden.squeeze(2)
         return scores
 
-    def _sum_squares(self, users: Tensor, items: Tensor, embeddings: list[Tensor]) -> Tensor:
-        squares = [rows.flatten(1).square().sum(1) for rows in embeddings]
+    def _penalise(
+        self,
+        alpha: Penalty,
+        embeddings: list[Tensor],
+        users: Tensor,
+        items: Tensor,
+        numeric: Tensor | None = None,
+        categorical: Tensor | None = None,
+        multi_valued: Tensor | None = None,
+    ) -> Tensor:
+        """Return the squared norms of each row times their factors, and those of the layers."""
+        squares = [rows.square().sum(-1) for rows in embeddings]  # (n,) or (n, n_columns)
         if self.biased:
             squares += [biases.square() for biases in self._biases(users, items)]
-        return torch.stack(squares).sum(0)
+        if isinstance(alpha, dict):
+            codes_of = {"user": users, "item": items}
+            factors = [alpha[f"{k}_factors"].index_select(0, v) for k, v in codes_of.items()]
+            if self.n_numeric:
+                factors.append(alpha["bin_factors"])
+            # Embeddings without codes are 0, whatever their factor.
+            if self.n_categorical:
+                codes = 0 if categorical is None else categorical
+                factors.append(alpha["value_factors"][codes])
+            if self.n_multi_valued:
+                of_values = alpha["value_factors"].unsqueeze(1)
+                codes = users.new_zeros(len(users), 1, 1) if multi_valued is None else multi_valued
+                factors.append(self._mean_rows(of_values, codes).squeeze(2))
+            if self.biased:
+                factors += [alpha[f"{k}_biases"].index_select(0, v) for k, v in codes_of.items()]
+            squares = [square * factor for square, factor in zip(squares, factors, strict=True)]
+        sums = [square if square.ndim == 1 else square.sum(1) for square in squares]
+        total = torch.stack(sums).sum(0)
+        if not isinstance(alpha, dict):
+            return alpha * total
+        weights = [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
+        of_layers = torch.stack([weight.square().sum() for weight in weights]).sum()
+        return total + alpha["layers"] * of_layers
 
     def _biases(self, users: Tensor, items: Tensor) -> list[Tensor]:
         return [

@@ -108,6 +108,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
         self.residual_variance: Tensor
         self.user_noise: Tensor
         self.user_covariances: Tensor
+        self.item_covariances: Tensor
+        self.user_prior_mean: Tensor
+        self.user_prior_covariance: Tensor
         self.user_terms: Tensor
         self.item_terms: Tensor
         self.context_biases: Tensor

@@ -131,20 +131,31 @@ class LSTMRating(RatingModule):
         self.sparse = sparse
         self.n_lookups: Tensor | None
         self.register_buffer("n_lookups", None, persistent=False)
-        self.item_factors = embedding(n_items, n_factors, init_std, generator)
-        n_inputs = n_factors
-        if not items_only:
+        self.dropout = nn.Dropout(dropout)
+        self._add_layers(n_items, generator)
+
+    def _add_layers(self, n_items: int, generator: torch.Generator | None) -> None:
+        self.item_factors = embedding(n_items, self.n_factors, self.init_std, generator)
+        n_inputs = self.n_factors
+        if not self.items_only:
             n_inputs += 2  # deviation and gap
             self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
-            self.rated_factors = embedding(n_items, n_factors, init_std / 2, generator)
-            self.seen_factors = embedding(n_items, n_factors, 0.0, generator)
+            self.rated_factors = embedding(n_items, self.n_factors, self.init_std / 2, generator)
+            self.seen_factors = embedding(n_items, self.n_factors, 0.0, generator)
             self.log_shrinkage = nn.Parameter(torch.tensor(math.log(5.0), dtype=torch.float32))
-        self.lstm = _new_lstm(n_inputs, hidden_size, generator)
-        if bidirectional:
-            self.backward_lstm = _new_lstm(n_inputs, hidden_size, generator)
-        n_outputs = 1 if items_only else n_factors + 1
-        self.output = new_linear(hidden_size * (1 + bidirectional), n_outputs, generator)
-        self.dropout = nn.Dropout(dropout)
+        self._add_lstms(n_inputs, generator)
+        n_outputs = 1 if self.items_only else self.n_factors + 1
+        self.output = new_linear(self._n_hidden, n_outputs, generator)
+
+    def _add_lstms(self, n_inputs: int, generator: torch.Generator | None) -> None:
+        self.lstm = _new_lstm(n_inputs, self.hidden_size, generator)
+        if self.bidirectional:
+            self.backward_lstm = _new_lstm(n_inputs, self.hidden_size, generator)
+
+    @property
+    def _n_hidden(self) -> int:
+        """Number of hidden units of all LSTMs."""
+        return self.hidden_size * (1 + self.bidirectional)
 
     @property
     def n_items(self) -> int:
@@ -220,16 +231,12 @@ class LSTMRating(RatingModule):
         States
             The states after 0, 1, ... interactions of each sequence.
         """
-        place = torch.arange(past_items.shape[1], device=past_items.device)
-        is_known = (place < lengths[:, None]).unsqueeze(-1)
+        is_known = _is_known(past_items, lengths)
         past = past_items, past_ratings, is_known
         forward = self._run(self.lstm, self._steps(*past, past_gaps))
         if not self.bidirectional:
             return States(forward, None, lengths)
-        # In this direction, the gap is the time to the next interaction.
-        steps = self._steps(*past, F.pad(past_gaps[:, 1:], (0, 1)))
-        from_end = (lengths[:, None] - 1 - place).clamp(min=0).unsqueeze(-1)
-        steps = {n: v.gather(1, from_end.expand(-1, -1, v.shape[2])) for n, v in steps.items()}
+        steps = _from_end(self._steps(*past, _gaps_after(past_gaps)), lengths)
         return States(forward, self._run(self.backward_lstm, steps), lengths)
 
     def rate(
@@ -272,17 +279,28 @@ class LSTMRating(RatingModule):
         after: Tensor | None = None,
     ) -> Tensor:
         """Compute ratings without mean and scale."""
+        return self._score(self._select(states, sequences, before, after), items)
+
+    def _select(
+        self, states: States, sequences: Tensor, before: Tensor, after: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Return what each prediction reads, as tensors with a row for each."""
         read = {name: v[sequences, before] for name, v in states.forward.items()}
         n_read = before
         if states.backward is not None:
             n_after = states.lengths[sequences] - (before if after is None else after)
             backward = {name: v[sequences, n_after] for name, v in states.backward.items()}
             n_read = n_read + n_after
-        else:
-            backward = None
-        if self.items_only:
-            return self._rate_by_items(read, backward, items)
-        return self._rate_by_ratings(read, backward, n_read, items)
+            read |= {f"{name} after": values for name, values in backward.items()}
+        return {**read, "n_read": n_read}
+
+    def _score(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
+        """Compute ratings without mean and scale from what was selected."""
+        return (
+            self._rate_by_items(read, items)
+            if self.items_only
+            else self._rate_by_ratings(read, items)
+        )
 
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norm of all factors and biases, divided by the number of ratings.
@@ -333,7 +351,7 @@ class LSTMRating(RatingModule):
     @torch.no_grad()
     def multiply_scores(self, ratio: float) -> None:
         """Multiply the scores by a number, through the parameters."""
-        tables = list(self.output.parameters())
+        tables: list[Tensor] = list(self.output.parameters())
         if not self.items_only:
             # The past ratings that the LSTM reads are multiplied too. Its states stay as they are.
             tables += [self.item_biases, self.seen_factors.weight]
@@ -397,18 +415,12 @@ class LSTMRating(RatingModule):
         hidden = _run_lstm(lstm, torch.cat(inputs, 2))
         return {"hidden": F.pad(hidden, (0, 0, 1, 0)), "summed": summed}
 
-    def _rate_by_ratings(
-        self,
-        read: dict[str, Tensor],
-        backward: dict[str, Tensor] | None,
-        n_read: Tensor,
-        items: Tensor,
-    ) -> Tensor:
+    def _rate_by_ratings(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
         hidden, summed = read["hidden"], read["summed"]
-        if backward is not None:
-            hidden = torch.cat([hidden, backward["hidden"]], 1)
-            summed = summed + backward["summed"]
-        n_read = n_read.unsqueeze(1)
+        if self.bidirectional:
+            hidden = torch.cat([hidden, read["hidden after"]], 1)
+            summed = summed + read["summed after"]
+        n_read = read["n_read"].unsqueeze(1)
         deviations, rated_deviations, rated = summed.split([1, self.n_factors, self.n_factors], 1)
         mean = deviations / (n_read + self.log_shrinkage.exp())
         output = linear(self.output, hidden)
@@ -417,13 +429,12 @@ class LSTMRating(RatingModule):
         bias = (mean + output[:, :1]).squeeze(1) + self._biases(items)
         return bias + (user * self._rows(self.item_factors, items)).sum(1)
 
-    def _rate_by_items(
-        self, read: dict[str, Tensor], backward: dict[str, Tensor] | None, items: Tensor
-    ) -> Tensor:
+    def _rate_by_items(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
         own = self._rows(self.item_factors, items)
         hidden = [_cell(self.lstm, own, read["hidden"], read["cell"])[0]]
-        if backward is not None:
-            hidden.append(_cell(self.backward_lstm, own, backward["hidden"], backward["cell"])[0])
+        if self.bidirectional:
+            states = read["hidden after"], read["cell after"]
+            hidden.append(_cell(self.backward_lstm, own, *states)[0])
         both = self.dropout(torch.cat(hidden, 1).to(own.dtype))
         return linear(self.output, both).squeeze(1)
 
@@ -452,6 +463,24 @@ class LSTMRating(RatingModule):
             states = _run_lstm(lstm, torch.where(is_own.unsqueeze(2), own, steps))
             hidden.append(states[torch.arange(items.shape[0], device=items.device), n_read])
         return self._to_ratings(linear(self.output, torch.cat(hidden, 1)).squeeze(1))
+
+
+def _is_known(past_items: Tensor, lengths: Tensor) -> Tensor:  # (n_sequences, max_len, 1)
+    """Whether places hold interactions, and not padding."""
+    place = torch.arange(past_items.shape[1], device=past_items.device)
+    return (place < lengths[:, None]).unsqueeze(-1)
+
+
+def _gaps_after(past_gaps: Tensor) -> Tensor:
+    """Return the time to the next interaction, which is the gap from the end."""
+    return F.pad(past_gaps[:, 1:], (0, 1))
+
+
+def _from_end(steps: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
+    """Reverse the steps of each sequence."""
+    place = torch.arange(next(iter(steps.values())).shape[1], device=lengths.device)
+    from_end = (lengths[:, None] - 1 - place).clamp(min=0).unsqueeze(-1)
+    return {name: v.gather(1, from_end.expand(-1, -1, v.shape[2])) for name, v in steps.items()}
 
 
 def _run_lstm(lstm: nn.LSTM, inputs: Tensor) -> Tensor:

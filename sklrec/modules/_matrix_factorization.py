@@ -4,7 +4,7 @@
 import torch
 from torch import Tensor, nn
 
-from sklrec.modules._pair_module import PairModule
+from sklrec.modules._pair_module import PairModule, Penalty
 from sklrec.modules._pairs import Pairs, Side
 from sklrec.modules._rating_module import (
     biases_of,
@@ -174,6 +174,12 @@ class MatrixFactorization(PairModule):
         """
         return self._to_ratings(self._pair_scores(users, items))
 
+    @torch.no_grad()
+    def squared_norms(self) -> dict[str, Tensor]:
+        """Squared norms of the factors of all rows, by side."""
+        sides = {"user": self.user_factors, "item": self.item_factors}
+        return {side: factors.weight.square().sum(1) for side, factors in sides.items()}
+
     def _pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
         """Compute the ratings of all pairs, without mean and scale."""
         p, q = self.user_factors(users), self.item_factors(items)
@@ -214,7 +220,7 @@ class MatrixFactorization(PairModule):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
-        alpha: float = 0.0,
+        alpha: Penalty = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
         r"""Add the gradient of pairs that are grouped already; see `backward_squared_error`.
@@ -234,8 +240,8 @@ class MatrixFactorization(PairModule):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
-        alpha : float, default=0.0
-            Factor of the penalty.
+        alpha : float or dict of str to Tensor, default=0.0
+            Factor of the penalty, or that of each row by the names of the tables.
         reduction : {'mean', 'sum'}, default='mean'
             Whether to use the gradient of the weighted mean, or of half the weighted sum.
 
@@ -257,22 +263,35 @@ class MatrixFactorization(PairModule):
             b_i = self.item_biases.index_select(0, item.rows)  # (n_item_rows,)
             error += user.spread(b_u)
             error += item.spread(b_i)
-        loss, slope, decay = weigh(error, sample_weight, alpha, reduction)
+        loss, slope, factor = weigh(error, sample_weight, reduction)
         of_user, of_item = user.arrange(slope), item.arrange(slope)
-        self._add_gradient(user_table, user, user.sums(of_user, q), p, decay)
-        self._add_gradient(item_table, item, item.sums(of_item, p), q, decay)
+        gradients = {
+            "user_factors": (user, user.sums(of_user, q), p),
+            "item_factors": (item, item.sums(of_item, p), q),
+        }
         if self.biased:
-            self._add_gradient(self.user_biases, user, user.totals(of_user), b_u, decay)
-            self._add_gradient(self.item_biases, item, item.totals(of_item), b_i, decay)
+            gradients["user_biases"] = user, user.totals(of_user), b_u
+            gradients["item_biases"] = item, item.totals(of_item), b_i
+        for name, (side, gradient, rows) in gradients.items():
+            self._add_gradient(name, side, gradient, rows, penalty_of(alpha, name, side), factor)
         return loss * self.scale.square(), self._to_ratings(error, ratings)
 
     def _add_gradient(
-        self, table: Tensor, side: Side, gradient: Tensor, rows: Tensor, decay: float | Tensor
+        self,
+        name: str,
+        side: Side,
+        gradient: Tensor,
+        rows: Tensor,
+        alpha: float | Tensor,
+        factor: float | Tensor,
     ) -> None:
         """Add the gradients of error and penalty to a table's ``grad``."""
+        table = getattr(self, name)
+        if isinstance(table, nn.Embedding):
+            table = table.weight
         # The unknown row is zero, and so is the gradient of its penalty, but not of its error.
         gradient = side.without_unknown(gradient)
-        decays = side.weights * decay
+        decays = side.weights * alpha * factor
         gradient.addcmul_(rows, decays if rows.ndim == 1 else decays.unsqueeze(1))
         if self.sparse:
             gradient = torch.sparse_coo_tensor(
@@ -327,16 +346,20 @@ def is_zero(rows: Tensor) -> Tensor:  # (n, n_factors) to (n,)
     return (rows == 0).all(1)
 
 
+def penalty_of(alpha: Penalty, name: str, side: Side) -> float | Tensor:
+    """Select the penalties of the rows of a batch."""
+    return alpha[name].index_select(0, side.rows) if isinstance(alpha, dict) else alpha
+
+
 def weigh(
     error: Tensor,  # (n,), prediction minus rating, in units of the scale
     sample_weight: Tensor | None,  # (n,)
-    alpha: float,
     reduction: str,
 ) -> tuple[Tensor, Tensor, float | Tensor]:
-    """Weight the errors of a batch; return the loss and the factors of the gradients of error and
-    penalty."""
+    """Weight the errors of a batch; return the loss, the factors of the rows in the gradients,
+    and the factor of each rating."""
     weighted = error if sample_weight is None else error * sample_weight
     total = error.shape[0] if sample_weight is None else sample_weight.sum()
     factor = 1 if reduction == "sum" else 2 / total
     slope = weighted if reduction == "sum" else weighted * factor
-    return weighted.dot(error) / total, slope, alpha * factor
+    return weighted.dot(error) / total, slope, factor

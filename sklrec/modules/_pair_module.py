@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sklrec.modules._pairs import Pairs
-from sklrec.modules._rating_module import RatingModule
+from sklrec.modules._rating_module import Penalty, RatingModule
 
 
 class PairModule(RatingModule):
@@ -21,7 +21,7 @@ class PairModule(RatingModule):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
-        alpha: float = 0.0,
+        alpha: Penalty = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
         """Add the gradient of the penalised squared error of a batch to the tables' ``grad``.
@@ -36,8 +36,9 @@ class PairModule(RatingModule):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
-        alpha : float, default=0.0
-            Factor of the penalty on the rows of each rating.
+        alpha : float or dict of str to Tensor, default=0.0
+            Factor of the penalty on the rows of each rating, or that of each row by the names of
+            the tables.
         reduction : {'mean', 'sum'}, default='mean'
             Whether to use the gradient of the weighted mean, or of half the weighted sum.
 
@@ -61,7 +62,7 @@ class PairModule(RatingModule):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
-        alpha: float = 0.0,
+        alpha: Penalty = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
         """Add the gradient of pairs that are grouped already; see `backward_squared_error`."""

@@ -3,7 +3,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,16 @@ from torch.nn import functional as F
 from sklrec._utils.devices import is_plain, to_widest
 
 Layer = TypeVar("Layer", bound=nn.Module)
+# Factor of the penalty on all rows, or on each row of each table, once for each of its ratings.
+Penalty: TypeAlias = float | dict[str, Tensor]
 
-# Inputs that hold the codes of a table's rows, by the first word of the table's name.
-CODES_OF_TABLES = {
-    "user": ("users",),
-    "item": ("items",),
-    "rated": ("items",),
-    "seen": ("items",),
-    "value": ("categorical", "multi_valued"),
+# Owner of a table's rows, and inputs that hold their codes, by the first word of its name.
+INPUTS_OF_TABLES = {
+    "user": ("user", ("users",)),
+    "item": ("item", ("items",)),
+    "rated": ("item", ("items",)),
+    "seen": ("item", ("items",)),
+    "value": ("value", ("categorical", "multi_valued")),
 }
 
 
@@ -79,16 +81,16 @@ class RatingModule(nn.Module):
 
         return super()._apply(apply, recurse)
 
-    def _predict_and_penalise(self, **inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `forward` and `penalty`; subclasses override it to share work."""
-        return self(**inputs), self.penalty(**inputs)
+    def _predict_and_penalise(self, alpha: Any, **inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `forward`, and `alpha` times `penalty`; subclasses override it to share work."""
+        return self(**inputs), alpha * self.penalty(**inputs)
 
     def backward_squared_error(
         self,
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
-        alpha: float = 0.0,
+        alpha: Penalty = 0.0,
         reduction: str = "mean",
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]:
@@ -103,8 +105,9 @@ class RatingModule(nn.Module):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
-        alpha : float, default=0.0
-            Factor of the penalty.
+        alpha : float or dict of str to Tensor, default=0.0
+            Factor of the penalty. `DenseNet` also takes a factor for each row, by the names of
+            the tables.
         reduction : {'mean', 'sum'}, default='mean'
             Whether to use the gradient of the weighted mean, or of half the weighted sum.
         **inputs : dict of str to Tensor
@@ -118,10 +121,10 @@ class RatingModule(nn.Module):
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
-        predictions, penalty = self._predict_and_penalise(**inputs)
+        predictions, penalty = self._predict_and_penalise(alpha, **inputs)
         errors = ((predictions - ratings) / self.scale).to(penalty).square()
         weight = torch.ones_like(errors) if sample_weight is None else sample_weight
-        terms = errors + alpha * penalty
+        terms = errors + penalty
         total = weight.sum()
         (weight.dot(terms) / (2 if reduction == "sum" else total)).backward()
         loss = weight.dot(errors.detach()) * self.scale.square() / total

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from sklrec._utils.devices import is_plain
-from sklrec.modules._matrix_factorization import MatrixFactorization, is_zero, weigh
-from sklrec.modules._pair_module import PairModule
+from sklrec.modules._matrix_factorization import MatrixFactorization, is_zero, penalty_of, weigh
+from sklrec.modules._pair_module import PairModule, Penalty
 from sklrec.modules._pairs import Pairs
 from sklrec.modules._rating_module import biases_of
 
@@ -76,14 +76,25 @@ class SVDPlusPlus(PairModule):
         """Largest number of values that one row takes in a tensor."""
         return self.own.width
 
-    def curvature_bounds(self) -> dict[str, Tensor]:
-        """Bound the second derivative of the loss by each term, for steps of all terms at once."""
+    def term_loads(self, row_loads: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Bound the second derivative of the loss by each term, from those by each row."""
         # Row sums of the matrix of second derivatives, which has no negative entries. If each term
         # moves by at most its gradient divided by its row sum, no sum overshoots (Gershgorin).
         return {
             side: self._spread_transposed[side]
-            @ (self._weight[side] * (self._spread[side] @ torch.ones_like(self._weight[other])))
+            @ (row_loads[side] * (self._spread[side] @ torch.ones_like(row_loads[other])))
             for side, other in OTHER_SIDE.items()
+        }
+
+    @torch.no_grad()
+    def squared_norms(self) -> dict[str, Tensor]:
+        """Squared norms of the factors of all rows, with the sums of their terms."""
+        return {
+            side: getattr(self.own, f"{side}_factors")
+            .weight.add(self._term_sums(side)[0])
+            .square()
+            .sum(1)
+            for side in OTHER_SIDE
         }
 
     @torch.no_grad()
@@ -112,7 +123,7 @@ class SVDPlusPlus(PairModule):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
-        alpha: float = 0.0,
+        alpha: Penalty = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
         """Add the gradient of own rows, and once in `batches_per_step` calls that of the terms."""
@@ -130,7 +141,7 @@ class SVDPlusPlus(PairModule):
             b_i = own.item_biases.index_select(0, item.rows)
             error += user.spread(b_u.add(b_u_sums.index_select(0, user.rows)))
             error += item.spread(b_i.add(b_i_sums.index_select(0, item.rows)))
-        loss, slope, decay = weigh(error, sample_weight, alpha, reduction)
+        loss, slope, factor = weigh(error, sample_weight, reduction)
         own_rows = {"user": p_own, "item": q_own}
         partners = {"user": q, "item": p}
         own_biases = {"user": b_u, "item": b_i} if own.biased else {}
@@ -138,20 +149,20 @@ class SVDPlusPlus(PairModule):
             slopes = side.arrange(slope)
             gradient = side.without_unknown(side.sums(slopes, partners[name]))
             self._row_gradients[name][0].index_add_(0, side.rows, gradient)
-            table = getattr(own, f"{name}_factors").weight
-            own._add_gradient(table, side, gradient, own_rows[name], decay)
+            table = f"{name}_factors"
+            penalty = penalty_of(alpha, table, side)
+            own._add_gradient(table, side, gradient, own_rows[name], penalty, factor)
             if own.biased:
                 gradient = side.without_unknown(side.totals(slopes))
                 self._row_gradients[name][1].index_add_(0, side.rows, gradient)
-                table = getattr(own, f"{name}_biases")
-                own._add_gradient(table, side, gradient, own_biases[name], decay)
-        if reduction == "mean":
-            self._decay += 2 * alpha
-        else:
-            self._decay += alpha * (len(ratings) if sample_weight is None else sample_weight.sum())
+                table = f"{name}_biases"
+                penalty = penalty_of(alpha, table, side)
+                own._add_gradient(table, side, gradient, own_biases[name], penalty, factor)
+        total = len(ratings) if sample_weight is None else sample_weight.sum()
+        self._n_ratings += factor * total
         self._n_batches += 1
         if self._n_batches == self.batches_per_step:
-            self._add_term_gradients(self.batches_per_step if reduction == "mean" else 1)
+            self._add_term_gradients(alpha, self.batches_per_step if reduction == "mean" else 1)
             self._reset_row_gradients()
         return loss * self.scale.square(), self._to_ratings(error, ratings)
 
@@ -176,7 +187,7 @@ class SVDPlusPlus(PairModule):
             self._sums[side] = version, sums[:, :k].contiguous(), sums[:, k:].flatten()
         return self._sums[side][1:]
 
-    def _add_term_gradients(self, divisor: int) -> None:
+    def _add_term_gradients(self, alpha: Penalty, divisor: int) -> None:
         """Add the gradients that the batches since the last step give to the terms."""
         for side, other in OTHER_SIDE.items():
             of_factors, of_biases = self._row_gradients[side]
@@ -185,9 +196,14 @@ class SVDPlusPlus(PairModule):
                 of_rows = torch.cat([of_factors, of_biases.unsqueeze(1)], 1)
             else:
                 of_rows = of_factors
-            share = self._weight[other] / self._weight[other].sum()
+            n_ratings = self._n_ratings * self._weight[other] / self._weight[other].sum()
             gradient = self._spread_transposed[side] @ of_rows
-            gradient.addcmul_(terms, (TERM_PENALTY * self._decay * share).unsqueeze(1))
+            k = self.own.n_factors
+            parts = {f"{side}_terms": slice(k), f"{side}_bias_terms": slice(k, None)}
+            for name, columns in parts.items():
+                penalty = alpha[name] if isinstance(alpha, dict) else TERM_PENALTY * alpha
+                decay = (n_ratings * penalty).unsqueeze(1)
+                gradient[:, columns].addcmul_(terms[:, columns], decay)
             gradient /= divisor
             terms.grad = gradient if terms.grad is None else terms.grad + gradient
 
@@ -199,7 +215,7 @@ class SVDPlusPlus(PairModule):
             side: (torch.zeros_like(table.detach()), torch.zeros_like(table.detach()[:, 0]))
             for side, table in tables.items()
         }
-        self._decay: float | Tensor = 0.0  # sum of the factors of the penalty
+        self._n_ratings: float | Tensor = 0.0  # sum of weights times factors in the gradient
         self._n_batches = 0
 
 

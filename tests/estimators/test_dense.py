@@ -9,9 +9,9 @@ import pytest
 from sklearn.base import clone
 from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import GridSearchCV, KFold
-from skorch.callbacks import LRScheduler
+from skorch.callbacks import Callback, LRScheduler
 
-from sklrec import DenseRecRegressor, MFRegressor
+from sklrec import BiasRegressor, DenseRecRegressor, MFRegressor
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, 1000, random_state=0)
@@ -64,7 +64,6 @@ def test_attributes_are_in_units_of_the_ratings():
     assert stars.item_factors_.shape == (n_items, 4)
     assert stars.user_biases_.shape == (n_users,)
     assert stars.item_biases_.shape == (n_items,)
-    assert stars.global_mean_ == pytest.approx(Y.mean())
     assert percent.user_biases_ == pytest.approx(25 * stars.user_biases_, rel=1e-2, abs=1e-2)
     assert percent.item_factors_ == pytest.approx(5 * stars.item_factors_, rel=1e-2, abs=1e-2)
     assert percent.predict(IDS) == pytest.approx(25 * stars.predict(IDS), rel=1e-3)
@@ -82,6 +81,93 @@ def test_attributes_give_the_predictions_where_the_net_is_linear():
     expected += model.user_biases_[pd.Index(users).get_indexer(IDS["user"])]
     expected += model.item_biases_[pd.Index(items).get_indexer(IDS["item"])]
     assert model.predict(IDS) == pytest.approx(expected, rel=1e-4)
+
+
+# --- learned penalties
+
+
+class Penalties(Callback):
+    """Keep the penalties of the last epoch."""
+
+    def on_epoch_end(self, net, **kwargs):
+        self.last = net.alpha
+
+
+def penalties_of(model):
+    return model.callbacks[0].last
+
+
+def test_the_start_and_the_penalties_are_those_of_the_biases():
+    model, biases = dense(lr=1e-12, max_epochs=1).fit(SIDE, Y), BiasRegressor().fit(IDS, Y)
+    assert model.global_mean_ == pytest.approx(biases.global_mean_)
+    assert model.user_biases_ == pytest.approx(biases.user_biases_, abs=1e-5)
+    assert model.item_biases_ == pytest.approx(biases.item_biases_, abs=1e-5)
+    assert model.penalties_.user_penalty == biases.user_penalty_
+    assert model.penalties_.item_penalty == biases.item_penalty_
+    assert model.penalties_.noise_variance == biases.noise_variance_
+
+
+@pytest.mark.parametrize("options", [{"alpha": 0.1}, {"alpha": 0.0}, {"biased": False}])
+def test_a_number_or_no_biases_start_at_the_mean(options):
+    model = dense(**options, lr=1e-12, max_epochs=1, callbacks=[Penalties()]).fit(IDS, Y)
+    assert model.global_mean_ == pytest.approx(Y.mean())
+    assert model.penalties_ is None
+    assert penalties_of(model) == options.get("alpha", 0.1)
+    if model.biased:
+        assert np.abs(np.append(model.user_biases_, model.item_biases_)).max() < 1e-6
+
+
+@pytest.mark.parametrize("weight", [None, np.random.default_rng(0).uniform(0.5, 1.5, len(Y))])
+def test_penalties_depend_on_the_number_of_ratings(weight):
+    model = dense(max_epochs=1, callbacks=[Penalties()]).fit(SIDE, Y, weight)
+    found, learned, scale = penalties_of(model), model.penalties_, model.module_.scale.item()
+    v = learned.noise_variance / scale**2
+    w = pd.Series(np.ones(len(Y)) if weight is None else weight / weight.mean())
+    for k, (side, c) in enumerate(
+        [("user", learned.user_penalty), ("item", learned.item_penalty)]
+    ):
+        n = w.groupby(SIDE[side].to_numpy()).sum()[model.encoder_.categories_[k]].to_numpy()
+        assert found[f"{side}_biases"][1:].numpy() == pytest.approx(c / n, rel=1e-4)
+        wanted = v * (0.07 + 7 / n)
+        assert found[f"{side}_factors"][1:].numpy() == pytest.approx(wanted, rel=1e-4)
+    assert found["bin_factors"].item() == pytest.approx(v * (0.07 + 7 * 16 / len(Y)), rel=1e-4)
+    n = [w[SIDE["device"].to_numpy() == value].sum() for value in ("phone", "tv")]
+    start = model.side_features_.categorical[0].codes[1]
+    of_values = found["value_factors"][start : start + 2].tolist()
+    assert sorted(of_values) == pytest.approx(sorted(v * (0.07 + 7 / np.array(n))), rel=1e-4)
+
+
+def test_penalties_of_further_training_follow_the_number_of_all_ratings():
+    one = SIDE[SIDE["item"] % 4 == 0][:1]  # two genres, one or two shelves
+    whole = dense(max_epochs=1, callbacks=[Penalties()], warm_start=True).fit(SIDE, Y)
+    n_values = whole.value_counts_.copy()
+    first = penalties_of(whole)
+    whole.partial_fit(one, Y[one.index])  # a pair that was rated before
+    for name, wanted in first.items():
+        np.testing.assert_allclose(penalties_of(whole)[name], wanted, rtol=5e-3)
+    assert whole.penalties_.n_ratings == len(Y)
+    assert (whole.value_counts_ - n_values)[1:].sum() == 1 + 2 + 2
+    whole.fit(SIDE, Y)
+    for name in ("user_biases", "item_biases"):
+        np.testing.assert_allclose(penalties_of(whole)[name], first[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("per_user", [2, 10])
+def test_it_is_as_accurate_as_biases_where_there_is_little_to_learn(per_user):
+    rng = np.random.default_rng(0)
+    n = 6000
+    X = pd.DataFrame({"user": np.arange(n) // per_user, "item": rng.integers(0, 300, n)})
+    y = 3 + 0.2 * rng.normal(size=n)[X["user"]] + 0.3 * rng.normal(size=300)[X["item"]]
+    y += rng.normal(size=n)
+    is_test = rng.random(n) < 0.1
+    models = BiasRegressor(), DenseRecRegressor(random_state=0), DenseRecRegressor(alpha=0.1)
+    errors = [
+        root_mean_squared_error(
+            y[is_test], model.fit(X[~is_test], y[~is_test]).predict(X[is_test])
+        )
+        for model in models
+    ]
+    assert errors[1] < 1.003 * errors[0] < errors[2]
 
 
 def test_the_plain_net_has_only_embeddings_and_layers():

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import KFold
 from skorch.callbacks import Callback
 
-from sklrec import BayesianMFRegressor, MFRegressor
+from sklrec import BayesianMFRegressor, BiasRegressor, MFRegressor
 from sklrec.datasets import make_ratings
 from sklrec.modules import MatrixFactorization
 
@@ -58,7 +59,7 @@ def test_attributes_give_the_predictions_in_units_of_the_ratings(fitted):
     assert fitted.user_biases_.shape == (n_users,)
     assert fitted.item_biases_.shape == (n_items,)
     assert (fitted.n_users_, fitted.n_items_) == (n_users, n_items)
-    assert fitted.global_mean_ == pytest.approx(Y.mean())
+    assert fitted.global_mean_ == pytest.approx(Y.mean(), abs=0.01)
 
 
 def test_an_unknown_user_or_item_contributes_nothing(fitted):
@@ -150,11 +151,122 @@ def test_init_std_is_the_standard_deviation_of_the_start():
 def test_auto_is_the_documented_number(options, lr, init_std):
     model = mf(**options).fit(X, Y)
     assert model.net_.lr == pytest.approx(lr)
-    assert model.alpha_ == (0.1 if model.svdpp else 0.07)
-    explicit = mf(**options, lr=model.net_.lr, init_std=init_std, alpha=model.alpha_).fit(X, Y)
+    explicit = mf(**options, lr=model.net_.lr, init_std=init_std).fit(X, Y)
     assert np.array_equal(explicit.predict(X), model.predict(X))
     wide = model.set_params(n_factors="auto", max_epochs=1).fit(X, Y)
-    assert wide.module_.n_factors == (64 if model.svdpp else 100)
+    assert wide.module_.n_factors == (80 if model.svdpp else 100)
+
+
+# --- learned penalties
+
+
+@pytest.mark.parametrize("svdpp", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_training_starts_from_the_biases_of_bias_regressor(svdpp, weighted):
+    weight = np.random.default_rng(0).uniform(0.5, 2, size=len(Y)) if weighted else np.ones(len(Y))
+    weight /= weight.mean()
+    model = mf(svdpp=svdpp, init_std=1e-9, lr=1e-12).fit(X, Y, sample_weight=weight)
+    biases = BiasRegressor().fit(X, Y, sample_weight=weight)
+    assert model.predict(X) == pytest.approx(biases.predict(X), abs=1e-5)
+    assert model.global_mean_ == pytest.approx(biases.global_mean_, abs=1e-5)
+    learned = model.penalties_
+    assert learned.user_penalty == pytest.approx(biases.user_penalty_, rel=1e-3)
+    assert learned.item_penalty == pytest.approx(biases.item_penalty_, rel=1e-3)
+    assert learned.noise_variance == pytest.approx(biases.noise_variance_, rel=1e-3)
+    assert learned.loss == pytest.approx(np.average((Y - biases.predict(X)) ** 2, weights=weight))
+    assert learned.n_ratings == len(Y)
+
+
+@pytest.mark.parametrize("options", [{"alpha": 0.07}, {"alpha": 0}, {"biased": False}])
+def test_a_number_or_a_model_without_biases_learns_no_penalty(options):
+    model = mf(**options, init_std=1e-9, lr=1e-12).fit(X, Y)
+    assert model.penalties_ is None
+    assert model.module_.global_mean.item() == pytest.approx(Y.mean())
+    if model.biased:
+        assert np.abs(model.user_biases_).max() < 1e-6
+
+
+def test_without_biases_auto_is_the_documented_number():
+    for svdpp, alpha in ((False, 0.07), (True, 0.1)):
+        model = mf(biased=False, svdpp=svdpp)
+        expected = mf(biased=False, svdpp=svdpp, alpha=alpha).fit(X, Y).predict(X)
+        assert np.array_equal(model.fit(X, Y).predict(X), expected)
+
+
+def few_ratings(signal, per_user, n_users=600, n_items=200):
+    """Ratings with the given standard deviation of the products, and noise of 1."""
+    rng = np.random.default_rng(0)
+    users = np.repeat(np.arange(n_users), per_user)
+    items = np.concatenate([rng.permutation(n_items)[:per_user] for _ in range(n_users)])
+    p, q = rng.normal(size=(n_users, 2)), rng.normal(size=(n_items, 2))
+    products = (p[users] * q[items]).sum(axis=1) / 2**0.5
+    y = 3 + 0.3 * p[users, 0] + 0.3 * q[items, 1] + signal * products
+    return pairs(users, items), y + rng.normal(size=len(y))
+
+
+@optimizers
+@pytest.mark.parametrize("svdpp", [False, True])
+@pytest.mark.parametrize(("signal", "per_user"), [(0.0, 10), (3.0, 30)])
+def test_penalties_suit_logs_of_noise_and_of_signal(optimizer, svdpp, signal, per_user):
+    X, y = few_ratings(signal, per_user)
+    test = np.random.default_rng(1).random(len(y)) < 0.2
+
+    def error(model):
+        return root_mean_squared_error(y[test], model.fit(X[~test], y[~test]).predict(X[test]))
+
+    options = {"svdpp": svdpp, "optimizer": optimizer, "random_state": 0}
+    learned, biases = error(MFRegressor(**options)), error(BiasRegressor())
+    if signal == 0:
+        assert learned < 1.015 * biases
+        assert learned < error(MFRegressor(**options, alpha=0.07))
+    else:
+        assert learned < 0.95 * biases
+
+
+def test_further_fits_learn_penalties_from_larger_logs_only():
+    few, model = slice(100), mf()
+    first = model.partial_fit(X[few], Y[few]).penalties_
+    assert first.n_ratings == 100
+    assert model.partial_fit(X[:50], Y[:50]).penalties_ == first
+    assert model.partial_fit(X, Y).penalties_.n_ratings == len(Y)
+    model.set_params(warm_start=True)
+    assert model.fit(X[few], Y[few]).penalties_.n_ratings == len(Y)
+
+
+# --- divergence
+
+
+def plays(n=2_000):
+    """Counts of plays from 1 to about 100,000."""
+    rng = np.random.default_rng(0)
+    users, items = rng.integers(0, 200, n), (300 * rng.random(n) ** 3).astype(int)
+    return pairs(users, items), np.ceil(
+        np.exp(rng.normal(4, 2.2, n) + rng.normal(0, 1, 200)[users])
+    )
+
+
+@pytest.mark.parametrize("svdpp", [False, True])
+@pytest.mark.parametrize("alpha", ["auto", 0.07])
+def test_counts_of_plays_train_to_a_useful_model(svdpp, alpha):
+    X, y = plays()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = MFRegressor(svdpp=svdpp, alpha=alpha, random_state=0).fit(X, y)
+    assert np.isfinite(model.predict(X)).all()
+    assert np.mean((model.predict(X) - y) ** 2) < y.var()
+
+
+@pytest.mark.parametrize("svdpp", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 16])
+def test_tiny_batches_train_to_finite_models(svdpp, batch_size):
+    rng = np.random.default_rng(0)
+    options = {"svdpp": svdpp, "batch_size": batch_size, "warm_start": True, "random_state": 0}
+    for n in (20, 100):
+        y = rng.normal(size=n)
+        for ids in (rng.integers(0, 5, (n, 2)), rng.normal(size=(n, 2))):
+            for max_epochs in (3, 15):
+                model = MFRegressor(n_factors=3, max_epochs=max_epochs, **options).fit(ids, y)
+                assert np.mean((model.predict(ids) - y) ** 2) < 1.5 * y.var()
 
 
 # --- SVD++ terms
@@ -174,8 +286,8 @@ def planted(n_users=300, n_items=120, random_state=0):
 @pytest.mark.parametrize(
     "model",
     [
-        mf(max_epochs=40, init_std=0.1),
-        mf(max_epochs=40, init_std=0.1, optimizer=torch.optim.Adam),
+        mf(alpha=0.1, max_epochs=40, init_std=0.1),
+        mf(alpha=0.1, max_epochs=40, init_std=0.1, optimizer=torch.optim.Adam),
         BayesianMFRegressor(4, n_iter=30, random_state=0),
     ],
     ids=["sgd", "adam", "bayesian"],
@@ -246,7 +358,8 @@ def test_weights_change_the_terms():
     weight = rng.integers(0, 3, size=len(Y))
     rows = np.repeat(np.arange(len(Y)), weight)
     # One batch holds all rows. The terms count a repeated row repeatedly, so that fits differ.
-    options = {"svdpp": True, "batch_size": 10_000, "init_std": 1e-30, "max_epochs": 60}
+    options = {"svdpp": True, "alpha": 0.1, "batch_size": 10_000, "init_std": 1e-30}
+    options["max_epochs"] = 60
     once = np.flatnonzero(weight)
     plain = mf(**options).fit(X.iloc[once], Y[once])
     weighted = mf(**options).fit(X, Y, sample_weight=weight)

@@ -22,8 +22,9 @@ from sklrec import (
     SequenceRatingRegressor,
     SequenceWindower,
 )
+from sklrec.datasets import make_ratings
 from sklrec.metrics import neg_masked_root_mean_squared_error_scorer
-from sklrec.modules import LSTMRating
+from sklrec.modules import LSTMRating, ResidualLSTMRating
 
 
 def made_log(n_users=12, n_items=20, n_rows=300, seed=0):
@@ -54,6 +55,8 @@ X, Y = made_log()
 SEQUENCES, STARS = padded()
 KINDS = {
     "default": {},
+    "plain": {"alpha": 10.0},
+    "plain bidirectional": {"alpha": 10.0, "bidirectional": True},
     "bidirectional": {"bidirectional": True},
     "items_only": {"items_only": True},
     "both": {"items_only": True, "bidirectional": True},
@@ -81,7 +84,7 @@ def padded_model():
 
 
 each = pytest.mark.parametrize("kind", KINDS)
-causal = pytest.mark.parametrize("kind", ["default", "items_only"])
+causal = pytest.mark.parametrize("kind", ["default", "plain", "items_only"])
 
 
 # --- what a prediction may read
@@ -115,13 +118,13 @@ def test_only_strictly_earlier_ratings_are_read(models, kind):
     assert np.allclose(part, whole, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", ["bidirectional", "both"])
+@pytest.mark.parametrize("kind", ["bidirectional", "plain bidirectional", "both"])
 def test_a_bidirectional_model_does_not_read_the_row_itself(models, kind):
     model, rows = models[kind], X.iloc[[7, 50]]
     known = model.predict(rows, history=(X, Y))
     for number, row in enumerate(rows.index):
         others = X.index != row
-        if kind == "bidirectional":
+        if kind != "both":
             changed = model.predict(rows, history=(X, np.where(others, Y, 9 - Y)))
             assert changed[number] == known[number]
         # The lengths of histories differ, so that the results are equal up to float32's precision.
@@ -164,8 +167,9 @@ def test_rows_and_histories_may_come_in_any_order(models, kind):
     assert np.array_equal(model.predict(shuffled[0]), model.predict(X)[order])
 
 
-def test_a_history_replaces_that_of_fit_and_serves_new_users(models):
-    model, user = models["default"], X["user"].iloc[0]
+@pytest.mark.parametrize("kind", ["default", "plain"])
+def test_a_history_replaces_that_of_fit_and_serves_new_users(models, kind):
+    model, user = models[kind], X["user"].iloc[0]
     own = X["user"] == user
     row = pd.DataFrame({"user": [user], "item": [105], "timestamp": [999]})
     unknown = model.predict(row.assign(user=777))
@@ -346,6 +350,71 @@ def test_it_follows_drift_and_later_ratings_help():
     assert errors[2] < 0.95 * errors[1]
 
 
+def test_a_static_part_beats_the_lstm_alone_and_serves_new_users_from_their_history():
+    log, ratings = make_ratings(300, 100, 9000, random_state=0)
+    ratings = ratings.to_numpy()
+    is_new = (log["user"] % 10 == 0).to_numpy()
+    late = log.groupby("user")["timestamp"].rank(pct=True).to_numpy() > 0.7
+    known = ~is_new & ~late
+    errors = {}
+    for alpha in ("auto", 10.0):
+        model = SequenceRatingRegressor(alpha=alpha, random_state=0)
+        model.fit(log[known], ratings[known])
+        for group in (~is_new & late, is_new & late):
+            found = model.predict(log[group], history=(log, ratings))
+            errors.setdefault(alpha, []).append(np.sqrt(np.mean((ratings[group] - found) ** 2)))
+    assert errors["auto"][0] < 0.99 * errors[10.0][0]
+    assert errors["auto"][1] < 0.99 * errors[10.0][1]
+    assert errors["auto"][1] < 1.1 * errors["auto"][0]  # new users are not worse off
+
+
+def test_the_noise_is_learned_in_squared_units_of_the_ratings(models):
+    noise = models["default"].noise_variance_
+    assert 0.3 * np.var(Y) < noise < 1.5 * np.var(Y)
+    tenfold = sequence().fit(X, 10 * Y)
+    assert tenfold.noise_variance_ == pytest.approx(100 * noise, rel=1e-3)
+    for kind in ("plain", "items_only"):
+        with pytest.raises(AttributeError, match="Fit with alpha='auto'"):
+            models[kind].noise_variance_  # noqa: B018
+
+
+def test_a_number_for_alpha_or_padded_sequences_have_no_static_part(models, padded_model):
+    assert isinstance(models["default"].module_, ResidualLSTMRating)
+    for model in (models["plain"], models["items_only"], padded_model):
+        assert type(model.module_) is LSTMRating
+    same = of_sequences(alpha=10.0).fit(SEQUENCES, STARS)
+    assert np.array_equal(same.predict(SEQUENCES), padded_model.predict(SEQUENCES), equal_nan=True)
+
+
+def test_too_many_factors_for_a_static_part_are_refused():
+    with pytest.raises(ValueError, match="at most 32 of them, got n_factors=33"):
+        sequence(n_factors=33).fit(X, Y)
+    assert sequence(n_factors=33, alpha=1.0).fit(X, Y).item_factors_.shape[1] == 33
+    factors = SequenceRatingRegressor(max_epochs=1).fit(X, Y).item_factors_
+    assert factors.shape == (X["item"].nunique(), 8)
+
+
+@pytest.mark.parametrize("alphas", [("auto", 10.0), (10.0, "auto")])
+def test_further_training_keeps_or_lacks_the_static_part(alphas):
+    model = sequence(alpha=alphas[0], warm_start=True).fit(X, Y).set_params(alpha=alphas[1])
+    for method in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=r"continues a model with(out)? a static part"):
+            method(X, Y)
+
+
+def test_new_ratings_of_an_item_move_it_and_repeated_ones_do_not():
+    model = sequence().fit(X, Y)
+    item = X["item"].iloc[0]
+    more = pd.DataFrame({"user": range(50, 62), "item": item, "timestamp": 500})
+    rows = pd.DataFrame({"user": [99], "item": [item], "timestamp": [600]})
+    before = model.predict(rows)
+    model.partial_fit(more, np.full(12, 5.0))
+    moved = model.predict(rows)
+    assert moved > before
+    model.partial_fit(more, np.full(12, 5.0))
+    assert np.array_equal(model.predict(rows), moved)  # no user: the LSTM has no part in it
+
+
 def test_validation_rows_read_only_earlier_ratings():
     train, valid = X["timestamp"] < 200, X["timestamp"] >= 200
     model = sequence(max_epochs=4, early_stopping=False)
@@ -399,11 +468,11 @@ def test_repeated_rows_are_read_once_and_never_by_themselves(timestamp):
 
 
 def test_the_penalty_counts_all_ratings_so_far():
-    model = sequence(warm_start=True).fit(X[:20], Y[:20])
+    model = sequence(warm_start=True, alpha=10.0).fit(X[:20], Y[:20])
     assert model.module_.n_ratings == 20
     assert model.fit(X, Y).module_.n_ratings == len(X)
     assert model.partial_fit(X, Y).module_.n_ratings == len(X)
-    model = sequence().fit(X, Y)
+    model = sequence(alpha=10.0).fit(X, Y)
     counts = X["item"].value_counts().reindex(model.encoder_.categories_[1]).to_numpy()
     # Each rating looks its item up twice: in the history and as a target.
     assert np.array_equal(model.module_.n_lookups.numpy(), np.r_[0, 2 * counts])
@@ -488,12 +557,12 @@ def test_windows_of_a_log_give_the_predictions_of_the_log():
     encoder = IDEncoder().fit(log)
     coded = encoder.transform(log)
     windows = SequenceWindower(max_len=30, ratings=True).fit(coded, ratings).transform(coded)
-    model = sequence(timestamp=None).fit(coded, ratings)
+    model = sequence(timestamp=None, alpha=10.0).fit(coded, ratings)
     other = of_sequences().fit(windows, ratings)
     other.module_.load_state_dict(model.module_.state_dict())
     other.rating_scale_ = model.rating_scale_
     # A large unit of time makes all gaps 0, as they are in padded sequences.
-    timed = sequence().fit(coded, ratings)
+    timed = sequence(alpha=10.0).fit(coded, ratings)
     timed.module_.load_state_dict(model.module_.state_dict())
     timed.time_unit_ = 1e12
     assert np.allclose(other.predict(windows), timed.predict(coded), rtol=0, atol=1e-5)

@@ -89,30 +89,61 @@ def ratings_by_hand(module):
     return torch.stack(ratings)
 
 
-def penalties_by_hand(module):
-    biases = module.user_biases[USERS].square() + module.item_biases[ITEMS].square()
-    embeddings = [torch.cat(embeddings_by_hand(module, row)) for row in range(7)]
-    return biases + torch.stack(embeddings).square().sum(1)
+def penalties_by_hand(module, alpha):
+    """Compute the penalties of all rows for a number, or for factors of rows of tables."""
+    if not (has_rows := isinstance(alpha, dict)):
+        alpha = {name: torch.tensor([alpha] * 9).double() for name in ROW_PENALTIES}
+    penalties = []
+    for row in range(7):
+        user, item, *side = embeddings_by_hand(module, row)
+        u, i = USERS[row], ITEMS[row]
+        total = alpha["user_factors"][u] * user.square().sum()
+        total = total + alpha["item_factors"][i] * item.square().sum()
+        total = total + alpha["user_biases"][u] * module.user_biases[u].square()
+        total = total + alpha["item_biases"][i] * module.item_biases[i].square()
+        codes = [[SIDE["categorical"][row, 0]], *SIDE["multi_valued"][row]]
+        known = [[code for code in of_column if code > 0] for of_column in codes]
+        factors = [alpha["bin_factors"].flatten()[0]] * 2
+        factors += [
+            sum(alpha["value_factors"][c] for c in some) / max(1, len(some)) for some in known
+        ]
+        for factor, embedding in zip(factors, side, strict=True):
+            total = total + factor * embedding.square().sum()
+        penalties.append(total)
+    layers = sum(layer.weight.square().sum() for layer in module.layers[::2])
+    return torch.stack(penalties) + (alpha["layers"] * layers if has_rows else 0)
 
 
+ROW_PENALTIES = {
+    "user_factors": torch.linspace(0.1, 0.9, 6).double(),
+    "item_factors": torch.linspace(2, 0.3, 8).double(),
+    "user_biases": torch.linspace(0, 1, 6).double(),
+    "item_biases": torch.linspace(1, 3, 8).double(),
+    "value_factors": torch.linspace(0.2, 1.5, 8).double(),
+    "bin_factors": torch.tensor(0.7).double(),
+    "layers": torch.tensor(0.02).double(),
+}
+
+
+@pytest.mark.parametrize("alpha", [0.3, ROW_PENALTIES], ids=["number", "rows"])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
-def test_ratings_penalties_and_gradients_follow_the_formula(weight, reduction):
+def test_ratings_penalties_and_gradients_follow_the_formula(weight, reduction, alpha):
     module = make_module()
     loss, predictions = module.backward_squared_error(
-        RATINGS, weight, alpha=0.3, reduction=reduction, users=USERS, items=ITEMS, **SIDE
+        RATINGS, weight, alpha=alpha, reduction=reduction, users=USERS, items=ITEMS, **SIDE
     )
     plain = copy.deepcopy(module)
     plain.zero_grad()
     w = torch.ones_like(RATINGS) if weight is None else weight
-    expected, penalty = ratings_by_hand(plain), penalties_by_hand(plain)
+    expected, penalty = ratings_by_hand(plain), penalties_by_hand(plain, alpha)
     error = w * (RATINGS - expected).square()
-    total = (error / plain.scale.square() + 0.3 * w * penalty).sum()
+    total = (error / plain.scale.square() + w * penalty).sum()
     (total / w.sum() if reduction == "mean" else total / 2).backward()
     assert_close(loss, error.sum().detach() / w.sum())
     assert_close(predictions, expected.detach())
     assert_close(module(USERS, ITEMS, **SIDE), expected)
-    assert_close(module.penalty(USERS, ITEMS, **SIDE), penalty)
+    assert_close(module.penalty(USERS, ITEMS, **SIDE, alpha=alpha), penalty)
     tables = {"user_factors.weight", "item_factors.weight", "value_factors.weight"}
     for (name, found), by_hand in zip(module.named_parameters(), plain.parameters(), strict=True):
         if name in tables or name.endswith("biases"):  # the row of unknown codes is not trained

@@ -143,9 +143,13 @@ def test_sums_follow_changes_of_the_terms():
 def test_bounds_of_the_curvature_of_the_sums(weight):
     module = make_module(weight=weight)
     w = torch.ones(len(USERS)) if weight is None else weight
-    for side, codes in (("user", USERS), ("item", ITEMS)):
-        load, spread = module.curvature_bounds()[side], spread_of(side)
-        row_weights = torch.bincount(codes, w, minlength=len(spread)).double()
+    for side in ("user", "item"):
+        spread = spread_of(side)
+        row_loads = {
+            name: torch.bincount(of_side, w, minlength=len(spread_of(name))).double()
+            for name, of_side in (("user", USERS), ("item", ITEMS))
+        }
+        load, row_weights = module.term_loads(row_loads)[side], row_loads[side]
         curvature = spread.T @ (row_weights.unsqueeze(1) * spread)
         is_used = load > 0
         assert torch.equal(is_used, curvature.diagonal() > 0)

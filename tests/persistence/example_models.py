@@ -176,6 +176,7 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "dense without sides": partial(_dense, has_sides=False),
     "dense partial fit": _dense_continued,
     "sequence": partial(_sequence, ["user", "item", "timestamp"], bidirectional=True),
+    "sequence of one LSTM": partial(_sequence, ["user", "item", "timestamp"], alpha=3.0),
     "sequence without times": partial(_sequence, ["user", "item"], items_only=True),
     "padded": _padded,
     "padded items": partial(_padded, items_only=True, bidirectional=True),

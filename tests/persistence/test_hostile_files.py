@@ -94,7 +94,8 @@ CASES = [
     ("mf", MODULE + "device", "meta", "device should be a device of torch, got 'meta'"),
     ("mf", MODULE + "biased", False, "_biases' is not known"),
     ("dense", MODULE + "dropout", 7.0, "dropout probability has to be between 0 and 1"),
-    ("sequence", MODULE + "n_ratings", True, "n_ratings should be of type int, got bool"),
+    ("sequence", MODULE + "bidirectional", 1, "bidirectional should be of type bool, got int"),
+    ("padded", MODULE + "n_ratings", True, "n_ratings should be of type int, got bool"),
     # side features
     ("dense", SIDE + "n_columns", 10**15, "n_columns should be from 0 to 7"),
     ("dense", SIDE + "0.position", 7, "position should be from 0 to 6"),

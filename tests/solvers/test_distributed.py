@@ -34,7 +34,7 @@ def sequence(**params):
 CASES = {
     "dense": (dense(batch_size=500), {}),
     "dense, weights": (dense(batch_size=500), {"sample_weight": WEIGHT, **VALID}),
-    "dense, early stopping": (dense(lr=0.1, max_epochs=12, early_stopping=True), {}),
+    "dense, early stopping": (dense(alpha=0.1, lr=0.1, max_epochs=12, early_stopping=True), {}),
     "dense, dropout": (dense(dropout=0.3), {}),
     "sequence": (sequence(batch_size=400), VALID),
     "sequence, weights": (sequence(bidirectional=True), {"sample_weight": WEIGHT, **VALID}),

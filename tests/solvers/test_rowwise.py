@@ -38,10 +38,6 @@ def start(*shape):
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
 
 
-def group(*tables, load):
-    return {"params": list(tables), "load": torch.as_tensor(load)}
-
-
 def make_module(n_users=8, n_items=6):
     generator = torch.Generator().manual_seed(0)
     options = {"init_std": 0.3, "sparse": True, "generator": generator}
@@ -49,10 +45,16 @@ def make_module(n_users=8, n_items=6):
 
 
 def sgd(module, lr, load=0.0):
-    users = module.user_factors.weight, module.user_biases
-    items = module.item_factors.weight, module.item_biases
-    groups = [group(*side, load=torch.full((len(side[0]),), load)) for side in (users, items)]
-    return RowwiseSGD(groups, lr)
+    tables = dict(module.named_parameters())
+    loads = {name: torch.full((len(table),), load) for name, table in tables.items()}
+    return with_loads(tables, loads, lr)
+
+
+def with_loads(tables, loads, lr):
+    groups = [{"params": [table], "name": name} for name, table in tables.items()]
+    optimizer = RowwiseSGD(groups, lr)
+    optimizer.set_loads({name: torch.as_tensor(load) for name, load in loads.items()})
+    return optimizer
 
 
 def train(module, optimizer, batches):
@@ -85,10 +87,10 @@ def test_sgd_without_loads_is_plain_gradient_descent():
 
 def test_the_load_of_a_row_limits_its_step():
     factors, biases, items = torch.zeros(4, 2), torch.zeros(4), torch.zeros(3)
-    loads = [0.0, 1.0, 4.0, 100.0], [0.0, 0.0, 2.0]
-    optimizer = RowwiseSGD(
-        [group(factors, biases, load=loads[0]), group(items, load=loads[1])], lr=0.25
-    )
+    tables = {"factors": factors, "biases": biases, "items": items}
+    of_users = [0.0, 1.0, 4.0, 100.0]
+    loads = {"factors": of_users, "biases": of_users, "items": [0.0, 0.0, 2.0]}
+    optimizer = with_loads(tables, loads, lr=0.25)
     rows = [1, 2, 3, 3]
     factors.grad = sparse_gradient(rows, [[1.0, 2.0]] * 4, (4, 2))
     optimizer.step()
@@ -118,7 +120,7 @@ def test_only_the_rows_of_a_batch_move():
 
 def test_dense_gradients_have_limited_steps_and_momentum():
     table = torch.ones(3, 2)
-    optimizer = RowwiseSGD([group(table, load=[1.0, 8.0, 0.0])], lr=0.5)
+    optimizer = with_loads({"table": table}, {"table": [1.0, 8.0, 0.0]}, lr=0.5)
     first, second = torch.full((3, 2), 2.0), torch.full((3, 2), -1.0)
     steps = torch.tensor([0.5, SHARE_OF_AVERAGE / 8, 0.5]).unsqueeze(1)
     table.grad = first.clone()
@@ -213,7 +215,7 @@ def test_adam_continues_from_its_saved_state(how):
 
 ESTIMATORS = {
     "dense": DenseRecRegressor(n_factors=4, hidden_layer_sizes=(5,)),
-    "sequence": SequenceRatingRegressor(n_factors=4, hidden_size=3),
+    "sequence": SequenceRatingRegressor(n_factors=4, hidden_size=3, alpha=10.0),
 }
 TABLES = (
     "user_factors",

@@ -29,14 +29,24 @@ def order_of(batches):
 
 
 @pytest.mark.parametrize(
-    ("weight", "expected"),
-    [(None, [0, 3, 0, 1, 0]), (torch.tensor([1.0, 2.0, 0.5, 4.0]), [0, 3.5, 0, 4, 0])],
+    ("weight", "expected", "of_partners", "mean_square"),
+    [
+        (None, [0, 3, 0, 1, 0], [0, 10 + 20 + 10, 0, 20, 0], (4 + 1 + 0 + 9) / 4),
+        (
+            torch.tensor([1.0, 2.0, 0.5, 4.0]),
+            [0, 3.5, 0, 4, 0],
+            [0, 10 + 2 * 20 + 0.5 * 10, 0, 4 * 20, 0],
+            (4 + 2 * 1 + 0 + 4 * 9) / 7.5,
+        ),
+    ],
 )
-def test_weights_of_rows_and_the_mean_square(weight, expected):
-    codes, ratings = torch.tensor([1, 1, 1, 3]), torch.tensor([1.0, 2.0, 3.0, 6.0])
-    data = InteractionTensors({"users": codes}, ratings, weight)
+def test_weights_of_rows_and_the_mean_square(weight, expected, of_partners, mean_square):
+    users, items = torch.tensor([1, 1, 1, 3]), torch.tensor([0, 1, 0, 1])
+    ratings = torch.tensor([1.0, 2.0, 3.0, 6.0])
+    data = InteractionTensors({"users": users, "items": items}, ratings, weight)
     assert data.row_weights("users", 5).tolist() == expected
-    assert data.mean_square(torch.tensor(3.0)) == pytest.approx((4 + 1 + 0 + 9) / 4)
+    assert data.row_weights("users", 5, torch.tensor([10.0, 20.0])).tolist() == of_partners
+    assert data.mean_square(torch.tensor(3.0)) == pytest.approx(mean_square)
 
 
 @pytest.mark.parametrize(

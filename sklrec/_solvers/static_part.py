@@ -1,0 +1,230 @@
+"""Static part of a model of sequences: its fit, its errors in training, and its updates."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sklrec._data.histories import Histories
+from sklrec._solvers.fold_in import SideEquations
+from sklrec._solvers.least_squares.biases import Log
+from sklrec._solvers.least_squares.gaussian_rows import activity
+from sklrec._solvers.least_squares.packed import inverse, n_packed, pack, times, unpack
+from sklrec._solvers.sequence_tensors import SequenceTensors
+from sklrec._solvers.tensors import InteractionTensors
+from sklrec._solvers.variational import Posterior
+from sklrec._utils.threads import threads_for_sweeps
+from sklrec.modules import GaussianMatrixFactorization, ResidualLSTMRating
+from sklrec.modules._lstm import States, _from_end
+from sklrec.modules._user_posterior import UserPosterior, expected_ratings, rating_statistics
+
+# Sweeps and tolerance of the variational model, as in BayesianMFRegressor.
+N_SWEEPS, TOL = 20, 1e-3
+# Interactions whose statistics are in memory at once.
+INTERACTIONS_AT_ONCE = 2**15
+
+
+class LeftOutItems:
+    """Rows of items, each computed without the rating of one user."""
+
+    # Each rating adds numbers of its user to the equations of its item. Without them, the
+    # equations are those of the other ratings, with the users' rows as they are.
+
+    def __init__(
+        self,
+        model: GaussianMatrixFactorization,
+        log: Log,  # codes of the model, from 1
+        users: Tensor,  # code of the model for each code of the histories
+        items: Tensor,
+    ):
+        self.users, self.items = users, items
+        self.rows, self.covariances = model.means("user").float(), model.user_covariances
+        self.shares = 1 / model.user_noise
+        by_item = Log(log.items - 1, log.users, log.y, log.weights)
+        self.equations = SideEquations.of(model, "item", by_item, 1)
+        self.of_all = self.equations.float()  # enough for what training reads
+
+    def without(
+        self, users: Tensor, items: Tensor, z: Tensor, weights: Tensor
+    ) -> tuple[Tensor, Tensor]:  # (n, d) and (n, d(d+1)/2)
+        """Compute means and covariances of items, each without one rating."""
+        users, rows = self.users[users], self.items[items] - 1
+        own = rating_statistics(z, self.rows[users], self.covariances[users])
+        own *= (self.shares[users] * weights.float()).unsqueeze(1)
+        of_all = self.of_all
+        G, y = own.split([of_all.G.shape[1], of_all.y.shape[1]], 1)
+        others = replace(
+            of_all,
+            G=of_all.G[rows] - G,
+            y=of_all.y[rows] - y,
+            centre=of_all.centre[rows],
+            spread=of_all.spread[rows],
+        )
+        return others.solve()
+
+
+@torch.no_grad()
+def fit_static_part(
+    module: ResidualLSTMRating,
+    histories: Histories,
+    weights: np.ndarray,  # (n_interactions,)
+    generator: torch.Generator,
+) -> LeftOutItems:
+    """Learn the distributions of the items and of a user; forget the users themselves."""
+    # Sequences and items without ratings are unknown to the model.
+    (users, user_codes), (items, item_codes) = (
+        np.unique(codes, return_inverse=True) for codes in (histories.sequences, histories.items)
+    )
+    model = GaussianMatrixFactorization(
+        len(users),
+        len(items),
+        module.n_factors,
+        svdpp=True,
+        global_mean=module.global_mean.item(),
+        scale=module.scale.item(),
+    )
+    ratings = torch.from_numpy(histories.ratings)
+    data = InteractionTensors(
+        {"users": user_codes + 1, "items": item_codes + 1},
+        ratings,
+        torch.from_numpy(weights) if np.ptp(weights) > 0 else None,
+    )
+    with threads_for_sweeps(len(data), model.width):
+        posterior = Posterior(model, data, generator, is_new=True)
+        for _ in range(N_SWEEPS):
+            posterior.sweep()
+            if posterior.change < TOL:
+                break
+        posterior.write(model)
+    z = model._from_ratings(ratings, model.scale).numpy()
+    places = [
+        torch.zeros(n, dtype=torch.int64) for n in (len(histories.lengths), module.n_items + 1)
+    ]
+    for codes, place in zip((users, items), places, strict=True):
+        place[torch.from_numpy(codes)] = torch.arange(len(codes)) + 1
+    left_out = LeftOutItems(model, Log(user_codes + 1, item_codes + 1, z, weights), *places)
+    _write(module.users, model, torch.from_numpy(items), left_out.equations, posterior.totals[0])
+    return left_out
+
+
+def _write(
+    users: UserPosterior,
+    model: GaussianMatrixFactorization,
+    items: Tensor,  # (n,), codes of the items with ratings
+    equations: SideEquations,
+    totals: Tensor,  # (n_users,), weights of the users' ratings
+) -> None:
+    means, covariances = equations.solve()
+    for name, of_unknown, of_items in (
+        ("item_rows", model.means("item")[0], means),
+        ("item_covariances", model.item_covariances[0], covariances),
+        ("item_terms", model.user_terms[0], model.user_terms[1:]),
+    ):
+        table: Tensor = getattr(users, name)
+        table[:] = of_unknown
+        table[items] = of_items.to(table)
+    # The prior mean depends on the number of ratings. Users with a history are asked for as often
+    # as they have ratings after the first.
+    later = (totals.double() - 1).clamp(min=0)
+    later = later if later.sum() > 0 else torch.ones_like(later)
+    users.prior_mean.copy_(later @ activity(totals) @ model.user_prior_mean / later.sum())
+    covariance = unpack(model.user_prior_covariance, model.n_factors + 1)
+    users.prior_precision.copy_(torch.linalg.inv(covariance))
+    users.unknown_row.copy_(model.means("user")[0])
+    users.precision.copy_(1 / (model.residual_variance * model.user_noise[0]))
+
+
+@torch.no_grad()
+def add_expected_ratings(
+    module: ResidualLSTMRating,
+    data: SequenceTensors,
+    left_out: LeftOutItems | None = None,
+    weights: Tensor | None = None,  # (n_interactions,), with `left_out`
+    places: Tensor | None = None,  # (n_targets,), with `left_out`: their own interactions
+) -> None:
+    """Add the static part's expected ratings of targets and interactions.
+
+    With `left_out`, the items do not know the ratings of the user who is asked for. So what the
+    LSTM reads in training is as wrong as it will be on new ratings."""
+    n = max(1, len(data.histories.items))
+    users = torch.from_numpy(data.histories.sequences)
+    of_targets = torch.empty(len(data), module.n_factors + 1)
+    items = module.users.item_distributions(data.X["items"])[0].float()
+    of_past, rows_of_past = torch.zeros(2, n), torch.full((n, of_targets.shape[1]), torch.nan)
+    for chosen, past, queries in data.placed_batches():
+        at, lengths = past.pop("places"), past["lengths"]
+        known, z = module._known_ratings(**past)
+        is_rated = known.squeeze(2)
+        at = at[is_rated]
+        rows, covariances = module.users.item_distributions(past["past_items"])
+        if left_out is not None:
+            assert weights is not None
+            asked = past["past_items"][is_rated], z[is_rated].squeeze(1), weights[at]
+            found = left_out.without(users[at], *asked)
+            rows_of_past[at] = found[0]
+            rows[is_rated], covariances[is_rated] = (values.to(rows) for values in found)
+        steps = module.steps(known, z, past["past_items"], rows, covariances)
+        sums, read_users, expected = module.expect(steps)
+        of_past[0, at] = expected[is_rated]
+        states = States({"users": read_users}, None, lengths)
+        if module.bidirectional:
+            sums_after, _, expected = module.expect(_from_end(steps, lengths))
+            expected = _from_end({"": expected.unsqueeze(2)}, lengths)[""].squeeze(2)
+            of_past[1, at] = expected[is_rated]
+            states = States({"sums": sums}, {"sums": sums_after}, lengths)
+        queries.pop("items")
+        of_targets[chosen] = module._select(states, **queries)["users"].float()
+    if left_out is not None:
+        assert weights is not None and places is not None
+        places = places[data.order]
+        items = rows_of_past[places]
+        is_missing = items[:, 0].isnan()  # no target of a long history reads them
+        at = places[is_missing]
+        z = module._from_ratings(data.y[is_missing], items)
+        codes = users[at], data.X["items"][is_missing]
+        items[is_missing], _ = left_out.without(*codes, z, weights[at])
+    names = ["past_expected"] + ["past_expected_after"] * module.bidirectional
+    expected = expected_ratings(of_targets, items)
+    data.expect(expected, **dict(zip(names, of_past, strict=False)))
+
+
+@torch.no_grad()
+def add_ratings(
+    users: UserPosterior,
+    histories: Histories,
+    z: Tensor,  # (n_interactions,), ratings in units of the scale
+    is_new: np.ndarray,  # (n_interactions,), whether the items have not read a rating yet
+    weights: Tensor,  # (n_interactions,)
+) -> None:
+    """Update the rows of items by new ratings, with the users' rows after all their ratings."""
+    d = users.n_factors + 1
+    asked, owners = np.unique(histories.sequences[is_new], return_inverse=True)
+    reads = np.isin(histories.sequences, asked)
+    items = torch.from_numpy(histories.items)
+    place = torch.from_numpy(np.searchsorted(asked, histories.sequences[reads]))
+    sums = torch.zeros(len(asked), users.n_statistics, dtype=torch.float64)
+    for part in torch.arange(len(place)).split(INTERACTIONS_AT_ONCE):
+        at = torch.from_numpy(np.flatnonzero(reads))[part]
+        sums.index_add_(
+            0,
+            place[part],
+            users.statistics(z[at], items[at], *users.item_distributions(items[at])),
+        )
+    counts = torch.from_numpy(histories.lengths[asked])
+    means, covariances = users.distributions(sums, counts)
+    rated, rows = torch.from_numpy(histories.items[is_new]).unique(return_inverse=True)
+    of_user = torch.from_numpy(owners)
+    precisions = torch.linalg.inv(unpack(users.item_covariances[rated].double(), d))
+    targets = times(precisions, users.item_rows[rated].double())
+    new = torch.from_numpy(np.flatnonzero(is_new))
+    for part in torch.arange(len(new)).split(INTERACTIONS_AT_ONCE):
+        at = new[part]
+        found = rating_statistics(z[at], means[of_user[part]], pack(covariances)[of_user[part]])
+        found *= (users.precision * weights[at]).double().unsqueeze(1)
+        precisions.index_add_(0, rows[part], unpack(found[:, : n_packed(d)], d))
+        targets.index_add_(0, rows[part], found[:, n_packed(d) :])
+    found = inverse(precisions)
+    users.item_rows[rated] = times(found, targets).float()
+    users.item_covariances[rated] = pack(found).float()

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
+import sys
 import zipfile
 
 import numpy as np
@@ -29,6 +30,7 @@ from benchmarks._torch import ASSUMED_CACHE, last_level_cache
 from benchmarks.peers import libraries
 from benchmarks.peers._serve import serve
 from benchmarks.post import cut_windows, train
+from sklrec._solvers import minibatch, penalties
 
 CSV = "u,book,stars,time\n1,a,4,8\n2,b,5,5\n1,a,1,6\n3,a,2,7\n"
 
@@ -419,6 +421,7 @@ def test_causal_biases_read_what_is_strictly_earlier():
 
 def test_defaults_come_first_and_settings_differ():
     for estimator, fixed, candidates in choose.CANDIDATES.values():
+        assert max(map(len, candidates)) == 1
         assert candidates[0] == {}
         assert len({str(candidate) for candidate in candidates}) == len(candidates)
         assert not any(set(fixed) & set(candidate) for candidate in candidates)
@@ -429,13 +432,43 @@ def test_validation_parts_leave_rows_of_each_log_to_learn_from():
     log = pd.DataFrame({"user": np.repeat(range(5), 20), "item": np.tile(range(20), 5)})
     log = log.assign(rating=1.0, timestamp=range(100), genres="x")
     found = dict(choose.parts("sequence", log, 2))
-    assert list(found) == ["random", "last 10"]
-    columns, pairs = found["last 10"]
+    assert list(found) == ["", ", last 10"]
+    columns, pairs = found[", last 10"]
     assert columns == ["user", "item", "timestamp"]
     assert all(len(held_out) == 50 and not set(train) & set(held_out) for train, held_out in pairs)
     (_, (side, _)) = list(choose.parts("dense", log, 2))[1]
     assert side == ["user", "item", "timestamp", "genres"]
-    assert [name for name, _ in choose.parts("mf", log, 2)] == ["random"]
+    assert [name for name, _ in choose.parts("mf", log, 2)] == [""]
+
+
+def test_constants_are_changed_in_all_modules_for_a_while():
+    power, of_rows = penalties.POWER, penalties.PER_ROW
+    with choose.changed_constants({"POWER": 2.0, "PER_ROW": 0.5, "alpha": 3.0}):
+        assert minibatch.POWER == penalties.POWER == 2 * power
+        assert {key: 0.5 * value for key, value in of_rows.items()} == penalties.PER_ROW
+    assert (minibatch.POWER, penalties.POWER, penalties.PER_ROW) == (power, power, of_rows)
+
+
+@pytest.mark.parametrize("name", choose.CANDIDATES)
+def test_the_package_has_the_constants_of_the_candidates(name):
+    modules = [vars(module) for key, module in sys.modules.items() if key.startswith("sklrec.")]
+    constants = {name for one in choose.CANDIDATES[name][2] for name in one if name.isupper()}
+    assert all(any(name in module for module in modules) for name in constants)
+
+
+def test_candidates_are_compared_with_two_biases(monkeypatch):
+    monkeypatch.setitem(
+        choose.CANDIDATES, "mf", ("MFRegressor", {}, choose.vary("PER_ROW", max_epochs=[1]))
+    )
+    logs_of_two = {f"log {k}": logs.generate(200, "strong", logs.NORMAL)[::k] for k in (8, 9)}
+    head, *lines = choose.compare("mf", logs_of_two, 2).splitlines()
+    assert head.split() == ["log", "8", "log", "9", "mean", "largest", "change", "error"]
+    found = {tuple(line.split()[:-6]): line.split()[-6:] for line in lines}
+    constants = [("PER_ROW", "x", factor) for factor in ("0.5", "2.0")]
+    assert set(found) == {("defaults",), ("max_epochs=1",), *constants}
+    first, second, mean, largest, *changes = map(float, found["defaults",])
+    assert (first + second) / 2 == pytest.approx(mean, abs=1e-4)
+    assert (largest, changes) == (max(first, second), [0, 0])
 
 
 def test_windows_follow_time_and_leave_the_last_out():
@@ -486,7 +519,7 @@ def test_ratios_and_bars_of_a_log(monkeypatch):
     def fail(known, seed):
         raise ValueError("no longer finite")
 
-    better, worse = map(str, logs.BARRED)
+    better, worse = "better", "worse"
     fits = {logs.MEAN: constant(1.0), logs.BIASES: constant(3.5), better: constant(3.0)}
     others = {worse: constant(99.0), "failing": fail, logs.TIMED: fail, logs.SLOW: fail}
     monkeypatch.setattr(logs, "FITS", fits | others)
@@ -504,12 +537,13 @@ def test_ratios_and_bars_of_a_log(monkeypatch):
     assert found.loc[better, logs.APART] == pytest.approx(2 - biases)
     assert found.loc[worse, "RMSE"] == np.sqrt((4**2 + 0) / 2)  # clipped to 5
     assert found.loc["failing", logs.FIGURES].isna().all()
-    good, bad = logs.bars(found.reset_index())
+    good, bad, failed = logs.bars(found.reset_index())
     assert (good["met"], good["limit"]) == (True, logs.UNSURE_LIMIT)
     assert (bad["met"], bad["limit"]) == (False, logs.LIMIT)
+    assert not failed["met"]
 
 
 def test_a_bar_is_wider_where_the_difference_may_be_chance():
-    row = {"Log": "mine", "Model": str(logs.BARRED[0]), logs.RATIO: 1.004, logs.APART: 0.004}
+    row = {"Log": "mine", "Model": "some model", logs.RATIO: 1.004, logs.APART: 0.004}
     rows = pd.DataFrame([row | {logs.APART + logs.ERROR: error} for error in (0.001, 0.003)])
     assert [entry["met"] for entry in logs.bars(rows)] == [False, True]

@@ -125,6 +125,14 @@ def test_lstm_over_histories(ratings, queries, tmp_path):
     assert_parity(session, lstm, queries, sizes=[7], history=(X, y))
 
 
+@pytest.mark.parametrize("params", [{"bidirectional": True}, {"alpha": 10.0}], ids=str)
+def test_lstm_over_both_sides_or_without_static_part(ratings, queries, tmp_path, params):
+    X, y = ratings
+    lstm = SequenceRatingRegressor(2, 3, max_epochs=1, random_state=0, **params)
+    lstm.fit(X[:1200], y[:1200])
+    assert_parity(session_of(lstm, tmp_path), lstm, queries, sizes=[7, 50])
+
+
 def test_bidirectional_lstm_over_items_only(ratings, queries, tmp_path):
     X, y = (part[["user", "item"]] if part.ndim == 2 else part for part in ratings)
     lstm = SequenceRatingRegressor(

@@ -69,7 +69,7 @@ def with_unknown(X: Any) -> Any:
 
 # --- What a fitted model shows
 
-FITTED = """user_factors_ item_factors_ user_biases_ item_biases_ global_mean_ rating_scale_ alpha_
+FITTED = """user_factors_ item_factors_ user_biases_ item_biases_ global_mean_ rating_scale_
 n_users_ n_items_ n_ratings_ n_iter_ loss_curve_ validation_curve_ seen_ stars_ timestamp_index_
 timestamp_kind_ time_unit_ with_ratings_ n_outputs_""".split()
 
@@ -79,6 +79,8 @@ def state(model: Any, X: Any) -> dict[str, Any]:
     found = {name: getattr(model, name) for name in FITTED if hasattr(model, name)}
     if hasattr(model, "encoder_"):
         found["categories_"] = model.encoder_.categories_
+    if getattr(model, "penalties_", None) is not None:
+        found["penalties_"] = vars(model.penalties_)
     if hasattr(model, "predict_rating_proba"):
         found["proba"] = model.predict_rating_proba(X)
     if "Bayesian" in type(model).__name__:

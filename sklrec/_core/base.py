@@ -426,12 +426,15 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def _clear_absent_rows(self, data: Any, previous: Self | None) -> None:
         """Set new rows of tables that no training row reads to 0, as those of unknown codes."""
         before = {} if previous is None else dict(previous.module_.named_parameters())
+        weights: dict[tuple[str, ...], torch.Tensor] = {}
         for name, table in self.module_.named_parameters():
             _, inputs = INPUTS_OF_TABLES.get(name.partition("_")[0], ("", ()))
-            if inputs:
-                is_absent = sum_of_weights(data, inputs, len(table)) == 0
-                is_absent[: len(before.get(name, ()))] = False
-                table[is_absent] = 0
+            if not inputs:
+                continue
+            if inputs not in weights:
+                weights[inputs] = sum_of_weights(data, inputs, len(table))
+            n_before = len(before.get(name, ()))
+            table[n_before:][weights[inputs][n_before:] == 0] = 0
 
     def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
         """Set the module to a larger copy of the previous one, and return its training state."""

@@ -22,10 +22,10 @@ class WarmStart:
     # where known: by side, or "value" for values of side features. Users and items count pairs
     # that were rated again once.
     n_ratings: dict[str, np.ndarray] = field(default_factory=dict)
-    weight: float = 0.0  # sum of the weights of the ratings so far
     n_all_ratings: dict[str, np.ndarray] = field(default_factory=dict)
     penalties: LearnedPenalties | None = None
     loss_curve: list[float] = field(default_factory=list)
+    weight: float = 0.0  # sum of the weights of the ratings so far
 
 
 @dataclass(frozen=True)

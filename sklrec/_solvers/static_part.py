@@ -105,6 +105,7 @@ def fit_static_part(
     for codes, place in zip((users, items), places, strict=True):
         place[torch.from_numpy(codes)] = torch.arange(len(codes)) + 1
     left_out = LeftOutItems(model, Log(user_codes + 1, item_codes + 1, z, weights), *places)
+    module.users.n_ratings.fill_(len(data))
     _write(module.users, model, torch.from_numpy(items), left_out.equations, posterior.totals[0])
     return left_out
 
@@ -165,12 +166,12 @@ def add_expected_ratings(
             found = left_out.without(users[at], *asked)
             rows_of_past[at] = found[0]
             rows[is_rated], covariances[is_rated] = (values.to(rows) for values in found)
-        steps = module.steps(known, z, past["past_items"], rows, covariances)
-        sums, read_users, expected = module.expect(steps)
+        steps = module._static_steps(known, z, past["past_items"], rows, covariances)
+        sums, read_users, expected = module._expect(steps)
         of_past[0, at] = expected[is_rated]
         states = States({"users": read_users}, None, lengths)
         if module.bidirectional:
-            sums_after, _, expected = module.expect(_from_end(steps, lengths))
+            sums_after, _, expected = module._expect(_from_end(steps, lengths))
             expected = _from_end({"": expected.unsqueeze(2)}, lengths)[""].squeeze(2)
             of_past[1, at] = expected[is_rated]
             states = States({"sums": sums}, {"sums": sums_after}, lengths)

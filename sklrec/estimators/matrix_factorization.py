@@ -132,7 +132,7 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     global_mean_ : float
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
         weighted mean of the training ratings. `partial_fit` computes it together with the biases.
-        With ``biased=False``, the mean is only the prediction for unknown users and items.
+        With ``biased=False``, it is only the prediction for unknown users and items.
     penalties_ : LearnedPenalties or None
         What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
         ``noise_variance`` as in `BiasRegressor`, the training error ``loss`` of its biases, and

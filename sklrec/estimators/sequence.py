@@ -257,7 +257,9 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     sklrec.SequenceWindower : Makes padded sequences from interactions.
     sklrec.SequencePadder : Makes padded sequences from ragged ones.
 
-    Notes ----- **Histories.** With timestamps, a row reads the ratings that its user gave strictly
+    Notes
+    -----
+    **Histories.** With timestamps, a row reads the ratings that its user gave strictly
     earlier. Ratings with the same timestamp do not read each other, in training or in prediction.
     Their order in a history is that of the items; without a static part each epoch draws it anew.
     Rows may come in any order. Validation rows read the histories of the training rows.
@@ -684,21 +686,25 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         is_sparse = self.optimizer is None and self.n_items_ > SPARSE_FROM * int(self.batch_size)
         return is_sparse and not is_shared(self.device)  # processes exchange whole tables
 
-    def _rating_counts(self):
-        return {"item": self.seen_.sum(axis=0)} if self.input == "interactions" else {}
-
     def _train(self, statistics, training_data, validation_data, generator, previous, **changes):
-        # fit learns a static part anew from all ratings. partial_fit continues it until the number
-        # of ratings has doubled.
+        # partial_fit updates a static part. fit learns it anew from all ratings, and so does
+        # partial_fit when their number has doubled, or if they were all equal.
         updates = previous is not None and changes.get("constant_lr", False)
-        if updates:
-            before = previous.rating_statistics_
-            n_doublings = np.floor(np.log2([before.weight, before.weight + statistics.weight]))
-            updates = before.variance > 0 and n_doublings[0] == n_doublings[1]
+        if updates and previous._has_static_part:
+            n_ratings = len(self.histories_.items)
+            updates = n_ratings < 2 * previous.module_.users.n_ratings.item()
+            updates &= previous.rating_statistics_.variance > 0
         training_data = partial(training_data, generator=generator, updates=updates)
         return super()._train(
             statistics, training_data, validation_data, generator, previous, **changes
         )
+
+    def _convert(self, before):
+        if not self._has_static_part:  # which has the mean and scale of the fit that learned it
+            super()._convert(before)
+
+    def _rating_counts(self):
+        return {"item": self.seen_.sum(axis=0)} if self.input == "interactions" else {}
 
     # --- histories, and the ratings to predict from them
 
@@ -727,6 +733,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 if updates:
                     self._update_static_part(data, weights, previous)
                 else:
+                    self.module_.global_mean.fill_(self.rating_statistics_.mean)
+                    self.module_.scale.fill_(self.rating_statistics_.scale)
                     left_out = fit_static_part(self.module_, histories, weights.numpy(), generator)
                     add_expected_ratings(self.module_, data, left_out, weights, places)
             self.module_.to(device)

@@ -473,7 +473,7 @@ def _is_known(past_items: Tensor, lengths: Tensor) -> Tensor:  # (n_sequences, m
 
 def _gaps_after(past_gaps: Tensor) -> Tensor:
     """Return the time to the next interaction, which is the gap from the end."""
-    return F.pad(past_gaps[:, 1:], (0, 1))
+    return F.pad(past_gaps, (0, 1))[:, 1:]
 
 
 def _from_end(steps: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:

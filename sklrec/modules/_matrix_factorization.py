@@ -341,14 +341,14 @@ class MatrixFactorization(PairModule):
         return self
 
 
-def is_zero(rows: Tensor) -> Tensor:  # (n, n_factors) to (n,)
-    """Whether all factors of a row are 0, as those of unknown users and items."""
-    return (rows == 0).all(1)
-
-
 def penalty_of(alpha: Penalty, name: str, side: Side) -> float | Tensor:
     """Select the penalties of the rows of a batch."""
     return alpha[name].index_select(0, side.rows) if isinstance(alpha, dict) else alpha
+
+
+def is_zero(rows: Tensor) -> Tensor:  # (n, n_factors) to (n,)
+    """Whether all factors of a row are 0, as those of unknown users and items."""
+    return (rows == 0).all(1)
 
 
 def weigh(

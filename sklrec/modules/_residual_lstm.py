@@ -146,8 +146,23 @@ class ResidualLSTMRating(LSTMRating):
 
         Parameters
         ----------
-        past_items, past_ratings, past_gaps, lengths, sequences, before, items, after : Tensor
-            As in `LSTMRating`.
+        past_items : Tensor of shape (n_sequences, max_len)
+            Item codes, 0 for unknown; any codes as padding.
+        past_ratings : Tensor of shape (n_sequences, max_len)
+            Ratings of the past items; NaN if unknown.
+        past_gaps : Tensor of shape (n_sequences, max_len)
+            Time since the previous interaction, on a logarithmic scale.
+        lengths : Tensor of shape (n_sequences,)
+            Number of interactions of each sequence.
+        sequences : Tensor of shape (n,)
+            Row of the past that each rating belongs to.
+        before : Tensor of shape (n,)
+            Number of interactions to read from the start of the row.
+        items : Tensor of shape (n,)
+            Item codes, 0 for unknown.
+        after : Tensor of shape (n,), default=None
+            With ``bidirectional=True``, position of the first interaction to read from the end
+            of the row; ``None`` is `before`.
         past_expected : Tensor of shape (n_sequences, max_len), default=None
             Expected ratings of the past items from the ratings before them, in units of the
             scale. ``None`` computes them. Training gives those of a model without the rating.
@@ -185,9 +200,28 @@ class ResidualLSTMRating(LSTMRating):
     def read(
         self, past_items: Tensor, past_ratings: Tensor, past_gaps: Tensor, lengths: Tensor
     ) -> States:
-        """Compute the posterior and run the LSTM; see `LSTMRating.read`."""
+        """Compute the posterior and run the LSTM over sequences.
+
+        Parameters
+        ----------
+        past_items : Tensor of shape (n_sequences, max_len)
+            Item codes, 0 for unknown; any codes as padding.
+        past_ratings : Tensor of shape (n_sequences, max_len)
+            Ratings of the past items; NaN if unknown.
+        past_gaps : Tensor of shape (n_sequences, max_len)
+            Time since the previous interaction, on a logarithmic scale.
+        lengths : Tensor of shape (n_sequences,)
+            Number of interactions of each sequence.
+
+        Returns
+        -------
+        States
+            The states after 0, 1, ... interactions of each sequence.
+        """
         known, z = self._known_ratings(past_items, past_ratings, past_gaps, lengths)
-        steps = self.steps(known, z, past_items, *self.users.item_distributions(past_items))
+        steps = self._static_steps(
+            known, z, past_items, *self.users.item_distributions(past_items)
+        )
         forward = self._states(self.lstm, steps, past_gaps.unsqueeze(-1))
         if not self.bidirectional:
             return States(forward, None, lengths)
@@ -195,7 +229,7 @@ class ResidualLSTMRating(LSTMRating):
         gaps = steps.pop("gaps")
         return States(forward, self._states(self.backward_lstm, steps, gaps), lengths)
 
-    def steps(
+    def _static_steps(
         self,
         known: Tensor,  # (n_sequences, max_len, 1), whether there is a rating
         z: Tensor,  # (n_sequences, max_len, 1), ratings in units of the scale
@@ -212,7 +246,7 @@ class ResidualLSTMRating(LSTMRating):
             "statistics": torch.where(known, found, 0.0),
         }
 
-    def expect(self, steps: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def _expect(self, steps: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Compute sums and users after 0, 1, ... ratings, and the expectation of each rating."""
         sums = F.pad(steps["statistics"].cumsum(1), (0, 0, 1, 0))
         counts = torch.arange(sums.shape[1], device=sums.device)
@@ -227,7 +261,7 @@ class ResidualLSTMRating(LSTMRating):
         return known, self._from_ratings(past_ratings, past_gaps).unsqueeze(-1)
 
     def _states(self, lstm: nn.LSTM, steps: dict[str, Tensor], gaps: Tensor) -> dict[str, Tensor]:
-        sums, users, expected = self.expect(steps)
+        sums, users, expected = self._expect(steps)
         errors = _errors(steps["known"], steps["z"], expected.unsqueeze(-1))
         states = self._run_over(lstm, errors, gaps)
         # The sums of both directions add up to one posterior.
@@ -282,18 +316,6 @@ class ResidualLSTMRating(LSTMRating):
             Zero.
         """
         return self.output.weight.new_zeros(())
-
-    @torch.no_grad()
-    def multiply_scores(self, ratio: float) -> None:
-        """Multiply the scores by a number, through the parameters."""
-        self.users.multiply_scores(ratio)
-        # The errors, averages and expected ratings that the nets read are multiplied too.
-        for name in ("lstm", "backward_lstm")[: 1 + self.bidirectional]:
-            weight = getattr(self, name).weight_ih_l0
-            weight[:, [0, 1, *range(4, weight.shape[1])]] /= ratio  # not gaps and counts
-        self.hidden.weight[:, self._n_hidden : -1] /= ratio
-        for values in self.output.parameters():
-            values.mul_(ratio)
 
     def grow(self, n_items: int, generator: torch.Generator | None = None) -> "ResidualLSTMRating":
         """Append rows of new items, with the distribution of an unknown item.

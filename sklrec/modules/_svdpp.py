@@ -7,7 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from sklrec._utils.devices import is_plain
-from sklrec.modules._matrix_factorization import MatrixFactorization, is_zero, penalty_of, weigh
+from sklrec.modules._matrix_factorization import (
+    MatrixFactorization,
+    is_zero,
+    penalty_of,
+    weigh,
+)
 from sklrec.modules._pair_module import PairModule, Penalty
 from sklrec.modules._pairs import Pairs
 from sklrec.modules._rating_module import biases_of

@@ -34,6 +34,7 @@ class UserPosterior(nn.Module):
         self.prior_precision: Tensor
         self.unknown_row: Tensor
         self.precision: Tensor
+        self.n_ratings: Tensor
         # Row 0 is the unknown item. Covariances are packed: upper triangles, row by row.
         self.register_buffer("item_rows", torch.zeros(n_items + 1, width))
         self.register_buffer(
@@ -44,6 +45,7 @@ class UserPosterior(nn.Module):
         self.register_buffer("prior_precision", torch.eye(width))
         self.register_buffer("unknown_row", torch.zeros(width))
         self.register_buffer("precision", torch.ones(()))  # tau, of a rating
+        self.register_buffer("n_ratings", torch.zeros(()))  # that the items were learned from
 
     @property
     def n_items(self) -> int:
@@ -96,18 +98,6 @@ class UserPosterior(nn.Module):
         places[rows, columns] = places[columns, rows] = torch.arange(len(rows), device=M.device)
         matrices = M.index_select(-1, places.flatten()).reshape(*M.shape[:-1], d, d)
         return tau * matrices + L, tau * v + centre @ L
-
-    @torch.no_grad()
-    def multiply_scores(self, ratio: float) -> None:
-        """Multiply the expected ratings by a number: users' rows, and items' biases."""
-        d = self.item_rows.shape[1]
-        self.item_rows[:, 0] *= ratio
-        self.item_covariances[:, 0] *= ratio
-        self.item_covariances[:, :d] *= ratio
-        for rows in (self.item_terms, self.prior_mean, self.unknown_row):
-            rows *= ratio
-        for precision in (self.prior_precision, self.precision):
-            precision /= ratio**2
 
     @torch.no_grad()
     def grow(self, n_items: int) -> None:

@@ -130,10 +130,10 @@ def test_given_expectations_replace_the_posterior():
     module = residual_lstm(bidirectional=True)
     known, z = module._known_ratings(**PAST)
     items = module.users.item_distributions(PAST["past_items"])
-    steps = module.steps(known, z, PAST["past_items"], *items)
+    steps = module._static_steps(known, z, PAST["past_items"], *items)
     zeros = torch.zeros(3, 4)
     given = {"past_expected": zeros, "past_expected_after": zeros, "expected": torch.zeros(5)}
-    assert module.expect(steps)[2].shape == zeros.shape
+    assert module._expect(steps)[2].shape == zeros.shape
     found = module(**PAST, **QUERIES, after=AFTER, **given)
     assert not torch.allclose(found, module(**PAST, **QUERIES, after=AFTER), atol=1e-2)
     assert torch.allclose(found[[0, 4]][1], torch.tensor(MEAN).double())  # nothing was read
@@ -183,13 +183,3 @@ def test_only_the_layers_are_trained():
     names = {name.split(".")[0] for name, _ in module.named_parameters()}
     assert names == {"lstm", "hidden", "output"}
     assert all(values.grad.abs().sum() > 0 for values in module.parameters())
-
-
-@pytest.mark.parametrize("bidirectional", [False, True])
-@torch.no_grad()
-def test_scores_can_be_multiplied(bidirectional):
-    module = residual_lstm(bidirectional=bidirectional)
-    before = module(**PAST, **QUERIES)
-    module.multiply_scores(0.25)
-    module.scale /= 0.25  # of the past ratings too
-    torch.testing.assert_close(module(**PAST, **QUERIES), before)

@@ -255,6 +255,7 @@ STREAMED = {
     "adam": MFRegressor(8, optimizer=torch.optim.Adam, random_state=0),
     "dense": DenseRecRegressor(8, random_state=0),
     "sequence": SequenceRatingRegressor(8, random_state=0),
+    "lstm": SequenceRatingRegressor(8, alpha=10.0, random_state=0),
 }
 each_stream = pytest.mark.parametrize("estimator", STREAMED.values(), ids=STREAMED)
 
@@ -304,7 +305,8 @@ def test_further_ratings_of_another_scale_do_not_change_predictions_of_others(es
     before = model.predict(X[old])
     new = np.flatnonzero(~old)[:20]
     model.partial_fit(X.iloc[new], y[old].mean() + 27 * (-1.0) ** np.arange(20))
-    assert model.module_.scale > 1.5 * y[old].std()
+    if not hasattr(model.module_, "users"):  # a static part keeps its scale until it is refitted
+        assert model.module_.scale > 1.5 * y[old].std()
     assert np.abs(model.predict(X[old]) - before).mean() < 0.2
 
 

@@ -35,13 +35,13 @@ from sklrec._solvers.base import FitResult, Solver, WarmStart
 from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._solvers.distributed import accelerate_device
 from sklrec._solvers.net import RatingNet
-from sklrec._solvers.tensors import InteractionTensors
+from sklrec._solvers.tensors import InteractionTensors, sum_of_weights
 from sklrec._utils.devices import is_there, on_cpu, this_or_cpu
 from sklrec._utils.rng import new_generator
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
 from sklrec.datasets._chunks import ChunkedRatings
-from sklrec.modules._rating_module import CODES_OF_TABLES, RatingModule
+from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
 from sklrec.preprocessing import IDEncoder
 
 # A further rating that widens an automatic rating scale is far outside if the gap between it and
@@ -426,15 +426,15 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
     def _clear_absent_rows(self, data: Any, previous: Self | None) -> None:
         """Set new rows of tables that no training row reads to 0, as those of unknown codes."""
         before = {} if previous is None else dict(previous.module_.named_parameters())
-        is_present: dict[tuple[str, ...], torch.Tensor] = {}
+        weights: dict[tuple[str, ...], torch.Tensor] = {}
         for name, table in self.module_.named_parameters():
-            if (inputs := CODES_OF_TABLES.get(name.partition("_")[0])) is None:
+            _, inputs = INPUTS_OF_TABLES.get(name.partition("_")[0], ("", ()))
+            if not inputs:
                 continue
-            if inputs not in is_present:
-                weights = torch.stack([data.row_weights(name, len(table)) for name in inputs])
-                is_present[inputs] = (weights > 0).any(0)
+            if inputs not in weights:
+                weights[inputs] = sum_of_weights(data, inputs, len(table))
             n_before = len(before.get(name, ()))
-            table[n_before:][~is_present[inputs][n_before:]] = 0
+            table[n_before:][weights[inputs][n_before:] == 0] = 0
 
     def _continue_from(self, previous: Self, generator: torch.Generator) -> WarmStart:
         """Set the module to a larger copy of the previous one, and return its training state."""

@@ -124,12 +124,12 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
         self._convert(previous.rating_statistics_)
         self._grow_module(generator)
         return WarmStart(
-            getattr(previous, "net_", None),
-            previous._rating_counts(),
-            self._rating_counts(),
-            getattr(previous, "penalties_", None),
-            previous.loss_curve_,
-            previous.rating_statistics_.weight,
+            net=getattr(previous, "net_", None),
+            n_ratings=previous._rating_counts(),
+            n_all_ratings=self._rating_counts(),
+            weight=previous.rating_statistics_.weight,
+            penalties=getattr(previous, "penalties_", None),
+            loss_curve=previous.loss_curve_,
         )
 
     @torch.no_grad()

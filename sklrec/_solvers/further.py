@@ -11,17 +11,24 @@ from torch import Tensor
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.further_biases import further_biases
-from sklrec._solvers.tensors import InteractionTensors
-from sklrec.modules._rating_module import CODES_OF_TABLES, RatingModule
+from sklrec._solvers.penalties import LearnedPenalties
+from sklrec._solvers.tensors import InteractionTensors, sum_of_weights
+from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
 
-# Weight of the prior of a bias, in ratings. Chosen on held-out parts of streams of four logs.
+# Weight of the prior of a bias, in ratings, if `alpha` is a number. Chosen on held-out parts of
+# streams of four logs.
 PRIOR_WEIGHT = 3.0
 # Number of rows that are predicted at once.
 ROWS_AT_ONCE = 2**14
 
 
 @torch.no_grad()
-def update_biases(module: Any, data: InteractionTensors, n_ratings: dict[str, np.ndarray]) -> None:
+def update_biases(
+    module: Any,
+    data: InteractionTensors,
+    n_ratings: dict[str, np.ndarray],  # earlier ones of each row, by side
+    learned: LearnedPenalties | None,
+) -> None:
     """Add to mean and biases what explains the errors of further ratings."""
     module.eval()
     errors = []
@@ -33,13 +40,11 @@ def update_biases(module: Any, data: InteractionTensors, n_ratings: dict[str, np
     weights = [np.zeros(len(table) - 1) for table in tables]
     for side, of_rows in zip(("user", "item"), weights, strict=True):
         of_rows[: len(n_ratings[side]) - 1] = n_ratings[side][1:]
-    mean, *changes = further_biases(
-        Log(*(values.cpu().numpy() for values in columns)),
-        weights[0],
-        weights[1],
-        PRIOR_WEIGHT,
-        PRIOR_WEIGHT,
-    )
+    penalties = [PRIOR_WEIGHT] * 2
+    if learned is not None:
+        penalties = [learned.user_penalty, learned.item_penalty]
+    log = Log(*(values.cpu().numpy() for values in columns))
+    mean, *changes = further_biases(log, (weights[0], weights[1]), (penalties[0], penalties[1]))
     module.global_mean += mean
     for table, values in zip(tables, changes, strict=True):
         table[1:] += torch.from_numpy(values / module.scale.item()).to(table)
@@ -51,7 +56,8 @@ class KeepEarlier(Callback):
     # An optimiser such as Adam moves a row by about the learning rate, whether it had no rating
     # before or a thousand. Chunks of ratings that are sorted by their size would then teach a
     # model the last ratings only. The square root of the share of the further ratings was as good
-    # as five times the share, on streams in five orders.
+    # as five times the share, on streams in five orders. Layers that all ratings share move by
+    # the share itself: with the root, a model of sequences forgot the earlier chunks.
 
     def __init__(self, data: InteractionTensors, previous: WarmStart, is_rowwise: bool):
         self.data, self.previous = data, previous
@@ -77,12 +83,14 @@ class KeepEarlier(Callback):
             return 0.0  # `update_biases` computed them
         if self.is_rowwise:
             return 1.0
-        inputs = CODES_OF_TABLES.get(name.partition("_")[0], ("",))[0]
-        side = inputs.removesuffix("s")
+        side, inputs = INPUTS_OF_TABLES.get(name.partition("_")[0], ("", ()))
         if side not in self.previous.n_ratings:
             n = len(self.data)
-            return (n / (n + self.previous.weight)) ** 0.5
-        further = self.data.row_weights(inputs, len(table))
+            # Plain nets learn by steps what other models know from biases or histories.
+            is_plain = not any(hasattr(module, name) for name in ("item_biases", "users"))
+            share = n / (n + self.previous.weight)
+            return share**0.5 if is_plain else share
+        further = sum_of_weights(self.data, inputs, len(table))
         earlier = torch.zeros_like(further)
         n_ratings = torch.from_numpy(self.previous.n_ratings[side]).to(further)
         earlier[: len(n_ratings)] = n_ratings

@@ -99,10 +99,10 @@ class MinibatchSolver:
         of the same size.
         """
         penalties = None if self.alpha is not None else self._penalties(module, data, previous)
+        if self.constant_lr and previous is not None and module.has_biases:
+            update_biases(module, data, previous.n_ratings, penalties)
         if self.is_shared:  # after the start was learned, so that all have the same
             start_together(module, data, valid, generator, self)
-        if self.constant_lr and previous is not None and module.has_biases:
-            update_biases(module, data, previous.n_ratings)
         trained = self._with_terms(module, data) if self.svdpp else module
         net = self._new_net(trained, data, valid, generator, previous, penalties)
         n_before = self._continue_from(previous, net)

@@ -160,9 +160,10 @@ class DensePenalties(RowPenalties):
 
     def _of_factors(self, strength: float) -> dict[str, Tensor]:
         # The numbers of a side feature are spread evenly over its bins.
-        counts = self._counts | {"bin": self._counts["user"].sum() / N_BINS}
+        n = self._counts["user"]
+        counts = self._counts | {"bin": n.sum() / N_BINS}
         found = {
             f"{side}_factors": strength * (DENSE_PER_RATING + DENSE_PER_ROW / n)
             for side, n in counts.items()
         }
-        return found | {"layers": counts["user"].new_tensor(strength * DENSE_LAYERS)}
+        return found | {"layers": torch.full_like(n[0], strength * DENSE_LAYERS)}

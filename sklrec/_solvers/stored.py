@@ -97,7 +97,8 @@ class StoredInteractions(Dataset):
         return total.float().to(self._device)
 
     def mean_square(self, mean: Tensor) -> float:
-        return self._statistics.variance + (self._statistics.mean - mean.item()) ** 2
+        _, of_all, variance = self._statistics
+        return variance + (of_all - mean.item()) ** 2
 
     def logs(self) -> Iterator[Log]:
         """Yield all interactions in blocks, with codes from 0 and weights with a mean of 1."""

@@ -1,7 +1,7 @@
 """Training data as tensors that come in batches."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import torch
@@ -88,6 +88,11 @@ class InteractionTensors(Dataset):
         self.X = {name: values.to(device) for name, values in self.X.items()}
         self.y = to_widest(self.y, device)
         return self
+
+
+def sum_of_weights(data: Any, inputs: Sequence[str], n_rows: int) -> Tensor:
+    """Sum the weights of interactions by the codes of one or several inputs."""
+    return torch.stack([data.row_weights(name, n_rows) for name in inputs]).sum(0)
 
 
 class BatchIterator:

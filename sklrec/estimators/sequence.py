@@ -688,11 +688,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
 
     def _train(self, statistics, training_data, validation_data, generator, previous, **changes):
         # partial_fit updates a static part. fit learns it anew from all ratings, and so does
-        # partial_fit when their number has doubled.
+        # partial_fit when their number has doubled, or if they were all equal.
         updates = previous is not None and changes.get("constant_lr", False)
         if updates and previous._has_static_part:
             n_ratings = len(self.histories_.items)
             updates = n_ratings < 2 * previous.module_.users.n_ratings.item()
+            updates &= previous.rating_statistics_.variance > 0
         training_data = partial(training_data, generator=generator, updates=updates)
         return super()._train(
             statistics, training_data, validation_data, generator, previous, **changes

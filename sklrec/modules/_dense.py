@@ -326,10 +326,9 @@ class DenseNet(RatingModule):
         for name, table in self.named_parameters():
             if not name.startswith("layers"):
                 table.mul_(ratio if name.endswith("biases") else ratio**0.5)
-        first, last = self.layers[0], self.layers[-1]
-        assert isinstance(first, nn.Linear)
-        first.weight.div_(ratio**0.5)  # the hidden units stay as they are
-        for table in last.parameters():
+        # The hidden units stay as they are.
+        self.get_parameter("layers.0.weight").div_(ratio**0.5)
+        for table in self.layers[-1].parameters():
             table.mul_(ratio)
 
     @torch.no_grad()

@@ -15,13 +15,13 @@ Layer = TypeVar("Layer", bound=nn.Module)
 # Factor of the penalty on all rows, or on each row of each table, once for each of its ratings.
 Penalty: TypeAlias = float | dict[str, Tensor]
 
-# Inputs that hold the codes of a table's rows, by the first word of the table's name.
-CODES_OF_TABLES = {
-    "user": ("users",),
-    "item": ("items",),
-    "rated": ("items",),
-    "seen": ("items",),
-    "value": ("categorical", "multi_valued"),
+# Owner of a table's rows, and inputs that hold their codes, by the first word of its name.
+INPUTS_OF_TABLES = {
+    "user": ("user", ("users",)),
+    "item": ("item", ("items",)),
+    "rated": ("item", ("items",)),
+    "seen": ("item", ("items",)),
+    "value": ("value", ("categorical", "multi_valued")),
 }
 
 

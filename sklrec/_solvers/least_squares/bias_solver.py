@@ -57,10 +57,8 @@ def _continue(module: BiasModel, data: InteractionTensors) -> Solution:
     """Compute the changes of mean and biases by further ratings."""
     return further_biases(
         _log(data, data.y - module(**_codes(data))),
-        module.user_weights[1:].numpy(),
-        module.item_weights[1:].numpy(),
-        module.user_penalty.item(),
-        module.item_penalty.item(),
+        (module.user_weights[1:].numpy(), module.item_weights[1:].numpy()),
+        (module.user_penalty.item(), module.item_penalty.item()),
     )
 
 

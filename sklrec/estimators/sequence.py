@@ -232,6 +232,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    penalties_ : None
+        Penalties of rows, which `MFRegressor` and `DenseRecRegressor` learn.
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_iter_ : int

@@ -424,7 +424,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
 
     @torch.no_grad()
     def _clear_absent_rows(self, data: Any, previous: Self | None) -> None:
-        """Set new rows of tables that no training row reads to 0, as those of unknown codes."""
+        """Set the new rows that no training row reads to 0, like the row of unknown codes."""
         before = {} if previous is None else dict(previous.module_.named_parameters())
         weights: dict[tuple[str, ...], torch.Tensor] = {}
         for name, table in self.module_.named_parameters():

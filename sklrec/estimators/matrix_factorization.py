@@ -182,8 +182,8 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     where :math:`n` are numbers of ratings and :math:`c_U, c_I` the penalties of `BiasRegressor`.
     The strength :math:`s` is the variance of the noise, in units of the ratings' variance. From
     the third epoch it is multiplied by the cube of the training error over that of the biases
-    alone, at most 1 and at least 0.03. So the factors of a log of noise stay near 0, and those of
-    a log with strong patterns grow. With `svdpp` 1.5 is 3, and the penalty of the terms y and x
+    alone, at most 1 and at least 0.03. So factors stay near 0 on a log of noise, and grow on a log
+    with strong patterns. With `svdpp` 1.5 is 3, and the penalty of the terms y and x
     is :math:`s (0.5\, n + 100)`, of their biases :math:`s (0.5\, n + 150)`. With an `optimizer`
     :math:`s` stays the variance of the noise. Later fits learn the penalties anew if they have
     more ratings than those that the penalties came from.

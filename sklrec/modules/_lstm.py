@@ -105,6 +105,8 @@ class LSTMRating(RatingModule):
     torch.Size([2])
     """
 
+    has_static_part = False
+
     def __init__(
         self,
         n_items: int,
@@ -360,6 +362,27 @@ class LSTMRating(RatingModule):
                 weight[:, :-1] /= ratio
         for table in tables:
             table.mul_(ratio)
+
+    @torch.no_grad()
+    def count_lookups(
+        self, n_lookups: Tensor, n_ratings: int, before: "LSTMRating | None" = None
+    ) -> None:
+        """Set the numbers by which :meth:`penalty` is divided.
+
+        Parameters
+        ----------
+        n_lookups : Tensor of shape (n_items + 1,)
+            Number of lookups of each item in an epoch.
+        n_ratings : int
+            Number of training ratings.
+        before : LSTMRating, default=None
+            A module whose numbers are added.
+        """
+        self.n_lookups, self.n_ratings = n_lookups.to(self.item_factors.weight), n_ratings
+        if before is not None:
+            assert before.n_lookups is not None
+            self.n_ratings += before.n_ratings
+            self.n_lookups[: len(before.n_lookups)] += before.n_lookups.to(self.n_lookups)
 
     def grow(self, n_items: int, generator: torch.Generator | None = None) -> "LSTMRating":
         """Append rows of new items to the tables.

@@ -78,6 +78,8 @@ class ResidualLSTMRating(LSTMRating):
     torch.Size([2])
     """
 
+    has_static_part = True
+
     def __init__(
         self,
         n_items: int,

@@ -190,7 +190,7 @@ def test_unknown_users_and_items_get_finite_estimates(models, kind):
 
 
 def test_of_a_long_history_only_the_nearest_ratings_are_read(monkeypatch):
-    monkeypatch.setattr(sklrec.estimators.sequence, "MAX_LEN", 5)
+    monkeypatch.setattr("sklrec._core.sequence_readers.MAX_LEN", 5)
     n = 60
     log = pd.DataFrame({"user": 1, "item": np.arange(n) % 7, "timestamp": np.arange(n)})
     ratings = np.tile([1.0, 5.0, 3.0], n // 3)
@@ -454,9 +454,8 @@ def test_partial_fit_adds_users_items_and_histories(timestamp):
 def test_repeated_rows_are_read_once_and_never_by_themselves(timestamp):
     model = sequence(timestamp=timestamp).fit(X, Y).partial_fit(X, Y)
     assert len(model.histories_.items) == len(X)
-    data = model._training_data(
-        model._inputs(X), Y, np.ones(len(Y)), sequence(timestamp=timestamp).fit(X, Y)
-    )
+    reader, previous = model._reader, sequence(timestamp=timestamp).fit(X, Y)
+    data = reader.training_data(model, reader.inputs(model, X), Y, np.ones(len(Y)), previous)
     for inputs, ratings in data.batches(500):
         for row, before, item, rating in zip(
             *(inputs[name].tolist() for name in ("sequences", "before", "items")),

@@ -15,7 +15,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
-from sklrec._core.fit import check_X
+from sklrec._core.rows import check_X
 from sklrec._utils.tensor_file import write_whole
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor

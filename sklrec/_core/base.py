@@ -14,10 +14,11 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.callback import CallbackSupportMixin
 
 from sklrec._core.chunks import Chunks
-from sklrec._core.fit import Plan, Rows, Table, fit_model
+from sklrec._core.fit import Plan, fit_model
 from sklrec._core.predict import fitted_copy, predicted
 from sklrec._core.readers import PairReader
 from sklrec._core.recommend import recommended, similar
+from sklrec._core.rows import Rows, Table
 from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
 from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.base import Solver

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from sklrec._core.fit import (
+from sklrec._core.readers import (
+    count_unknown,
+    find_id_columns,
+    id_columns,
+    n_ids,
+    new_rating_scale,
+    with_previous_seen,
+)
+from sklrec._core.rows import (
     Rows,
     check_enough_ratings,
     check_rows,
@@ -19,14 +27,6 @@ from sklrec._core.fit import (
     held_out_share,
     new_random_state,
     stops_early,
-)
-from sklrec._core.readers import (
-    count_unknown,
-    find_id_columns,
-    id_columns,
-    n_ids,
-    new_rating_scale,
-    with_previous_seen,
 )
 from sklrec._data.vocabulary import GrowingVocabulary
 from sklrec._solvers.stored import StoredInteractions, seen_by_users

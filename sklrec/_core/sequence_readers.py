@@ -9,7 +9,6 @@ import torch
 from sklearn.utils import check_consistent_length
 from torch import Tensor
 
-from sklrec._core.fit import check_X
 from sklrec._core.predict import clipped
 from sklrec._core.readers import (
     Inputs,
@@ -21,6 +20,7 @@ from sklrec._core.readers import (
     n_ids,
     new_rating_scale,
 )
+from sklrec._core.rows import check_X
 from sklrec._data.checks import check_interactions, check_ratings, column_values, take_rows
 from sklrec._data.histories import Histories
 from sklrec._data.padded import (

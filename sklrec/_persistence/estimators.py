@@ -153,7 +153,7 @@ def _write_training(part: PartWriter, estimator: Any) -> None:
     for name in CURVES:
         if hasattr(estimator, name):
             part.array(name, np.array(getattr(estimator, name), dtype=np.float64))
-    if hasattr(estimator, "alpha"):
+    if hasattr(estimator, "alpha") and not hasattr(estimator, "hidden_size"):
         penalties = estimator.penalties_
         part.put("penalties_", None if penalties is None else list(astuple(penalties)))
     write_module(part.part("module_"), estimator.module_)
@@ -171,7 +171,7 @@ def _read_training(part: PartReader, estimator: Any) -> Sequence[int | str]:
         if part.has_array(name):
             setattr(estimator, name, part.array(name, "float64", (ANY,)).tolist())
     estimator.n_iter_ = len(estimator.loss_curve_)
-    if hasattr(estimator, "alpha"):
+    if hasattr(estimator, "alpha") and not hasattr(estimator, "hidden_size"):
         found = part.value("penalties_", list, None)
         kinds = [float] * 4 + [int]
         if found is not None and [type(value) for value in found] != kinds:

@@ -10,7 +10,8 @@ def _table(name, doc, power_of_scale):
         scale = self.module_.scale.item() ** power_of_scale
         return self.module_.get_parameter(name).detach().cpu().numpy()[1:] * scale
 
-    return property(read, doc=doc)
+    read.__doc__ = doc
+    return property(read)
 
 
 class FactorsMixin:

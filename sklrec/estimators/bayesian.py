@@ -8,18 +8,15 @@ import numpy as np
 import torch
 
 from sklrec._core.base import BaseRatingRegressor, missing_if
-from sklrec._core.fit import check_rated, check_unchanged
+from sklrec._core.fit import auto_n_factors, check_unchanged
 from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_with_std
 from sklrec._core.readers import BlockReader, described_ids, learn_pairs, n_ids
+from sklrec._core.rows import check_rated
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
 from sklrec.modules import GaussianMatrixFactorization
 
-# Number of factors with n_factors="auto": with few ratings for each user and item on average, and
-# with more ratings. Sparse logs have nothing for more factors to learn.
-FEW_FACTORS, MANY_FACTORS = 8, 16
-MANY_RATINGS = 5
 # A row's joint covariance matrix has about half the square of the number of factors as numbers.
 MAX_FACTORS = 32
 
@@ -117,6 +114,8 @@ class BayesianMFRegressor(BaseRatingRegressor):
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    rating_statistics_ : tuple of (float, float, float)
+        Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
         Number of known users.
     n_items_ : int
@@ -424,11 +423,6 @@ class BayesianMFRegressor(BaseRatingRegressor):
 
     def _new_solver(self, plan):
         return VariationalSolver(int(self.n_iter), float(self.tol), int(self.verbose))
-
-
-def auto_n_factors(model, n_ratings):
-    """Choose a number of factors by the number of ratings for each user and item."""
-    return FEW_FACTORS if n_ratings < MANY_RATINGS * sum(n_ids(model)) else MANY_FACTORS
 
 
 def _module(model, n_factors, mean, scale, start):

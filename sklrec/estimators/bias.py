@@ -68,6 +68,8 @@ class BiasRegressor(BaseRatingRegressor):
         Estimated variance of the biases of unknown items.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    rating_statistics_ : tuple of (float, float, float)
+        Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
         Number of known users.
     n_items_ : int

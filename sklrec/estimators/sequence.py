@@ -11,7 +11,12 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_consistent_length
 
 from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
-from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
+from sklrec._core.fit import (
+    auto_n_factors,
+    check_unchanged,
+    converted_module,
+    minibatch_solver,
+)
 from sklrec._core.predict import fitted_copy
 from sklrec._core.sequence_readers import HISTORIES, PADDED
 from sklrec._data.checks import Interval, StrOptions
@@ -20,7 +25,7 @@ from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.static_part import StaticPartSolver
-from sklrec.estimators.bayesian import MAX_FACTORS, auto_n_factors
+from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import LSTMRating, ResidualLSTMRating
 
 ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, partial_fit_factor=0.3)
@@ -199,8 +204,6 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
-    penalties_ : None
-        Penalties of rows, which `MFRegressor` and `DenseRecRegressor` learn.
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_iter_ : int

@@ -14,7 +14,6 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import LRScheduler
 
-import sklrec.estimators.sequence
 from sklrec import (
     IDEncoder,
     MFRegressor,

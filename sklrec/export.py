@@ -20,7 +20,8 @@ from sklrec._utils.tensor_file import write_whole
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
 from sklrec.estimators.sequence import SequenceRatingRegressor
-from sklrec.modules import DenseNet, LSTMRating
+from sklrec.modules import DenseNet
+from sklrec.modules._sequence_module import SequenceModule
 
 __all__ = ["onnx_inputs", "to_onnx"]
 
@@ -232,7 +233,7 @@ def _module_of(estimator: Any) -> nn.Module:
 
 def _axes(module: nn.Module) -> dict[str, tuple[str | int, ...]]:
     """Inputs of a module, with the name or the length of each axis."""
-    if isinstance(module, LSTMRating):
+    if isinstance(module, SequenceModule):
         matrix = "n_sequences", "max_len"
         axes: dict[str, tuple[str | int, ...]] = {
             "past_items": matrix,

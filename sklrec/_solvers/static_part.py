@@ -20,7 +20,7 @@ from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior
 from sklrec._utils.threads import threads_for, threads_for_sweeps
 from sklrec.modules import GaussianMatrixFactorization, ResidualLSTMRating
-from sklrec.modules._lstm import States, _from_end
+from sklrec.modules._sequence_module import States, _from_end
 from sklrec.modules._user_posterior import UserPosterior, expected_ratings, rating_statistics
 
 # Sweeps and tolerance of the variational model, as in BayesianMFRegressor.

@@ -202,11 +202,6 @@ class BiasRegressor(BaseRatingRegressor):
         return BiasSolver(*(None if isinstance(p, str) else float(p) for p in penalties))
 
     @property
-    def global_mean_(self):
-        """Prediction for an unknown user and an unknown item."""
-        return self.module_.global_mean.item()
-
-    @property
     def user_biases_(self):
         """Biases of the known users."""
         return self.module_.user_biases[1:].numpy().copy()

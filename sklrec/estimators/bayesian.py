@@ -10,7 +10,7 @@ import torch
 from sklrec._core.base import BaseRatingRegressor, missing_if
 from sklrec._core.fit import auto_n_factors, check_unchanged
 from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_with_std
-from sklrec._core.readers import BlockReader, described_ids, learn_pairs, n_ids
+from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
 from sklrec._core.rows import check_rated
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.fold_in import fold_in
@@ -386,7 +386,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
         module = folded.module_ = deepcopy(model.module_).grow(*n_ids(folded))
         for side, arrays in described_ids(model.side_blocks_, X, inputs, n_known).items():
             module.set_features(side, *arrays)
-        data = self._reader.training_data(folded, inputs, y, weight, None)
+        data = self._reader.training_data(folded, Rated(inputs, y, weight), None)
         fold_in(module, data, *n_known)
         return folded
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from skorch.callbacks import LRScheduler
+from skorch.callbacks import Callback, LRScheduler
 
 from sklrec import (
     IDEncoder,
@@ -451,11 +451,15 @@ def test_partial_fit_adds_users_items_and_histories(timestamp):
 
 @pytest.mark.parametrize("timestamp", ["auto", None])
 def test_repeated_rows_are_read_once_and_never_by_themselves(timestamp):
-    model = sequence(timestamp=timestamp).fit(X, Y).partial_fit(X, Y)
+    class Batches(Callback):
+        def on_batch_begin(self, net, batch=None, training=None, **kwargs):
+            batches.append(batch)
+
+    batches = []
+    model = sequence(timestamp=timestamp, callbacks=[Batches()]).fit(X, Y).partial_fit(X, Y)
     assert len(model.histories_.items) == len(X)
-    reader, previous = model._reader, sequence(timestamp=timestamp).fit(X, Y)
-    data = reader.training_data(model, reader.inputs(model, X), Y, np.ones(len(Y)), previous)
-    for inputs, ratings in data.batches(500):
+    assert batches
+    for inputs, ratings in batches:
         for row, before, item, rating in zip(
             *(inputs[name].tolist() for name in ("sequences", "before", "items")),
             ratings.tolist(),

@@ -32,7 +32,6 @@ from sklrec._persistence.parameters import (
 )
 from sklrec._persistence.parts import ANY, PartReader, PartWriter
 from sklrec._persistence.side import (
-    GROUPS,
     read_known_features,
     read_side_blocks,
     read_side_features,
@@ -236,9 +235,9 @@ def _read_dense(part: PartReader, dense: DenseRecRegressor) -> None:
     side = dense.side_features_ = read_side_features(part.part("side_features_"), names)
     dense.value_counts_ = part.codes("value_counts_", (side.n_values + 1,), 2**62)
     dense.known_features_ = read_known_features(part.part("known_features_"), side, *sizes)
-    n_columns = {name: len(getattr(side, name)) for name in GROUPS}
+    n_columns = {name: len(columns) for name, columns in side.inputs.items()}
     dense.module_ = read_dense_net(part.part("module_"), *sizes, n_columns, side.n_values)
-    if any(len(column.edges) > dense.module_.n_bins + 1 for column in side.numeric):
+    if any(column.n_rows > dense.module_.n_bins + 2 for column in side.numeric):
         part.refuse("side_features_", f"should have at most {dense.module_.n_bins} bins a column")
 
 

@@ -12,8 +12,13 @@ from sklearn.utils.validation import check_is_fitted
 from sklrec._core.base import BaseRatingRegressor
 from sklrec._core.recommend import RecommenderMixin
 from sklrec._data.checks import Interval, StrOptions, resolve_columns
-from sklrec._data.features.blocks import OWNERS, SIDES, SideBlock, assign_sides
-from sklrec._data.features.groups import SideFeatures
+from sklrec._data.features.side_features import (
+    OWNERS,
+    SIDES,
+    SideBlock,
+    SideFeatures,
+    assign_sides,
+)
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver

@@ -7,8 +7,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from sklrec._data.checks import check_interactions
-from sklrec._data.features.blocks import SIDES, SideBlock, assign_sides, first_rows
-from sklrec._data.features.groups import SideFeatures
+from sklrec._data.features.side_features import SIDES, SideBlock, SideFeatures, assign_sides
 
 USERS = np.array([1, 1, 2, 2, 3, 3])
 ITEMS = np.array([1, 2, 1, 2, 1, 2])
@@ -24,7 +23,7 @@ def learned(X, **options):
 def block_of(values, **options):
     """A block of one column, learned from some values."""
     side = learned(pd.DataFrame({"user": 0, "item": 0, "x": values}), **options)
-    return SideBlock(side.numeric + side.categorical + side.multi_valued)
+    return SideBlock(side.columns)
 
 
 def dense(block, values, rows=slice(None)):
@@ -192,10 +191,6 @@ def test_columns_of_an_array_have_sides():
     X = np.array([[1, 1, "a", 0.5], [1, 2, "a", 1.5], [2, 1, "b", 0.5]], dtype=object)
     found = assign_sides(learned(X), X, np.array([1, 1, 2]), np.array([1, 2, 1]))
     assert [found[side].names for side in SIDES] == [[2], [3], []]
-
-
-def test_first_rows_have_the_same_code():
-    assert first_rows(np.array([5, 2, 5, 2, 9])).tolist() == [0, 1, 0, 1, 4]
 
 
 def test_another_kind_of_values_is_refused_with_its_row():

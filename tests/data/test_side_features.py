@@ -12,7 +12,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from sklrec._data.checks import check_interactions
-from sklrec._data.features.groups import SideFeatures
+from sklrec._data.features.side_features import SideFeatures
 
 NAN = np.nan
 UTC = [pd.Timestamp("2020-01-01", tz="UTC"), pd.Timestamp("2020-01-03", tz="UTC")]

@@ -36,7 +36,7 @@ from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
 from sklrec.modules import DenseNet, MatrixFactorization
 from sklrec.modules._pair_module import PairModule
-from sklrec.modules._rating_module import RatingModule
+from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
 
 # Steps of the SVD++ terms in an epoch. Each step costs as much as a pass over all ratings.
@@ -45,8 +45,6 @@ TERM_STEPS = 8
 # counts, as a share of the variance of the ratings.
 PATIENCE = 5
 TOL = 1e-4
-# Inputs of a dense net that hold codes of values of side features.
-VALUE_INPUTS = ("categorical", "multi_valued")
 # Approximate number of ratings of a user in a batch, if the table has more users than a batch has
 # ratings. MovieLens 100K has about as many in a batch of the default size. More would be faster,
 # but less accurate.
@@ -316,9 +314,8 @@ def _count_ratings(module: Any, data: InteractionTensors) -> dict[str, Tensor]:
         "item": data.row_weights("items", module.n_items + 1),
     }
     if isinstance(module, DenseNet):
-        n = [
-            data.row_weights(name, module.n_values + 1) for name in VALUE_INPUTS if name in data.X
-        ]
+        names = INPUTS_OF_TABLES["value"][1]
+        n = [data.row_weights(name, module.n_values + 1) for name in names if name in data.X]
         counts |= {"value": torch.stack(n).sum(0)} if n else {}
     return counts
 

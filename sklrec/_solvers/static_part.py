@@ -11,10 +11,10 @@ from sklrec._data.histories import Histories
 from sklrec._solvers.fold_in import SideEquations
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.gaussian_rows import activity
-from sklrec._solvers.least_squares.packed import inverse, n_packed, pack, times, unpack
 from sklrec._solvers.sequence_tensors import SequenceTensors
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior
+from sklrec._utils.packed import inverse, n_packed, pack, times, unpack
 from sklrec._utils.threads import threads_for_sweeps
 from sklrec.modules import GaussianMatrixFactorization, ResidualLSTMRating
 from sklrec.modules._lstm import States, _from_end

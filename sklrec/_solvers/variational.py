@@ -34,15 +34,6 @@ from sklrec._solvers.least_squares.gaussian_rows import (
     with_first,
 )
 from sklrec._solvers.least_squares.gaussian_terms import WISHART, GaussianTerms, TermPrior
-from sklrec._solvers.least_squares.packed import (
-    blocks,
-    inverse,
-    multiply,
-    n_packed,
-    pack,
-    times,
-    unpack,
-)
 from sklrec._solvers.least_squares.rating_matrices import (
     Incidence,
     RatingMatrices,
@@ -52,6 +43,15 @@ from sklrec._solvers.least_squares.rating_matrices import (
 from sklrec._solvers.ordinal import Latent, Stars
 from sklrec._solvers.sweeps import mean_square, progress
 from sklrec._solvers.tensors import InteractionTensors
+from sklrec._utils.packed import (
+    blocks,
+    inverse,
+    multiply,
+    n_packed,
+    pack,
+    times,
+    unpack,
+)
 from sklrec._utils.threads import threads_for_sweeps
 from sklrec._utils.warnings import warn
 from sklrec.modules import GaussianMatrixFactorization

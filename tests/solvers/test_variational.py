@@ -9,10 +9,10 @@ import torch
 
 from sklrec._solvers import variational
 from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.packed import inverse, multiply, outer, pack, unpack
 from sklrec._solvers.least_squares.rating_matrices import ranks_of_users
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior, VariationalSolver
+from sklrec._utils.packed import inverse, multiply, outer, pack, unpack
 from sklrec.modules import GaussianMatrixFactorization
 
 N_USERS, N_ITEMS, K = 12, 9, 3
@@ -204,7 +204,7 @@ def test_blocks_of_rows_give_the_same_result(svdpp, sided, monkeypatch):
     for at_once in (2**22, 30):
         monkeypatch.setattr(variational, "NUMBERS_AT_ONCE", at_once)
         for name in ("NUMBERS_AT_ONCE", "GATHERED_AT_ONCE"):
-            monkeypatch.setattr(f"sklrec._solvers.least_squares.packed.{name}", at_once)
+            monkeypatch.setattr(f"sklrec._utils.packed.{name}", at_once)
         module, generator = new_module(svdpp, sided), torch.Generator().manual_seed(0)
         VariationalSolver(5, 0.0).train(module, data(sided), None, generator)
         found.append(torch.cat([values.flatten().double() for values in module.buffers()]))

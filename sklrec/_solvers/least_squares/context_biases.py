@@ -15,8 +15,8 @@ from torch import Tensor
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.conjugate_gradients import conjugate_gradients
 from sklrec._solvers.least_squares.gaussian_terms import WISHART
-from sklrec._solvers.least_squares.packed import inner, multiply, outer, rows_at_once
 from sklrec._solvers.least_squares.rating_matrices import to_torch
+from sklrec._utils.packed import inner, multiply, outer, rows_at_once
 
 # Variance of the biases at the start, in units of the ratings' variance.
 START_VARIANCE = 0.05

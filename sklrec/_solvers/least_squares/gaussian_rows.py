@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from sklrec._solvers.least_squares.packed import inner, n_packed, outer, pack, rows_at_once
 from sklrec._solvers.least_squares.rating_matrices import SideMatrices
+from sklrec._utils.packed import inner, n_packed, outer, pack, rows_at_once
 
 # Weight of ratings from which the noise is estimated, and steps of this.
 MIN_WEIGHT = 50.0

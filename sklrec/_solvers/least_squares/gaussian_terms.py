@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.least_squares.conjugate_gradients import conjugate_gradients
-from sklrec._solvers.least_squares.packed import blocks, inverse, multiply, pack, times, unpack
 from sklrec._solvers.least_squares.rating_matrices import Incidence
+from sklrec._utils.packed import blocks, inverse, multiply, pack, times, unpack
 
 # Steps of conjugate gradients. Each sweep starts from the terms of the last one.
 N_STEPS = 5

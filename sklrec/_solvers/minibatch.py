@@ -29,11 +29,11 @@ from sklrec._solvers.penalties import (
     learn_penalties,
 )
 from sklrec._solvers.rowwise import RowwiseSGD
+from sklrec._solvers.sweeps import warn_of_interruption
 from sklrec._solvers.tensors import BatchIterator, InteractionTensors
 from sklrec._utils.memory import keep_freed_memory
 from sklrec._utils.rng import own_random_state
 from sklrec._utils.threads import threads_for
-from sklrec._utils.warnings import warn
 from sklrec.modules import DenseNet, MatrixFactorization
 from sklrec.modules._pair_module import PairModule
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
@@ -285,10 +285,7 @@ class MinibatchSolver:
         if net.history and "train_loss" not in net.history[-1]:
             net.history.pop()
         if net.interrupted_:
-            warn(
-                f"Training was interrupted after {len(net.history) - n_before} whole epochs of "
-                f"{self.max_epochs}. The model keeps what it learned so far.",
-            )
+            warn_of_interruption(len(net.history) - n_before, self.max_epochs, "epochs")
 
     def _check_finite(self, module: torch.nn.Module) -> None:
         """Raise `Diverged` if a weight of the module is not finite."""

@@ -12,6 +12,7 @@ from sklrec._solvers.fold_in import SideEquations
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.gaussian_rows import activity
 from sklrec._solvers.sequence_tensors import SequenceTensors
+from sklrec._solvers.sweeps import sweeps
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior
 from sklrec._utils.packed import inverse, n_packed, pack, times, unpack
@@ -93,10 +94,8 @@ def fit_static_part(
     )
     with threads_for_sweeps(len(data), model.width):
         posterior = Posterior(model, data, generator, is_new=True)
-        for _ in range(N_SWEEPS):
-            posterior.sweep()
-            if posterior.change < TOL:
-                break
+        for _ in sweeps(posterior, range(N_SWEEPS), TOL):
+            pass
         posterior.write(model)
     z = model._from_ratings(ratings, model.scale).numpy()
     places = [

@@ -1,29 +1,108 @@
-"""Helpers of the solvers that update whole tables in sweeps."""
+"""The loop of the solvers that update all parameters in sweeps."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+
+from sklrec._solvers.base import FitResult
+from sklrec._solvers.callbacks import notified_steps
+from sklrec._solvers.tensors import InteractionTensors
+from sklrec._utils.warnings import warn
+from sklrec.modules._rating_module import RatingModule
 
 # Number of errors to square and add at once.
 SQUARED_AT_ONCE = 2**16
 
 
-def mean_square(errors: Tensor, weights: Tensor | None) -> float:
-    """Compute the weighted mean of squares."""
+class Sweeper(Protocol):
+    """The mathematics of a solver."""
+
+    change: float  # of the parameters in the last sweep
+
+    def sweep(self) -> float:
+        """Update all parameters once; return the mean squared error, over the squared scale."""
+
+    def write(self, module: Any) -> None:
+        """Write all that was learned into a module."""
+
+
+def sweep_module(
+    sweeper: Sweeper,
+    module: RatingModule,
+    valid: InteractionTensors | None,
+    *,
+    n_sweeps: int,
+    tol: float,
+    verbose: int,
+    last: Callable[[], float] | None = None,  # a further sweep, of another kind
+) -> FitResult:
+    """Sweep until the change is below the tolerance, and write the result into the module."""
+    # Ctrl-C keeps what was learned so far.
+    losses: list[float] = []
+    valid_losses: list[float] = []
+    interrupted = False
+
+    def so_far() -> RatingModule:
+        copied = deepcopy(module)
+        sweeper.write(copied)
+        return copied
+
+    def record(loss: float) -> None:
+        losses.append(loss * module.scale.item() ** 2)
+        if valid is not None:
+            valid_losses.append(squared_error(so_far(), valid))
+
+    try:
+        numbers = notified_steps(_progress(n_sweeps, verbose), "sweep", so_far)
+        for loss in sweeps(sweeper, numbers, tol):
+            record(loss)
+        if last is not None:
+            record(last())
+    except KeyboardInterrupt:
+        interrupted = True
+        warn_of_interruption(len(losses), n_sweeps, "sweeps")
+    sweeper.write(module)
+    return FitResult(losses, valid_losses, interrupted)
+
+
+def sweeps(sweeper: Sweeper, numbers: Iterable[int], tol: float) -> Iterator[float]:
+    """Sweep once for each number, until the change is below the tolerance; yield the errors."""
+    for _ in numbers:
+        yield sweeper.sweep()
+        if sweeper.change < tol:
+            return
+
+
+def warn_of_interruption(n_done: int, n_planned: int, unit: str) -> None:
+    """Warn that Ctrl-C has ended a training."""
+    warn(
+        f"Training was interrupted after {n_done} whole {unit} of {n_planned}. The model keeps "
+        "what it learned so far."
+    )
+
+
+def squared_error(module: RatingModule, data: InteractionTensors) -> float:
+    """Compute the weighted mean squared error of a module."""
+    inputs = dict(data.X)
+    weights = inputs.pop("sample_weight", None)
+    errors = data.y - module(**inputs)
     total = len(errors) if weights is None else weights.sum().item()
     factors = errors if weights is None else errors * weights
     # In parts, because the products take float64.
     parts = zip(errors.split(SQUARED_AT_ONCE), factors.split(SQUARED_AT_ONCE), strict=True)
-    return torch.stack([a.double().dot(b.double()) for a, b in parts]).sum().item() / total
+    squares: list[Tensor] = [a.double().dot(b.double()) for a, b in parts]
+    return torch.stack(squares).sum().item() / total
 
 
-def progress(n_iter: int, verbose: int, unit: str) -> Iterator[int]:
-    """Count to `n_iter`, with a progress bar if `verbose`."""
+def _progress(n_sweeps: int, verbose: int) -> Iterator[int]:
+    """Count the sweeps, with a progress bar if `verbose`."""
     if not verbose:
-        yield from range(n_iter)
+        yield from range(n_sweeps)
         return
     from tqdm.auto import trange  # a slow import that few need
 
-    yield from trange(n_iter, desc="fit", unit=unit)
+    yield from trange(n_sweeps, desc="fit", unit="sweep")

@@ -1,7 +1,4 @@
-"""Kinds of columns of side features.
-
-A new kind is a subclass of `Column` and an entry in `COLUMN_TYPES`.
-"""
+"""Kinds of columns of side features: a class and an entry in `COLUMN_TYPES` for each."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import ABC, abstractmethod

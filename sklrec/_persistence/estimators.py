@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._core.minibatch import MinibatchRatingRegressor
+from sklrec._data.kinds import TIMESTAMP_KINDS
 from sklrec._data.statistics import RatingStatistics
-from sklrec._data.timestamps import DATETIMES, NUMBERS, ZONED
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.learned import read_histories, read_seen, write_histories, write_seen
 from sklrec._persistence.modules import (
@@ -48,7 +48,6 @@ from sklrec.estimators.sequence import SequenceRatingRegressor
 from sklrec.preprocessing import IDEncoder, SequencePadder, SequenceWindower
 
 MAX_LEN = 2**24  # longer sequences would need too much memory
-TIMESTAMP_KINDS = (NUMBERS, DATETIMES, ZONED)
 CURVES = ("loss_curve_", "validation_curve_")
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 from pandas.api.types import is_list_like
 
 from sklrec._data import kinds
-from sklrec._data.kinds import LISTS, NUMBERS, kind_of, plain_scalar
+from sklrec._data.kinds import LISTS, NUMBERS, column_kind, plain_scalar
 from sklrec._data.timestamps import read_timestamps
 from sklrec._data.vocabulary import Vocabulary
 
@@ -23,8 +23,7 @@ INPUTS: dict[str, np.generic] = {
     "categorical": np.int64(0),
     "multi_valued": np.int64(0),
 }
-# Kinds of values that compare, since True equals 1.
-_NUMBERS = {NUMBERS, kinds.BOOLEANS}
+_COMPARED = kinds.COMPARED & set(kinds.COLUMN_KINDS)
 
 
 @dataclass(frozen=True)
@@ -83,8 +82,8 @@ class Column(ABC):
         values = as_plain_array(values, self.name)
         kind = column_kind(values)
         allowed = self.readable if self.kind in (None, kinds.OBJECTS) else {self.kind}
-        if allowed & _NUMBERS:
-            allowed = allowed | _NUMBERS
+        if allowed & _COMPARED:
+            allowed = allowed | _COMPARED
         if kind is None or kind in allowed:
             return values, kind
         of_rows = [column_kind(values[row : row + 1]) for row in range(len(values))]
@@ -316,13 +315,3 @@ def as_plain_array(values: Any, name: int | str) -> Any:
             "are numbers, datetimes, strings or lists."
         )
     return values
-
-
-def column_kind(values: Any) -> str | None:
-    """Kind of the values of a column, one of COLUMN_KINDS, or None if all are missing."""
-    if pd.isna(values).all():
-        return None
-    kind = kind_of(values, skipna=True)
-    if kind == kinds.OBJECTS and all(is_list_like(v) or pd.isna(v) for v in values):
-        return LISTS
-    return kinds.MERGED.get(kind, kind)

@@ -33,12 +33,16 @@ from sklrec._data.statistics import RatingStatistics
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.base import FitResult, Solver, WarmStart
 from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
-from sklrec._solvers.distributed import accelerate_device
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.tensors import InteractionTensors, sum_of_weights
-from sklrec._utils.devices import is_there, on_cpu, this_or_cpu
-from sklrec._utils.rng import new_generator
-from sklrec._utils.threads import threads_for
+from sklrec._utils.runtime import (
+    accelerate_device,
+    is_there,
+    new_generator,
+    on_cpu,
+    this_or_cpu,
+    threads_for,
+)
 from sklrec._utils.warnings import warn
 from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule

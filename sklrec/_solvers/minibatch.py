@@ -31,9 +31,7 @@ from sklrec._solvers.penalties import (
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.sweeps import warn_of_interruption
 from sklrec._solvers.tensors import BatchIterator, InteractionTensors
-from sklrec._utils.memory import keep_freed_memory
-from sklrec._utils.rng import own_random_state
-from sklrec._utils.threads import threads_for
+from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
 from sklrec.modules import DenseNet, MatrixFactorization
 from sklrec.modules._pair_module import PairModule
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule

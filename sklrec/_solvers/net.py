@@ -7,7 +7,7 @@ from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, PrintLog
 from torch import Tensor
 
 from sklrec._solvers.callbacks import EpochBar
-from sklrec._utils.devices import this_or_cpu
+from sklrec._utils.runtime import this_or_cpu
 
 
 class RatingNet(NeuralNetRegressor):

@@ -16,7 +16,7 @@ from sklrec._solvers.sweeps import sweeps
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior
 from sklrec._utils.packed import inverse, n_packed, pack, times, unpack
-from sklrec._utils.threads import threads_for_sweeps
+from sklrec._utils.runtime import threads_for_sweeps
 from sklrec.modules import GaussianMatrixFactorization, ResidualLSTMRating
 from sklrec.modules._lstm import States, _from_end
 from sklrec.modules._user_posterior import UserPosterior, expected_ratings, rating_statistics

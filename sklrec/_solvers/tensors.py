@@ -8,7 +8,7 @@ import torch
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from sklrec._utils.devices import to_widest
+from sklrec._utils.runtime import to_widest
 
 # Inputs of the module by name, with `sample_weight` if there are weights, and the ratings.
 Batch = tuple[dict[str, Tensor], Tensor]

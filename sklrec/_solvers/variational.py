@@ -30,7 +30,7 @@ from sklrec._solvers.posterior import LEAST_NOISE, GaussianPosterior
 from sklrec._solvers.sweeps import sweep_module
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.packed import blocks, inverse, multiply, pack, times, unpack
-from sklrec._utils.threads import threads_for_sweeps
+from sklrec._utils.runtime import threads_for_sweeps
 from sklrec.modules import GaussianMatrixFactorization
 from sklrec.modules._gaussian import with_one
 

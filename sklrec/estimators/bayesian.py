@@ -22,7 +22,7 @@ from sklrec._data.features.side_features import (
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
-from sklrec._utils.devices import with_float64
+from sklrec._utils.runtime import with_float64
 from sklrec.modules import GaussianMatrixFactorization
 
 # Largest number of classes with loss="ordinal". More distinct ratings are probably not stars.

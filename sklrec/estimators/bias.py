@@ -13,7 +13,7 @@ from sklrec._data.checks import Interval, StrOptions, fit_context
 from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
-from sklrec._utils.rng import new_generator
+from sklrec._utils.runtime import new_generator
 from sklrec.modules import BiasModel
 
 # Sums of weights outside this range overflow or vanish in squares.

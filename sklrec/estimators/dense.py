@@ -11,9 +11,9 @@ from sklrec._core.minibatch import MinibatchRatingRegressor
 from sklrec._data.checks import Interval, StrOptions, resolve_columns
 from sklrec._data.features.columns import N_BINS
 from sklrec._data.features.side_features import KnownFeatures, SideFeatures
-from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
+from sklrec._utils.runtime import is_shared
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import DenseNet
 

@@ -34,12 +34,11 @@ from sklrec._data.padded import (
 )
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._solvers.static_part import add_expected_ratings, add_ratings, fit_static_part
-from sklrec._utils.threads import threads_for
+from sklrec._utils.runtime import is_shared, threads_for
 from sklrec._utils.warnings import warn
 from sklrec.estimators.bayesian import FEW_FACTORS, MANY_FACTORS, MANY_RATINGS, MAX_FACTORS
 from sklrec.modules import LSTMRating, ResidualLSTMRating

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec._utils.devices import is_plain, to_widest
+from sklrec._utils.runtime import is_plain, to_widest
 
 Layer = TypeVar("Layer", bound=nn.Module)
 # Factor of the penalty on all rows, or on each row of each table, once for each of its ratings.

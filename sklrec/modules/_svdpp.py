@@ -6,7 +6,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from sklrec._utils.devices import is_plain
+from sklrec._utils.runtime import is_plain
 from sklrec.modules._matrix_factorization import (
     MatrixFactorization,
     is_zero,

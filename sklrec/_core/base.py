@@ -32,8 +32,8 @@ from sklrec._data.checks import (
 from sklrec._data.statistics import RatingStatistics
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.base import FitResult, Solver, WarmStart
-from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._solvers.net import RatingNet
+from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklearn_callbacks
 from sklrec._solvers.tensors import InteractionTensors, sum_of_weights
 from sklrec._utils.runtime import (
     accelerate_device,

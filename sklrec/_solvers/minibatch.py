@@ -13,11 +13,16 @@ from skorch.helper import predefined_split
 from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
-from sklrec._solvers.callbacks import EpochNotifier, LinearDecay, StopAtBest, trained_module
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
 from sklrec._solvers.epochs import Diverged, EpochSettings, RowLoads
 from sklrec._solvers.further import KeepEarlier, update_biases
-from sklrec._solvers.net import RatingNet
+from sklrec._solvers.net import (
+    EpochNotifier,
+    LinearDecay,
+    RatingNet,
+    StopAtBest,
+    trained_module,
+)
 from sklrec._solvers.pair_batches import PairBatches
 from sklrec._solvers.penalties import (
     DENSE_POWER,
@@ -29,7 +34,7 @@ from sklrec._solvers.penalties import (
     learn_penalties,
 )
 from sklrec._solvers.rowwise import RowwiseSGD
-from sklrec._solvers.sweeps import warn_of_interruption
+from sklrec._solvers.steps import warn_of_interruption
 from sklrec._solvers.tensors import BatchIterator, InteractionTensors
 from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
 from sklrec.modules import DenseNet, MatrixFactorization

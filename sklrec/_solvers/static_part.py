@@ -12,7 +12,7 @@ from sklrec._solvers.fold_in import SideEquations
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.gaussian_rows import activity
 from sklrec._solvers.sequence_tensors import SequenceTensors
-from sklrec._solvers.sweeps import sweeps
+from sklrec._solvers.steps import sweeps
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior
 from sklrec._utils.packed import inverse, n_packed, pack, times, unpack

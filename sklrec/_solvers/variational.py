@@ -27,7 +27,7 @@ from sklrec._solvers.least_squares.gaussian_rows import (
 )
 from sklrec._solvers.least_squares.gaussian_terms import WISHART
 from sklrec._solvers.posterior import LEAST_NOISE, GaussianPosterior
-from sklrec._solvers.sweeps import sweep_module
+from sklrec._solvers.steps import sweep_module
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.packed import blocks, inverse, multiply, pack, times, unpack
 from sklrec._utils.runtime import threads_for_sweeps

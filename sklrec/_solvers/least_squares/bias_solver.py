@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
-from sklrec._solvers.callbacks import notified_steps
 from sklrec._solvers.least_squares.biases import Log, Solution, fit_biases
 from sklrec._solvers.least_squares.further_biases import further_biases
-from sklrec._solvers.sweeps import squared_error
+from sklrec._solvers.steps import notified_steps, squared_error
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import BiasModel
 

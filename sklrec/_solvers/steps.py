@@ -1,21 +1,88 @@
-"""The loop of the solvers that update all parameters in sweeps."""
+"""Epochs and sweeps: what callbacks are told, and the loop of the solvers that sweep."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from copy import deepcopy
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sklrec._solvers.base import FitResult
-from sklrec._solvers.callbacks import notified_steps
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.warnings import warn
 from sklrec.modules._rating_module import RatingModule
 
+# scikit-learn sets these in fit and removes them at its end.
+ATTRIBUTES_OF_A_RUNNING_FIT = {"_callback_fit_ctx", "_skl_callbacks_to_teardown"}
 # Number of errors to square and add at once.
 SQUARED_AT_ONCE = 2**16
+
+
+class FitSteps:
+    """The epochs or sweeps of a fit, as tasks of scikit-learn's callbacks."""
+
+    def __init__(self, estimator: Any, context: Any, **data: Any):
+        self.estimator, self.context, self.data = estimator, context, data
+        self.must_stop = False
+
+    def begin(self, name: str) -> None:
+        """Notify the callbacks that a step of this name begins."""
+        self._step = self.context.subcontext(task_name=name)
+        self._step.call_on_fit_task_begin(estimator=self.estimator, **self.data)
+
+    def end(self, module: Callable[[], nn.Module]) -> None:
+        """Notify the callbacks that the step ended, and set `must_stop` if one asks for it."""
+        self.must_stop |= self._step.call_on_fit_task_end(
+            estimator=self.estimator,
+            # called only if a callback predicts
+            reconstruction_attributes=lambda: {"module_": module()},
+            **self.data,
+        )
+
+
+_STEPS: ContextVar[FitSteps | None] = ContextVar("steps of the fit", default=None)
+
+
+@contextmanager
+def notify_sklearn_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any) -> Iterator[None]:
+    """Notify the callbacks of ``estimator.set_callbacks`` of the fit that runs in this context."""
+    weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+    data = {"X": X, "y": y, "metadata": weights}
+    context = estimator._init_callback_context(max_subtasks=estimator._n_steps())
+    context.call_on_fit_task_begin(estimator=estimator, **data)
+    has_callbacks = hasattr(estimator, "_skl_callbacks")
+    token = _STEPS.set(FitSteps(estimator, context, **data) if has_callbacks else None)
+    try:
+        yield
+    finally:
+        _STEPS.reset(token)
+    context.call_on_fit_task_end(estimator=estimator, reconstruction_attributes=dict, **data)
+
+
+def running_fit() -> FitSteps | None:
+    """Give the fit that runs in this context, if it has callbacks of scikit-learn."""
+    return _STEPS.get()
+
+
+def notified_steps(
+    steps: Iterable[int], name: str, module: Callable[[], nn.Module]
+) -> Iterator[int]:
+    """Yield steps, notify scikit-learn's callbacks of each, and stop if one asks for it."""
+    fit = running_fit()
+    if fit is None:
+        yield from steps
+        return
+    for number in steps:
+        fit.begin(name)
+        try:
+            yield number
+        finally:
+            fit.end(module)
+        if fit.must_stop:
+            return
 
 
 class Sweeper(Protocol):

@@ -15,8 +15,8 @@ from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
 from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.base import Solver, WarmStart
-from sklrec._solvers.epochs import Diverged
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
+from sklrec._solvers.penalties import Diverged
 from sklrec._utils.runtime import common_random_state, is_shared, new_generator
 
 # Starts of a training with lr="auto", each with half the learning rate of the one before.

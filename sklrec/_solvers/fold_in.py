@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.gaussian_rows import activity, row_equations
-from sklrec._solvers.least_squares.rating_matrices import (
+from sklrec._solvers.least_squares.gaussian_rows import (
     Incidence,
     RatingMatrices,
+    activity,
+    row_equations,
     sparse_features,
 )
 from sklrec._solvers.tensors import InteractionTensors

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
-from sklrec._solvers.epochs import Diverged, EpochSettings, RowLoads
 from sklrec._solvers.further import KeepEarlier, update_biases
 from sklrec._solvers.net import (
     EpochNotifier,
@@ -23,23 +22,24 @@ from sklrec._solvers.net import (
     StopAtBest,
     trained_module,
 )
-from sklrec._solvers.pair_batches import PairBatches
 from sklrec._solvers.penalties import (
     DENSE_POWER,
     POWER,
     POWER_OF_OTHERS,
     DensePenalties,
+    Diverged,
+    EpochSettings,
     LearnedPenalties,
+    RowLoads,
     RowPenalties,
     learn_penalties,
 )
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.steps import warn_of_interruption
-from sklrec._solvers.tensors import BatchIterator, InteractionTensors
+from sklrec._solvers.tensors import BatchIterator, InteractionTensors, PairBatches
 from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
 from sklrec.modules import DenseNet, MatrixFactorization
-from sklrec.modules._pair_module import PairModule
-from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
+from sklrec.modules._rating_module import INPUTS_OF_TABLES, PairModule, RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
 
 # Steps of the SVD++ terms in an epoch. Each step costs as much as a pass over all ratings.

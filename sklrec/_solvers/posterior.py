@@ -7,22 +7,19 @@ from scipy.sparse import hstack
 from torch import Tensor
 
 from sklrec._solvers.least_squares.biases import Log, fit_biases
-from sklrec._solvers.least_squares.context_biases import ContextBiases
 from sklrec._solvers.least_squares.gaussian_rows import (
+    Incidence,
     Predictions,
+    RatingMatrices,
     Rows,
     activity,
     left_out_noise,
+    ranks_of_users,
     shrunken,
+    sparse_features,
     with_first,
 )
-from sklrec._solvers.least_squares.gaussian_terms import GaussianTerms, TermPrior
-from sklrec._solvers.least_squares.rating_matrices import (
-    Incidence,
-    RatingMatrices,
-    ranks_of_users,
-    sparse_features,
-)
+from sklrec._solvers.least_squares.gaussian_terms import ContextBiases, GaussianTerms, TermPrior
 from sklrec._solvers.ordinal import Latent, Stars
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.packed import n_packed, pack, unpack

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
-from sklrec._solvers.least_squares.context_biases import ContextBiases
 from sklrec._solvers.least_squares.gaussian_rows import (
     activity,
     errors_of_means,
@@ -25,7 +24,7 @@ from sklrec._solvers.least_squares.gaussian_rows import (
     row_equations,
     with_first,
 )
-from sklrec._solvers.least_squares.gaussian_terms import WISHART
+from sklrec._solvers.least_squares.gaussian_terms import WISHART, ContextBiases
 from sklrec._solvers.posterior import LEAST_NOISE, GaussianPosterior
 from sklrec._solvers.steps import sweep_module
 from sklrec._solvers.tensors import InteractionTensors

@@ -6,7 +6,7 @@ import torch
 from torch.testing import assert_close
 
 from sklrec.modules import MatrixFactorization, _pairs
-from sklrec.modules._pairs import GROUPED_FROM, Pairs, sorted_by_code
+from sklrec.modules._rating_module import GROUPED_FROM, Pairs, sorted_by_code
 
 N = 2 * GROUPED_FROM
 

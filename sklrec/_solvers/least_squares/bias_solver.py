@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
-from sklrec._solvers.least_squares.biases import Log, Solution, fit_biases
-from sklrec._solvers.least_squares.further_biases import further_biases
+from sklrec._solvers.least_squares.biases import Log, Solution, fit_biases, further_biases
 from sklrec._solvers.steps import notified_steps, squared_error
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import BiasModel

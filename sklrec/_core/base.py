@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
     Interval,
+    RatingStatistics,
     StrOptions,
     check_interactions,
     check_ratings,
@@ -29,7 +30,6 @@ from sklrec._data.checks import (
     resolve_columns,
     take_rows,
 )
-from sklrec._data.statistics import RatingStatistics
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.base import FitResult, Solver, WarmStart
 from sklrec._solvers.net import RatingNet

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
-from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
-from sklrec._data.statistics import RatingStatistics
+from sklrec._data.checks import Interval, RatingStatistics, RealNotInt, StrOptions, fit_context
 from sklrec._solvers.base import Solver, WarmStart
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._solvers.penalties import Diverged

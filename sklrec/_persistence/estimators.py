@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._core.minibatch import MinibatchRatingRegressor
+from sklrec._data.checks import RatingStatistics
 from sklrec._data.kinds import TIMESTAMP_KINDS
-from sklrec._data.statistics import RatingStatistics
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.learned import read_histories, read_seen, write_histories, write_seen
 from sklrec._persistence.modules import (

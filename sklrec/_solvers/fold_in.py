@@ -19,8 +19,7 @@ from sklrec._solvers.least_squares.gaussian_rows import (
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.packed import blocks, inverse, n_packed, pack, times, unpack
 from sklrec.modules import GaussianMatrixFactorization
-
-SIDES = ("user", "item")
+from sklrec.modules._gaussian import SIDES
 
 
 @torch.no_grad()

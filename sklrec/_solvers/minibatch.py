@@ -36,7 +36,12 @@ from sklrec._solvers.penalties import (
 )
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.steps import warn_of_interruption
-from sklrec._solvers.tensors import BatchIterator, InteractionTensors, PairBatches
+from sklrec._solvers.tensors import (
+    BatchIterator,
+    InteractionTensors,
+    PairBatches,
+    sum_of_weights,
+)
 from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
 from sklrec.modules import DenseNet, MatrixFactorization
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, PairModule, RatingModule
@@ -314,9 +319,8 @@ def _count_ratings(module: Any, data: InteractionTensors) -> dict[str, Tensor]:
         "item": data.row_weights("items", module.n_items + 1),
     }
     if isinstance(module, DenseNet):
-        names = INPUTS_OF_TABLES["value"][1]
-        n = [data.row_weights(name, module.n_values + 1) for name in names if name in data.X]
-        counts |= {"value": torch.stack(n).sum(0)} if n else {}
+        if names := [name for name in INPUTS_OF_TABLES["value"][1] if name in data.X]:
+            counts["value"] = sum_of_weights(data, names, module.n_values + 1)
     return counts
 
 

@@ -24,8 +24,8 @@ from sklrec._solvers.ordinal import Latent, Stars
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.packed import n_packed, pack, unpack
 from sklrec.modules import GaussianMatrixFactorization
+from sklrec.modules._gaussian import SIDES
 
-SIDES = ("user", "item")
 # Standard deviation of the random start of factors. A larger one prunes columns for good.
 INIT_STD = 0.3
 # Covariances with at most this many numbers are computed in float64, and so are large weights.

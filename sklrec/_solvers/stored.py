@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sklrec._data.statistics import RatingStatistics
+from sklrec._data.checks import RatingStatistics
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.tensors import PARTNERS, Batch
 from sklrec._utils.runtime import to_widest

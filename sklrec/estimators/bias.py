@@ -9,8 +9,7 @@ import numpy as np
 
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._core.recommend import RecommenderMixin
-from sklrec._data.checks import Interval, StrOptions, fit_context
-from sklrec._data.statistics import RatingStatistics
+from sklrec._data.checks import Interval, RatingStatistics, StrOptions, fit_context
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
 from sklrec._utils.runtime import new_generator

@@ -21,7 +21,7 @@ from sklrec import (
     MFRegressor,
     SequenceRatingRegressor,
 )
-from sklrec._utils.devices import is_there, on_cpu
+from sklrec._utils.runtime import is_there, on_cpu
 from sklrec.datasets import make_ratings
 from sklrec.modules import LSTMRating
 

@@ -19,12 +19,11 @@ from sklrec._core.predict import fitted_copy, predicted
 from sklrec._core.readers import PairReader
 from sklrec._core.recommend import recommended, similar
 from sklrec._core.rows import Rows, Table
-from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
-from sklrec._data.statistics import RatingStatistics
+from sklrec._data.checks import Interval, RatingStatistics, RealNotInt, StrOptions, fit_context
 from sklrec._solvers.base import Solver
-from sklrec._solvers.callbacks import notify_sklearn_callbacks
 from sklrec._solvers.net import RatingNet
-from sklrec._utils.devices import on_cpu, this_or_cpu
+from sklrec._solvers.steps import notify_sklearn_callbacks
+from sklrec._utils.runtime import on_cpu, this_or_cpu
 from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._rating_module import RatingModule
 from sklrec.preprocessing import IDEncoder

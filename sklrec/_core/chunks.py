@@ -30,7 +30,7 @@ from sklrec._core.rows import (
 )
 from sklrec._data.vocabulary import GrowingVocabulary
 from sklrec._solvers.stored import StoredInteractions, seen_by_users
-from sklrec._utils.rng import new_generator
+from sklrec._utils.runtime import new_generator
 from sklrec.datasets._chunks import Chunk, ChunkedRatings
 from sklrec.preprocessing import IDEncoder
 

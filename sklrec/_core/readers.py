@@ -15,9 +15,13 @@ from sklrec._data.checks import (
     column_values,
     resolve_columns,
 )
-from sklrec._data.features.blocks import OWNERS, SideBlock, assign_sides
-from sklrec._data.features.groups import SideFeatures
-from sklrec._data.features.known import KnownFeatures
+from sklrec._data.features.side_features import (
+    OWNERS,
+    KnownFeatures,
+    SideBlock,
+    SideFeatures,
+    assign_sides,
+)
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.warnings import warn

@@ -12,11 +12,14 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 
 from sklrec._core.readers import Rated, Start, count_unknown
-from sklrec._data.checks import check_sample_weight, take_rows
-from sklrec._data.statistics import RatingStatistics
-from sklrec._solvers.distributed import accelerate_device, common_random_state
-from sklrec._utils.devices import is_there, with_float64
-from sklrec._utils.rng import new_generator
+from sklrec._data.checks import RatingStatistics, check_sample_weight, take_rows
+from sklrec._utils.runtime import (
+    accelerate_device,
+    common_random_state,
+    is_there,
+    new_generator,
+    with_float64,
+)
 from sklrec.datasets._chunks import ChunkedRatings
 
 

@@ -36,7 +36,7 @@ from sklrec._data.padded import (
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
-from sklrec._utils.threads import threads_for
+from sklrec._utils.runtime import threads_for
 from sklrec._utils.warnings import warn
 
 # Of a longer history, a target reads the nearest ratings on each side: at least this many, and at

@@ -12,7 +12,7 @@ from pandas.api.types import infer_dtype
 
 from sklrec._data import kinds
 from sklrec._data.checks import as_codes, check_rows, whole_numbers
-from sklrec._data.kinds import kind_of, plain_scalar
+from sklrec._data.kinds import can_equal, id_kind, kind_of, plain_scalar
 
 # The conversion of a column to a kind, where only one makes sense.
 _CONVERSIONS = {
@@ -22,8 +22,6 @@ _CONVERSIONS = {
     kinds.DATETIMES: "pandas.to_datetime",
     kinds.DURATIONS: "pandas.to_timedelta",
 }
-_NUMBERS = {kinds.INTEGERS, kinds.FLOATS, kinds.BOOLEANS}
-_KINDS = {*_CONVERSIONS, kinds.BOOLEANS, kinds.BYTES}
 _WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tuples of these."
 # The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
 _TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
@@ -39,7 +37,7 @@ class Vocabulary:
         self._ids = ids
         self.name = name
         self.rare = ids[:0] if rare is None else rare
-        self.kind = _id_kind(ids)
+        self.kind = id_kind(ids)
         if self.kind == kinds.OBJECTS:
             _check_types(_objects(ids), name)
         self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
@@ -139,8 +137,8 @@ class Vocabulary:
         if n_unknown == 0 or len(self) == 0 or self.kind == kinds.OBJECTS:
             return None
         values = _as_array(values, self.name)
-        kind = _id_kind(values)
-        if kind == self.kind or {kind, self.kind} <= _NUMBERS:
+        kind = id_kind(values)
+        if can_equal(kind, self.kind):
             return None
         conversion = _CONVERSIONS.get(self.kind)
         return (
@@ -224,13 +222,13 @@ class GrowingVocabulary:
     def _check_kind(self, new: Vocabulary) -> None:
         """Raise if new IDs are of another kind than the first IDs."""
         oldest = self._parts[0]
-        found = {new.kind, oldest.kind}
-        if len(oldest) and len(found) > 1 and kinds.OBJECTS not in found and not found <= _NUMBERS:
-            raise ValueError(
-                f"Column {oldest.name!r} holds {new.kind}{_such_as(new._ids)} here but "
-                f"{oldest.kind}{_such_as(oldest._ids)} before. Convert the column "
-                "to one type in all chunks."
-            )
+        found = new.kind, oldest.kind
+        if len(oldest) == 0 or kinds.OBJECTS in found or can_equal(*found):
+            return
+        raise ValueError(
+            f"Column {oldest.name!r} holds {new.kind}{_such_as(new._ids)} here but {oldest.kind}"
+            f"{_such_as(oldest._ids)} before. Convert the column to one type in all chunks."
+        )
 
 
 def _as_array(values: Any, name: int | str) -> Any:
@@ -337,12 +335,6 @@ def _join(ids: Any, more: Any) -> Any:
     elif ids.dtype == more.dtype:
         return _as_array(pd.concat([pd.Series(ids), pd.Series(more)], ignore_index=True), "")
     return np.concatenate([_objects(ids), _objects(more)])
-
-
-def _id_kind(values: Any) -> str:
-    """Kind of IDs; dates, and objects that cannot be IDs, count as mixed."""
-    kind = kind_of(values)
-    return kind if kind in _KINDS else kinds.OBJECTS
 
 
 def _such_as(values: Any) -> str:

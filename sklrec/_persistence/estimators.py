@@ -9,8 +9,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._data.statistics import RatingStatistics
-from sklrec._data.timestamps import DATETIMES, NUMBERS, ZONED
+from sklrec._data.checks import RatingStatistics
+from sklrec._data.kinds import TIMESTAMP_KINDS
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.learned import read_histories, read_seen, write_histories, write_seen
 from sklrec._persistence.modules import (
@@ -31,7 +31,6 @@ from sklrec._persistence.parameters import (
 )
 from sklrec._persistence.parts import ANY, PartReader, PartWriter
 from sklrec._persistence.side import (
-    GROUPS,
     read_known_features,
     read_side_blocks,
     read_side_features,
@@ -48,7 +47,6 @@ from sklrec.estimators.sequence import SequenceRatingRegressor
 from sklrec.preprocessing import IDEncoder, SequencePadder, SequenceWindower
 
 MAX_LEN = 2**24  # longer sequences would need too much memory
-TIMESTAMP_KINDS = (NUMBERS, DATETIMES, ZONED)
 CURVES = ("loss_curve_", "validation_curve_")
 
 
@@ -233,9 +231,9 @@ def _read_dense(part: PartReader, dense: DenseRecRegressor) -> None:
     side = dense.side_features_ = read_side_features(part.part("side_features_"), names)
     dense.value_counts_ = part.codes("value_counts_", (side.n_values + 1,), 2**62)
     dense.known_features_ = read_known_features(part.part("known_features_"), side, *sizes)
-    n_columns = {name: len(getattr(side, name)) for name in GROUPS}
+    n_columns = {name: len(columns) for name, columns in side.inputs.items()}
     dense.module_ = read_dense_net(part.part("module_"), *sizes, n_columns, side.n_values)
-    if any(len(column.edges) > dense.module_.n_bins + 1 for column in side.numeric):
+    if any(column.n_rows > dense.module_.n_bins + 2 for column in side.numeric):
         part.refuse("side_features_", f"should have at most {dense.module_.n_bins} bins a column")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklrec._persistence.parts import ANY, PartReader, PartWriter, Shape
-from sklrec._utils.devices import on_cpu, this_or_cpu
+from sklrec._utils.runtime import on_cpu, this_or_cpu
 from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import (
     BiasModel,

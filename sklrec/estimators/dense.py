@@ -11,9 +11,9 @@ from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
 from sklrec._core.readers import FeatureReader, n_ids
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.features.columns import N_BINS
-from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
+from sklrec._utils.runtime import is_shared
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import DenseNet
 

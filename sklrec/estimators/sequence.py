@@ -21,10 +21,10 @@ from sklrec._core.predict import fitted_copy
 from sklrec._core.sequence_readers import HISTORIES, PADDED
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.histories import Histories
-from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.static_part import StaticPartSolver
+from sklrec._utils.runtime import is_shared
 from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import LSTMRating, ResidualLSTMRating
 

@@ -11,7 +11,7 @@ import pytest
 CODE = """
 import resource
 import torch
-from sklrec._utils.memory import keep_freed_memory
+from sklrec._utils.runtime import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

@@ -13,7 +13,7 @@ from skorch.callbacks import Callback
 
 from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
 from sklrec._solvers.variational import Posterior
-from sklrec._utils.threads import (
+from sklrec._utils.runtime import (
     BATCHES_PER_SWEEP,
     VALUES_PER_THREAD,
     threads_for,

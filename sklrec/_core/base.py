@@ -36,8 +36,19 @@ from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_sklear
 from sklrec._solvers.distributed import accelerate_device
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.tensors import InteractionTensors, sum_of_weights
-from sklrec._utils.devices import is_there, on_cpu, this_or_cpu
+from sklrec._utils.devices import is_there
 from sklrec._utils.rng import new_generator
+from sklrec._utils.state.estimators import Fitted, StateMixin
+from sklrec._utils.state.kinds import (
+    NUMBER,
+    CodePairs,
+    Floats,
+    Int,
+    Many,
+    Maybe,
+    Optional,
+    Strings,
+)
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
 from sklrec.datasets._chunks import ChunkedRatings
@@ -47,6 +58,12 @@ from sklrec.preprocessing import IDEncoder
 # A further rating that widens an automatic rating scale is far outside if the gap between it and
 # the other ratings is wider than this number of times the range of the others.
 FAR = 10.0
+
+
+def _numbers_of_ids(encoder: IDEncoder) -> dict[str, int]:
+    users, items = encoder.vocabularies_
+    return {"n_users": len(users), "n_items": len(items)}
+
 
 # Arrays for some rows, by the names of the module's arguments.
 Inputs = dict[str, np.ndarray]
@@ -64,12 +81,24 @@ def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
+class BaseRatingRegressor(StateMixin, CallbackSupportMixin, RegressorMixin, BaseEstimator):
     """Base of the estimators that predict the ratings of interactions."""
 
     # Rows that predict computes at once: many enough to keep torch busy, and few enough that the
     # gathered factors fit into the processor's cache.
     _predict_rows = 16_384
+
+    _state = {
+        "n_features_in_": Int(size="n_columns"),
+        "feature_names_in_": Maybe(Strings("n_columns")),
+        "rating_scale_": Optional(Many(NUMBER, 2, into=tuple)),
+        "loss_curve_": Floats("n_iter"),
+        "validation_curve_": Maybe(Floats()),
+        "n_iter_": Int(size="n_iter"),
+        "encoder_": Fitted(IDEncoder, _numbers_of_ids),
+        "seen_": CodePairs(),
+    }
+    _not_kept = ("net_",)
 
     _parameter_constraints = {
         "user": [Interval(Integral, 0, None, closed="left"), str],
@@ -577,32 +606,6 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
                 f"{', '.join(available)}."
             )
         return torch.device(self.device)
-
-    def __copy__(self):
-        # The default copies through __getstate__, which moves the module to the CPU.
-        copied = object.__new__(type(self))
-        copied.__dict__.update(vars(self))
-        return copied
-
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        if "net_" in state:
-            # The net holds the module too; a pickle should contain it only once.
-            del state["module_"]
-        elif "module_" in state:
-            device = self.module_.global_mean.device
-            if device.type != "cpu":  # so that machines without the device can read the pickle
-                state["module_"], state["_device"] = on_cpu(self.module_), str(device)
-        return state
-
-    def __setstate__(self, state):
-        state = dict(state)
-        device = state.pop("_device", "cpu")
-        super().__setstate__(state)
-        if "net_" in state:
-            self.module_ = self.net_.module_
-        elif device != "cpu":
-            self.module_.to(this_or_cpu(device))
 
     @property
     def global_mean_(self):

@@ -18,7 +18,9 @@ from sklrec._solvers.base import Solver, WarmStart
 from sklrec._solvers.distributed import common_random_state, is_shared
 from sklrec._solvers.epochs import Diverged
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
+from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._utils.rng import new_generator
+from sklrec._utils.state.kinds import Optional, Part
 
 # Starts of a training with lr="auto", each with half the learning rate of the one before.
 N_STARTS = 8
@@ -26,6 +28,12 @@ N_STARTS = 8
 
 class MinibatchRatingRegressor(BaseRatingRegressor):
     """Base of the estimators that a skorch net trains, and that can continue a model."""
+
+    _state = {
+        **BaseRatingRegressor._state,
+        "rating_statistics_": Part(RatingStatistics),
+        "penalties_": Optional(Part(LearnedPenalties)),
+    }
 
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,

@@ -5,6 +5,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from sklrec._utils.state.kinds import Plain
+
 
 class RatingStatistics(NamedTuple):
     """Sum of the weights of ratings, and their weighted mean and variance."""
@@ -12,6 +14,12 @@ class RatingStatistics(NamedTuple):
     weight: float = 0.0
     mean: float = 0.0
     variance: float = 0.0
+
+    _state = {
+        "weight": Plain(float, low=np.nextafter(0, 1)),
+        "mean": Plain(float),
+        "variance": Plain(float, low=0),
+    }
 
     @classmethod
     def of(cls, y: np.ndarray, weight: np.ndarray) -> Self:

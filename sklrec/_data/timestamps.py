@@ -13,6 +13,7 @@ from sklrec._data.checks import Table, check_rows, resolve_columns
 from sklrec._data.kinds import DATETIMES, FLOATS, INTEGERS, NUMBERS, kind_of, plain_scalar
 
 ZONED = "datetimes with a time zone"
+TIMESTAMP_KINDS = (NUMBERS, DATETIMES, ZONED)
 _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",
     DATETIMES: "datetimes without a time zone, for example with pandas.to_datetime",

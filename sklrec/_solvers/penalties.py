@@ -13,6 +13,7 @@ from sklrec._solvers.least_squares.biases import Log, Solution, Variances, fit_b
 from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import PARTNERS as SIDES
 from sklrec._solvers.tensors import InteractionTensors
+from sklrec._utils.state.kinds import Int, Plain
 from sklrec.modules._svdpp import OTHER_SIDE
 
 # Penalty on the factors of a row with n ratings: s (A n + C). s is the variance of the noise, and
@@ -49,6 +50,13 @@ class LearnedPenalties:
     noise_variance: float
     loss: float  # mean squared training error of the biases
     n_ratings: int  # from which the values were learned
+
+    _state = {
+        **dict.fromkeys(
+            ("user_penalty", "item_penalty", "noise_variance", "loss"), Plain(float, low=0)
+        ),
+        "n_ratings": Int(),
+    }
 
 
 @torch.no_grad()

@@ -23,6 +23,8 @@ from sklrec._solvers.base import WarmStart
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
 from sklrec._utils.devices import with_float64
+from sklrec._utils.state.kinds import Array, Only, Part, Record
+from sklrec._utils.state.modules import Module
 from sklrec.modules import GaussianMatrixFactorization
 
 # Largest number of classes with loss="ordinal". More distinct ratings are probably not stars.
@@ -56,6 +58,13 @@ def _different_ratings(y):
             f"{len(stars)} different ones. Round them, or set loss='squared_error'."
         )
     return stars
+
+
+def _block(side):
+    """Kind of the side features of users, items or contexts."""
+    return Part(
+        SideBlock, lambda block: {f"n_{side}_values": tuple(block.sizes)}, n_columns="n_columns"
+    )
 
 
 class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
@@ -253,6 +262,16 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     >>> fm.side_blocks_["item"].names, fm.side_blocks_["context"].names
     (['genres'], ['weekend'])
     """
+
+    _state = {
+        **BaseRatingRegressor._state,
+        "stars_": Only(Array("float64", ("n_stars",)), "loss", "ordinal"),
+        "side_blocks_": Record({name: _block(name) for name in SIDES}),
+        "module_": Module(
+            GaussianMatrixFactorization,
+            **{n: n for n in ("n_users", "n_items", "n_stars", *(f"n_{s}_values" for s in SIDES))},
+        ),
+    }
 
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,

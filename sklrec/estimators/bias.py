@@ -14,6 +14,7 @@ from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
 from sklrec._utils.rng import new_generator
+from sklrec._utils.state.modules import Module
 from sklrec.modules import BiasModel
 
 # Sums of weights outside this range overflow or vanish in squares.
@@ -139,6 +140,11 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
     device = "cpu"
     random_state = 0
     verbose = 0
+
+    _state = {
+        **BaseRatingRegressor._state,
+        "module_": Module(BiasModel, n_users="n_users", n_items="n_items"),
+    }
 
     _parameter_constraints = {
         **{

@@ -14,6 +14,8 @@ from sklrec._data.features.side_features import KnownFeatures, SideFeatures
 from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
+from sklrec._utils.state.kinds import Array, Part
+from sklrec._utils.state.modules import Module
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import DenseNet
 
@@ -243,6 +245,21 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     """
 
     _takes_accelerate = True
+
+    _lengths = {
+        name: name
+        for name in (
+            *("n_users", "n_items", "n_values"),
+            *("n_numeric", "n_categorical", "n_multi_valued"),
+        )
+    }
+    _state = {
+        **MinibatchRatingRegressor._state,
+        "side_features_": Part(SideFeatures, lambda s: s.lengths, n_columns="n_columns"),
+        "value_counts_": Array("int64", ("n_values+1",), below=2**62),
+        "known_features_": Part(KnownFeatures, **_lengths),
+        "module_": Module(DenseNet, n_bins=N_BINS, **_lengths),
+    }
 
     _parameter_constraints = {
         **MinibatchRatingRegressor._parameter_constraints,

@@ -8,6 +8,7 @@ from sklearn.utils.metaestimators import available_if
 from sklrec._core.chunks import ChunkedRatingRegressor
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
+from sklrec._utils.state.modules import Module
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import MatrixFactorization
 
@@ -223,6 +224,11 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     >>> mf.recommend([7], n_items=3).columns.to_list()
     ['user', 'item', 'rank', 'score']
     """
+
+    _state = {
+        **ChunkedRatingRegressor._state,
+        "module_": Module(MatrixFactorization, n_users="n_users", n_items="n_items"),
+    }
 
     _parameter_constraints = {
         **ChunkedRatingRegressor._parameter_constraints,

@@ -32,13 +32,20 @@ from sklrec._data.padded import (
     split_columns,
     to_histories,
 )
-from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
+from sklrec._data.timestamps import (
+    TIMESTAMP_KINDS,
+    read_timestamps,
+    resolve_timestamp,
+    timestamp_kind,
+)
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._solvers.static_part import add_expected_ratings, add_ratings, fit_static_part
+from sklrec._utils.state.kinds import BOOL, NUMBER, Choice, Int, Only, Optional, Part
+from sklrec._utils.state.modules import Module
 from sklrec._utils.threads import threads_for
 from sklrec._utils.warnings import warn
 from sklrec.estimators.bayesian import FEW_FACTORS, MANY_FACTORS, MANY_RATINGS, MAX_FACTORS
@@ -339,6 +346,33 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     """
 
     _takes_accelerate = True
+
+    _state = {
+        **MinibatchRatingRegressor._state,
+        **{
+            name: Only(kind, "input", "interactions")
+            for name, kind in {
+                "encoder_": MinibatchRatingRegressor._state["encoder_"],
+                "seen_": MinibatchRatingRegressor._state["seen_"],
+                "timestamp_index_": Optional(Int(below="n_columns")),
+                "timestamp_kind_": Choice(*TIMESTAMP_KINDS, None),
+                "histories_": Part(Histories, n_sequences="n_users+1", n_items="n_items"),
+            }.items()
+        },
+        "with_ratings_": Only(BOOL, "input", "sequences"),
+        "n_outputs_": Only(Int(low=1), "input", "sequences"),
+        "time_unit_": NUMBER,
+        "n_items_": Int(size="n_items"),
+        "module_": Module(
+            {"LSTMRating": LSTMRating, "ResidualLSTMRating": ResidualLSTMRating}, n_items="n_items"
+        ),
+    }
+
+    def _check_state(self):
+        if self.input == "sequences":
+            width = self.n_features_in_ // (1 + self.with_ratings_)
+            if self.n_outputs_ not in (1, width):
+                raise ValueError(f"n_outputs_ should be one of 1, {width}")
 
     _parameter_constraints = {
         **MinibatchRatingRegressor._parameter_constraints,

@@ -4,6 +4,7 @@
 import torch
 from torch import Tensor
 
+from sklrec._utils.state.kinds import Int
 from sklrec.modules._rating_module import RatingModule
 
 TABLES = ("user_biases", "user_weights", "item_biases", "item_weights")
@@ -59,6 +60,8 @@ class BiasModel(RatingModule):
     tensor([0., 0., 0.], dtype=torch.float64)
     """
 
+    _state = {"n_users": Int(size="n_users"), "n_items": Int(size="n_items")}
+
     user_biases: Tensor
     item_biases: Tensor
     user_weights: Tensor
@@ -77,6 +80,16 @@ class BiasModel(RatingModule):
         for name in TABLES:
             n_rows = 1 + (n_users if name.startswith("user") else n_items)
             self.register_buffer(name, torch.zeros(n_rows, dtype=torch.float64))
+
+    @property
+    def n_users(self) -> int:
+        """Number of known users."""
+        return len(self.user_biases) - 1
+
+    @property
+    def n_items(self) -> int:
+        """Number of known items."""
+        return len(self.item_biases) - 1
 
     @property
     def width(self) -> int:

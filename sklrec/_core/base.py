@@ -29,6 +29,7 @@ from sklrec._data.checks import (
     resolve_columns,
     take_rows,
 )
+from sklrec._data.seen import SeenPairs
 from sklrec._data.statistics import RatingStatistics
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.base import FitResult, Solver, WarmStart
@@ -41,7 +42,6 @@ from sklrec._utils.rng import new_generator
 from sklrec._utils.state.estimators import Fitted, StateMixin
 from sklrec._utils.state.kinds import (
     NUMBER,
-    CodePairs,
     Floats,
     Int,
     Many,
@@ -96,7 +96,7 @@ class BaseRatingRegressor(StateMixin, CallbackSupportMixin, RegressorMixin, Base
         "validation_curve_": Maybe(Floats()),
         "n_iter_": Int(size="n_iter"),
         "encoder_": Fitted(IDEncoder, _numbers_of_ids),
-        "seen_": CodePairs(),
+        "seen_": SeenPairs(),
     }
     _not_kept = ("net_",)
 

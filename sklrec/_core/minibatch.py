@@ -13,14 +13,14 @@ import torch
 
 from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
 from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
-from sklrec._data.statistics import RatingStatistics
+from sklrec._data.statistics import STATISTICS, RatingStatistics
 from sklrec._solvers.base import Solver, WarmStart
 from sklrec._solvers.distributed import common_random_state, is_shared
 from sklrec._solvers.epochs import Diverged
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._utils.rng import new_generator
-from sklrec._utils.state.kinds import Optional, Part
+from sklrec._utils.state.kinds import Many, Optional, Part
 
 # Starts of a training with lr="auto", each with half the learning rate of the one before.
 N_STARTS = 8
@@ -31,7 +31,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
 
     _state = {
         **BaseRatingRegressor._state,
-        "rating_statistics_": Part(RatingStatistics),
+        "rating_statistics_": Many(STATISTICS, 3, into=RatingStatistics._make),
         "penalties_": Optional(Part(LearnedPenalties)),
     }
 

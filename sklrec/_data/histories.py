@@ -16,7 +16,7 @@ class Histories(Declared):
         "items": Array("int64", ("n",), below="n_items+1"),
         "ratings": Array("float64", ("n",)),
         "given_times": Optional(Array(("int64", "float64"), ("n",))),
-        "starts": Array("int64", ("n_sequences+1",)),
+        "starts": Array("int64", ("n_users+2",)),
     }
 
     def __init__(

@@ -5,7 +5,10 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from sklrec._utils.state.kinds import Plain
+from sklrec._utils.state.kinds import NUMBER, Plain
+
+# Kinds of the three numbers.
+STATISTICS = (Plain(float, low=np.nextafter(0, 1)), NUMBER, Plain(float, low=0))
 
 
 class RatingStatistics(NamedTuple):
@@ -14,12 +17,6 @@ class RatingStatistics(NamedTuple):
     weight: float = 0.0
     mean: float = 0.0
     variance: float = 0.0
-
-    _state = {
-        "weight": Plain(float, low=np.nextafter(0, 1)),
-        "mean": Plain(float),
-        "variance": Plain(float, low=0),
-    }
 
     @classmethod
     def of(cls, y: np.ndarray, weight: np.ndarray) -> Self:

@@ -79,7 +79,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     document, arrays = _to_parts(estimator)
     try:
         loaded = _from_parts(document, arrays)  # a file must be readable before it is written
-    except _CONTENT_ERRORS as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         reason = str(error).removesuffix(".")
         raise ValueError(f"This {type(estimator).__name__} cannot be saved: {reason}.") from error
     write_tensor_file(path, document, arrays)
@@ -142,7 +144,9 @@ def load(path: str | os.PathLike[str]) -> Any:
     document, arrays = read_tensor_file(path)
     try:
         return _from_parts(document, arrays)
-    except _CONTENT_ERRORS as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # content of a wrong type, size or value can cause any
         refuse(os.fsdecode(path), str(error))
 
 
@@ -151,17 +155,6 @@ _VERSIONS = {
     **{module.__name__: str(module.__version__) for module in (np, sklearn, torch)},
     "sklrec": __version__,
 }
-# Errors that content of a wrong type, size or value can cause. A MemoryError is passed on.
-_CONTENT_ERRORS = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    RuntimeError,
-)
 
 
 def _steps(estimator: Any) -> list[Any]:

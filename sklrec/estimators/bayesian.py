@@ -62,9 +62,7 @@ def _different_ratings(y):
 
 def _block(side):
     """Kind of the side features of users, items or contexts."""
-    return Part(
-        SideBlock, lambda block: {f"n_{side}_values": tuple(block.sizes)}, n_columns="n_columns"
-    )
+    return Part(SideBlock, lambda block: {f"n_{side}_values": tuple(block.sizes)})
 
 
 class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
@@ -267,10 +265,7 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         **BaseRatingRegressor._state,
         "stars_": Only(Array("float64", ("n_stars",)), "loss", "ordinal"),
         "side_blocks_": Record({name: _block(name) for name in SIDES}),
-        "module_": Module(
-            GaussianMatrixFactorization,
-            **{n: n for n in ("n_users", "n_items", "n_stars", *(f"n_{s}_values" for s in SIDES))},
-        ),
+        "module_": Module(GaussianMatrixFactorization),
     }
 
     _parameter_constraints = {

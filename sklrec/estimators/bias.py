@@ -143,7 +143,7 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
 
     _state = {
         **BaseRatingRegressor._state,
-        "module_": Module(BiasModel, n_users="n_users", n_items="n_items"),
+        "module_": Module(BiasModel),
     }
 
     _parameter_constraints = {

@@ -246,19 +246,12 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
 
     _takes_accelerate = True
 
-    _lengths = {
-        name: name
-        for name in (
-            *("n_users", "n_items", "n_values"),
-            *("n_numeric", "n_categorical", "n_multi_valued"),
-        )
-    }
     _state = {
         **MinibatchRatingRegressor._state,
-        "side_features_": Part(SideFeatures, lambda s: s.lengths, n_columns="n_columns"),
+        "side_features_": Part(SideFeatures, lambda side: side.lengths),
         "value_counts_": Array("int64", ("n_values+1",), below=2**62),
-        "known_features_": Part(KnownFeatures, **_lengths),
-        "module_": Module(DenseNet, n_bins=N_BINS, **_lengths),
+        "known_features_": Part(KnownFeatures),
+        "module_": Module(DenseNet),
     }
 
     _parameter_constraints = {

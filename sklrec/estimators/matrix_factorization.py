@@ -227,7 +227,7 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
 
     _state = {
         **ChunkedRatingRegressor._state,
-        "module_": Module(MatrixFactorization, n_users="n_users", n_items="n_items"),
+        "module_": Module(MatrixFactorization),
     }
 
     _parameter_constraints = {

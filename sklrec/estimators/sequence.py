@@ -356,16 +356,14 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
                 "seen_": MinibatchRatingRegressor._state["seen_"],
                 "timestamp_index_": Optional(Int(below="n_columns")),
                 "timestamp_kind_": Choice(*TIMESTAMP_KINDS, None),
-                "histories_": Part(Histories, n_sequences="n_users+1", n_items="n_items"),
+                "histories_": Part(Histories),
             }.items()
         },
         "with_ratings_": Only(BOOL, "input", "sequences"),
         "n_outputs_": Only(Int(low=1), "input", "sequences"),
         "time_unit_": NUMBER,
         "n_items_": Int(size="n_items"),
-        "module_": Module(
-            {"LSTMRating": LSTMRating, "ResidualLSTMRating": ResidualLSTMRating}, n_items="n_items"
-        ),
+        "module_": Module({cls.__name__: cls for cls in (LSTMRating, ResidualLSTMRating)}),
     }
 
     def _check_state(self):

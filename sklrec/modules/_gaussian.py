@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from sklrec._utils.state.kinds import BOOL, Array, Int, Optional, Sizes
+from sklrec._utils.state.kinds import BOOL, Array, Int, Many, Optional
 from sklrec.modules._matrix_factorization import NUMBERS_AT_ONCE, MatrixFactorization
 
 SIDES = ("user", "item")
@@ -80,7 +80,10 @@ class GaussianMatrixFactorization(MatrixFactorization):
         "n_items": Int(size="n_items"),
         "n_factors": Int(),
         "svdpp": BOOL,
-        **{f"n_{side}_values": Sizes(f"n_{side}_values") for side in ("user", "item", "context")},
+        **{
+            f"n_{side}_values": Many(Int(), into=tuple, name=f"n_{side}_values")
+            for side in ("user", "item", "context")
+        },
         "stars": Optional(Array("float64", ("n_stars",))),
     }
     _tensors = {

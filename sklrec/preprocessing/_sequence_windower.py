@@ -134,7 +134,7 @@ class SequenceWindower(StateMixin, TransformerMixin, BaseEstimator):
         "column_indices_": Many(Int(below="n_columns"), 3, into=tuple),
         "timestamp_kind_": Choice(*TIMESTAMP_KINDS),
         "vocabulary_": Part(Vocabulary, lambda vocabulary: {"n_users": len(vocabulary)}),
-        "histories_": Part(Histories, n_sequences="n_users+1", n_items=2**63 - 1),
+        "histories_": Part(Histories),
     }
 
     _parameter_constraints: dict = {

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from sklrec._data.checks import Rows, Table, column_values, resolve_columns
-from sklrec._data.features.columns import COLUMN_TYPES, INPUTS, Column, learn_column
+from sklrec._data.features.columns import COLUMN_TYPES, INPUTS, N_BINS, Column, learn_column
 from sklrec._utils.state.kinds import NAME, Array, Choice, Many, Maybe, Part, Record
 
 OWNERS = ("user", "item")
 SIDES = (*OWNERS, "context")
-COLUMNS = Many(Part(COLUMN_TYPES, n_columns="n_columns"))
+COLUMNS = Many(Part(COLUMN_TYPES))
 
 
 class SideFeatures:
@@ -46,9 +46,9 @@ class SideFeatures:
 
     @property
     def lengths(self) -> dict[str, int]:
-        """Numbers of columns of each input, and of values, by the names of a network."""
+        """Lengths in a network, by the names of its arguments."""
         of_inputs = {f"n_{name}": len(columns) for name, columns in self.inputs.items()}
-        return {**of_inputs, "n_values": self.n_values}
+        return {**of_inputs, "n_values": self.n_values, "n_bins": N_BINS}
 
     @classmethod
     def learn(

@@ -19,20 +19,18 @@ from sklrec._utils.state.kinds import (
     Only,
     Part,
     Place,
-    Record,
     pack_fields,
     unpack_fields,
 )
 from sklrec._utils.state.plain import PARAMETER_CODECS, Codec, pack_plain, unpack_plain
 
-METHODS = ("fit", "partial_fit", "predict", "transform", "inverse_transform", "score")
 PACKED = "_packed"  # in a pickle, the names of the attributes that are written as declared
 
 # Classes by the names that files hold. A file cannot import a class.
 CLASSES: WeakValueDictionary[str, type] = WeakValueDictionary()
 
 
-class StateMixin:
+class StateMixin(BaseEstimator):
     """Base of estimators and transformers, which declare their fitted attributes in `_state`.
 
     `save` and pickles hold these attributes as plain values and arrays. A class that can be
@@ -115,15 +113,11 @@ def pack_estimator(estimator: Any) -> dict[str, Any]:
     parameters = estimator.get_params(deep=False)
     if isinstance(estimator, Pipeline):
         _check_pipeline(estimator)
-    try:
-        learned = pack_fields(fields, estimator)
-    except TypeError as error:
-        raise TypeError(f"{cls.__name__} cannot be stored in a model file: {error}") from error
     return {
         "class": name_of(cls),
         "parameters": {n: _pack(cls, n, v) for n, v in parameters.items() if n != "callbacks"},
         "settings": _pack_settings(estimator),
-        "learned": learned,
+        "learned": pack_fields(fields, estimator),
     }
 
 
@@ -191,24 +185,17 @@ def _check_pipeline(pipeline: Pipeline) -> None:
 
 def _pack_settings(estimator: Any) -> dict[str, Any]:
     """Write the settings of ``set_output``, ``set_fit_request`` and similar methods."""
-    output = vars(estimator).get("_sklearn_output_config", {})
-    requests = {}
-    if "_metadata_request" in vars(estimator):
-        routing = estimator.get_metadata_routing()
-        requests = {n: dict(getattr(routing, n).requests) for n in _request_methods(estimator)}
-    return {"output": output.get("transform"), "requests": requests}
+    output = vars(estimator).get("_sklearn_output_config", {}).get("transform")
+    has_requests = "_metadata_request" in vars(estimator)
+    requests = estimator.get_metadata_routing()._serialize() if has_requests else {}
+    return {"output": output, "requests": requests}
 
 
 def _unpack_settings(estimator: Any, packed: Any, place: Place) -> None:
-    methods = dict.fromkeys(_request_methods(estimator), Maybe(CONTENT))
-    fields = {"output": Choice(None, "default", "pandas", "polars"), "requests": Record(methods)}
+    fields = {"output": Choice(None, "default", "pandas", "polars"), "requests": CONTENT}
     output, requests = unpack_fields(fields, packed, place).values()
     if output is not None:
         estimator.set_output(transform=output)
     for name, request in requests.items():
         with sklearn.config_context(enable_metadata_routing=True):
             getattr(estimator, f"set_{name}_request")(**request)
-
-
-def _request_methods(estimator: Any) -> list[str]:
-    return [name for name in METHODS if hasattr(type(estimator), f"set_{name}_request")]

@@ -13,7 +13,6 @@ from math import isfinite
 from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
-from scipy.sparse import csr_array
 
 # A length: a number, several numbers, or a name; None is any.
 Size: TypeAlias = int | range | str | None
@@ -34,6 +33,14 @@ class Place:
     def to(self, name: Any) -> "Place":
         """Return a place inside this one."""
         return Place(f"{self.path}.{name}".strip("."), self.sizes, self.raw)
+
+    def copy(self) -> "Place":
+        """Return this place with a copy of its sizes."""
+        return Place(self.path, dict(self.sizes), self.raw)
+
+    def checked(self, packed: Any) -> dict[str, Any]:
+        """Return a dict of this place, or raise a ValueError."""
+        return packed if type(packed) is dict else self.refuse("should be a JSON object")
 
     def refuse(self, problem: str) -> NoReturn:
         """Raise a ValueError that says what is wrong here."""
@@ -92,11 +99,9 @@ class Plain(Kind):
             place.refuse(f"should be of type {names}, got {type(packed).__name__}")
         if isinstance(packed, int | float):
             low, high = self.low, place.size(self.below)
-            is_number = isinstance(packed, int) or isfinite(packed)
-            if not is_number or (low is not None and packed < low):
-                place.refuse(f"should be finite{'' if low is None else f' and at least {low}'}")
-            if high is not None and packed >= high:
-                place.refuse(f"should be from {low} to {high - 1}")
+            is_low = not isfinite(packed) or (low is not None and packed < low)
+            if is_low or (high is not None and packed >= high):
+                place.refuse(f"should be finite, at least {low} and below {high}")
             if not place.agree(self.size, packed):
                 place.refuse(f"should be {place.size(self.size)}, got {packed}")
         return packed
@@ -158,10 +163,11 @@ class Array(Kind):
                 "any" if (n := place.size(s)) is None else str(n) for s in self.shape
             )
             place.refuse(f"should have the shape ({wanted}), got {packed.shape}")
-        below = place.size(self.below)
-        below = sum(below) if isinstance(below, tuple) else below  # groups in one table
-        if below is not None and packed.size and not 0 <= packed.min() <= packed.max() < below:
-            place.refuse(f"should hold integers from 0 to {below - 1}")
+        if self.below is not None and packed.size:
+            below = place.size(self.below)
+            below = sum(below) if isinstance(below, tuple) else below  # groups in one table
+            if packed.min() < 0 or (below is not None and packed.max() >= below):
+                place.refuse(f"should hold integers from 0 to {below and below - 1}")
         return packed
 
 
@@ -179,40 +185,39 @@ class Floats(Array):
 
 
 class Many(Kind):
-    """A list of values of one kind, or what `into` makes of it."""
+    """A list of values of one kind, or of one kind each, or what `into` makes of it."""
 
-    def __init__(self, kind: Kind, size: Size = None, into: Callable[[list[Any]], Any] = list):
-        self.kind, self.size, self.into = kind, size, into
+    def __init__(
+        self,
+        kind: Kind | Sequence[Kind],
+        size: Size = None,
+        *,
+        into: Callable[[list[Any]], Any] = list,
+        name: Size = None,  # of the whole, if it is a tuple of sizes
+    ):
+        self.kind, self.size, self.into, self.name = kind, size, into, name
+
+    def _kinds(self, n: int) -> Sequence[Kind]:
+        return [self.kind] * n if isinstance(self.kind, Kind) else self.kind
 
     def pack(self, value, raw):
-        return [self.kind.pack(element, raw) for element in value]
+        pairs = zip(self._kinds(len(value)), value, strict=True)
+        return [kind.pack(element, raw) for kind, element in pairs]
 
     def unpack(self, packed, place):
         if type(packed) is not list or not place.agree(self.size, len(packed)):
             wanted = "" if self.size is None else f" of length {place.size(self.size)}"
             place.refuse(f"should be a list{wanted}")
-        return self.into([self.kind.unpack(each, place.to(k)) for k, each in enumerate(packed)])
-
-
-class Sizes(Many):
-    """A tuple of lengths that has a name of its own."""
-
-    def __init__(self, name: str):
-        super().__init__(Int(), into=tuple)
-        self.name = name
-
-    def unpack(self, packed, place):
-        found = super().unpack(packed, place)
+        triples = enumerate(zip(self._kinds(len(packed)), packed, strict=True))
+        found = self.into([kind.unpack(each, place.to(k)) for k, (kind, each) in triples])
         if not place.agree(self.name, found):
-            place.refuse(f"should be {list(place.size(self.name))}")
+            place.refuse(f"should be {place.size(self.name)}")
         return found
 
 
-class Strings(Many):
-    """An array of strings, such as names of columns."""
-
-    def __init__(self, size: Size = None):
-        super().__init__(Plain(str), size, partial(np.array, dtype=object))
+def Strings(size: Size = None) -> Many:
+    """Make the kind of an array of strings, such as names of columns."""
+    return Many(Plain(str), size, into=partial(np.array, dtype=object))
 
 
 class Maybe(Kind):
@@ -262,48 +267,39 @@ class Record(Kind):
 class Part(Kind):
     """An object of a class, or of one of several by their names in a state.
 
-    The classes declare what they keep. `sizes` are named lengths inside the object, in terms of
-    those around it. `binds` makes named lengths around it from the object.
+    The classes declare what they keep. They know the sizes that were read before. `binds` makes
+    further ones from the object.
     """
 
     def __init__(
         self,
         classes: type | Mapping[str, type],
-        binds: Callable[[Any], dict[str, Any]] | None = None,
-        **sizes: Size,
+        binds: Callable[[Any], Mapping[str, Any]] = lambda _: {},
     ):
-        self.classes, self.binds, self.sizes = classes, binds, sizes
+        self.classes = classes if isinstance(classes, Mapping) else {"": classes}
+        self.binds = binds
 
     def pack(self, value, raw):
-        classes = self.classes if isinstance(self.classes, Mapping) else {None: self.classes}
-        names = [name for name, each in classes.items() if type(value) is each]
+        names = [name for name, each in self.classes.items() if type(value) is each]
         if not names:
             raise TypeError(f"{value!r:.100} of type {type(value).__name__}")
         try:
             packed = self.pack_object(value, raw)
         except TypeError as error:
             raise TypeError(f"{value!r:.100} holds {error}") from error
-        return packed if names[0] is None else {"class": names[0], **packed}
+        return packed | {"class": names[0]} if names[0] else packed
 
     def unpack(self, packed, place):
-        if place.raw and not isinstance(packed, dict):
-            found = packed
-        elif type(packed) is dict:
-            found = self._read(dict(packed), place)
-        else:
-            place.refuse("should be a JSON object")
-        for name, size in (self.binds(found) if self.binds else {}).items():
+        found = packed
+        if not place.raw or isinstance(packed, dict):
+            rest = dict(place.checked(packed))
+            name = "" if "" in self.classes else rest.pop("class", None)
+            cls = self.classes[Choice(*self.classes).unpack(name, place.to("class"))]
+            found = self.unpack_object(cls, rest, place.copy())
+        for name, size in self.binds(found).items():
             if not place.agree(name, size):
                 place.refuse(f"should have {name} {place.size(name)}, got {size}")
         return found
-
-    def _read(self, packed: dict[str, Any], place: Place) -> Any:
-        cls = self.classes
-        if isinstance(cls, Mapping):
-            cls = cls[Choice(*cls).unpack(packed.pop("class", None), place.to("class"))]
-        known = {name: place.size(size) for name, size in self.sizes.items()}
-        inside = {name: size for name, size in known.items() if size is not None}
-        return self.unpack_object(cls, packed, Place(place.path, inside, place.raw))
 
     def pack_object(self, value: Any, raw: bool) -> dict[str, Any]:
         """Write an object."""
@@ -312,28 +308,6 @@ class Part(Kind):
     def unpack_object(self, cls: Any, packed: dict[str, Any], place: Place) -> Any:
         """Read an object of a class."""
         return restore(cls, unpack_fields(cls._state, packed, place))
-
-
-class CodePairs(Kind):
-    """A matrix of which user codes and item codes were seen together."""
-
-    fields = {
-        "items": Array(INDICES, (None,), "n_items+1"),
-        "starts": Array(INDICES, ("n_users+2",)),
-    }
-
-    def pack(self, value, raw):
-        if not (value.has_canonical_format and value.data.all()):
-            value = value.copy()
-            value.sum_duplicates()
-            value.eliminate_zeros()
-        return pack_fields(self.fields, {"items": value.indices, "starts": value.indptr}, raw)
-
-    def unpack(self, packed, place):
-        items, starts = unpack_fields(self.fields, packed, place).values()
-        check_starts(starts, len(items))
-        shape = place.size("n_users+1"), place.size("n_items+1")
-        return csr_array((np.ones(len(items), bool), items, starts), shape)
 
 
 def check_starts(starts: np.ndarray, n: int) -> None:
@@ -354,9 +328,7 @@ def pack_fields(fields: Fields, owner: Any, raw: bool = False) -> dict[str, Any]
 
 def unpack_fields(fields: Fields, packed: Any, place: Place) -> dict[str, Any]:
     """Read attributes; unknown and missing ones are refused."""
-    if type(packed) is not dict:
-        place.refuse("should be a JSON object")
-    for name in packed.keys() - fields.keys():
+    for name in place.checked(packed).keys() - fields.keys():
         place.to(name[:100]).refuse("is not known")
     for name in fields.keys() - packed.keys():
         if type(fields[name]) is not Maybe:

@@ -27,7 +27,7 @@ class Module(Part):
         return {
             "device": str(next(iter(value.buffers())).device),
             "arguments": pack_fields(value._state, arguments, raw),
-            "tensors": {name: _numpy(t) for name, t in _tensors(value).items() if t is not None},
+            "tensors": {name: _numpy(tensor) for name, tensor in _tensors(value).items()},
         }
 
     def unpack_object(self, cls, packed, place):
@@ -36,19 +36,17 @@ class Module(Part):
         device, arguments = unpack_fields(fields, packed, place).values()
         if not DEVICE.fullmatch(device):
             place.to("device").refuse(f"should be a device of torch, got {device[:50]!r}")
-        for name, value in arguments.items():
-            if isinstance(value, np.ndarray):
-                arguments[name] = torch.from_numpy(value)
+        arrays = {
+            n: torch.from_numpy(v) for n, v in arguments.items() if isinstance(v, np.ndarray)
+        }
         with torch.device("meta"):
-            module = cls(**arguments)
+            module = cls(**arguments | arrays)
         expected = {
             name: Array(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
             for name, tensor in _tensors(module).items()
-            if tensor is not None
         }
         expected |= getattr(cls, "_tensors", {})
-        arrays = unpack_fields(expected, tensors, place.to("tensors"))
-        for name, values in arrays.items():
+        for name, values in unpack_fields(expected, tensors, place.to("tensors")).items():
             _replace(module, name, values)
         return module.eval().to(this_or_cpu(device))
 
@@ -63,13 +61,9 @@ def _numpy(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-def _tensors(module: nn.Module) -> dict[str, torch.Tensor | None]:
-    """All parameters and buffers, also those that are None or not in the state_dict."""
-    return {
-        f"{path}.{name}".strip("."): tensor
-        for path, owner in module.named_modules()
-        for name, tensor in (owner._parameters | owner._buffers).items()
-    }
+def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+    """All parameters and buffers, also those that are not in the state_dict."""
+    return dict([*module.named_parameters(), *module.named_buffers()])
 
 
 def _replace(module: nn.Module, name: str, values: np.ndarray) -> None:

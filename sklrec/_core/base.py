@@ -39,7 +39,7 @@ from sklrec._solvers.net import RatingNet
 from sklrec._solvers.tensors import InteractionTensors, sum_of_weights
 from sklrec._utils.devices import is_there
 from sklrec._utils.rng import new_generator
-from sklrec._utils.state.estimators import Fitted, StateMixin
+from sklrec._utils.state.estimators import DeclaredEstimator, Fitted
 from sklrec._utils.state.kinds import (
     NUMBER,
     Floats,
@@ -81,7 +81,7 @@ def unchanged_on_failure(estimator: BaseEstimator) -> Iterator[None]:
         raise
 
 
-class BaseRatingRegressor(StateMixin, CallbackSupportMixin, RegressorMixin, BaseEstimator):
+class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimator):
     """Base of the estimators that predict the ratings of interactions."""
 
     # Rows that predict computes at once: many enough to keep torch busy, and few enough that the

@@ -1,10 +1,7 @@
-"""Capabilities of torch devices, and copies of modules on the CPU."""
+"""Capabilities of torch devices."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from copy import deepcopy
-
 import torch
-from torch import nn
 
 # Devices that have neither float64 nor products of sparse rows (CSR): those of Apple.
 PLAIN = {"mps"}
@@ -39,13 +36,3 @@ def to_widest(values: torch.Tensor, device: str | torch.device) -> torch.Tensor:
     if is_plain(torch.device(device)):
         return values.float().to(device)
     return values.to(device).double()
-
-
-def on_cpu(module: nn.Module) -> nn.Module:
-    """Copy a module to the CPU; each tensor is copied once, not on its own device first."""
-    copies: dict[int, torch.Tensor] = {
-        id(values): nn.Parameter(values.detach().cpu(), values.requires_grad)
-        for values in module.parameters()
-    }
-    copies |= {id(values): values.cpu() for values in module.buffers()}
-    return deepcopy(module, copies)  # deepcopy does not copy what its memo holds

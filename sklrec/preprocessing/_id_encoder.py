@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
@@ -20,7 +20,7 @@ from sklrec._data.checks import (
     resolve_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._utils.state.estimators import StateMixin
+from sklrec._utils.state.estimators import DeclaredEstimator
 from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
 from sklrec._utils.warnings import warn
 
@@ -29,7 +29,7 @@ __all__ = ["IDEncoder"]
 N_IDS_SHOWN = 10
 
 
-class IDEncoder(StateMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     """Encode columns of IDs as the codes 1 to n, and unknown IDs as 0.
 
     Only the given columns change. All others stay unchanged and in their place, so that the

@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklrec._data.checks import (
@@ -16,13 +16,13 @@ from sklrec._data.checks import (
     check_feature_names_in,
     fit_context,
 )
-from sklrec._utils.state.estimators import StateMixin
+from sklrec._utils.state.estimators import DeclaredEstimator
 from sklrec._utils.state.kinds import Int, Maybe, Strings
 
 LARGEST_MAX_LEN = 2**24  # in a file: longer sequences would need too much memory
 
 
-class SequencePadder(StateMixin, TransformerMixin, BaseEstimator):
+class SequencePadder(TransformerMixin, DeclaredEstimator):
     """Make a matrix of sequences of item codes, and pad short sequences with zeros.
 
     Parameters

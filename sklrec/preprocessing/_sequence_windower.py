@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
@@ -30,13 +30,13 @@ from sklrec._data.timestamps import (
     timestamp_kind,
 )
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._utils.state.estimators import StateMixin
+from sklrec._utils.state.estimators import DeclaredEstimator
 from sklrec._utils.state.kinds import Choice, Int, Many, Maybe, Part, Strings
 from sklrec.preprocessing._id_encoder import warn_if_kind_differs
 from sklrec.preprocessing._sequence_padder import LARGEST_MAX_LEN
 
 
-class SequenceWindower(StateMixin, TransformerMixin, BaseEstimator):
+class SequenceWindower(TransformerMixin, DeclaredEstimator):
     """Turn each interaction into a window over its user's latest items.
 
     A row of the result holds the codes of the last `max_len` items of its user in time order.

@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from comparing import assert_same
+from sklrec._persistence.ids import _READERS, read_vocabulary, write_vocabulary
+from sklrec._persistence.parts import PartReader, PartWriter
 
 import sklrec
 from sklrec import IDEncoder
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._persistence.ids import _READERS, read_vocabulary, write_vocabulary
-from sklrec._persistence.parts import PartReader, PartWriter
 
 DAYS = pd.date_range("2024-02-28", periods=3, unit="us")
 PARIS = ZoneInfo("Europe/Paris")

@@ -8,7 +8,6 @@ from collections import namedtuple
 import numpy as np
 import pytest
 from comparing import assert_same
-
 from sklrec._persistence.plain import pack_plain, unpack_plain
 
 Pair = namedtuple("Pair", "a b")

@@ -30,7 +30,7 @@ PACKED = "_packed"  # in a pickle, the names of the attributes that are written 
 CLASSES: WeakValueDictionary[str, type] = WeakValueDictionary()
 
 
-class StateMixin(BaseEstimator):
+class DeclaredEstimator(BaseEstimator):
     """Base of estimators and transformers, which declare their fitted attributes in `_state`.
 
     `save` and pickles hold these attributes as plain values and arrays. A class that can be
@@ -58,12 +58,12 @@ class StateMixin(BaseEstimator):
         packed = {name: state.pop(name) for name in state.pop(PACKED)}
         super().__setstate__(state)
         fields = {name: kind for name, kind in self._state.items() if name in packed}
-        vars(self).update(unpack_fields(fields, packed, Place(type(self).__name__, raw=True)))
+        self.__dict__.update(unpack_fields(fields, packed, Place(type(self).__name__, raw=True)))
 
     def __copy__(self):
         # The default copies through __getstate__.
         copied = object.__new__(type(self))
-        vars(copied).update(vars(self))
+        copied.__dict__.update(vars(self))
         return copied
 
 

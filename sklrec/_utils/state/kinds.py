@@ -1,10 +1,9 @@
-"""Kinds of attributes: how each is written to a state, and read from an untrusted one.
-
-A state holds plain values, lists, dicts and NumPy arrays. A class declares in `_state` what it
-keeps: a dict of kinds by name. Lengths may have names, such as "n_users": the first one that is
-read sets it, and the others must agree. "n_users+1" is one more.
-"""
+"""Kinds of attributes: how each is written to a state, and read from an untrusted one."""
 # SPDX-License-Identifier: BSD-3-Clause
+
+# A state holds plain values, lists, dicts and NumPy arrays. A class declares in `_state` what it
+# keeps: a dict of kinds by name. Lengths may have names, such as "n_users": the first one that is
+# read sets it, and the others must agree. "n_users+1" is one more.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

@@ -147,7 +147,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     except MemoryError:
         raise
     except Exception as error:  # content of a wrong type, size or value can cause any
-        refuse(os.fsdecode(path), str(error))
+        refuse(os.fsdecode(path), str(error).partition("\n")[0])
 
 
 # Stored for information only.

@@ -254,6 +254,11 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         "module_": Module(DenseNet),
     }
 
+    def _check_state(self):
+        names = {column.name for column in self.side_features_.columns}
+        if names != set(self.known_features_.names):
+            raise ValueError("the known features have other columns than the side features")
+
     _parameter_constraints = {
         **MinibatchRatingRegressor._parameter_constraints,
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],

@@ -34,7 +34,7 @@ class Module(Part):
         tensors = packed.pop("tensors", None)
         fields = {"device": Plain(str), "arguments": Record(cls._state)}
         device, arguments = unpack_fields(fields, packed, place).values()
-        if not DEVICE.fullmatch(device):
+        if not (place.raw or DEVICE.fullmatch(device)):
             place.to("device").refuse(f"should be a device of torch, got {device[:50]!r}")
         arrays = {
             n: torch.from_numpy(v) for n, v in arguments.items() if isinstance(v, np.ndarray)

@@ -17,6 +17,7 @@ from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
 from sklrec._data.kinds import plain_scalar
+from sklrec._utils.state.kinds import NUMBER, Plain
 
 __all__ = [
     "Interval",
@@ -220,6 +221,10 @@ def whole_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore"):
         integers = values.astype(np.int64)
     return integers, (integers == values) & (values >= -(2.0**63)) & (values < 2.0**63)
+
+
+# Kinds of the three numbers of `RatingStatistics`.
+STATISTICS = (Plain(float, low=np.nextafter(0, 1)), NUMBER, Plain(float, low=0))
 
 
 class RatingStatistics(NamedTuple):

@@ -13,6 +13,8 @@ from pandas.api.types import infer_dtype
 from sklrec._data import kinds
 from sklrec._data.checks import as_codes, check_rows, whole_numbers
 from sklrec._data.kinds import can_equal, id_kind, kind_of, plain_scalar
+from sklrec._utils.state.ids import IDs
+from sklrec._utils.state.kinds import NAME, Declared
 
 # The conversion of a column to a kind, where only one makes sense.
 _CONVERSIONS = {
@@ -27,8 +29,10 @@ _WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tupl
 _TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
 
 
-class Vocabulary:
+class Vocabulary(Declared):
     """Immutable map of the IDs of one column to the codes 1..n, in order of appearance."""
+
+    _state = {"_ids": IDs(), "name": NAME, "rare": IDs()}
 
     def __init__(self, ids: Any, name: int | str, rare: Any = None):
         if isinstance(ids, np.ndarray):
@@ -76,9 +80,6 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         return f"<Vocabulary of column {self.name!r}: {len(self)} IDs, kind {self.kind!r}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Vocabulary, (self._ids, self.name, self.rare)
 
     @property
     def ids(self) -> np.ndarray:

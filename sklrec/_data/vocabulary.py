@@ -10,17 +10,29 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from sklrec._data import kinds
-from sklrec._data.checks import as_codes, check_rows, whole_numbers
-from sklrec._data.kinds import can_equal, id_kind, kind_of, plain_scalar
+from sklrec._data.checks import (
+    DATETIMES,
+    DURATIONS,
+    FLOATS,
+    INTEGERS,
+    OBJECTS,
+    STRINGS,
+    as_codes,
+    can_equal,
+    check_rows,
+    id_kind,
+    kind_of,
+    plain_scalar,
+    whole_numbers,
+)
 
 # The conversion of a column to a kind, where only one makes sense.
 _CONVERSIONS = {
-    kinds.INTEGERS: ".astype(int)",
-    kinds.FLOATS: ".astype(float)",
-    kinds.STRINGS: ".astype(str)",
-    kinds.DATETIMES: "pandas.to_datetime",
-    kinds.DURATIONS: "pandas.to_timedelta",
+    INTEGERS: ".astype(int)",
+    FLOATS: ".astype(float)",
+    STRINGS: ".astype(str)",
+    DATETIMES: "pandas.to_datetime",
+    DURATIONS: "pandas.to_timedelta",
 }
 _WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tuples of these."
 # The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
@@ -38,7 +50,7 @@ class Vocabulary:
         self.name = name
         self.rare = ids[:0] if rare is None else rare
         self.kind = id_kind(ids)
-        if self.kind == kinds.OBJECTS:
+        if self.kind == OBJECTS:
             _check_types(_objects(ids), name)
         self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
@@ -134,7 +146,7 @@ class Vocabulary:
 
     def kind_mismatch(self, values: Any, n_unknown: int) -> str | None:
         """Text of the warning that `fit` saw another kind of IDs, or None."""
-        if n_unknown == 0 or len(self) == 0 or self.kind == kinds.OBJECTS:
+        if n_unknown == 0 or len(self) == 0 or self.kind == OBJECTS:
             return None
         values = _as_array(values, self.name)
         kind = id_kind(values)
@@ -223,7 +235,7 @@ class GrowingVocabulary:
         """Raise if new IDs are of another kind than the first IDs."""
         oldest = self._parts[0]
         found = new.kind, oldest.kind
-        if len(oldest) == 0 or kinds.OBJECTS in found or can_equal(*found):
+        if len(oldest) == 0 or OBJECTS in found or can_equal(*found):
             return
         raise ValueError(
             f"Column {oldest.name!r} holds {new.kind}{_such_as(new._ids)} here but {oldest.kind}"
@@ -346,7 +358,7 @@ def _is_infinite(values: Any) -> np.ndarray:
     """Where values are infinite numbers."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         return np.isinf(values)
-    if values.dtype.kind in "biuUSmM" or kind_of(values) == kinds.STRINGS:
+    if values.dtype.kind in "biuUSmM" or kind_of(values) == STRINGS:
         return np.zeros(len(values), dtype=bool)
     return np.asarray(pd.Series(_objects(values)).isin([np.inf, -np.inf]))
 

@@ -9,8 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._data.checks import RatingStatistics
-from sklrec._data.kinds import TIMESTAMP_KINDS
+from sklrec._data.checks import TIMESTAMP_KINDS, RatingStatistics
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.learned import read_histories, read_seen, write_histories, write_seen
 from sklrec._persistence.modules import (

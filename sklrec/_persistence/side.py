@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sklrec._data.checks import COLUMN_KINDS
 from sklrec._data.features.columns import (
     COLUMN_TYPES,
     INPUTS,
@@ -19,7 +20,6 @@ from sklrec._data.features.side_features import (
     SideBlock,
     SideFeatures,
 )
-from sklrec._data.kinds import COLUMN_KINDS
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
 from sklrec._persistence.parts import ANY, PartReader, PartWriter
 

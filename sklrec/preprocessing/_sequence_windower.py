@@ -19,10 +19,10 @@ from sklrec._data.checks import (
     check_ratings,
     column_values,
     fit_context,
+    plain_scalar,
     resolve_columns,
 )
 from sklrec._data.histories import Histories
-from sklrec._data.kinds import plain_scalar
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec.preprocessing._id_encoder import warn_if_kind_differs

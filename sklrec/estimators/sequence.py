@@ -19,9 +19,8 @@ from sklrec._core.fit import (
 )
 from sklrec._core.predict import fitted_copy
 from sklrec._core.sequence_readers import HISTORIES, PADDED
-from sklrec._data.checks import Interval, StrOptions
+from sklrec._data.checks import TIMESTAMP_KINDS, Interval, StrOptions
 from sklrec._data.histories import Histories
-from sklrec._data.kinds import TIMESTAMP_KINDS
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.static_part import StaticPartSolver

@@ -17,6 +17,8 @@ from sklearn.utils.validation import _check_feature_names_in as check_feature_na
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
+from sklrec._utils.state.kinds import NUMBER, Plain
+
 # Only this module imports scikit-learn's private names.
 __all__ = [
     "Interval",
@@ -248,6 +250,10 @@ def whole_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore"):
         integers = values.astype(np.int64)
     return integers, (integers == values) & (values >= -(2.0**63)) & (values < 2.0**63)
+
+
+# Kinds of the three numbers of `RatingStatistics`.
+STATISTICS = (Plain(float, low=np.nextafter(0, 1)), NUMBER, Plain(float, low=0))
 
 
 class RatingStatistics(NamedTuple):

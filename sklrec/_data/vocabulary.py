@@ -25,6 +25,8 @@ from sklrec._data.checks import (
     plain_scalar,
     whole_numbers,
 )
+from sklrec._utils.state.ids import IDs
+from sklrec._utils.state.kinds import NAME, Declared
 
 # The conversion of a column to a kind, where only one makes sense.
 _CONVERSIONS = {
@@ -39,8 +41,10 @@ _WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tupl
 _TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
 
 
-class Vocabulary:
+class Vocabulary(Declared):
     """Immutable map of the IDs of one column to the codes 1..n, in order of appearance."""
+
+    _state = {"_ids": IDs(), "name": NAME, "rare": IDs()}
 
     def __init__(self, ids: Any, name: int | str, rare: Any = None):
         if isinstance(ids, np.ndarray):
@@ -88,9 +92,6 @@ class Vocabulary:
 
     def __repr__(self) -> str:
         return f"<Vocabulary of column {self.name!r}: {len(self)} IDs, kind {self.kind!r}>"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Vocabulary, (self._ids, self.name, self.rare)
 
     @property
     def ids(self) -> np.ndarray:

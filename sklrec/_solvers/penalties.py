@@ -15,6 +15,7 @@ from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import PARTNERS as SIDES
 from sklrec._solvers.tensors import InteractionTensors
+from sklrec._utils.state.kinds import Int, Plain
 from sklrec.modules._rating_module import Penalty
 from sklrec.modules._svdpp import OTHER_SIDE, TERM_PENALTY, SVDPlusPlus
 
@@ -57,6 +58,13 @@ class LearnedPenalties:
     noise_variance: float
     loss: float  # mean squared training error of the biases
     n_ratings: int  # from which the values were learned
+
+    _state = {
+        **dict.fromkeys(
+            ("user_penalty", "item_penalty", "noise_variance", "loss"), Plain(float, low=0)
+        ),
+        "n_ratings": Int(),
+    }
 
 
 @torch.no_grad()

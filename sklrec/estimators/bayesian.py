@@ -13,8 +13,11 @@ from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_wi
 from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
 from sklrec._core.rows import check_rated
 from sklrec._data.checks import Interval, StrOptions
+from sklrec._data.features.side_features import SIDES, SideBlock
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
+from sklrec._utils.state.kinds import Array, Only, Part, Record
+from sklrec._utils.state.modules import Module
 from sklrec.modules import GaussianMatrixFactorization
 
 # A row's joint covariance matrix has about half the square of the number of factors as numbers.
@@ -28,6 +31,11 @@ def _has_no_stars(estimator):
         f"loss={estimator.loss!r} gives no probabilities of ratings. Fit with loss='ordinal', or "
         "call predict with return_std=True."
     )
+
+
+def _block(side):
+    """Kind of the side features of users, items or contexts."""
+    return Part(SideBlock, lambda block: {f"n_{side}_values": tuple(block.sizes)})
 
 
 class BayesianMFRegressor(BaseRatingRegressor):
@@ -232,6 +240,13 @@ class BayesianMFRegressor(BaseRatingRegressor):
     _needs_float64 = True
     # Beside smaller weights the prior alone counts, and beside larger ones it is lost by rounding.
     _sum_of_weights = (1e-3, 1e12)
+
+    _state = {
+        **BaseRatingRegressor._state,
+        "stars_": Only(Array("float64", ("n_stars",)), "loss", "ordinal"),
+        "side_blocks_": Record({name: _block(name) for name in SIDES}),
+        "module_": Module(GaussianMatrixFactorization),
+    }
 
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sklrec._utils.packed import n_packed, occurrences, outer
+from sklrec._utils.state.kinds import BOOL, Array, Int, Many, Optional
 from sklrec.modules._matrix_factorization import NUMBERS_AT_ONCE, MatrixFactorization
 
 SIDES = ("user", "item")
@@ -74,6 +75,24 @@ class GaussianMatrixFactorization(MatrixFactorization):
     >>> means
     tensor([3.5000, 3.5000], dtype=torch.float64)
     """
+
+    _state = {
+        "n_users": Int(size="n_users"),
+        "n_items": Int(size="n_items"),
+        "n_factors": Int(),
+        "svdpp": BOOL,
+        **{
+            f"n_{side}_values": Many(Int(), into=tuple, name=f"n_{side}_values")
+            for side in ("user", "item", "context")
+        },
+        "stars": Optional(Array("float64", ("n_stars",))),
+    }
+    _tensors = {
+        "user_values": Array("int64", ("n_users+1", "user_width"), "n_user_values"),
+        "user_weights": Array("float32", ("n_users+1", "user_width")),
+        "item_values": Array("int64", ("n_items+1", "item_width"), "n_item_values"),
+        "item_weights": Array("float32", ("n_items+1", "item_width")),
+    }
 
     def __init__(
         self,
@@ -150,6 +169,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
         buffer("context_variances", sum(n_context_values))
         self.register_buffer("stars", None if stars is None else stars.double())
         buffer("thresholds", 0 if stars is None else len(stars) - 1)
+
+        self.n_user_values, self.n_item_values = tuple(n_user_values), tuple(n_item_values)
+        self.n_context_values = tuple(n_context_values)
 
     def _group(self, side: str, sizes: Sequence[int]) -> list[slice]:
         ends = pairwise(accumulate(sizes, initial=0))
@@ -228,7 +250,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
             Ratings, not clipped.
         """
         if self.stars is not None:
-            return self.star_probabilities(users, items, **features) @ self.stars
+            return (self.star_probabilities(users, items, **features) * self.stars).sum(1)
         if not features:
             return super().forward(users, items)
         return self._to_ratings(self._by_parts(self._latent, users, items, features))
@@ -263,7 +285,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
         """
         if self.stars is not None:
             chances = self.star_probabilities(users, items, **features)
-            mean = chances @ self.stars
+            mean = (chances * self.stars).sum(1)
             off = self.stars - mean.unsqueeze(1)
             return mean, (chances * off.square()).sum(1).sqrt()
         variance = self._by_parts(self._variances, users, items, features)
@@ -354,7 +376,8 @@ class GaussianMatrixFactorization(MatrixFactorization):
             for side, codes in (("user", users), ("item", items))
         )
         times = self._times()
-        variance = (S * x + T * y) @ times + (S * T) @ self._of_factors(times)
+        # Products of a matrix with a vector would depend on the position of a row.
+        variance = ((S * x + T * y) * times).sum(1) + (S * T * self._of_factors(times)).sum(1)
         return variance + self._of_context(self.context_variances, features, 2)
 
     def _of_context(self, table: Tensor, features: dict[str, Tensor], power: int = 1) -> Tensor:

@@ -3,7 +3,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any, Self, TypeAlias, TypeVar
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklrec._utils.runtime import is_plain, to_widest
+from sklrec._utils.state.kinds import Fields
 
 Layer = TypeVar("Layer", bound=nn.Module)
 # Factor of the penalty on all rows, or on each row of each table, once for each of its ratings.
@@ -36,6 +37,9 @@ class RatingModule(nn.Module):
     # from 0, such as 1e8 + 1 and 1e8 + 2, are equal in float32.
     global_mean: Tensor
     scale: Tensor
+
+    _state: Fields = {}  # arguments to keep
+    _tensors: Fields = {}  # tensors that hold codes or have a free length
 
     def __init__(self, global_mean: float = 0.0, scale: float = 1.0):
         super().__init__()
@@ -157,6 +161,8 @@ def linear(layer: nn.Linear, values: Tensor) -> Tensor:
 
 def uniform_start(layer: Layer, bound: float, generator: torch.Generator | None) -> Layer:
     """Initialise a layer on the device "meta" uniformly, from a generator."""
+    if is_meta():
+        return layer.float()
     layer = layer.to_empty(device="cpu").float()
     with torch.no_grad():
         for values in layer.parameters():
@@ -174,9 +180,27 @@ def embedding(
     n_rows: int, n_columns: int, std: float, generator: torch.Generator | None
 ) -> nn.Embedding:
     """Make a table of ``n_rows + 1`` rows from N(0, std**2); row 0, the unknown, is zero."""
-    table = torch.randn(n_rows + 1, n_columns, generator=generator, dtype=torch.float32).mul_(std)
-    table[0] = 0
-    return _as_embedding(table)
+    return _as_embedding(normal((n_rows + 1, n_columns), std, generator, zeros=0))
+
+
+def normal(
+    shape: Sequence[int],
+    std: float,
+    generator: torch.Generator | None,
+    *,
+    zeros: Any,  # index of what is zero
+) -> Tensor:
+    """Draw from N(0, std**2) in float32, or make an empty tensor on the device "meta"."""
+    if is_meta():
+        return torch.empty(tuple(shape), dtype=torch.float32)
+    values = torch.randn(shape, generator=generator, dtype=torch.float32).mul_(std)
+    values[zeros] = 0
+    return values
+
+
+def is_meta() -> bool:
+    """Whether new tensors are made on the device "meta", without values."""
+    return torch.get_default_device().type == "meta"
 
 
 @torch.no_grad()

@@ -24,6 +24,7 @@ from sklrec._data.checks import (
 )
 from sklrec._data.timestamps import read_timestamps
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.state.kinds import NAME, Array, Choice, Int, Part
 
 N_BINS = 16  # largest number of quantile bins of a numeric column
 # Arrays that a network takes, in the order of its embeddings, and their missing value.
@@ -42,6 +43,12 @@ class Column(ABC):
     name: int | str
     position: int
     kind: str | None  # of the values in `fit`; None if the column was empty
+
+    _state = {
+        "name": NAME,
+        "position": Int(below="n_columns"),
+        "kind": Choice(*COLUMN_KINDS, None),
+    }
 
     input: ClassVar[str]  # of a network: one of INPUTS
     readable: ClassVar[Set[str]]  # kinds of values
@@ -123,6 +130,8 @@ class NumericColumn(Column):
 
     edges: np.ndarray  # quantiles in increasing order
 
+    _state = {**Column._state, "edges": Array("float64", (range(1, N_BINS + 2),))}
+
     input = "numeric"
     readable = frozenset({NUMBERS, DATETIMES, DURATIONS})
 
@@ -197,6 +206,12 @@ class CategoricalColumn(Column):
 
     vocabulary: Vocabulary
     codes: np.ndarray  # (n_values + 1,) in the network's table; codes[0] is 0
+
+    _state = {
+        **Column._state,
+        "vocabulary": Part(Vocabulary, lambda vocabulary: {"n": len(vocabulary)}),
+        "codes": Array("int64", ("n+1",), below=2**62),
+    }
 
     input = "categorical"
     readable = frozenset(COLUMN_KINDS)

@@ -8,20 +8,32 @@ from typing import Any
 import numpy as np
 
 from sklrec._data.checks import Rows, Table, column_values, resolve_columns
-from sklrec._data.features.columns import INPUTS, Column, learn_column
+from sklrec._data.features.columns import COLUMN_TYPES, INPUTS, N_BINS, Column, learn_column
+from sklrec._utils.state.kinds import NAME, Array, Choice, Many, Maybe, Part, Record
 
 OWNERS = ("user", "item")
 SIDES = (*OWNERS, "context")
+COLUMNS = Many(Part(COLUMN_TYPES))
 
 
 class SideFeatures:
     """Immutable map of columns of X to the arrays that a network takes."""
+
+    _state = {"columns": COLUMNS}
 
     def __init__(self, columns: Iterable[Column] = ()):
         columns = sorted(columns, key=lambda column: column.position)
         self.inputs = {name: tuple(c for c in columns if c.input == name) for name in INPUTS}
         self.columns = sum(self.inputs.values(), ())
         self.numeric, self.categorical, self.multi_valued = self.inputs.values()
+
+    @classmethod
+    def _from_state(cls, columns: list[Column]) -> "SideFeatures":
+        side = cls(columns)
+        for column in side.columns:
+            if max(getattr(column, "codes", (0,))) > side.n_values:
+                raise ValueError(f"{column.name!r} should have codes from 0 to {side.n_values}")
+        return side
 
     def __repr__(self) -> str:
         named = {name: [c.name for c in columns] for name, columns in self.inputs.items()}
@@ -31,6 +43,12 @@ class SideFeatures:
     def n_values(self) -> int:
         """Number of values of all categorical and multi-valued columns."""
         return sum(column.n_values for column in self.columns)
+
+    @property
+    def lengths(self) -> dict[str, int]:
+        """Lengths in a network, by the names of its arguments."""
+        of_inputs = {f"n_{name}": len(columns) for name, columns in self.inputs.items()}
+        return {**of_inputs, "n_values": self.n_values, "n_bins": N_BINS}
 
     @classmethod
     def learn(
@@ -88,6 +106,8 @@ class SideBlock:
     quantiles.
     """
 
+    _state = {"columns": COLUMNS}
+
     def __init__(self, columns: Iterable[Column] = ()):
         self.columns = tuple(columns)
         self.names = [column.name for column in self.columns]
@@ -120,8 +140,26 @@ def assign_sides(
     return {side: SideBlock(columns) for side, columns in found.items()}
 
 
+def _tables(owner: str) -> Record:
+    n_rows, below = f"n_{owner}s+1", "n_values+1"
+    return Record(
+        {
+            "numeric": Maybe(Array("float32", (n_rows, "n_numeric"))),
+            "categorical": Maybe(Array("int64", (n_rows, "n_categorical"), below)),
+            "multi_valued": Maybe(Array("int64", (n_rows, "n_multi_valued", None), below)),
+        }
+    )
+
+
 class KnownFeatures:
     """Immutable tables of side features, with a row for each code of users and of items."""
+
+    _state = {
+        "names": Many(NAME, "n"),
+        "sides": Many(Choice(*SIDES), "n"),
+        "of_users": Array("bool", ("n",)),
+        "tables": Record({owner: _tables(owner) for owner in OWNERS}),
+    }
 
     def __init__(
         self,
@@ -132,6 +170,20 @@ class KnownFeatures:
         self.side_of = side_of
         self.of_users = np.zeros(0, bool) if of_users is None else of_users
         self.tables = tables or {side: {} for side in OWNERS}
+
+    @classmethod
+    def _from_state(cls, names: list[Any], sides: list[str], **state: Any) -> "KnownFeatures":
+        return cls(dict(zip(names, sides, strict=True)), **state)
+
+    @property
+    def names(self) -> list[Any]:
+        """Names of the columns."""
+        return list(self.side_of or {})
+
+    @property
+    def sides(self) -> list[str]:
+        """Sides of the columns."""
+        return list((self.side_of or {}).values())
 
     def __repr__(self) -> str:
         return f"<KnownFeatures {self.side_of or {}}>"

@@ -189,7 +189,7 @@ def test_unknown_users_and_items_get_finite_estimates(models, kind):
 
 
 def test_of_a_long_history_only_the_nearest_ratings_are_read(monkeypatch):
-    monkeypatch.setattr("sklrec._core.sequence_readers.MAX_LEN", 5)
+    monkeypatch.setattr("sklrec._core.history_reader.MAX_LEN", 5)
     n = 60
     log = pd.DataFrame({"user": 1, "item": np.arange(n) % 7, "timestamp": np.arange(n)})
     ratings = np.tile([1.0, 5.0, 3.0], n // 3)

@@ -20,7 +20,7 @@ from sklrec._solvers.epochs import Diverged
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._utils.rng import new_generator
-from sklrec._utils.state.kinds import Many, Optional, Part
+from sklrec._utils.state.kinds import Optional, Part
 
 # Starts of a training with lr="auto", each with half the learning rate of the one before.
 N_STARTS = 8
@@ -31,7 +31,7 @@ class MinibatchRatingRegressor(BaseRatingRegressor):
 
     _state = {
         **BaseRatingRegressor._state,
-        "rating_statistics_": Many(STATISTICS, 3, into=RatingStatistics._make),
+        "rating_statistics_": STATISTICS,
         "penalties_": Optional(Part(LearnedPenalties)),
     }
 

@@ -5,10 +5,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from sklrec._utils.state.kinds import NUMBER, Plain
-
-# Kinds of the three numbers.
-STATISTICS = (Plain(float, low=np.nextafter(0, 1)), NUMBER, Plain(float, low=0))
+from sklrec._utils.state.kinds import NUMBER, Plain, Record
 
 
 class RatingStatistics(NamedTuple):
@@ -41,3 +38,13 @@ class RatingStatistics(NamedTuple):
         step = other.mean - self.mean
         variance = (1 - share) * self.variance + share * (other.variance + (1 - share) * step**2)
         return self._replace(weight=weight, mean=self.mean + share * step, variance=variance)
+
+
+STATISTICS = Record(
+    {
+        "weight": Plain(float, low=np.nextafter(0, 1)),
+        "mean": NUMBER,
+        "variance": Plain(float, low=0),
+    },
+    RatingStatistics,
+)

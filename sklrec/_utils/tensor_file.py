@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 # Version of the format; only files of this version are read. Increase it when older versions of
 # sklrec cannot read new files.
-FORMAT = "1"
+FORMAT = "2"
 MAX_HEADER_BYTES = 16 * 2**20
 _LENGTH_BYTES = 8  # the first bytes of a safetensors file hold the length of the header
 
@@ -51,8 +51,7 @@ def read_tensor_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict
     # A header that does not fit the file causes all of these.
     except (SafetensorError, KeyError, TypeError, OverflowError, MemoryError) as error:
         refuse(path, f"its header and its length do not fit together ({error})")
-    text = metadata.get("document", "")
-    if metadata.get("sha256") != _digest(text, arrays):
+    if metadata.get("sha256") != _digest(text := metadata.get("document", ""), arrays):
         refuse(path, "its content does not have the checksum that is stored in it")
     try:
         document = json.loads(text)
@@ -119,10 +118,7 @@ def _check_header_bytes(path: str) -> None:
 
 def _check_format(path: str, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != "sklrec model":
-        raise ValueError(
-            f"{path!r} is a safetensors file, but its metadata do not say that sklrec wrote it. "
-            "Give a file that sklrec.save wrote."
-        )
+        refuse(path, "its metadata do not say that sklrec wrote it")
     if (version := metadata.get("version", "")) != FORMAT:
         raise ValueError(
             f"{path!r} has version {version[:20]!r} of the format, and this sklrec reads version "

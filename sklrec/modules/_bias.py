@@ -60,7 +60,7 @@ class BiasModel(RatingModule):
     tensor([0., 0., 0.], dtype=torch.float64)
     """
 
-    _state = {"n_users": Int(size="n_users"), "n_items": Int(size="n_items")}
+    _state = dict.fromkeys(("n_users", "n_items"), Int())
 
     user_biases: Tensor
     item_biases: Tensor

@@ -115,18 +115,18 @@ class DenseNet(RatingModule):
     """
 
     _state = {
-        "n_users": Int(size="n_users"),
-        "n_items": Int(size="n_items"),
+        "n_users": Int(),
+        "n_items": Int(),
         "n_factors": Int(),
         "hidden_layer_sizes": Many(Int(), range(MAX_LAYERS + 1), into=tuple),
         "products": BOOL,
         "biased": BOOL,
         "dropout": NUMBER,
-        "n_numeric": Int(size="n_numeric"),
-        "n_bins": Int(size="n_bins"),
-        "n_categorical": Int(size="n_categorical"),
-        "n_multi_valued": Int(size="n_multi_valued"),
-        "n_values": Int(size="n_values"),
+        "n_numeric": Int(),
+        "n_bins": Int(),
+        "n_categorical": Int(),
+        "n_multi_valued": Int(),
+        "n_values": Int(),
         "init_std": NUMBER,
         "sparse": BOOL,
     }

@@ -76,14 +76,13 @@ class GaussianMatrixFactorization(MatrixFactorization):
     """
 
     _state = {
-        "n_users": Int(size="n_users"),
-        "n_items": Int(size="n_items"),
+        "n_users": Int(),
+        "n_items": Int(),
         "n_factors": Int(),
         "svdpp": BOOL,
-        **{
-            f"n_{side}_values": Many(Int(), into=tuple, name=f"n_{side}_values")
-            for side in ("user", "item", "context")
-        },
+        "n_user_values": Many(Int(), into=tuple),
+        "n_item_values": Many(Int(), into=tuple),
+        "n_context_values": Many(Int(), into=tuple),
         "stars": Optional(Array("float64", ("n_stars",))),
     }
     _tensors = {

@@ -107,7 +107,7 @@ class LSTMRating(RatingModule):
     """
 
     _state = {
-        "n_items": Int(size="n_items"),
+        "n_items": Int(),
         "n_factors": Int(),
         "hidden_size": Int(),
         "items_only": BOOL,

@@ -80,8 +80,8 @@ class MatrixFactorization(PairModule):
     """
 
     _state = {
-        "n_users": Int(size="n_users"),
-        "n_items": Int(size="n_items"),
+        "n_users": Int(),
+        "n_items": Int(),
         "n_factors": Int(),
         "biased": BOOL,
         "init_std": NUMBER,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklrec._utils.devices import this_or_cpu
-from sklrec._utils.state.kinds import Array, Part, Plain, Record, pack_fields, unpack_fields
+from sklrec._utils.state.kinds import Array, Kind, Part, Plain, Record
 
 DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
 
@@ -17,44 +17,45 @@ DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
 class Module(Part):
     """A network.
 
-    Its class declares its arguments in `_state`. Made from them on the device "meta", it tells the
-    names, dtypes and shapes of its tensors. Those that hold codes or have a free length are
-    declared in `_tensors`.
+    Its class declares its arguments in `_state`. Integers and tuples among them are sizes. Made
+    from them on the device "meta", it tells the names, dtypes and shapes of its tensors. Those
+    that hold codes or have a free length are declared in `_tensors`.
     """
 
     def pack_object(self, value, raw):
         arguments = {name: _argument(getattr(value, name)) for name in value._state}
+        tensors = _tensors(value)
         return {
-            "device": str(next(iter(value.buffers())).device),
-            "arguments": pack_fields(value._state, arguments, raw),
-            "tensors": {name: _numpy(tensor) for name, tensor in _tensors(value).items()},
+            "device": str(next(iter(tensors.values())).device),
+            "arguments": Record(value._state).pack(arguments, raw),
+            "tensors": {name: _numpy(tensor) for name, tensor in tensors.items()},
         }
 
     def unpack_object(self, cls, packed, place):
-        tensors = packed.pop("tensors", None)
-        fields = {"device": Plain(str), "arguments": Record(cls._state)}
-        device, arguments = unpack_fields(fields, packed, place).values()
+        parts = {"device": Plain(str), "arguments": Record(cls._state), "tensors": Kind()}
+        device, arguments, tensors = Record(parts).unpack(packed, place).values()
         if not (place.raw or DEVICE.fullmatch(device)):
             place.to("device").refuse(f"should be a device of torch, got {device[:50]!r}")
-        arrays = {
-            n: torch.from_numpy(v) for n, v in arguments.items() if isinstance(v, np.ndarray)
-        }
+        for name, value in arguments.items():
+            if isinstance(value, int | tuple) and not place.agree(name, value):
+                place.refuse(f"should have {name} {place.size(name)}, got {value}")
+            if isinstance(value, np.ndarray):
+                arguments[name] = torch.from_numpy(value)
         with torch.device("meta"):
-            module = cls(**arguments | arrays)
+            module = cls(**arguments)
         expected = {
             name: Array(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
             for name, tensor in _tensors(module).items()
         }
         expected |= getattr(cls, "_tensors", {})
-        for name, values in unpack_fields(expected, tensors, place.to("tensors")).items():
+        for name, values in Record(expected).unpack(tensors, place.to("tensors")).items():
             _replace(module, name, values)
         return module.eval().to(this_or_cpu(device))
 
 
 def _argument(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return _numpy(value)
-    return value.p if isinstance(value, nn.Dropout) else value
+    value = value.p if isinstance(value, nn.Dropout) else value
+    return _numpy(value) if isinstance(value, torch.Tensor) else value
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:

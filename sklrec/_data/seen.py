@@ -4,7 +4,7 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from sklrec._utils.state.kinds import Array, Record, check_starts
+from sklrec._utils.state.kinds import Array, Record
 
 INDICES = ("int32", "int64")
 
@@ -28,3 +28,9 @@ class SeenPairs(Record):
         check_starts(starts, len(items))
         shape = place.size("n_users+1"), place.size("n_items+1")
         return csr_array((np.ones(len(items), bool), items, starts), shape)
+
+
+def check_starts(starts: np.ndarray, n: int) -> None:
+    """Check the starts of parts of n rows."""
+    if starts[0] != 0 or starts[-1] != n or (starts[1:] < starts[:-1]).any():
+        raise ValueError(f"starts should rise from 0 to {n}")

@@ -92,10 +92,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
         if getattr(before, "callbacks", None):
             lost.add("callbacks")
         if lost:
-            warn(
-                f"{type(before).__name__} has attributes that a model file does not hold: "
-                f"{', '.join(sorted(lost))}. The loaded estimator will lack them.",
-            )
+            what = f"{type(before).__name__} has attributes that a model file does not hold"
+            warn(f"{what}: {', '.join(sorted(lost))}. The loaded estimator will lack them.")
 
 
 def load(path: str | os.PathLike[str]) -> Any:

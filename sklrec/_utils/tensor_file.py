@@ -41,7 +41,7 @@ def write_tensor_file(
 
 def read_tensor_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read the document and the arrays of a file."""
-    path = _checked_path(path)
+    path = os.fsdecode(path)
     _check_header_bytes(path)
     try:
         with safe_open(path, framework="numpy") as file:
@@ -70,7 +70,7 @@ def refuse(path: str, reason: str) -> NoReturn:
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace a file when the new one is complete; on failure the old file stays."""
-    path = Path(os.path.realpath(_checked_path(path)))
+    path = Path(os.path.realpath(os.fsdecode(path)))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -91,12 +91,6 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _checked_path(path: Any) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be a str or a PathLike, got {path!r:.100}.")
-    return os.fsdecode(path)
 
 
 def _check_header_bytes(path: str) -> None:

@@ -8,7 +8,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from sklrec._utils.state.kinds import BOOL, Array, Int, Many, Optional
+from sklrec._utils.state.kinds import Array
 from sklrec.modules._matrix_factorization import NUMBERS_AT_ONCE, MatrixFactorization
 
 SIDES = ("user", "item")
@@ -75,16 +75,6 @@ class GaussianMatrixFactorization(MatrixFactorization):
     tensor([3.5000, 3.5000], dtype=torch.float64)
     """
 
-    _state = {
-        "n_users": Int(),
-        "n_items": Int(),
-        "n_factors": Int(),
-        "svdpp": BOOL,
-        "n_user_values": Many(Int(), into=tuple),
-        "n_item_values": Many(Int(), into=tuple),
-        "n_context_values": Many(Int(), into=tuple),
-        "stars": Optional(Array("float64", ("n_stars",))),
-    }
     _tensors = {
         "user_values": Array("int64", ("n_users+1", "user_width"), "n_user_values"),
         "user_weights": Array("float32", ("n_users+1", "user_width")),

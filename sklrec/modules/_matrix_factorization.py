@@ -4,7 +4,6 @@
 import torch
 from torch import Tensor, nn
 
-from sklrec._utils.state.kinds import BOOL, NUMBER, Int
 from sklrec.modules._pair_module import PairModule, Penalty
 from sklrec.modules._pairs import Pairs, Side
 from sklrec.modules._rating_module import (
@@ -78,15 +77,6 @@ class MatrixFactorization(PairModule):
     >>> module(users, items)[2].item()
     3.5
     """
-
-    _state = {
-        "n_users": Int(),
-        "n_items": Int(),
-        "n_factors": Int(),
-        "biased": BOOL,
-        "init_std": NUMBER,
-        "sparse": BOOL,
-    }
 
     def __init__(
         self,

@@ -78,11 +78,6 @@ class ResidualLSTMRating(LSTMRating):
     torch.Size([2])
     """
 
-    _state = {
-        name: LSTMRating._state[name]
-        for name in ("n_items", "n_factors", "hidden_size", "bidirectional", "dropout")
-    }
-
     def __init__(
         self,
         n_items: int,

@@ -143,7 +143,6 @@ CASES = [
     ("bayesian sides", TENSORS + "item_weights", lambda a: a[:, 1:], "should have the shape"),
     ("bayesian sides", TENSORS + "context_biases", without_last, "should have the shape"),
     ("bayesian ordinal", TENSORS + "thresholds", without_last, "should have the shape"),
-    ("bayesian ordinal", LEARNED + "stars_", without_last, "should have the shape"),
     ("biases", TENSORS + "user_biases", without_last, r"should have the shape \(14\)"),
     ("biases", TENSORS + "item_weights", lambda a: a.astype("f4"), "should be of float64, got"),
     ("dense", TENSORS + "layers.0.weight", lambda a: a[:, 1:], r"should have the shape \(4, "),

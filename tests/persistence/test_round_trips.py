@@ -213,9 +213,7 @@ def test_a_subclass_is_saved_while_it_is_imported(save_and_load, tmp_path, monke
 class Means(torch.nn.Module):
     """Mean rating of each user."""
 
-    _state = {"n_users": Int()}
-
-    def __init__(self, n_users):
+    def __init__(self, n_users: int):
         super().__init__()
         self.n_users = n_users
         self.register_buffer("means", torch.zeros(n_users + 1))

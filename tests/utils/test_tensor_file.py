@@ -137,11 +137,11 @@ def test_a_document_that_is_too_long_is_not_written(path):
     assert read_tensor_file(path)[0] == DOCUMENT
 
 
-@pytest.mark.parametrize("path", [b"file", 3, None])
+@pytest.mark.parametrize("path", [3, None])
 def test_paths_of_other_types_are_refused(path):
-    with pytest.raises(TypeError, match="path must be a str or a PathLike, got"):
+    with pytest.raises(TypeError, match=r"expected str, .* or os\.PathLike object, not"):
         read_tensor_file(path)
-    with pytest.raises(TypeError, match="path must be a str or a PathLike, got"):
+    with pytest.raises(TypeError, match=r"expected str, .* or os\.PathLike object, not"):
         write_tensor_file(path, {}, {})
 
 

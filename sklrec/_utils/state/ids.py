@@ -10,10 +10,7 @@ import pandas as pd
 from sklrec._utils.state.kinds import BOOL, Array, Choice, Kind, Plain, Record
 from sklrec._utils.state.plain import ID_CODECS, pack_plain, pack_zone, unpack_plain, unpack_zone
 
-NUMBERS = (
-    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
-    *("float16", "float32", "float64", "bool"),
-)
+NUMBERS = tuple(np.dtype(code).name for code in "?bhiqBHIQefd")
 UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns")
 TIMES = tuple(f"{kind}64[{unit}]" for kind in ("datetime", "timedelta") for unit in UNITS)
 # dtype of one character in fixed-width strings of NumPy.
@@ -44,9 +41,10 @@ class IDs(Kind):
 def _pack(ids: Any) -> dict[str, Any]:
     dtype = ids.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        categories, codes = _pack(_array_of(ids.categories)), ids.codes.astype(np.int64)
-        ordered = bool(ids.ordered)
-        return {"kind": "categories", "values": categories, "ordered": ordered, "codes": codes}
+        index, codes = ids.categories, {"codes": ids.codes.astype(np.int64)}
+        values = index.to_numpy() if isinstance(index.dtype, np.dtype) else index.array
+        about = {"kind": "categories", "ordered": bool(ids.ordered)}
+        return {**about, **codes, "values": _pack(values)}
     if isinstance(dtype, pd.StringDtype):
         values, missing = _pack(ids.to_numpy(dtype=object)), repr(dtype.na_value).strip("<>")
         storage = {"storage": dtype.storage, "missing": missing}
@@ -76,10 +74,6 @@ def _pack(ids: Any) -> dict[str, Any]:
     # The document has a limited length, so the objects are an array.
     text = json.dumps(pack_plain(list(ids), ID_CODECS), allow_nan=False, separators=(",", ":"))
     return {"kind": "objects", "json_text": np.frombuffer(text.encode("ascii"), np.uint8)}
-
-
-def _array_of(index: pd.Index) -> Any:
-    return index.to_numpy() if isinstance(index.dtype, np.dtype) else index.array
 
 
 def _pandas_name(name: str) -> str:

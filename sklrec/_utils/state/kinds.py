@@ -269,6 +269,8 @@ class Part(Kind):
             name = "" if "" in self.classes else rest.pop("class", None)
             cls = self.classes[Choice(*self.classes).unpack(name, place.to("class"))]
             found = self.unpack_object(cls, rest, Place(place.path, dict(place.sizes), place.raw))
+        if type(found) not in self.classes.values():
+            place.refuse(f"should be of another class than {type(found).__name__}")
         for name, size in self.binds(found).items():
             if not place.agree(name, size):
                 place.refuse(f"should have {name} {place.size(name)}, got {size}")
@@ -281,12 +283,6 @@ class Part(Kind):
     def unpack_object(self, cls: Any, packed: dict[str, Any], place: Place) -> Any:
         """Read an object of a class."""
         return restore(cls, Record(cls._state).unpack(packed, place))
-
-
-def check_starts(starts: np.ndarray, n: int) -> None:
-    """Check the starts of parts of n rows."""
-    if starts[0] != 0 or starts[-1] != n or (starts[1:] < starts[:-1]).any():
-        raise ValueError(f"starts should rise from 0 to {n}")
 
 
 def restore(cls: Any, fields: Mapping[str, Any]) -> Any:

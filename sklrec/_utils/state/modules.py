@@ -2,37 +2,54 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
 from torch import nn
 
 from sklrec._utils.devices import this_or_cpu
-from sklrec._utils.state.kinds import Array, Kind, Part, Plain, Record
+from sklrec._utils.state.kinds import (
+    BOOL,
+    NUMBER,
+    Array,
+    Int,
+    Kind,
+    Many,
+    Optional,
+    Part,
+    Plain,
+    Record,
+)
 
 DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
 
 
-class Module(Part):
-    """A network.
+# Kinds of arguments by their types.
+_KINDS: dict[Any, Kind] = {int: Int(), float: NUMBER, bool: BOOL}
+_KINDS[Sequence[int]] = Many(Int(), range(1000), tuple)
+_KINDS[torch.Tensor | None] = Optional(Array("float64", (None,)))
 
-    Its class declares its arguments in `_state`. Integers and tuples among them are sizes. Made
-    from them on the device "meta", it tells the names, dtypes and shapes of its tensors. Those
-    that hold codes or have a free length are declared in `_tensors`.
+
+class Module(Part):
+    """A network, by the arguments of its class and its tensors.
+
+    The types of the arguments are those of its constructor. Integers and tuples among them are
+    sizes. A network on the device "meta", made from them, tells the names, dtypes and shapes of
+    the tensors. Those that hold codes or have a free length are declared in `_tensors`.
     """
 
     def pack_object(self, value, raw):
-        arguments = {name: _argument(getattr(value, name)) for name in value._state}
-        tensors = _tensors(value)
+        arguments, tensors = _arguments(type(value)), _tensors(value)
         return {
             "device": str(next(iter(tensors.values())).device),
-            "arguments": Record(value._state).pack(arguments, raw),
+            "arguments": arguments.pack({n: _plain(value, n) for n in arguments.fields}, raw),
             "tensors": {name: _numpy(tensor) for name, tensor in tensors.items()},
         }
 
     def unpack_object(self, cls, packed, place):
-        parts = {"device": Plain(str), "arguments": Record(cls._state), "tensors": Kind()}
+        parts = {"device": Plain(str), "arguments": _arguments(cls), "tensors": Kind()}
         device, arguments, tensors = Record(parts).unpack(packed, place).values()
         if not (place.raw or DEVICE.fullmatch(device)):
             place.to("device").refuse(f"should be a device of torch, got {device[:50]!r}")
@@ -53,9 +70,16 @@ class Module(Part):
         return module.eval().to(this_or_cpu(device))
 
 
-def _argument(value: Any) -> Any:
-    value = value.p if isinstance(value, nn.Dropout) else value
-    return _numpy(value) if isinstance(value, torch.Tensor) else value
+def _arguments(cls: Any) -> Record:
+    hints = get_type_hints(cls.__init__).items()
+    return Record({name: _KINDS[hint] for name, hint in hints if hint in _KINDS})
+
+
+def _plain(module: nn.Module, name: str) -> Any:
+    value = getattr(module, name)
+    if isinstance(value, torch.Tensor):
+        return _numpy(value) if value.ndim else value.item()
+    return value.p if isinstance(value, nn.Dropout) else value
 
 
 def _numpy(tensor: torch.Tensor) -> np.ndarray:

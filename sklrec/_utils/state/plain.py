@@ -146,11 +146,7 @@ def _unpack_random_state(content: Any) -> np.random.RandomState:
     return state
 
 
-_OPTIMIZERS: dict[str, type] = {
-    name: optimizer
-    for name, optimizer in vars(torch.optim).items()
-    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)
-}
+_OPTIMIZERS = {name: found for name, found in vars(torch.optim).items() if type(found) is type}
 PARAMETER_CODECS = {
     **ID_CODECS,
     "optimizer": Codec(type, _pack_optimizer, lambda v: _OPTIMIZERS[v]),

@@ -20,7 +20,7 @@ from sklrec import (
     MFRegressor,
     SequenceRatingRegressor,
 )
-from sklrec._utils.devices import is_there
+from sklrec._utils.runtime import is_there
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, 2000, random_state=0)

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from skorch import NeuralNetRegressor
 
-from sklrec._solvers.net import RatingNet
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules._rating_module import RatingModule
@@ -17,7 +17,7 @@ from sklrec.modules._rating_module import RatingModule
 class WarmStart:
     """State of a previous fit, for warm starts."""
 
-    net: RatingNet | None = None  # the net that trained the module; it is not changed
+    net: NeuralNetRegressor | None = None  # the net that trained the module; it is not changed
     # Number of ratings of each row of the module's tables before this fit, and with its ratings,
     # where known: by side, or "value" for values of side features. Users and items count pairs
     # that were rated again once.
@@ -30,13 +30,12 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Losses of a training, whether Ctrl-C ended it, and its net."""
+    """Losses of a training, whether Ctrl-C ended it, and further fitted attributes."""
 
     loss_curve: list[float]  # mean squared error of each epoch, in squared units of the ratings
     validation_curve: list[float]  # the same for the validation data
     interrupted: bool = False
-    net: RatingNet | None = None
-    penalties: LearnedPenalties | None = None  # if they were learned
+    attributes: dict[str, Any] = field(default_factory=dict)  # by their names in the estimator
 
 
 class Solver(Protocol):

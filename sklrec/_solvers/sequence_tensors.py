@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sklrec._data.histories import Histories
 from sklrec._solvers.tensors import Batch, InteractionTensors
-from sklrec._utils.devices import to_widest
+from sklrec._utils.runtime import to_widest
 
 # Sequences are batched by length. In each epoch, every length is first multiplied by
 # exp(JITTER * normal number): this keeps padding low, and varies which sequences share a batch.
@@ -107,6 +107,11 @@ class SequenceTensors(InteractionTensors):
         """Sum the weights of the targets by item, and count the interactions that they read."""
         past = torch.bincount(self._flat["past_items"], minlength=n_rows)
         return super().row_weights(name, n_rows, of_partners) + past
+
+    def lookups(self, n_items: int) -> Tensor:
+        """Count the lookups of each item in an epoch, as a past item or as a target."""
+        codes = torch.cat([torch.from_numpy(self.histories.items), self.X["items"]])
+        return torch.bincount(codes, minlength=n_items + 1)
 
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""

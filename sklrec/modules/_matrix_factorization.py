@@ -4,9 +4,11 @@
 import torch
 from torch import Tensor, nn
 
-from sklrec.modules._pair_module import PairModule, Penalty
-from sklrec.modules._pairs import Pairs, Side
 from sklrec.modules._rating_module import (
+    PairModule,
+    Pairs,
+    Penalty,
+    Side,
     biases_of,
     embedding,
     grown_biases,

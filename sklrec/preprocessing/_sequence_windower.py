@@ -11,6 +11,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
+    TIMESTAMP_KINDS,
     Interval,
     Table,
     as_codes,
@@ -19,12 +20,11 @@ from sklrec._data.checks import (
     check_ratings,
     column_values,
     fit_context,
+    plain_scalar,
     resolve_columns,
 )
 from sklrec._data.histories import Histories
-from sklrec._data.kinds import plain_scalar
 from sklrec._data.timestamps import (
-    TIMESTAMP_KINDS,
     read_timestamps,
     resolve_timestamp,
     timestamp_kind,

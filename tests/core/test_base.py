@@ -67,12 +67,12 @@ def test_a_prediction_depends_only_on_its_own_row(fitted, rows):
 def test_the_number_of_rows_at_once_changes_no_prediction(n_factors, block, monkeypatch):
     model = mf(n_factors=n_factors, init_std=0.3, max_epochs=1).fit(X, Y)
     whole = model.predict(X)
-    monkeypatch.setattr(MFRegressor, "_predict_rows", block)
+    monkeypatch.setattr("sklrec._core.predict.ROWS_AT_ONCE", block)
     assert np.array_equal(model.predict(X), whole)
 
 
 def test_a_missing_id_is_found_in_its_row_beyond_the_first_block(fitted, monkeypatch):
-    monkeypatch.setattr(MFRegressor, "_predict_rows", 100)
+    monkeypatch.setattr("sklrec._core.predict.ROWS_AT_ONCE", 100)
     wrong = X.astype({"item": object})
     wrong.iloc[850, 1] = None
     with pytest.raises(ValueError, match="Column 'item' holds None in row 850"):
@@ -80,7 +80,7 @@ def test_a_missing_id_is_found_in_its_row_beyond_the_first_block(fitted, monkeyp
 
 
 def test_ids_of_another_kind_give_one_warning_for_each_column(fitted, monkeypatch):
-    monkeypatch.setattr(MFRegressor, "_predict_rows", 100)
+    monkeypatch.setattr("sklrec._core.predict.ROWS_AT_ONCE", 100)
     with pytest.warns(UserWarning) as caught:
         predicted = fitted.predict(X.assign(user=X["user"].astype(str)))
     assert [str(w.message) for w in caught] == [

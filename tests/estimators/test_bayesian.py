@@ -165,7 +165,7 @@ def test_a_prediction_depends_only_on_its_row(model, monkeypatch):
     whole = both(model, frame)
     rows = np.random.RandomState(0).permutation(400)
     assert np.array_equal(both(model, frame.iloc[rows]), whole[:, rows])
-    monkeypatch.setattr(BayesianMFRegressor, "_predict_rows", 37)
+    monkeypatch.setattr("sklrec._core.predict.ROWS_AT_ONCE", 37)
     assert np.array_equal(both(model, frame.iloc[rows]), whole[:, rows])
     assert np.array_equal(both(model, frame[3:4]), whole[:, 3:4])
 

@@ -276,7 +276,7 @@ def test_a_prediction_depends_only_on_its_row(models, loss, monkeypatch):
         assert np.array_equal(model.predict(frame.iloc[rows]), whole[0, rows])
         if loss == "ordinal":
             assert np.array_equal(model.predict_rating_proba(frame.iloc[rows]), chances[rows])
-        monkeypatch.setattr(BayesianMFRegressor, "_predict_rows", 37)
+        monkeypatch.setattr("sklrec._core.predict.ROWS_AT_ONCE", 37)
     for row in range(3):
         assert np.array_equal(model.predict(frame[row : row + 1]), whole[0, row : row + 1])
 

@@ -316,7 +316,7 @@ def test_a_prediction_depends_only_on_its_row(monkeypatch):
     model = dense(**options).fit(SIDE, Y)
     whole, rng = model.predict(SIDE), np.random.default_rng(0)
     for n_rows in (16_384, 128):
-        monkeypatch.setattr(DenseRecRegressor, "_predict_rows", n_rows)
+        monkeypatch.setattr("sklrec._core.predict.ROWS_AT_ONCE", n_rows)
         for size in (1, 2, 7, 50, 700):
             rows = rng.choice(len(SIDE), size)
             assert np.array_equal(model.predict(SIDE.iloc[rows]), whole[rows])

@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from skorch.callbacks import LRScheduler
+from skorch.callbacks import Callback, LRScheduler
 
-import sklrec.estimators.sequence
 from sklrec import (
     IDEncoder,
     MFRegressor,
@@ -190,7 +189,7 @@ def test_unknown_users_and_items_get_finite_estimates(models, kind):
 
 
 def test_of_a_long_history_only_the_nearest_ratings_are_read(monkeypatch):
-    monkeypatch.setattr(sklrec.estimators.sequence, "MAX_LEN", 5)
+    monkeypatch.setattr("sklrec._core.history_reader.MAX_LEN", 5)
     n = 60
     log = pd.DataFrame({"user": 1, "item": np.arange(n) % 7, "timestamp": np.arange(n)})
     ratings = np.tile([1.0, 5.0, 3.0], n // 3)
@@ -452,12 +451,15 @@ def test_partial_fit_adds_users_items_and_histories(timestamp):
 
 @pytest.mark.parametrize("timestamp", ["auto", None])
 def test_repeated_rows_are_read_once_and_never_by_themselves(timestamp):
-    model = sequence(timestamp=timestamp).fit(X, Y).partial_fit(X, Y)
+    class Batches(Callback):
+        def on_batch_begin(self, net, batch=None, training=None, **kwargs):
+            batches.append(batch)
+
+    batches = []
+    model = sequence(timestamp=timestamp, callbacks=[Batches()]).fit(X, Y).partial_fit(X, Y)
     assert len(model.histories_.items) == len(X)
-    data = model._training_data(
-        model._inputs(X), Y, np.ones(len(Y)), sequence(timestamp=timestamp).fit(X, Y)
-    )
-    for inputs, ratings in data.batches(500):
+    assert batches
+    for inputs, ratings in batches:
         for row, before, item, rating in zip(
             *(inputs[name].tolist() for name in ("sequences", "before", "items")),
             ratings.tolist(),

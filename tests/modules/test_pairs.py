@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from sklrec.modules import MatrixFactorization, _pairs
-from sklrec.modules._pairs import GROUPED_FROM, Pairs, sorted_by_code
+from sklrec.modules import MatrixFactorization, _rating_module
+from sklrec.modules._rating_module import GROUPED_FROM, Pairs, sorted_by_code
 
 N = 2 * GROUPED_FROM
 
@@ -62,7 +62,7 @@ def test_gradients_of_grouped_and_separate_pairs_agree(monkeypatch, sparse, weig
     results = []
     for is_grouped in (True, False):
         if not is_grouped:  # as on other devices
-            monkeypatch.setattr(_pairs, "can_group", lambda codes: False)
+            monkeypatch.setattr(_rating_module, "can_group", lambda codes: False)
         start = torch.Generator().manual_seed(2)
         module = MatrixFactorization(39, 29, 4, init_std=0.5, sparse=sparse, generator=start)
         loss, predictions = module.backward_squared_error(

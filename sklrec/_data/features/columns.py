@@ -1,7 +1,4 @@
-"""Kinds of columns of side features.
-
-A new kind is a subclass of `Column` and an entry in `COLUMN_TYPES`.
-"""
+"""Kinds of columns of side features: a class and an entry in `COLUMN_TYPES` for each."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import ABC, abstractmethod
@@ -14,8 +11,17 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_list_like
 
-from sklrec._data import kinds
-from sklrec._data.kinds import LISTS, NUMBERS, kind_of, plain_scalar
+from sklrec._data.checks import (
+    COLUMN_KINDS,
+    COMPARED,
+    DATETIMES,
+    DURATIONS,
+    LISTS,
+    NUMBERS,
+    OBJECTS,
+    column_kind,
+    plain_scalar,
+)
 from sklrec._data.timestamps import read_timestamps
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.kinds import NAME, Array, Choice, Int, Part
@@ -27,8 +33,7 @@ INPUTS: dict[str, np.generic] = {
     "categorical": np.int64(0),
     "multi_valued": np.int64(0),
 }
-# Kinds of values that compare, since True equals 1.
-_NUMBERS = {NUMBERS, kinds.BOOLEANS}
+_COMPARED = COMPARED & set(COLUMN_KINDS)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ class Column(ABC):
     _state = {
         "name": NAME,
         "position": Int(below="n_columns"),
-        "kind": Choice(*kinds.COLUMN_KINDS, None),
+        "kind": Choice(*COLUMN_KINDS, None),
     }
 
     input: ClassVar[str]  # of a network: one of INPUTS
@@ -92,14 +97,14 @@ class Column(ABC):
         """Plain array of the values and their kind; raises if a value is of another kind."""
         values = as_plain_array(values, self.name)
         kind = column_kind(values)
-        allowed = self.readable if self.kind in (None, kinds.OBJECTS) else {self.kind}
-        if allowed & _NUMBERS:
-            allowed = allowed | _NUMBERS
+        allowed = self.readable if self.kind in (None, OBJECTS) else {self.kind}
+        if allowed & _COMPARED:
+            allowed = allowed | _COMPARED
         if kind is None or kind in allowed:
             return values, kind
         of_rows = [column_kind(values[row : row + 1]) for row in range(len(values))]
         wrong = [row for row, k in enumerate(of_rows) if not (k is None or k in allowed)]
-        if kind == kinds.OBJECTS and not wrong:
+        if kind == OBJECTS and not wrong:
             return values, kind
         wanted = "what fit saw" if self.kind else " or ".join(sorted(allowed))
         raise ValueError(
@@ -128,7 +133,7 @@ class NumericColumn(Column):
     _state = {**Column._state, "edges": Array("float64", (range(1, N_BINS + 2),))}
 
     input = "numeric"
-    readable = frozenset({NUMBERS, kinds.DATETIMES, kinds.DURATIONS})
+    readable = frozenset({NUMBERS, DATETIMES, DURATIONS})
 
     @classmethod
     def suits(cls, values, kind, *, as_category):
@@ -185,9 +190,9 @@ class NumericColumn(Column):
         numbers = np.full(len(values), np.nan)
         is_present = ~pd.isna(values)
         present = values[is_present]
-        if kind == kinds.DATETIMES:
+        if kind == DATETIMES:
             numbers[is_present] = read_timestamps(present, self.name, first_row=first_row) / 1e9
-        elif kind == kinds.DURATIONS:
+        elif kind == DURATIONS:
             numbers[is_present] = pd.TimedeltaIndex(present).total_seconds()
         else:
             numbers[is_present] = np.asarray(present, dtype=np.float64)
@@ -209,7 +214,7 @@ class CategoricalColumn(Column):
     }
 
     input = "categorical"
-    readable = frozenset(kinds.COLUMN_KINDS)
+    readable = frozenset(COLUMN_KINDS)
 
     @classmethod
     def suits(cls, values, kind, *, as_category):
@@ -334,13 +339,3 @@ def as_plain_array(values: Any, name: int | str) -> Any:
             "are numbers, datetimes, strings or lists."
         )
     return values
-
-
-def column_kind(values: Any) -> str | None:
-    """Kind of the values of a column, one of COLUMN_KINDS, or None if all are missing."""
-    if pd.isna(values).all():
-        return None
-    kind = kind_of(values, skipna=True)
-    if kind == kinds.OBJECTS and all(is_list_like(v) or pd.isna(v) for v in values):
-        return LISTS
-    return kinds.MERGED.get(kind, kind)

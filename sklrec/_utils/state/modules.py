@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklrec._utils.devices import this_or_cpu
+from sklrec._utils.runtime import this_or_cpu
 from sklrec._utils.state.kinds import (
     BOOL,
     NUMBER,

@@ -433,6 +433,16 @@ def test_weights_equal_repeated_rows(name):
     assert not np.allclose(outputs(one, rows), outputs(fitted(name), rows), rtol=1e-3)
 
 
+@exact
+def test_unknown_users_and_items_have_larger_standard_deviations(name):
+    model, rows = fitted(name), REGRESSORS[name][1]
+    known = model.predict(rows, return_std=True)[1]
+    user, item = {"user": -1}, {"item": -1}
+    stds = [model.predict(rows.assign(**u), return_std=True)[1] for u in (user, item, user | item)]
+    assert all((std > known).mean() > 0.8 for std in stds)
+    assert stds[2].mean() > max(stds[0].mean(), stds[1].mean(), known.mean())
+
+
 @every
 def test_columns_may_come_in_any_order_and_from_an_array(name):
     rows = REGRESSORS[name][1]

@@ -291,38 +291,3 @@ def test_columns_of_arrays_have_no_names():
 
 def test_every_parameter_is_checked():
     assert set(MFRegressor._parameter_constraints) == set(MFRegressor().get_params())
-
-
-# --- what an error leaves behind
-
-
-BAD_CALLS = [
-    lambda model: model.set_params(alpha=-1).fit(X, Y),
-    lambda model: model.fit(X, [1, 2, 3, 4, np.nan]),
-    lambda model: model.fit(with_missing(None), Y),
-    lambda model: model.fit(X.to_numpy()[:, :2], ["a"] * 5),
-    lambda model: model.set_params(device="gpu").fit(X, Y),
-    lambda model: model.set_params(rating_scale=(2, 4)).fit(X, Y),
-    lambda model: model.set_params(optimizer=int).partial_fit(X.assign(user=77), Y),
-    lambda model: model.partial_fit(with_missing(None), Y),
-]
-
-
-@pytest.mark.parametrize("call", BAD_CALLS)
-def test_an_error_leaves_the_estimator_unchanged(call):
-    model = mf().fit(X, Y)
-    learned = {name: value for name, value in vars(model).items() if name.endswith("_")}
-    predicted = model.predict(X)
-    with pytest.raises((ValueError, TypeError)):
-        call(model)
-    after = {name: value for name, value in vars(model).items() if name.endswith("_")}
-    assert after.keys() == learned.keys()
-    assert all(after[name] is learned[name] for name in learned)
-    assert np.array_equal(model.predict(X), predicted)
-
-
-def test_an_error_leaves_an_unfitted_estimator_unfitted():
-    model = mf()
-    with pytest.raises(ValueError, match="Column 'user' holds"):
-        model.fit(with_missing(None), Y)
-    assert vars(model) == vars(mf())

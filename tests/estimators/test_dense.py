@@ -6,7 +6,6 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
 from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import Callback, LRScheduler
@@ -276,50 +275,7 @@ def test_missing_and_unknown_values_and_ids_get_an_estimate(fitted):
         assert np.abs(ratings - Y.mean()).max() < 3 * Y.std()
 
 
-def test_columns_may_come_in_any_order_and_from_an_array():
-    frame = SIDE[["age", "item", "device", "timestamp", "user"]]
-    model = dense(user="user", item="item", categorical_features=["timestamp"]).fit(frame, Y)
-    assert [column.name for column in model.side_features_.numeric] == ["age"]
-    names = [column.name for column in model.side_features_.categorical]
-    assert names == ["device", "timestamp"]
-    array = frame.to_numpy(dtype=object)
-    by_place = dense(user=4, item=1, categorical_features=[3]).fit(array, Y)
-    assert [column.name for column in by_place.side_features_.numeric] == [0]
-    assert np.array_equal(model.predict(frame), by_place.predict(array))
-
-
-@pytest.mark.parametrize(
-    ("column", "values", "message"),
-    [
-        ("age", "old", r"'age' held numbers in fit but now holds strings, such as 'old' in row 0"),
-        ("genres", "war", "'genres' held lists in fit but now holds strings, such as 'war' in r"),
-        ("age", np.inf, r"(?s)contains infinity.*Column 'age' holds inf in row 0"),
-    ],
-)
-def test_a_side_column_of_another_type_is_refused(fitted, column, values, message):
-    changed, before = SIDE.assign(**{column: values}), fitted.predict(SIDE)
-    for call in (
-        lambda: fitted.predict(changed),
-        lambda: clone(fitted).fit(SIDE, Y, X_val=changed, y_val=Y),
-        lambda: fitted.partial_fit(changed, Y),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
-    assert np.array_equal(fitted.predict(SIDE), before)
-
-
 # --- each prediction depends only on its row
-
-
-def test_a_prediction_depends_only_on_its_row(monkeypatch):
-    options = {"n_factors": 64, "hidden_layer_sizes": (100, 33), "dropout": 0.2, "max_epochs": 2}
-    model = dense(**options).fit(SIDE, Y)
-    whole, rng = model.predict(SIDE), np.random.default_rng(0)
-    for n_rows in (16_384, 128):
-        monkeypatch.setattr(DenseRecRegressor, "_predict_rows", n_rows)
-        for size in (1, 2, 7, 50, 700):
-            rows = rng.choice(len(SIDE), size)
-            assert np.array_equal(model.predict(SIDE.iloc[rows]), whole[rows])
 
 
 # --- with scikit-learn
@@ -356,34 +312,6 @@ def test_partial_fit_learns_new_users_items_and_values():
 def test_hidden_layer_sizes_are_positive_integers(sizes):
     with pytest.raises(ValueError, match=r"hidden_layer_sizes must hold integers of at least 1"):
         dense(hidden_layer_sizes=sizes).fit(SIDE, Y)
-
-
-def with_known_features(model, rows, sides):
-    """Add the latest side features of users or items to rows; others are missing."""
-    rows = rows[["user", "item"]].copy()
-    for name, side in model.known_features_.side_of.items():
-        if side in sides:
-            last = SIDE.drop_duplicates(side, keep="last").set_index(side)[name]
-            rows[name] = rows[side].map(last).to_numpy()
-    return rows.reindex(columns=SIDE.columns)
-
-
-@pytest.mark.parametrize("options", [{}, {"products": False, "hidden_layer_sizes": (6, 5)}])
-@pytest.mark.parametrize("biased", [True, False])
-def test_recommendations_use_the_side_features_of_users_and_items(options, biased):
-    model = dense(biased=biased, **options).fit(SIDE, Y)
-    assert {"user", "item"} <= set(model.known_features_.side_of.values())
-    recommended = model.recommend(SIDE["user"].unique()[:5], n_items=4)
-    rows = with_known_features(model, recommended, ("user", "item"))
-    assert model.predict(rows) == pytest.approx(recommended["score"], rel=1e-5)
-    similar = model.similar_items(recommended["item"], n_items=2)
-    assert len(similar) == 2 * len(recommended)
-
-
-def test_an_unknown_user_has_no_side_features_in_recommendations(fitted):
-    recommended = fitted.recommend([UNKNOWN_USER], n_items=3)
-    rows = with_known_features(fitted, recommended, ("item",))
-    assert fitted.predict(rows) == pytest.approx(recommended["score"], rel=1e-5)
 
 
 def test_partial_fit_updates_the_side_features_of_recommendations():

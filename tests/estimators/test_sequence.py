@@ -180,15 +180,6 @@ def test_a_history_replaces_that_of_fit_and_serves_new_users(models, kind):
     assert np.array_equal(served, model.predict(row))
 
 
-@each
-def test_unknown_users_and_items_get_finite_estimates(models, kind):
-    rows = pd.DataFrame({"user": [3, -1, -1], "item": [-5, 105, -5], "timestamp": [500, 500, 500]})
-    ratings = models[kind].predict(rows)
-    assert np.isfinite(ratings).all()
-    assert ratings.min() >= 1
-    assert ratings.max() <= 5
-
-
 def test_of_a_long_history_only_the_nearest_ratings_are_read(monkeypatch):
     monkeypatch.setattr(sklrec.estimators.sequence, "MAX_LEN", 5)
     n = 60

@@ -175,6 +175,18 @@ def test_parameters_are_stored_unchanged(estimator):
 
 
 @each
+def test_each_parameter_is_checked(estimator):
+    for name in estimator.get_params():
+        text = f"The '{name}' parameter of {type(estimator).__name__} must be"
+        changed = clone(estimator).set_params(**{name: object()})
+        with pytest.raises(ValueError, match=text):
+            changed.fit(X, Y)
+        if hasattr(changed, "partial_fit"):
+            with pytest.raises(ValueError, match=text):
+                changed.partial_fit(X, Y)
+
+
+@each
 def test_clones_are_not_fitted(estimator):
     fitted = small(estimator).fit(X, Y)
     twin = clone(fitted)
@@ -380,7 +392,7 @@ def test_a_prediction_depends_only_on_its_row(name, monkeypatch):
     for at_once in (None, 128, 7):
         if at_once:
             monkeypatch.setattr(type(model), "_predict_rows", at_once)
-        for size in (len(rows), 1, 2, 7, 50, 700):
+        for size in (1, 2, 50, 400) if at_once != 7 else (50,):
             some = rng.choice(len(rows), size)
             found = outputs(model, rows.iloc[some])
             assert name == "ordinal" or np.array_equal(found[0], whole[0, some])

@@ -353,8 +353,10 @@ REGRESSORS = {
     "sequence": (SequenceRatingRegressor(**NET, hidden_size=3), X),
     "lstm": (SequenceRatingRegressor(**NET, hidden_size=3, alpha=1.0, bidirectional=True), X),
 }
+READ_ALL = ["bayesian sides", "ordinal", "dense", "dense of ids"]
 EXACT = ["bias", "bayesian", "bayesian svdpp", "bayesian sides", "ordinal"]
 every = pytest.mark.parametrize("name", REGRESSORS)
+sided = pytest.mark.parametrize("name", [n for n in REGRESSORS if REGRESSORS[n][1] is SIDE])
 exact = pytest.mark.parametrize("name", EXACT)
 
 
@@ -471,10 +473,8 @@ def test_columns_may_come_in_any_order_and_from_an_array(name):
         assert np.array_equal(fit(name, table, list(STARS), **places).predict(table), by_name)
 
 
-@pytest.mark.parametrize("name", [name for name in REGRESSORS if REGRESSORS[name][1] is not SIDE])
+@pytest.mark.parametrize("name", [name for name in REGRESSORS if name not in READ_ALL])
 def test_further_columns_are_not_used(name):
-    if name == "dense of ids":
-        pytest.skip("it reads all columns")
     rows = REGRESSORS[name][1]
     odd = rows.assign(junk=[object()] * len(X), none=None, huge=np.inf)
     model = fit(name, odd)
@@ -507,10 +507,9 @@ def test_normal_use_prints_and_warns_of_nothing(name, capsys):
     assert capsys.readouterr() == ("", "")
 
 
-@every
+# Sequence models rate at a later time: tests/estimators/test_sequence.py.
+@pytest.mark.parametrize("name", list(REGRESSORS)[:-2])
 def test_recommended_scores_are_the_highest_predictions(name):
-    if name in ("sequence", "lstm"):
-        pytest.skip("they rate at a later time: tests/estimators/test_sequence.py")
     model, rows = fitted(name), REGRESSORS[name][1]
     user = rows["user"].iloc[0]
     # Side features of single ratings are missing, and so are those of unknown users.
@@ -632,7 +631,7 @@ def test_each_fit_starts_anew(name):
         ({"age": np.inf}, r"(?s)contains infinity.*Column 'age' holds inf in row 0, and a side f"),
     ],
 )
-@pytest.mark.parametrize("name", [name for name in REGRESSORS if REGRESSORS[name][1] is SIDE])
+@sided
 def test_side_features_of_another_type_are_refused(name, change, message):
     changed, model = SIDE.assign(**change), copy.copy(fitted(name))
     for call in (
@@ -643,3 +642,25 @@ def test_side_features_of_another_type_are_refused(name, change, message):
         with pytest.raises(ValueError, match=message):
             call()
     assert np.array_equal(model.predict(SIDE), fitted(name).predict(SIDE))
+
+
+@sided
+def test_the_type_and_order_of_lists_do_not_matter(name):
+    wanted = fitted(name).predict(SIDE)
+    for convert in (list, tuple, set, lambda cell: [*list(cell)[::-1], np.nan]):
+        lists = {column: SIDE[column].map(convert) for column in ("genres", "shelf", "tags")}
+        assert np.array_equal(fitted(name).predict(SIDE.assign(**lists)), wanted)
+    split = SIDE.assign(shelf=SIDE["shelf"].map("|".join).astype("str").str.split("|"))
+    assert np.array_equal(fit(name, split).predict(split), wanted)
+
+
+@sided
+def test_unseen_values_count_as_missing(name):
+    n, model = len(SIDE), fitted(name)
+    unseen = model.predict(
+        SIDE.assign(job="astronaut", genres=[["western"]] * n, tags=[["z"]] * n)
+    )
+    assert not np.allclose(unseen, model.predict(SIDE))
+    for nothing in ([[]] * n, None, np.nan, [[np.nan]] * n):
+        missing = SIDE.assign(job=None, genres=nothing, tags=nothing)
+        assert np.array_equal(model.predict(missing), unseen)

@@ -23,7 +23,8 @@ class Abuse:
     counts: Counter = field(default_factory=Counter)
 
 
-sys.path.append(str(Path(__file__).parent))  # for the helper modules of this folder
+# for the helper modules of this folder and of the one for data sets
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "datasets")]
 
 ABUSE = Abuse(VARIABLE in os.environ, int(os.environ.get(VARIABLE, 100)))
 

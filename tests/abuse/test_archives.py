@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from small_archives import (
     CENTRAL,
-    LAYOUTS,
     LOCAL,
+    MEMBERS,
     OUTSIDE,
+    READERS,
     damaged,
     make_zip,
     symlink,
@@ -40,7 +41,7 @@ def read(tmp_path, monkeypatch):
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                return _read(path, Archive("", path.name, "", LAYOUTS[layout][0]))
+                return _read(path, Archive("", path.name, "", READERS[layout]))
         finally:
             files = [
                 os.path.join(root, name) for root, _, names in os.walk(tmp_path) for name in names
@@ -58,12 +59,12 @@ def assert_tables(tables):
     assert tables.items["item"].dtype == "int64"
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", READERS)
 def test_damaged_archives(abuse, read, layout):
     rng = random.Random(0)
     counts = {"archives that were read": 0, "archives that were refused": 0}
     for _ in range(abuse.n_sequences * 2 if abuse.is_long else 60):
-        content = damaged(LAYOUTS[layout][1], rng)
+        content = damaged(MEMBERS[layout], rng)
         try:
             tables = read(content, layout)
         except OSError as error:
@@ -77,18 +78,18 @@ def test_damaged_archives(abuse, read, layout):
 
 
 def test_intact_archives(read):
-    for layout, (_, members) in LAYOUTS.items():
-        assert_tables(read(make_zip(members.items()), layout))
+    for layout in READERS:
+        assert_tables(read(make_zip(MEMBERS[layout]), layout))
 
 
 def with_member(layout, which, content, method=zipfile.ZIP_STORED):
     """An archive with other content in the member of that number."""
-    members = dict(LAYOUTS[layout][1])
+    members = dict(MEMBERS[layout])
     members[list(members)[which]] = content
-    return make_zip(members.items(), method)
+    return make_zip(members, method)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", READERS)
 @pytest.mark.parametrize("declared_size", [None, 1000])
 def test_zip_bombs_are_refused_in_little_memory(read, layout, declared_size):
     bomb = with_member(layout, 0, bytes(2**25), zipfile.ZIP_DEFLATED)
@@ -123,9 +124,9 @@ def test_members_with_other_content_are_refused(read, layout, which, content, me
 
 
 def test_encrypted_members_and_links_are_refused(read):
-    members = LAYOUTS["1m"][1]
+    members = MEMBERS["1m"]
     with pytest.raises(OSError, match="is encrypted, password required"):
-        read(with_number(make_zip(members.items()), CENTRAL, (8, 2), 1), "1m")
+        read(with_number(make_zip(members), CENTRAL, (8, 2), 1), "1m")
     # A link is read as the few bytes that it holds; it is not followed.
     with pytest.raises(OSError, match="cannot be read"):
         read(make_zip([(symlink(name), b"/etc/passwd") for name in members]), "1m")
@@ -133,7 +134,7 @@ def test_encrypted_members_and_links_are_refused(read):
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_members_with_other_names_are_not_extracted(read, name):
-    assert_tables(read(make_zip([(name, b"outside"), *LAYOUTS["1m"][1].items()]), "1m"))
+    assert_tables(read(make_zip([(name, b"outside"), *MEMBERS["1m"].items()]), "1m"))
 
 
 def test_titles_with_many_parentheses_are_read(read):  # a slow regular expression would hang

@@ -230,25 +230,6 @@ def test_methods_that_a_model_lacks_say_why(models):
         bayes().fit(IDS, Y).set_params(loss="ordinal").predict_rating_proba(IDS)
 
 
-@losses
-def test_the_type_and_order_of_lists_do_not_matter(models, loss):
-    changed = SIDE.assign(
-        tags=[set(tags) for tags in SIDE["tags"]],
-        shelf=[(*shelf[::-1], np.nan, shelf[0]) for shelf in SIDE["shelf"]],
-        genres=[list(genres)[::-1] for genres in SIDE["genres"]],
-    )
-    assert np.array_equal(models[loss].predict(changed), models[loss].predict(SIDE))
-
-
-@losses
-def test_unseen_values_count_as_missing(models, loss):
-    n = len(SIDE)
-    unseen = SIDE.assign(job="astronaut", genres=[["western"]] * n, tags=[["z"]] * n)
-    for nothing in ([[]] * n, None, np.nan, [[np.nan]] * n):
-        missing = SIDE.assign(job=None, genres=nothing, tags=nothing)
-        assert np.array_equal(models[loss].predict(unseen), models[loss].predict(missing))
-
-
 def test_predict_reads_the_features_of_known_users_from_its_rows(models):
     other = SIDE["job"].map({"nurse": "pilot", "pilot": "cook", "cook": "nurse"})
     changed = models["squared_error"].predict(SIDE.assign(job=other))

@@ -16,7 +16,6 @@ from sklrec.datasets import make_ratings
 X, Y = make_ratings(60, 40, 1000, random_state=0)
 IDS = X[["user", "item"]]
 GENRES = [["drama", "war"], ("comedy",), None, {"war"}]
-UNKNOWN_USER, UNKNOWN_ITEM = -1, -2
 
 
 def with_side(X):
@@ -45,11 +44,6 @@ def dense(**options):
         "random_state": 0,
     }
     return DenseRecRegressor(**{**defaults, **options})
-
-
-@pytest.fixture(scope="module")
-def fitted():
-    return dense().fit(SIDE, Y)
 
 
 # --- the model
@@ -236,43 +230,12 @@ def test_side_features_help_where_they_matter():
         assert root_mean_squared_error(y[2000:], worse) > 1.25 * own
 
 
-def test_lists_tuples_sets_and_split_strings_are_the_same_column():
-    rows = [["drama", "war"], ["comedy"], None, ["war"]]
-    lists = pd.Series([rows[item % 4] for item in X["item"]])
-    strings = lists.map("|".join, na_action="ignore").astype("str")
-    predictions = []
-    for make in (list, tuple, set, lambda row: row[::-1] + [np.nan]):
-        frame = IDS.assign(genres=lists.map(make, na_action="ignore"))
-        predictions.append(dense().fit(frame, Y).predict(frame))
-    frame = IDS.assign(genres=strings.str.split("|"))
-    model = dense().fit(frame, Y)
-    assert [column.name for column in model.side_features_.multi_valued] == ["genres"]
-    assert all(np.array_equal(model.predict(frame), other) for other in predictions)
-    empty = frame.assign(genres=[[]] * len(frame))
-    missing = frame.assign(genres=np.nan)
-    assert np.array_equal(model.predict(empty), model.predict(missing))
-
-
 def test_a_missing_number_has_its_own_embedding():
     rng = np.random.default_rng(0)
     X = IDS.assign(x=np.where(rng.random(len(Y)) < 0.5, np.nan, rng.random(len(Y))))
     y = 3 + X["x"].isna()
     model = dense(max_epochs=20, lr=0.05).fit(X, y)
     assert root_mean_squared_error(y, model.predict(X)) < 0.2
-
-
-def test_missing_and_unknown_values_and_ids_get_an_estimate(fitted):
-    missing = SIDE.assign(age=np.nan, device=None, day=pd.NaT, genres=None, shelf=None)
-    new = SIDE.assign(device="watch", genres=[["opera"]] * len(SIDE), shelf=[[99]] * len(SIDE))
-    n = len(SIDE)
-    ids = SIDE.assign(
-        user=np.resize([UNKNOWN_USER, 1, UNKNOWN_USER, 2], n),
-        item=np.resize([1, UNKNOWN_ITEM, UNKNOWN_ITEM, 2], n),
-    )
-    for rows in (missing, new, ids):
-        ratings = fitted.predict(rows)
-        assert (ratings != fitted.predict(SIDE)).any()
-        assert np.abs(ratings - Y.mean()).max() < 3 * Y.std()
 
 
 # --- each prediction depends only on its row

@@ -257,16 +257,15 @@ def test_counts_of_plays_train_to_a_useful_model(svdpp, alpha):
 
 
 @pytest.mark.parametrize("svdpp", [False, True])
-@pytest.mark.parametrize("batch_size", [1, 2, 4, 16])
+@pytest.mark.parametrize("batch_size", [1, 4])
 def test_tiny_batches_train_to_finite_models(svdpp, batch_size):
     rng = np.random.default_rng(0)
     options = {"svdpp": svdpp, "batch_size": batch_size, "warm_start": True, "random_state": 0}
-    for n in (20, 100):
+    for n in (20, 60):
         y = rng.normal(size=n)
         for ids in (rng.integers(0, 5, (n, 2)), rng.normal(size=(n, 2))):
-            for max_epochs in (3, 15):
-                model = MFRegressor(n_factors=3, max_epochs=max_epochs, **options).fit(ids, y)
-                assert np.mean((model.predict(ids) - y) ** 2) < 1.5 * y.var()
+            model = MFRegressor(n_factors=3, max_epochs=10, **options).fit(ids, y)
+            assert np.mean((model.predict(ids) - y) ** 2) < 1.5 * y.var()
 
 
 # --- SVD++ terms

@@ -12,9 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from skorch.callbacks import LRScheduler
 
-import sklrec.estimators.sequence
 from sklrec import (
     IDEncoder,
     MFRegressor,
@@ -180,15 +178,14 @@ def test_a_history_replaces_that_of_fit_and_serves_new_users(models, kind):
     assert np.array_equal(served, model.predict(row))
 
 
-def test_of_a_long_history_only_the_nearest_ratings_are_read(monkeypatch):
-    monkeypatch.setattr(sklrec.estimators.sequence, "MAX_LEN", 5)
-    n = 60
+def test_of_a_long_history_only_the_nearest_ratings_are_read():
+    n = 1200
     log = pd.DataFrame({"user": 1, "item": np.arange(n) % 7, "timestamp": np.arange(n)})
     ratings = np.tile([1.0, 5.0, 3.0], n // 3)
-    model = sequence().fit(log, ratings)
+    model = sequence(max_epochs=1).fit(log, ratings)
     row = pd.DataFrame({"user": [1], "item": [3], "timestamp": [n]})
     known = model.predict(row)
-    far, near = np.arange(n) < n - 10, np.arange(n) == n - 2
+    far, near = np.arange(n) < n - 1024, np.arange(n) == n - 500
     assert np.array_equal(model.predict(row, history=(log, np.where(far, 2.0, ratings))), known)
     assert not np.array_equal(model.predict(row, history=(log, np.where(near, 2, ratings))), known)
 
@@ -443,19 +440,12 @@ def test_partial_fit_adds_users_items_and_histories(timestamp):
 
 @pytest.mark.parametrize("timestamp", ["auto", None])
 def test_repeated_rows_are_read_once_and_never_by_themselves(timestamp):
-    model = sequence(timestamp=timestamp).fit(X, Y).partial_fit(X, Y)
+    model = sequence(timestamp=timestamp, max_epochs=20, lr=0.05).fit(X, Y)
+    for _ in range(20):
+        model.partial_fit(X, Y)
     assert len(model.histories_.items) == len(X)
-    data = model._training_data(
-        model._inputs(X), Y, np.ones(len(Y)), sequence(timestamp=timestamp).fit(X, Y)
-    )
-    for inputs, ratings in data.batches(500):
-        for row, before, item, rating in zip(
-            *(inputs[name].tolist() for name in ("sequences", "before", "items")),
-            ratings.tolist(),
-            strict=True,
-        ):
-            read = inputs["past_items"][row, :before], inputs["past_ratings"][row, :before]
-            assert (item, rating) not in list(zip(*(v.tolist() for v in read), strict=True))
+    # The ratings are noise, and a row that reads its own rating has less than half the error.
+    assert model.loss_curve_[-1] > 0.8 * Y.var()
 
 
 def test_the_penalty_counts_all_ratings_so_far():
@@ -701,25 +691,3 @@ def test_a_model_of_sequences_has_no_histories_and_recommends_nothing(padded_mod
     for method in (padded_model.recommend, padded_model.similar_items):
         with pytest.raises(ValueError, match="Recommending needs input="):
             method([1])
-
-
-def test_items_only_gives_the_network_of_the_blog_post():
-    items, stars = padded(ratings=False)
-    post = of_sequences(
-        n_factors=64,
-        hidden_size=128,
-        items_only=True,
-        dropout=0,
-        alpha=0,
-        optimizer=torch.optim.SGD,
-        lr=0.1,
-        callbacks=[LRScheduler("StepLR", step_size=100)],
-    ).fit(items, stars)
-    assert isinstance(post.module_, LSTMRating)
-    embedding, lstm, linear = post.module_.item_factors, post.module_.lstm, post.module_.output
-    with torch.inference_mode():
-        codes = torch.from_numpy(items[items[:, 0] > 0])
-        by_hand = linear(lstm(embedding(codes))[0]).squeeze(-1)
-    by_hand = by_hand.numpy() * post.module_.scale.item() + post.global_mean_
-    ratings = post.predict(items)[items[:, 0] > 0]
-    assert np.allclose(ratings, by_hand.clip(1, 5), atol=1e-5)

@@ -21,40 +21,75 @@ class AnyChecksum:
         return "any"
 
 
-ITEM = "1|Toy Story (1995)|01-Jan-1995||http://a|" + "|".join("0001110000000000000") + "\n"
-WHEEL = "recbole/dataset_example/ml-100k/ml-100k."
-LAYOUTS = {
-    "100k": (
-        partial(read_100k, ratings_sha256=AnyChecksum()),
-        {
-            "ml-100k/u.data": b"2\t1\t3\t881250949\n1\t267\t5\t881250950\n",
-            "ml-100k/u.user": b"1|24|M|technician|85711\n2|53|F|other|T8H1N\n",
-            "ml-100k/u.item": ITEM.encode("latin-1"),
-        },
-    ),
-    "wheel": (
-        partial(read_100k_wheel, ratings_sha256=AnyChecksum()),
-        {
-            WHEEL + "inter": b"user_id\titem_id\trating\ttimestamp\n2\t1\t3\t881250949\n",
-            WHEEL + "user": b"user_id\tage\tgender\toccupation\tzip\n1\t24\tM\tother\t85711\n",
-            WHEEL + "item": b"item_id\ttitle\tyear\tclass\n1\tToy Story\t1995\tComedy\n",
-        },
-    ),
-    "1m": (
-        partial(read_dat, folder="ml-1m", encoding="latin-1"),
-        {
-            "ml-1m/ratings.dat": b"1::2::5::978300760\n2::1::3::978302109\n",
-            "ml-1m/users.dat": b"1::F::1::10::48067\n2::M::56::16::07006-1234\n",
-            "ml-1m/movies.dat": b"1::Star Wars: IV (1977)::Action|Sci-Fi\n2::Les (1995)::Drama\n",
-        },
-    ),
-    "25m": (
-        partial(read_csv, folder="ml-25m"),
-        {
-            "ml-25m/ratings.csv": b"userId,movieId,rating,timestamp\r\n1,2,5.0,978300760\r\n",
-            "ml-25m/movies.csv": b'movieId,title,genres\r\n1,"One, ""2"" (1990)",Drama|War\r\n',
-        },
-    ),
+U_DATA = b"2\t1\t3\t881250949\n1\t267\t5\t881250950\n1\t1412\t1\t881250951\n"
+FLAGS = {  # of the films 1, 267, 543 and 1412 of MovieLens 100K
+    "children": "0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0",
+    "unknown": "1|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0",
+    "musical": "0|0|0|0|0|0|0|0|1|0|0|0|1|0|0|0|0|0|0",
+    "cartoon": "0|0|0|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0|0",
+}
+# Small archives in the form of GroupLens and of the wheel. MovieLens 100K has the same four films,
+# two users and three ratings in both; the others have two films and two ratings.
+MEMBERS = {
+    "100k": {
+        "ml-100k/u.data": U_DATA,
+        "ml-100k/u.user": b"1|24|M|technician|85711\n2|53|F|other|T8H1N\n",
+        "ml-100k/u.item": (
+            f"1|Toy Story (1995)|01-Jan-1995||http://a|{FLAGS['children']}\n"
+            f"267|unknown||||{FLAGS['unknown']}\n"
+            f"543|Misérables, Les (1995)|01-Jan-1995||http://b|{FLAGS['musical']}\n"
+            f"1412|Land  Before Time III (1995) (V)|01-Jan-1995||http://c|{FLAGS['cartoon']}\n"
+        ).encode("latin-1"),
+    },
+    "wheel": {
+        "recbole/dataset_example/ml-100k/ml-100k.inter": (
+            b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + U_DATA
+        ),
+        "recbole/dataset_example/ml-100k/ml-100k.user": (
+            b"user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+            b"1\t24\tM\ttechnician\t85711\n2\t53\tF\tother\tT8H1N\n"
+        ),
+        "recbole/dataset_example/ml-100k/ml-100k.item": (
+            "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+            "1\tToy Story\t1995\tAnimation Children's Comedy\n"
+            "267\tunkonwn\tunkonwn\tunknown\n"
+            "543\tMisérables, Les\t1995\tDrama Musical\n"
+            "1412\tLand Before Time III (1995)\tV\tAnimation Children's\n"
+        ).encode(),
+    },
+    "1m": {
+        "ml-1m/ratings.dat": b"1::2::5::978300760\n2::1::3::978302109\n",
+        "ml-1m/users.dat": b"1::F::1::10::48067\n2::M::56::16::07006-1234\n",
+        "ml-1m/movies.dat": (
+            "1::Star Wars: Episode IV (1977)::Action|Sci-Fi\n2::Misérables, Les (1995)::Drama\n"
+        ).encode("latin-1"),
+    },
+    "10m": {
+        "ml-10M100K/ratings.dat": b"1::2::5::978300760\n2::1::0.5::978302109\n",
+        "ml-10M100K/movies.dat": (
+            "1::Star Wars: Episode IV (1977)::Action|Sci-Fi\n2::Misérables, Les (1995)::Drama\n"
+        ).encode(),
+    },
+    "25m": {
+        "ml-25m/ratings.csv": (
+            b"userId,movieId,rating,timestamp\r\n1,2,5.0,978300760\r\n2,1,0.5,978302109\r\n"
+        ),
+        "ml-25m/movies.csv": (
+            'movieId,title,genres\r\n1,"One, ""Two"" (1990) (1999\u20132001)",Drama|War\r\n'
+            "2,Misérables no year,(no genres listed)\r\n"
+        ).encode(),
+    },
+}
+for name in ("20m", "32m"):
+    MEMBERS[name] = {
+        member.replace("25m", name): content for member, content in MEMBERS["25m"].items()
+    }
+
+READERS = {
+    "100k": partial(read_100k, ratings_sha256=AnyChecksum()),
+    "wheel": partial(read_100k_wheel, ratings_sha256=AnyChecksum()),
+    "1m": partial(read_dat, folder="ml-1m", encoding="latin-1"),
+    "25m": partial(read_csv, folder="ml-25m"),
 }
 RARE_BYTES = [
     *(b"\0", b"\xff", b"\r", b"\r\n", b'"', b"|", b"::", b",", b"\t", b"\n", b"\xef\xbb\xbf"),
@@ -74,11 +109,11 @@ RARE_NUMBERS = [0, 1, 8, 9, 12, 14, 93, 99, 0x841, 0xFFFF, 2**31 - 1, 2**32 - 1]
 
 
 def make_zip(members, method=zipfile.ZIP_DEFLATED):
-    """Bytes of an archive; `members` are pairs of a name, or a ZipInfo, and content."""
+    """Bytes of an archive; `members` are a dict, or pairs of a name or a ZipInfo and content."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that two have the same name
-        for name, content in members:
+        for name, content in getattr(members, "items", lambda: members)():
             archive.writestr(name, content)
     return file.getvalue()
 

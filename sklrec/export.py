@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy, deepcopy
 from importlib import import_module
 from typing import Any
 
@@ -15,11 +15,13 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from sklrec._core.rows import check_X
 from sklrec._utils.tensor_file import write_whole
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
 from sklrec.estimators.sequence import SequenceRatingRegressor
-from sklrec.modules import DenseNet, LSTMRating
+from sklrec.modules import DenseNet
+from sklrec.modules._sequence_module import SequenceModule
 
 __all__ = ["onnx_inputs", "to_onnx"]
 
@@ -203,37 +205,17 @@ def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.
     >>> onnx_inputs(mf, [["bob", "rum"], ["eve", "tea"]])
     {'users': array([2, 0]), 'items': array([2, 1])}
     """
+    estimator = copy(estimator)  # so that a fit in another thread changes nothing here
     _module_of(estimator)
-    X = estimator._check_X(X, reset=False)
-    inputs = estimator._inputs(X)
-    if not isinstance(estimator, SequenceRatingRegressor):
-        if history is not None:
-            raise ValueError(
-                f"{type(estimator).__name__} reads no history, got one. Set history=None."
-            )
-        return inputs
-    return _sequence_inputs(estimator, X, inputs, history)
-
-
-def _sequence_inputs(
-    estimator: SequenceRatingRegressor, X: Any, inputs: dict[str, np.ndarray], history: Any
-) -> dict[str, np.ndarray]:
-    """Compute padded histories, and the positions and items to rate."""
-    if estimator.input == "sequences":
-        if history is not None:
-            raise ValueError(
-                "history must be None with input='sequences', because X holds the past ratings, "
-                "got a history. Set history=None."
-            )
-        targets, _ = estimator._padded_targets(inputs)
-    else:
-        histories, users, times = estimator.histories_, inputs["users"], inputs.get("times")
-        if history is not None:
-            histories, users = estimator._read_history(X, history)
-        if times is None:
-            histories, users = histories.without_targets(users, inputs["items"])
-        targets = estimator._tensors(histories, users, inputs["items"], times)
-    return {name: values.numpy() for name, values in targets.in_one_batch().items()}
+    X, reader = check_X(estimator, X, reset=False), estimator._reader
+    if isinstance(estimator, SequenceRatingRegressor):
+        targets = reader.targets(estimator, X, history)
+        return {name: values.numpy() for name, values in targets.in_one_batch().items()}
+    if history is not None:
+        raise ValueError(
+            f"{type(estimator).__name__} reads no history, got one. Set history=None."
+        )
+    return reader.inputs(estimator, X)
 
 
 def _module_of(estimator: Any) -> nn.Module:
@@ -251,7 +233,7 @@ def _module_of(estimator: Any) -> nn.Module:
 
 def _axes(module: nn.Module) -> dict[str, tuple[str | int, ...]]:
     """Inputs of a module, with the name or the length of each axis."""
-    if isinstance(module, LSTMRating):
+    if isinstance(module, SequenceModule):
         matrix = "n_sequences", "max_len"
         axes: dict[str, tuple[str | int, ...]] = {
             "past_items": matrix,

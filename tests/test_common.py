@@ -385,21 +385,18 @@ def outputs(model, X):
 
 
 @every
-def test_a_prediction_depends_only_on_its_row(name, monkeypatch):
+def test_a_prediction_depends_only_on_its_row(name):
     model, rng = fitted(name), np.random.default_rng(0)
     rows = REGRESSORS[name][1]
     rows = rows.assign(user=rows["user"].where(np.arange(len(rows)) % 5 > 0, -1))
     whole = outputs(model, rows)
     assert whole.shape[1] == len(rows) and whole.dtype == np.float64
-    for at_once in (None, 128, 7):
-        if at_once:
-            monkeypatch.setattr(type(model), "_predict_rows", at_once)
-        for size in (1, 2, 50, 400) if at_once != 7 else (50,):
-            some = rng.choice(len(rows), size)
-            found = outputs(model, rows.iloc[some])
-            assert name == "ordinal" or np.array_equal(found[0], whole[0, some])
-            # Roots and probabilities of another number of rows may differ in the last bit.
-            assert np.allclose(found, whole[:, some], rtol=1e-13)
+    for size in (1, 2, 7, 50, 128, 400, 20_000):  # the last are more than one block
+        some = rng.choice(len(rows), size)
+        found = outputs(model, rows.iloc[some])
+        assert name == "ordinal" or np.array_equal(found[0], whole[0, some])
+        # Roots and probabilities of another number of rows may differ in the last bit.
+        assert np.allclose(found, whole[:, some], rtol=1e-13)
 
 
 @every

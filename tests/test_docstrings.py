@@ -49,6 +49,7 @@ def members(cls):
         if isinstance(value, staticmethod | classmethod):
             value = value.__func__
         function = value.fget if isinstance(value, property) else value
+        function = getattr(function, "__wrapped__", function)  # of a method that may be missing
         if issubclass(cls, Callback) and hasattr(Callback, name):
             continue  # skorch documents these methods
         if inspect.isfunction(function) and not name.startswith("_"):

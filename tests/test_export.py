@@ -169,7 +169,7 @@ def test_inputs_of_padded_sequences(ratings, many):
     module = {name: torch.from_numpy(values) for name, values in inputs.items()}
     found = lstm.module_(**module).detach().numpy().clip(*lstm.rating_scale_)
     np.testing.assert_allclose(found, expected[~np.isnan(expected)], atol=1e-5)
-    with pytest.raises(ValueError, match="because X holds the past ratings, got a history"):
+    with pytest.raises(ValueError, match="got a history with input='sequences'"):
         onnx_inputs(lstm, windows, history=(windows, y))
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.minibatch import MinibatchRatingRegressor
 from sklrec._data.statistics import RatingStatistics
 from sklrec._data.timestamps import DATETIMES, NUMBERS, ZONED
 from sklrec._persistence.ids import read_vocabulary, write_vocabulary
@@ -150,12 +149,11 @@ def _write_training(part: PartWriter, estimator: Any) -> None:
     _write_columns_of_X(part, estimator)
     scale = estimator.rating_scale_
     part.put("rating_scale_", None if scale is None else [float(bound) for bound in scale])
-    if isinstance(estimator, MinibatchRatingRegressor):
-        part.put("rating_statistics_", list(estimator.rating_statistics_))
+    part.put("rating_statistics_", list(estimator.rating_statistics_))
     for name in CURVES:
         if hasattr(estimator, name):
             part.array(name, np.array(getattr(estimator, name), dtype=np.float64))
-    if isinstance(estimator, MinibatchRatingRegressor):
+    if hasattr(estimator, "alpha") and not hasattr(estimator, "hidden_size"):
         penalties = estimator.penalties_
         part.put("penalties_", None if penalties is None else list(astuple(penalties)))
     write_module(part.part("module_"), estimator.module_)
@@ -165,16 +163,15 @@ def _read_training(part: PartReader, estimator: Any) -> Sequence[int | str]:
     names = _read_columns_of_X(part, estimator)
     scale = part.values("rating_scale_", float, None)
     estimator.rating_scale_ = None if scale is None else (scale[0], scale[1])
-    if isinstance(estimator, MinibatchRatingRegressor):
-        weight, mean, variance = part.values("rating_statistics_", float, n=3)
-        if not (weight > 0 and variance >= 0):
-            part.refuse("rating_statistics_", "should hold a weight above 0 and a variance")
-        estimator.rating_statistics_ = RatingStatistics(weight, mean, variance)
+    weight, mean, variance = part.values("rating_statistics_", float, n=3)
+    if not (weight > 0 and variance >= 0):
+        part.refuse("rating_statistics_", "should hold a weight above 0 and a variance")
+    estimator.rating_statistics_ = RatingStatistics(weight, mean, variance)
     for name in CURVES:
         if part.has_array(name):
             setattr(estimator, name, part.array(name, "float64", (ANY,)).tolist())
     estimator.n_iter_ = len(estimator.loss_curve_)
-    if isinstance(estimator, MinibatchRatingRegressor):
+    if hasattr(estimator, "alpha") and not hasattr(estimator, "hidden_size"):
         found = part.value("penalties_", list, None)
         kinds = [float] * 4 + [int]
         if found is not None and [type(value) for value in found] != kinds:
@@ -273,7 +270,7 @@ def _write_sequence(part: PartWriter, estimator: SequenceRatingRegressor) -> Non
         part.put("timestamp_kind_", estimator.timestamp_kind_)
         write_histories(part.part("histories_"), estimator.histories_)
     else:
-        part.put("n_items_", estimator.n_items_)
+        part.put("n_items", estimator.n_items_)
         part.put("with_ratings_", estimator.with_ratings_)
         part.put("n_outputs_", estimator.n_outputs_)
 
@@ -282,13 +279,12 @@ def _read_sequence(part: PartReader, estimator: SequenceRatingRegressor) -> None
     names = _read_training(part, estimator)
     estimator.time_unit_ = part.value("time_unit_", float)
     if estimator.input == "sequences":
-        estimator.n_items_ = part.value("n_items_", int)
+        n_items = part.value("n_items", int) + 1
         estimator.with_ratings_ = part.value("with_ratings_", bool)
         width = estimator.n_features_in_ // (1 + estimator.with_ratings_)
         estimator.n_outputs_ = part.choice("n_outputs_", 1, width)
     else:
         n_users, n_items = _read_ids(part, estimator)
-        estimator.n_items_ = n_items - 1
         index = estimator.timestamp_index_ = part.value("timestamp_index_", int, None)
         if index is not None and not 0 <= index < len(names):
             part.refuse("timestamp_index_", "should be the position of a column")
@@ -296,7 +292,7 @@ def _read_sequence(part: PartReader, estimator: SequenceRatingRegressor) -> None
         estimator.histories_ = read_histories(part.part("histories_"), n_users, n_items)
     of_module = part.part("module_")
     read = read_residual_lstm if has_static_part(of_module) else read_lstm
-    estimator.module_ = read(of_module, estimator.n_items_ + 1)
+    estimator.module_ = read(of_module, n_items)
 
 
 # Classes that a model file can hold, with functions that write and read their fitted attributes.

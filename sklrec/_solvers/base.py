@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,13 +30,12 @@ class WarmStart:
 
 @dataclass(frozen=True)
 class FitResult:
-    """Losses of a training, whether Ctrl-C ended it, and its net."""
+    """Losses of a training, whether Ctrl-C ended it, and further fitted attributes."""
 
     loss_curve: list[float]  # mean squared error of each epoch, in squared units of the ratings
     validation_curve: list[float]  # the same for the validation data
     interrupted: bool = False
-    net: RatingNet | None = None
-    penalties: LearnedPenalties | None = None  # if they were learned
+    attributes: dict[str, Any] = field(default_factory=dict)  # by their names in the estimator
 
 
 class Solver(Protocol):

@@ -95,6 +95,7 @@ class FitSteps:
 
     def __init__(self, estimator: Any, context: Any, **data: Any):
         self.estimator, self.context, self.data = estimator, context, data
+        self.model = estimator  # with the attributes of the fit that runs
         self.must_stop = False
 
     def begin(self, name: str) -> None:
@@ -107,9 +108,12 @@ class FitSteps:
         self.must_stop |= self._step.call_on_fit_task_end(
             estimator=self.estimator,
             # called only if a callback predicts
-            reconstruction_attributes=lambda: {"module_": module()},
+            reconstruction_attributes=lambda: self._fitted_attributes() | {"module_": module()},
             **self.data,
         )
+
+    def _fitted_attributes(self) -> dict[str, Any]:
+        return {name: v for name, v in vars(self.model).items() if name.endswith("_")}
 
 
 _STEPS: ContextVar[FitSteps | None] = ContextVar("steps of the fit", default=None)
@@ -120,7 +124,7 @@ def notify_sklearn_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any)
     """Notify the callbacks of ``estimator.set_callbacks`` of the fit that runs in this context."""
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
     data = {"X": X, "y": y, "metadata": weights}
-    context = estimator._init_callback_context(max_subtasks=estimator._n_steps())
+    context = estimator._init_callback_context(max_subtasks=_n_steps(estimator))
     context.call_on_fit_task_begin(estimator=estimator, **data)
     has_callbacks = hasattr(estimator, "_skl_callbacks")
     token = _STEPS.set(FitSteps(estimator, context, **data) if has_callbacks else None)
@@ -129,6 +133,17 @@ def notify_sklearn_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any)
     finally:
         _STEPS.reset(token)
     context.call_on_fit_task_end(estimator=estimator, reconstruction_attributes=dict, **data)
+
+
+def notify_of_model(model: Any) -> None:
+    """Set the estimator from which callbacks take fitted attributes."""
+    if (fit := _STEPS.get()) is not None:
+        fit.model = model
+
+
+def _n_steps(estimator: Any) -> int:
+    """Maximum number of epochs or sweeps of a fit."""
+    return getattr(estimator, "max_epochs", getattr(estimator, "n_iter", 1))
 
 
 def notified_steps(

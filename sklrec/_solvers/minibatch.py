@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from copy import copy, deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,7 +109,12 @@ class MinibatchSolver:
         # With SVD++ terms, whole tables are allocated and freed.
         n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
         keep_freed_memory(max(self.batch_size, n_rows), module.width)
-        net.snapshot_ = lambda: self.snapshot(trained_module(net.module_), _losses(net, n_before))
+        attributes: dict[str, Any] = {}
+        if module.has_rows_of_users:
+            attributes["penalties_"] = penalties
+        net.snapshot_ = lambda: self.snapshot(
+            trained_module(net.module_), _outcome(net, n_before, attributes)
+        )
         with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
             net.partial_fit(data, None, epochs=self.max_epochs)
         del net.snapshot_
@@ -120,8 +125,7 @@ class MinibatchSolver:
         if isinstance(trained, SVDPlusPlus):
             _remove_tables(net.optimizer_, [trained.user_terms, trained.item_terms])
             net.module_ = net.module = trained.merge_terms()
-        outcome = _losses(net, n_before)
-        return replace(outcome, interrupted=net.interrupted_, net=net, penalties=penalties)
+        return _outcome(net, n_before, attributes | {"net_": net}, net.interrupted_)
 
     def _penalties(
         self, module: Any, data: InteractionTensors, previous: WarmStart | None
@@ -337,12 +341,16 @@ def _combined(
     return found
 
 
-def _losses(net: RatingNet, n_before: int) -> FitResult:
-    """Losses of the whole epochs of this training."""
+def _outcome(
+    net: RatingNet, n_before: int, attributes: dict[str, Any], interrupted: bool = False
+) -> FitResult:
+    """Make the result of this training, with the losses of its whole epochs."""
     epochs = [epoch for epoch in net.history[n_before:] if "train_loss" in epoch]
     return FitResult(
         [float(epoch["train_loss"]) for epoch in epochs],
         [float(epoch["valid_loss"]) for epoch in epochs if "valid_loss" in epoch],
+        interrupted,
+        attributes,
     )
 
 

@@ -108,6 +108,11 @@ class SequenceTensors(InteractionTensors):
         past = torch.bincount(self._flat["past_items"], minlength=n_rows)
         return super().row_weights(name, n_rows, of_partners) + past
 
+    def lookups(self, n_items: int) -> Tensor:
+        """Count the lookups of each item in an epoch, as a past item or as a target."""
+        codes = torch.cat([torch.from_numpy(self.histories.items), self.X["items"]])
+        return torch.bincount(codes, minlength=n_items + 1)
+
     def n_batches(self, batch_size: int) -> int:
         """Number of batches in an epoch."""
         return len(self._batch_ends(batch_size))

@@ -1,23 +1,26 @@
 """Static part of a model of sequences: its fit, its errors in training, and its updates."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from sklrec._data.histories import Histories
+from sklrec._data.statistics import RatingStatistics
+from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.fold_in import SideEquations
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.gaussian_rows import activity
 from sklrec._solvers.least_squares.packed import inverse, n_packed, pack, times, unpack
-from sklrec._solvers.sequence_tensors import SequenceTensors
+from sklrec._solvers.minibatch import MinibatchSolver
+from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior
-from sklrec._utils.threads import threads_for_sweeps
+from sklrec._utils.threads import threads_for, threads_for_sweeps
 from sklrec.modules import GaussianMatrixFactorization, ResidualLSTMRating
-from sklrec.modules._lstm import States, _from_end
+from sklrec.modules._sequence_module import States, _from_end
 from sklrec.modules._user_posterior import UserPosterior, expected_ratings, rating_statistics
 
 # Sweeps and tolerance of the variational model, as in BayesianMFRegressor.
@@ -229,3 +232,54 @@ def add_ratings(
     found = inverse(precisions)
     users.item_rows[rated] = times(found, targets).float()
     users.item_covariances[rated] = pack(found).float()
+
+
+@dataclass(frozen=True)
+class StaticPartSolver:
+    """A solver that learns or updates the static part, and then trains the LSTM."""
+
+    lstm: MinibatchSolver
+    statistics: RatingStatistics  # of all ratings so far
+    earlier: Histories | None  # what the static part has read, if it is only updated
+
+    def train(
+        self,
+        module: ResidualLSTMRating,
+        data: SequenceTensors,
+        valid: SequenceTensors | None,
+        generator: torch.Generator,
+        previous: WarmStart | None = None,
+    ) -> FitResult:
+        """Train a module in place; see `Solver.train`."""
+        device = module.global_mean.device
+        on_device = [part for part in (module, data, valid) if part is not None]
+        for part in on_device:
+            part.to("cpu")
+        with threads_for(PLACES_AT_ONCE, module.width):
+            if self.earlier is None:
+                self._fit(module, data, generator)
+            else:
+                _update(module, data, self.earlier)
+            if valid is not None:
+                add_expected_ratings(module, valid)
+        for part in on_device:
+            part.to(device)
+        return self.lstm.train(module, data, valid, generator, previous)
+
+    def _fit(
+        self, module: ResidualLSTMRating, data: SequenceTensors, generator: torch.Generator
+    ) -> None:
+        module.global_mean.fill_(self.statistics.mean)
+        module.scale.fill_(self.statistics.scale)
+        weights = data.past_weights
+        left_out = fit_static_part(module, data.histories, weights.numpy(), generator)
+        add_expected_ratings(module, data, left_out, weights, data.places)
+
+
+def _update(module: ResidualLSTMRating, data: SequenceTensors, earlier: Histories) -> None:
+    """Compute what the LSTM reads, and then let the items read the new ratings too."""
+    add_expected_ratings(module, data)
+    histories = data.histories
+    z = module._from_ratings(torch.from_numpy(histories.ratings), module.scale)
+    is_new = histories.is_missing_in(earlier)
+    add_ratings(module.users, histories, z, is_new, data.past_weights)

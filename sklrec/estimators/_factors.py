@@ -1,41 +1,23 @@
-"""Fitted attributes of estimators whose module has factors and biases."""
+"""Fitted attributes of estimators whose module has tables of factors and biases."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from sklrec._core.recommend import RecommenderMixin
 
+def _table(name, doc, power_of_scale):
+    """Make the attribute for a table of `module_`, in units of the ratings."""
 
-class FactorsMixin(RecommenderMixin):
-    """Mixin that reads the factors and biases of users and items from `module_`."""
-
-    @property
-    def n_items_(self):
-        """Number of known items."""
-        return len(self.encoder_.vocabularies_[1])
-
-    @property
-    def user_factors_(self):
-        """Factors of the known users."""
-        return self._table("user_factors.weight", 0.5)
-
-    @property
-    def item_factors_(self):
-        """Factors of the known items."""
-        return self._table("item_factors.weight", 0.5)
-
-    @property
-    def user_biases_(self):
-        """Biases of the known users."""
-        return self._table("user_biases", 1)
-
-    @property
-    def item_biases_(self):
-        """Biases of the known items."""
-        return self._table("item_biases", 1)
-
-    def _rating_counts(self):
-        return {"user": self.seen_.sum(axis=1), "item": self.seen_.sum(axis=0)}
-
-    def _table(self, name, power_of_scale):
+    def read(self):
         # The module works on ratings of unit standard deviation. Row 0 is that of unknown IDs.
         scale = self.module_.scale.item() ** power_of_scale
         return self.module_.get_parameter(name).detach().cpu().numpy()[1:] * scale
+
+    read.__doc__ = doc
+    return property(read)
+
+
+class FactorsMixin:
+    """Mixin that reads the factors and biases of users and items from `module_`."""
+
+    user_factors_ = _table("user_factors.weight", "Factors of the known users.", 0.5)
+    item_factors_ = _table("item_factors.weight", "Factors of the known items.", 0.5)
+    user_biases_ = _table("user_biases", "Biases of the known users.", 1)
+    item_biases_ = _table("item_biases", "Biases of the known items.", 1)

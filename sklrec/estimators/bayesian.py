@@ -6,54 +6,31 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.base import BaseRatingRegressor
-from sklrec._core.recommend import RecommenderMixin
-from sklrec._data.checks import Interval, StrOptions, resolve_columns
-from sklrec._data.features.blocks import OWNERS, SIDES, SideBlock, assign_sides
-from sklrec._data.features.groups import SideFeatures
-from sklrec._solvers.base import WarmStart
+from sklrec._core.base import BaseRatingRegressor, missing_if
+from sklrec._core.fit import auto_n_factors, check_unchanged
+from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_with_std
+from sklrec._core.readers import BlockReader, described_ids, learn_pairs, n_ids
+from sklrec._core.rows import check_rated
+from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
-from sklrec._utils.devices import with_float64
 from sklrec.modules import GaussianMatrixFactorization
 
-# Largest number of classes with loss="ordinal". More distinct ratings are probably not stars.
-MAX_STARS = 1000
-# Number of factors with n_factors="auto": with few ratings for each user and item on average, and
-# with more ratings. Sparse logs have nothing for more factors to learn.
-FEW_FACTORS, MANY_FACTORS = 8, 16
-MANY_RATINGS = 5
 # A row's joint covariance matrix has about half the square of the number of factors as numbers.
 MAX_FACTORS = 32
-# Beside smaller weights the prior alone counts, and beside larger ones it is lost by rounding.
-SMALLEST_SUM_OF_WEIGHTS, LARGEST_SUM_OF_WEIGHTS = 1e-3, 1e12
 
 
-def _is_ordinal(estimator):
-    """Whether the model predicts the probability of each rating."""
+def _has_no_stars(estimator):
     if estimator.loss == "ordinal":
-        return True
-    raise AttributeError(
+        return None
+    return (
         f"loss={estimator.loss!r} gives no probabilities of ratings. Fit with loss='ordinal', or "
         "call predict with return_std=True."
     )
 
 
-def _different_ratings(y):
-    """Sorted distinct ratings, if they are few enough to be classes."""
-    stars = np.unique(y)
-    if len(stars) > MAX_STARS:
-        raise ValueError(
-            f"loss='ordinal' takes ratings as classes, such as the stars 1 to 5, got "
-            f"{len(stars)} different ones. Round them, or set loss='squared_error'."
-        )
-    return stars
-
-
-class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
+class BayesianMFRegressor(BaseRatingRegressor):
     r"""Bayesian matrix factorisation for rating prediction.
 
     A rating is predicted as
@@ -137,6 +114,8 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    rating_statistics_ : tuple of (float, float, float)
+        Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
         Number of known users.
     n_items_ : int
@@ -249,6 +228,11 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
     (['genres'], ['weekend'])
     """
 
+    _reader = BlockReader()
+    _needs_float64 = True
+    # Beside smaller weights the prior alone counts, and beside larger ones it is lost by rounding.
+    _sum_of_weights = (1e-3, 1e12)
+
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
         "n_factors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -320,11 +304,9 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         UserWarning
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
-        if not return_std:
-            return self._predicted(X)
-        return self._predicted_with_std(X)
+        return predicted_with_std(self, X) if return_std else predicted(self, X)
 
-    @available_if(_is_ordinal)
+    @missing_if(_has_no_stars)
     def predict_rating_proba(self, X):
         """Predict the probability of each rating.
 
@@ -345,15 +327,14 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
         UserWarning
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
-        check_is_fitted(self)
-        if self.module_.stars is None:
+        model = fitted_copy(self)
+        if model.module_.stars is None:
             raise ValueError(
                 "The model was fitted with another loss and has no probabilities of ratings. Fit "
                 "it again with loss='ordinal'."
             )
-        return self._by_blocks(
-            self._check_X(X, reset=False),
-            lambda inputs: self._call(self.module_.star_probabilities, inputs).cpu().numpy(),
+        return by_blocks(
+            model, X, lambda **inputs: model.module_.star_probabilities(**inputs).cpu().numpy()
         )
 
     def fold_in(self, X, y, sample_weight=None):
@@ -383,16 +364,18 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
             If X or y is not valid, if a row has neither a new user nor a new item, or both, or if
             the model was fitted with ``loss='ordinal'``.
         """
-        check_is_fitted(self)
-        if self.module_.stars is not None:
+        model = fitted_copy(self)
+        folded = copy(model)
+        if model.module_.stars is not None:
             raise ValueError(
                 "fold_in takes ratings as numbers, but the model was fitted with loss='ordinal'. "
                 "Call fit with warm_start=True, or fit with loss='squared_error'."
             )
-        X, y, weight = self._check_rated(X, y, sample_weight, reset=False)
-        folded = copy(self)
-        inputs = super(BayesianMFRegressor, folded)._learn(X, y, weight, self)
-        is_new = inputs["users"] > self.n_users_, inputs["items"] > self.n_items_
+        X, y, weight = check_rated(model, X, y, sample_weight, reset=False)
+        learn_pairs(folded, X, y, model)
+        inputs = self._reader.inputs(folded, X)
+        n_known = n_ids(model)
+        is_new = inputs["users"] > n_known[0], inputs["items"] > n_known[1]
         if len(odd := np.flatnonzero(is_new[0] == is_new[1])):
             both = "a new user and a new item" if is_new[0][odd[0]] else "neither of the two"
             raise ValueError(
@@ -400,149 +383,59 @@ class BayesianMFRegressor(RecommenderMixin, BaseRatingRegressor):
                 f"items. Row {odd[0]} has {both}. Leave such rows out, or call fit with "
                 "warm_start=True."
             )
-        folded.module_ = deepcopy(self.module_).grow(folded.n_users_, folded.n_items_)
-        described = folded._described_ids(X, inputs, (self.n_users_, self.n_items_))
-        for side, arrays in described.items():
-            folded.module_.set_features(side, *arrays)
-        data = self._training_data(inputs, y, weight, None)
-        fold_in(folded.module_, data, self.n_users_, self.n_items_)
+        module = folded.module_ = deepcopy(model.module_).grow(*n_ids(folded))
+        for side, arrays in described_ids(model.side_blocks_, X, inputs, n_known).items():
+            module.set_features(side, *arrays)
+        data = self._reader.training_data(folded, inputs, y, weight, None)
+        fold_in(module, data, *n_known)
         return folded
 
-    def _n_factors(self, n_ratings):
-        if self.n_factors != "auto":
-            return int(self.n_factors)
-        is_sparse = n_ratings < MANY_RATINGS * (self.n_users_ + self.n_items_)
-        return FEW_FACTORS if is_sparse else MANY_FACTORS
-
-    def _check_rated(self, X, y, sample_weight, *, reset, y_name="y"):
-        # The weights keep their size, because the prior counts in ratings too.
-        X, y, weight = self._check_rows(
-            X, y, sample_weight, reset=reset, y_name=y_name, allow_all_zero_weights=False
+    def _why_no_partial_fit(self):
+        return (
+            "BayesianMFRegressor has no partial_fit: a sweep goes through all ratings. Call "
+            "fold_in with the ratings of new users or items, fit with warm_start=True, or use "
+            "MFRegressor, which has partial_fit."
         )
-        with np.errstate(over="ignore"):
-            total = weight.sum()
-        if len(weight) and not SMALLEST_SUM_OF_WEIGHTS <= total <= LARGEST_SUM_OF_WEIGHTS:
-            raise ValueError(
-                "The sum of the sample weights must lie between "
-                f"{SMALLEST_SUM_OF_WEIGHTS:g} and {LARGEST_SUM_OF_WEIGHTS:g}, got {total:g}. "
-                "Scale them to a mean of 1."
-            )
-        return X, y, weight
 
-    def _learn(self, X, y, weight, previous):
-        self.__dict__.pop("stars_", None)  # of an earlier fit
-        if self.loss == "ordinal":
-            self.stars_ = _different_ratings(y)
-        side = SideFeatures.learn(
-            self,
-            X,
-            resolve_columns(self, (self.user, self.item), X),
-            categorical_features=self.categorical_features,
-            columns=self.side_features,
-            weight=weight,
+    def _new_module(self, rows):
+        n_factors = int(
+            auto_n_factors(self, self.n_ratings_) if self.n_factors == "auto" else self.n_factors
         )
-        self.side_blocks_ = {name: SideBlock() for name in SIDES}
-        inputs = super()._learn(X, y, weight, previous)
-        self.side_blocks_ = assign_sides(side, X, inputs["users"], inputs["items"])
-        self._described = self._described_ids(X, inputs, (0, 0))
-        if self.side_blocks_["context"].names:
-            inputs["context_values"], inputs["context_weights"] = self.side_blocks_[
-                "context"
-            ].arrays(X)
-        return inputs
-
-    def _described_ids(self, X, inputs, n_known):
-        """Codes and side features of the new users and items."""
-        described = {}
-        for name, first in zip(OWNERS, n_known, strict=True):
-            codes, rows = np.unique(inputs[f"{name}s"], return_index=True)
-            is_new = codes > first
-            arrays = codes[is_new], *self.side_blocks_[name].arrays(X, rows[is_new])
-            described[name] = [torch.from_numpy(values) for values in arrays]
-        return described
-
-    def _inputs(self, X, rows=slice(None)):
-        inputs = super()._inputs(X, rows)
-        for name, block in self.side_blocks_.items():
-            if block.names:
-                inputs[f"{name}_values"], inputs[f"{name}_weights"] = block.arrays(X, rows)
-        return inputs
-
-    def _new_module(self, statistics, generator):
-        n_factors = self._n_factors(self.n_ratings_)
-        self._check_memory(n_factors)
-        return self._module(n_factors, statistics.mean, statistics.scale)
-
-    def _module(self, n_factors, mean, scale):
-        """Make a module with the side features of all users and items."""
-        module = GaussianMatrixFactorization(
-            self.n_users_,
-            self.n_items_,
-            n_factors,
-            svdpp=bool(self.svdpp),
-            **{f"n_{name}_values": block.sizes for name, block in self.side_blocks_.items()},
-            stars=torch.from_numpy(self.stars_) if self.loss == "ordinal" else None,
-            global_mean=mean,
-            scale=scale,
-        )
-        for side, arrays in self.__dict__.pop("_described").items():
-            module.set_features(side, *arrays)
-        return module
-
-    def _check_memory(self, n_factors):
         if n_factors > MAX_FACTORS:
-            n_bytes = 2 * (n_factors + 1) * (n_factors + 2) * (self.n_users_ + self.n_items_)
+            n_bytes = 2 * (n_factors + 1) * (n_factors + 2) * sum(n_ids(self))
             raise ValueError(
                 f"n_factors={n_factors} needs a joint covariance matrix of {n_factors + 1} x "
                 f"{n_factors + 1} for each user and item, {n_bytes / 1e9:.2g} GB in all. Set "
                 f"n_factors to at most {MAX_FACTORS}, or use MFRegressor."
             )
+        return _module(self, n_factors, rows.statistics.mean, rows.statistics.scale, rows.start)
 
-    def _continue_from(self, previous, generator):
+    def _continued_module(self, previous, rows):
         before = previous.module_
-        for name, wanted, current in (
-            ("svdpp", bool(self.svdpp), before.svdpp),
-            (
-                "n_factors",
-                before.n_factors if self.n_factors == "auto" else int(self.n_factors),
-                before.n_factors,
-            ),
-        ):
-            if wanted != current:
-                raise ValueError(
-                    f"{name}={wanted!r} was asked for, but the training continues a model of "
-                    f"{name}={current!r}. Set it back to {current!r}, or fit with "
-                    "warm_start=False."
-                )
+        check_unchanged(before, svdpp=bool(self.svdpp))
+        if self.n_factors != "auto":
+            check_unchanged(before, n_factors=int(self.n_factors))
         # The columns of side features may have new values, so that their terms start anew. The
         # first sweep solves them from the rows of the other side.
-        before = deepcopy(before).grow(self.n_users_, self.n_items_)
+        before = deepcopy(before).grow(*n_ids(self))
         mean, scale = before.global_mean.item(), before.scale.item()
-        self.module_ = self._module(before.n_factors, mean, scale).continue_from(before)
-        return WarmStart()
+        return _module(self, before.n_factors, mean, scale, rows.start).continue_from(before)
 
-    def _check_device(self):
-        return with_float64(super()._check_device())
+    def _new_solver(self, plan):
+        return VariationalSolver(int(self.n_iter), float(self.tol), int(self.verbose))
 
-    @property
-    def n_items_(self):
-        """Number of known items."""
-        return len(self.encoder_.vocabularies_[1])
 
-    def _n_steps(self):
-        return int(self.n_iter)
-
-    def _new_solver(self, **changes):
-        return VariationalSolver(self._n_steps(), float(self.tol), int(self.verbose))
-
-    def __getattr__(self, name):
-        # Python calls this only for attributes that do not exist.
-        if name == "predict_rating_proba":
-            _is_ordinal(self)
-        if name == "partial_fit":
-            raise AttributeError(
-                "BayesianMFRegressor has no partial_fit: a sweep goes through all ratings. Call "
-                "fold_in with the ratings of new users or items, fit with warm_start=True, or use "
-                "MFRegressor, which has partial_fit."
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+def _module(model, n_factors, mean, scale, start):
+    """Make a module with the side features of all users and items."""
+    module = GaussianMatrixFactorization(
+        *n_ids(model),
+        n_factors,
+        svdpp=bool(model.svdpp),
+        **{f"n_{name}_values": block.sizes for name, block in model.side_blocks_.items()},
+        stars=torch.from_numpy(model.stars_) if model.loss == "ordinal" else None,
+        global_mean=mean,
+        scale=scale,
+    )
+    for side, arrays in start.items():
+        module.set_features(side, *arrays)
+    return module

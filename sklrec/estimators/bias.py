@@ -1,26 +1,18 @@
 """Global mean and biases as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from copy import copy, deepcopy
-from functools import partial
+from copy import deepcopy
 from numbers import Real
 
-import numpy as np
-
-from sklrec._core.base import BaseRatingRegressor, unchanged_on_failure
-from sklrec._core.recommend import RecommenderMixin
-from sklrec._data.checks import Interval, StrOptions, fit_context
-from sklrec._data.statistics import RatingStatistics
-from sklrec._solvers.base import WarmStart
+from sklrec._core.base import BaseRatingRegressor
+from sklrec._core.predict import predicted, predicted_with_std
+from sklrec._core.readers import n_ids
+from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
-from sklrec._utils.rng import new_generator
 from sklrec.modules import BiasModel
 
-# Sums of weights outside this range overflow or vanish in squares.
-LARGEST_SUM_OF_WEIGHTS = 1e100
 
-
-class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
+class BiasRegressor(BaseRatingRegressor):
     r"""Global mean and biases for rating prediction: the baseline of all other models.
 
     A rating is predicted as
@@ -76,6 +68,8 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
         Estimated variance of the biases of unknown items.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
+    rating_statistics_ : tuple of (float, float, float)
+        Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
         Number of known users.
     n_items_ : int
@@ -108,6 +102,11 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
     ratings. Scale the weights to a mean of 1 in that case. Leave-one-out errors leave out one
     unit of weight.
 
+    **Updates.** In `partial_fit` the earlier fit is the prior: each bias is drawn to its earlier
+    value with the weight of its earlier ratings plus the penalty, and the mean with the weight of
+    all earlier ratings. New users and items start from 0. A log in several calls therefore gives
+    nearly the same model as one `fit`. The penalties and variances stay those of the first call.
+
     **Search.** The search for the penalties starts at 4 and takes steps by factors of 4, then 2,
     then 1.41, as long as the leave-one-out error falls. With more than
     100,000 ratings the search uses at most 100,000 of them, those of whole users. The fit itself
@@ -139,6 +138,9 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
     device = "cpu"
     random_state = 0
     verbose = 0
+    _sides_with_factors = ()
+    # Sums outside this range overflow or vanish in squares.
+    _sum_of_weights = (1e-100, 1e100)
 
     _parameter_constraints = {
         **{
@@ -164,43 +166,6 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
         self.user = user
         self.item = item
 
-    @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Continue the model with further interactions.
-
-        The first call starts a model, and later calls continue it. The earlier fit is the prior:
-        each bias is drawn to its earlier value with the weight of its earlier ratings plus the
-        penalty, and the mean with the weight of all earlier ratings. New users and items start
-        from 0. A log in several calls therefore gives nearly the same model as one `fit`. The
-        penalties and variances stay those of the first call. An automatic rating scale widens
-        with the new ratings.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, columns as at the first call.
-        y : array-like of shape (n_samples,)
-            The ratings.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each rating, not negative. A row of weight 2 equals two rows.
-
-        Returns
-        -------
-        BiasRegressor
-            The estimator.
-        """
-        with unchanged_on_failure(self):
-            previous = copy(self) if hasattr(self, "module_") else None
-            if previous is not None:
-                self._validate_params()  # fit_context skips this for a fitted estimator
-            X, y, weight = self._check_rated(X, y, sample_weight, reset=previous is None)
-            generator = new_generator(self._new_rng())
-            inputs = self._learn(X, y, weight, previous)
-            statistics = RatingStatistics.of(y, weight)
-            data = partial(self._training_data, inputs, y, weight, previous)
-            self._train(statistics, data, None, generator, previous)
-        return self
-
     def predict(self, X, *, return_std=False):
         """Predict the ratings of interactions.
 
@@ -224,46 +189,17 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
         UserWarning
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
-        return self._predicted_with_std(X) if return_std else self._predicted(X)
+        return predicted_with_std(self, X) if return_std else predicted(self, X)
 
-    def _check_rated(self, X, y, sample_weight, *, reset, y_name="y"):
-        # The weights keep their size, because the penalties are weights too.
-        X, y, weight = self._check_rows(
-            X, y, sample_weight, reset=reset, y_name=y_name, allow_all_zero_weights=False
-        )
-        with np.errstate(over="ignore"):
-            total = weight.sum()
-        if not 1 / LARGEST_SUM_OF_WEIGHTS <= total <= LARGEST_SUM_OF_WEIGHTS:
-            raise ValueError(
-                "The sum of the sample weights must lie between "
-                f"{1 / LARGEST_SUM_OF_WEIGHTS:g} and {LARGEST_SUM_OF_WEIGHTS:g}, got {total:g}. "
-                "Scale them to a mean of 1."
-            )
-        return X, y, weight
+    def _new_module(self, rows):
+        return BiasModel(self.n_users_, n_ids(self)[1])
 
-    def _new_module(self, statistics, generator):
-        return BiasModel(self.n_users_, self.n_items_)
+    def _continued_module(self, previous, rows):
+        return deepcopy(previous.module_).grow(*n_ids(self))
 
-    def _continue_from(self, previous, generator):
-        self.module_ = deepcopy(previous.module_).grow(self.n_users_, self.n_items_)
-        return WarmStart()
-
-    def _n_steps(self):
-        return 1
-
-    def _new_solver(self, **changes):
+    def _new_solver(self, plan):
         penalties = self.user_penalty, self.item_penalty
         return BiasSolver(*(None if isinstance(p, str) else float(p) for p in penalties))
-
-    @property
-    def n_items_(self):
-        """Number of known items."""
-        return len(self.encoder_.vocabularies_[1])
-
-    @property
-    def global_mean_(self):
-        """Prediction for an unknown user and an unknown item."""
-        return self.module_.global_mean.item()
 
     @property
     def user_biases_(self):
@@ -299,20 +235,3 @@ class BiasRegressor(RecommenderMixin, BaseRatingRegressor):
     def unknown_item_variance_(self):
         """Variance of the biases of unknown items."""
         return self.module_.unknown_item_variance.item()
-
-    @property
-    def similar_items(self):
-        """Not available, because the model has no factors."""
-        raise AttributeError(_no_factors("items"))
-
-    @property
-    def similar_users(self):
-        """Not available, because the model has no factors."""
-        raise AttributeError(_no_factors("users"))
-
-
-def _no_factors(what):
-    return (
-        f"BiasRegressor has no similar_{what}: it compares {what} by their factors, and this "
-        "model has only biases. Use MFRegressor."
-    )

@@ -4,14 +4,13 @@
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import torch
 
-from sklrec._core.minibatch import MinibatchRatingRegressor
-from sklrec._data.checks import Interval, StrOptions, resolve_columns
+from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
+from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
+from sklrec._core.readers import FeatureReader, n_ids
+from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.features.columns import N_BINS
-from sklrec._data.features.groups import SideFeatures
-from sklrec._data.features.known import KnownFeatures
 from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
@@ -32,7 +31,7 @@ FURTHER = 0.3
 SPARSE_FROM = 16
 
 
-class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
+class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     r"""Dense net over embeddings of users, items and side features for rating prediction.
 
     A rating is predicted as
@@ -197,6 +196,11 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     proportion to the training error, if embeddings explain more than biases do. Penalties of
     `partial_fit` and warm starts follow the numbers of all ratings so far.
 
+    **Updates.** `partial_fit` trains for one epoch with 0.3 of the learning rate, which is
+    constant, and starts the moments of Adam anew. A row moves by the square root of the share that
+    the new ratings have among all its ratings, so that a few ratings change little but the rows of
+    new users and items.
+
     **Side features** may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
     has its own embedding, which `fit` learns from rows with missing numbers. A missing category,
     or an empty list, is treated as an unknown one. Numbers are replaced by their position among
@@ -243,11 +247,12 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
     <SideFeatures numeric=['timestamp'], categorical=['weekend'], multi_valued=['genres']>
     """
 
+    _reader = FeatureReader()
     _takes_accelerate = True
 
     _parameter_constraints = {
-        **MinibatchRatingRegressor._parameter_constraints,
-        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        **BaseRatingRegressor._parameter_constraints,
+        **TRAINING_CONSTRAINTS,
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "hidden_layer_sizes": ["array-like"],
         "products": ["boolean"],
@@ -304,46 +309,12 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _learn(self, X, y, weight, previous):
-        if previous is None:
-            ids = resolve_columns(self, (self.user, self.item), X)
-            self.side_features_ = SideFeatures.learn(
-                self, X, ids, categorical_features=self.categorical_features, weight=weight
-            )
-        else:
-            self.side_features_ = previous.side_features_.extend(X)
-        inputs = super()._learn(X, y, weight, previous)
-        known = KnownFeatures() if previous is None else previous.known_features_
-        self.value_counts_ = np.zeros(self.side_features_.n_values + 1, np.int64)
-        if previous is not None:
-            self.value_counts_[: len(previous.value_counts_)] += previous.value_counts_
-        for group in {"categorical", "multi_valued"} & set(inputs):
-            counts = np.bincount(inputs[group].ravel(), minlength=len(self.value_counts_))
-            self.value_counts_ += counts
-        self.known_features_ = known.extend(
-            self.side_features_, X, {"user": inputs["users"], "item": inputs["items"]}
-        )
-        return inputs
-
-    def _sides_of_pairs(self, users, items):
-        known = self.known_features_
-        return {
-            "user_side": known.rows("user", users),
-            "item_side": known.rows("item", items),
-            "of_users": known.of_users,
-        }
-
-    def _inputs(self, X, rows=slice(None)):
-        return super()._inputs(X, rows) | self.side_features_.arrays(X, rows)
-
-    def _new_module(self, statistics, generator):
-        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+    def _new_module(self, rows):
         side = self.side_features_
         return DenseNet(
-            n_users,
-            n_items,
+            *n_ids(self),
             int(self.n_factors),
-            self._layer_sizes(),
+            _layer_sizes(self),
             products=self.products,
             biased=self.biased,
             dropout=self.dropout,
@@ -352,62 +323,50 @@ class DenseRecRegressor(FactorsMixin, MinibatchRatingRegressor):
             n_categorical=len(side.categorical),
             n_multi_valued=len(side.multi_valued),
             n_values=side.n_values,
-            global_mean=statistics.mean,
-            scale=statistics.scale,
+            global_mean=rows.statistics.mean,
+            scale=rows.statistics.scale,
             init_std=self.init_std,
-            sparse=self._takes_sparse_gradients(),
-            generator=generator,
+            sparse=_takes_sparse_gradients(self),
+            generator=rows.generator,
         )
 
-    def _grow_module(self, generator):
-        for name in ("n_factors", "products", "biased"):
-            self._refuse_change(name)
-        if self._layer_sizes() != self.module_.hidden_layer_sizes:
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r} was asked for, but the training "
-                f"continues a model of {self.module_.hidden_layer_sizes!r}. Set it back, or "
-                "fit with warm_start=False."
-            )
-        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
-        self.module_.grow(n_users, n_items, self.side_features_.n_values, generator)
-        self.module_.sparse = self._takes_sparse_gradients()
-        self.module_.dropout.p = self.dropout
+    def _continued_module(self, previous, rows):
+        wanted = {name: getattr(self, name) for name in ("n_factors", "products", "biased")}
+        check_unchanged(previous.module_, **wanted, hidden_layer_sizes=_layer_sizes(self))
+        module = converted_module(self, previous)
+        module.grow(*n_ids(self), self.side_features_.n_values, rows.generator)
+        module.sparse = _takes_sparse_gradients(self)
+        module.dropout.p = self.dropout
+        return module
 
-    def _optimization(self):
+    def _new_solver(self, plan):
         params: dict[str, Any] = {}
-        sparse = self._takes_sparse_gradients()
+        sparse = _takes_sparse_gradients(self)
         if self.optimizer is None and not sparse:
             params["fused"] = True  # the step of a table in one pass over it
         if self.products:
             lr = AUTO_LR if self.lr == "auto" else self.lr
             params["param_groups"] = [("layers.*", {"lr": LAYERS_SHARE_OF_LR * lr})]
         optimizer = self.optimizer or (RowwiseAdam if sparse else torch.optim.Adam)
-        return Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
+        alpha = self.alpha
+        if alpha == "auto":
+            alpha = None if self.biased else AUTO_ALPHA
+        optimization = Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
+        return minibatch_solver(self, optimization, alpha, plan)
 
-    def _alpha(self):
-        if self.alpha != "auto":
-            return self.alpha
-        return None if self.biased else AUTO_ALPHA
 
-    def _rating_counts(self):
-        return {
-            "user": self.seen_.sum(axis=1),
-            "item": self.seen_.sum(axis=0),
-            "value": self.value_counts_,
-        }
+def _takes_sparse_gradients(model):
+    n_rows = sum(n_ids(model)) + model.side_features_.n_values
+    is_sparse = model.optimizer is None and n_rows > SPARSE_FROM * int(model.batch_size)
+    return is_sparse and not is_shared(model.device)  # processes exchange whole tables
 
-    def _takes_sparse_gradients(self):
-        n_rows = sum(len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
-        n_rows += self.side_features_.n_values
-        is_sparse = self.optimizer is None and n_rows > SPARSE_FROM * int(self.batch_size)
-        return is_sparse and not is_shared(self.device)  # processes exchange whole tables
 
-    def _layer_sizes(self):
-        sizes = self.hidden_layer_sizes
-        for size in sizes:
-            if not isinstance(size, Integral) or size < 1:
-                raise ValueError(
-                    "hidden_layer_sizes must hold integers of at least 1, such as (32,) or "
-                    f"(64, 32), got {sizes!r}."
-                )
-        return tuple(int(size) for size in sizes)
+def _layer_sizes(model):
+    sizes = model.hidden_layer_sizes
+    for size in sizes:
+        if not isinstance(size, Integral) or size < 1:
+            raise ValueError(
+                "hidden_layer_sizes must hold integers of at least 1, such as (32,) or "
+                f"(64, 32), got {sizes!r}."
+            )
+    return tuple(int(size) for size in sizes)

@@ -1,11 +1,12 @@
 """Matrix factorisation as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from dataclasses import replace
 from numbers import Integral, Real
 
-from sklearn.utils.metaestimators import available_if
-
-from sklrec._core.chunks import ChunkedRatingRegressor
+from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
+from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
+from sklrec._core.readers import n_ids
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
 from sklrec.estimators._factors import FactorsMixin
@@ -23,17 +24,7 @@ SMALL_START = 0.01
 SVDPP_DENSE_LR = 0.01
 
 
-def _has_partial_fit(estimator):
-    """Whether the model can be trained on further ratings without the earlier ones."""
-    if not estimator.svdpp:
-        return True
-    raise AttributeError(
-        "svdpp=True has no partial_fit: each further rating would change the SVD++ terms of "
-        "other users and items. Fit with warm_start=True, or set svdpp=False."
-    )
-
-
-class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
+class MFRegressor(FactorsMixin, BaseRatingRegressor):
     r"""Matrix factorisation with biases for rating prediction.
 
     A rating is predicted as
@@ -188,6 +179,12 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     :math:`s` stays the variance of the noise. Later fits learn the penalties anew if they have
     more ratings than those that the penalties came from.
 
+    **Updates.** `partial_fit` trains for one epoch with a constant learning rate. The more ratings
+    a user or item has had, the less further ratings move it, so that a few passes teach the model
+    new users without harm to what it knows. An `optimizer` takes 0.3 of the rate and starts its
+    state anew. There is no `partial_fit` with `svdpp`, since each further rating would change the
+    terms of others.
+
     The training uses one thread as long as ``batch_size * n_factors`` is below a million, as it is
     by default, and one more for each further half a million.
 
@@ -198,8 +195,7 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     rows themselves and :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. The
     terms y and x take eight steps an epoch, by the gradient of all batches since the step before,
     with momentum 0.9 and bounded steps. A fit with ``warm_start=True`` starts from the fitted
-    rows and from terms of zero. There is no `partial_fit`, since each further rating would change
-    the terms of others.
+    rows and from terms of zero.
 
     A step moves only the users and items of its batch, except with an `optimizer`, which moves
     all. A user or item with many ratings in a batch takes a bounded step: 0.8 of the step to the
@@ -225,10 +221,10 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
     """
 
     _parameter_constraints = {
-        **ChunkedRatingRegressor._parameter_constraints,
+        **BaseRatingRegressor._parameter_constraints,
+        **TRAINING_CONSTRAINTS,
         "n_factors": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "biased": ["boolean"],
-        "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "svdpp": ["boolean"],
         "init_std": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     }
@@ -274,101 +270,59 @@ class MFRegressor(FactorsMixin, ChunkedRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    @available_if(_has_partial_fit)
-    def partial_fit(self, X, y, sample_weight=None):
-        """Train for one epoch on further interactions.
+    def _why_no_partial_fit(self):
+        if self.svdpp:
+            return (
+                "svdpp=True has no partial_fit: each further rating would change the SVD++ terms "
+                "of other users and items. Fit with warm_start=True, or set svdpp=False."
+            )
+        return None
 
-        The first call starts a model; later calls continue it. Users and items that are new get
-        rows of their own. The scale becomes that of all ratings so far, and what was learned is
-        converted to it. Least squares compute the global mean and the biases, in which earlier
-        ratings keep their weight. Then an epoch trains the factors. The learning rate is
-        constant. The more ratings a user or item has had, the less further ratings move it, so
-        that a few passes teach the model new users without harm to what it knows. An `optimizer`
-        takes 0.3 of the rate and starts its state anew. An automatic rating scale widens with the
-        new ratings.
+    @property
+    def _takes_chunks(self):
+        return not self.svdpp
 
-        Only without `svdpp`, which needs all ratings at once.
-
-        Parameters
-        ----------
-        X : {DataFrame, array-like} of shape (n_samples, n_features)
-            The interactions, columns as at the first call.
-        y : array-like of shape (n_samples,)
-            The ratings.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weight of each rating, not negative; only their proportions matter.
-
-        Returns
-        -------
-        MFRegressor
-            The estimator.
-
-        Warns
-        -----
-        UserWarning
-            If a rating far outside an automatic rating scale widens it.
-        """
-        return super().partial_fit(X, y, sample_weight)
-
-    def _new_module(self, statistics, generator):
-        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
+    def _new_module(self, rows):
         return MatrixFactorization(
-            n_users,
-            n_items,
-            self._n_factors(),
+            *n_ids(self),
+            _n_factors(self),
             biased=self.biased,
-            global_mean=statistics.mean,
-            scale=statistics.scale,
-            init_std=self._init_std(),
+            global_mean=rows.statistics.mean,
+            scale=rows.statistics.scale,
+            init_std=_init_std(self),
             sparse=self.optimizer is None,
-            generator=generator,
+            generator=rows.generator,
         )
 
-    def _grow_module(self, generator):
-        self._refuse_change("biased")
-        if self._n_factors() != self.module_.n_factors:  # "auto" may stand for the same number
-            self._refuse_change("n_factors")
-        n_users, n_items = (len(vocabulary) for vocabulary in self.encoder_.vocabularies_)
-        self.module_.grow(n_users, n_items, generator)
-        self.module_.sparse = self.optimizer is None
+    def _continued_module(self, previous, rows):
+        check_unchanged(previous.module_, biased=self.biased)
+        if _n_factors(self) != previous.module_.n_factors:  # "auto" may stand for the same number
+            check_unchanged(previous.module_, n_factors=self.n_factors)
+        module = converted_module(self, previous).grow(*n_ids(self), rows.generator)
+        module.sparse = self.optimizer is None
+        return module
 
-    def _new_solver(self, **changes):
-        return super()._new_solver(svdpp=self.svdpp, **changes)
-
-    def _check_can_fit_chunks(self):
-        if self.svdpp:
-            raise ValueError(
-                "svdpp=True needs all ratings at once and cannot be fitted to them in chunks. "
-                "Set svdpp=False, or pass X and y as a whole."
-            )
-
-    def _n_factors(self):
-        if self.n_factors == "auto":
-            return AUTO_N_FACTORS[bool(self.svdpp)]
-        return int(self.n_factors)
-
-    def _alpha(self):
-        if self.alpha != "auto":
-            return self.alpha
-        return None if self.biased else AUTO_ALPHA[bool(self.svdpp)]
-
-    def _init_std(self):
-        if self.init_std != "auto":
-            return self.init_std
+    def _new_solver(self, plan):
+        alpha = self.alpha
+        if alpha == "auto":
+            alpha = None if self.biased else AUTO_ALPHA[bool(self.svdpp)]
+        optimization = SGD
         if self.optimizer is not None:
-            return SMALL_START
-        return min(0.08, max(SMALL_START, 0.7 / self.max_epochs**2))
+            optimization = DENSE_GRADIENTS._replace(optimizer=self.optimizer)
+            if self.svdpp:
+                optimization = optimization._replace(auto_lr=lambda max_epochs: SVDPP_DENSE_LR)
+        return replace(minibatch_solver(self, optimization, alpha, plan), svdpp=self.svdpp)
 
-    def _optimization(self):
-        if self.optimizer is None:
-            return SGD
-        optimization = DENSE_GRADIENTS._replace(optimizer=self.optimizer)
-        if self.svdpp:
-            optimization = optimization._replace(auto_lr=lambda max_epochs: SVDPP_DENSE_LR)
-        return optimization
 
-    def __getattr__(self, name):
-        # Python calls this only for attributes that do not exist.
-        if name == "partial_fit":
-            _has_partial_fit(self)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+def _n_factors(model):
+    if model.n_factors == "auto":
+        return AUTO_N_FACTORS[bool(model.svdpp)]
+    return int(model.n_factors)
+
+
+def _init_std(model):
+    if model.init_std != "auto":
+        return model.init_std
+    if model.optimizer is not None:
+        return SMALL_START
+    return min(0.08, max(SMALL_START, 0.7 / model.max_epochs**2))

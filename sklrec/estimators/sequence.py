@@ -1,8 +1,7 @@
 """An LSTM over histories as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from copy import copy
-from functools import partial
+from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any
 
@@ -10,61 +9,34 @@ import numpy as np
 import torch
 from sklearn.metrics import r2_score
 from sklearn.utils import check_consistent_length
-from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.minibatch import MinibatchRatingRegressor
-from sklrec._core.recommend import RecommenderMixin
-from sklrec._data.checks import (
-    Interval,
-    StrOptions,
-    check_interactions,
-    check_ratings,
-    column_values,
-    take_rows,
+from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
+from sklrec._core.fit import (
+    auto_n_factors,
+    check_unchanged,
+    converted_module,
+    minibatch_solver,
 )
+from sklrec._core.predict import fitted_copy
+from sklrec._core.sequence_readers import HISTORIES, PADDED
+from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.histories import Histories
-from sklrec._data.padded import (
-    check_item_codes,
-    check_sequence_ratings,
-    check_sequences,
-    has_ratings,
-    rated_positions,
-    split_columns,
-    to_histories,
-)
-from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
-from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
-from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
-from sklrec._solvers.static_part import add_expected_ratings, add_ratings, fit_static_part
-from sklrec._utils.threads import threads_for
-from sklrec._utils.warnings import warn
-from sklrec.estimators.bayesian import FEW_FACTORS, MANY_FACTORS, MANY_RATINGS, MAX_FACTORS
+from sklrec._solvers.static_part import StaticPartSolver
+from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import LSTMRating, ResidualLSTMRating
 
 ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, partial_fit_factor=0.3)
 # Row-wise Adam is used with more than this many items for each interaction of a batch. With fewer
 # items, a step that moves all of them is as fast.
 SPARSE_FROM = 4
-# Share of the training targets that read only a random first part of their history. A fifth of
-# these read no history. This prepares the model for old histories and for new users.
-HISTORY_DROPOUT = 0.5
-# Of a longer history, a target reads the nearest ratings on each side: at least this many, and at
-# most twice as many.
-MAX_LEN = 512
 # alpha="auto" and n_factors="auto" without a static part.
 PENALTY, N_FACTORS = 10.0, 32
-# Fitted attributes that only one value of `input` has.
-ATTRIBUTES_OF_INPUT = {"encoder_", "histories_", "seen_", "timestamp_index_", "timestamp_kind_"}
-ATTRIBUTES_OF_INPUT |= {"with_ratings_", "n_outputs_"}
-# Limits of memory: scores that are held at once, and interactions that are copied at once.
-SCORES_AT_ONCE = 2**16
-INTERACTIONS_AT_ONCE = 2**22
 
 
-class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
+class SequenceRatingRegressor(BaseRatingRegressor):
     r"""LSTM over a user's history for rating prediction.
 
     The rating of an item is predicted from the ratings that its user gave before. No parameter
@@ -232,8 +204,6 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         The weighted mean of the training ratings.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
-    penalties_ : None
-        Penalties of rows, which `MFRegressor` and `DenseRecRegressor` learn.
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_iter_ : int
@@ -339,11 +309,12 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     """
 
     _takes_accelerate = True
+    _sides_with_factors = ("item",)
 
     _parameter_constraints = {
-        **MinibatchRatingRegressor._parameter_constraints,
+        **BaseRatingRegressor._parameter_constraints,
+        **TRAINING_CONSTRAINTS,
         "n_factors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
-        "alpha": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "hidden_size": [Interval(Integral, 1, None, closed="left")],
         "input": [StrOptions({"interactions", "sequences"})],
         "bidirectional": ["boolean"],
@@ -440,23 +411,8 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             If IDs are unknown because they are of another kind than the IDs of `fit` or of the
             history.
         """
-        check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        inputs = self._inputs(X)
-        if self.input == "sequences":
-            if history is not None:
-                raise ValueError(
-                    "history is for input='interactions', got a history with input='sequences'. "
-                    "Leave it out: X itself holds the earlier items and ratings."
-                )
-            return self._predict_padded(inputs)
-        histories, users = self.histories_, inputs["users"]
-        if history is None:
-            self._warn_of_kind(X, inputs)
-        else:
-            self._warn_of_items(X, inputs)
-            histories, users = self._read_history(X, history)
-        return self._predict_interactions(histories, users, inputs["items"], inputs.get("times"))
+        model = fitted_copy(self)
+        return model._reader.predicted(model, X, history)
 
     def score(self, X, y, sample_weight=None, *, history=None):
         """Compute the coefficient of determination of the predictions.
@@ -483,7 +439,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
             If y does not have the shape of the predictions.
         """
         predictions = self.predict(X, history=history)
-        y = self._check_y(y, y_name="y")
+        y = self._reader.check_y(self, y, input_name="y")
         check_consistent_length(y, predictions, sample_weight)
         if y.shape != predictions.shape:
             raise ValueError(
@@ -499,7 +455,7 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
     @property
     def noise_variance_(self):
         """Variance of the ratings around the static part."""
-        if not self._has_static_part:
+        if not self.module_.has_static_part:
             raise AttributeError(
                 "noise_variance_ belongs to the static part, which this model does not have. Fit "
                 "with alpha='auto'."
@@ -511,444 +467,89 @@ class SequenceRatingRegressor(RecommenderMixin, MinibatchRatingRegressor):
         """Factors of the known items."""
         return self.module_.item_factors.weight.detach().cpu().numpy()[1:].copy()
 
-    # --- reading X and y
+    @property
+    def _reader(self):
+        return PADDED if self.input == "sequences" else HISTORIES
 
-    def _check_X(self, X, *, reset):
-        if not reset:
-            self._check_input_unchanged()
-        check = check_sequences if self.input == "sequences" else check_interactions
-        return check(self, X, reset=reset)
-
-    def _check_input_unchanged(self):
-        """Raise if `input` differs from that of the fit."""
-        fitted = "interactions" if hasattr(self, "encoder_") else "sequences"
-        if fitted != self.input:
-            raise ValueError(
-                f"input={self.input!r} was asked for, but the model was fitted with "
-                f"input={fitted!r}. Set it back, or fit anew with warm_start=False."
-            )
-
-    def _check_y(self, y, *, y_name):
-        check = check_sequence_ratings if self.input == "sequences" else check_ratings
-        return check(self, y, input_name=y_name)
-
-    def _learn(self, X, y, weight, previous):
-        """Learn everything but the module, and return the inputs of the rows of X."""
-        if previous is None:
-            for name in ATTRIBUTES_OF_INPUT & set(vars(self)):
-                delattr(self, name)  # from an earlier fit, whose `input` may differ
-        if self.input == "sequences":
-            return self._learn_sequences(X, y, previous)
-        timestamp_index = resolve_timestamp(self, self.timestamp, X)
-        if previous is None:
-            self._learn_timestamps(X, timestamp_index)
-        elif timestamp_index != self.timestamp_index_:
-            raise ValueError(
-                f"timestamp={self.timestamp!r} was asked for, but the training continues a "
-                f"model of timestamps in column {self.timestamp_index_}. Set it back, or fit with "
-                "warm_start=False."
-            )
-        inputs = super()._learn(X, y, weight, previous)
-        self.n_items_ = len(self.encoder_.vocabularies_[1])
-        self.histories_ = self._histories(inputs, y, previous)
-        self.time_unit_ = self.histories_.median_gap() if self.histories_.timed else 1.0
-        return inputs
-
-    def _learn_timestamps(self, X, index):
-        self.timestamp_index_, self.timestamp_kind_ = index, None
-        if index is not None:
-            self.timestamp_kind_ = timestamp_kind(
-                column_values(X, index), self._column_name(index)
-            )
-        elif self.timestamp == "auto" and X.shape[1] > 2:
-            warn(
-                "timestamp='auto' found no column named 'timestamp'. The order of the rows is "
-                "taken as time order, and predict reads the whole history of a user. Set "
-                "timestamp to the position or name of a column, or to None if there is none."
-            )
-
-    def _learn_sequences(self, X, y, previous):
-        if previous is None:
-            self.with_ratings_ = has_ratings(X, y)
-            self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
-        self.rating_scale_ = self._new_rating_scale(y[~np.isnan(y)], previous is not None)
-        if not (self.with_ratings_ or self.items_only):
-            raise ValueError(
-                "items_only=False reads past ratings, but X holds only items. Append the ratings "
-                "as further columns, as SequenceWindower(ratings=True) does, or set "
-                "items_only=True. (If X has the ratings already: the last one is the one to "
-                "predict, and must be NaN.)"
-            )
-        items, _ = split_columns(X, self.with_ratings_)
-        check_item_codes(X, items)
-        self.time_unit_ = 1.0
-        self.n_items_ = max(int(items.max()), 1 if previous is None else previous.n_items_)
-        return self._inputs(X)
-
-    def _inputs(self, X, rows=slice(None)):
-        if self.input == "sequences":
-            items, ratings = split_columns(X[rows], self.with_ratings_)
-            inputs = {"is_item": items > 0, "items": np.where(items > self.n_items_, 0, items)}
-            return inputs if ratings is None else {**inputs, "ratings": ratings}
-        inputs = super()._inputs(X, rows)
-        if self.timestamp_index_ is not None:
-            values = column_values(X, self.timestamp_index_)[rows]
-            inputs["times"] = read_timestamps(
-                values,
-                self._column_name(self.timestamp_index_),
-                self.timestamp_kind_,
-                first_row=rows.start or 0,
-            )
-        return inputs
-
-    def _warn_of_kind(self, X, unknown):
-        if self.input == "interactions":
-            super()._warn_of_kind(X, unknown)
-
-    def _warn_of_items(self, X, inputs):
-        """Warn if items are of another kind than in `fit`; users of a history may be new."""
-        vocabulary, values = self._id_columns(X)[1]
-        n_unknown = int(np.count_nonzero(inputs["items"] == 0))
-        if n_unknown and (message := vocabulary.kind_mismatch(values, n_unknown)):
-            warn(message)
-
-    def _column_name(self, position):
-        names = getattr(self, "feature_names_in_", None)
-        return position if names is None else names[position]
-
-    # --- the network
-
-    def _new_module(self, statistics, generator):
+    def _new_module(self, rows):
         arguments = {
             "bidirectional": self.bidirectional,
             "dropout": self.dropout,
-            "global_mean": statistics.mean,
-            "scale": statistics.scale,
-            "generator": generator,
+            "global_mean": rows.statistics.mean,
+            "scale": rows.statistics.scale,
+            "generator": rows.generator,
         }
-        sizes = self.n_items_, self._n_factors(statistics.weight), int(self.hidden_size)
-        if self._learns_static_part():
+        n_items, n_ratings = rows.start["n_items"], rows.statistics.weight
+        sizes = n_items, _n_factors(self, n_ratings), int(self.hidden_size)
+        if _learns_static_part(self):
             return ResidualLSTMRating(*sizes, **arguments)
         return LSTMRating(
             *sizes,
             items_only=self.items_only,
             init_std=self.init_std,
-            sparse=self._takes_sparse_gradients(),
+            sparse=_takes_sparse_gradients(self, n_items),
             **arguments,
         )
 
-    def _learns_static_part(self):
-        return self.alpha == "auto" and self.input == "interactions" and not self.items_only
-
-    @property
-    def _has_static_part(self):
-        return isinstance(self.module_, ResidualLSTMRating)
-
-    def _n_factors(self, n_ratings):
-        is_static = self._learns_static_part()
+    def _continued_module(self, previous, rows):
+        before = previous.module_
+        wanted = {"n_factors": self.n_factors, "hidden_size": self.hidden_size}
         if self.n_factors == "auto":
-            if not is_static:
-                return N_FACTORS
-            is_sparse = n_ratings < MANY_RATINGS * (self.n_users_ + self.n_items_)
-            return FEW_FACTORS if is_sparse else MANY_FACTORS
-        if is_static and self.n_factors > MAX_FACTORS:
-            raise ValueError(
-                f"alpha='auto' learns a joint distribution of all factors of an item, which takes "
-                f"at most {MAX_FACTORS} of them, got n_factors={self.n_factors}. Set n_factors to "
-                f"at most {MAX_FACTORS}, or give alpha as a number."
-            )
-        return int(self.n_factors)
-
-    def _alpha(self):
-        return PENALTY if self.alpha == "auto" else self.alpha
-
-    def _grow_module(self, generator):
-        names = ["n_factors", "hidden_size", "items_only", "bidirectional"]
-        for name in names[self.n_factors == "auto" :]:
-            self._refuse_change(name)
-        if self._learns_static_part() != self._has_static_part:
-            kind = "with" if self._has_static_part else "without"
+            del wanted["n_factors"]
+        wanted |= {"items_only": self.items_only, "bidirectional": self.bidirectional}
+        check_unchanged(before, **wanted)
+        if _learns_static_part(self) != before.has_static_part:
+            kind = "with" if before.has_static_part else "without"
             raise ValueError(
                 f"alpha={self.alpha!r} was asked for, but the training continues a model {kind} a "
                 "static part, which alpha='auto' learns and a number does not. Set alpha back, or "
                 "fit with warm_start=False."
             )
-        self.module_.grow(self.n_items_, generator)
-        self.module_.sparse = self._takes_sparse_gradients()
-        self.module_.dropout.p = self.dropout
+        # A static part has the mean and scale of the fit that learned it.
+        module = deepcopy(before) if before.has_static_part else converted_module(self, previous)
+        module.grow(rows.start["n_items"], rows.generator)
+        module.sparse = _takes_sparse_gradients(self, module.n_items)
+        module.dropout.p = self.dropout
+        return module
 
-    def _optimization(self):
-        if self._takes_sparse_gradients():
-            return ADAM._replace(optimizer=RowwiseAdam)
-        return ADAM._replace(optimizer=self.optimizer or ADAM.optimizer)
-
-    def _takes_sparse_gradients(self):
-        if self._learns_static_part():  # its tables have no gradients
-            return False
-        is_sparse = self.optimizer is None and self.n_items_ > SPARSE_FROM * int(self.batch_size)
-        return is_sparse and not is_shared(self.device)  # processes exchange whole tables
-
-    def _train(self, statistics, training_data, validation_data, generator, previous, **changes):
+    def _new_solver(self, plan):
+        optimizer = self.optimizer or ADAM.optimizer
+        if _takes_sparse_gradients(self, self.n_items_):
+            optimizer = RowwiseAdam
+        alpha = PENALTY if self.alpha == "auto" else self.alpha
+        lstm = minibatch_solver(self, ADAM._replace(optimizer=optimizer), alpha, plan)
+        if not self.module_.has_static_part:
+            return lstm
         # partial_fit updates a static part. fit learns it anew from all ratings, and so does
         # partial_fit when their number has doubled, or if they were all equal.
-        updates = previous is not None and changes.get("constant_lr", False)
-        if updates and previous._has_static_part:
-            n_ratings = len(self.histories_.items)
-            updates = n_ratings < 2 * previous.module_.users.n_ratings.item()
-            updates &= previous.rating_statistics_.variance > 0
-        training_data = partial(training_data, generator=generator, updates=updates)
-        return super()._train(
-            statistics, training_data, validation_data, generator, previous, **changes
+        earlier = None
+        if plan.is_partial and (previous := plan.previous) is not None:
+            n_ratings = 2 * previous.module_.users.n_ratings.item()
+            if len(self.histories_.items) < n_ratings and previous.rating_statistics_.variance > 0:
+                earlier = previous.histories_
+        return StaticPartSolver(lstm, self.rating_statistics_, earlier)
+
+
+def _learns_static_part(model):
+    """Whether the parameters ask for a static part."""
+    return model.alpha == "auto" and model.input == "interactions" and not model.items_only
+
+
+def _n_factors(model, n_ratings):
+    is_static = _learns_static_part(model)
+    if model.n_factors == "auto":
+        return auto_n_factors(model, n_ratings) if is_static else N_FACTORS
+    if is_static and model.n_factors > MAX_FACTORS:
+        raise ValueError(
+            f"alpha='auto' learns a joint distribution of all factors of an item, which takes "
+            f"at most {MAX_FACTORS} of them, got n_factors={model.n_factors}. Set n_factors to "
+            f"at most {MAX_FACTORS}, or give alpha as a number."
         )
+    return int(model.n_factors)
 
-    def _convert(self, before):
-        if not self._has_static_part:  # which has the mean and scale of the fit that learned it
-            super()._convert(before)
 
-    def _rating_counts(self):
-        return {"item": self.seen_.sum(axis=0)} if self.input == "interactions" else {}
-
-    # --- histories, and the ratings to predict from them
-
-    def _histories(self, inputs, y, previous):
-        """Histories of all users, added to those of `previous`."""
-        n_users = len(self.encoder_.vocabularies_[0]) + 1
-        times = inputs.get("times")
-        histories = Histories(inputs["users"], inputs["items"], y, times, n_users)
-        return histories if previous is None else previous.histories_.extended(histories)
-
-    def _training_data(self, inputs, y, weight, previous, *, generator=None, updates=False):
-        if self.input == "sequences":
-            data = self._padded_tensors(inputs, y, weight)
-            self._count_for_penalty(data, previous)
-            return data
-        histories = self._histories(inputs, y, previous)
-        users, items, times = inputs["users"], inputs["items"], inputs.get("times")
-        if times is None:
-            times = histories.latest_positions(users)
-        if self._has_static_part:
-            data = self._tensors(histories, users, items, times, y, weight)
-            places, weights = self._places_and_weights(inputs, weight, previous)
-            device = self.module_.global_mean.device
-            self.module_.cpu()
-            with threads_for(PLACES_AT_ONCE, self.module_.width):
-                if updates:
-                    self._update_static_part(data, weights, previous)
-                else:
-                    self.module_.global_mean.fill_(self.rating_statistics_.mean)
-                    self.module_.scale.fill_(self.rating_statistics_.scale)
-                    left_out = fit_static_part(self.module_, histories, weights.numpy(), generator)
-                    add_expected_ratings(self.module_, data, left_out, weights, places)
-            self.module_.to(device)
-            return data
-        data = self._tensors(
-            histories, users, items, times, y, weight, history_dropout=HISTORY_DROPOUT
-        )
-        self._count_for_penalty(data)
-        return data
-
-    def _update_static_part(self, data, weights, previous):
-        """Compute what the LSTM reads, and then let the items read the new ratings too."""
-        add_expected_ratings(self.module_, data)
-        histories = data.histories
-        ratings = torch.from_numpy(histories.ratings)
-        add_ratings(
-            self.module_.users,
-            histories,
-            self.module_._from_ratings(ratings, self.module_.scale),
-            histories.is_missing_in(previous.histories_),
-            weights,
-        )
-
-    def _places_and_weights(self, inputs, weight, previous):
-        """Places of the rows in the histories, and weights there: 1 for those of earlier fits."""
-        numbers = self._histories(inputs, np.arange(len(weight)), None)
-        if previous is not None:
-            before = copy(previous.histories_)
-            before.ratings = np.full(len(before.items), -1)
-            numbers = before.extended(numbers)
-        rows = torch.from_numpy(numbers.ratings)
-        is_here = rows >= 0
-        weights = torch.ones(len(rows), dtype=torch.float64)
-        weights[is_here] = torch.from_numpy(weight).double()[rows[is_here]]
-        places = torch.empty(len(weight), dtype=torch.int64)
-        places[rows[is_here]] = torch.nonzero(is_here).squeeze(1)
-        return places, weights
-
-    def _count_for_penalty(self, data, previous=None):
-        """Count the ratings and the lookups of each item, over which the penalty is divided."""
-        module = self.module_
-        codes = torch.cat([torch.from_numpy(data.histories.items), data.X["items"]])
-        n_lookups = torch.bincount(codes, minlength=self.n_items_ + 1)
-        n_lookups = n_lookups.to(module.item_factors.weight)
-        module.n_ratings = len(data) if self.input == "sequences" else len(data.histories.items)
-        if previous is not None:
-            module.n_ratings += previous.module_.n_ratings
-            before = previous.module_.n_lookups.to(n_lookups)
-            n_lookups[: len(before)] += before
-        module.n_lookups = n_lookups
-
-    def _validation_data(self, inputs, y, weight, training):
-        if self.input == "sequences":
-            return self._padded_tensors(inputs, y, weight)
-        users, items, times = inputs["users"], inputs["items"], inputs.get("times")
-        histories = training.histories
-        if times is None:
-            histories, users = histories.without_targets(users, items)
-        data = self._tensors(histories, users, items, times, y, weight)
-        if self._has_static_part:
-            device = self.module_.global_mean.device
-            add_expected_ratings(self.module_.cpu(), data)
-            self.module_.to(device)
-        return data
-
-    def _padded_tensors(self, inputs, y, weight):
-        items = inputs["items"]
-        n_outputs = 1 if y.ndim == 1 else y.shape[1]
-        if n_outputs != self.n_outputs_:
-            raise ValueError(
-                f"The model predicts {self.n_outputs_} rating(s) for each sequence, but ratings "
-                f"came with shape {y.shape}. Give y and y_val the same number of columns."
-            )
-        histories, places = to_histories(items, inputs.get("ratings"))
-        row, column = rated_positions(items, y)
-        return self._tensors(
-            histories,
-            row,
-            items[row, column],
-            places[row, column],
-            y if y.ndim == 1 else y[row, column],
-            weight[row],
-        )
-
-    def _tensors(self, histories, sequences, items, times, y=None, weight=None, **params):
-        return SequenceTensors(
-            histories,
-            sequences,
-            items,
-            times,
-            y,
-            weight,
-            time_unit=self.time_unit_,
-            max_len=MAX_LEN,
-            bidirectional=self.module_.bidirectional,
-            **params,
-        )
-
-    # --- prediction
-
-    def _predict_interactions(self, histories, users, items, times):
-        if times is not None:
-            return self._rate(self._tensors(histories, users, items, times))
-        ratings = np.empty(len(users))
-        # Each row reads a copy of the history without its item. Copies for all rows at once could
-        # exceed the memory.
-        block = np.cumsum(histories.lengths[users]) // INTERACTIONS_AT_ONCE
-        for rows in np.split(np.arange(len(users)), np.flatnonzero(np.diff(block)) + 1):
-            copies, sequences = histories.without_targets(users[rows], items[rows])
-            ratings[rows] = self._rate(self._tensors(copies, sequences, items[rows], None))
-        return ratings
-
-    def _predict_padded(self, inputs):
-        data, where = self._padded_targets(inputs)
-        if self.n_outputs_ == 1:
-            return self._rate(data)
-        ratings = np.full(inputs["items"].shape, np.nan)
-        ratings[where] = self._rate(data)
-        return ratings
-
-    def _padded_targets(self, inputs):
-        """Targets in padded sequences, and their rows and columns."""
-        items = inputs["items"]
-        histories, places = to_histories(items, inputs.get("ratings"))
-        where = np.nonzero(inputs["is_item"])
-        if self.n_outputs_ == 1:
-            where = np.arange(len(items)), np.full(len(items), items.shape[1] - 1)
-        return self._tensors(histories, where[0], items[where], places[where]), where
-
-    def _rate(self, data):
-        """Predict clipped ratings of targets, in the given order."""
-        ratings = np.empty(len(data))
-        data.to(self.module_.global_mean.device)
-        with torch.inference_mode(), threads_for(PLACES_AT_ONCE, self.module_.width):
-            for rows, past, targets in data.whole_batches():
-                ratings[rows] = self.module_(**past, **targets).cpu().numpy()
-        return self._clip(ratings)
-
-    def _read_history(self, X, history):
-        """Make histories from (X_past, y_past), and find the sequence of each row of X in them."""
-        X_past, y_past = self._check_history(X, history)
-        position = self.encoder_.column_indices_[0]
-        vocabulary, users = Vocabulary.build(
-            column_values(X_past, position), self._column_name(position)
-        )
-        values = column_values(X, position)
-        sequences = vocabulary.codes(values)
-        if message := vocabulary.kind_mismatch(values, int(np.count_nonzero(sequences == 0))):
-            warn(message)
-        is_read = np.zeros(len(vocabulary) + 1, dtype=bool)
-        is_read[sequences[sequences > 0]] = True
-        rows = is_read[users] & ~np.isnan(y_past)  # the only ones that X reads
-        users, y_past = users[rows], y_past[rows]
-        X_past = take_rows(X_past, rows)
-        inputs = self._inputs(X_past)
-        self._warn_of_items(X_past, inputs)
-        times = inputs.get("times")
-        return Histories(users, inputs["items"], y_past, times, len(is_read)), sequences
-
-    def _check_history(self, X, history):
-        """Return the checked X_past and y_past of a history, or raise."""
-        try:
-            X_past, y_past = history
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                "history must be a pair (X_past, y_past) of interactions with the columns of X "
-                f"and their ratings, got {type(history).__name__}. Pass history=(X_past, y_past)."
-            ) from error
-        if hasattr(X_past, "shape") and X_past.shape[0] == 0:  # no history yet
-            X_past, y_past = X[:1], np.array([np.nan])
-        else:
-            X_past = check_interactions(self, X_past, reset=False)
-            y_past = check_ratings(self, y_past, input_name="y_past")
-        check_consistent_length(X_past, y_past)
-        return X_past, y_past
-
-    # --- recommending
-
-    def _check_recommends(self):
-        super()._check_recommends()
-        if self.input == "sequences":
-            raise ValueError(
-                "Recommending needs input='interactions', got input='sequences', whose X has "
-                "neither users nor item IDs. Fit a model of interactions."
-            )
-
-    def _similar(self, side, ids, n, metric):
-        if side == "user":
-            raise ValueError(
-                "similar_users compares the factors of users, but this model has no factors of "
-                "users. Use similar_items, or similar_users of MFRegressor."
-            )
-        return super()._similar(side, ids, n, metric)
-
-    def _scores(self, users, items):
-        data = self._tensors(self.histories_, users, np.ones_like(users), None)
-        device = self.module_.global_mean.device
-        data.to(device)
-        scores = torch.empty(len(users), len(items))
-        candidates = torch.from_numpy(items).to(device)
-        users_at_once = max(1, SCORES_AT_ONCE // len(items))
-        with torch.inference_mode(), threads_for(PLACES_AT_ONCE, self.module_.width):
-            for rows, past, targets in data.whole_batches():
-                targets.pop("items")
-                read = self.module_._select(self.module_.read(**past), **targets)
-                for first in range(0, len(rows), users_at_once):
-                    block = slice(first, first + users_at_once)
-                    of_pairs = {
-                        name: values[block].repeat_interleave(len(items), 0)
-                        for name, values in read.items()
-                    }
-                    n_users = len(rows[block])
-                    found = self.module_._score(of_pairs, candidates.repeat(n_users))
-                    scores[rows[block]] = found.reshape(n_users, -1).cpu()
-        return scores
+def _takes_sparse_gradients(model, n_items):
+    if _learns_static_part(model):  # its tables have no gradients
+        return False
+    is_sparse = model.optimizer is None and n_items > SPARSE_FROM * int(model.batch_size)
+    return is_sparse and not is_shared(model.device)  # processes exchange whole tables

@@ -83,6 +83,11 @@ class BiasModel(RatingModule):
         """Largest number of values that one row takes in a tensor."""
         return 1
 
+    @property
+    def n_items(self) -> int:
+        """Number of items."""
+        return len(self.item_biases) - 1
+
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Predict one rating for each pair of codes.
 

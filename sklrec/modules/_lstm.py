@@ -2,17 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import math
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklrec.modules._rating_module import (
-    RatingModule,
     biases_of,
     embedding,
     grown_biases,
@@ -20,22 +15,12 @@ from sklrec.modules._rating_module import (
     linear,
     new_linear,
     rows_of,
-    uniform_start,
     wide,
 )
-
-WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-
-
-class States(NamedTuple):
-    """States of an LSTM after 0, 1, ... interactions of each sequence, in both directions."""
-
-    forward: dict[str, Tensor]  # (n_sequences, max_len + 1, ...)
-    backward: dict[str, Tensor] | None
-    lengths: Tensor  # (n_sequences,)
+from sklrec.modules._sequence_module import WEIGHTS, SequenceModule, _is_known, _run_lstm
 
 
-class LSTMRating(RatingModule):
+class LSTMRating(SequenceModule):
     r"""Predict a rating from the earlier ratings of the user by an LSTM.
 
     Sequences are matrices of item codes and ratings, with padding at the end. A prediction needs
@@ -147,16 +132,6 @@ class LSTMRating(RatingModule):
         n_outputs = 1 if self.items_only else self.n_factors + 1
         self.output = new_linear(self._n_hidden, n_outputs, generator)
 
-    def _add_lstms(self, n_inputs: int, generator: torch.Generator | None) -> None:
-        self.lstm = _new_lstm(n_inputs, self.hidden_size, generator)
-        if self.bidirectional:
-            self.backward_lstm = _new_lstm(n_inputs, self.hidden_size, generator)
-
-    @property
-    def _n_hidden(self) -> int:
-        """Number of hidden units of all LSTMs."""
-        return self.hidden_size * (1 + self.bidirectional)
-
     @property
     def n_items(self) -> int:
         """Number of known items."""
@@ -210,92 +185,7 @@ class LSTMRating(RatingModule):
         states = self.read(past_items, past_ratings, past_gaps, lengths)
         return self.rate(states, sequences, before, items, after)
 
-    def read(
-        self, past_items: Tensor, past_ratings: Tensor, past_gaps: Tensor, lengths: Tensor
-    ) -> States:
-        """Run the LSTM over sequences.
-
-        Parameters
-        ----------
-        past_items : Tensor of shape (n_sequences, max_len)
-            Item codes, 0 for unknown; any codes as padding.
-        past_ratings : Tensor of shape (n_sequences, max_len)
-            Ratings of the past items; NaN if unknown.
-        past_gaps : Tensor of shape (n_sequences, max_len)
-            Time since the previous interaction, on a logarithmic scale.
-        lengths : Tensor of shape (n_sequences,)
-            Number of interactions of each sequence.
-
-        Returns
-        -------
-        States
-            The states after 0, 1, ... interactions of each sequence.
-        """
-        is_known = _is_known(past_items, lengths)
-        past = past_items, past_ratings, is_known
-        forward = self._run(self.lstm, self._steps(*past, past_gaps))
-        if not self.bidirectional:
-            return States(forward, None, lengths)
-        steps = _from_end(self._steps(*past, _gaps_after(past_gaps)), lengths)
-        return States(forward, self._run(self.backward_lstm, steps), lengths)
-
-    def rate(
-        self,
-        states: States,
-        sequences: Tensor,
-        before: Tensor,
-        items: Tensor,
-        after: Tensor | None = None,
-    ) -> Tensor:
-        """Predict ratings from states.
-
-        Parameters
-        ----------
-        states : States
-            The result of :meth:`read`.
-        sequences : Tensor of shape (n,)
-            Row of the past that each rating belongs to.
-        before : Tensor of shape (n,)
-            Number of interactions to read from the start of the row.
-        items : Tensor of shape (n,)
-            Item codes, 0 for unknown.
-        after : Tensor of shape (n,), default=None
-            With ``bidirectional=True``, position of the first interaction to read from the end
-            of the row; ``None`` is `before`.
-
-        Returns
-        -------
-        Tensor of shape (n,)
-            Ratings as float64, not clipped.
-        """
-        return self._to_ratings(self._scores(states, sequences, before, items, after))
-
-    def _scores(
-        self,
-        states: States,
-        sequences: Tensor,
-        before: Tensor,
-        items: Tensor,
-        after: Tensor | None = None,
-    ) -> Tensor:
-        """Compute ratings without mean and scale."""
-        return self._score(self._select(states, sequences, before, after), items)
-
-    def _select(
-        self, states: States, sequences: Tensor, before: Tensor, after: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """Return what each prediction reads, as tensors with a row for each."""
-        read = {name: v[sequences, before] for name, v in states.forward.items()}
-        n_read = before
-        if states.backward is not None:
-            n_after = states.lengths[sequences] - (before if after is None else after)
-            backward = {name: v[sequences, n_after] for name, v in states.backward.items()}
-            n_read = n_read + n_after
-            read |= {f"{name} after": values for name, values in backward.items()}
-        return {**read, "n_read": n_read}
-
     def _score(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
-        """Compute ratings without mean and scale from what was selected."""
         return (
             self._rate_by_items(read, items)
             if self.items_only
@@ -361,6 +251,27 @@ class LSTMRating(RatingModule):
         for table in tables:
             table.mul_(ratio)
 
+    @torch.no_grad()
+    def count_lookups(
+        self, n_lookups: Tensor, n_ratings: int, before: "LSTMRating | None" = None
+    ) -> None:
+        """Set the numbers by which :meth:`penalty` is divided.
+
+        Parameters
+        ----------
+        n_lookups : Tensor of shape (n_items + 1,)
+            Number of lookups of each item in an epoch.
+        n_ratings : int
+            Number of training ratings.
+        before : LSTMRating, default=None
+            A module whose numbers are added.
+        """
+        self.n_lookups, self.n_ratings = n_lookups.to(self.item_factors.weight), n_ratings
+        if before is not None:
+            assert before.n_lookups is not None
+            self.n_ratings += before.n_ratings
+            self.n_lookups[: len(before.n_lookups)] += before.n_lookups.to(self.n_lookups)
+
     def grow(self, n_items: int, generator: torch.Generator | None = None) -> "LSTMRating":
         """Append rows of new items to the tables.
 
@@ -386,24 +297,23 @@ class LSTMRating(RatingModule):
         return self
 
     def _steps(
-        self, items: Tensor, ratings: Tensor, is_known: Tensor, gaps: Tensor
+        self, past_items: Tensor, past_ratings: Tensor, past_gaps: Tensor, lengths: Tensor
     ) -> dict[str, Tensor]:
-        """Return the LSTM's inputs for each interaction."""
-        factors = self._rows(self.item_factors, items) * is_known
+        is_known = _is_known(past_items, lengths)
+        factors = self._rows(self.item_factors, past_items) * is_known
         if self.items_only:
             return {"factors": factors}
-        ratings = self._from_ratings(ratings, factors)
-        deviation = (ratings - self._biases(items)).nan_to_num(0.0).unsqueeze(-1)
+        ratings = self._from_ratings(past_ratings, factors)
+        deviation = (ratings - self._biases(past_items)).nan_to_num(0.0).unsqueeze(-1)
         return {
             "factors": factors,
             "deviation": deviation * is_known,
-            "gap": gaps.unsqueeze(-1),
-            "rated": self._rows(self.rated_factors, items) * is_known,
-            "seen": self._rows(self.seen_factors, items) * is_known,
+            "gaps": past_gaps.unsqueeze(-1),
+            "rated": self._rows(self.rated_factors, past_items) * is_known,
+            "seen": self._rows(self.seen_factors, past_items) * is_known,
         }
 
     def _run(self, lstm: nn.LSTM, steps: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return the states after 0, 1, ... steps."""
         if self.items_only:
             return _cells(lstm, steps["factors"])
         deviation, rated = steps["deviation"], steps["rated"]
@@ -411,7 +321,7 @@ class LSTMRating(RatingModule):
         summed = F.pad(summed, (0, 0, 1, 0))
         count = torch.arange(deviation.shape[1], device=deviation.device).view(1, -1, 1)
         surprise = deviation - summed[:, :-1, :1] / (count + self.log_shrinkage.exp())
-        inputs = [steps["factors"] * surprise, surprise, steps["gap"]]
+        inputs = [steps["factors"] * surprise, surprise, steps["gaps"]]
         hidden = _run_lstm(lstm, torch.cat(inputs, 2))
         return {"hidden": F.pad(hidden, (0, 0, 1, 0)), "summed": summed}
 
@@ -465,45 +375,6 @@ class LSTMRating(RatingModule):
         return self._to_ratings(linear(self.output, torch.cat(hidden, 1)).squeeze(1))
 
 
-def _is_known(past_items: Tensor, lengths: Tensor) -> Tensor:  # (n_sequences, max_len, 1)
-    """Whether places hold interactions, and not padding."""
-    place = torch.arange(past_items.shape[1], device=past_items.device)
-    return (place < lengths[:, None]).unsqueeze(-1)
-
-
-def _gaps_after(past_gaps: Tensor) -> Tensor:
-    """Return the time to the next interaction, which is the gap from the end."""
-    return F.pad(past_gaps, (0, 1))[:, 1:]
-
-
-def _from_end(steps: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
-    """Reverse the steps of each sequence."""
-    place = torch.arange(next(iter(steps.values())).shape[1], device=lengths.device)
-    from_end = (lengths[:, None] - 1 - place).clamp(min=0).unsqueeze(-1)
-    return {name: v.gather(1, from_end.expand(-1, -1, v.shape[2])) for name, v in steps.items()}
-
-
-def _run_lstm(lstm: nn.LSTM, inputs: Tensor) -> Tensor:
-    """Return the hidden states after each step."""
-    if lstm.training or torch.compiler.is_exporting():
-        return lstm(inputs)[0]
-    weights = [wide(lstm.get_parameter(name)) for name in WEIGHTS]
-    start = wide(inputs.new_zeros(1, len(inputs), lstm.hidden_size))
-    # has_biases, num_layers, dropout, train, bidirectional, batch_first
-    options = (True, 1, 0.0, False, False, True)
-    with _unwarned() if inputs.device.type == "cuda" else nullcontext():
-        hidden, *_ = torch.lstm(wide(inputs), (start, start), weights, *options)
-    return hidden.to(inputs.dtype)
-
-
-@contextmanager
-def _unwarned() -> Iterator[None]:
-    """Ignore cuDNN's warning that the float64 weights are not in one piece."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "RNN module weights")
-        yield
-
-
 def _cell(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """Run one step of a one-layer LSTM."""
     weights: list[Tensor] = [lstm.get_parameter(name) for name in WEIGHTS]
@@ -521,8 +392,3 @@ def _cells(lstm: nn.LSTM, inputs: Tensor) -> dict[str, Tensor]:
         states.append((hidden, cell))
     hiddens, cells = (torch.stack(parts, 1) for parts in zip(*states, strict=True))
     return {"hidden": hiddens.to(inputs.dtype), "cell": cells.to(inputs.dtype)}
-
-
-def _new_lstm(n_inputs: int, hidden_size: int, generator: torch.Generator | None) -> nn.LSTM:
-    lstm = nn.LSTM(n_inputs, hidden_size, batch_first=True, device="meta")
-    return uniform_start(lstm, hidden_size**-0.5, generator)

@@ -49,6 +49,11 @@ class RatingModule(nn.Module):
         return hasattr(self, "user_biases")
 
     @property
+    def has_rows_of_users(self) -> bool:
+        """Whether there is a table with a row for each user."""
+        return hasattr(self, "user_factors")
+
+    @property
     @abstractmethod
     def width(self) -> int:
         """Largest number of values that one row takes in a tensor."""

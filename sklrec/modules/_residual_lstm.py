@@ -5,8 +5,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec.modules._lstm import LSTMRating, States, _from_end, _gaps_after, _is_known, _run_lstm
 from sklrec.modules._rating_module import linear, new_linear, wide
+from sklrec.modules._sequence_module import (
+    SequenceModule,
+    States,
+    _from_end,
+    _gaps_after,
+    _is_known,
+    _run_lstm,
+)
 from sklrec.modules._user_posterior import UserPosterior, expected_ratings
 
 # Divisor that gives the logarithms of numbers of ratings about unit size.
@@ -16,7 +23,7 @@ LOG_COUNT = 3.0
 DECAYS, SHRINKAGES = (0.5, 0.9, 0.98, 1.0), (3.0, 3.0, 3.0, 10.0)
 
 
-class ResidualLSTMRating(LSTMRating):
+class ResidualLSTMRating(SequenceModule):
     r"""Predict a rating by a static model of items, and what it leaves by an LSTM.
 
     The static part holds Gaussian distributions of the items' biases and factors. It computes the
@@ -78,6 +85,8 @@ class ResidualLSTMRating(LSTMRating):
     torch.Size([2])
     """
 
+    has_static_part = True
+
     def __init__(
         self,
         n_items: int,
@@ -90,18 +99,11 @@ class ResidualLSTMRating(LSTMRating):
         scale: float = 1.0,
         generator: torch.Generator | None = None,
     ):
-        super().__init__(
-            n_items,
-            n_factors,
-            hidden_size,
-            bidirectional=bidirectional,
-            dropout=dropout,
-            global_mean=global_mean,
-            scale=scale,
-            generator=generator,
-        )
-
-    def _add_layers(self, n_items: int, generator: torch.Generator | None) -> None:
+        super().__init__(global_mean, scale)
+        self.n_factors = n_factors
+        self.hidden_size = hidden_size
+        self.bidirectional = bidirectional
+        self.dropout = nn.Dropout(dropout)
         self.users = UserPosterior(n_items, self.n_factors)
         # Error, expected rating, gap, number of ratings, averages.
         self._add_lstms(4 + len(DECAYS), generator)
@@ -123,7 +125,7 @@ class ResidualLSTMRating(LSTMRating):
         return self.users.n_statistics + 4 * self.hidden_size
 
     @property
-    def item_factors(self) -> nn.Embedding:  # type: ignore[override]
+    def item_factors(self) -> nn.Embedding:
         """Table of the items' factors."""
         return nn.Embedding.from_pretrained(self.users.item_rows[:, 1:])
 
@@ -197,37 +199,13 @@ class ResidualLSTMRating(LSTMRating):
         read = super()._select(states, sequences, before, after)
         return self._to_ratings(expected + self._residual(read, expected))
 
-    def read(
+    def _steps(
         self, past_items: Tensor, past_ratings: Tensor, past_gaps: Tensor, lengths: Tensor
-    ) -> States:
-        """Compute the posterior and run the LSTM over sequences.
-
-        Parameters
-        ----------
-        past_items : Tensor of shape (n_sequences, max_len)
-            Item codes, 0 for unknown; any codes as padding.
-        past_ratings : Tensor of shape (n_sequences, max_len)
-            Ratings of the past items; NaN if unknown.
-        past_gaps : Tensor of shape (n_sequences, max_len)
-            Time since the previous interaction, on a logarithmic scale.
-        lengths : Tensor of shape (n_sequences,)
-            Number of interactions of each sequence.
-
-        Returns
-        -------
-        States
-            The states after 0, 1, ... interactions of each sequence.
-        """
+    ) -> dict[str, Tensor]:
         known, z = self._known_ratings(past_items, past_ratings, past_gaps, lengths)
-        steps = self._static_steps(
-            known, z, past_items, *self.users.item_distributions(past_items)
-        )
-        forward = self._states(self.lstm, steps, past_gaps.unsqueeze(-1))
-        if not self.bidirectional:
-            return States(forward, None, lengths)
-        steps = _from_end({**steps, "gaps": _gaps_after(past_gaps).unsqueeze(-1)}, lengths)
-        gaps = steps.pop("gaps")
-        return States(forward, self._states(self.backward_lstm, steps, gaps), lengths)
+        found = self.users.item_distributions(past_items)
+        steps = self._static_steps(known, z, past_items, *found)
+        return steps | {"gaps": past_gaps.unsqueeze(-1)}
 
     def _static_steps(
         self,
@@ -260,10 +238,10 @@ class ResidualLSTMRating(LSTMRating):
         known = _is_known(past_items, lengths) & ~past_ratings.isnan().unsqueeze(-1)
         return known, self._from_ratings(past_ratings, past_gaps).unsqueeze(-1)
 
-    def _states(self, lstm: nn.LSTM, steps: dict[str, Tensor], gaps: Tensor) -> dict[str, Tensor]:
+    def _run(self, lstm: nn.LSTM, steps: dict[str, Tensor]) -> dict[str, Tensor]:
         sums, users, expected = self._expect(steps)
         errors = _errors(steps["known"], steps["z"], expected.unsqueeze(-1))
-        states = self._run_over(lstm, errors, gaps)
+        states = self._run_over(lstm, errors, steps["gaps"])
         # The sums of both directions add up to one posterior.
         return states | ({"sums": sums} if self.bidirectional else {"users": users})
 

@@ -366,7 +366,7 @@ def test_both_parts_of_a_split_must_hold_ratings(log, early_stopping):
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (MFRegressor(svdpp=True), "svdpp=True needs all ratings at once"),
+        (MFRegressor(svdpp=True), "MFRegressor needs all ratings at once .* svdpp=False"),
         (DenseRecRegressor(), "DenseRecRegressor needs all ratings at once .* Use MFRegressor"),
         (BiasRegressor(), "BiasRegressor needs all ratings at once"),
         (BayesianMFRegressor(), "BayesianMFRegressor needs all ratings at once"),

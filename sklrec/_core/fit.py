@@ -1,0 +1,209 @@
+"""The fit procedure of all estimators and of all sources of rows."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from sklrec._core.readers import n_ids
+from sklrec._core.rows import Rows, device_of
+from sklrec._solvers.base import FitResult, WarmStart
+from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_of_model
+from sklrec._solvers.distributed import is_shared
+from sklrec._solvers.epochs import Diverged
+from sklrec._solvers.minibatch import MinibatchSolver, Optimization
+from sklrec._solvers.tensors import sum_of_weights
+from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
+
+# Starts of a training with lr="auto", each with half the learning rate of the one before.
+N_STARTS = 8
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train: what `fit` and `partial_fit` differ in."""
+
+    is_partial: bool  # one epoch with a constant learning rate
+    previous: Any = None  # the fitted estimator that the training continues
+    stops_early: bool = False
+    lr_factor: float = 1.0
+    snapshot: Any = None  # function of a module and a `FitResult` that makes a fitted estimator
+
+
+def fit_model(estimator: Any, source: Any, *, is_partial: bool = False) -> Any:
+    """Fit an estimator to the rows of a source, and return it."""
+    # All work is done on a copy. Its attributes replace those of the estimator in one step, so
+    # that a failed fit changes nothing, and other threads see the old model or the new one.
+    continues = (is_partial or estimator.warm_start) and hasattr(estimator, "module_")
+    previous = copy(estimator) if continues else None
+    model = copy(estimator)
+    if previous is None:
+        _forget(model)
+    elif is_partial:
+        model._validate_params()  # fit_context skips this for a fitted estimator
+    notify_of_model(model)
+    rows = source.read(model, previous)
+    model.rating_statistics_ = rows.statistics
+    if previous is not None:
+        model.rating_statistics_ = previous.rating_statistics_.pooled(rows.statistics)
+    interrupted = _train(model, rows, Plan(is_partial, previous, rows.stops_early))
+    estimator.__dict__ = vars(model)
+    if interrupted:
+        raise KeyboardInterrupt
+    return estimator
+
+
+def _forget(model: Any) -> None:
+    """Remove the attributes of an earlier fit."""
+    for name in [name for name in vars(model) if name.endswith("_") and name[0] != "_"]:
+        delattr(model, name)
+
+
+def _train(model: Any, rows: Rows, plan: Plan) -> bool:
+    """Train a module, new or continued, and return whether Ctrl-C ended the training."""
+    # A training with lr="auto" that diverges starts again with half the learning rate.
+    state = rows.generator.get_state()
+    lr = getattr(model, "lr", None)
+    for k in range(N_STARTS if lr == "auto" else 1):
+        rows.generator.set_state(state)
+        try:
+            return _train_once(model, rows, replace(plan, lr_factor=0.5**k))
+        except Diverged:
+            continue
+    raise ValueError(
+        f"The training diverged with lr={lr!r}: the loss is far above that of the mean rating, "
+        "or not finite. Use a lower lr, or a larger alpha."
+    )
+
+
+def _train_once(model: Any, rows: Rows, plan: Plan) -> bool:
+    device, previous, warm_start = device_of(model), plan.previous, None
+    if previous is None:
+        model.module_ = model._new_module(rows)
+    else:
+        model.module_ = model._continued_module(previous, rows)
+        warm_start = WarmStart(
+            net=getattr(previous, "net_", None),
+            n_ratings=previous._reader.row_counts(previous),
+            n_all_ratings=model._reader.row_counts(model),
+            weight=previous.rating_statistics_.weight,
+            penalties=getattr(previous, "penalties_", None),
+            loss_curve=previous.loss_curve_,
+        )
+    model.module_.to(device)
+    data = rows.training_data().to(device)
+    _clear_absent_rows(model.module_, data, previous)
+    valid = None if rows.validation_data is None else rows.validation_data(data).to(device)
+    snapshot = partial(_snapshot, model, previous, valid is not None)
+    solver = model._new_solver(replace(plan, snapshot=snapshot))
+    outcome = solver.train(model.module_, data, valid, rows.generator, warm_start)
+    _record(model, outcome, previous, valid is not None)
+    return outcome.interrupted
+
+
+@torch.no_grad()
+def _clear_absent_rows(module: RatingModule, data: Any, previous: Any) -> None:
+    """Set the new rows that no training row reads to 0, like the row of unknown codes."""
+    before = {} if previous is None else dict(previous.module_.named_parameters())
+    weights: dict[tuple[str, ...], torch.Tensor] = {}
+    for name, table in module.named_parameters():
+        _, inputs = INPUTS_OF_TABLES.get(name.partition("_")[0], ("", ()))
+        if not inputs:
+            continue
+        if inputs not in weights:
+            weights[inputs] = sum_of_weights(data, inputs, len(table))
+        n_before = len(before.get(name, ()))
+        table[n_before:][weights[inputs][n_before:] == 0] = 0
+
+
+def _snapshot(
+    model: Any, previous: Any, has_validation: bool, module: RatingModule, outcome: FitResult
+) -> Any:
+    """Make a fitted copy of an estimator with a module in the middle of its training."""
+    fitted = copy(model)
+    for name in ATTRIBUTES_OF_A_RUNNING_FIT & set(vars(fitted)):
+        delattr(fitted, name)
+    fitted.module_ = module
+    _record(fitted, outcome, previous, has_validation)
+    return fitted
+
+
+def _record(model: Any, outcome: FitResult, previous: Any, has_validation: bool) -> None:
+    """Set the fitted attributes that describe the training."""
+    for name in {"net_", "validation_curve_"} & set(vars(model)):  # of the fit that it continues
+        delattr(model, name)
+    vars(model).update(outcome.attributes)
+    model.loss_curve_ = getattr(previous, "loss_curve_", []) + outcome.loss_curve
+    model.n_iter_ = len(model.loss_curve_)
+    if has_validation:
+        earlier = getattr(previous, "validation_curve_", [])
+        model.validation_curve_ = earlier + outcome.validation_curve
+
+
+# --- parts of the hooks of estimators
+
+# Number of factors of a Gaussian model with n_factors="auto": with few ratings for each user and
+# item on average, and with more ratings. Sparse logs have nothing for more factors to learn.
+FEW_FACTORS, MANY_FACTORS = 8, 16
+MANY_RATINGS = 5
+
+
+def auto_n_factors(model: Any, n_ratings: float) -> int:
+    """Choose the number of factors of a Gaussian model by the number of ratings."""
+    return FEW_FACTORS if n_ratings < MANY_RATINGS * sum(n_ids(model)) else MANY_FACTORS
+
+
+def check_unchanged(module: RatingModule, **wanted: Any) -> None:
+    """Raise if a parameter differs from that of the module that the training continues."""
+    for name, value in wanted.items():
+        current = getattr(module, name)
+        if value != current:
+            raise ValueError(
+                f"{name}={value!r} was asked for, but the training continues a model of "
+                f"{name}={current!r}. Set it back to {current!r}, or fit with warm_start=False."
+            )
+
+
+@torch.no_grad()
+def converted_module(model: Any, previous: Any) -> Any:
+    """Copy a module, and convert it to the mean and scale of all ratings so far."""
+    module = deepcopy(previous.module_)
+    before, now = previous.rating_statistics_, model.rating_statistics_
+    if before.variance > 0:  # otherwise the tables hold only their start
+        module._multiply_scores(module.scale.item() / now.scale)
+    module.scale.fill_(now.scale)
+    if not module.has_biases:  # otherwise they change together with the mean
+        module.global_mean += now.mean - before.mean
+    return module
+
+
+def minibatch_solver(
+    model: Any, optimization: Optimization, alpha: float | None, plan: Plan
+) -> MinibatchSolver:
+    """Make the solver of an estimator that is trained through skorch; `alpha` None is learned."""
+    optimizer, reduction, auto_lr, params, partial_fit_factor = optimization
+    if not issubclass(optimizer, torch.optim.Optimizer):
+        raise TypeError(
+            "optimizer must be None or a subclass of torch.optim.Optimizer, such as "
+            f"torch.optim.AdamW, got {optimizer!r}."
+        )
+    is_update = plan.is_partial and plan.previous is not None
+    return MinibatchSolver(
+        optimizer=optimizer,
+        reduction=reduction,
+        optimizer_params=params,
+        lr_factor=plan.lr_factor * (partial_fit_factor if is_update else 1.0),
+        lr=auto_lr(model.max_epochs) if model.lr == "auto" else model.lr,
+        max_epochs=1 if plan.is_partial else int(model.max_epochs),
+        batch_size=int(model.batch_size),
+        alpha=alpha,
+        callbacks=model.callbacks,
+        verbose=int(model.verbose),
+        early_stopping=plan.stops_early,
+        constant_lr=plan.is_partial,
+        snapshot=plan.snapshot,
+        is_shared=is_shared(model.device),
+    )

@@ -1,0 +1,71 @@
+"""Predictions of a fitted model, in blocks of rows."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Callable
+from copy import copy
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from sklrec._core.readers import Inputs, count_unknown
+from sklrec._core.rows import check_X
+from sklrec._utils.threads import threads_for
+
+# Rows that are computed at once: many enough to keep torch busy, and few enough that the gathered
+# factors fit into the processor's cache.
+ROWS_AT_ONCE = 16_384
+
+
+def fitted_copy(estimator: Any) -> Any:
+    """Copy a fitted estimator, so that a fit in another thread does not change what is read."""
+    model = copy(estimator)
+    check_is_fitted(model)
+    return model
+
+
+def predicted(estimator: Any, X: Any) -> np.ndarray:
+    """Predict ratings."""
+    model = fitted_copy(estimator)
+    ratings = by_blocks(model, X, lambda **inputs: model.module_(**inputs).cpu().numpy())
+    return clipped(model, ratings)
+
+
+def predicted_with_std(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Predict ratings and their standard deviations."""
+    model = fitted_copy(estimator)
+    found = by_blocks(
+        model, X, lambda **inputs: torch.stack(model.module_.moments(**inputs), 1).cpu().numpy()
+    )
+    return clipped(model, found[:, 0].copy()), found[:, 1]
+
+
+def by_blocks(model: Any, X: Any, compute: Callable[..., np.ndarray]) -> np.ndarray:
+    """Compute values for rows in float64, from the arguments of the module, block by block."""
+    X, reader = check_X(model, X, reset=False), model._reader
+    n_unknown = np.zeros(2, dtype=int)
+    found = np.empty(0)
+    for first in range(0, max(1, X.shape[0]), ROWS_AT_ONCE):
+        inputs = reader.inputs(model, X, slice(first, first + ROWS_AT_ONCE))
+        n_unknown += count_unknown(inputs)
+        part = _call(model, compute, inputs)
+        if first == 0:
+            found = np.empty((X.shape[0], *part.shape[1:]))
+        found[first : first + len(part)] = part
+    reader.warn_of_kind(model, X, n_unknown)
+    return found
+
+
+def clipped(model: Any, ratings: np.ndarray) -> np.ndarray:
+    """Clip ratings, in place, to the rating scale."""
+    if model.rating_scale_ is not None:
+        ratings.clip(*model.rating_scale_, out=ratings)
+    return ratings
+
+
+def _call(model: Any, compute: Callable[..., np.ndarray], inputs: Inputs) -> np.ndarray:
+    """Compute values for the rows of some arrays."""
+    device = model.module_.global_mean.device
+    with torch.inference_mode(), threads_for(len(inputs["users"]), model.module_.width):
+        return compute(**{name: torch.from_numpy(v).to(device) for name, v in inputs.items()})

@@ -1,0 +1,421 @@
+"""Readers of histories and of padded sequences."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from copy import copy
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_consistent_length
+from torch import Tensor
+
+from sklrec._core.predict import clipped
+from sklrec._core.readers import (
+    Inputs,
+    PairReader,
+    Start,
+    count_unknown,
+    id_columns,
+    learn_pairs,
+    n_ids,
+    new_rating_scale,
+)
+from sklrec._core.rows import check_X
+from sklrec._data.checks import check_interactions, check_ratings, column_values, take_rows
+from sklrec._data.histories import Histories
+from sklrec._data.padded import (
+    check_item_codes,
+    check_sequence_ratings,
+    check_sequences,
+    has_ratings,
+    rated_positions,
+    split_columns,
+    to_histories,
+)
+from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
+from sklrec._data.vocabulary import Vocabulary
+from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
+from sklrec._utils.threads import threads_for
+from sklrec._utils.warnings import warn
+
+# Of a longer history, a target reads the nearest ratings on each side: at least this many, and at
+# most twice as many.
+MAX_LEN = 512
+# Share of the training targets of a model without a static part that read only a random first
+# part of their history. A fifth of these read no history. This prepares the model for old
+# histories and for new users.
+HISTORY_DROPOUT = 0.5
+# Limits of memory: scores that are held at once, and interactions that are copied at once.
+SCORES_AT_ONCE = 2**16
+INTERACTIONS_AT_ONCE = 2**22
+
+
+class HistoryReader(PairReader):
+    """Reads users, items and times, and the histories of the users."""
+
+    def check_X(self, model: Any, X: Any, *, reset: bool) -> Any:
+        _check_input_unchanged(model, "interactions", reset or hasattr(model, "encoder_"))
+        return super().check_X(model, X, reset=reset)
+
+    def learn(
+        self, model: Any, X: Any, y: np.ndarray, weight: np.ndarray, previous: Any
+    ) -> tuple[Inputs, Start]:
+        timestamp_index = resolve_timestamp(model, model.timestamp, X)
+        if previous is None:
+            _learn_timestamps(model, X, timestamp_index)
+        elif timestamp_index != model.timestamp_index_:
+            raise ValueError(
+                f"timestamp={model.timestamp!r} was asked for, but the training continues a model "
+                f"of timestamps in column {model.timestamp_index_}. Set it back, or fit with "
+                "warm_start=False."
+            )
+        inputs = learn_pairs(model, X, y, previous) | self._times(model, X)
+        model.histories_ = _histories(model, inputs, y, previous)
+        model.time_unit_ = model.histories_.median_gap() if model.histories_.timed else 1.0
+        return inputs, {"n_items": n_ids(model)[1]}
+
+    def inputs(self, model: Any, X: Any, rows: slice = slice(None)) -> Inputs:
+        return super().inputs(model, X, rows) | self._times(model, X, rows)
+
+    def _times(self, model: Any, X: Any, rows: slice = slice(None)) -> Inputs:
+        """Read the times of some rows, if there are timestamps."""
+        if (index := model.timestamp_index_) is None:
+            return {}
+        values, first_row = column_values(X, index)[rows], rows.start or 0
+        kind, name = model.timestamp_kind_, _column_name(model, index)
+        return {"times": read_timestamps(values, name, kind, first_row=first_row)}
+
+    def training_data(
+        self, model: Any, inputs: Inputs, y: np.ndarray, weight: np.ndarray, previous: Any
+    ) -> SequenceTensors:
+        histories = _histories(model, inputs, y, previous)
+        users, items, times = inputs["users"], inputs["items"], inputs.get("times")
+        if times is None:
+            times = histories.latest_positions(users)
+        targets = histories, users, items, times, y, weight
+        if model.module_.has_static_part:
+            data = sequence_tensors(model, *targets)
+            data.places, data.past_weights = _places_and_weights(model, inputs, weight, previous)
+            return data
+        data = sequence_tensors(model, *targets, history_dropout=HISTORY_DROPOUT)
+        n_items = model.module_.n_items
+        model.module_.count_lookups(data.lookups(n_items), len(histories.items))
+        return data
+
+    def validation_data(
+        self,
+        model: Any,
+        inputs: Inputs,
+        y: np.ndarray,
+        weight: np.ndarray,
+        training: Any,
+    ) -> SequenceTensors:
+        users, items, times = inputs["users"], inputs["items"], inputs.get("times")
+        histories = training.histories
+        if times is None:
+            histories, users = histories.without_targets(users, items)
+        return sequence_tensors(model, histories, users, items, times, y, weight)
+
+    def row_counts(self, model: Any) -> dict[str, np.ndarray]:
+        return {"item": model.seen_.sum(axis=0)}
+
+    def predicted(self, model: Any, X: Any, history: Any) -> np.ndarray:
+        """Predict ratings from the histories of `fit` or from others."""
+        X = check_X(model, X, reset=False)
+        inputs = self.inputs(model, X)
+        histories, users = model.histories_, inputs["users"]
+        items, times = inputs["items"], inputs.get("times")
+        if history is None:
+            self.warn_of_kind(model, X, count_unknown(inputs))
+        else:
+            _warn_of_items(model, X, items)
+            histories, users = self.read_history(model, X, history)
+        if times is not None:
+            return _rate(model, sequence_tensors(model, histories, users, items, times))
+        ratings = np.empty(len(users))
+        # Each row reads a copy of the history without its item. Copies for all rows at once could
+        # exceed the memory.
+        block = np.cumsum(histories.lengths[users]) // INTERACTIONS_AT_ONCE
+        for rows in np.split(np.arange(len(users)), np.flatnonzero(np.diff(block)) + 1):
+            copies, sequences = histories.without_targets(users[rows], items[rows])
+            targets = sequence_tensors(model, copies, sequences, items[rows], None)
+            ratings[rows] = _rate(model, targets)
+        return ratings
+
+    def targets(self, model: Any, X: Any, history: Any) -> SequenceTensors:
+        """Make the histories and items to rate, as in `predicted`, but all at once."""
+        inputs = self.inputs(model, X)
+        items, times = inputs["items"], inputs.get("times")
+        histories, users = model.histories_, inputs["users"]
+        if history is not None:
+            histories, users = self.read_history(model, X, history)
+        if times is None:
+            histories, users = histories.without_targets(users, items)
+        return sequence_tensors(model, histories, users, items, times)
+
+    def read_history(self, model: Any, X: Any, history: Any) -> tuple[Histories, np.ndarray]:
+        """Make histories from (X_past, y_past), and find the sequence of each row of X in them."""
+        X_past, y_past = _check_history(model, X, history)
+        position = model.encoder_.column_indices_[0]
+        vocabulary, users = Vocabulary.build(
+            column_values(X_past, position), _column_name(model, position)
+        )
+        values = column_values(X, position)
+        sequences = vocabulary.codes(values)
+        if message := vocabulary.kind_mismatch(values, int(np.count_nonzero(sequences == 0))):
+            warn(message)
+        is_read = np.zeros(len(vocabulary) + 1, dtype=bool)
+        is_read[sequences[sequences > 0]] = True
+        rows = is_read[users] & ~np.isnan(y_past)  # the only ones that X reads
+        users, y_past = users[rows], y_past[rows]
+        X_past = take_rows(X_past, rows)
+        inputs = self.inputs(model, X_past)
+        _warn_of_items(model, X_past, inputs["items"])
+        times = inputs.get("times")
+        return Histories(users, inputs["items"], y_past, times, len(is_read)), sequences
+
+    def scores(self, model: Any, users: np.ndarray, items: np.ndarray) -> Tensor:
+        module = model.module_
+        data = sequence_tensors(model, model.histories_, users, np.ones_like(users), None)
+        device = module.global_mean.device
+        data.to(device)
+        scores = torch.empty(len(users), len(items))
+        candidates = torch.from_numpy(items).to(device)
+        users_at_once = max(1, SCORES_AT_ONCE // len(items))
+        with torch.inference_mode(), threads_for(PLACES_AT_ONCE, module.width):
+            for rows, past, targets in data.whole_batches():
+                targets.pop("items")
+                read = module._select(module.read(**past), **targets)
+                for first in range(0, len(rows), users_at_once):
+                    block = slice(first, first + users_at_once)
+                    of_pairs = {
+                        name: values[block].repeat_interleave(len(items), 0)
+                        for name, values in read.items()
+                    }
+                    n_users = len(rows[block])
+                    found = module._score(of_pairs, candidates.repeat(n_users))
+                    scores[rows[block]] = found.reshape(n_users, -1).cpu()
+        return scores
+
+
+class PaddedReader:
+    """Reads padded sequences of item codes, with or without past ratings."""
+
+    def check_X(self, model: Any, X: Any, *, reset: bool) -> Any:
+        """Check X; with `reset`, store its number and names of columns."""
+        _check_input_unchanged(model, "sequences", reset or not hasattr(model, "encoder_"))
+        return check_sequences(model, X, reset=reset)
+
+    def check_y(self, model: Any, y: Any, *, input_name: str) -> np.ndarray:
+        """Check ratings, one for each sequence or for each position."""
+        return check_sequence_ratings(model, y, input_name=input_name)
+
+    def learn(
+        self, model: Any, X: Any, y: np.ndarray, weight: np.ndarray, previous: Any
+    ) -> tuple[Inputs, Start]:
+        """Set the fitted attributes that do not need training, and return items and ratings."""
+        if previous is None:
+            model.with_ratings_ = has_ratings(X, y)
+            model.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
+        before = getattr(previous, "rating_scale_", None)
+        model.rating_scale_ = new_rating_scale(model, y[~np.isnan(y)], before)
+        if not (model.with_ratings_ or model.items_only):
+            raise ValueError(
+                "items_only=False reads past ratings, but X holds only items. Append the ratings "
+                "as further columns, as SequenceWindower(ratings=True) does, or set "
+                "items_only=True. (If X has the ratings already: the last one is the one to "
+                "predict, and must be NaN.)"
+            )
+        items, _ = split_columns(X, model.with_ratings_)
+        check_item_codes(X, items)
+        model.time_unit_ = 1.0
+        n_items = max(int(items.max()), 1 if previous is None else previous.n_items_)
+        return self.inputs(model, X), {"n_items": n_items}
+
+    def inputs(self, model: Any, X: Any, rows: slice = slice(None)) -> Inputs:
+        """Split some rows into items and past ratings."""
+        items, ratings = split_columns(X[rows], model.with_ratings_)
+        return {"items": items} if ratings is None else {"items": items, "ratings": ratings}
+
+    def warn_of_kind(self, model: Any, X: Any, n_unknown: np.ndarray) -> None:
+        """Do nothing: codes have no kind."""
+
+    def training_data(
+        self, model: Any, inputs: Inputs, y: np.ndarray, weight: np.ndarray, previous: Any
+    ) -> SequenceTensors:
+        """Make the tensors to train on."""
+        data = self.validation_data(model, inputs, y, weight, None)
+        before = None if previous is None else previous.module_
+        model.module_.count_lookups(data.lookups(model.n_items_), len(data), before)
+        return data
+
+    def validation_data(
+        self, model: Any, inputs: Inputs, y: np.ndarray, weight: np.ndarray, training: Any
+    ) -> SequenceTensors:
+        """Make the tensors for the validation loss."""
+        items, _ = _known(model, inputs)
+        n_outputs = 1 if y.ndim == 1 else y.shape[1]
+        if n_outputs != model.n_outputs_:
+            raise ValueError(
+                f"The model predicts {model.n_outputs_} rating(s) for each sequence, but ratings "
+                f"came with shape {y.shape}. Give y and y_val the same number of columns."
+            )
+        histories, places = to_histories(items, inputs.get("ratings"))
+        row, column = rated_positions(items, y)
+        return sequence_tensors(
+            model,
+            histories,
+            row,
+            items[row, column],
+            places[row, column],
+            y if y.ndim == 1 else y[row, column],
+            weight[row],
+        )
+
+    def row_counts(self, model: Any) -> dict[str, np.ndarray]:
+        """Return nothing: the module counts lookups itself."""
+        return {}
+
+    def predicted(self, model: Any, X: Any, history: Any) -> np.ndarray:
+        """Predict the ratings of the last items, or of all positions."""
+        X = check_X(model, X, reset=False)
+        data, where = self._targets(model, X, history)
+        if model.n_outputs_ == 1:
+            return _rate(model, data)
+        ratings = np.full((len(X), model.n_outputs_), np.nan)
+        ratings[where] = _rate(model, data)
+        return ratings
+
+    def targets(self, model: Any, X: Any, history: Any) -> SequenceTensors:
+        """Make the histories and items to rate."""
+        return self._targets(model, X, history)[0]
+
+    def _targets(self, model: Any, X: Any, history: Any) -> tuple[SequenceTensors, Any]:
+        """Make the targets, and their rows and columns."""
+        if history is not None:
+            raise ValueError(
+                "history is for input='interactions', got a history with input='sequences'. "
+                "Leave it out: X itself holds the earlier items and ratings."
+            )
+        inputs = self.inputs(model, X)
+        items, is_item = _known(model, inputs)
+        histories, places = to_histories(items, inputs.get("ratings"))
+        where = np.nonzero(is_item)
+        if model.n_outputs_ == 1:
+            where = np.arange(len(items)), np.full(len(items), items.shape[1] - 1)
+        return sequence_tensors(model, histories, where[0], items[where], places[where]), where
+
+
+HISTORIES, PADDED = HistoryReader(), PaddedReader()
+
+
+def sequence_tensors(
+    model: Any, histories: Histories, sequences, items, times, y=None, weight=None, **params
+) -> SequenceTensors:
+    """Make the tensors of histories and targets."""
+    return SequenceTensors(
+        histories,
+        sequences,
+        items,
+        times,
+        y,
+        weight,
+        time_unit=model.time_unit_,
+        max_len=MAX_LEN,
+        bidirectional=model.module_.bidirectional,
+        **params,
+    )
+
+
+def _rate(model: Any, data: SequenceTensors) -> np.ndarray:
+    """Predict clipped ratings of targets, in the given order."""
+    ratings, module = np.empty(len(data)), model.module_
+    data.to(module.global_mean.device)
+    with torch.inference_mode(), threads_for(PLACES_AT_ONCE, module.width):
+        for rows, past, targets in data.whole_batches():
+            ratings[rows] = module(**past, **targets).cpu().numpy()
+    return clipped(model, ratings)
+
+
+def _check_input_unchanged(model: Any, found: str, is_same: bool) -> None:
+    """Raise if `input` differs from that of the fit."""
+    if not is_same:
+        fitted = "interactions" if found == "sequences" else "sequences"
+        raise ValueError(
+            f"input={found!r} was asked for, but the model was fitted with input={fitted!r}. Set "
+            "it back, or fit anew with warm_start=False."
+        )
+
+
+def _learn_timestamps(model: Any, X: Any, index: int | None) -> None:
+    model.timestamp_index_, model.timestamp_kind_ = index, None
+    if index is not None:
+        model.timestamp_kind_ = timestamp_kind(column_values(X, index), _column_name(model, index))
+    elif model.timestamp == "auto" and X.shape[1] > 2:
+        warn(
+            "timestamp='auto' found no column named 'timestamp'. The order of the rows is "
+            "taken as time order, and predict reads the whole history of a user. Set "
+            "timestamp to the position or name of a column, or to None if there is none."
+        )
+
+
+def _histories(model: Any, inputs: Inputs, y: np.ndarray, previous: Any) -> Histories:
+    """Make the histories of all users, added to those of `previous`."""
+    n_users = n_ids(model)[0] + 1
+    histories = Histories(inputs["users"], inputs["items"], y, inputs.get("times"), n_users)
+    return histories if previous is None else previous.histories_.extended(histories)
+
+
+def _places_and_weights(
+    model: Any, inputs: Inputs, weight: np.ndarray, previous: Any
+) -> tuple[Tensor, Tensor]:
+    """Find the rows in the histories, and give weights there: 1 for those of earlier fits."""
+    numbers = _histories(model, inputs, np.arange(len(weight)), None)
+    if previous is not None:
+        before = copy(previous.histories_)
+        before.ratings = np.full(len(before.items), -1)
+        numbers = before.extended(numbers)
+    rows = torch.from_numpy(numbers.ratings)
+    is_here = rows >= 0
+    weights = torch.ones(len(rows), dtype=torch.float64)
+    weights[is_here] = torch.from_numpy(weight).double()[rows[is_here]]
+    places = torch.empty(len(weight), dtype=torch.int64)
+    places[rows[is_here]] = torch.nonzero(is_here).squeeze(1)
+    return places, weights
+
+
+def _known(model: Any, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Set unknown items to 0, and tell where there is an item, known or not."""
+    items = inputs["items"]
+    return np.where(items > model.n_items_, 0, items), items > 0
+
+
+def _warn_of_items(model: Any, X: Any, items: np.ndarray) -> None:
+    """Warn if items are of another kind than in `fit`; users of a history may be new."""
+    vocabulary, values = id_columns(model, X)[1]
+    n_unknown = int(np.count_nonzero(items == 0))
+    if n_unknown and (message := vocabulary.kind_mismatch(values, n_unknown)):
+        warn(message)
+
+
+def _column_name(model: Any, position: int) -> int | str:
+    names = getattr(model, "feature_names_in_", None)
+    return position if names is None else names[position]
+
+
+def _check_history(model: Any, X: Any, history: Any) -> tuple[Any, np.ndarray]:
+    """Return the checked X_past and y_past of a history, or raise."""
+    try:
+        X_past, y_past = history
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "history must be a pair (X_past, y_past) of interactions with the columns of X "
+            f"and their ratings, got {type(history).__name__}. Pass history=(X_past, y_past)."
+        ) from error
+    if hasattr(X_past, "shape") and X_past.shape[0] == 0:  # no history yet
+        X_past, y_past = X[:1], np.array([np.nan])
+    else:
+        X_past = check_interactions(model, X_past, reset=False)
+        y_past = check_ratings(model, y_past, input_name="y_past")
+    check_consistent_length(X_past, y_past)
+    return X_past, y_past

@@ -246,29 +246,6 @@ def test_without_a_seed_only_the_global_state_of_numpy_is_used():
 # --- kinds of data
 
 
-@pytest.mark.parametrize(
-    "as_ids",
-    [
-        lambda column: column.astype(str),
-        lambda column: column.astype(str).astype(object),
-        lambda column: column.astype(str).astype("category"),
-        lambda column: column.astype("category"),
-        lambda column: column.astype("Int64"),
-        lambda column: column.astype(np.int8),
-        lambda column: column.astype(float),
-        lambda column: pd.to_datetime(column, unit="D"),
-        lambda column: [("ID", value) for value in column],
-        lambda column: [value if value % 2 else str(value) for value in column],
-    ],
-    ids="str object str-category category Int64 int8 float datetime tuple mixed".split(),
-)
-def test_ids_may_be_of_any_kind(as_ids, predictions):
-    given = X.assign(user=as_ids(X["user"]), item=as_ids(X["item"]))
-    model = mf().fit(given, Y)
-    assert np.array_equal(model.predict(given), predictions)
-    assert model.n_features_in_ == 3
-
-
 @pytest.mark.parametrize("dtype", [int, bool, np.float32, "Int64", "Float64", object])
 def test_ratings_may_be_any_numbers(dtype):
     y = (Y > 3).astype(int)

@@ -1,13 +1,11 @@
 """DenseRecRegressor: formula, side features, further training and recommendations."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import root_mean_squared_error
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import KFold
 from skorch.callbacks import Callback, LRScheduler
 
 from sklrec import BiasRegressor, DenseRecRegressor, MFRegressor
@@ -47,19 +45,6 @@ def dense(**options):
 
 
 # --- the model
-
-
-def test_attributes_are_in_units_of_the_ratings():
-    options = {"hidden_layer_sizes": (), "init_std": 0.3}
-    stars, percent = dense(**options).fit(IDS, Y), dense(**options).fit(IDS, 25 * Y)
-    n_users, n_items = IDS["user"].nunique(), IDS["item"].nunique()
-    assert stars.user_factors_.shape == (n_users, 4)
-    assert stars.item_factors_.shape == (n_items, 4)
-    assert stars.user_biases_.shape == (n_users,)
-    assert stars.item_biases_.shape == (n_items,)
-    assert percent.user_biases_ == pytest.approx(25 * stars.user_biases_, rel=1e-2, abs=1e-2)
-    assert percent.item_factors_ == pytest.approx(5 * stars.item_factors_, rel=1e-2, abs=1e-2)
-    assert percent.predict(IDS) == pytest.approx(25 * stars.predict(IDS), rel=1e-3)
 
 
 def test_attributes_give_the_predictions_where_the_net_is_linear():
@@ -242,16 +227,6 @@ def test_a_missing_number_has_its_own_embedding():
 
 
 # --- with scikit-learn
-
-
-def test_grid_search_over_layers():
-    grid = {"hidden_layer_sizes": [np.array([4]), [8, 4], ()]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        search = GridSearchCV(dense(max_epochs=2), grid, cv=2).fit(SIDE, Y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    n_hidden = len(search.best_params_["hidden_layer_sizes"])
-    assert len(search.best_estimator_.module_.layers) == 1 + 2 * n_hidden
 
 
 def test_partial_fit_learns_new_users_items_and_values():

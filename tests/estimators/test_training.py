@@ -216,12 +216,6 @@ def test_values_that_were_held_out_whole_are_predicted_as_unknown_ones():
     assert rated.std() > 0
 
 
-@each
-def test_learned_attributes_need_a_fit(estimator):
-    names = {"global_mean_", "item_factors_", "n_items_", "user_factors_", "user_biases_"}
-    assert not names & {name for name in names if hasattr(estimator, name)}
-
-
 class CountRows(Callback):
     """Record the number of rows of both data sets."""
 

@@ -26,7 +26,7 @@ from benchmarks import (
 from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, ridge, ridge_biases
 from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
-from benchmarks._peers import REQUIREMENTS, Answer, Field, LeftOut, run
+from benchmarks._peers import REQUIREMENTS, run
 from benchmarks.peers import libraries
 from benchmarks.peers._serve import serve
 from benchmarks.post import cut_windows, train
@@ -60,24 +60,6 @@ def test_every_library_has_pinned_requirements_and_a_peer():
     assert found == {"sklrec", *REQUIREMENTS}
     assert all(line.count("==") == 1 for lines in REQUIREMENTS.values() for line in lines)
     assert all(callable(getattr(libraries, library)) for library in found)
-
-
-def test_field_drops_a_model_that_fails_and_says_why(monkeypatch, capsys):
-    answer = Answer(np.zeros(1), *range(6))
-
-    def fake_run(model, *args, **kwargs):
-        if model is CORNAC:
-            raise LeftOut("slower than 3 s")
-        return [answer]
-
-    monkeypatch.setattr("benchmarks._peers.run", fake_run)
-    field = Field([SURPRISE, CORNAC], time_limit=3)
-    assert field.run(SURPRISE, None, None) == [answer]
-    assert field.run(CORNAC, None, None) is None
-    assert field.models == [SURPRISE]
-    assert field.left_out == ["Cornac MF: left out, slower than 3 s"]
-    assert field.left_out[0] in capsys.readouterr().out
-    assert field.run(CORNAC, None, None) is None
 
 
 @pytest.fixture
@@ -260,29 +242,6 @@ RESULT = {
     ],
     "left_out": ["c: left out, slower than 3 s"],
 }
-
-
-def test_render():
-    expected = """\
-## Things
-
-What was done.
-
-| Figure | Measured | Bar | Met |
-| --- | --- | --- | --- |
-| Ratio | 1.25 | at most 1.20 | **no** |
-| Rate | 4.0 | at least 3.0 | yes |
-| Seconds | not reached | at most 1.0 | **no** |
-
-### Times
-
-| Model | Rows | Fit, s |
-| --- | ---: | ---: |
-| a | 1,000 | 0.46 |
-| b | 2 | 3.00 |
-
-- c: left out, slower than 3 s"""
-    assert _results.render(RESULT) == expected
 
 
 def test_results_are_strict_json_with_a_row_in_each_line(tmp_path):

@@ -257,16 +257,6 @@ def test_ratings_may_be_any_numbers(dtype):
 # --- scikit-learn's machinery
 
 
-@pytest.mark.parametrize("encoder", [IDEncoder(), IDEncoder(columns=("user", "item"))])
-def test_an_encoder_in_front_changes_nothing(encoder, predictions):
-    pipeline = make_pipeline(encoder, mf()).fit(X, Y)
-    assert np.array_equal(pipeline.predict(X), predictions)
-    strangers = X.assign(user=-X["user"] - 1)
-    assert np.array_equal(pipeline.predict(strangers), mf().fit(X, Y).predict(strangers))
-    strings = X.astype({"user": str, "item": str})
-    assert np.array_equal(pipeline.fit(strings, Y).predict(strings), predictions)
-
-
 @pytest.mark.parametrize(
     "wrapped",
     [lambda mf: make_pipeline(IDEncoder(), mf), lambda mf: GridSearchCV(mf, {"n_factors": [4]})],

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -337,18 +336,6 @@ def test_a_pickle_holds_the_ids_once():
     vocabulary = Vocabulary.from_values(ids, "user")
     vocabulary.codes(objects(["a"]))
     assert len(pickle.dumps(vocabulary)) < 1.1 * ids.nbytes
-
-
-@pytest.mark.parametrize("as_objects", [False, True])
-def test_threads_look_up_at_once(as_objects):
-    ids = np.arange(50_000) * 3
-    ids = ids.astype("U").astype(object) if as_objects else ids
-    shuffled = np.random.default_rng(0).permutation(len(ids))
-    for _ in range(3):
-        vocabulary = pickle.loads(pickle.dumps(Vocabulary.from_values(ids, "user")))
-        with ThreadPoolExecutor(8) as threads:
-            found = list(threads.map(vocabulary.codes, [ids[shuffled]] * 8))
-        assert all(np.array_equal(codes, shuffled + 1) for codes in found)
 
 
 CHUNKS = [

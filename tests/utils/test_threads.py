@@ -93,23 +93,6 @@ def test_other_threads_keep_their_number():
         assert pool.submit(torch.get_num_threads).result() == 3
 
 
-def test_a_number_that_a_thread_set_is_kept():
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(torch.get_num_threads).result()  # torch forgets one that is set before
-        pool.submit(torch.set_num_threads, 1).result()
-        torch.set_num_threads(3)
-
-        def predict():
-            with threads_for(*SMALL):
-                return torch.get_num_threads()
-
-        with threads_for(*SMALL):
-            assert pool.submit(predict).result() == 1
-        assert pool.submit(predict).result() == 1
-        assert pool.submit(torch.get_num_threads).result() == 1
-    assert_three_threads()
-
-
 @pytest.mark.parametrize("first_out", [0, 1])
 def test_two_overlapping_blocks(first_out):
     entered, left = Barrier(2, timeout=10), Barrier(2, timeout=10)

@@ -88,7 +88,7 @@ def test_matrix_factorization(ratings, queries, tmp_path, params):
 
 
 NET = {"n_factors": 4, "max_epochs": 1, "random_state": 0}
-LSTM = partial(SequenceRatingRegressor, hidden_size=3, **NET)
+LSTM = partial(SequenceRatingRegressor, 2, 3, max_epochs=1, random_state=0)
 TIMED = ["user", "item", "timestamp"]
 
 

@@ -59,16 +59,6 @@ def test_recommendations_are_those_of_the_model(client, model):
         assert client.post("/recommend", json=asked).json() == expected.to_dict("records")
 
 
-def test_unknown_users_get_the_items_with_the_highest_biases(client, model):
-    answer = client.post("/recommend", json={"users": [999, -1], "n_items": 4})
-    assert answer.status_code == 200
-    found = pd.DataFrame(answer.json())
-    assert found["user"].tolist() == [999] * 4 + [-1] * 4
-    biases = pd.Series(model.item_biases_, model.encoder_.categories_[1])
-    best = biases.nlargest(4).index.tolist()
-    assert found["item"].tolist() == best * 2
-
-
 def test_users_who_have_seen_all_candidates_get_nothing(client):
     seen = X.loc[X["user"] == 3, "item"].tolist()
     answer = client.post("/recommend", json={"users": [3], "candidates": seen})

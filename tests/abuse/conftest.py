@@ -23,8 +23,7 @@ class Abuse:
     counts: Counter = field(default_factory=Counter)
 
 
-# for the helper modules of this folder and of the one for data sets
-sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "datasets")]
+sys.path.append(str(Path(__file__).parent))  # for the helper modules of this folder
 
 ABUSE = Abuse(VARIABLE in os.environ, int(os.environ.get(VARIABLE, 100)))
 

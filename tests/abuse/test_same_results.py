@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from fitted_models import ESTIMATORS, X, Y
@@ -52,19 +51,6 @@ def test_hash_seeds():
     assert [child.returncode for child in children] == [0, 0]
     assert all(name in found[0] for name in ESTIMATORS)
     assert found[0] == found[1]
-
-
-@pytest.mark.parametrize("name", ESTIMATORS)
-def test_order_of_equal_rows(name):
-    twice, y = pd.concat([X, X], ignore_index=True), pd.concat([Y, Y], ignore_index=True)
-    if name not in ("dense", "bayesian sides"):  # these read all columns
-        twice["note"] = np.arange(len(twice))
-    moved = np.r_[len(X) : 2 * len(X), 0 : len(X)]
-    found = [
-        ESTIMATORS[name]().fit(twice.iloc[order], y.iloc[order]).predict(twice)
-        for order in (np.arange(len(y)), moved)
-    ]
-    np.testing.assert_array_equal(*found)
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

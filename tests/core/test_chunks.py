@@ -140,21 +140,6 @@ def test_the_model_predicts_recommends_and_continues(log):
     assert -1 in mf.encoder_.categories_[0]
 
 
-def test_string_ids_and_columns_by_name(log, tmp_path):
-    named = log.assign(user="u" + log["user"].astype(str), day=1)[
-        ["day", "item", "user", "rating"]
-    ]
-    named.to_parquet(tmp_path / "log.parquet")
-    ratings = ParquetRatings(tmp_path / "log.parquet", rating="rating", chunk_size=1_000)
-    mf = fitted(ratings, user="user", item="item")
-    np.testing.assert_array_equal(
-        mf.predict(named[["day", "item", "user"]])[:5],
-        mf.predict(named[["day", "item", "user"]][:5]),
-    )
-    assert mf.n_features_in_ == 3
-    assert mf.recommend(["u" + str(log["user"][0])], n_items=2).shape == (2, 4)
-
-
 def test_rows_of_weight_0_and_empty_chunks_are_ignored(log):
     ones = np.ones(1_000)
 

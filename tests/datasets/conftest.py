@@ -2,16 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import hashlib
-import sys
 import threading
 import zipfile
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent))  # for the helper module of this folder
 
 
 @dataclass

@@ -2,12 +2,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import errno
+import io
 import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 from threading import Barrier
 
@@ -17,12 +17,83 @@ import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 from sklearn.model_selection import KFold
 from sklearn.utils import Bunch
-from small_archives import MEMBERS, U_DATA, make_zip
 
 from sklrec.datasets import fetch_movielens
 from sklrec.datasets._download import DownloadError, pip_download
 from sklrec.datasets._movielens_layouts import read_100k, read_100k_wheel
 from sklrec.datasets._movielens_sets import SETS, U_DATA_SHA256
+
+U_DATA = b"2\t1\t3\t881250949\n1\t267\t5\t881250950\n1\t1412\t1\t881250951\n"
+FLAGS = {  # of the films 1, 267, 543 and 1412 of MovieLens 100K
+    "children": "0|0|0|1|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0",
+    "unknown": "1|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0|0",
+    "musical": "0|0|0|0|0|0|0|0|1|0|0|0|1|0|0|0|0|0|0",
+    "cartoon": "0|0|0|1|1|0|0|0|0|0|0|0|0|0|0|0|0|0|0",
+}
+# Small archives in the form of GroupLens and of the wheel. MovieLens 100K has the same four films,
+# two users and three ratings in both; the others have two films and two ratings.
+MEMBERS = {
+    "100k": {
+        "ml-100k/u.data": U_DATA,
+        "ml-100k/u.user": b"1|24|M|technician|85711\n2|53|F|other|T8H1N\n",
+        "ml-100k/u.item": (
+            f"1|Toy Story (1995)|01-Jan-1995||http://a|{FLAGS['children']}\n"
+            f"267|unknown||||{FLAGS['unknown']}\n"
+            f"543|Misérables, Les (1995)|01-Jan-1995||http://b|{FLAGS['musical']}\n"
+            f"1412|Land  Before Time III (1995) (V)|01-Jan-1995||http://c|{FLAGS['cartoon']}\n"
+        ).encode("latin-1"),
+    },
+    "wheel": {
+        "recbole/dataset_example/ml-100k/ml-100k.inter": (
+            b"user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + U_DATA
+        ),
+        "recbole/dataset_example/ml-100k/ml-100k.user": (
+            b"user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+            b"1\t24\tM\ttechnician\t85711\n2\t53\tF\tother\tT8H1N\n"
+        ),
+        "recbole/dataset_example/ml-100k/ml-100k.item": (
+            "item_id:token\tmovie_title:token_seq\trelease_year:token\tclass:token_seq\n"
+            "1\tToy Story\t1995\tAnimation Children's Comedy\n"
+            "267\tunkonwn\tunkonwn\tunknown\n"
+            "543\tMisérables, Les\t1995\tDrama Musical\n"
+            "1412\tLand Before Time III (1995)\tV\tAnimation Children's\n"
+        ).encode(),
+    },
+    "1m": {
+        "ml-1m/ratings.dat": b"1::2::5::978300760\n2::1::3::978302109\n",
+        "ml-1m/users.dat": b"1::F::1::10::48067\n2::M::56::16::07006-1234\n",
+        "ml-1m/movies.dat": (
+            "1::Star Wars: Episode IV (1977)::Action|Sci-Fi\n2::Misérables, Les (1995)::Drama\n"
+        ).encode("latin-1"),
+    },
+    "10m": {
+        "ml-10M100K/ratings.dat": b"1::2::5::978300760\n2::1::0.5::978302109\n",
+        "ml-10M100K/movies.dat": (
+            "1::Star Wars: Episode IV (1977)::Action|Sci-Fi\n2::Misérables, Les (1995)::Drama\n"
+        ).encode(),
+    },
+    "25m": {
+        "ml-25m/ratings.csv": (
+            b"userId,movieId,rating,timestamp\r\n1,2,5.0,978300760\r\n2,1,0.5,978302109\r\n"
+        ),
+        "ml-25m/movies.csv": (
+            'movieId,title,genres\r\n1,"One, ""Two"" (1990) (1999\u20132001)",Drama|War\r\n'
+            "2,Misérables no year,(no genres listed)\r\n"
+        ).encode(),
+    },
+}
+for name in ("20m", "32m"):
+    MEMBERS[name] = {
+        member.replace("25m", name): content for member, content in MEMBERS["25m"].items()
+    }
+
+
+def make_zip(members):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -293,34 +364,39 @@ def test_wrong_parameters_are_refused(parameters, error, message):
 
 
 def test_other_ratings_in_the_archive_are_refused():
-    archive = zipfile.ZipFile(BytesIO(make_zip(MEMBERS["wheel"])))
+    archive = zipfile.ZipFile(io.BytesIO(make_zip(MEMBERS["wheel"])))
     with pytest.raises(
         OSError, match=f"not those of MovieLens 100K: .* u.data has {U_DATA_SHA256}"
     ):
         read_100k_wheel(archive, ratings_sha256=U_DATA_SHA256)
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (
-            b"no archive",
-            r"ml-1m\.zip cannot be read \(BadZipFile: File is not a zip file\)\. Delete it and",
-        ),
-        (
-            make_zip({n: rows for n, rows in MEMBERS["1m"].items() if "movies" not in n}),
-            r"There is no item named 'ml-1m/movies\.dat' in the arch",
-        ),
-        (
-            make_zip({**MEMBERS["1m"], "ml-1m/movies.dat": b"1::a::b\n" * 10_000}),
-            r"movies\.dat in .* would expand to 80,000 bytes, but a Movie",
-        ),
-    ],
-    ids=["no archive", "a missing member", "a member that is too large for its archive"],
-)
+def altered(name, content):
+    return make_zip({**MEMBERS["1m"], f"ml-1m/{name}.dat": content})
+
+
+DAMAGED = {
+    "no archive": (b"no archive", r"BadZipFile: File is not a zip file\)\. Delete it and"),
+    "a missing member": (
+        make_zip({n: rows for n, rows in MEMBERS["1m"].items() if "movies" not in n}),
+        r"There is no item named 'ml-1m/movies\.dat' in the arch",
+    ),
+    "a bomb": (altered("movies", b"1::a::b\n" * 10_000), "would expand to 80,000 bytes, but a M"),
+    "a missing column": (altered("ratings", b"12::5::978300760\n"), "cannot be read"),
+    "a null byte": (altered("ratings", b"1::2::5\0::978300760\n"), "cannot be read"),
+    "an unknown job": (altered("users", b"1::F::1::99::48067\n"), "IndexError"),
+}
+
+
+@pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=DAMAGED)
 def test_damaged_archives_with_the_right_checksum_are_refused(cached, content, message):
     with pytest.raises(OSError, match=message):
         cached(content)()
+
+
+def test_titles_with_many_parentheses_are_read(cached):  # a slow regular expression would hang
+    content = altered("movies", b"1::" + b"(1" * 1000 + b"::Drama\n")
+    assert cached(content)().item_frame["year"].isna().all()
 
 
 @pytest.mark.movielens

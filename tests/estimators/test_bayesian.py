@@ -71,10 +71,6 @@ def test_sparse_ratings_are_predicted_as_well_as_by_biases(n_per_user):
     assert errors[1] < 1.003 * errors[0]
 
 
-def test_svdpp_terms_change_the_model():
-    assert not np.allclose(bayes(svdpp=True).fit(X, Y).predict(X), bayes().fit(X, Y).predict(X))
-
-
 def test_n_factors_auto_depends_on_the_number_of_ratings():
     dense = BayesianMFRegressor(n_iter=1).fit(X, Y)
     assert dense.module_.n_factors == 16

@@ -116,14 +116,6 @@ def test_the_unit_of_the_ratings_does_not_matter(optimizer, factor, offset):
     assert other.loss_curve_[-1] > 0
 
 
-def test_attributes_are_in_units_of_the_ratings():
-    stars, percent = mf().fit(X, Y), mf().fit(X, 25 * Y)
-    assert percent.global_mean_ == pytest.approx(25 * stars.global_mean_)
-    assert percent.user_biases_ == pytest.approx(25 * stars.user_biases_, rel=1e-2, abs=1e-3)
-    assert percent.item_factors_ == pytest.approx(5 * stars.item_factors_, rel=1e-2, abs=1e-3)
-    assert percent.loss_curve_ == pytest.approx(625 * np.array(stars.loss_curve_), rel=1e-4)
-
-
 # --- parameters
 
 

@@ -207,15 +207,14 @@ def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.
     """
     estimator = copy(estimator)  # so that a fit in another thread changes nothing here
     _module_of(estimator)
-    X, reader = check_X(estimator, X, reset=False), estimator._reader
     if isinstance(estimator, SequenceRatingRegressor):
-        targets = reader.targets(estimator, X, history)
+        targets = estimator._reader.targets(estimator, X, history)
         return {name: values.numpy() for name, values in targets.in_one_batch().items()}
     if history is not None:
         raise ValueError(
             f"{type(estimator).__name__} reads no history, got one. Set history=None."
         )
-    return reader.inputs(estimator, X)
+    return estimator._reader.inputs(estimator, check_X(estimator, X, reset=False))
 
 
 def _module_of(estimator: Any) -> nn.Module:

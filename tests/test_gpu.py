@@ -13,7 +13,6 @@ import joblib
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from sklrec import (
     BayesianMFRegressor,
@@ -21,9 +20,8 @@ from sklrec import (
     MFRegressor,
     SequenceRatingRegressor,
 )
-from sklrec._utils.devices import is_there, on_cpu
+from sklrec._utils.runtime import is_there
 from sklrec.datasets import make_ratings
-from sklrec.modules import LSTMRating
 
 X, Y = make_ratings(60, 40, 2000, random_state=0)
 SIDE = X.assign(genre=(X["item"] % 3).astype(str).astype("category"), hour=X["timestamp"] % 24)
@@ -97,7 +95,7 @@ def test_a_model_of_the_device_is_the_same_on_the_cpu(name, device, tmp_path):
         assert found_there["score"].to_numpy() == pytest.approx(
             found["score"].to_numpy(), abs=1e-4
         )
-    model.module_ = on_cpu(model.module_)
+    model.module_.cpu()
     assert model.predict(x) == pytest.approx(predicted, abs=1e-4)
 
 
@@ -153,18 +151,12 @@ def test_estimators_stay_on_a_device_and_do_not_wait_for_it():
 def test_a_pickle_of_a_missing_device_is_read_to_the_cpu(name):
     model = copy.deepcopy(ESTIMATORS[name]).fit(SIDE, Y)
     state = model.__getstate__()
-    if name == "Bayesian":
-        state["_device"] = "cuda:99"
-    else:
-        model.net_.device = "cuda:99"
+    state["module_"]["device"] = "cuda:99"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         again = object.__new__(type(model))
         again.__setstate__(pickle.loads(pickle.dumps(state)))
     assert np.array_equal(again.predict(SIDE), model.predict(SIDE))
-    if name != "Bayesian":
-        assert again.net_.device == "cpu"
-        assert again.module_ is again.net_.module_
 
 
 def test_copies_share_the_module():
@@ -173,19 +165,3 @@ def test_copies_share_the_module():
     assert copied.module_ is model.module_
     copied.set_params(device="mps")
     assert model.device == "cpu"
-
-
-def test_a_copy_of_a_module_for_the_cpu_is_complete():
-    module = LSTMRating(9, n_ratings=3)
-    module.n_lookups = torch.arange(10)
-    module.dropout.requires_grad_(False)
-    module.lstm.weight_ih_l0.requires_grad_(False)
-    copied = on_cpu(module)
-    assert copied is not module
-    for name, values in module.state_dict().items():
-        assert torch.equal(copied.state_dict()[name], values)
-        assert copied.state_dict()[name].data_ptr() == values.data_ptr()  # shared on the CPU
-    assert torch.equal(copied.n_lookups, module.n_lookups)
-    gradients = [[p.requires_grad for p in m.parameters()] for m in (module, copied)]
-    assert gradients[0] == gradients[1]
-    assert isinstance(copied.lstm.weight_ih_l0, nn.Parameter)

@@ -10,7 +10,7 @@ from types import MethodType
 from typing import Any, Self
 
 import torch
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import RegressorMixin
 from sklearn.callback import CallbackSupportMixin
 
 from sklrec._core.chunks import Chunks
@@ -19,12 +19,20 @@ from sklrec._core.predict import fitted_copy, predicted
 from sklrec._core.readers import PairReader
 from sklrec._core.recommend import recommended, similar
 from sklrec._core.rows import Rows, Table
-from sklrec._data.checks import Interval, RealNotInt, StrOptions, fit_context
-from sklrec._data.statistics import RatingStatistics
+from sklrec._data.checks import (
+    STATISTICS,
+    Interval,
+    RatingStatistics,
+    RealNotInt,
+    StrOptions,
+    fit_context,
+)
+from sklrec._data.seen import SeenPairs
 from sklrec._solvers.base import Solver
-from sklrec._solvers.callbacks import notify_sklearn_callbacks
 from sklrec._solvers.net import RatingNet
-from sklrec._utils.devices import on_cpu, this_or_cpu
+from sklrec._solvers.steps import notify_sklearn_callbacks
+from sklrec._utils.state.estimators import DeclaredEstimator, Fitted
+from sklrec._utils.state.kinds import NUMBER, Floats, Int, Many, Maybe, Optional, Strings
 from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._rating_module import RatingModule
 from sklrec.preprocessing import IDEncoder
@@ -45,6 +53,11 @@ TRAINING_CONSTRAINTS = {
     "warm_start": ["boolean"],
     "callbacks": [list, None],
 }
+
+
+def _numbers_of_ids(encoder: IDEncoder) -> dict[str, int]:
+    users, items = encoder.vocabularies_
+    return {"n_users": len(users), "n_items": len(items)}
 
 
 class missing_if:
@@ -82,8 +95,21 @@ def _lacks_factors(side: str) -> Callable[[Any], str | None]:
     return reason
 
 
-class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
+class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimator):
     """Base of the estimators that predict the ratings of interactions."""
+
+    _state = {
+        "n_features_in_": Int(size="n_columns"),
+        "feature_names_in_": Maybe(Strings("n_columns")),
+        "rating_scale_": Optional(Many(NUMBER, 2, into=tuple)),
+        "rating_statistics_": Many(STATISTICS, 3, into=RatingStatistics._make),
+        "loss_curve_": Floats("n_iter"),
+        "validation_curve_": Maybe(Floats()),
+        "n_iter_": Int(size="n_iter"),
+        "encoder_": Fitted(IDEncoder, _numbers_of_ids),
+        "seen_": SeenPairs(),
+    }
+    _not_kept = ("net_",)
 
     _parameter_constraints = {
         "user": [Interval(Integral, 0, None, closed="left"), str],
@@ -339,32 +365,6 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, BaseEstimator):
             If a user is unknown.
         """
         return similar(fitted_copy(self), "user", users, n_users, metric)
-
-    def __copy__(self):
-        # The default copies through __getstate__, which moves the module to the CPU.
-        copied = object.__new__(type(self))
-        copied.__dict__.update(vars(self))
-        return copied
-
-    def __getstate__(self):
-        state = dict(super().__getstate__())
-        if "net_" in state:
-            # The net holds the module too; a pickle should contain it only once.
-            del state["module_"]
-        elif "module_" in state:
-            device = self.module_.global_mean.device
-            if device.type != "cpu":  # so that machines without the device can read the pickle
-                state["module_"], state["_device"] = on_cpu(self.module_), str(device)
-        return state
-
-    def __setstate__(self, state):
-        state = dict(state)
-        device = state.pop("_device", "cpu")
-        super().__setstate__(state)
-        if "net_" in state:
-            self.module_ = self.net_.module_
-        elif device != "cpu":
-            self.module_.to(this_or_cpu(device))
 
     @property
     def global_mean_(self):

@@ -11,11 +11,11 @@ import torch
 from sklrec._core.readers import n_ids
 from sklrec._core.rows import Rows, device_of
 from sklrec._solvers.base import FitResult, WarmStart
-from sklrec._solvers.callbacks import ATTRIBUTES_OF_A_RUNNING_FIT, notify_of_model
-from sklrec._solvers.distributed import is_shared
-from sklrec._solvers.epochs import Diverged
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
+from sklrec._solvers.penalties import Diverged
+from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT, notify_of_model
 from sklrec._solvers.tensors import sum_of_weights
+from sklrec._utils.runtime import is_shared
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
 
 # Starts of a training with lr="auto", each with half the learning rate of the one before.

@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklrec._core.readers import Inputs, count_unknown
 from sklrec._core.rows import check_X
-from sklrec._utils.threads import threads_for
+from sklrec._utils.runtime import threads_for
 
 # Rows that are computed at once: many enough to keep torch busy, and few enough that the gathered
 # factors fit into the processor's cache.

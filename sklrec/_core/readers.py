@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from copy import copy
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -15,9 +15,13 @@ from sklrec._data.checks import (
     column_values,
     resolve_columns,
 )
-from sklrec._data.features.blocks import OWNERS, SideBlock, assign_sides
-from sklrec._data.features.groups import SideFeatures
-from sklrec._data.features.known import KnownFeatures
+from sklrec._data.features.side_features import (
+    OWNERS,
+    KnownFeatures,
+    SideBlock,
+    SideFeatures,
+    assign_sides,
+)
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.warnings import warn
@@ -27,12 +31,26 @@ from sklrec.preprocessing import IDEncoder
 Inputs: TypeAlias = dict[str, np.ndarray]
 # What a new module needs besides sizes, by name.
 Start: TypeAlias = dict[str, Any]
+Learned: TypeAlias = tuple[Inputs, Start]
 
 # A further rating that widens an automatic rating scale is far outside if the gap between it and
 # the other ratings is wider than this number of times the range of the others.
 FAR = 10.0
 # More distinct ratings are probably not stars.
 MAX_STARS = 1000
+
+
+class Rated(NamedTuple):
+    """Rows with ratings, as a reader returns them."""
+
+    inputs: Inputs
+    y: np.ndarray
+    weight: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "Rated":
+        """Select rows."""
+        inputs = {name: values[rows] for name, values in self.inputs.items()}
+        return Rated(inputs, self.y[rows], self.weight[rows])
 
 
 class PairReader:
@@ -46,9 +64,7 @@ class PairReader:
         """Check ratings, and return them as float64."""
         return check_ratings(model, y, input_name=input_name)
 
-    def learn(
-        self, model: Any, X: Any, y: np.ndarray, weight: np.ndarray, previous: Any
-    ) -> tuple[Inputs, Start]:
+    def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         """Set the fitted attributes that do not need training, and return the module's inputs."""
         return learn_pairs(model, X, y, previous), {}
 
@@ -66,26 +82,13 @@ class PairReader:
             if message := vocabulary.kind_mismatch(values, n):
                 warn(message)
 
-    def training_data(
-        self, model: Any, inputs: Inputs, y: np.ndarray, weight: np.ndarray, previous: Any
-    ) -> InteractionTensors:
+    def training_data(self, model: Any, rated: Rated, previous: Any) -> InteractionTensors:
         """Make the tensors to train on."""
-        # Weights of 1 change nothing. The copies are writable, as torch wants it.
-        is_weighted = bool((weight != 1).any())
-        return InteractionTensors(
-            inputs, torch.tensor(y), torch.tensor(weight) if is_weighted else None
-        )
+        return _pair_tensors(rated)
 
-    def validation_data(
-        self,
-        model: Any,
-        inputs: Inputs,
-        y: np.ndarray,
-        weight: np.ndarray,
-        training: InteractionTensors,
-    ) -> InteractionTensors:
+    def validation_data(self, model: Any, rated: Rated, training: Any) -> InteractionTensors:
         """Make the tensors for the validation loss."""
-        return PairReader.training_data(self, model, inputs, y, weight, None)
+        return _pair_tensors(rated)
 
     def row_counts(self, model: Any) -> dict[str, np.ndarray]:
         """Count the ratings so far of the rows of the module's tables, by side."""
@@ -100,9 +103,7 @@ class PairReader:
 class FeatureReader(PairReader):
     """Reads users, items and side features, as arrays by kind."""
 
-    def learn(
-        self, model: Any, X: Any, y: np.ndarray, weight: np.ndarray, previous: Any
-    ) -> tuple[Inputs, Start]:
+    def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         if previous is None:
             ids = resolve_columns(model, (model.user, model.item), X)
             options = {"categorical_features": model.categorical_features, "weight": weight}
@@ -142,9 +143,7 @@ class FeatureReader(PairReader):
 class BlockReader(PairReader):
     """Reads users, items and side features, as rows of a table with weights."""
 
-    def learn(
-        self, model: Any, X: Any, y: np.ndarray, weight: np.ndarray, previous: Any
-    ) -> tuple[Inputs, Start]:
+    def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         if model.loss == "ordinal":
             model.stars_ = _different_ratings(y)
         side = SideFeatures.learn(
@@ -162,6 +161,12 @@ class BlockReader(PairReader):
 
     def inputs(self, model: Any, X: Any, rows: slice = slice(None)) -> Inputs:
         return super().inputs(model, X, rows) | _block_arrays(model.side_blocks_, X, rows)
+
+
+def _pair_tensors(rated: Rated) -> InteractionTensors:
+    # Weights of 1 change nothing. The copies are writable, as torch wants it.
+    weight = torch.tensor(rated.weight) if (rated.weight != 1).any() else None
+    return InteractionTensors(rated.inputs, torch.tensor(rated.y), weight)
 
 
 def learn_pairs(model: Any, X: Any, y: np.ndarray, previous: Any) -> Inputs:

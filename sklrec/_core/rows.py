@@ -11,12 +11,15 @@ import torch
 from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 
-from sklrec._core.readers import Inputs, Start, count_unknown
-from sklrec._data.checks import check_sample_weight, take_rows
-from sklrec._data.statistics import RatingStatistics
-from sklrec._solvers.distributed import accelerate_device, common_random_state
-from sklrec._utils.devices import is_there, with_float64
-from sklrec._utils.rng import new_generator
+from sklrec._core.readers import Rated, Start, count_unknown
+from sklrec._data.checks import RatingStatistics, check_sample_weight, take_rows
+from sklrec._utils.runtime import (
+    accelerate_device,
+    common_random_state,
+    is_there,
+    new_generator,
+    with_float64,
+)
 from sklrec.datasets._chunks import ChunkedRatings
 
 
@@ -55,6 +58,7 @@ class Table:
         rng = new_random_state(model)
         generator = new_generator(rng)
         inputs, start = reader.learn(model, X, y, weight, previous)
+        rated = Rated(inputs, y, weight)
         valid, stops = self._validation(model), False
         if not self.is_partial:
             stops = stops_early(model, self.X_val)
@@ -62,20 +66,17 @@ class Table:
                 parts = train_test_split(
                     np.arange(len(y)), test_size=held_out_share(model), random_state=rng
                 )
-                (inputs, y, weight), valid = (
-                    ({name: v[part] for name, v in inputs.items()}, y[part], weight[part])
-                    for part in parts
-                )
+                rated, valid = map(rated.take, parts)
         return Rows(
-            RatingStatistics.of(y, weight),
+            RatingStatistics.of(rated.y, rated.weight),
             generator,
-            partial(reader.training_data, model, inputs, y, weight, previous),
-            None if valid is None else partial(reader.validation_data, model, *valid),
+            partial(reader.training_data, model, rated, previous),
+            None if valid is None else partial(reader.validation_data, model, valid),
             start,
             stops,
         )
 
-    def _validation(self, model: Any) -> tuple[Inputs, np.ndarray, np.ndarray] | None:
+    def _validation(self, model: Any) -> Rated | None:
         """Read the validation data, if there are any."""
         if not has_validation(self.X_val, self.y_val, self.sample_weight_val):
             return None
@@ -84,7 +85,7 @@ class Table:
         )
         inputs = model._reader.inputs(model, X)
         model._reader.warn_of_kind(model, X, count_unknown(inputs))
-        return inputs, y, weight
+        return Rated(inputs, y, weight)
 
 
 def check_X(model: Any, X: Any, *, reset: bool) -> Any:

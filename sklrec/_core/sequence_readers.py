@@ -12,8 +12,9 @@ from torch import Tensor
 from sklrec._core.predict import clipped
 from sklrec._core.readers import (
     Inputs,
+    Learned,
     PairReader,
-    Start,
+    Rated,
     count_unknown,
     id_columns,
     learn_pairs,
@@ -35,7 +36,7 @@ from sklrec._data.padded import (
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
-from sklrec._utils.threads import threads_for
+from sklrec._utils.runtime import threads_for
 from sklrec._utils.warnings import warn
 
 # Of a longer history, a target reads the nearest ratings on each side: at least this many, and at
@@ -57,9 +58,7 @@ class HistoryReader(PairReader):
         _check_input_unchanged(model, "interactions", reset or hasattr(model, "encoder_"))
         return super().check_X(model, X, reset=reset)
 
-    def learn(
-        self, model: Any, X: Any, y: np.ndarray, weight: np.ndarray, previous: Any
-    ) -> tuple[Inputs, Start]:
+    def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         timestamp_index = resolve_timestamp(model, model.timestamp, X)
         if previous is None:
             _learn_timestamps(model, X, timestamp_index)
@@ -85,9 +84,8 @@ class HistoryReader(PairReader):
         kind, name = model.timestamp_kind_, _column_name(model, index)
         return {"times": read_timestamps(values, name, kind, first_row=first_row)}
 
-    def training_data(
-        self, model: Any, inputs: Inputs, y: np.ndarray, weight: np.ndarray, previous: Any
-    ) -> SequenceTensors:
+    def training_data(self, model: Any, rated: Rated, previous: Any) -> SequenceTensors:
+        inputs, y, weight = rated
         histories = _histories(model, inputs, y, previous)
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is None:
@@ -102,14 +100,8 @@ class HistoryReader(PairReader):
         model.module_.count_lookups(data.lookups(n_items), len(histories.items))
         return data
 
-    def validation_data(
-        self,
-        model: Any,
-        inputs: Inputs,
-        y: np.ndarray,
-        weight: np.ndarray,
-        training: Any,
-    ) -> SequenceTensors:
+    def validation_data(self, model: Any, rated: Rated, training: Any) -> SequenceTensors:
+        inputs, y, weight = rated
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         histories = training.histories
         if times is None:
@@ -121,15 +113,7 @@ class HistoryReader(PairReader):
 
     def predicted(self, model: Any, X: Any, history: Any) -> np.ndarray:
         """Predict ratings from the histories of `fit` or from others."""
-        X = check_X(model, X, reset=False)
-        inputs = self.inputs(model, X)
-        histories, users = model.histories_, inputs["users"]
-        items, times = inputs["items"], inputs.get("times")
-        if history is None:
-            self.warn_of_kind(model, X, count_unknown(inputs))
-        else:
-            _warn_of_items(model, X, items)
-            histories, users = self.read_history(model, X, history)
+        histories, users, items, times = self._read(model, X, history)
         if times is not None:
             return _rate(model, sequence_tensors(model, histories, users, items, times))
         ratings = np.empty(len(users))
@@ -144,16 +128,24 @@ class HistoryReader(PairReader):
 
     def targets(self, model: Any, X: Any, history: Any) -> SequenceTensors:
         """Make the histories and items to rate, as in `predicted`, but all at once."""
-        inputs = self.inputs(model, X)
-        items, times = inputs["items"], inputs.get("times")
-        histories, users = model.histories_, inputs["users"]
-        if history is not None:
-            histories, users = self.read_history(model, X, history)
+        histories, users, items, times = self._read(model, X, history)
         if times is None:
             histories, users = histories.without_targets(users, items)
         return sequence_tensors(model, histories, users, items, times)
 
-    def read_history(self, model: Any, X: Any, history: Any) -> tuple[Histories, np.ndarray]:
+    def _read(self, model: Any, X: Any, history: Any) -> tuple[Histories, Any, Any, Any]:
+        """Read histories, and the sequences, items and times of the rows of X."""
+        X = check_X(model, X, reset=False)
+        inputs = self.inputs(model, X)
+        histories, users = model.histories_, inputs["users"]
+        if history is None:
+            self.warn_of_kind(model, X, count_unknown(inputs))
+        else:
+            _warn_of_items(model, X, inputs["items"])
+            histories, users = self._read_history(model, X, history)
+        return histories, users, inputs["items"], inputs.get("times")
+
+    def _read_history(self, model: Any, X: Any, history: Any) -> tuple[Histories, np.ndarray]:
         """Make histories from (X_past, y_past), and find the sequence of each row of X in them."""
         X_past, y_past = _check_history(model, X, history)
         position = model.encoder_.column_indices_[0]
@@ -210,9 +202,7 @@ class PaddedReader:
         """Check ratings, one for each sequence or for each position."""
         return check_sequence_ratings(model, y, input_name=input_name)
 
-    def learn(
-        self, model: Any, X: Any, y: np.ndarray, weight: np.ndarray, previous: Any
-    ) -> tuple[Inputs, Start]:
+    def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         """Set the fitted attributes that do not need training, and return items and ratings."""
         if previous is None:
             model.with_ratings_ = has_ratings(X, y)
@@ -240,19 +230,16 @@ class PaddedReader:
     def warn_of_kind(self, model: Any, X: Any, n_unknown: np.ndarray) -> None:
         """Do nothing: codes have no kind."""
 
-    def training_data(
-        self, model: Any, inputs: Inputs, y: np.ndarray, weight: np.ndarray, previous: Any
-    ) -> SequenceTensors:
+    def training_data(self, model: Any, rated: Rated, previous: Any) -> SequenceTensors:
         """Make the tensors to train on."""
-        data = self.validation_data(model, inputs, y, weight, None)
+        data = self.validation_data(model, rated, None)
         before = None if previous is None else previous.module_
         model.module_.count_lookups(data.lookups(model.n_items_), len(data), before)
         return data
 
-    def validation_data(
-        self, model: Any, inputs: Inputs, y: np.ndarray, weight: np.ndarray, training: Any
-    ) -> SequenceTensors:
+    def validation_data(self, model: Any, rated: Rated, training: Any) -> SequenceTensors:
         """Make the tensors for the validation loss."""
+        inputs, y, weight = rated
         items, _ = _known(model, inputs)
         n_outputs = 1 if y.ndim == 1 else y.shape[1]
         if n_outputs != model.n_outputs_:
@@ -278,7 +265,6 @@ class PaddedReader:
 
     def predicted(self, model: Any, X: Any, history: Any) -> np.ndarray:
         """Predict the ratings of the last items, or of all positions."""
-        X = check_X(model, X, reset=False)
         data, where = self._targets(model, X, history)
         if model.n_outputs_ == 1:
             return _rate(model, data)
@@ -297,7 +283,7 @@ class PaddedReader:
                 "history is for input='interactions', got a history with input='sequences'. "
                 "Leave it out: X itself holds the earlier items and ratings."
             )
-        inputs = self.inputs(model, X)
+        inputs = self.inputs(model, check_X(model, X, reset=False))
         items, is_item = _known(model, inputs)
         histories, places = to_histories(items, inputs.get("ratings"))
         where = np.nonzero(is_item)

@@ -6,9 +6,18 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from sklrec._utils.state.kinds import Array, Declared, Optional, check_starts
 
-class Histories:
+
+class Histories(Declared):
     """Sequences of interactions, numbered from 0, each sorted by time and then by item."""
+
+    _state = {
+        "items": Array("int64", ("n",), below="n_items+1"),
+        "ratings": Array("float64", ("n",)),
+        "given_times": Optional(Array(("int64", "float64"), ("n",))),
+        "starts": Array("int64", ("n_users+2",)),
+    }
 
     def __init__(
         self,
@@ -29,6 +38,23 @@ class Histories:
         np.cumsum(np.bincount(sequences, minlength=n_sequences), out=self.starts[1:])
         position = np.arange(len(order)) - np.repeat(self.starts[:-1], self.lengths)
         self.times = position if times is None else times[order]
+
+    @classmethod
+    def _from_state(
+        cls,
+        items: np.ndarray,
+        ratings: np.ndarray,
+        given_times: np.ndarray | None,
+        starts: np.ndarray,
+    ) -> "Histories":
+        check_starts(starts, len(items))
+        sequences = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        return cls(sequences, items, ratings, given_times, len(starts) - 1)
+
+    @property
+    def given_times(self) -> np.ndarray | None:
+        """Times, or None if they are only positions."""
+        return self.times if self.timed else None
 
     @property
     def lengths(self) -> np.ndarray:
@@ -140,10 +166,3 @@ class Histories:
         """Integer key of the sequence and the time of each interaction, in rising order."""
         ranks = np.searchsorted(self._distinct_times, self.times)
         return self.sequences * self._n_ranks + ranks
-
-    def __getstate__(self):
-        # Cached properties would make pickles larger.
-        return {name: getattr(self, name) for name in _STORED}
-
-
-_STORED = {"items", "ratings", "times", "starts", "timed"}

@@ -1,18 +1,23 @@
 """The column of timestamps: its position, and its values as numbers."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from datetime import date
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from sklrec._data.checks import Table, check_rows, resolve_columns
-from sklrec._data.kinds import DATETIMES, FLOATS, INTEGERS, NUMBERS, kind_of, plain_scalar
+from sklrec._data.checks import (
+    DATETIMES,
+    NUMBERS,
+    ZONED,
+    Table,
+    check_rows,
+    plain_scalar,
+    resolve_columns,
+    timestamp_kinds,
+)
 
-ZONED = "datetimes with a time zone"
 _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",
     DATETIMES: "datetimes without a time zone, for example with pandas.to_datetime",
@@ -39,11 +44,17 @@ def timestamp_kind(values: Any, name: int | str, *, first_row: int = 0) -> str:
     check_rows(pd.isna(values), "NaN", lack, values, name, first_row)
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.categories.take(values.codes)
-    if kind_of(values) in (INTEGERS, FLOATS):
-        return NUMBERS
-    if values.dtype.kind == "M":
-        return DATETIMES if getattr(values.dtype, "tz", None) is None else ZONED
-    return _kind_of_objects(values, name, first_row)
+    kinds = timestamp_kinds(values)
+    odd = next((k for k, kind in enumerate(kinds) if kind is None or kind != kinds[0]), None)
+    if odd is None:
+        return str(kinds[0])
+    value = plain_scalar(values[odd])
+    first = f", and {plain_scalar(values[0])!r} in row {first_row}" if kinds[odd] else ""
+    raise TypeError(
+        f"Column {name!r} holds {value!r} of type {type(value).__name__} in row {first_row + odd}"
+        f"{first}. Timestamps are all numbers or all datetimes, with a time zone or without: "
+        "convert the column first, for example with pandas.to_numeric or pandas.to_datetime."
+    )
 
 
 def read_timestamps(
@@ -97,27 +108,3 @@ def _nanoseconds(values: Any, name: int | str, first_row: int) -> np.ndarray:
     lack = f"a timestamp: correct or drop these rows, since times lie in the years {years}"
     check_rows(outside, "a time out of range", lack, values, name, first_row)
     return times.as_unit("ns").asi8
-
-
-def _kind_of_objects(values: Any, name: int | str, first_row: int) -> str:
-    """Kind that all objects have; raises if they differ or one is no timestamp."""
-    kinds = [_kind_of_object(value) for value in values]
-    odd = next((k for k, kind in enumerate(kinds) if kind is None or kind != kinds[0]), None)
-    if odd is None:
-        return str(kinds[0])
-    value = plain_scalar(values[odd])
-    first = f", and {plain_scalar(values[0])!r} in row {first_row}" if kinds[odd] else ""
-    raise TypeError(
-        f"Column {name!r} holds {value!r} of type {type(value).__name__} in row {first_row + odd}"
-        f"{first}. Timestamps are all numbers or all datetimes, with a time zone or without: "
-        "convert the column first, for example with pandas.to_numeric or pandas.to_datetime."
-    )
-
-
-def _kind_of_object(value: Any) -> str | None:
-    # np.timedelta64 is a subclass of np.signedinteger.
-    if isinstance(value, Real) and not isinstance(value, bool | np.bool_ | np.timedelta64):
-        return NUMBERS
-    if isinstance(value, date | np.datetime64):
-        return DATETIMES if getattr(value, "tzinfo", None) is None else ZONED
-    return None

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,8 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 
-from sklrec._persistence.estimators import KINDS, read_estimator, write_estimator
-from sklrec._persistence.parts import PartReader, PartWriter
-from sklrec._persistence.pipelines import is_pipeline, read_pipeline, write_pipeline
+from sklrec._utils.state.estimators import pack_estimator, unpack_estimator
+from sklrec._utils.state.kinds import Place
 from sklrec._utils.tensor_file import read_tensor_file, refuse, write_tensor_file
 from sklrec._utils.version import __version__
 from sklrec._utils.warnings import warn
@@ -79,7 +79,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     document, arrays = _to_parts(estimator)
     try:
         loaded = _from_parts(document, arrays)  # a file must be readable before it is written
-    except _CONTENT_ERRORS as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         reason = str(error).removesuffix(".")
         raise ValueError(f"This {type(estimator).__name__} cannot be saved: {reason}.") from error
     write_tensor_file(path, document, arrays)
@@ -142,8 +144,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     document, arrays = read_tensor_file(path)
     try:
         return _from_parts(document, arrays)
-    except _CONTENT_ERRORS as error:
-        refuse(os.fsdecode(path), str(error))
+    except MemoryError:
+        raise
+    except Exception as error:  # content of a wrong type, size or value can cause any
+        refuse(os.fsdecode(path), str(error).partition("\n")[0])
 
 
 # Stored for information only.
@@ -151,17 +155,6 @@ _VERSIONS = {
     **{module.__name__: str(module.__version__) for module in (np, sklearn, torch)},
     "sklrec": __version__,
 }
-# Errors that content of a wrong type, size or value can cause. A MemoryError is passed on.
-_CONTENT_ERRORS = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    RuntimeError,
-)
 
 
 def _steps(estimator: Any) -> list[Any]:
@@ -171,33 +164,33 @@ def _steps(estimator: Any) -> list[Any]:
 
 def _to_parts(estimator: Any) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Convert an estimator to a document and arrays."""
-    root = PartWriter()
-    root.put("versions", _VERSIONS)
-    model = root.part("model")
-    if type(estimator) is Pipeline:
-        write_pipeline(model, estimator)
-    elif type(estimator) in KINDS:
-        write_estimator(model, estimator)
-    else:
-        is_class = isinstance(estimator, type)
-        what = f"the class {estimator.__name__}" if is_class else type(estimator).__name__
-        raise TypeError(
-            f"A model file holds a fitted {', '.join(kind.__name__ for kind in KINDS)} or a "
-            f"scikit-learn Pipeline of these, got {what}. Save the best_estimator_ of a search; "
-            "use joblib.dump for other objects."
-        )
-    return root.document, root.arrays
+    arrays: dict[str, np.ndarray] = {}
+    document = {"versions": _VERSIONS, "model": pack_estimator(estimator)}
+    return _without_arrays(document, "", arrays), arrays
+
+
+def _without_arrays(state: Any, path: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Copy a state, and move its arrays, which are values of dicts, into `arrays`."""
+    if isinstance(state, list):
+        return [_without_arrays(v, f"{path}{k}/", arrays) for k, v in enumerate(state)]
+    if not isinstance(state, dict):
+        return state
+    arrays |= {f"{path}{k}": v for k, v in state.items() if isinstance(v, np.ndarray)}
+    rest = {k: v for k, v in state.items() if not isinstance(v, np.ndarray)}
+    return {k: _without_arrays(v, f"{path}{k}/", arrays) for k, v in rest.items()}
 
 
 def _from_parts(document: Any, arrays: dict[str, np.ndarray]) -> Any:
     """Make an estimator from a document and arrays."""
-    arrays = dict(arrays)
-    root = PartReader(document, arrays)
-    root.value("versions", dict)
-    model = root.part("model")
-    read = read_pipeline if is_pipeline(model) else read_estimator
-    estimator = read(model)
-    root.finish()
-    if arrays:
-        raise ValueError(f"the array {next(iter(arrays))[:100]!r} is not known")
-    return estimator
+    state = deepcopy(document)
+    for name, array in arrays.items():
+        *path, last = name.split("/")
+        place = state
+        for step in path:
+            place = place[int(step) if isinstance(place, list) else step]
+        if type(place) is not dict or last in place:
+            raise ValueError(f"the array {name[:100]!r} is not known")
+        place[last] = array
+    if type(state) is not dict or state.keys() != {"versions", "model"}:
+        raise ValueError("its document should hold versions and a model")
+    return unpack_estimator(state["model"], Place("model"))

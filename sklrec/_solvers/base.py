@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from skorch import NeuralNetRegressor
 
-from sklrec._solvers.net import RatingNet
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules._rating_module import RatingModule
@@ -17,7 +17,7 @@ from sklrec.modules._rating_module import RatingModule
 class WarmStart:
     """State of a previous fit, for warm starts."""
 
-    net: RatingNet | None = None  # the net that trained the module; it is not changed
+    net: NeuralNetRegressor | None = None  # the net that trained the module; it is not changed
     # Number of ratings of each row of the module's tables before this fit, and with its ratings,
     # where known: by side, or "value" for values of side features. Users and items count pairs
     # that were rated again once.

@@ -1,8 +1,6 @@
 """Training by several processes: each computes its part of every batch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import atexit
-import os
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,56 +13,11 @@ from torch.utils.data import Dataset
 
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.tensors import Batch
-from sklrec._utils.rng import own_random_state
+from sklrec._utils.runtime import own_random_state
 
 # Inputs with a row for each sequence of a batch; all others have a row for each rating.
 SEQUENCE_INPUTS = {"past_items", "past_ratings", "past_gaps", "lengths"}
 SEQUENCE_INPUTS |= {"past_expected", "past_expected_after"}
-
-
-def join_processes() -> Any:
-    """State of Accelerate for all launched processes, or for this process alone."""
-    try:
-        from accelerate import PartialState
-    except ImportError as error:
-        raise ImportError(
-            "device='accelerate' needs Hugging Face Accelerate. Install it with "
-            "pip install sklrec[distributed], or set another device."
-        ) from error
-    is_launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
-    has_gpus = torch.accelerator.is_available() and not torch.backends.mps.is_available()
-    wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    # Accelerate joins processes without GPUs only with cpu=True.
-    state = PartialState(cpu=wants_cpu or (is_launched and not has_gpus))
-    if is_launched and state.num_processes == 1:
-        raise ValueError(
-            "device='accelerate' needs all processes that were launched, but Accelerate was set "
-            "up before for this process alone. Call PartialState(cpu=True) before anything else "
-            "of Accelerate, or do not set it up before fit."
-        )
-    atexit.unregister(_leave)  # once, however often this function runs
-    atexit.register(_leave)
-    return state
-
-
-def is_shared(device: str | torch.device) -> bool:
-    """Whether several processes train together on this device."""
-    return device == "accelerate" and join_processes().num_processes > 1
-
-
-def accelerate_device() -> torch.device:
-    """Device that Accelerate gives to this process."""
-    return join_processes().device
-
-
-def common_random_state(rng: np.random.RandomState) -> np.random.RandomState:
-    """Random state that the first process seeds for all processes."""
-    state = join_processes()
-    if state.num_processes == 1:
-        return rng
-    seed = torch.tensor([rng.randint(2**31 - 1)], device=state.device)
-    distributed.broadcast(seed, 0)
-    return np.random.RandomState(int(seed.item()))
 
 
 def start_together(
@@ -199,9 +152,3 @@ def _digest(fact: Any, start: int = 0) -> int:
             start = _digest(value, zlib.crc32(name.encode(), start))
         return start
     return zlib.crc32(repr(fact).encode(), start)
-
-
-def _leave() -> None:
-    """End the group before Python ends; else threads of gloo abort about one run in five."""
-    if distributed.is_initialized():
-        distributed.destroy_process_group()

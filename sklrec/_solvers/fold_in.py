@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.gaussian_rows import activity, row_equations
-from sklrec._solvers.least_squares.packed import blocks, inverse, n_packed, pack, times, unpack
-from sklrec._solvers.least_squares.rating_matrices import (
+from sklrec._solvers.least_squares.gaussian_rows import (
     Incidence,
     RatingMatrices,
+    activity,
+    row_equations,
     sparse_features,
 )
 from sklrec._solvers.tensors import InteractionTensors
+from sklrec._utils.packed import blocks, inverse, n_packed, pack, times, unpack
 from sklrec.modules import GaussianMatrixFactorization
-
-SIDES = ("user", "item")
+from sklrec.modules._gaussian import SIDES
 
 
 @torch.no_grad()

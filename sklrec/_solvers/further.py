@@ -9,8 +9,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from sklrec._solvers.base import WarmStart
-from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.further_biases import further_biases
+from sklrec._solvers.least_squares.biases import Log, further_biases
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.tensors import InteractionTensors, sum_of_weights
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule

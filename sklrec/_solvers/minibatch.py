@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -13,30 +13,38 @@ from skorch.helper import predefined_split
 from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
-from sklrec._solvers.callbacks import EpochNotifier, LinearDecay, StopAtBest, trained_module
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
-from sklrec._solvers.epochs import Diverged, EpochSettings, RowLoads
 from sklrec._solvers.further import KeepEarlier, update_biases
-from sklrec._solvers.net import RatingNet
-from sklrec._solvers.pair_batches import PairBatches
+from sklrec._solvers.net import (
+    EpochNotifier,
+    LinearDecay,
+    RatingNet,
+    StopAtBest,
+    trained_module,
+)
 from sklrec._solvers.penalties import (
     DENSE_POWER,
     POWER,
     POWER_OF_OTHERS,
     DensePenalties,
+    Diverged,
+    EpochSettings,
     LearnedPenalties,
+    RowLoads,
     RowPenalties,
     learn_penalties,
 )
 from sklrec._solvers.rowwise import RowwiseSGD
-from sklrec._solvers.tensors import BatchIterator, InteractionTensors
-from sklrec._utils.memory import keep_freed_memory
-from sklrec._utils.rng import own_random_state
-from sklrec._utils.threads import threads_for
-from sklrec._utils.warnings import warn
+from sklrec._solvers.steps import warn_of_interruption
+from sklrec._solvers.tensors import (
+    BatchIterator,
+    InteractionTensors,
+    PairBatches,
+    sum_of_weights,
+)
+from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
 from sklrec.modules import DenseNet, MatrixFactorization
-from sklrec.modules._pair_module import PairModule
-from sklrec.modules._rating_module import RatingModule
+from sklrec.modules._rating_module import INPUTS_OF_TABLES, PairModule, RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
 
 # Steps of the SVD++ terms in an epoch. Each step costs as much as a pass over all ratings.
@@ -45,8 +53,6 @@ TERM_STEPS = 8
 # counts, as a share of the variance of the ratings.
 PATIENCE = 5
 TOL = 1e-4
-# Inputs of a dense net that hold codes of values of side features.
-VALUE_INPUTS = ("categorical", "multi_valued")
 # Approximate number of ratings of a user in a batch, if the table has more users than a batch has
 # ratings. MovieLens 100K has about as many in a batch of the default size. More would be faster,
 # but less accurate.
@@ -123,7 +129,7 @@ class MinibatchSolver:
         self._drop_interrupted_epoch(net, n_before)
         self._check_finite(net.module_)
         if isinstance(trained, SVDPlusPlus):
-            _remove_tables(net.optimizer_, [trained.user_terms, trained.item_terms])
+            net.forget_tables([trained.user_terms, trained.item_terms])
             net.module_ = net.module = trained.merge_terms()
         return _outcome(net, n_before, attributes | {"net_": net}, net.interrupted_)
 
@@ -183,7 +189,7 @@ class MinibatchSolver:
             net.history = copy(previous.net.history)
             n_before = len(net.history)
             if self.lr_factor == 1:
-                _copy_state(previous.net, net)
+                net.copy_state(previous.net)
         for group in net.optimizer_.param_groups:
             group["lr"] *= self.lr_factor
             group["initial_lr"] = group["lr"]  # schedules that continue read it
@@ -291,10 +297,7 @@ class MinibatchSolver:
         if net.history and "train_loss" not in net.history[-1]:
             net.history.pop()
         if net.interrupted_:
-            warn(
-                f"Training was interrupted after {len(net.history) - n_before} whole epochs of "
-                f"{self.max_epochs}. The model keeps what it learned so far.",
-            )
+            warn_of_interruption(len(net.history) - n_before, self.max_epochs, "epochs")
 
     def _check_finite(self, module: torch.nn.Module) -> None:
         """Raise `Diverged` if a weight of the module is not finite."""
@@ -320,10 +323,8 @@ def _count_ratings(module: Any, data: InteractionTensors) -> dict[str, Tensor]:
         "item": data.row_weights("items", module.n_items + 1),
     }
     if isinstance(module, DenseNet):
-        n = [
-            data.row_weights(name, module.n_values + 1) for name in VALUE_INPUTS if name in data.X
-        ]
-        counts |= {"value": torch.stack(n).sum(0)} if n else {}
+        if names := [name for name in INPUTS_OF_TABLES["value"][1] if name in data.X]:
+            counts["value"] = sum_of_weights(data, names, module.n_values + 1)
     return counts
 
 
@@ -352,29 +353,6 @@ def _outcome(
         interrupted,
         attributes,
     )
-
-
-def _copy_state(previous: RatingNet, net: RatingNet) -> None:
-    """Copy the optimiser's state, such as moments, if both optimisers are of the same class."""
-    if type(previous.optimizer_) is not type(net.optimizer_):
-        return
-    old_tables = dict(previous.module_.named_parameters())
-    for name, table in net.module_.named_parameters():
-        old = old_tables.get(name)
-        if old is None or old.shape != table.shape or old.device != table.device:
-            continue
-        if old in previous.optimizer_.state:
-            net.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
-
-
-def _remove_tables(optimizer: torch.optim.Optimizer, tables: list[torch.nn.Parameter]) -> None:
-    """Remove tables from an optimiser, so that it is pickled without them."""
-    removed = {id(table) for table in tables}
-    for group in optimizer.param_groups:
-        group["params"] = [table for table in group["params"] if id(table) not in removed]
-    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
-    for table in tables:
-        optimizer.state.pop(table, None)
 
 
 # Default optimisations. The factors start near 0 and move by the sum of all steps. So gradient

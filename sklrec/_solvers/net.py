@@ -1,13 +1,17 @@
-"""The skorch net that trains a rating module."""
+"""The skorch net that trains a rating module, and its callbacks."""
 # SPDX-License-Identifier: BSD-3-Clause
+
+from copy import deepcopy
+from typing import Any
 
 import torch
 from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback, EpochTimer, PassthroughScoring, PrintLog
-from torch import Tensor
+from torch import Tensor, nn
 
-from sklrec._solvers.callbacks import EpochBar
-from sklrec._utils.devices import this_or_cpu
+from sklrec._solvers.steps import running_fit
+from sklrec._utils.runtime import this_or_cpu
+from sklrec.modules._svdpp import SVDPlusPlus
 
 
 class RatingNet(NeuralNetRegressor):
@@ -107,6 +111,28 @@ class RatingNet(NeuralNetRegressor):
         self.interrupted_ = False
         return super().partial_fit(X, y, classes, **fit_params)
 
+    def copy_state(self, previous):
+        """Copy an optimiser's state, such as moments, if both optimisers are of the same class."""
+        if type(previous.optimizer_) is not type(self.optimizer_):
+            return
+        old_tables = dict(previous.module_.named_parameters())
+        for name, table in self.module_.named_parameters():
+            old = old_tables.get(name)
+            if old is None or old.shape != table.shape or old.device != table.device:
+                continue
+            if old in previous.optimizer_.state:
+                self.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
+
+    def forget_tables(self, tables):
+        """Remove tables from the optimiser, so that it is pickled without them."""
+        removed = {id(table) for table in tables}
+        groups = self.optimizer_.param_groups
+        for group in groups:
+            group["params"] = [table for table in group["params"] if id(table) not in removed]
+        groups[:] = [group for group in groups if group["params"]]
+        for table in tables:
+            self.optimizer_.state.pop(table, None)
+
     def __getstate__(self):
         state = super().__getstate__()
         state["module"] = None  # the same object as module_, which is in the state already
@@ -125,3 +151,98 @@ def _to_numbers(pairs: list[tuple[Tensor, int | Tensor]]) -> tuple[list[float], 
     sizes = [size for _, size in pairs if not isinstance(size, int)]
     numbers = torch.stack(losses + sizes).tolist() if pairs else []
     return numbers[: len(pairs)], known or numbers[len(pairs) :]
+
+
+class LinearDecay(Callback):
+    """Decrease all learning rates with every batch, linearly to 0 at the end of a training."""
+
+    # LinearLR of torch does the same at ten times the cost of a step.
+
+    def __init__(self, n_steps):
+        self.n_steps = n_steps  # number of batches in the training
+
+    def on_train_begin(self, net, **kwargs):
+        self.n_done_ = 0
+        self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
+
+    def on_batch_end(self, net, training, **kwargs):
+        if not training:
+            return
+        groups = net.optimizer_.param_groups
+        net.history.record_batch("event_lr", groups[0]["lr"])
+        self.n_done_ += 1
+        share = max(0.0, 1 - self.n_done_ / self.n_steps)
+        for group, rate in zip(groups, self.rates_, strict=True):
+            group["lr"] = rate * share
+
+
+class StopAtBest(Callback):
+    """Stop when the validation loss no longer falls, and restore the epoch with the lowest."""
+
+    # EarlyStopping of skorch restores the last epoch that was better by the tolerance. That need
+    # not be the best epoch.
+
+    def __init__(self, patience, tol):
+        self.patience = patience  # number of epochs in a row without a lower loss
+        self.tol = tol  # a loss is lower if it falls by more than this
+
+    def on_train_begin(self, net, **kwargs):
+        self.best_loss_ = float("inf")
+        self.best_weights_ = None
+        self.n_misses_ = 0
+
+    def on_epoch_end(self, net, **kwargs):
+        loss = net.history[-1, "valid_loss"]
+        self.n_misses_ = 0 if loss < self.best_loss_ - self.tol else self.n_misses_ + 1
+        if loss < self.best_loss_:
+            self.best_loss_ = loss
+            weights = net.module_.state_dict()
+            self.best_weights_ = {name: values.clone() for name, values in weights.items()}
+        if self.n_misses_ >= self.patience:
+            raise KeyboardInterrupt  # skorch stops a training when a callback raises this
+
+    def on_train_end(self, net, **kwargs):
+        if self.best_weights_ is not None:
+            net.module_.load_state_dict(self.best_weights_)
+        del self.best_weights_
+
+
+class EpochBar(Callback):
+    """Show a progress bar over the epochs."""
+
+    def on_train_begin(self, net, **kwargs):
+        from tqdm.auto import tqdm  # the import is slow, and few fits show a bar
+
+        self.bar_ = tqdm(total=net.max_epochs, desc="fit", unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        epoch = net.history[-1]
+        names = {"train RMSE": "train_loss", "valid RMSE": "valid_loss"}
+        errors = {k: f"{epoch[v] ** 0.5:.4f}" for k, v in names.items() if v in epoch}
+        self.bar_.set_postfix(errors, refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        self.bar_.close()
+        del self.bar_  # the stream that it holds cannot be pickled
+
+
+class EpochNotifier(Callback):
+    """Notify scikit-learn's callbacks of the epochs of a skorch net."""
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        if (fit := running_fit()) is not None:
+            if fit.must_stop:
+                raise KeyboardInterrupt  # skorch stops a training when a callback raises this
+            fit.begin("epoch")
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if (fit := running_fit()) is not None:
+            fit.end(lambda: trained_module(net.module_))
+
+
+def trained_module(module: nn.Module) -> nn.Module:
+    """Copy of a module in training, as the training would leave it."""
+    if isinstance(module, SVDPlusPlus):
+        return module.merge_terms(deepcopy(module.own)).eval()
+    return deepcopy(module).eval()

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sklrec._data.histories import Histories
 from sklrec._solvers.tensors import Batch, InteractionTensors
-from sklrec._utils.devices import to_widest
+from sklrec._utils.runtime import to_widest
 
 # Sequences are batched by length. In each epoch, every length is first multiplied by
 # exp(JITTER * normal number): this keeps padding low, and varies which sequences share a batch.

@@ -7,18 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sklrec._data.checks import RatingStatistics
 from sklrec._data.histories import Histories
-from sklrec._data.statistics import RatingStatistics
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.fold_in import SideEquations
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.gaussian_rows import activity
-from sklrec._solvers.least_squares.packed import inverse, n_packed, pack, times, unpack
 from sklrec._solvers.minibatch import MinibatchSolver
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
+from sklrec._solvers.steps import sweeps
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior
-from sklrec._utils.threads import threads_for, threads_for_sweeps
+from sklrec._utils.packed import inverse, n_packed, pack, times, unpack
+from sklrec._utils.runtime import threads_for, threads_for_sweeps
 from sklrec.modules import GaussianMatrixFactorization, ResidualLSTMRating
 from sklrec.modules._sequence_module import States, _from_end
 from sklrec.modules._user_posterior import UserPosterior, expected_ratings, rating_statistics
@@ -96,10 +97,8 @@ def fit_static_part(
     )
     with threads_for_sweeps(len(data), model.width):
         posterior = Posterior(model, data, generator, is_new=True)
-        for _ in range(N_SWEEPS):
-            posterior.sweep()
-            if posterior.change < TOL:
-                break
+        for _ in sweeps(posterior, range(N_SWEEPS), TOL):
+            pass
         posterior.write(model)
     z = model._from_ratings(ratings, model.scale).numpy()
     places = [

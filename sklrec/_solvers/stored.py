@@ -11,10 +11,10 @@ from scipy.sparse import csr_array
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from sklrec._data.statistics import RatingStatistics
+from sklrec._data.checks import RatingStatistics
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.tensors import PARTNERS, Batch
-from sklrec._utils.devices import to_widest
+from sklrec._utils.runtime import to_widest
 
 # Number of files. Each row goes to a random file. Rows of one file share a block in every epoch;
 # only the order of the files changes.

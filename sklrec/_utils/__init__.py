@@ -1,2 +1,2 @@
-"""Helpers that know nothing of ratings: devices, threads, random generators, files of arrays."""
+"""Helpers that know nothing of ratings: what torch runs on, warnings, packed matrices, files."""
 # SPDX-License-Identifier: BSD-3-Clause

@@ -1,7 +1,6 @@
 """Downloads of files into the cache, complete and with the right checksum, or not at all."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import hashlib
 import importlib.util
 import os
 import subprocess
@@ -18,9 +17,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from sklrec._utils.checksum import CHUNK_BYTES, file_sha256
 from sklrec._utils.warnings import warn
 
-CHUNK_BYTES = 1 << 16
 MAX_BYTES = 1 << 30  # the largest archive, of MovieLens 32M, has a quarter of it
 SOCKET_TIMEOUT_S = 10.0  # for the connection, and between two parts of the response
 PIP_TIMEOUT_S = 300.0  # pip has timeouts of its own; this one ends a pip that hangs
@@ -32,12 +31,6 @@ class DownloadError(OSError):
 
 class InterruptedDownloadError(DownloadError):
     """The source answered, but failed in a way that may be temporary."""
-
-
-def has_checksum(path: Path, sha256: str) -> bool:
-    """Return whether the file at `path` has this checksum."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
 def download(url: str, path: Path, sha256: str, *, n_retries: int = 3, delay: float = 1.0) -> None:
@@ -94,23 +87,21 @@ def _store(chunks: Iterable[bytes], path: Path, sha256: str) -> None:
     """Write `chunks` to a file that appears at `path` only if it is complete and right."""
     # The temporary name is unique, so that two processes do not write to the same file.
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    digest = hashlib.sha256()
     try:
         with open(part, "xb") as file:
             for chunk in chunks:
-                digest.update(chunk)
                 file.write(chunk)
                 if file.tell() > MAX_BYTES:
                     raise DownloadError(
                         f"The source sent another file: it has more than {MAX_BYTES:,} bytes."
                     )
-            if digest.hexdigest() != sha256:
-                raise DownloadError(
-                    f"The source sent another file: {file.tell():,} bytes with sha256 "
-                    f"{digest.hexdigest()}, wanted {sha256}."
-                )
             file.flush()
             os.fsync(file.fileno())
+        if (found := file_sha256(part)) != sha256:
+            raise DownloadError(
+                f"The source sent another file: {part.stat().st_size:,} bytes with sha256 "
+                f"{found}, wanted {sha256}."
+            )
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

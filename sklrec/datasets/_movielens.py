@@ -11,8 +11,9 @@ from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_scalar
 
+from sklrec._utils.checksum import file_sha256
 from sklrec._utils.warnings import warn
-from sklrec.datasets._download import DownloadError, download, has_checksum, pip_download
+from sklrec.datasets._download import DownloadError, download, pip_download
 from sklrec.datasets._movielens_layouts import Tables
 from sklrec.datasets._movielens_sets import SETS, Archive
 
@@ -196,7 +197,7 @@ def _find(name: str, folder: Path, *, mirror: bool, download_if_missing: bool) -
     for archive in (wanted.archive, wanted.mirror if mirror else None):
         if archive is None or not (path := folder / archive.filename).is_file():
             continue
-        if has_checksum(path, archive.sha256):
+        if file_sha256(path) == archive.sha256:
             return archive
         damage = f"{path} is damaged: its sha256 is not {archive.sha256}."
         if not download_if_missing:

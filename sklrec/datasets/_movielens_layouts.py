@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
@@ -10,6 +9,8 @@ from typing import IO, NamedTuple
 from zipfile import ZipFile
 
 import pandas as pd
+
+from sklrec._utils.checksum import sha256
 
 # Limits that protect the memory from manipulated archives. The largest member, the ratings of
 # MovieLens 32M, has 0.9e9 bytes, and no member has more than seven times the size of its archive.
@@ -135,13 +136,13 @@ def _rows(file: IO[bytes], separator: str, encoding: str) -> Iterator[list[str]]
             yield line.split(separator)
 
 
-def _read_u_data(content: bytes, sha256: str) -> pd.DataFrame:
+def _read_u_data(content: bytes, wanted: str) -> pd.DataFrame:
     """Read the ratings of MovieLens 100K, which are the same bytes in both sources."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    found = sha256([content])
+    if found != wanted:
         raise OSError(
             f"The ratings in this archive are not those of MovieLens 100K: their sha256 is "
-            f"{found}, but u.data has {sha256}. Delete the archive and download it again."
+            f"{found}, but u.data has {wanted}. Delete the archive and download it again."
         )
     return _read_ratings(io.BytesIO(content), sep="\t", header=None)
 

@@ -10,11 +10,14 @@ import torch
 from sklrec._core.base import BaseRatingRegressor, missing_if
 from sklrec._core.fit import auto_n_factors, check_unchanged
 from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_with_std
-from sklrec._core.readers import BlockReader, described_ids, learn_pairs, n_ids
+from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
 from sklrec._core.rows import check_rated
 from sklrec._data.checks import Interval, StrOptions
+from sklrec._data.features.side_features import SIDES, SideBlock
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
+from sklrec._utils.state.kinds import Array, Only, Part, Record
+from sklrec._utils.state.modules import Module
 from sklrec.modules import GaussianMatrixFactorization
 
 # A row's joint covariance matrix has about half the square of the number of factors as numbers.
@@ -28,6 +31,11 @@ def _has_no_stars(estimator):
         f"loss={estimator.loss!r} gives no probabilities of ratings. Fit with loss='ordinal', or "
         "call predict with return_std=True."
     )
+
+
+def _block(side):
+    """Kind of the side features of users, items or contexts."""
+    return Part(SideBlock, lambda block: {f"n_{side}_values": tuple(block.sizes)})
 
 
 class BayesianMFRegressor(BaseRatingRegressor):
@@ -233,6 +241,13 @@ class BayesianMFRegressor(BaseRatingRegressor):
     # Beside smaller weights the prior alone counts, and beside larger ones it is lost by rounding.
     _sum_of_weights = (1e-3, 1e12)
 
+    _state = {
+        **BaseRatingRegressor._state,
+        "stars_": Only(Array("float64", ("n_stars",)), "loss", "ordinal"),
+        "side_blocks_": Record({name: _block(name) for name in SIDES}),
+        "module_": Module(GaussianMatrixFactorization),
+    }
+
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
         "n_factors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
@@ -386,7 +401,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
         module = folded.module_ = deepcopy(model.module_).grow(*n_ids(folded))
         for side, arrays in described_ids(model.side_blocks_, X, inputs, n_known).items():
             module.set_features(side, *arrays)
-        data = self._reader.training_data(folded, inputs, y, weight, None)
+        data = self._reader.training_data(folded, Rated(inputs, y, weight), None)
         fold_in(module, data, *n_known)
         return folded
 

@@ -9,6 +9,7 @@ from sklrec._core.predict import predicted, predicted_with_std
 from sklrec._core.readers import n_ids
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
+from sklrec._utils.state.modules import Module
 from sklrec.modules import BiasModel
 
 
@@ -141,6 +142,8 @@ class BiasRegressor(BaseRatingRegressor):
     _sides_with_factors = ()
     # Sums outside this range overflow or vanish in squares.
     _sum_of_weights = (1e-100, 1e100)
+
+    _state = {**BaseRatingRegressor._state, "module_": Module(BiasModel)}
 
     _parameter_constraints = {
         **{

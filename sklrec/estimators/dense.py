@@ -11,9 +11,13 @@ from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
 from sklrec._core.readers import FeatureReader, n_ids
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.features.columns import N_BINS
-from sklrec._solvers.distributed import is_shared
+from sklrec._data.features.side_features import KnownFeatures, SideFeatures
 from sklrec._solvers.minibatch import Optimization
+from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.rowwise import RowwiseAdam
+from sklrec._utils.runtime import is_shared
+from sklrec._utils.state.kinds import Array, Optional, Part
+from sklrec._utils.state.modules import Module
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import DenseNet
 
@@ -250,6 +254,15 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     _reader = FeatureReader()
     _takes_accelerate = True
 
+    _state = {
+        **BaseRatingRegressor._state,
+        "penalties_": Optional(Part(LearnedPenalties)),
+        "side_features_": Part(SideFeatures, lambda side: side.lengths),
+        "value_counts_": Array("int64", ("n_values+1",), below=2**62),
+        "known_features_": Part(KnownFeatures),
+        "module_": Module(DenseNet),
+    }
+
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
         **TRAINING_CONSTRAINTS,
@@ -308,6 +321,11 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
+
+    def _check_state(self):
+        names = {column.name for column in self.side_features_.columns}
+        if names != set(self.known_features_.names):
+            raise ValueError("the known features have other columns than the side features")
 
     def _new_module(self, rows):
         side = self.side_features_

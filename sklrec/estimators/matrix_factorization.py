@@ -9,6 +9,9 @@ from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
 from sklrec._core.readers import n_ids
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
+from sklrec._solvers.penalties import LearnedPenalties
+from sklrec._utils.state.kinds import Optional, Part
+from sklrec._utils.state.modules import Module
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import MatrixFactorization
 
@@ -219,6 +222,12 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     >>> mf.recommend([7], n_items=3).columns.to_list()
     ['user', 'item', 'rank', 'score']
     """
+
+    _state = {
+        **BaseRatingRegressor._state,
+        "penalties_": Optional(Part(LearnedPenalties)),
+        "module_": Module(MatrixFactorization),
+    }
 
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,

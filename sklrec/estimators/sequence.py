@@ -19,12 +19,14 @@ from sklrec._core.fit import (
 )
 from sklrec._core.predict import fitted_copy
 from sklrec._core.sequence_readers import HISTORIES, PADDED
-from sklrec._data.checks import Interval, StrOptions
+from sklrec._data.checks import TIMESTAMP_KINDS, Interval, StrOptions
 from sklrec._data.histories import Histories
-from sklrec._solvers.distributed import is_shared
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.static_part import StaticPartSolver
+from sklrec._utils.runtime import is_shared
+from sklrec._utils.state.kinds import BOOL, NUMBER, Choice, Int, Only, Optional, Part
+from sklrec._utils.state.modules import Module
 from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import LSTMRating, ResidualLSTMRating
 
@@ -311,6 +313,24 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     _takes_accelerate = True
     _sides_with_factors = ("item",)
 
+    _state = {
+        **BaseRatingRegressor._state,
+        **{
+            name: Only(kind, "input", "interactions")
+            for name, kind in {
+                "encoder_": BaseRatingRegressor._state["encoder_"],
+                "seen_": BaseRatingRegressor._state["seen_"],
+                "timestamp_index_": Optional(Int(below="n_columns")),
+                "timestamp_kind_": Choice(*TIMESTAMP_KINDS, None),
+                "histories_": Part(Histories),
+            }.items()
+        },
+        "with_ratings_": Only(BOOL, "input", "sequences"),
+        "n_outputs_": Only(Int(low=1), "input", "sequences"),
+        "time_unit_": NUMBER,
+        "module_": Module({cls.__name__: cls for cls in (LSTMRating, ResidualLSTMRating)}),
+    }
+
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
         **TRAINING_CONSTRAINTS,
@@ -466,6 +486,12 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     def item_factors_(self):
         """Factors of the known items."""
         return self.module_.item_factors.weight.detach().cpu().numpy()[1:].copy()
+
+    def _check_state(self):
+        if self.input == "sequences":
+            width = self.n_features_in_ // (1 + self.with_ratings_)
+            if self.n_outputs_ not in (1, width):
+                raise ValueError(f"n_outputs_ should be one of 1, {width}")
 
     @property
     def _reader(self):

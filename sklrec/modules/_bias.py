@@ -4,6 +4,7 @@
 import torch
 from torch import Tensor
 
+from sklrec._utils.state.kinds import Int
 from sklrec.modules._rating_module import RatingModule
 
 TABLES = ("user_biases", "user_weights", "item_biases", "item_weights")
@@ -59,6 +60,8 @@ class BiasModel(RatingModule):
     tensor([0., 0., 0.], dtype=torch.float64)
     """
 
+    _state = {"n_users": Int(size="n_users"), "n_items": Int(size="n_items")}
+
     user_biases: Tensor
     item_biases: Tensor
     user_weights: Tensor
@@ -79,14 +82,19 @@ class BiasModel(RatingModule):
             self.register_buffer(name, torch.zeros(n_rows, dtype=torch.float64))
 
     @property
-    def width(self) -> int:
-        """Largest number of values that one row takes in a tensor."""
-        return 1
+    def n_users(self) -> int:
+        """Number of known users."""
+        return len(self.user_biases) - 1
 
     @property
     def n_items(self) -> int:
-        """Number of items."""
+        """Number of known items."""
         return len(self.item_biases) - 1
+
+    @property
+    def width(self) -> int:
+        """Largest number of values that one row takes in a tensor."""
+        return 1
 
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Predict one rating for each pair of codes.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklrec._utils.state.kinds import BOOL, NUMBER, Int, Many
 from sklrec.modules._rating_module import (
     Penalty,
     RatingModule,
@@ -16,12 +17,14 @@ from sklrec.modules._rating_module import (
     grown_embedding,
     linear,
     new_linear,
+    normal,
     rows_of,
     wide,
 )
 
 # Numbers of a hidden layer to hold at once when all pairs are rated.
 PAIR_NUMBERS_AT_ONCE = 2**22
+MAX_LAYERS = 1000  # in a model file
 
 
 class DenseNet(RatingModule):
@@ -111,6 +114,23 @@ class DenseNet(RatingModule):
     torch.Size([3])
     """
 
+    _state = {
+        "n_users": Int(size="n_users"),
+        "n_items": Int(size="n_items"),
+        "n_factors": Int(),
+        "hidden_layer_sizes": Many(Int(), range(MAX_LAYERS + 1), into=tuple),
+        "products": BOOL,
+        "biased": BOOL,
+        "dropout": NUMBER,
+        "n_numeric": Int(size="n_numeric"),
+        "n_bins": Int(size="n_bins"),
+        "n_categorical": Int(size="n_categorical"),
+        "n_multi_valued": Int(size="n_multi_valued"),
+        "n_values": Int(size="n_values"),
+        "init_std": NUMBER,
+        "sparse": BOOL,
+    }
+
     def __init__(
         self,
         n_users: int,
@@ -152,9 +172,8 @@ class DenseNet(RatingModule):
             self.value_factors = embedding(n_values, n_factors, init_std, generator)
         if n_numeric:
             shape = n_numeric, n_bins + 1, n_factors
-            bins = torch.randn(shape, generator=generator, dtype=torch.float32)
-            bins[:, -1] = 0  # for missing numbers
-            self.bin_factors = nn.Parameter(bins.mul_(init_std))
+            missing = slice(None), -1
+            self.bin_factors = nn.Parameter(normal(shape, init_std, generator, zeros=missing))
         self.dropout = nn.Dropout(dropout)
         self.layers = _layers(self.width, self.hidden_layer_sizes, generator)
 

@@ -8,6 +8,8 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
+from sklrec._utils.packed import n_packed, occurrences, outer
+from sklrec._utils.state.kinds import BOOL, Array, Int, Many, Optional
 from sklrec.modules._matrix_factorization import NUMBERS_AT_ONCE, MatrixFactorization
 
 SIDES = ("user", "item")
@@ -74,6 +76,24 @@ class GaussianMatrixFactorization(MatrixFactorization):
     tensor([3.5000, 3.5000], dtype=torch.float64)
     """
 
+    _state = {
+        "n_users": Int(size="n_users"),
+        "n_items": Int(size="n_items"),
+        "n_factors": Int(),
+        "svdpp": BOOL,
+        **{
+            f"n_{side}_values": Many(Int(), into=tuple, name=f"n_{side}_values")
+            for side in ("user", "item", "context")
+        },
+        "stars": Optional(Array("float64", ("n_stars",))),
+    }
+    _tensors = {
+        "user_values": Array("int64", ("n_users+1", "user_width"), "n_user_values"),
+        "user_weights": Array("float32", ("n_users+1", "user_width")),
+        "item_values": Array("int64", ("n_items+1", "item_width"), "n_item_values"),
+        "item_weights": Array("float32", ("n_items+1", "item_width")),
+    }
+
     def __init__(
         self,
         n_users: int,
@@ -103,7 +123,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
         for parameter in self.parameters():
             parameter.requires_grad_(False)
         width = n_factors + 1
-        n_packed = width * (width + 1) // 2
+        n = n_packed(width)
         self.noise_variance: Tensor
         self.residual_variance: Tensor
         self.user_noise: Tensor
@@ -131,15 +151,15 @@ class GaussianMatrixFactorization(MatrixFactorization):
             ("item", n_items + 1, n_users + 1, n_item_values),
         ):
             groups = self._group(side, sizes)
-            buffer(f"{side}_covariances", n_rows, n_packed, dtype=torch.float32)
+            buffer(f"{side}_covariances", n_rows, n, dtype=torch.float32)
             # Of the own parts of rows. The mean is quadratic in the logarithm of the number of
             # ratings. Row 0 of the tables adds the terms.
             buffer(f"{side}_prior_mean", 3, width)
-            buffer(f"{side}_prior_covariance", n_packed)
+            buffer(f"{side}_prior_covariance", n)
             buffer(f"{side}_terms", n_partners * svdpp, width, dtype=torch.float32)
-            buffer(f"{side}_term_covariance", n_packed * svdpp, dtype=torch.float32)
+            buffer(f"{side}_term_covariance", n * svdpp, dtype=torch.float32)
             buffer(f"{side}_value_terms", sum(sizes), width)
-            buffer(f"{side}_value_covariances", sum(sizes), n_packed, dtype=torch.float32)
+            buffer(f"{side}_value_covariances", sum(sizes), n, dtype=torch.float32)
             # All rows start with the missing value of each side feature.
             missing = torch.tensor([group.start for group in groups], dtype=torch.int64)
             self.register_buffer(f"{side}_values", missing.repeat(n_rows, 1))
@@ -149,6 +169,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
         buffer("context_variances", sum(n_context_values))
         self.register_buffer("stars", None if stars is None else stars.double())
         buffer("thresholds", 0 if stars is None else len(stars) - 1)
+
+        self.n_user_values, self.n_item_values = tuple(n_user_values), tuple(n_item_values)
+        self.n_context_values = tuple(n_context_values)
 
     def _group(self, side: str, sizes: Sequence[int]) -> list[slice]:
         ends = pairwise(accumulate(sizes, initial=0))
@@ -227,7 +250,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
             Ratings, not clipped.
         """
         if self.stars is not None:
-            return self.star_probabilities(users, items, **features) @ self.stars
+            return (self.star_probabilities(users, items, **features) * self.stars).sum(1)
         if not features:
             return super().forward(users, items)
         return self._to_ratings(self._by_parts(self._latent, users, items, features))
@@ -262,7 +285,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
         """
         if self.stars is not None:
             chances = self.star_probabilities(users, items, **features)
-            mean = chances @ self.stars
+            mean = (chances * self.stars).sum(1)
             off = self.stars - mean.unsqueeze(1)
             return mean, (chances * off.square()).sum(1).sqrt()
         variance = self._by_parts(self._variances, users, items, features)
@@ -300,13 +323,13 @@ class GaussianMatrixFactorization(MatrixFactorization):
         latent = super()._pair_scores(users, items) + self._of_context(self.context_biases, {})
         if self.stars is None:
             return latent
-        outer, covariances = [], []
+        products, covariances = [], []
         for side, codes in (("user", users), ("item", items)):
             covariances.append(self._row_covariances(side, codes, {}))
-            outer.append(self._outer(self.means(side)[codes]))
+            products.append(outer(with_one(self.means(side)[codes])))
         times = self._times()
         S, T = covariances
-        variance = S @ (outer[1] * times).T + (outer[0] * times) @ T.T
+        variance = S @ (products[1] * times).T + (products[0] * times) @ T.T
         variance += (S * self._of_factors(times)) @ T.T
         variance += self._of_context(self.context_variances, {}, 2)
         spread = self._spread(variance, self.user_noise[users].unsqueeze(1))
@@ -349,11 +372,12 @@ class GaussianMatrixFactorization(MatrixFactorization):
             for side, codes in (("user", users), ("item", items))
         )
         y, x = (
-            self._outer(self._rows(side, codes, features))
+            outer(with_one(self._rows(side, codes, features)))
             for side, codes in (("user", users), ("item", items))
         )
         times = self._times()
-        variance = (S * x + T * y) @ times + (S * T) @ self._of_factors(times)
+        # Products of a matrix with a vector would depend on the position of a row.
+        variance = ((S * x + T * y) * times).sum(1) + (S * T * self._of_factors(times)).sum(1)
         return variance + self._of_context(self.context_variances, features, 2)
 
     def _of_context(self, table: Tensor, features: dict[str, Tensor], power: int = 1) -> Tensor:
@@ -390,17 +414,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
             found[unknown] += _sum(table, values, weights.square())
         return found
 
-    def _outer(self, rows: Tensor) -> Tensor:
-        """Compute the packed products of (1, factors) with itself."""
-        x = torch.cat([rows.new_ones(len(rows), 1), rows[:, 1:]], 1)
-        first, second = torch.triu_indices(x.shape[1], x.shape[1], device=x.device)
-        return x[:, first] * x[:, second]
-
     def _times(self) -> Tensor:
-        """Return how often each packed number occurs in a whole matrix."""
-        width = self.n_factors + 1
-        rows, columns = torch.triu_indices(width, width, device=self.scale.device)
-        return torch.where(rows == columns, 1.0, 2.0).double()
+        """Return how often a whole matrix holds each packed number."""
+        return occurrences(self.n_factors + 1, self.scale.double())
 
     def _of_factors(self, times: Tensor) -> Tensor:
         """Set the numbers of the bias to 0; they come first."""
@@ -459,6 +475,11 @@ class GaussianMatrixFactorization(MatrixFactorization):
         state = {k: v for k, v in other.state_dict().items() if not re.match(own, k)}
         self.load_state_dict(state, strict=False)
         return self
+
+
+def with_one(rows: Tensor) -> Tensor:
+    """Replace the biases, which come first, by 1."""
+    return torch.cat([torch.ones_like(rows[..., :1]), rows[..., 1:]], -1)
 
 
 def _of(features: dict[str, Tensor], side: str) -> tuple[Tensor, Tensor]:

@@ -4,9 +4,12 @@
 import torch
 from torch import Tensor, nn
 
-from sklrec.modules._pair_module import PairModule, Penalty
-from sklrec.modules._pairs import Pairs, Side
+from sklrec._utils.state.kinds import BOOL, NUMBER, Int
 from sklrec.modules._rating_module import (
+    PairModule,
+    Pairs,
+    Penalty,
+    Side,
     biases_of,
     embedding,
     grown_biases,
@@ -77,6 +80,15 @@ class MatrixFactorization(PairModule):
     >>> module(users, items)[2].item()
     3.5
     """
+
+    _state = {
+        "n_users": Int(size="n_users"),
+        "n_items": Int(size="n_items"),
+        "n_factors": Int(),
+        "biased": BOOL,
+        "init_std": NUMBER,
+        "sparse": BOOL,
+    }
 
     def __init__(
         self,

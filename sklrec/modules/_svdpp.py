@@ -6,16 +6,14 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from sklrec._utils.devices import is_plain
+from sklrec._utils.runtime import is_plain
 from sklrec.modules._matrix_factorization import (
     MatrixFactorization,
     is_zero,
     penalty_of,
     weigh,
 )
-from sklrec.modules._pair_module import PairModule, Penalty
-from sklrec.modules._pairs import Pairs
-from sklrec.modules._rating_module import biases_of
+from sklrec.modules._rating_module import PairModule, Pairs, Penalty, biases_of
 
 # Factor on `alpha` for the penalty on the terms. Chosen on held-out parts of the training data of
 # several logs.

@@ -4,6 +4,8 @@
 import torch
 from torch import Tensor, nn
 
+from sklrec._utils.packed import n_packed, outer, unpack
+from sklrec.modules._gaussian import with_one
 from sklrec.modules._rating_module import wide
 
 # Numbers of whole matrices to solve at once: they stay in the processor's cache.
@@ -37,9 +39,7 @@ class UserPosterior(nn.Module):
         self.n_ratings: Tensor
         # Row 0 is the unknown item. Covariances are packed: upper triangles, row by row.
         self.register_buffer("item_rows", torch.zeros(n_items + 1, width))
-        self.register_buffer(
-            "item_covariances", torch.zeros(n_items + 1, width * (width + 1) // 2)
-        )
+        self.register_buffer("item_covariances", torch.zeros(n_items + 1, n_packed(width)))
         self.register_buffer("item_terms", torch.zeros(n_items + 1, width))
         self.register_buffer("prior_mean", torch.zeros(width))
         self.register_buffer("prior_precision", torch.eye(width))
@@ -93,11 +93,7 @@ class UserPosterior(nn.Module):
         M, v, t = sums.split([sums.shape[-1] - 2 * d, d, d], -1)
         L, tau = wide(self.prior_precision), wide(self.precision)
         centre = wide(self.prior_mean) + t / counts.clamp(min=1).to(t).sqrt().unsqueeze(-1)
-        rows, columns = torch.triu_indices(d, d, device=M.device)
-        places = torch.empty(d, d, dtype=torch.int64, device=M.device)
-        places[rows, columns] = places[columns, rows] = torch.arange(len(rows), device=M.device)
-        matrices = M.index_select(-1, places.flatten()).reshape(*M.shape[:-1], d, d)
-        return tau * matrices + L, tau * v + centre @ L
+        return tau * unpack(M, d) + L, tau * v + centre @ L
 
     @torch.no_grad()
     def grow(self, n_items: int) -> None:
@@ -115,21 +111,15 @@ def rating_statistics(
 ) -> Tensor:  # (..., d(d+1)/2 + d)
     """Compute the packed M, and v, of each rating."""
     d = rows.shape[-1]
-    x = _design(rows)
-    first, second = torch.triu_indices(d, d, device=x.device)
-    M = x.index_select(-1, first) * x.index_select(-1, second) + _padded(covariances[..., d:], d)
+    x = with_one(rows)
+    M = outer(x) + _padded(covariances[..., d:], d)
     of_bias = _padded(covariances[..., 1:d], 1)
     return torch.cat([M, x * (z.to(x).unsqueeze(-1) - rows[..., :1]) - of_bias], -1)
 
 
 def expected_ratings(users: Tensor, items: Tensor) -> Tensor:  # (..., d) and (..., d) to (...)
     """Compute the sums of biases and products of factors."""
-    return (users * _design(items)).sum(-1) + items[..., 0]
-
-
-def _design(rows: Tensor) -> Tensor:
-    """Replace the bias by 1."""
-    return torch.cat([torch.ones_like(rows[..., :1]), rows[..., 1:]], -1)
+    return (users * with_one(items)).sum(-1) + items[..., 0]
 
 
 def _padded(values: Tensor, n_zeros: int) -> Tensor:

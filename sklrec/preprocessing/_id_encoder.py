@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
@@ -20,6 +20,8 @@ from sklrec._data.checks import (
     resolve_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.state.estimators import DeclaredEstimator
+from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
 from sklrec._utils.warnings import warn
 
 __all__ = ["IDEncoder"]
@@ -27,7 +29,7 @@ __all__ = ["IDEncoder"]
 N_IDS_SHOWN = 10
 
 
-class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     """Encode columns of IDs as the codes 1 to n, and unknown IDs as 0.
 
     Only the given columns change. All others stay unchanged and in their place, so that the
@@ -100,6 +102,13 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     0  None     9    4
     1   bob  None    5
     """
+
+    _state = {
+        "n_features_in_": Int(size="n_columns"),
+        "feature_names_in_": Maybe(Strings("n_columns")),
+        "column_indices_": Many(Int(below="n_columns"), "n_vocabularies", into=tuple),
+        "vocabularies_": Many(Part(Vocabulary), "n_vocabularies"),
+    }
 
     _parameter_constraints: dict = {
         "columns": ["array-like"],

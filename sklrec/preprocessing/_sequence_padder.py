@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklrec._data.checks import (
@@ -16,9 +16,13 @@ from sklrec._data.checks import (
     check_feature_names_in,
     fit_context,
 )
+from sklrec._utils.state.estimators import DeclaredEstimator
+from sklrec._utils.state.kinds import Int, Maybe, Strings
+
+LARGEST_MAX_LEN = 2**24  # in a file: longer sequences would need too much memory
 
 
-class SequencePadder(TransformerMixin, BaseEstimator):
+class SequencePadder(TransformerMixin, DeclaredEstimator):
     """Make a matrix of sequences of item codes, and pad short sequences with zeros.
 
     Parameters
@@ -73,6 +77,12 @@ class SequencePadder(TransformerMixin, BaseEstimator):
            [0, 0, 0, 0],
            [4, 6, 1, 1]])
     """
+
+    _state = {
+        "n_features_in_": Maybe(Int(size="n_columns")),
+        "feature_names_in_": Maybe(Strings("n_columns")),
+        "max_len_": Int(below=LARGEST_MAX_LEN + 1),
+    }
 
     _parameter_constraints: dict = {
         "max_len": [Interval(Integral, 1, None, closed="left"), None],

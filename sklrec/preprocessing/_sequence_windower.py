@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import TransformerMixin
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
+    TIMESTAMP_KINDS,
     Interval,
     Table,
     as_codes,
@@ -19,16 +20,23 @@ from sklrec._data.checks import (
     check_ratings,
     column_values,
     fit_context,
+    plain_scalar,
     resolve_columns,
 )
 from sklrec._data.histories import Histories
-from sklrec._data.kinds import plain_scalar
-from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
+from sklrec._data.timestamps import (
+    read_timestamps,
+    resolve_timestamp,
+    timestamp_kind,
+)
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.state.estimators import DeclaredEstimator
+from sklrec._utils.state.kinds import Choice, Int, Many, Maybe, Part, Strings
 from sklrec.preprocessing._id_encoder import warn_if_kind_differs
+from sklrec.preprocessing._sequence_padder import LARGEST_MAX_LEN
 
 
-class SequenceWindower(TransformerMixin, BaseEstimator):
+class SequenceWindower(TransformerMixin, DeclaredEstimator):
     """Turn each interaction into a window over its user's latest items.
 
     A row of the result holds the codes of the last `max_len` items of its user in time order.
@@ -120,6 +128,15 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
            [ 0.,  0.,  3., nan, nan, nan]])
     """
 
+    _state = {
+        "n_features_in_": Int(size="n_columns"),
+        "feature_names_in_": Maybe(Strings("n_columns")),
+        "column_indices_": Many(Int(below="n_columns"), 3, into=tuple),
+        "timestamp_kind_": Choice(*TIMESTAMP_KINDS),
+        "vocabulary_": Part(Vocabulary, lambda vocabulary: {"n_users": len(vocabulary)}),
+        "histories_": Part(Histories),
+    }
+
     _parameter_constraints: dict = {
         "max_len": [Interval(Integral, 1, None, closed="left")],
         "user": [Interval(Integral, 0, None, closed="left"), str],
@@ -139,6 +156,10 @@ class SequenceWindower(TransformerMixin, BaseEstimator):
         self.item = item
         self.timestamp = timestamp
         self.ratings = ratings
+
+    def _check_state(self) -> None:
+        if self.max_len > LARGEST_MAX_LEN:
+            raise ValueError(f"max_len should be at most {LARGEST_MAX_LEN} in a model file")
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Any, y: Any = None) -> "SequenceWindower":

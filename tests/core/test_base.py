@@ -146,11 +146,13 @@ def test_validation_rows_of_weight_0_are_ignored():
     assert model.validation_curve_ == other.validation_curve_
 
 
-def test_the_net_does_not_keep_the_data():
+def test_neither_the_net_nor_the_estimator_keeps_the_data():
     model = mf(early_stopping=True, n_factors=1, max_epochs=1)
     X, y = make_ratings(50, 50, 2000, random_state=0)
     many = pd.concat([X] * 50)
-    assert len(pickle.dumps(model.fit(many, np.tile(y, 50)))) < 100_000
+    model.fit(many, np.tile(y, 50))
+    assert len(pickle.dumps(model)) < 100_000
+    assert len(pickle.dumps(model.net_)) < 100_000
 
 
 # --- continued training

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklrec._data.vocabulary import GrowingVocabulary, Vocabulary
+from sklrec._data.growing_vocabulary import GrowingVocabulary
+from sklrec._data.vocabulary import Vocabulary
 
 property_test = settings(deadline=None, derandomize=True, database=None)
 

@@ -31,16 +31,17 @@ def files(tmp_path_factory):
     return get
 
 
-LEARNED = "model.learned."
-MODULE = LEARNED + "module_."
-SEEN = LEARNED + "seen_."
-PAST = LEARNED + "histories_."
-KNOWN = LEARNED + "known_features_."
-SIDE = LEARNED + "side_features_."
-PARAMETERS = "model.parameters."
-USERS = MODULE + "user_factors.weight"
-COLUMNS = LEARNED + "encoder_.learned.column_indices_"
-VOCABULARY = LEARNED + "encoder_.learned.vocabulary 0."
+LEARNED = "model/learned/"
+ARGUMENTS = LEARNED + "module_/arguments/"
+TENSORS = LEARNED + "module_/tensors/"
+SEEN = LEARNED + "seen_/"
+PAST = LEARNED + "histories_/"
+KNOWN = LEARNED + "known_features_/"
+SIDE = LEARNED + "side_features_/columns/"
+PARAMETERS = "model/parameters/"
+USERS = TENSORS + "user_factors.weight"
+ENCODER = LEARNED + "encoder_/learned/"
+IDS = ENCODER + "vocabularies_/0/_ids/ids"
 
 
 def set_first(value):
@@ -58,12 +59,13 @@ def without_last(array):
 # A model, the place of a change, the new value, and the error. An ellipsis removes the place.
 CASES = [
     # the document
-    ("mf", "model.class", "os.system", "model.class should be one of 'MFRegressor', 'Dense"),
-    ("mf", "model.class", "IDEncoder", "is not known|is missing"),
-    ("mf", "model.more", 1, "model.more is not known"),
-    ("mf", "model", None, "model should be a JSON object"),
-    ("mf", "versions", 1, "versions should be of type dict, got int"),
-    ("mf", "versions", ..., "versions is missing"),
+    ("mf", "model/class", "os.system", "class is 'os.system', which is no imported class"),
+    ("mf", "model/class", [], r"class is \[\], which is no imported class"),
+    ("mf", "model/class", "sklrec.IDEncoder", "is not known|is missing"),
+    ("mf", "model/more", 1, "model.more is not known"),
+    ("mf", "model", None, "not subscriptable"),
+    ("padder", "model", None, "model should be a JSON object"),
+    ("mf", "versions", ..., "should hold versions and a model"),
     # parameters and settings
     ("mf", PARAMETERS + "n_factors", 10**12, None),
     ("mf", PARAMETERS + "n_factors", 1.5, "The 'n_factors' parameter of MFRegressor must be"),
@@ -73,84 +75,85 @@ CASES = [
     ("mf", PARAMETERS + "optimizer", {"optimizer": "os"}, "'os'"),
     ("mf", PARAMETERS + "device", {"device": "x"}, "[Ee]xpected one of cpu"),
     ("mf", PARAMETERS + "verbose", {"call": "x"}, "a value is of the unknown kind 'call'"),
+    ("mf", PARAMETERS + "verbose", {"estimator": {}}, "parameters.class is missing"),
     ("mf", PARAMETERS + "random_state", {"random state": [[0] * 624, 625, 0, 0.0]}, "624 keys"),
-    ("mf", "model.settings.output", "os", "output should be one of None, 'default', 'pandas'"),
-    ("mf", "model.settings.requests.fit", {"more": True}, "more"),
+    ("mf", "model/settings/output", "os", "output should be one of None, 'default', 'pandas'"),
+    ("mf", "model/settings/requests", {"fit": {"more": True}}, "more"),
+    ("mf", "model/settings/requests", {"params": {}}, "set_params_request"),
     # columns of X
-    ("mf", LEARNED + "n_features_in_", 2**50, "feature_names_in_ should be 1125899906842624 str"),
-    ("mf", LEARNED + "feature_names_in_", ["a", "b", 3], "should be a list of str"),
-    ("mf", LEARNED + "rating_scale_", [1, 5], "rating_scale_ should be a list of float"),
-    ("mf", LEARNED + "rating_scale_", [1.0], "index out of range"),
-    ("mf", COLUMNS, [0, 9], "should be positions from 0 to 2"),
-    ("mf", COLUMNS, [0], "should have IDs of users and of items"),
-    ("encoder", LEARNED + "column_indices_", [], "should be positions from 0 to"),
-    ("padder", LEARNED + "max_len_", 10**12, "max_len_ should be from 0 to 16777216"),
+    ("mf", LEARNED + "n_features_in_", 2**50, "should be a list of length 1125899906842624"),
+    ("mf", LEARNED + "n_features_in_", 10**400, "int too large"),
+    ("mf", LEARNED + "feature_names_in_", ["a", "b", 3], "2 should be of type str, got int"),
+    ("mf", LEARNED + "rating_scale_", [1, 5], "rating_scale_.0 should be of type float, got int"),
+    ("mf", LEARNED + "rating_scale_", [1.0], "rating_scale_ should be a list of length 2"),
+    ("mf", LEARNED + "rating_statistics_/0", 0.0, "should be finite, at least 5e-324"),
+    ("mf", LEARNED + "penalties_/loss", -1.0, "loss should be finite, at least 0"),
+    ("mf", LEARNED + "n_iter_", 3, "n_iter_ should be 2, got 3"),
+    ("mf", ENCODER + "column_indices_", [0, 9], "1 should be finite, at least 0 and below 3"),
+    ("mf", ENCODER + "column_indices_", [0], "vocabularies_ should be a list of length 1"),
+    ("padder", LEARNED + "max_len_", 10**12, "max_len_ should be finite.* below 16777217"),
     ("windower", PARAMETERS + "max_len", 10**12, "max_len should be at most 16777216"),
+    ("windower", LEARNED + "column_indices_", [0], "should be a list of length 3"),
     ("padded", LEARNED + "n_outputs_", 3, "n_outputs_ should be one of 1, 4"),
-    ("padded", LEARNED + "n_items_", 2**50, r"shape \(1125899906842625\), got \(9,\)"),
-    ("sequence", LEARNED + "timestamp_index_", 9, "should be the position of a column"),
-    ("sequence", PARAMETERS + "input", "sequences", "n_items_ is missing"),
+    ("sequence", LEARNED + "timestamp_index_", 9, "timestamp_index_ .* below 3"),
+    ("sequence", PARAMETERS + "input", "sequences", "is not known"),
     # networks
-    ("mf", MODULE + "device", "meta", "device should be a device of torch, got 'meta'"),
-    ("mf", MODULE + "biased", False, "_biases' is not known"),
-    ("dense", MODULE + "dropout", 7.0, "dropout probability has to be between 0 and 1"),
-    ("sequence", MODULE + "bidirectional", 1, "bidirectional should be of type bool, got int"),
-    ("padded", MODULE + "n_ratings", True, "n_ratings should be of type int, got bool"),
+    ("mf", LEARNED + "module_/device", "meta", "should be a device of torch, got 'meta'"),
+    ("mf", ARGUMENTS + "n_users", 11, "n_users should be 12, got 11"),
+    ("mf", ARGUMENTS + "biased", False, "_biases is not known"),
+    ("dense", ARGUMENTS + "dropout", 7.0, "dropout probability has to be between 0 and 1"),
+    ("dense", ARGUMENTS + "hidden_layer_sizes", [1] * 9999, "should be a list of length range"),
+    ("dense", ARGUMENTS + "n_bins", 17, "n_bins should be 16, got 17"),
+    ("sequence", ARGUMENTS + "bidirectional", 1, "bidirectional should be of type bool, got int"),
+    ("sequence", LEARNED + "module_/class", "LSTM", "class should be one of 'LSTMRating', 'Resid"),
+    ("padded", ARGUMENTS + "n_ratings", True, "n_ratings should be of type int, got bool"),
+    ("bayesian sides", ARGUMENTS + "n_user_values", [], "n_user_values should be"),
+    ("bayesian", ARGUMENTS + "n_factors", 10**12, "Overflow when unpacking.*[^)]\\. It is not"),
     # side features
-    ("dense", SIDE + "n_columns", 10**15, "n_columns should be from 0 to 7"),
-    ("dense", SIDE + "0.position", 7, "position should be from 0 to 6"),
-    ("dense", SIDE + "1.kind", "code", "kind should be one of"),
-    ("dense", SIDE + "1.group", "code", "group should be one of"),
-    ("dense", KNOWN + "side_of", [], "side_of should give each column one of user, item, context"),
+    ("dense", SIDE + "0/position", 7, "position should be finite, at least 0 and below 7"),
+    ("dense", SIDE + "1/kind", "code", "kind should be one of"),
+    ("dense", SIDE + "1/class", "code", "class should be one of"),
+    ("dense", KNOWN + "sides", [], "sides should be a list of length 5"),
+    ("dense", KNOWN + "names", ["a"] * 5, "known features have other columns"),
     # pipelines
-    ("pipeline", "model.steps", [["a__b", "fitted"]], "must not contain __"),
-    ("pipeline", "model.steps", [["a", "eval"]], "should have null, 'passthrough' or 'fitted'"),
-    ("pipeline", "model.steps", [["a"]], "not enough values to unpack"),
+    ("pipeline", PARAMETERS + "steps/0/tuple/0", "a__b", "must not contain __"),
+    ("pipeline", PARAMETERS + "steps/1/tuple/1", "eval", "should be|implement"),
+    ("pipeline", PARAMETERS + "memory", "cache", "with memory='cache'"),
     # arrays
-    ("mf", USERS, ..., "user_factors.weight is missing among the arrays"),
+    ("mf", USERS, ..., "user_factors.weight is missing"),
     ("mf", USERS, without_last, r"the shape \(13, 3\), got \(12, 3\)"),
     ("mf", USERS, lambda a: a.astype("f8"), "should be of float32, got float64"),
     ("mf", USERS, set_last(np.nan), None),
-    ("mf", MODULE + "item_factors.weight", lambda a: a[:, :2], r"the shape \(13, 2\), got"),
-    ("mf", MODULE + "item_factors.weight", lambda a: a[0], "fewer than 2 axes"),
-    ("mf", MODULE + "more", np.zeros(2), "the array 'model.learned.module_.more' is not known"),
+    ("mf", TENSORS + "item_factors.weight", lambda a: a[:, :2], r"the shape \(.*, 3\), got"),
+    ("mf", TENSORS + "item_factors.weight", lambda a: a[0], "should have the shape"),
+    ("mf", TENSORS + "more", np.zeros(2), "module_.tensors.more is not known"),
+    ("mf", "more", np.zeros(2), "should hold versions and a model"),
+    ("mf", "model/class/more", np.zeros(2), "the array 'model/class/more' is not known"),
+    ("mf", LEARNED + "n_iter_", np.zeros(2), "the array 'model/learned/n_iter_' is not known"),
     ("mf", SEEN + "items", set_first(-1), "items should hold integers from 0 to"),
     ("mf", SEEN + "starts", set_first(1), "starts should rise from 0 to"),
     ("mf", SEEN + "starts", lambda a: np.put(a, 1, 10**6) or a, "starts should rise from 0 to"),
-    ("mf", VOCABULARY + "ids.ids", set_first(8), "must be unique|should"),
-    ("mf", VOCABULARY + "ids.ids", lambda a: a[:0], "starts should have the shape"),
-    ("mf svdpp", MODULE + "biased", True, "user_biases is missing among the arrays"),
-    ("bayesian", MODULE + "user_covariances", without_last, r"should have the shape"),
-    ("bayesian svdpp", MODULE + "item_terms", without_last, r"should have the shape"),
-    (
-        "bayesian sides",
-        MODULE + "item_values",
-        set_first(99),
-        "item_values should hold integers from",
-    ),
-    (
-        "bayesian sides",
-        MODULE + "context_biases",
-        without_last,
-        "should have the shape",
-    ),
-    (
-        "bayesian sides",
-        LEARNED + "side_blocks_.item.0.codes",
-        set_last(10**9),
-        "consecutive codes in",
-    ),
-    ("bayesian ordinal", MODULE + "thresholds", without_last, "should have the shape"),
-    ("biases", MODULE + "user_biases", without_last, r"should have the shape \(14\)"),
-    ("biases", MODULE + "item_weights", lambda a: a.astype("f4"), "should be of float64, got"),
-    ("dense", MODULE + "layers.0.weight", lambda a: a[:, 1:], r"should have the shape \(any, "),
-    ("dense", MODULE + "layers.4.weight", ..., "should end in a layer of one unit"),
-    ("dense", SIDE + "0.edges", lambda a: np.arange(99.0), "should have at most 16 bins a column"),
-    ("dense", SIDE + "2.codes", set_last(10**9), "should have codes from 0 to"),
-    ("dense", KNOWN + "item.multi_valued", set_last(99), "multi_valued should hold integers"),
-    ("dense", KNOWN + "user.numeric", without_last, "numeric should have the shape"),
-    ("sequence", MODULE + "lstm.weight_ih_l0", without_last, "should have the shape"),
-    ("sequence", MODULE + "backward_lstm.bias_ih_l0", lambda a: a[:4], "should have the shape"),
+    ("mf", IDS, set_first(8), "must be unique|should"),
+    ("mf", IDS, lambda a: a[:0], "starts should have the shape"),
+    ("mf svdpp", ARGUMENTS + "biased", True, "tensors.(user|item)_biases is missing"),
+    ("bayesian", TENSORS + "user_covariances", without_last, r"should have the shape"),
+    ("bayesian svdpp", TENSORS + "item_terms", without_last, r"should have the shape"),
+    ("bayesian sides", TENSORS + "item_values", set_first(99), "should hold integers from"),
+    ("bayesian sides", TENSORS + "item_weights", lambda a: a[:, 1:], "should have the shape"),
+    ("bayesian sides", TENSORS + "context_biases", without_last, "should have the shape"),
+    ("bayesian ordinal", TENSORS + "thresholds", without_last, "should have the shape"),
+    ("bayesian ordinal", LEARNED + "stars_", without_last, "should have the shape"),
+    ("biases", TENSORS + "user_biases", without_last, r"should have the shape \(14\)"),
+    ("biases", TENSORS + "item_weights", lambda a: a.astype("f4"), "should be of float64, got"),
+    ("dense", TENSORS + "layers.0.weight", lambda a: a[:, 1:], r"should have the shape \(4, "),
+    ("dense", TENSORS + "layers.4.weight", ..., "layers.4.weight is missing"),
+    ("dense", SIDE + "0/edges", lambda a: np.arange(99.0), "should have the shape"),
+    ("dense", SIDE + "2/codes", set_last(10**9), "should have codes from 0 to"),
+    ("dense", KNOWN + "tables/item/multi_valued", set_last(99), "should hold integers from 0"),
+    ("dense", KNOWN + "tables/user/numeric", without_last, "numeric should have the shape"),
+    ("sequence", TENSORS + "lstm.weight_ih_l0", without_last, "should have the shape"),
+    ("sequence of one LSTM", TENSORS + "n_lookups", without_last, "should have the shape"),
+    ("sequence", TENSORS + "backward_lstm.bias_ih_l0", lambda a: a[:4], "should have the shape"),
     ("sequence", PAST + "items", set_first(99), "items should hold integers from 0 to"),
     ("sequence", PAST + "ratings", without_last, "ratings should have the shape"),
     ("sequence", PAST + "starts", set_last(0), "starts should rise from 0 to 70"),
@@ -161,10 +164,11 @@ def change(document, arrays, place, what):
     """Change a place of the document or of the arrays."""
     where, name = arrays, place
     if place not in arrays and not isinstance(what, np.ndarray):
-        where, name = document, place
-        for step in place.split(".")[:-1]:
-            where = where[step]
-        name = place.split(".")[-1]
+        *path, name = place.split("/")
+        where = document
+        for step in path:
+            where = where[int(step) if isinstance(where, list) else step]
+        name = int(name) if isinstance(where, list) else name
     if what is ...:
         del where[name]
     else:
@@ -187,11 +191,11 @@ def test_content_that_does_not_fit_is_refused(files, tmp_path, name, place, what
     "error", [TypeError("odd"), KeyError("odd"), OverflowError("odd"), RecursionError("odd")]
 )
 def test_errors_of_libraries_become_errors_of_the_file(files, tmp_path, monkeypatch, error):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
     write_tensor_file(tmp_path / "model", *files("mf"))
-    monkeypatch.setattr(_files, "read_estimator", fail)
+    monkeypatch.setattr(_files, "unpack_estimator", fail)
     with pytest.raises(
         ValueError, match=r"cannot be read as a model: '?odd'?\. It is not a model"
     ):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import datetime as dt
+import pickle
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -12,8 +13,8 @@ from comparing import assert_same
 import sklrec
 from sklrec import IDEncoder
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._persistence.ids import _READERS, read_vocabulary, write_vocabulary
-from sklrec._persistence.parts import PartReader, PartWriter
+from sklrec._utils.state.ids import IDs
+from sklrec._utils.state.kinds import Part, Place
 
 DAYS = pd.date_range("2024-02-28", periods=3, unit="us")
 PARIS = ZoneInfo("Europe/Paris")
@@ -78,14 +79,11 @@ KINDS = {
 }
 
 
+KIND = Part(Vocabulary)
+
+
 def again(vocabulary):
-    writer = PartWriter()
-    write_vocabulary(writer, vocabulary)
-    reader = PartReader(writer.document, writer.arrays)
-    found = read_vocabulary(reader, vocabulary.name)
-    reader.finish()
-    assert not writer.arrays
-    return found
+    return KIND.unpack(KIND.pack(vocabulary, raw=False), Place())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -121,19 +119,20 @@ class OwnString(str):
         (pd.array([1, 2], dtype="int64[pyarrow]"), r"array of dtype int64\[pyarrow\]"),
     ],
 )
-def test_ids_that_cannot_be_stored_are_refused(tmp_path, ids, what):
+def test_ids_that_a_file_cannot_hold_are_refused_there_and_pickled(tmp_path, ids, what):
     encoder = IDEncoder().fit(pd.DataFrame({"user": [1], "item": [2]}))
     encoder.vocabularies_[0] = Vocabulary(ids, "user")
-    message = f"(?s)IDs of column 'user' cannot be stored in a model file: .*{what}.*joblib.dump"
+    message = f"(?s)Vocabulary of column 'user'.*{what}.*IDs in a model file are.*joblib.dump"
     with pytest.raises(TypeError, match=message):
         sklrec.save(encoder, tmp_path / "model")
+    found = pickle.loads(pickle.dumps(encoder)).vocabularies_[0].codes(ids)
+    np.testing.assert_array_equal(found, np.arange(1, len(ids) + 1))
 
 
 def test_strings_are_read_without_pyarrow(monkeypatch):
     pytest.importorskip("pyarrow")
-    writer = PartWriter()
     ids = pd.array(["ann", "bob"], dtype=pd.StringDtype("pyarrow", na_value=np.nan))
-    write_vocabulary(writer, Vocabulary(ids, "user"))
+    packed = KIND.pack(Vocabulary(ids, "user"), raw=False)["_ids"]
     real = pd.StringDtype
 
     def without(storage=None, na_value=pd.NA):
@@ -142,56 +141,63 @@ def test_strings_are_read_without_pyarrow(monkeypatch):
         return real(storage, na_value)
 
     monkeypatch.setattr(pd, "StringDtype", without)
-    ids = PartReader(writer.document, writer.arrays).part("ids")
-    strings = _READERS[ids.choice("kind", *_READERS)](ids)
+    strings = IDs().unpack(packed, Place())
     monkeypatch.undo()
     assert strings.dtype == real("python", na_value=np.nan)
     assert strings.tolist() == ["ann", "bob"]
 
 
-def read(document, **arrays):
-    arrays = {f"ids.{name}": np.asarray(array) for name, array in arrays.items()}
-    return read_vocabulary(PartReader({"ids": document}, arrays), "user")
-
-
 def json_of(text):
-    return np.frombuffer(text.encode(), np.uint8)
+    return {"kind": "objects", "json_text": np.frombuffer(text.encode(), np.uint8)}
 
 
-CELLS = {"kind": "strings of one width", "type": "U"}
+def strings(text, *lengths):
+    return {"kind": "strings", "utf8": np.frombuffer(text, np.uint8), "n_bytes": np.array(lengths)}
 
 
-def times(dtype, zone=None):
-    return {"kind": "times", "dtype": dtype, "zone": zone}
+def numbers(*ids, dtype="int64", time=None):
+    return {"kind": "numbers", "ids": np.array(ids, dtype), "time": time}
+
+
+def cells(ids):
+    return {"kind": "strings of one width", "type": "U", "cells": np.asarray(ids, np.uint32)}
+
+
+def zoned(zone):
+    values = numbers(1, time="datetime64[s]")
+    return {"kind": "times in a zone", "values": values, "zone": zone}
 
 
 @pytest.mark.parametrize(
-    ("document", "arrays", "problem"),
+    ("ids", "problem"),
     [
-        ({"kind": "pickle"}, {}, "ids.kind should be one of"),
-        ({"kind": []}, {}, "ids.kind should be one of"),
-        ({"kind": "numbers"}, {}, "ids.ids is missing among the arrays"),
-        ({"kind": "numbers"}, {"ids": [[1]]}, r"should have the shape \(any\), got \(1, 1\)"),
-        ({"kind": "numbers"}, {"ids": [1, 1]}, "must be unique"),
-        ({"kind": "numbers of pandas"}, {"ids": np.float16([1])}, "Float16"),
-        ({"kind": "strings"}, {"utf8": json_of("ab"), "n_bytes": [3]}, "integers from 0 to 2"),
-        ({"kind": "strings"}, {"utf8": json_of("ab"), "n_bytes": [-1, 2]}, "integers from 0 to 2"),
-        ({"kind": "strings"}, {"utf8": json_of("ab"), "n_bytes": [1]}, "should add up to 2"),
-        ({"kind": "strings"}, {"utf8": np.uint8([255]), "n_bytes": [1]}, "can't decode"),
-        (CELLS, {"cells": np.uint32([[2**31]])}, "integers from 0 to 1114111"),
-        (CELLS, {"cells": np.zeros((5, 0), np.uint32)}, "smaller|itemsize|empty|zero"),
-        (times("datetime64[s],O"), {"ids": [1]}, "with a unit, got"),
-        (times("datetime64[s]", "../../etc/passwd"), {"ids": [1]}, "'../../etc/passwd' is not kn"),
-        (times("datetime64[s]", 1e9), {"ids": [1]}, "offset must be a timedelta"),
-        ({"kind": "categories", "categories": {"kind": []}}, {}, "categories.kind should be one"),
-        ({"kind": "objects"}, {"json": json_of("5")}, "has no len"),
-        ({"kind": "objects"}, {"json": json_of("[[]]")}, "no valid type"),
-        ({"kind": "objects"}, {"json": json_of('[{"eval": "1"}]')}, "the unknown kind 'eval'"),
-        ({"kind": "objects"}, {"json": json_of('[{"a": 1, "b": 2}]')}, "in an unknown way"),
-        ({"kind": "objects"}, {"json": json_of("[" * 10**6)}, "recursion"),
-        ({"kind": "objects"}, {"json": json_of("[" + "9" * 9999 + "]")}, "Exceeds the limit"),
+        (np.arange(3), "_ids should be a JSON object"),
+        ({"kind": "pickle"}, "_ids.kind should be one of"),
+        ({"kind": []}, "_ids.kind should be one of"),
+        ({"kind": "numbers", "time": None}, "_ids.ids is missing"),
+        (numbers([1]), r"should have the shape \(any\), got \(1, 1\)"),
+        (numbers(1, 1), "must be unique"),
+        (numbers(1, time="datetime64[s],O"), "time should be one of"),
+        (numbers(1, dtype="int8", time="datetime64[s]"), "dtype"),
+        ({"kind": "numbers of pandas", "values": numbers(1, dtype="float16")}, "Float16"),
+        (strings(b"ab", 3), "should add up to 2"),
+        (strings(b"ab", -1, 3), "should hold integers from 0"),
+        (strings(b"ab", 1), "should add up to 2"),
+        (strings(b"\xff", 1), "can't decode"),
+        (cells([[2**31]]), "integers from 0 to 1114111"),
+        (cells(np.zeros((5, 0))), "smaller|itemsize|empty|zero"),
+        (zoned("../../etc/passwd"), "'../../etc/passwd' is not kn"),
+        (zoned(1e9), "offset must be a timedelta"),
+        ({"kind": "categories", "values": 1, "ordered": True, "codes": 1}, "values should be a"),
+        (json_of("5"), "has no len"),
+        (json_of("[[]]"), "no valid type"),
+        (json_of('[{"eval": "1"}]'), "the unknown kind 'eval'"),
+        (json_of('[{"a": 1, "b": 2}]'), "in an unknown way"),
+        (json_of("[" * 10**6), "recursion"),
+        (json_of("[" + "9" * 9999 + "]"), "Exceeds the limit"),
     ],
 )
-def test_wrong_content_is_refused(document, arrays, problem):
+def test_wrong_content_is_refused(ids, problem):
+    packed = {"_ids": ids, "rare": numbers(), "name": "user"}
     with pytest.raises((ValueError, TypeError, RecursionError), match=problem):
-        read(document, **arrays)
+        KIND.unpack(packed, Place())

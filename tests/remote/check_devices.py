@@ -16,8 +16,7 @@ from sklrec import (
     MFRegressor,
     SequenceRatingRegressor,
 )
-from sklrec._utils.devices import is_plain
-from sklrec._utils.rng import own_random_state
+from sklrec._utils.runtime import is_plain, own_random_state
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(40, 30, 120, random_state=0)
@@ -60,13 +59,13 @@ def data_of(name):
 @pytest.fixture(params=["like CUDA", "like MPS"])
 def device(request, monkeypatch):
     """A device on which nothing is grouped by users, as on any but the CPU."""
-    for module in (sklrec.modules._pairs, sklrec._solvers.pair_batches):
+    for module in (sklrec.modules._rating_module, sklrec._solvers.tensors):
         monkeypatch.setattr(module, "can_group", lambda codes: False)
     monkeypatch.setattr(  # dropout draws on the CPU
         sklrec._solvers.minibatch, "own_random_state", lambda g, _: own_random_state(g, "cpu")
     )
     if request.param == "like MPS":
-        monkeypatch.setattr(sklrec._utils.devices, "PLAIN", {"remote"})
+        monkeypatch.setattr(sklrec._utils.runtime, "PLAIN", {"remote"})
     MACHINE.reads.clear()
     MACHINE.moves.clear()
     return "remote:0"
@@ -114,7 +113,7 @@ def test_a_pickle_holds_tensors_of_the_cpu(name, device, monkeypatch):
         again = pickle.loads(pickled)
         assert again.module_.global_mean.device == model.module_.global_mean.device
         assert again.predict(x) == pytest.approx(expected, abs=0)
-    monkeypatch.setattr(sklrec._utils.devices, "is_there", lambda device: False)
+    monkeypatch.setattr(sklrec._utils.runtime, "is_there", lambda device: False)
     again = pickle.loads(pickled)
     assert again.module_.global_mean.device.type == "cpu"
     assert again.predict(x) == pytest.approx(expected, abs=1e-4)

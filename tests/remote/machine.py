@@ -8,7 +8,7 @@ from torch.utils import backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from sklrec._utils.devices import is_plain
+from sklrec._utils.runtime import is_plain
 
 # Operations that wait until the device has done all earlier work.
 READS = {"_local_scalar_dense", "nonzero", "_unique2", "unique_dim", "unique_consecutive"}

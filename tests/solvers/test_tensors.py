@@ -4,9 +4,8 @@
 import pytest
 import torch
 
-from sklrec._solvers.pair_batches import PairBatches
-from sklrec._solvers.tensors import BatchIterator, InteractionTensors
-from sklrec.modules._pairs import GROUPED_FROM
+from sklrec._solvers.tensors import BatchIterator, InteractionTensors, PairBatches
+from sklrec.modules._rating_module import GROUPED_FROM
 
 N, SIZE = 5 * GROUPED_FROM + 3, 2 * GROUPED_FROM
 

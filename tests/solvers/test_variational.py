@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from sklrec._solvers import variational
+from sklrec._solvers import posterior as posteriors
 from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.packed import inverse, multiply, outer, pack, unpack
-from sklrec._solvers.least_squares.rating_matrices import ranks_of_users
+from sklrec._solvers.least_squares.gaussian_rows import ranks_of_users
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior, VariationalSolver
+from sklrec._utils.packed import pack, unpack
 from sklrec.modules import GaussianMatrixFactorization
 
 N_USERS, N_ITEMS, K = 12, 9, 3
@@ -190,7 +190,7 @@ def test_biases_of_the_context_and_rows_of_users_are_solved_jointly():
 def test_float32_is_close_to_float64(svdpp, sided, monkeypatch):
     found = []
     for small in (0, 10**9):
-        monkeypatch.setattr(variational, "SMALL", small)
+        monkeypatch.setattr(posteriors, "SMALL", small)
         module, generator = new_module(svdpp, sided), torch.Generator().manual_seed(0)
         VariationalSolver(10, 0.0).train(module, data(sided), None, generator)
         found.append(module(torch.tensor(USERS) + 1, torch.tensor(ITEMS) + 1))
@@ -202,24 +202,13 @@ def test_float32_is_close_to_float64(svdpp, sided, monkeypatch):
 def test_blocks_of_rows_give_the_same_result(svdpp, sided, monkeypatch):
     found = []
     for at_once in (2**22, 30):
-        monkeypatch.setattr(variational, "NUMBERS_AT_ONCE", at_once)
+        monkeypatch.setattr(posteriors, "NUMBERS_AT_ONCE", at_once)
         for name in ("NUMBERS_AT_ONCE", "GATHERED_AT_ONCE"):
-            monkeypatch.setattr(f"sklrec._solvers.least_squares.packed.{name}", at_once)
+            monkeypatch.setattr(f"sklrec._utils.packed.{name}", at_once)
         module, generator = new_module(svdpp, sided), torch.Generator().manual_seed(0)
         VariationalSolver(5, 0.0).train(module, data(sided), None, generator)
         found.append(torch.cat([values.flatten().double() for values in module.buffers()]))
     assert torch.allclose(*found)
-
-
-def test_packed_matrices():
-    roots = torch.randn(7, 4, 4, generator=torch.Generator().manual_seed(0)).double()
-    matrices = roots @ roots.mT + torch.eye(4)
-    packed = pack(matrices)
-    assert torch.equal(unpack(packed, 4), matrices.triu() + matrices.triu(1).mT)
-    assert torch.allclose(inverse(matrices) @ matrices, torch.eye(4).double().expand(7, 4, 4))
-    vectors = roots[:, 0]
-    assert torch.allclose(multiply(packed, vectors), (matrices @ vectors[:, :, None])[..., 0])
-    assert torch.equal(unpack(outer(vectors), 4), vectors[:, :, None] * vectors[:, None])
 
 
 def test_ranks_of_users_do_not_depend_on_order_or_codes():

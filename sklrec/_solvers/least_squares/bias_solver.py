@@ -3,14 +3,12 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
-from sklrec._solvers.callbacks import notified_steps
-from sklrec._solvers.least_squares.biases import Log, Solution, fit_biases
-from sklrec._solvers.least_squares.further_biases import further_biases
+from sklrec._solvers.least_squares.biases import Log, Solution, fit_biases, further_biases
+from sklrec._solvers.steps import notified_steps, squared_error
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import BiasModel
 
@@ -40,7 +38,9 @@ class BiasSolver:
             else:
                 solution = _continue(module, data)
             _add(module, data, solution)
-        return FitResult([_loss(module, data)], [] if valid is None else [_loss(module, valid)])
+        rated = [data] if valid is None else [data, valid]
+        losses = [squared_error(module, rows) for rows in rated]
+        return FitResult(losses[:1], losses[1:])
 
     def _fit(self, module: BiasModel, data: InteractionTensors) -> Solution:
         """Choose penalties, and compute the mean and the biases."""
@@ -56,7 +56,7 @@ class BiasSolver:
 def _continue(module: BiasModel, data: InteractionTensors) -> Solution:
     """Compute the changes of mean and biases by further ratings."""
     return further_biases(
-        _log(data, data.y - module(**_codes(data))),
+        _log(data, data.y - module(data.X["users"], data.X["items"])),
         (module.user_weights[1:].numpy(), module.item_weights[1:].numpy()),
         (module.user_penalty.item(), module.item_penalty.item()),
     )
@@ -74,13 +74,3 @@ def _add(module: BiasModel, data: InteractionTensors, solution: Solution) -> Non
 def _log(data: InteractionTensors, y: Tensor) -> Log:
     columns = data.X["users"] - 1, data.X["items"] - 1, y, data.weights
     return Log(*(values.numpy() for values in columns))
-
-
-def _codes(rows: InteractionTensors) -> dict[str, Tensor]:
-    return {name: rows.X[name] for name in ("users", "items")}
-
-
-def _loss(module: BiasModel, rows: InteractionTensors) -> float:
-    """Compute the weighted mean of the squared errors."""
-    errors = (module(**_codes(rows)) - rows.y).numpy()
-    return float(np.average(errors**2, weights=rows.weights.numpy()))

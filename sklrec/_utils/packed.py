@@ -17,9 +17,16 @@ GATHERED_AT_ONCE_ELSEWHERE = 2**22
 JITTERS = (1e-8, 1e-6, 1e-4)
 
 
-@cache
-def triangle(n_columns: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+def triangle(n_columns: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Give the rows and columns of packed numbers, and the packed place of each whole entry."""
+    # The tensors of an export are no values to keep.
+    find = _triangle.__wrapped__ if torch.compiler.is_exporting() else _triangle
+    return find(n_columns, device)
+
+
+@cache
+@torch.inference_mode(False)  # a gradient cannot use tensors of that mode
+def _triangle(n_columns: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     rows, columns = torch.triu_indices(n_columns, n_columns, device=device)
     places = torch.empty(n_columns, n_columns, dtype=torch.int64, device=device)
     places[rows, columns] = places[columns, rows] = torch.arange(len(rows), device=device)
@@ -37,10 +44,10 @@ def pack(matrices: Tensor) -> Tensor:  # (..., d, d) to (..., d(d+1)/2)
     return matrices[..., rows, columns]
 
 
-def unpack(packed: Tensor, n_columns: int) -> Tensor:  # (n, d(d+1)/2) to (n, d, d)
+def unpack(packed: Tensor, n_columns: int) -> Tensor:  # (..., d(d+1)/2) to (..., d, d)
     """Make whole matrices."""
     places = triangle(n_columns, packed.device)[2]
-    return packed.index_select(-1, places).view(*packed.shape[:-1], n_columns, n_columns)
+    return packed.index_select(-1, places).reshape(*packed.shape[:-1], n_columns, n_columns)
 
 
 def rows_at_once(n_columns: int, device: torch.device) -> int:
@@ -92,16 +99,21 @@ def times(matrices: Tensor, vectors: Tensor) -> Tensor:  # (n, d, d) and (n, d) 
     return torch.bmm(matrices, vectors.unsqueeze(2)).squeeze(2)
 
 
+def occurrences(n_columns: int, like: Tensor) -> Tensor:  # (d(d+1)/2,)
+    """Count how often a whole matrix holds each packed number."""
+    rows, columns, _ = triangle(n_columns, like.device)
+    return torch.where(rows == columns, 1, 2).to(like)
+
+
 def inner(packed: Tensor, other: Tensor, n_columns: int) -> Tensor:  # (n,)
     """Compute the sums of the products of all entries of two whole matrices."""
-    rows, columns, _ = triangle(n_columns, packed.device)
-    return (packed * other) @ torch.where(rows == columns, 1, 2).to(packed)
+    return (packed * other) @ occurrences(n_columns, packed)
 
 
-def outer(rows: Tensor) -> Tensor:  # (n, d) to (n, d(d+1)/2)
+def outer(rows: Tensor) -> Tensor:  # (..., d) to (..., d(d+1)/2)
     """Compute the products of each row with itself, packed."""
-    first, second, _ = triangle(rows.shape[1], rows.device)
-    return rows.index_select(1, first) * rows.index_select(1, second)
+    first, second, _ = triangle(rows.shape[-1], rows.device)
+    return rows.index_select(-1, first) * rows.index_select(-1, second)
 
 
 def multiply(packed: Tensor, vectors: Tensor) -> Tensor:  # (n, d(d+1)/2) and (n, d) to (n, d)

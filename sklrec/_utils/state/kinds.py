@@ -1,0 +1,354 @@
+"""Kinds of attributes: how each is written to a state, and read from an untrusted one."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+# A state holds plain values, lists, dicts and NumPy arrays. A class declares in `_state` what it
+# keeps: a dict of kinds by name. Lengths may have names, such as "n_users": the first one that is
+# read sets it, and the others must agree. "n_users+1" is one more.
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import isfinite
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+
+# A length: a number, several numbers, or a name; None is any.
+Size: TypeAlias = int | range | str | None
+Fields: TypeAlias = Mapping[str, "Kind"]
+
+INDICES = ("int32", "int64")
+_MISSING = object()
+
+
+class Place:
+    """A place in a state that is read: its path, for messages, and the sizes read so far."""
+
+    def __init__(self, path: str = "", sizes: dict[str, Any] | None = None, raw: bool = False):
+        self.path = path
+        self.sizes: dict[str, Any] = {} if sizes is None else sizes
+        self.raw = raw  # in a pickle, which may hold objects
+
+    def to(self, name: Any) -> "Place":
+        """Return a place inside this one."""
+        return Place(f"{self.path}.{name}".strip("."), self.sizes, self.raw)
+
+    def copy(self) -> "Place":
+        """Return this place with a copy of its sizes."""
+        return Place(self.path, dict(self.sizes), self.raw)
+
+    def checked(self, packed: Any) -> dict[str, Any]:
+        """Return a dict of this place, or raise a ValueError."""
+        return packed if type(packed) is dict else self.refuse("should be a JSON object")
+
+    def refuse(self, problem: str) -> NoReturn:
+        """Raise a ValueError that says what is wrong here."""
+        raise ValueError(f"{self.path[-200:] or 'its document'} {problem}")
+
+    def size(self, of: Size) -> Any:
+        """Return a length, or None if it is not known yet."""
+        if not isinstance(of, str):
+            return of
+        name, _, more = of.partition("+")
+        known = self.sizes.get(name)
+        return known + int(more) if more and known is not None else known
+
+    def agree(self, of: Size, found: Any) -> bool:
+        """Whether a length, or a tuple of lengths, is the wanted one."""
+        if isinstance(of, range):
+            return found in of
+        if isinstance(of, str) and self.size(of) is None:
+            name, _, more = of.partition("+")
+            self.sizes[name] = found - int(more) if more else found
+            return not more or self.sizes[name] >= 0
+        return of is None or self.size(of) == found
+
+
+class Kind(ABC):
+    """What an attribute may hold."""
+
+    @abstractmethod
+    def pack(self, value: Any, raw: bool) -> Any:
+        """Write a value, or raise a TypeError; a raw state may hold objects."""
+
+    @abstractmethod
+    def unpack(self, packed: Any, place: Place) -> Any:
+        """Read and check what `pack` wrote, or raise a ValueError."""
+
+
+class Plain(Kind):
+    """A number, a string or a boolean; numbers have bounds, and integers may be sizes."""
+
+    def __init__(
+        self, *types: type, low: float | None = None, below: Size = None, size: Size = None
+    ):
+        self.types, self.low, self.below, self.size = types, low, below, size
+
+    def pack(self, value, raw):
+        value = value.item() if isinstance(value, np.generic) else value
+        if type(value) is int and self.types == (float,):
+            value = float(value)
+        if type(value) not in self.types:
+            raise TypeError(f"{value!r:.100} of type {type(value).__name__}")
+        return value
+
+    def unpack(self, packed, place):
+        if type(packed) not in self.types:
+            names = " or ".join(each.__name__ for each in self.types)
+            place.refuse(f"should be of type {names}, got {type(packed).__name__}")
+        if isinstance(packed, int | float):
+            low, high = self.low, place.size(self.below)
+            is_low = not isfinite(packed) or (low is not None and packed < low)
+            if is_low or (high is not None and packed >= high):
+                place.refuse(f"should be finite, at least {low} and below {high}")
+            if not place.agree(self.size, packed):
+                place.refuse(f"should be {place.size(self.size)}, got {packed}")
+        return packed
+
+
+def Int(low: int = 0, below: Size = 2**63, size: Size = None) -> Plain:
+    """Make the kind of an integer; True and False are none."""
+    return Plain(int, low=low, below=below, size=size)
+
+
+NUMBER, BOOL, NAME = Plain(float), Plain(bool), Plain(int, str)
+
+
+class Content(Kind):
+    """Content that its user checks."""
+
+    def pack(self, value, raw):
+        return value
+
+    def unpack(self, packed, place):
+        return packed
+
+
+CONTENT = Content()
+
+
+class Choice(Content):
+    """One of some plain values, with its type."""
+
+    def __init__(self, *choices: Any):
+        self.choices = choices
+
+    def unpack(self, packed, place):
+        if not any(type(packed) is type(c) and packed == c for c in self.choices):
+            place.refuse(f"should be one of {', '.join(map(repr, self.choices))}")
+        return packed
+
+
+class Array(Kind):
+    """An array of one of some dtypes and of a shape; codes are at least 0 and below a bound."""
+
+    def __init__(self, dtypes: str | tuple[str, ...], shape: Sequence[Size], below: Size = None):
+        self.dtypes = (dtypes,) if isinstance(dtypes, str) else dtypes
+        self.shape, self.below = tuple(shape), below
+
+    def pack(self, value, raw):
+        if not isinstance(value, np.ndarray) or value.dtype.name not in self.dtypes:
+            raise TypeError(f"a {type(value).__name__} that is no array of {self.dtypes}")
+        return value.astype(value.dtype.newbyteorder("="), copy=False)
+
+    def unpack(self, packed, place):
+        if not isinstance(packed, np.ndarray):
+            place.refuse("should be an array")
+        if packed.dtype.name not in self.dtypes:
+            place.refuse(f"should be of {' or '.join(self.dtypes)}, got {packed.dtype.name}")
+        pairs = zip(self.shape, packed.shape, strict=False)
+        if packed.ndim != len(self.shape) or not all(place.agree(*pair) for pair in pairs):
+            wanted = ", ".join(
+                "any" if (n := place.size(s)) is None else str(n) for s in self.shape
+            )
+            place.refuse(f"should have the shape ({wanted}), got {packed.shape}")
+        if self.below is not None and packed.size:
+            below = place.size(self.below)
+            below = sum(below) if isinstance(below, tuple) else below  # groups in one table
+            if packed.min() < 0 or (below is not None and packed.max() >= below):
+                place.refuse(f"should hold integers from 0 to {below and below - 1}")
+        return packed
+
+
+class Floats(Array):
+    """A list of floats, as an array."""
+
+    def __init__(self, size: Size = None):
+        super().__init__("float64", (size,))
+
+    def pack(self, value, raw):
+        return np.array(value, dtype=np.float64)
+
+    def unpack(self, packed, place):
+        return super().unpack(packed, place).tolist()
+
+
+class Many(Kind):
+    """A list of values of one kind, or of one kind each, or what `into` makes of it."""
+
+    def __init__(
+        self,
+        kind: Kind | Sequence[Kind],
+        size: Size = None,
+        *,
+        into: Callable[[list[Any]], Any] = list,
+        name: Size = None,  # of the whole, if it is a tuple of sizes
+    ):
+        self.kind, self.size, self.into, self.name = kind, size, into, name
+
+    def _kinds(self, n: int) -> Sequence[Kind]:
+        return [self.kind] * n if isinstance(self.kind, Kind) else self.kind
+
+    def pack(self, value, raw):
+        pairs = zip(self._kinds(len(value)), value, strict=True)
+        return [kind.pack(element, raw) for kind, element in pairs]
+
+    def unpack(self, packed, place):
+        if type(packed) is not list or not place.agree(self.size, len(packed)):
+            wanted = "" if self.size is None else f" of length {place.size(self.size)}"
+            place.refuse(f"should be a list{wanted}")
+        triples = enumerate(zip(self._kinds(len(packed)), packed, strict=True))
+        found = self.into([kind.unpack(each, place.to(k)) for k, (kind, each) in triples])
+        if not place.agree(self.name, found):
+            place.refuse(f"should be {place.size(self.name)}")
+        return found
+
+
+def Strings(size: Size = None) -> Many:
+    """Make the kind of an array of strings, such as names of columns."""
+    return Many(Plain(str), size, into=partial(np.array, dtype=object))
+
+
+class Maybe(Kind):
+    """An attribute that may be absent."""
+
+    def __init__(self, kind: Kind):
+        self.kind = kind
+
+    def pack(self, value, raw):
+        return self.kind.pack(value, raw)
+
+    def unpack(self, packed, place):
+        return self.kind.unpack(packed, place)
+
+
+class Optional(Maybe):
+    """A value or None."""
+
+    def pack(self, value, raw):
+        return None if value is None else super().pack(value, raw)
+
+    def unpack(self, packed, place):
+        return None if packed is None else super().unpack(packed, place)
+
+
+class Only(Maybe):
+    """An attribute that is there if and only if a parameter has a value."""
+
+    def __init__(self, kind: Kind, parameter: str, value: Any):
+        super().__init__(kind)
+        self.parameter, self.value = parameter, value
+
+
+class Record(Kind):
+    """A dict with given keys."""
+
+    def __init__(self, fields: Fields):
+        self.fields = fields
+
+    def pack(self, value, raw):
+        return pack_fields(self.fields, value, raw)
+
+    def unpack(self, packed, place):
+        return unpack_fields(self.fields, packed, place)
+
+
+class Part(Kind):
+    """An object of a class, or of one of several by their names in a state.
+
+    The classes declare what they keep. They know the sizes that were read before. `binds` makes
+    further ones from the object.
+    """
+
+    def __init__(
+        self,
+        classes: type | Mapping[str, type],
+        binds: Callable[[Any], Mapping[str, Any]] = lambda _: {},
+    ):
+        self.classes = classes if isinstance(classes, Mapping) else {"": classes}
+        self.binds = binds
+
+    def pack(self, value, raw):
+        names = [name for name, each in self.classes.items() if type(value) is each]
+        if not names:
+            raise TypeError(f"{value!r:.100} of type {type(value).__name__}")
+        try:
+            packed = self.pack_object(value, raw)
+        except TypeError as error:
+            raise TypeError(f"{value!r:.100} holds {error}") from error
+        return packed | {"class": names[0]} if names[0] else packed
+
+    def unpack(self, packed, place):
+        found = packed
+        if not place.raw or isinstance(packed, dict):
+            rest = dict(place.checked(packed))
+            name = "" if "" in self.classes else rest.pop("class", None)
+            cls = self.classes[Choice(*self.classes).unpack(name, place.to("class"))]
+            found = self.unpack_object(cls, rest, place.copy())
+        for name, size in self.binds(found).items():
+            if not place.agree(name, size):
+                place.refuse(f"should have {name} {place.size(name)}, got {size}")
+        return found
+
+    def pack_object(self, value: Any, raw: bool) -> dict[str, Any]:
+        """Write an object."""
+        return pack_fields(type(value)._state, value, raw)
+
+    def unpack_object(self, cls: Any, packed: dict[str, Any], place: Place) -> Any:
+        """Read an object of a class."""
+        return restore(cls, unpack_fields(cls._state, packed, place))
+
+
+def check_starts(starts: np.ndarray, n: int) -> None:
+    """Check the starts of parts of n rows."""
+    if starts[0] != 0 or starts[-1] != n or (starts[1:] < starts[:-1]).any():
+        raise ValueError(f"starts should rise from 0 to {n}")
+
+
+def pack_fields(fields: Fields, owner: Any, raw: bool = False) -> dict[str, Any]:
+    """Write the attributes of an object, or the values of a dict."""
+    get = owner.get if isinstance(owner, Mapping) else partial(getattr, owner)
+    values = {name: get(name, _MISSING) for name in fields}
+    for name, value in values.items():
+        if value is _MISSING and type(fields[name]) is not Maybe:
+            raise TypeError(f"no attribute {name}")
+    return {n: fields[n].pack(value, raw) for n, value in values.items() if value is not _MISSING}
+
+
+def unpack_fields(fields: Fields, packed: Any, place: Place) -> dict[str, Any]:
+    """Read attributes; unknown and missing ones are refused."""
+    for name in [name for name in place.checked(packed) if name not in fields]:
+        place.to(name[:100]).refuse("is not known")
+    for name in [name for name in fields if name not in packed]:
+        if type(fields[name]) is not Maybe:
+            place.to(name).refuse("is missing")
+    return {
+        name: kind.unpack(packed[name], place.to(name))
+        for name, kind in fields.items()
+        if name in packed
+    }
+
+
+def restore(cls: Any, fields: Mapping[str, Any]) -> Any:
+    """Make an object from its attributes, by its constructor unless it has `_from_state`."""
+    make = getattr(cls, "_from_state", cls)
+    return make(**{name.removeprefix("_"): value for name, value in fields.items()})
+
+
+class Declared:
+    """Base of objects that are pickled by the attributes that they declare."""
+
+    _state: Fields = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return restore, (type(self), {name: getattr(self, name) for name in self._state})

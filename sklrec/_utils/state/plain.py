@@ -1,0 +1,160 @@
+"""Conversion of plain values, such as parameters and IDs of mixed types, to JSON and back."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import base64
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
+from functools import cache
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo, available_timezones
+
+import numpy as np
+import pandas as pd
+import torch
+
+N_KEYS = 624  # length of the state of the Mersenne Twister
+_UNITS = ("s", "ms", "us", "ns")
+
+
+class Codec(NamedTuple):
+    """How values of one type are described by JSON."""
+
+    type: type
+    pack: Callable[[Any], Any]
+    unpack: Callable[[Any], Any]
+    subclasses: bool = False  # whether values of subclasses are described alike
+
+
+def pack_plain(value: Any, codecs: Mapping[str, Codec]) -> Any:
+    """Convert a value to JSON; arrays become lists, scalars of NumPy become those of Python."""
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufUSO":
+        value = value.tolist()
+    kind = type(value)
+    if value is None or kind in (bool, int, str) or (kind is float and math.isfinite(value)):
+        return value
+    if kind is list:
+        return [pack_plain(element, codecs) for element in value]
+    if kind is tuple:
+        return {"tuple": pack_plain(list(value), codecs)}
+    if kind is dict:
+        return {"dict": [pack_plain(list(pair), codecs) for pair in value.items()]}
+    for name, codec in codecs.items():
+        if kind is codec.type or (codec.subclasses and isinstance(value, codec.type)):
+            return {name: codec.pack(value)}
+    raise TypeError(f"{value!r:.200} of type {kind.__name__}")
+
+
+def unpack_plain(packed: Any, codecs: Mapping[str, Codec]) -> Any:
+    """Convert the JSON of `pack_plain` back to the value."""
+    if isinstance(packed, list):
+        return [unpack_plain(element, codecs) for element in packed]
+    if not isinstance(packed, dict):
+        return packed
+    if len(packed) != 1:
+        raise ValueError("a value is described in an unknown way")
+    ((name, content),) = packed.items()
+    if name == "tuple":
+        return tuple(unpack_plain(element, codecs) for element in content)
+    if name == "dict":
+        return {unpack_plain(k, codecs): unpack_plain(v, codecs) for k, v in content}
+    if name not in codecs:
+        raise ValueError(f"a value is of the unknown kind {name[:50]!r}")
+    return codecs[name].unpack(content)
+
+
+def pack_zone(zone: tzinfo | None) -> Any:
+    """Convert a time zone to its name, or to its offset in seconds."""
+    if zone is None or (type(zone) is ZoneInfo and zone.key is not None):
+        return zone and zone.key
+    if type(zone) is timezone:
+        return zone.utcoffset(None).total_seconds()
+    raise TypeError(f"the time zone {zone!r} of type {type(zone).__name__}")
+
+
+def unpack_zone(packed: Any) -> tzinfo | None:
+    """Convert a name or an offset to a time zone."""
+    if packed is None:
+        return None
+    if isinstance(packed, float):
+        return timezone(timedelta(seconds=packed)) if packed else UTC
+    if packed not in _zone_names():  # a name is a path of a file, so only known ones are opened
+        raise ValueError(f"the time zone {packed!r:.50} is not known on this machine")
+    return ZoneInfo(packed)
+
+
+# Cached, because it reads many folders.
+_zone_names = cache(available_timezones)
+
+
+def _pack_datetime(value: datetime) -> Any:
+    return [value.replace(tzinfo=None).isoformat(), value.fold, pack_zone(value.tzinfo)]
+
+
+def _unpack_datetime(content: Any) -> datetime:
+    text, fold, zone = content
+    return datetime.fromisoformat(text).replace(fold=fold, tzinfo=unpack_zone(zone))
+
+
+def _pack_time(value: pd.Timestamp | pd.Timedelta) -> Any:
+    return [value.asm8.view(np.int64).item(), value.unit, pack_zone(getattr(value, "tz", None))]
+
+
+def _unpack_time(kind: str, content: Any) -> Any:
+    number, unit, zone = content
+    if unit not in _UNITS:
+        raise ValueError(f"a time has the unknown unit {unit!r:.20}")
+    scalar = np.int64(number).view(f"{kind}[{unit}]")
+    if kind == "timedelta64":
+        return pd.Timedelta(scalar)
+    naive, zone = pd.Timestamp(scalar), unpack_zone(zone)
+    return naive if zone is None else naive.tz_localize("UTC").tz_convert(zone)
+
+
+# Of the types of IDs.
+ID_CODECS = {
+    "float": Codec(float, str, float),  # infinite or NaN
+    "bytes": Codec(bytes, lambda v: base64.b64encode(v).decode("ascii"), base64.b64decode),
+    "datetime": Codec(datetime, _pack_datetime, _unpack_datetime),
+    "date": Codec(date, date.isoformat, date.fromisoformat),
+    "timedelta": Codec(
+        timedelta, lambda v: [v.days, v.seconds, v.microseconds], lambda v: timedelta(*v)
+    ),
+    "timestamp": Codec(pd.Timestamp, _pack_time, lambda v: _unpack_time("datetime64", v)),
+    "pandas timedelta": Codec(pd.Timedelta, _pack_time, lambda v: _unpack_time("timedelta64", v)),
+}
+
+
+def _pack_optimizer(value: type) -> str:
+    if _OPTIMIZERS.get(value.__name__) is not value:
+        raise TypeError("the only classes that it holds are the optimizers of torch.optim")
+    return value.__name__
+
+
+def _pack_random_state(value: np.random.RandomState) -> list[Any]:
+    if value.get_state(legacy=False)["bit_generator"] != "MT19937":
+        raise TypeError("the only random states that it holds are of the Mersenne Twister")
+    _, keys, *others = value.get_state(legacy=True)
+    return [list(map(int, keys)), *others]
+
+
+def _unpack_random_state(content: Any) -> np.random.RandomState:
+    keys, position, has_gauss, gauss = content
+    if not (len(keys) == N_KEYS and 0 <= position <= N_KEYS):
+        raise ValueError(f"a random state has {N_KEYS} keys and the position of one of them")
+    state = np.random.RandomState(0)
+    state.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, gauss))
+    return state
+
+
+_OPTIMIZERS: dict[str, type] = {
+    name: optimizer
+    for name, optimizer in vars(torch.optim).items()
+    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)
+}
+PARAMETER_CODECS = {
+    **ID_CODECS,
+    "optimizer": Codec(type, _pack_optimizer, lambda v: _OPTIMIZERS[v]),
+    "device": Codec(torch.device, str, torch.device),
+    "random state": Codec(np.random.RandomState, _pack_random_state, _unpack_random_state),
+}

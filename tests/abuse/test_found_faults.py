@@ -35,10 +35,6 @@ REFUSED = {
         lambda: PADDED.fit([[1, 2], [2, 1]], [[1.0, np.nan], [2.0, 1e20]]),
         r"^y must hold ratings of at most 1e\+18 in size, got 1e\+20",
     ),
-    "similar users of a model without factors of users": (
-        lambda: SEQUENCE.fit(NAMED, STARS).similar_users([0]),
-        "similar_users compares the factors of users, but this model",
-    ),
 }
 
 

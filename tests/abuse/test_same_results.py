@@ -12,7 +12,6 @@ import torch
 from fitted_models import ESTIMATORS, X, Y
 
 from sklrec import MFRegressor
-from sklrec._utils import threads as _threads
 
 # Largest difference of predictions between one and two threads, which add in another order. The
 # ratings have a standard deviation of about 1.
@@ -80,7 +79,8 @@ def assert_same_with_two_threads(model, X, y):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_number_of_threads(name, monkeypatch):
-    monkeypatch.setattr(_threads, "VALUES_PER_THREAD", 1)  # use two threads for little data
+    name_of_limit = "sklrec._utils.runtime.VALUES_PER_THREAD"
+    monkeypatch.setattr(name_of_limit, 1)  # use two threads for little data
     assert_same_with_two_threads(ESTIMATORS[name](), X, Y)
 
 

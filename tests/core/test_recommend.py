@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklrec import MFRegressor
+from sklrec import BiasRegressor, MFRegressor, SequenceRatingRegressor
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(30, 40, 500, random_state=0)
@@ -192,6 +192,21 @@ def test_a_single_item_has_no_similar_items():
     model = mf().fit(X.assign(item=7), Y)
     assert model.similar_items([7]).shape == (0, 4)
     assert model.recommend([STRANGER])["item"].tolist() == [7]
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (BiasRegressor(), "similar_items"),
+        (BiasRegressor(), "similar_users"),
+        (SequenceRatingRegressor(n_factors=2, max_epochs=1), "similar_users"),
+    ],
+)
+def test_models_without_factors_have_no_similar_ids(model, name):
+    model.fit(X, Y)
+    assert not hasattr(model, name)
+    with pytest.raises(AttributeError, match=f"Regressor has no {name}.*Use MFRegressor"):
+        getattr(model, name)
 
 
 # --- errors

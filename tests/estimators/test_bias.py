@@ -186,14 +186,6 @@ def test_more_ratings_make_a_prediction_more_certain():
     assert np.isclose(std[0] ** 2, wanted)
 
 
-@pytest.mark.parametrize("name", ["similar_items", "similar_users"])
-def test_there_are_no_similar_items_and_users(name):
-    model = BiasRegressor().fit(X, Y)
-    assert not hasattr(model, name)
-    with pytest.raises(AttributeError, match=f"BiasRegressor has no {name}.*Use MFRegressor"):
-        getattr(model, name)
-
-
 # --- further ratings
 
 

@@ -19,7 +19,6 @@ from benchmarks import (
     choose,
     curves,
     logs,
-    profile,
     ranking,
     scaling,
 )
@@ -187,22 +186,6 @@ def test_exponents_are_fitted_from_a_hundred_thousand_ratings_on():
     found.loc[0, "seconds"] = 99.0
     assert scaling.exponent(found) == pytest.approx(1.5)
     assert np.isnan(scaling.exponent(found[:2]))
-
-
-def test_own_time_and_built_in_functions_belong_to_files():
-    kinds = {
-        ("site/sklrec/_data/vocabulary.py", None): profile.ENCODING,
-        ("site/pandas/core/base.py", "<method 'x' of 'numpy.ndarray' objects>"): profile.ENCODING,
-        ("site/sklrec/_solvers/net.py", "<built-in method torch.randperm>"): profile.BATCHES,
-        ("site/sklrec/_solvers/rowwise.py", "<method 'index_add_' of 'torch'>"): profile.OPTIMISER,
-        ("site/torch/optim/adam.py", None): profile.PYTHON,
-        ("site/sklrec/modules/_dense.py", None): profile.ARITHMETIC,
-        ("site/sklrec/modules/_dense.py", "<built-in method builtins.len>"): profile.PYTHON,
-        ("site/skorch/net.py", "<method 'item' of 'torch._C.TensorBase'>"): profile.ARITHMETIC,
-        ("site/skorch/net.py", None): profile.PYTHON,
-        ("site/scipy/sparse/_csr.py", "<built-in method scipy.sparse.x>"): profile.REST,
-    }
-    assert {asked: profile.kind_of(*asked) for asked in kinds} == kinds
 
 
 def test_a_second_log_is_for_the_benchmarks_that_read_one(tmp_path):

@@ -12,7 +12,6 @@ from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, Sequence
 
 IDS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 STARS = [1.0, 2.0, 3.0, 4.0]
-NAMED = pd.DataFrame(IDS, columns=["user", "item"])
 MF_LIKE = [
     MFRegressor(2, random_state=0),
     MFRegressor(2, optimizer=torch.optim.Adam, random_state=0),

@@ -1,20 +1,14 @@
 """IDEncoder."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from sklearn.compose import ColumnTransformer
 
 from sklrec.preprocessing import IDEncoder
-
-property_test = settings(deadline=None, derandomize=True, database=None)
 
 
 @pytest.fixture
@@ -208,34 +202,6 @@ def test_inverse_transform_refuses_other_values(frame):
         encoder.inverse_transform(encoded.assign(user=4))
     with pytest.raises(ValueError, match=r"yet now missing:\n- time"):
         encoder.inverse_transform(encoded[["user", "item"]])
-
-
-IDS = st.one_of(st.integers(-5, 5), st.text("ab1", max_size=2), st.emails(), st.booleans())
-ROWS = st.lists(st.tuples(IDS, IDS), min_size=1, max_size=20)
-
-
-@property_test
-@given(ROWS, ROWS)
-def test_round_trip(rows, new_rows):
-    X = np.array(rows, dtype=object).reshape(-1, 2)
-    encoder = IDEncoder()
-    codes = encoder.fit_transform(X)
-    assert (codes == encoder.transform(X)).all()
-    for k in range(2):
-        assert sorted(set(codes[:, k])) == list(range(1, len(encoder.categories_[k]) + 1))
-    assert encoder.inverse_transform(codes).tolist() == X.tolist()
-
-    new = np.array(new_rows, dtype=object).reshape(-1, 2)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        new_codes = encoder.transform(new)
-        for k in range(2):
-            known = set(X[:, k])
-            assert [code > 0 for code in new_codes[:, k]] == [x in known for x in new[:, k]]
-        encoder.partial_fit(new)
-    assert (encoder.transform(X) == codes).all()
-    assert encoder.transform(new).all()
-    assert encoder.inverse_transform(encoder.transform(new)).tolist() == new.tolist()
 
 
 def test_partial_fit_grows(frame):

@@ -128,6 +128,20 @@ def test_a_package_imports_only_the_libraries_that_it_needs(package, banned):
         assert not roots & set(banned), path
 
 
+def test_one_module_imports_private_names_of_scikit_learn():
+    offenders = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            if any(name.startswith("sklearn.") and "._" in name for name in names):
+                offenders.add(path.relative_to(PACKAGE).as_posix())
+    assert offenders <= {"_data/checks.py"}
+
+
 def test_import_does_not_load_slow_packages():
     script = (
         "import sys\n"

@@ -233,9 +233,8 @@ class Record(Kind):
         return packed
 
     def unpack(self, packed, place):
-        for name in place.checked(packed):
-            if name not in self.fields:
-                place.to(name[:100]).refuse("is not known")
+        if unknown := [name for name in place.checked(packed) if name not in self.fields]:
+            place.to(unknown[0][:100]).refuse("is not known")
         found = {}
         for name, kind in self.fields.items():
             if name in packed:

@@ -55,7 +55,7 @@ audit: $(VENV)/.extra-test  ## known vulnerabilities of the pinned versions
 	@$(PIP) pip-audit
 	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt || { echo "audit: either the list above names vulnerable versions, or pip-audit could not ask for one; it needs the advisory database of the package index"; exit 1; }
 
-fuzz: $(VENV)/.extra-test  ## random data, calls, archives and model files for an hour; FUZZ=number of calls
+fuzz: $(VENV)/.extra-test  ## random data, calls and model files for an hour; FUZZ=number of calls
 	$(BIN)/python tests/abuse/fuzz.py $(FUZZ)
 
 docs: $(VENV)/.extra-docs  ## build the documentation into docs/_build/html; warnings are errors

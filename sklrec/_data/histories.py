@@ -49,8 +49,14 @@ class Histories(Declared):
         starts: np.ndarray,
     ) -> "Histories":
         check_starts(starts, len(items))
-        sequences = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        return cls(sequences, items, ratings, given_times, len(starts) - 1)
+        found = cls.__new__(cls)  # sorting again would take most of the time of loading
+        found.items, found.ratings, found.starts = items, ratings, starts
+        found.timed = given_times is not None
+        position = np.arange(len(items)) - np.repeat(starts[:-1], found.lengths)
+        found.times = position if given_times is None else given_times
+        if not ((found.times[1:] >= found.times[:-1]) | (position[1:] == 0)).all():
+            raise ValueError("times should rise within each sequence")
+        return found
 
     @property
     def given_times(self) -> np.ndarray | None:

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,10 @@ import sklrec
 import sklrec.inspection
 import sklrec.metrics
 import sklrec.model_selection
+from benchmarks import structure
+from sklrec._core.base import BaseRatingRegressor
 
-PACKAGE = Path(sklrec.__file__).parent
+PACKAGE = structure.PACKAGE
 ROOT = PACKAGE.parent
 
 # Layers, the lowest first. A module imports from lower layers and from its own package only.
@@ -83,6 +84,24 @@ def test_imports_have_no_circle():
                     imports[path].add(target)
                     break
     graphlib.TopologicalSorter(imports).prepare()  # raises CycleError
+
+
+def test_files_and_classes_are_small():
+    for path in PACKAGE.rglob("*.py"):
+        assert structure.code_lines(path) <= (250 if place_of(path) == "estimators" else 300), path
+    for cls in structure.classes():
+        assert len(structure.all_methods(cls)) <= 45, cls
+
+
+def test_no_method_of_the_base_class_is_overridden_once():
+    assert list(structure.overridden_once(BaseRatingRegressor)) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "fit"), structure.fits().items())
+def test_a_fit_enters_few_files(name, fit):
+    limits = {"BiasRegressor": 16, "BayesianMFRegressor, all": 23, "SequenceRatingRegressor": 32}
+    assert len(structure.entered(fit)) <= limits.get(name, 22)
 
 
 @pytest.mark.parametrize(

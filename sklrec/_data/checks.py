@@ -17,7 +17,7 @@ from sklearn.utils.validation import _check_feature_names_in as check_feature_na
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
-from sklrec._utils.state.kinds import NUMBER, Plain
+from sklrec._utils.state.kinds import NUMBER, Plain, Record
 
 # Only this module imports scikit-learn's private names.
 __all__ = [
@@ -252,10 +252,6 @@ def whole_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return integers, (integers == values) & (values >= -(2.0**63)) & (values < 2.0**63)
 
 
-# Kinds of the three numbers of `RatingStatistics`.
-STATISTICS = (Plain(float, low=np.nextafter(0, 1)), NUMBER, Plain(float, low=0))
-
-
 class RatingStatistics(NamedTuple):
     """Sum of the weights of ratings, and their weighted mean and variance."""
 
@@ -286,6 +282,16 @@ class RatingStatistics(NamedTuple):
         step = other.mean - self.mean
         variance = (1 - share) * self.variance + share * (other.variance + (1 - share) * step**2)
         return self._replace(weight=weight, mean=self.mean + share * step, variance=variance)
+
+
+STATISTICS = Record(
+    {
+        "weight": Plain(float, low=np.nextafter(0, 1)),
+        "mean": NUMBER,
+        "variance": Plain(float, low=0),
+    },
+    RatingStatistics,
+)
 
 
 def kind_of(values: Any, *, skipna: bool = False) -> str:

@@ -6,7 +6,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from sklrec._utils.state.kinds import Array, Declared, Optional, check_starts
+from sklrec._data.seen import check_starts
+from sklrec._utils.state.kinds import Array, Declared, Optional
 
 
 class Histories(Declared):

@@ -9,7 +9,7 @@ import torch
 
 from sklrec._solvers import posterior as posteriors
 from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.gaussian_rows import ranks_of_users
+from sklrec._solvers.least_squares.gaussian_terms import ranks_of_users
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior, VariationalSolver
 from sklrec._utils.packed import pack, unpack

@@ -104,14 +104,14 @@ def test_other_files_are_refused(path):
     with pytest.raises(ValueError, match="declares a header of"):
         read_tensor_file(path)
     safetensors.numpy.save_file({"a": np.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"metadata do not say that sklrec wrote it. Give a file"):
+    with pytest.raises(ValueError, match=r"metadata do not say that sklrec wrote it"):
         read_tensor_file(path)
 
 
-@pytest.mark.parametrize("version", ["", "0", "2", "one", "1" * 99])
+@pytest.mark.parametrize("version", ["", "0", "1", "3", "one", "1" * 99])
 def test_other_versions_are_refused(path, version):
     write_with(path, version=version)
-    with pytest.raises(ValueError, match=r"and this sklrec reads version '1'\. Update"):
+    with pytest.raises(ValueError, match=r"and this sklrec reads version '2'\. Update"):
         read_tensor_file(path)
 
 
@@ -136,11 +136,11 @@ def test_a_document_that_is_too_long_is_not_written(path):
     assert read_tensor_file(path)[0] == DOCUMENT
 
 
-@pytest.mark.parametrize("path", [b"file", 3, None])
+@pytest.mark.parametrize("path", [3, None])
 def test_paths_of_other_types_are_refused(path):
-    with pytest.raises(TypeError, match="path must be a str or a PathLike, got"):
+    with pytest.raises(TypeError, match=r"expected str, .* or os\.PathLike object, not"):
         read_tensor_file(path)
-    with pytest.raises(TypeError, match="path must be a str or a PathLike, got"):
+    with pytest.raises(TypeError, match=r"expected str, .* or os\.PathLike object, not"):
         write_tensor_file(path, {}, {})
 
 

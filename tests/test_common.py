@@ -465,9 +465,6 @@ def test_columns_may_come_in_any_order_and_from_an_array(name):
     assert np.array_equal(fit(name, array, **places).predict(array), by_name)
     if rows is not SIDE:  # the order of side features decides their random start
         assert np.array_equal(by_name, fitted(name).predict(rows))
-        table = rows.to_numpy().tolist()
-        places = {side: list(rows).index(side) for side in sides}
-        assert np.array_equal(fit(name, table, list(STARS), **places).predict(table), by_name)
 
 
 @pytest.mark.parametrize("name", [name for name in REGRESSORS if name not in READ_ALL])

@@ -64,15 +64,6 @@ def test_ids_of_another_kind_give_one_warning_for_each_column(fitted):
 # --- the rating scale
 
 
-def test_the_automatic_scale_is_the_range_of_the_ratings():
-    y = Y.clip(2, 4)
-    model = mf(alpha=0.0, n_factors=32, max_epochs=60, lr=0.05).fit(X, y)
-    assert model.rating_scale_ == (2, 4)
-    predicted = model.predict(X)
-    assert predicted.min() == 2
-    assert predicted.max() == 4
-
-
 def test_without_a_scale_predictions_are_not_clipped():
     options = {"alpha": 0.0, "n_factors": 32, "max_epochs": 60, "lr": 0.05}
     free = mf(rating_scale=None, **options).fit(X, Y)

@@ -58,7 +58,7 @@ def with_small_whole_numbers(seed, biased):
     return model
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**20),
     biased=st.booleans(),

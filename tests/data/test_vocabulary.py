@@ -10,13 +10,11 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sklrec._data.growing_vocabulary import GrowingVocabulary
 from sklrec._data.vocabulary import Vocabulary
-
-property_test = settings(deadline=None, derandomize=True, database=None)
 
 EMAILS = st.emails()
 INTEGERS = st.integers(-(2**70), 2**70)
@@ -124,7 +122,6 @@ def test_round_trip_keeps_values_and_dtype(column):
         assert ids.dtype == column.dtype
 
 
-@property_test
 @given(ANY_IDS, ANY_IDS)
 def test_objects_behave_as_in_a_dict(values, others):
     vocabulary, codes = Vocabulary.build(objects(values), "user")
@@ -138,7 +135,6 @@ def test_objects_behave_as_in_a_dict(values, others):
     assert longer.ids[: len(vocabulary)].tolist() == vocabulary.ids.tolist()
 
 
-@property_test
 @given(
     st.lists(st.integers(-(2**63), 2**63 - 1), max_size=20),
     st.lists(st.floats(allow_nan=False, allow_infinity=False), max_size=20),

@@ -149,7 +149,7 @@ def test_without_timestamps_it_reads_all_other_items_of_the_user(kind):
 
 @each
 @given(data=st.data())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_prediction_depends_only_on_its_row(models, kind, data):
     whole = models[kind].predict(X)
     rows = data.draw(st.lists(st.integers(0, len(X) - 1), min_size=1, max_size=30))

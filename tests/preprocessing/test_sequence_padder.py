@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from sklearn.compose import ColumnTransformer
@@ -14,8 +14,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sklrec.preprocessing import SequencePadder
-
-property_test = settings(deadline=None, derandomize=True, database=None)
 
 SEQUENCES = [[5, 3, 8], [2], [], [7, 1, 9, 4]]
 
@@ -68,7 +66,6 @@ def test_longer_sequences_than_fit_saw_are_cut():
     assert padder.transform([[1]]).tolist() == [[0, 1]]
 
 
-@property_test
 @given(
     st.lists(st.lists(st.integers(1, 9), max_size=6), min_size=1, max_size=8),
     st.integers(1, 7),

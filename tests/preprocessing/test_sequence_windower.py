@@ -4,7 +4,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from sklearn.impute import SimpleImputer
@@ -14,8 +14,6 @@ from sklearn.pipeline import make_pipeline
 
 from sklrec.datasets import make_ratings
 from sklrec.preprocessing import IDEncoder, SequenceWindower
-
-property_test = settings(deadline=None, derandomize=True, database=None)
 
 
 @pytest.fixture
@@ -95,7 +93,6 @@ LOGS = st.lists(
 )
 
 
-@property_test
 @given(LOGS, LOGS, st.integers(1, 5), st.sampled_from([1, 0.25, 2**60]))
 def test_results_equal_those_of_a_loop(seen, new, max_len, unit):
     expected = []

@@ -8,8 +8,9 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.recommend import check_positive, read_ids
-from sklrec.metrics._hits import place_in_run
+from sklrec._core.recommend import read_ids
+from sklrec._data.checks import check_positive
+from sklrec._utils.runs import place_in_run
 from sklrec.modules import MatrixFactorization
 
 __all__ = ["ApproximateItems"]

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
-from numbers import Real
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -195,6 +195,19 @@ def check_rating_size(ratings: np.ndarray, input_name: str) -> None:
             f"{input_name} must hold ratings of at most {LARGEST_RATING:g} in size, got "
             f"{large[0]:g}. Divide all ratings by the same large number."
         )
+
+
+def check_positive(value: Any, name: str) -> int:
+    """Return a value as an int, or raise if it is not an integer of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+    return int(value)
+
+
+def check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
+    """Check that a parameter is one of some words."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def as_codes(values: Any) -> tuple[np.ndarray, np.ndarray]:

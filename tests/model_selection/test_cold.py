@@ -38,7 +38,7 @@ def test_every_id_is_in_one_test_part(cold, side, rows, n_splits, shuffle):
     splitter = cold(n_splits, shuffle=shuffle, random_state=0 if shuffle else None)
     counts = X[side].value_counts()
     if len(counts) < n_splits:
-        with pytest.raises(ValueError, match=f"X has {len(counts)} {side}s, too few"):
+        with pytest.raises(ValueError, match=f"are {side}s, and X has {len(counts)} of"):
             list(splitter.split(X))
         return
     tested, n_ids, n_rows = [], [], []
@@ -111,7 +111,7 @@ def test_the_other_column_is_not_read(cold, other):
         (
             {"n_splits": 4},
             ValueError,
-            r"X has 3 {}s, too few for n_splits=4 folds of whole {}s\. Lower n_splits\.",
+            r"n_splits=4 greater than the number of groups: 3\.\n.* are {}s, and X has 3 of them",
         ),
         ({"n_splits": 1}, ValueError, "by setting n_splits=2 or more, got n_splits=1"),
         ({"n_splits": 2.5}, ValueError, "The number of folds must be of Integral type. 2.5 of"),

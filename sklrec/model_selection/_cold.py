@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from numbers import Integral
 
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
-from sklearn.utils import check_scalar
+from sklearn.utils import check_random_state, check_scalar
 
 from sklrec.model_selection._columns import SplitColumns
 from sklrec.model_selection._splitter import InteractionSplitter, Split
@@ -23,6 +23,7 @@ class _ColdSplitter(InteractionSplitter):
 
     def _split(self, columns: SplitColumns) -> Iterator[Split]:
         splitter = self._group_splitter()
+        check_random_state(self.random_state)
         codes = columns.codes(getattr(self, self._side))
         try:
             yield from splitter.split(codes, groups=codes)

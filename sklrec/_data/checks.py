@@ -107,11 +107,9 @@ def _resolve_column(column: Any, names: np.ndarray | None, n_features: int) -> i
             )
         found = np.flatnonzero(names == column)
         if len(found) == 0:
-            shown = ", ".join(repr(name) for name in names[:N_NAMES_SHOWN])
-            more = ", ..." if len(names) > N_NAMES_SHOWN else ""
             raise ValueError(
                 f"Column {column!r} was asked for, but X has no column of that name: its columns "
-                f"are {shown}{more}. Give one of these names, or {by_position}."
+                f"are {listed(names)}. Give one of these names, or {by_position}."
             )
         return int(found[0])
     if isinstance(column, int | np.integer) and not isinstance(column, bool):
@@ -125,6 +123,12 @@ def _resolve_column(column: Any, names: np.ndarray | None, n_features: int) -> i
         "A column is given by its position (an integer) or by its name (a string), got "
         f"{column!r} of type {type(column).__name__}."
     )
+
+
+def listed(names: Sequence[str] | np.ndarray) -> str:
+    """Names of columns, for messages."""
+    more = ", ..." if len(names) > N_NAMES_SHOWN else ""
+    return ", ".join(map(repr, names[:N_NAMES_SHOWN])) + more
 
 
 def column_values(X: Table, position: int) -> Any:

@@ -21,7 +21,7 @@ class Chunk(NamedTuple):
     where: str  # name of the chunk, for messages
     X: Any  # (n_rows, n_features)
     y: Any  # (n_rows,)
-    weight: Any  # (n_rows,) or None
+    weight: Any = None  # (n_rows,) or None
 
 
 class ChunkedRatings:
@@ -78,7 +78,7 @@ class ChunkedRatings:
                     f"{where} must be a tuple (X, y) or (X, y, sample_weight), got a "
                     f"{type(chunk).__name__}{length}."
                 )
-            yield Chunk(where, *chunk, *[None] * (3 - len(chunk)))
+            yield Chunk(where, *chunk)
 
 
 class ArrayRatings(ChunkedRatings):

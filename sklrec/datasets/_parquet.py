@@ -6,14 +6,13 @@ from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from sklrec._data.checks import check_positive
+from sklrec._data.checks import check_positive, listed
 from sklrec._utils.extras import import_extra
 from sklrec.datasets._chunks import CHUNK_SIZE, Chunk, ChunkedRatings
 
 if TYPE_CHECKING:
     import pyarrow
 
-N_NAMES_SHOWN = 20
 READ_BYTES = 2**16  # of a column, read at once
 
 
@@ -73,9 +72,11 @@ class ParquetRatings(ChunkedRatings):
 
     def _chunks(self) -> Iterator[Chunk]:
         dataset = self._open()
-        targets = (
-            [self.rating] if self.sample_weight is None else [self.rating, self.sample_weight]
-        )
+        from pyarrow import default_memory_pool
+
+        targets = [self.rating]
+        if self.sample_weight is not None:
+            targets.append(self.sample_weight)
         names = [*self._columns(dataset.schema.names, targets), *targets]
         first: tuple[pyarrow.Schema, str] | None = None
         for k, fragment in enumerate(dataset.get_fragments()):
@@ -91,8 +92,9 @@ class ParquetRatings(ChunkedRatings):
                     frame = batch.to_pandas(split_blocks=True)
                     ratings = [frame.pop(name) for name in targets]
                     del batch  # free its memory before the next one is read
-                    yield Chunk(where, frame, *ratings, *[None] * (2 - len(ratings)))
+                    yield Chunk(where, frame, *ratings)
                     del frame, ratings
+                    default_memory_pool().release_unused()
 
     def _open(self) -> Any:
         datasets = import_extra("pyarrow.dataset", "parquet", "ParquetRatings")
@@ -119,7 +121,7 @@ class ParquetRatings(ChunkedRatings):
             for name in names:
                 if name not in present:
                     raise ValueError(
-                        f"source has no column {name!r}; it has {_listed(present)}. Give "
+                        f"source has no column {name!r}; it has {listed(present)}. Give "
                         f"{parameter}= one of these names."
                     )
         for name in targets:
@@ -189,7 +191,7 @@ def _schema(dataset: Any, fragment: Any, names: list[str], path: str) -> "pyarro
         if name not in own.names and name not in partition:
             raise ValueError(
                 f"All files must have the same columns, but {path} has no column {name!r}; it has "
-                f"{_listed(own.names)}."
+                f"{listed(own.names)}."
             )
     return pyarrow.schema(
         [(own if name in own.names else dataset.schema).field(name) for name in names]
@@ -219,8 +221,3 @@ def _kind(arrow_type: Any) -> str:
         return "number"
     # large_string and string_view are strings too.
     return str(arrow_type).removeprefix("large_").removesuffix("_view")
-
-
-def _listed(names: list[str]) -> str:
-    more = ", ..." if len(names) > N_NAMES_SHOWN else ""
-    return ", ".join(map(repr, names[:N_NAMES_SHOWN])) + more

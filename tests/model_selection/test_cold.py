@@ -60,7 +60,7 @@ def test_the_other_column_is_not_read(cold, other):
         (
             {"n_splits": 4},
             ValueError,
-            r"X has 3 {}s, too few for n_splits=4 folds of whole {}s\. Lower n_splits\.",
+            r"n_splits=4 greater than the number of groups: 3\.\n.* are {}s, and X has 3 of them",
         ),
         ({"n_splits": 1}, ValueError, "by setting n_splits=2 or more, got n_splits=1"),
         ({"n_splits": 2.5}, ValueError, "The number of folds must be of Integral type. 2.5 of"),

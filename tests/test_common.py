@@ -94,6 +94,8 @@ def public_estimators():
 
 def test_all_public_estimators_are_checked():
     assert {type(estimator) for estimator in ESTIMATORS} == public_estimators()
+    regressors = {cls for cls in public_estimators() if issubclass(cls, RegressorMixin)}
+    assert {type(estimator) for estimator, _ in REGRESSORS.values()} == regressors
 
 
 # --- rules of our own

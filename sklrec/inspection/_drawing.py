@@ -90,8 +90,8 @@ def label_points(
             text, (across, up), xytext=(0, 0), textcoords="offset points", zorder=5, **options
         )
         others = taken[:place] + taken[place + 1 :]
-        hidden = [_hidden(_box(label, spot), others, ax.bbox) for spot in PLACES]
-        taken.append(_box(label, PLACES[hidden.index(min(hidden))]))
+        best = min(PLACES, key=lambda spot: _hidden(_box(label, spot), others, ax.bbox))
+        taken.append(_box(label, best))
         labels.append(label)
     return labels
 
@@ -105,10 +105,11 @@ def _box(label: Any, place: tuple[tuple[int, int], str, str]) -> Any:
 
 def _hidden(box: Any, others: Sequence[Any], frame: Any) -> float:
     """Return the area in pixels that a box has outside the axes or in common with others."""
+
+    def shared(other: Any) -> float:
+        both = type(box).intersection(box, other)
+        return 0.0 if both is None else both.width * both.height
+
     area = box.width * box.height
-    inside = type(box).intersection(box, frame)
-    hidden = area - (inside.width * inside.height if inside is not None else 0.0)
-    for other in others:
-        if (shared := type(box).intersection(box, other)) is not None:
-            hidden += shared.width * shared.height
+    hidden = area - shared(frame) + sum(map(shared, others))
     return hidden if hidden > 1e-6 * area else 0.0

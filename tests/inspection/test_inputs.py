@@ -8,7 +8,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
 from sklrec import IDEncoder, MFRegressor, inspection
-from sklrec.inspection._inputs import fitted_model
 
 WITH_ROWS = [
     inspection.CalibrationDisplay,
@@ -36,10 +35,8 @@ def test_each_row_needs_a_rating(display, bayesian, test):
 def test_the_model_is_found_in_pipelines_and_searches(train):
     pipeline = make_pipeline(IDEncoder(), MFRegressor(n_factors=2, max_epochs=1, random_state=0))
     search = GridSearchCV(pipeline, {"mfregressor__n_factors": [3]}, cv=2).fit(*train)
-    model = search.best_estimator_[-1]
-    assert fitted_model(search) is model
-    assert fitted_model(model) is model
-    assert len(inspection.TrainingHistoryDisplay.from_estimator(search).loss) == 1
+    display = inspection.TrainingHistoryDisplay.from_estimator(search)
+    assert display.loss == search.best_estimator_[-1].loss_curve_
 
 
 @pytest.mark.parametrize(
@@ -66,4 +63,4 @@ def test_a_search_without_a_model_is_refused(train):
         MFRegressor(max_epochs=1, random_state=0), {"n_factors": [2]}, cv=2, refit=False
     )
     with pytest.raises(ValueError, match=r"This GridSearchCV has refit=False and so no model\."):
-        fitted_model(search.fit(*train))
+        inspection.TrainingHistoryDisplay.from_estimator(search.fit(*train))

@@ -157,12 +157,7 @@ def _batches(
 
     if not isinstance(fragment, ParquetFileFragment):
         yield from fragment.to_batches(
-            columns=schema.names,
-            schema=schema,
-            batch_size=batch_size,
-            batch_readahead=0,
-            fragment_readahead=0,
-            use_threads=False,
+            schema, batch_size=batch_size, batch_readahead=0, use_threads=False
         )
         return
     # fragment.to_batches would decode whole row groups, often of a million rows, at once.

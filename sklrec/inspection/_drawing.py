@@ -37,7 +37,7 @@ def check_matplotlib(caller: str) -> None:
     import_extra("matplotlib", "plot", caller)
 
 
-def axes_for(display: Any, ax: Any, grid: str | None = "both") -> Any:
+def axes_for(display: Any, ax: Any, grid: str = "both") -> Any:
     """Store the axes and the figure in a display; without axes, make new ones with our colours."""
     check_matplotlib(f"{type(display).__name__}.plot")
     if ax is None:
@@ -46,8 +46,7 @@ def axes_for(display: Any, ax: Any, grid: str | None = "both") -> Any:
 
         _, ax = plt.subplots(layout="constrained")
         ax.set_prop_cycle(cycler(color=COLORS) + cycler(marker=MARKERS))
-    if grid is not None:
-        ax.grid(axis=grid, alpha=0.3)
+    ax.grid(axis=grid, alpha=0.3)
     display.ax_, display.figure_ = ax, ax.figure
     return ax
 

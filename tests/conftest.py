@@ -12,9 +12,12 @@ os.environ.setdefault("MPLBACKEND", "agg")
 
 import pytest
 import torch
+from hypothesis import settings
 
 from sklrec.datasets import fetch_movielens
 
+settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.load_profile("tests")
 collect_ignore = ["remote"]  # changes torch for good: test_gpu.py runs it in a process of its own
 
 

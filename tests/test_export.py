@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -33,6 +34,7 @@ def ratings():
     X, y = make_ratings(n_users=60, n_items=40, n_ratings=1500, random_state=0)
     X["genres"] = [["drama", "war"] if item % 3 else ["comedy"] for item in X["item"]]
     X["weekend"] = X["timestamp"] // 86400 % 7 > 4
+    X["hour"] = (X["timestamp"] // 3600 % 24).where(X.index % 4 > 0)
     return X, y
 
 
@@ -42,7 +44,6 @@ def queries(ratings):
     X = ratings[0].head(1000).copy()
     X.loc[X.index[0::5], "user"] = -1
     X.loc[X.index[0::7], "item"] = -1
-    X["timestamp"] = X["timestamp"].astype(float)
     genres = X["genres"].to_list()
     genres[1::9] = [["opera"]] * len(genres[1::9])
     genres[2::9] = [["war", "opera", "comedy", "drama"]] * len(genres[2::9])
@@ -86,65 +87,38 @@ def test_matrix_factorization(ratings, queries, tmp_path, params):
     assert is_clipped == (mf.rating_scale is not None)
 
 
+NET = {"n_factors": 4, "max_epochs": 1, "random_state": 0}
+LSTM = partial(SequenceRatingRegressor, 2, 3, max_epochs=1, random_state=0)
+TIMED = ["user", "item", "timestamp"]
+
+
 @pytest.mark.parametrize(
-    "estimator",
+    ("estimator", "columns", "sizes"),
     [
-        MFRegressor(n_factors=4, random_state=0),
-        SequenceRatingRegressor(n_factors=4, hidden_size=3, max_epochs=1, random_state=0),
+        (MFRegressor(**NET), TIMED[:2], SIZES),
+        (DenseRecRegressor(**NET), ["user", "item", "hour", "genres", "weekend"], SIZES),
+        (LSTM(), TIMED, SIZES),
+        (LSTM(bidirectional=True), TIMED, [7, 50]),
+        (LSTM(alpha=10.0), TIMED, [7, 50]),
+        (LSTM(items_only=True, bidirectional=True), TIMED[:2], [1, 7, 50]),
     ],
-    ids=["MFRegressor", "SequenceRatingRegressor"],
+    ids=str,
 )
-def test_graphs_keep_the_precision_of_ratings_far_from_0(ratings, tmp_path, estimator):
-    X, y = ratings[0][["user", "item", "timestamp"]], ratings[1] + 1e9
-    assert_parity(session_of(estimator.fit(X, y), tmp_path), estimator, X)
-
-
-def test_dense_net_with_side_features(ratings, queries, tmp_path):
-    X, y = ratings
-    X = X.astype({"timestamp": float})
-    X.loc[X.index[::4], "timestamp"] = np.nan
-    dense = DenseRecRegressor(n_factors=4, max_epochs=2, random_state=0).fit(X, y)
-    assert_parity(session_of(dense, tmp_path), dense, queries.assign(timestamp=X["timestamp"]))
-
-
-def test_lstm_over_histories(ratings, queries, tmp_path):
-    X, y = ratings
-    lstm = SequenceRatingRegressor(n_factors=4, hidden_size=3, max_epochs=1, random_state=0)
-    lstm.fit(X[:1200], y[:1200])
-    session = session_of(lstm, tmp_path)
-    assert {axes.name: axes.shape for axes in session.get_inputs()} == {
-        "past_items": ["n_sequences", "max_len"],
-        "past_ratings": ["n_sequences", "max_len"],
-        "past_gaps": ["n_sequences", "max_len"],
-        "lengths": ["n_sequences"],
-        "sequences": ["n"],
-        "before": ["n"],
-        "items": ["n"],
-    }
-    assert_parity(session, lstm, queries)
-    assert_parity(session, lstm, queries, sizes=[7], history=(X, y))
-
-
-@pytest.mark.parametrize("params", [{"bidirectional": True}, {"alpha": 10.0}], ids=str)
-def test_lstm_over_both_sides_or_without_static_part(ratings, queries, tmp_path, params):
-    X, y = ratings
-    lstm = SequenceRatingRegressor(2, 3, max_epochs=1, random_state=0, **params)
-    lstm.fit(X[:1200], y[:1200])
-    assert_parity(session_of(lstm, tmp_path), lstm, queries, sizes=[7, 50])
-
-
-def test_bidirectional_lstm_over_items_only(ratings, queries, tmp_path):
-    X, y = (part[["user", "item"]] if part.ndim == 2 else part for part in ratings)
-    lstm = SequenceRatingRegressor(
-        n_factors=4,
-        hidden_size=3,
-        items_only=True,
-        bidirectional=True,
-        max_epochs=1,
-        random_state=0,
-    )
-    lstm.fit(X[:300], y[:300])
-    assert_parity(session_of(lstm, tmp_path), lstm, queries[["user", "item"]], sizes=[1, 7, 50])
+def test_graphs_give_ratings_far_from_0_for_any_number_of_rows(
+    ratings, queries, tmp_path, estimator, columns, sizes
+):
+    X, y = ratings[0][columns][:1200], ratings[1][:1200] + 1e9
+    queries = queries[columns]
+    session = session_of(estimator.fit(X, y), tmp_path)
+    assert_parity(session, estimator, queries, sizes)
+    if columns == TIMED:
+        history = ratings[0][TIMED], ratings[1] + 1e9
+        assert_parity(session, estimator, queries, sizes=[7], history=history)
+        shapes = {axes.name: axes.shape for axes in session.get_inputs()}
+        of_past = [shapes[f"past_{name}"] for name in ("items", "ratings", "gaps")]
+        assert of_past == [["n_sequences", "max_len"]] * 3
+        of_rows = [shapes[name] for name in ("lengths", "sequences", "before", "items")]
+        assert of_rows == [["n_sequences"], ["n"], ["n"], ["n"]]
 
 
 @pytest.mark.parametrize("many", [False, True], ids=["one rating", "all ratings"])

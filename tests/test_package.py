@@ -9,7 +9,6 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from pathlib import Path
 
 import pytest
 
@@ -17,8 +16,10 @@ import sklrec
 import sklrec.inspection
 import sklrec.metrics
 import sklrec.model_selection
+from benchmarks import structure
+from sklrec._core.base import BaseRatingRegressor
 
-PACKAGE = Path(sklrec.__file__).parent
+PACKAGE = structure.PACKAGE
 ROOT = PACKAGE.parent
 
 # Layers, the lowest first. A module imports from lower layers and from its own package only.
@@ -85,6 +86,24 @@ def test_imports_have_no_circle():
     graphlib.TopologicalSorter(imports).prepare()  # raises CycleError
 
 
+def test_files_and_classes_are_small():
+    for path in PACKAGE.rglob("*.py"):
+        assert structure.code_lines(path) <= (250 if place_of(path) == "estimators" else 300), path
+    for cls in structure.classes():
+        assert len(structure.all_methods(cls)) <= 45, cls
+
+
+def test_no_method_of_the_base_class_is_overridden_once():
+    assert list(structure.overridden_once(BaseRatingRegressor)) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("name", "fit"), structure.fits().items())
+def test_a_fit_enters_few_files(name, fit):
+    limits = {"BiasRegressor": 16, "BayesianMFRegressor, all": 23, "SequenceRatingRegressor": 32}
+    assert len(structure.entered(fit)) <= limits.get(name, 22)
+
+
 @pytest.mark.parametrize(
     ("package", "banned"),
     [
@@ -107,6 +126,20 @@ def test_a_package_imports_only_the_libraries_that_it_needs(package, banned):
             elif isinstance(node, ast.ImportFrom):
                 roots.add(node.module.split(".")[0])
         assert not roots & set(banned), path
+
+
+def test_one_module_imports_private_names_of_scikit_learn():
+    offenders = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            if any(name.startswith("sklearn.") and "._" in name for name in names):
+                offenders.add(path.relative_to(PACKAGE).as_posix())
+    assert offenders <= {"_data/checks.py"}
 
 
 def test_import_does_not_load_slow_packages():

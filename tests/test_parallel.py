@@ -41,15 +41,6 @@ SEARCHES = {
 WITH_DROPOUT = {"dropout", "Sequence"}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Let torch use one thread in this process and in the threads that it starts."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @contextmanager
 def loky():
     """Two processes of joblib, in each of which torch uses one thread."""

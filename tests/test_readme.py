@@ -48,12 +48,6 @@ def test_text_is_short():
     assert len(text.split()) <= 700
 
 
-def test_commands_are_make_targets():
-    makefile = (README.parent / "Makefile").read_text()
-    for target in re.findall(r"\$ make ([\w-]+)", TEXT):
-        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE)
-
-
 def test_linked_files_exist():
     for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT):
         assert (README.parent / link).exists(), link

@@ -59,16 +59,6 @@ def test_recommendations_are_those_of_the_model(client, model):
         assert client.post("/recommend", json=asked).json() == expected.to_dict("records")
 
 
-def test_unknown_users_get_the_items_with_the_highest_biases(client, model):
-    answer = client.post("/recommend", json={"users": [999, -1], "n_items": 4})
-    assert answer.status_code == 200
-    found = pd.DataFrame(answer.json())
-    assert found["user"].tolist() == [999] * 4 + [-1] * 4
-    biases = pd.Series(model.item_biases_, model.encoder_.categories_[1])
-    best = biases.nlargest(4).index.tolist()
-    assert found["item"].tolist() == best * 2
-
-
 def test_users_who_have_seen_all_candidates_get_nothing(client):
     seen = X.loc[X["user"] == 3, "item"].tolist()
     answer = client.post("/recommend", json={"users": [3], "candidates": seen})
@@ -99,31 +89,23 @@ def test_health_gives_the_size_of_the_model(client):
 @pytest.mark.parametrize(
     ("path", "body", "text"),
     [
-        ("/recommend", "{}", "Field required"),
         ("/recommend", "{", "JSON decode error"),
-        ("/recommend", "[1]", "valid dictionary"),
         ("/recommend", '{"users": []}', "at least 1 item"),
         ("/recommend", f'{{"users": {[1] * 1_001}}}', "at most 1000 items"),
         ("/recommend", '{"users": ["1"]}', "valid integer"),
-        ("/recommend", '{"users": [true]}', "valid integer"),
         ("/recommend", '{"users": [NaN]}', "valid integer"),
-        ("/recommend", '{"users": [1], "n_items": 0}', "greater than or equal to 1"),
         ("/recommend", '{"users": [1], "n_items": 101}', "less than or equal to 100"),
         ("/recommend", f'{{"users": [{2**63}]}}', f"less than {2**63}"),
-        ("/recommend", f'{{"users": [{-(2**63) - 1}]}}', f"equal to {-(2**63)}"),
         ("/recommend", f'{{"users": [1], "candidates": [{2**63}]}}', f"less than {2**63}"),
         ("/recommend", '{"users": [1], "nonsense": 1}', "Extra inputs are not permitted"),
         ("/recommend", '{"users": [1], "candidates": [999]}', "it did not see 999"),
         ("/predict", '{"pairs": [{"user": 1}]}', "Field required"),
-        ("/predict", f'{{"pairs": [{{"user": {2**63}, "item": 5}}]}}', f"less than {2**63}"),
         ("/predict", f'{{"pairs": [{{"user": 3, "item": {2**63}}}]}}', f"less than {2**63}"),
         ("/newcomer", '{"ratings": []}', "at least 1 item"),
         ("/newcomer", '{"ratings": [{"item": 999, "rating": 3}]}', "None of these items is known"),
         ("/newcomer", f'{{"ratings": [{{"item": {2**63}, "rating": 3}}]}}', f"less than {2**63}"),
         ("/newcomer", '{"ratings": [{"item": 5, "rating": 7}]}', "between 1 and 5"),
-        ("/newcomer", '{"ratings": [{"item": 5, "rating": "3"}]}', "valid number"),
         ("/newcomer", '{"ratings": [{"item": 5, "rating": NaN}]}', "finite number"),
-        ("/newcomer", '{"ratings": [{"item": 5, "rating": Infinity}]}', "finite number"),
     ],
 )
 def test_bad_bodies_are_refused(client, path, body, text):

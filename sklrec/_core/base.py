@@ -102,7 +102,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         "n_features_in_": Int(size="n_columns"),
         "feature_names_in_": Maybe(Strings("n_columns")),
         "rating_scale_": Optional(Many(NUMBER, 2, into=tuple)),
-        "rating_statistics_": Many(STATISTICS, 3, into=RatingStatistics._make),
+        "rating_statistics_": STATISTICS,
         "loss_curve_": Floats("n_iter"),
         "validation_curve_": Maybe(Floats()),
         "n_iter_": Int(size="n_iter"),

@@ -28,7 +28,7 @@ from sklrec._core.rows import (
     new_random_state,
     stops_early,
 )
-from sklrec._data.vocabulary import GrowingVocabulary
+from sklrec._data.growing_vocabulary import GrowingVocabulary
 from sklrec._solvers.stored import StoredInteractions, seen_by_users
 from sklrec._utils.runtime import new_generator
 from sklrec.datasets._chunks import Chunk, ChunkedRatings

@@ -6,8 +6,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from sklrec._data.seen import check_starts
 from sklrec._utils.runs import is_new
-from sklrec._utils.state.kinds import Array, Declared, Optional, check_starts
+from sklrec._utils.state.kinds import Array, Declared, Optional
 
 
 class Histories(Declared):
@@ -49,8 +50,14 @@ class Histories(Declared):
         starts: np.ndarray,
     ) -> "Histories":
         check_starts(starts, len(items))
-        sequences = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        return cls(sequences, items, ratings, given_times, len(starts) - 1)
+        found = cls.__new__(cls)  # sorting again would take most of the time of loading
+        found.items, found.ratings, found.starts = items, ratings, starts
+        found.timed = given_times is not None
+        position = np.arange(len(items)) - np.repeat(starts[:-1], found.lengths)
+        found.times = position if given_times is None else given_times
+        if not ((found.times[1:] >= found.times[:-1]) | (position[1:] == 0)).all():
+            raise ValueError("times should rise within each sequence")
+        return found
 
     @property
     def given_times(self) -> np.ndarray | None:

@@ -4,34 +4,33 @@
 import numpy as np
 from scipy.sparse import csr_array
 
-from sklrec._utils.state.kinds import (
-    Array,
-    Kind,
-    check_starts,
-    pack_fields,
-    unpack_fields,
-)
+from sklrec._utils.state.kinds import Array, Record
 
 INDICES = ("int32", "int64")
 
 
-class SeenPairs(Kind):
+class SeenPairs(Record):
     """A boolean matrix, whose rows are user codes and whose columns are item codes."""
 
-    fields = {
-        "items": Array(INDICES, (None,), "n_items+1"),
-        "starts": Array(INDICES, ("n_users+2",)),
-    }
+    def __init__(self):
+        items = Array(INDICES, (None,), "n_items+1")
+        super().__init__({"items": items, "starts": Array(INDICES, ("n_users+2",))})
 
     def pack(self, value, raw):
         if not (value.has_canonical_format and value.data.all()):
             value = value.copy()
             value.sum_duplicates()
             value.eliminate_zeros()
-        return pack_fields(self.fields, {"items": value.indices, "starts": value.indptr}, raw)
+        return super().pack({"items": value.indices, "starts": value.indptr}, raw)
 
     def unpack(self, packed, place):
-        items, starts = unpack_fields(self.fields, packed, place).values()
+        items, starts = super().unpack(packed, place).values()
         check_starts(starts, len(items))
         shape = place.size("n_users+1"), place.size("n_items+1")
         return csr_array((np.ones(len(items), bool), items, starts), shape)
+
+
+def check_starts(starts: np.ndarray, n: int) -> None:
+    """Check the starts of parts of n rows."""
+    if starts[0] != 0 or starts[-1] != n or (starts[1:] < starts[:-1]).any():
+        raise ValueError(f"starts should rise from 0 to {n}")

@@ -7,8 +7,16 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from sklrec._data.checks import Table, check_rows, resolve_columns
-from sklrec._data.kinds import DATETIMES, NUMBERS, ZONED, plain_scalar, timestamp_kinds
+from sklrec._data.checks import (
+    DATETIMES,
+    NUMBERS,
+    ZONED,
+    Table,
+    check_rows,
+    plain_scalar,
+    resolve_columns,
+    timestamp_kinds,
+)
 
 _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",

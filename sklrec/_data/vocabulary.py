@@ -10,19 +10,31 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from sklrec._data import kinds
-from sklrec._data.checks import as_codes, check_rows, whole_numbers
-from sklrec._data.kinds import can_equal, id_kind, kind_of, plain_scalar
+from sklrec._data.checks import (
+    DATETIMES,
+    DURATIONS,
+    FLOATS,
+    INTEGERS,
+    OBJECTS,
+    STRINGS,
+    as_codes,
+    can_equal,
+    check_rows,
+    id_kind,
+    kind_of,
+    plain_scalar,
+    whole_numbers,
+)
 from sklrec._utils.state.ids import IDs
 from sklrec._utils.state.kinds import NAME, Declared
 
 # The conversion of a column to a kind, where only one makes sense.
 _CONVERSIONS = {
-    kinds.INTEGERS: ".astype(int)",
-    kinds.FLOATS: ".astype(float)",
-    kinds.STRINGS: ".astype(str)",
-    kinds.DATETIMES: "pandas.to_datetime",
-    kinds.DURATIONS: "pandas.to_timedelta",
+    INTEGERS: ".astype(int)",
+    FLOATS: ".astype(float)",
+    STRINGS: ".astype(str)",
+    DATETIMES: "pandas.to_datetime",
+    DURATIONS: "pandas.to_timedelta",
 }
 _WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tuples of these."
 # The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
@@ -42,7 +54,7 @@ class Vocabulary(Declared):
         self.name = name
         self.rare = ids[:0] if rare is None else rare
         self.kind = id_kind(ids)
-        if self.kind == kinds.OBJECTS:
+        if self.kind == OBJECTS:
             _check_types(_objects(ids), name)
         self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
@@ -51,7 +63,7 @@ class Vocabulary(Declared):
     @classmethod
     def from_values(cls, values: Any, name: int | str, min_frequency: int = 1) -> "Vocabulary":
         """Learn the IDs of a column."""
-        values = _as_array(values, name)
+        values = as_array(values, name)
         if _is_direct(values) and min_frequency == 1:
             with suppress(TypeError):  # if an ID is invalid, `build` raises the error
                 ids = pd.unique(values)  # for integers twice as fast as with codes
@@ -64,7 +76,7 @@ class Vocabulary(Declared):
         cls, values: Any, name: int | str, min_frequency: int = 1
     ) -> tuple["Vocabulary", np.ndarray]:
         """Learn the IDs of a column, and return its codes too."""
-        values = _as_array(values, name)
+        values = as_array(values, name)
         codes, ids = _factorize(values, name)
         if codes.min(initial=0) < 0 or _is_infinite(ids).any():
             _check_missing_ids(values, np.arange(len(values)), name, first_row=0)
@@ -88,7 +100,7 @@ class Vocabulary(Declared):
 
     def codes(self, values: Any, *, first_row: int = 0) -> np.ndarray:
         """Codes of IDs, 0 for unknown IDs."""
-        values = _as_array(values, self.name)
+        values = as_array(values, self.name)
         if _is_direct(values):
             codes = self._look_up(values)
         else:  # categories, or values that are slow to turn into objects
@@ -101,15 +113,22 @@ class Vocabulary(Declared):
 
     def extend(self, values: Any) -> "Vocabulary":
         """Vocabulary with further IDs, which get the next codes in order of appearance."""
-        values = _as_array(values, self.name)
+        values = as_array(values, self.name)
         new = values[self.codes(values) == 0]
         if len(new) == 0:
             return self
-        return Vocabulary(_join(self._ids, _factorize(new, self.name)[1]), self.name, self.rare)
+        return self._with(_factorize(new, self.name)[1])
+
+    def joined(self, other: "Vocabulary") -> "Vocabulary":
+        """Vocabulary with the IDs of another one, none of which it has."""
+        return self._with(other._ids)
+
+    def _with(self, new: Any) -> "Vocabulary":
+        return Vocabulary(_join(self._ids, new), self.name, self.rare)
 
     def ids_of(self, codes: Any) -> Any:
         """IDs of codes, None for the code 0."""
-        given = _as_array(codes, self.name)
+        given = as_array(codes, self.name)
         codes, is_code = as_codes(given)
         is_code &= codes <= len(self)
         if not is_code.all():
@@ -127,7 +146,7 @@ class Vocabulary(Declared):
 
     def unseen(self, values: Any) -> np.ndarray:
         """Distinct IDs that `fit` did not see."""
-        values = _as_array(values, self.name)
+        values = as_array(values, self.name)
         unseen = _factorize(values[self.codes(values) == 0], self.name)[1]
         if len(self.rare):
             unseen = unseen[Vocabulary(self.rare, self.name).codes(unseen) == 0]
@@ -135,9 +154,9 @@ class Vocabulary(Declared):
 
     def kind_mismatch(self, values: Any, n_unknown: int) -> str | None:
         """Text of the warning that `fit` saw another kind of IDs, or None."""
-        if n_unknown == 0 or len(self) == 0 or self.kind == kinds.OBJECTS:
+        if n_unknown == 0 or len(self) == 0 or self.kind == OBJECTS:
             return None
-        values = _as_array(values, self.name)
+        values = as_array(values, self.name)
         kind = id_kind(values)
         if can_equal(kind, self.kind):
             return None
@@ -147,6 +166,16 @@ class Vocabulary(Declared):
             f"got {kind}{_such_as(values)}: {n_unknown / len(values):.1%} of "
             f"{len(values)} rows are unknown. Convert it first"
             f"{f', for example with {conversion}' if conversion else ''}."
+        )
+
+    def check_same_kind(self, other: "Vocabulary") -> None:
+        """Raise if the IDs of a later vocabulary are of another kind."""
+        found = other.kind, self.kind
+        if len(self) == 0 or OBJECTS in found or can_equal(*found):
+            return
+        raise ValueError(
+            f"Column {self.name!r} holds {other.kind}{_such_as(other._ids)} here but {self.kind}"
+            f"{_such_as(self._ids)} before. Convert the column to one type in all chunks."
         )
 
     @cached_property
@@ -179,60 +208,7 @@ class Vocabulary(Declared):
         return codes
 
 
-class GrowingVocabulary:
-    """A vocabulary that is learned chunk by chunk, in linear time."""
-
-    # New IDs get their own hash table. Two tables are joined when the newer one is at least half
-    # as long as the older one. So each ID is hashed only a few times.
-
-    def __init__(self, known: Vocabulary):
-        self._parts = [known]
-
-    def encode(self, values: Any) -> np.ndarray:
-        """Codes of IDs; new IDs get the next codes, in order of appearance."""
-        oldest = self._parts[0]
-        values = _as_array(values, oldest.name)
-        codes = oldest.codes(values)
-        n_known = len(oldest)
-        unknown = np.flatnonzero(codes == 0)
-        for part in self._parts[1:]:
-            found = part.codes(values[unknown])
-            codes[unknown] = np.where(found > 0, found + n_known, 0)
-            unknown = unknown[found == 0]
-            n_known += len(part)
-        if len(unknown):
-            new, found = Vocabulary.build(values[unknown], oldest.name)
-            self._check_kind(new)
-            codes[unknown] = found + n_known
-            self._parts.append(new)
-            while len(self._parts) > 1 and 2 * len(self._parts[-1]) >= len(self._parts[-2]):
-                self._join_last()
-        return codes
-
-    def finish(self) -> Vocabulary:
-        """Vocabulary of all IDs so far."""
-        while len(self._parts) > 1:
-            self._join_last()
-        return self._parts[0]
-
-    def _join_last(self) -> None:
-        """Join the two newest parts."""
-        newer, older = self._parts.pop(), self._parts.pop()
-        self._parts.append(Vocabulary(_join(older._ids, newer._ids), older.name, older.rare))
-
-    def _check_kind(self, new: Vocabulary) -> None:
-        """Raise if new IDs are of another kind than the first IDs."""
-        oldest = self._parts[0]
-        found = new.kind, oldest.kind
-        if len(oldest) == 0 or kinds.OBJECTS in found or can_equal(*found):
-            return
-        raise ValueError(
-            f"Column {oldest.name!r} holds {new.kind}{_such_as(new._ids)} here but {oldest.kind}"
-            f"{_such_as(oldest._ids)} before. Convert the column to one type in all chunks."
-        )
-
-
-def _as_array(values: Any, name: int | str) -> Any:
+def as_array(values: Any, name: int | str) -> Any:
     """Array of NumPy or, if the dtype is one of pandas, of pandas."""
     if isinstance(values, list | tuple):
         values = pd.Index(values, tupleize_cols=False)
@@ -316,7 +292,7 @@ def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
         present = used >= 0
         places = np.where(present, np.cumsum(present) - 1, -1)[places]
         categories = categories[used[present]]
-    return places, _as_array(categories, name)
+    return places, as_array(categories, name)
 
 
 def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
@@ -325,7 +301,7 @@ def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
         places, distinct = pd.factorize(values)
     except TypeError as error:
         raise _unhashable(values, name, error) from error
-    return places.astype(np.int64, copy=False), _as_array(distinct, name)
+    return places.astype(np.int64, copy=False), as_array(distinct, name)
 
 
 def _join(ids: Any, more: Any) -> Any:
@@ -334,7 +310,7 @@ def _join(ids: Any, more: Any) -> Any:
         if ids.dtype.kind == more.dtype.kind:
             return np.concatenate([ids, more])
     elif ids.dtype == more.dtype:
-        return _as_array(pd.concat([pd.Series(ids), pd.Series(more)], ignore_index=True), "")
+        return as_array(pd.concat([pd.Series(ids), pd.Series(more)], ignore_index=True), "")
     return np.concatenate([_objects(ids), _objects(more)])
 
 
@@ -347,7 +323,7 @@ def _is_infinite(values: Any) -> np.ndarray:
     """Where values are infinite numbers."""
     if isinstance(values, np.ndarray) and values.dtype.kind == "f":
         return np.isinf(values)
-    if values.dtype.kind in "biuUSmM" or kind_of(values) == kinds.STRINGS:
+    if values.dtype.kind in "biuUSmM" or kind_of(values) == STRINGS:
         return np.zeros(len(values), dtype=bool)
     return np.asarray(pd.Series(_objects(values)).isin([np.inf, -np.inf]))
 

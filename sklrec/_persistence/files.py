@@ -9,6 +9,7 @@ import numpy as np
 import sklearn
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
 from sklrec._utils.state.estimators import pack_estimator, unpack_estimator
@@ -76,24 +77,23 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     >>> bool((again.predict(X) == mf.predict(X)).all())
     True
     """
-    document, arrays = _to_parts(estimator)
     try:
+        document, arrays = _to_parts(estimator)
         loaded = _from_parts(document, arrays)  # a file must be readable before it is written
-    except MemoryError:
+    except NotFittedError:
         raise
-    except Exception as error:
-        reason = str(error).removesuffix(".")
-        raise ValueError(f"This {type(estimator).__name__} cannot be saved: {reason}.") from error
+    except ValueError as error:
+        raise ValueError(_reason(estimator, error)) from error
+    except TypeError as error:
+        raise TypeError(f"{_reason(estimator, error)} {_HOLDS}") from error
     write_tensor_file(path, document, arrays)
     for before, after in zip(_steps(estimator), _steps(loaded), strict=True):
         lost = vars(before).keys() - vars(after).keys() - {"net_"}
         if getattr(before, "callbacks", None):
             lost.add("callbacks")
         if lost:
-            warn(
-                f"{type(before).__name__} has attributes that a model file does not hold: "
-                f"{', '.join(sorted(lost))}. The loaded estimator will lack them.",
-            )
+            what = f"{type(before).__name__} has attributes that a model file does not hold"
+            warn(f"{what}: {', '.join(sorted(lost))}. The loaded estimator will lack them.")
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -150,11 +150,19 @@ def load(path: str | os.PathLike[str]) -> Any:
         refuse(os.fsdecode(path), str(error).partition("\n")[0])
 
 
+_HOLDS = (
+    "A model file holds fitted estimators and transformers of sklrec, their subclasses, and "
+    "scikit-learn Pipelines of these. Parameters are plain values. IDs are numbers, strings, "
+    "bytes, datetimes, time differences, categories, and tuples and mixtures of these. Save the "
+    "best_estimator_ of a search, convert IDs, for example with .astype(str), or use joblib.dump."
+)
 # Stored for information only.
-_VERSIONS = {
-    **{module.__name__: str(module.__version__) for module in (np, sklearn, torch)},
-    "sklrec": __version__,
-}
+_VERSIONS = {m.__name__: str(m.__version__) for m in (np, sklearn, torch)}
+_VERSIONS["sklrec"] = __version__
+
+
+def _reason(estimator: Any, error: Exception) -> str:
+    return f"This {type(estimator).__name__} cannot be saved: {str(error).removesuffix('.')}."
 
 
 def _steps(estimator: Any) -> list[Any]:

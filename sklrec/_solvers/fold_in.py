@@ -9,14 +9,10 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.gaussian_rows import (
-    Incidence,
-    RatingMatrices,
-    activity,
-    row_equations,
-    sparse_features,
-)
+from sklrec._solvers.least_squares.gaussian_terms import Incidence, RatingMatrices, sparse_features
+from sklrec._solvers.posterior import activity
 from sklrec._solvers.tensors import InteractionTensors
+from sklrec._solvers.variational import row_equations
 from sklrec._utils.packed import blocks, inverse, n_packed, pack, times, unpack
 from sklrec.modules import GaussianMatrixFactorization
 from sklrec.modules._gaussian import SIDES

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -129,7 +129,7 @@ class MinibatchSolver:
         self._drop_interrupted_epoch(net, n_before)
         self._check_finite(net.module_)
         if isinstance(trained, SVDPlusPlus):
-            _remove_tables(net.optimizer_, [trained.user_terms, trained.item_terms])
+            net.forget_tables([trained.user_terms, trained.item_terms])
             net.module_ = net.module = trained.merge_terms()
         return _outcome(net, n_before, attributes | {"net_": net}, net.interrupted_)
 
@@ -189,7 +189,7 @@ class MinibatchSolver:
             net.history = copy(previous.net.history)
             n_before = len(net.history)
             if self.lr_factor == 1:
-                _copy_state(previous.net, net)
+                net.copy_state(previous.net)
         for group in net.optimizer_.param_groups:
             group["lr"] *= self.lr_factor
             group["initial_lr"] = group["lr"]  # schedules that continue read it
@@ -353,29 +353,6 @@ def _outcome(
         interrupted,
         attributes,
     )
-
-
-def _copy_state(previous: RatingNet, net: RatingNet) -> None:
-    """Copy the optimiser's state, such as moments, if both optimisers are of the same class."""
-    if type(previous.optimizer_) is not type(net.optimizer_):
-        return
-    old_tables = dict(previous.module_.named_parameters())
-    for name, table in net.module_.named_parameters():
-        old = old_tables.get(name)
-        if old is None or old.shape != table.shape or old.device != table.device:
-            continue
-        if old in previous.optimizer_.state:
-            net.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
-
-
-def _remove_tables(optimizer: torch.optim.Optimizer, tables: list[torch.nn.Parameter]) -> None:
-    """Remove tables from an optimiser, so that it is pickled without them."""
-    removed = {id(table) for table in tables}
-    for group in optimizer.param_groups:
-        group["params"] = [table for table in group["params"] if id(table) not in removed]
-    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
-    for table in tables:
-        optimizer.state.pop(table, None)
 
 
 # Default optimisations. The factors start near 0 and move by the sum of all steps. So gradient

@@ -111,6 +111,28 @@ class RatingNet(NeuralNetRegressor):
         self.interrupted_ = False
         return super().partial_fit(X, y, classes, **fit_params)
 
+    def copy_state(self, previous):
+        """Copy an optimiser's state, such as moments, if both optimisers are of the same class."""
+        if type(previous.optimizer_) is not type(self.optimizer_):
+            return
+        old_tables = dict(previous.module_.named_parameters())
+        for name, table in self.module_.named_parameters():
+            old = old_tables.get(name)
+            if old is None or old.shape != table.shape or old.device != table.device:
+                continue
+            if old in previous.optimizer_.state:
+                self.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
+
+    def forget_tables(self, tables):
+        """Remove tables from the optimiser, so that it is pickled without them."""
+        removed = {id(table) for table in tables}
+        groups = self.optimizer_.param_groups
+        for group in groups:
+            group["params"] = [table for table in group["params"] if id(table) not in removed]
+        groups[:] = [group for group in groups if group["params"]]
+        for table in tables:
+            self.optimizer_.state.pop(table, None)
+
     def __getstate__(self):
         state = super().__getstate__()
         state["module"] = None  # the same object as module_, which is in the state already

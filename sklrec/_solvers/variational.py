@@ -17,18 +17,28 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
-from sklrec._solvers.least_squares.gaussian_rows import (
+from sklrec._solvers.least_squares.gaussian_terms import WISHART, ContextBiases, SideMatrices
+from sklrec._solvers.posterior import (
+    LEAST_NOISE,
+    GaussianPosterior,
+    Rows,
     activity,
     errors_of_means,
-    expected_errors,
-    row_equations,
     with_first,
 )
-from sklrec._solvers.least_squares.gaussian_terms import WISHART, ContextBiases
-from sklrec._solvers.posterior import LEAST_NOISE, GaussianPosterior
 from sklrec._solvers.steps import sweep_module
 from sklrec._solvers.tensors import InteractionTensors
-from sklrec._utils.packed import blocks, inverse, multiply, pack, times, unpack
+from sklrec._utils.packed import (
+    blocks,
+    inner,
+    inverse,
+    multiply,
+    n_packed,
+    outer,
+    pack,
+    times,
+    unpack,
+)
 from sklrec._utils.runtime import threads_for_sweeps
 from sklrec.modules import GaussianMatrixFactorization
 from sklrec.modules._gaussian import with_one
@@ -116,7 +126,7 @@ class Posterior(GaussianPosterior):
 
     def _update(self, k: int) -> Tensor:
         """Update the rows of one side, and return their expected squared errors."""
-        # With G, y and precision tau of a row's ratings (see gaussian_rows), the posterior has
+        # With G, y and precision tau of a row's ratings (see `row_equations`), the posterior has
         # S = inverse of (tau G + L), mean = S (tau y + L m).
         partners = self.rows[1 - k]
         of_partners = partners.mean, partners.covariance, None if k == 0 else self.shares
@@ -223,3 +233,58 @@ class Posterior(GaussianPosterior):
         if terms is not None and (groups := terms.priors[self.svdpp :]):
             explained = explained + terms.sums(*groups, columns=slice(0, 1))[:, 0]
         return variance / (variance + explained.var(correction=0).item())
+
+
+def row_equations(
+    matrices: SideMatrices,
+    mean: Tensor,  # (n_partners, d), bias first
+    covariance: Tensor,  # (n_partners, d(d+1)/2)
+    shares: Tensor | None,  # (n_partners,), weights of the partners' ratings
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute G, y and r of all rows."""
+    # A partner has the bias b, the factors q, and a covariance C of both. With x = (1, q), with
+    # M = x x' plus C without the row and column of the bias, and with c = b x + (0, C_bq), a row w
+    # has
+    #   E sum (z - w'x - b)^2 = w'G w - 2 w'y + r,  with
+    #   G = sum M,  y = sum (z x - c),  r = sum (z^2 - 2 z b + b^2 + C_bb).
+    d = mean.shape[1]
+    bias = mean[:, :1].clone()  # (n_partners, 1)
+    x = mean.clone()
+    x[:, 0] = 1
+    counted = mean.new_zeros(len(x), n_packed(d) + d + 1)
+    grams, c, squares = counted[:, : -d - 1], counted[:, -d - 1 : -1], counted[:, -1]
+    grams.copy_(outer(x))
+    grams[:, d:] += covariance[:, d:]
+    c.copy_(x * bias)
+    c[:, 1:] += covariance[:, 1:d]
+    squares.copy_(bias[:, 0] ** 2 + covariance[:, 0])
+    rated = torch.cat([x, bias], 1)
+    if shares is not None:
+        counted *= shares.unsqueeze(1)
+        rated *= shares.unsqueeze(1)
+    n = len(matrices.weights)
+    G, y, r = mean.new_empty(n, n_packed(d)), mean.new_empty(n, d), mean.new_empty(n)
+    for part, weights, ratings in matrices.blocks:
+        sums, products = weights @ counted, ratings @ rated
+        G[part] = sums[:, : -d - 1]
+        y[part] = products[:, :d] - sums[:, -d - 1 : -1]
+        r[part] = matrices.squares[part] + sums[:, -1] - 2 * products[:, d]
+    return G, y, r
+
+
+def expected_errors(
+    rows: Rows,
+    G: Tensor,
+    y: Tensor,
+    r: Tensor,
+    shares: Tensor,  # (n,), weights of the rows' ratings
+) -> tuple[Tensor, float]:
+    """Compute the expected squared errors of all rows, and the multiple of the factors with the
+    smallest total."""
+    d = rows.mean.shape[1]
+    second = outer(rows.mean) + rows.covariance
+    squares = inner(G[:, d:], second[:, d:], d - 1)  # of the products of factors
+    covered = (rows.mean * y)[:, 1:].sum(1) - (G * second)[:, 1:d].sum(1)
+    gain = (shares @ covered) / (shares @ squares)
+    errors = r - 2 * (rows.mean * y).sum(1) + inner(G, second, d)
+    return errors, min(max(float(gain), 0.0), 1.0)

@@ -17,7 +17,7 @@ from safetensors.numpy import save
 
 # Version of the format; only files of this version are read. Increase it when older versions of
 # sklrec cannot read new files.
-FORMAT = "1"
+FORMAT = "2"
 MAX_HEADER_BYTES = 16 * 2**20
 _LENGTH_BYTES = 8  # the first bytes of a safetensors file hold the length of the header
 
@@ -41,7 +41,7 @@ def write_tensor_file(
 
 def read_tensor_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read the document and the arrays of a file."""
-    path = _checked_path(path)
+    path = os.fsdecode(path)
     _check_header_bytes(path)
     try:
         with safe_open(path, framework="numpy") as file:
@@ -51,8 +51,7 @@ def read_tensor_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict
     # A header that does not fit the file causes all of these.
     except (SafetensorError, KeyError, TypeError, OverflowError, MemoryError) as error:
         refuse(path, f"its header and its length do not fit together ({error})")
-    text = metadata.get("document", "")
-    if metadata.get("sha256") != _digest(text, arrays):
+    if metadata.get("sha256") != _digest(text := metadata.get("document", ""), arrays):
         refuse(path, "its content does not have the checksum that is stored in it")
     try:
         document = json.loads(text)
@@ -71,7 +70,7 @@ def refuse(path: str, reason: str) -> NoReturn:
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace a file when the new one is complete; on failure the old file stays."""
-    path = Path(os.path.realpath(_checked_path(path)))
+    path = Path(os.path.realpath(os.fsdecode(path)))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -94,12 +93,6 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             os.close(descriptor)
 
 
-def _checked_path(path: Any) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"path must be a str or a PathLike, got {path!r:.100}.")
-    return os.fsdecode(path)
-
-
 def _check_header_bytes(path: str) -> None:
     """Raise a ValueError if the header is longer than the file or than the limit."""
     if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
@@ -119,10 +112,7 @@ def _check_header_bytes(path: str) -> None:
 
 def _check_format(path: str, metadata: Mapping[str, str]) -> None:
     if metadata.get("format") != "sklrec model":
-        raise ValueError(
-            f"{path!r} is a safetensors file, but its metadata do not say that sklrec wrote it. "
-            "Give a file that sklrec.save wrote."
-        )
+        refuse(path, "its metadata do not say that sklrec wrote it")
     if (version := metadata.get("version", "")) != FORMAT:
         raise ValueError(
             f"{path!r} has version {version[:20]!r} of the format, and this sklrec reads version "

@@ -243,7 +243,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
 
     _state = {
         **BaseRatingRegressor._state,
-        "stars_": Only(Array("float64", ("n_stars",)), "loss", "ordinal"),
+        "stars_": Only(Array("float64", (None,)), "loss", "ordinal"),
         "side_blocks_": Record({name: _block(name) for name in SIDES}),
         "module_": Module(GaussianMatrixFactorization),
     }

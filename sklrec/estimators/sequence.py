@@ -17,11 +17,11 @@ from sklrec._core.fit import (
     converted_module,
     minibatch_solver,
 )
+from sklrec._core.history_reader import HistoryReader
+from sklrec._core.padded_reader import PaddedReader
 from sklrec._core.predict import fitted_copy
-from sklrec._core.sequence_readers import HISTORIES, PADDED
-from sklrec._data.checks import Interval, StrOptions
+from sklrec._data.checks import TIMESTAMP_KINDS, Interval, StrOptions
 from sklrec._data.histories import Histories
-from sklrec._data.kinds import TIMESTAMP_KINDS
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._solvers.static_part import StaticPartSolver
@@ -31,6 +31,7 @@ from sklrec._utils.state.modules import Module
 from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import LSTMRating, ResidualLSTMRating
 
+READERS = {"interactions": HistoryReader(), "sequences": PaddedReader()}
 ADAM = Optimization(torch.optim.Adam, "mean", lambda max_epochs: 0.02, partial_fit_factor=0.3)
 # Row-wise Adam is used with more than this many items for each interaction of a batch. With fewer
 # items, a step that moves all of them is as fast.
@@ -496,7 +497,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
 
     @property
     def _reader(self):
-        return PADDED if self.input == "sequences" else HISTORIES
+        return READERS[self.input]
 
     def _new_module(self, rows):
         arguments = {

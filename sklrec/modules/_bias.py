@@ -4,7 +4,6 @@
 import torch
 from torch import Tensor
 
-from sklrec._utils.state.kinds import Int
 from sklrec.modules._rating_module import RatingModule
 
 TABLES = ("user_biases", "user_weights", "item_biases", "item_weights")
@@ -59,8 +58,6 @@ class BiasModel(RatingModule):
     >>> module(torch.tensor([1, 3, 0]), torch.tensor([4, 1, 0]))
     tensor([0., 0., 0.], dtype=torch.float64)
     """
-
-    _state = {"n_users": Int(size="n_users"), "n_items": Int(size="n_items")}
 
     user_biases: Tensor
     item_biases: Tensor

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec._utils.state.kinds import BOOL, NUMBER, Int, Many
 from sklrec.modules._rating_module import (
     Penalty,
     RatingModule,
@@ -24,7 +23,6 @@ from sklrec.modules._rating_module import (
 
 # Numbers of a hidden layer to hold at once when all pairs are rated.
 PAIR_NUMBERS_AT_ONCE = 2**22
-MAX_LAYERS = 1000  # in a model file
 
 
 class DenseNet(RatingModule):
@@ -113,23 +111,6 @@ class DenseNet(RatingModule):
     >>> module(users, items, numeric=torch.tensor([[0.5], [8.0], [torch.nan]])).shape
     torch.Size([3])
     """
-
-    _state = {
-        "n_users": Int(size="n_users"),
-        "n_items": Int(size="n_items"),
-        "n_factors": Int(),
-        "hidden_layer_sizes": Many(Int(), range(MAX_LAYERS + 1), into=tuple),
-        "products": BOOL,
-        "biased": BOOL,
-        "dropout": NUMBER,
-        "n_numeric": Int(size="n_numeric"),
-        "n_bins": Int(size="n_bins"),
-        "n_categorical": Int(size="n_categorical"),
-        "n_multi_valued": Int(size="n_multi_valued"),
-        "n_values": Int(size="n_values"),
-        "init_std": NUMBER,
-        "sparse": BOOL,
-    }
 
     def __init__(
         self,

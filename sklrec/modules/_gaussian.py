@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sklrec._utils.packed import n_packed, occurrences, outer
-from sklrec._utils.state.kinds import BOOL, Array, Int, Many, Optional
+from sklrec._utils.state.kinds import Array
 from sklrec.modules._matrix_factorization import NUMBERS_AT_ONCE, MatrixFactorization
 
 SIDES = ("user", "item")
@@ -76,17 +76,6 @@ class GaussianMatrixFactorization(MatrixFactorization):
     tensor([3.5000, 3.5000], dtype=torch.float64)
     """
 
-    _state = {
-        "n_users": Int(size="n_users"),
-        "n_items": Int(size="n_items"),
-        "n_factors": Int(),
-        "svdpp": BOOL,
-        **{
-            f"n_{side}_values": Many(Int(), into=tuple, name=f"n_{side}_values")
-            for side in ("user", "item", "context")
-        },
-        "stars": Optional(Array("float64", ("n_stars",))),
-    }
     _tensors = {
         "user_values": Array("int64", ("n_users+1", "user_width"), "n_user_values"),
         "user_weights": Array("float32", ("n_users+1", "user_width")),

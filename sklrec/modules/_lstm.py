@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec._utils.state.kinds import BOOL, NUMBER, Array, Int, Maybe
+from sklrec._utils.state.kinds import Array, Maybe
 from sklrec.modules._rating_module import (
     biases_of,
     embedding,
@@ -91,17 +91,6 @@ class LSTMRating(SequenceModule):
     torch.Size([2])
     """
 
-    _state = {
-        "n_items": Int(size="n_items"),
-        "n_factors": Int(),
-        "hidden_size": Int(),
-        "items_only": BOOL,
-        "bidirectional": BOOL,
-        "dropout": NUMBER,
-        "init_std": NUMBER,
-        "n_ratings": Int(),
-        "sparse": BOOL,
-    }
     _tensors = {"n_lookups": Maybe(Array("float32", ("n_items+1",)))}
 
     def __init__(

@@ -4,7 +4,6 @@
 import torch
 from torch import Tensor, nn
 
-from sklrec._utils.state.kinds import BOOL, NUMBER, Int
 from sklrec.modules._rating_module import (
     PairModule,
     Pairs,
@@ -80,15 +79,6 @@ class MatrixFactorization(PairModule):
     >>> module(users, items)[2].item()
     3.5
     """
-
-    _state = {
-        "n_users": Int(size="n_users"),
-        "n_items": Int(size="n_items"),
-        "n_factors": Int(),
-        "biased": BOOL,
-        "init_std": NUMBER,
-        "sparse": BOOL,
-    }
 
     def __init__(
         self,

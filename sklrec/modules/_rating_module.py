@@ -38,7 +38,6 @@ class RatingModule(nn.Module):
     global_mean: Tensor
     scale: Tensor
 
-    _state: Fields = {}  # arguments to keep
     _tensors: Fields = {}  # tensors that hold codes or have a free length
 
     def __init__(self, global_mean: float = 0.0, scale: float = 1.0):

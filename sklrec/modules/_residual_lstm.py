@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec.modules._lstm import LSTMRating
 from sklrec.modules._rating_module import linear, new_linear, wide
 from sklrec.modules._sequence_module import (
     SequenceModule,
@@ -87,10 +86,6 @@ class ResidualLSTMRating(SequenceModule):
     """
 
     has_static_part = True
-    _state = {
-        name: LSTMRating._state[name]
-        for name in ("n_items", "n_factors", "hidden_size", "bidirectional", "dropout")
-    }
 
     def __init__(
         self,

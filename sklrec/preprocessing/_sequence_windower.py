@@ -11,6 +11,7 @@ from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
+    TIMESTAMP_KINDS,
     Interval,
     as_codes,
     check_feature_names_in,
@@ -18,10 +19,10 @@ from sklrec._data.checks import (
     check_ratings,
     fit_context,
     named_columns,
+    plain_scalar,
     resolve_columns,
 )
 from sklrec._data.histories import Histories
-from sklrec._data.kinds import TIMESTAMP_KINDS, plain_scalar
 from sklrec._data.timestamps import need_timestamp, read_timestamps, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator

@@ -1,4 +1,4 @@
-"""Runs the random tests of estimators, archives and model files at length."""
+"""Runs the random tests of estimators and model files at length."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 # python tests/abuse/fuzz.py 20000
@@ -21,7 +21,7 @@ def main():
     parser.add_argument("n_sequences", type=int, nargs="?", default=20_000)
     n = parser.parse_args().n_sequences
     commands = {
-        "calls, archives, threads, memory": ["-m", "pytest", "-q", str(HERE)],
+        "calls, threads, memory": ["-m", "pytest", "-q", str(HERE)],
         "model files": [TESTS / "persistence/fuzz_model_files.py", f"--examples={3 * n}"],
     }
     # One thread each: programs that share a core wait for the threads of each other.

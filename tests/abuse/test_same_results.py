@@ -7,13 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from fitted_models import ESTIMATORS, X, Y
 
 from sklrec import MFRegressor
-from sklrec._utils import threads as _threads
 
 # Largest difference of predictions between one and two threads, which add in another order. The
 # ratings have a standard deviation of about 1.
@@ -55,19 +53,6 @@ def test_hash_seeds():
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_order_of_equal_rows(name):
-    twice, y = pd.concat([X, X], ignore_index=True), pd.concat([Y, Y], ignore_index=True)
-    if name not in ("dense", "bayesian sides"):  # these read all columns
-        twice["note"] = np.arange(len(twice))
-    moved = np.r_[len(X) : 2 * len(X), 0 : len(X)]
-    found = [
-        ESTIMATORS[name]().fit(twice.iloc[order], y.iloc[order]).predict(twice)
-        for order in (np.arange(len(y)), moved)
-    ]
-    np.testing.assert_array_equal(*found)
-
-
-@pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("kind", [int, str])
 def test_types_of_tables(name, kind):
     ids = X[["user", "item"]].astype(kind)
@@ -94,7 +79,8 @@ def assert_same_with_two_threads(model, X, y):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_number_of_threads(name, monkeypatch):
-    monkeypatch.setattr(_threads, "VALUES_PER_THREAD", 1)  # use two threads for little data
+    name_of_limit = "sklrec._utils.runtime.VALUES_PER_THREAD"
+    monkeypatch.setattr(name_of_limit, 1)  # use two threads for little data
     assert_same_with_two_threads(ESTIMATORS[name](), X, Y)
 
 

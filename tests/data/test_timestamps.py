@@ -7,10 +7,8 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator
 
-from sklrec._data.checks import check_interactions
-from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
+from sklrec._data.timestamps import read_timestamps, timestamp_kind
 
 DAY = 86_400 * 10**9  # nanoseconds
 ZONED = "datetimes with a time zone"
@@ -21,11 +19,6 @@ def objects(*values):
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
-
-
-def resolve(timestamp, X):
-    estimator = BaseEstimator()
-    return resolve_timestamp(estimator, timestamp, check_interactions(estimator, X, reset=True))
 
 
 @pytest.mark.parametrize(
@@ -172,33 +165,3 @@ def test_an_empty_column_is_of_any_kind(dtype, kind):
 def test_another_kind_than_in_fit_is_refused(values, kind, text):
     with pytest.raises(ValueError, match=f"Column 'when' was fitted on {kind} .*{text}"):
         read_timestamps(values, "when", kind)
-
-
-FRAME = pd.DataFrame({"user": [1], "item": [2], "timestamp": [3], "when": [4]})
-
-
-@pytest.mark.parametrize(
-    ("timestamp", "X", "position"),
-    [
-        ("auto", FRAME, 2),
-        ("auto", FRAME[["timestamp", "item"]], 0),
-        ("auto", FRAME[["user", "item"]], None),
-        ("auto", FRAME.to_numpy(), None),
-        ("auto", FRAME.set_axis(range(4), axis=1), None),
-        (None, FRAME, None),
-        ("when", FRAME, 3),
-        (1, FRAME, 1),
-        (1, FRAME.to_numpy(), 1),
-    ],
-)
-def test_the_position_of_the_column(timestamp, X, position):
-    assert resolve(timestamp, X) == position
-
-
-def test_a_missing_column_is_named():
-    with pytest.raises(ValueError, match="Column 'time' was asked for, but X has no column of "):
-        resolve("time", FRAME)
-    with pytest.raises(ValueError, match="Column 'time' was asked for by name, but X has no col"):
-        resolve("time", FRAME.to_numpy())
-    with pytest.raises(ValueError, match="Column 4 was asked for, but X has 4 columns"):
-        resolve(4, FRAME)

@@ -7,7 +7,7 @@ import pytest
 from pandas.testing import assert_frame_equal, assert_series_equal
 from sklearn.utils import Bunch
 
-from sklrec.datasets import _generate, make_ratings
+from sklrec.datasets import make_ratings
 
 
 def make(**parameters):
@@ -87,15 +87,6 @@ def test_the_lowest_error_is_as_documented(noise, step, rmse):
     assert truth.expected.max() <= 5
 
 
-@pytest.mark.parametrize("step", [None, 1.0])
-@pytest.mark.parametrize("signal", [-1.0, 1.2, 3.3, 4.9])
-def test_expectation_with_much_clipping(step, signal):
-    noisy = signal + 2.0 * np.random.default_rng(0).standard_normal(400_000)
-    ratings = _generate._to_scale(noisy, 1, 5, step)
-    (expected,) = _generate._expectation(np.array([signal]), 2.0, 1, 5, step)
-    assert expected == pytest.approx(ratings.mean(), abs=0.015)
-
-
 @pytest.mark.parametrize("n_factors", [0, 3])
 def test_ratings_follow_the_returned_model(n_factors):
     X, y, truth = make(noise=0, n_factors=n_factors, return_truth=True)
@@ -160,10 +151,9 @@ def test_random_state_decides_the_ratings():
     assert not make(random_state=None)[1].equals(make(random_state=None)[1])
 
 
-def test_the_size_of_chunks_does_not_matter(monkeypatch):
-    monkeypatch.setattr(_generate, "CHUNK_ROWS", 777)
-    X, y, truth = make(noise=0, return_truth=True)
-    assert len(X) == 20_000
+def test_ratings_of_several_chunks_follow_the_model_too():
+    X, y, truth = make(n_ratings=270_000, noise=0, return_truth=True)  # more than 2**18
+    assert len(X) == 270_000
     assert not X.duplicated(["user", "item"]).any()
     np.testing.assert_array_equal(truth.expected, y)
 

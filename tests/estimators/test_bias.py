@@ -1,8 +1,6 @@
 """BiasRegressor: exact biases, penalties from the data, weights, uncertainty, further ratings."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import pickle
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +8,6 @@ from sklearn.callback import ScoringMonitor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-import sklrec
 from sklrec import BiasRegressor, IDEncoder
 from sklrec.datasets import make_ratings
 
@@ -83,9 +80,8 @@ def test_the_order_of_rows_changes_nothing():
         np.testing.assert_allclose(left, right, rtol=1e-9)
 
 
-@pytest.mark.parametrize("n_ratings", [1500, 90_000])
-def test_a_weight_equals_repetition(n_ratings):
-    X, y = log_of_biases(n_ratings // 10, 200, n_ratings)
+def test_a_weight_equals_repetition_in_a_large_log():
+    X, y = log_of_biases(9_000, 200, 90_000)
     weight = np.random.RandomState(0).randint(0, 4, len(y))
     rows = np.repeat(np.arange(len(y)), weight)
     weighted = BiasRegressor().fit(X, y, weight)
@@ -122,36 +118,11 @@ def test_ratings_of_any_size_give_scaled_results(size):
     np.testing.assert_allclose(BiasRegressor().fit(X, Y * size).predict(X), wanted * size)
 
 
-def test_large_ratings_lose_no_precision():
-    model, other = BiasRegressor().fit(X, Y), BiasRegressor().fit(X, Y + 1e7)
-    np.testing.assert_allclose(other.predict(X) - 1e7, model.predict(X), atol=1e-6)
-    scores = other.recommend(["1"], 3)["score"] - 1e7
-    np.testing.assert_allclose(scores, model.recommend(["1"], 3)["score"], atol=1e-6)
-
-
 def test_constant_ratings_are_predicted_exactly():
     model = BiasRegressor().fit(X, np.full(len(X), 0.1))
     ratings, std = model.predict(pd.concat([X, X.assign(user="new")]), return_std=True)
     assert (ratings == 0.1).all()
     assert (std == 0).all()
-
-
-@pytest.mark.parametrize("column", ["user", "item"])
-def test_one_user_or_one_item_is_enough(column):
-    model = BiasRegressor().fit(X.assign(**{column: "only"}), Y)
-    predictions, std = model.predict(X.assign(**{column: "only"}), return_std=True)
-    assert np.isfinite(predictions).all()
-    assert (std > 0).all()
-    assert np.sqrt(np.mean((predictions - Y) ** 2)) < Y.std()
-
-
-def test_validation_data_are_measured_and_change_nothing():
-    model = BiasRegressor(rating_scale=None).fit(X[:1000], Y[:1000])
-    other = BiasRegressor(rating_scale=None)
-    other.fit(X[:1000], Y[:1000], X_val=X[1000:], y_val=Y[1000:])
-    assert np.array_equal(other.predict(X), model.predict(X))
-    assert np.isclose(other.validation_curve_, rmse(model, X[1000:], Y[1000:]) ** 2).all()
-    assert np.isclose(model.loss_curve_, rmse(model, X[:1000], Y[:1000]) ** 2).all()
 
 
 @pytest.mark.parametrize(
@@ -213,24 +184,6 @@ def test_more_ratings_make_a_prediction_more_certain():
     assert std[0] < std[1] < std[2]
     wanted = model.noise_variance_ * (1 + 1 / (3 + 1) + 1 / (2 + 1))
     assert np.isclose(std[0] ** 2, wanted)
-
-
-def test_recommendations_are_the_items_with_the_highest_biases():
-    model = BiasRegressor().fit(X, Y)
-    found = model.recommend(["new"], 3)
-    best = np.argsort(-model.item_biases_)[:3]
-    assert found["item"].tolist() == model.encoder_.categories_[1][best].tolist()
-    np.testing.assert_allclose(found["score"], model.predict(found[["user", "item"]]))
-    seen = set(X["item"][X["user"] == X["user"][0]])
-    assert seen.isdisjoint(model.recommend([X["user"][0]], 40)["item"])
-
-
-@pytest.mark.parametrize("name", ["similar_items", "similar_users"])
-def test_there_are_no_similar_items_and_users(name):
-    model = BiasRegressor().fit(X, Y)
-    assert not hasattr(model, name)
-    with pytest.raises(AttributeError, match=f"BiasRegressor has no {name}.*Use MFRegressor"):
-        getattr(model, name)
 
 
 # --- further ratings
@@ -299,22 +252,7 @@ def test_a_first_call_of_partial_fit_is_a_fit():
     assert np.array_equal(model.predict(X), BiasRegressor().fit(X, Y).predict(X))
 
 
-def test_a_failed_partial_fit_changes_nothing():
-    model = BiasRegressor().fit(X, Y)
-    before = dict(vars(model))
-    with pytest.raises(ValueError, match="NaN"):
-        model.partial_fit(X.assign(user="new"), np.full(len(X), np.nan))
-    assert vars(model) == before
-
-
 # --- as a scikit-learn estimator
-
-
-def test_no_random_state_is_used():
-    before = np.random.mtrand._rand.get_state()[1].tolist()
-    model = BiasRegressor().fit(X, Y)
-    assert np.random.mtrand._rand.get_state()[1].tolist() == before
-    assert np.array_equal(model.predict(X), BiasRegressor().fit(X, Y).predict(X))
 
 
 def test_pipelines_searches_and_callbacks_work():
@@ -324,25 +262,3 @@ def test_pipelines_searches_and_callbacks_work():
     assert search.best_params_ == {"user_penalty": "auto"}
     monitor = ScoringMonitor(scoring="r2")
     BiasRegressor().set_callbacks(monitor).fit(X, Y)
-
-
-def test_tables_and_arrays_give_the_same():
-    wanted = BiasRegressor().fit(X, Y).predict(X)
-    swapped = X.assign(more=1)[["more", "item", "user"]]
-    model = BiasRegressor(user="user", item="item").fit(swapped, Y)
-    assert np.array_equal(model.predict(swapped), wanted)
-    array = X.to_numpy()
-    assert np.array_equal(BiasRegressor().fit(array, Y).predict(array), wanted)
-
-
-def test_saved_and_pickled_models_continue_alike(tmp_path):
-    model = BiasRegressor().fit(X, Y)
-    sklrec.save(model, tmp_path / "model")
-    copies = [sklrec.load(tmp_path / "model"), pickle.loads(pickle.dumps(model))]
-    for twin in copies:
-        found, wanted = (m.predict(X, return_std=True) for m in (twin, model))
-        np.testing.assert_array_equal(found, wanted)
-    more = X[:50].assign(user="new")
-    model.partial_fit(more, Y[:50])
-    for twin in copies:
-        assert np.array_equal(twin.partial_fit(more, Y[:50]).predict(more), model.predict(more))

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from sklrec import BayesianMFRegressor, DenseRecRegressor
+from sklrec._data.checks import DATETIMES
 from sklrec._data.features.columns import COLUMN_TYPES, Column
-from sklrec._data.kinds import DATETIMES
 from sklrec.datasets import make_ratings
 
 

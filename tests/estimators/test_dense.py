@@ -1,14 +1,11 @@
 """DenseRecRegressor: formula, side features, further training and recommendations."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.base import clone
 from sklearn.metrics import root_mean_squared_error
-from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.model_selection import KFold
 from skorch.callbacks import Callback, LRScheduler
 
 from sklrec import BiasRegressor, DenseRecRegressor, MFRegressor
@@ -17,7 +14,6 @@ from sklrec.datasets import make_ratings
 X, Y = make_ratings(60, 40, 1000, random_state=0)
 IDS = X[["user", "item"]]
 GENRES = [["drama", "war"], ("comedy",), None, {"war"}]
-UNKNOWN_USER, UNKNOWN_ITEM = -1, -2
 
 
 def with_side(X):
@@ -48,25 +44,7 @@ def dense(**options):
     return DenseRecRegressor(**{**defaults, **options})
 
 
-@pytest.fixture(scope="module")
-def fitted():
-    return dense().fit(SIDE, Y)
-
-
 # --- the model
-
-
-def test_attributes_are_in_units_of_the_ratings():
-    options = {"hidden_layer_sizes": (), "init_std": 0.3}
-    stars, percent = dense(**options).fit(IDS, Y), dense(**options).fit(IDS, 25 * Y)
-    n_users, n_items = IDS["user"].nunique(), IDS["item"].nunique()
-    assert stars.user_factors_.shape == (n_users, 4)
-    assert stars.item_factors_.shape == (n_items, 4)
-    assert stars.user_biases_.shape == (n_users,)
-    assert stars.item_biases_.shape == (n_items,)
-    assert percent.user_biases_ == pytest.approx(25 * stars.user_biases_, rel=1e-2, abs=1e-2)
-    assert percent.item_factors_ == pytest.approx(5 * stars.item_factors_, rel=1e-2, abs=1e-2)
-    assert percent.predict(IDS) == pytest.approx(25 * stars.predict(IDS), rel=1e-3)
 
 
 def test_attributes_give_the_predictions_where_the_net_is_linear():
@@ -237,23 +215,6 @@ def test_side_features_help_where_they_matter():
         assert root_mean_squared_error(y[2000:], worse) > 1.25 * own
 
 
-def test_lists_tuples_sets_and_split_strings_are_the_same_column():
-    rows = [["drama", "war"], ["comedy"], None, ["war"]]
-    lists = pd.Series([rows[item % 4] for item in X["item"]])
-    strings = lists.map("|".join, na_action="ignore").astype("str")
-    predictions = []
-    for make in (list, tuple, set, lambda row: row[::-1] + [np.nan]):
-        frame = IDS.assign(genres=lists.map(make, na_action="ignore"))
-        predictions.append(dense().fit(frame, Y).predict(frame))
-    frame = IDS.assign(genres=strings.str.split("|"))
-    model = dense().fit(frame, Y)
-    assert [column.name for column in model.side_features_.multi_valued] == ["genres"]
-    assert all(np.array_equal(model.predict(frame), other) for other in predictions)
-    empty = frame.assign(genres=[[]] * len(frame))
-    missing = frame.assign(genres=np.nan)
-    assert np.array_equal(model.predict(empty), model.predict(missing))
-
-
 def test_a_missing_number_has_its_own_embedding():
     rng = np.random.default_rng(0)
     X = IDS.assign(x=np.where(rng.random(len(Y)) < 0.5, np.nan, rng.random(len(Y))))
@@ -262,77 +223,10 @@ def test_a_missing_number_has_its_own_embedding():
     assert root_mean_squared_error(y, model.predict(X)) < 0.2
 
 
-def test_missing_and_unknown_values_and_ids_get_an_estimate(fitted):
-    missing = SIDE.assign(age=np.nan, device=None, day=pd.NaT, genres=None, shelf=None)
-    new = SIDE.assign(device="watch", genres=[["opera"]] * len(SIDE), shelf=[[99]] * len(SIDE))
-    n = len(SIDE)
-    ids = SIDE.assign(
-        user=np.resize([UNKNOWN_USER, 1, UNKNOWN_USER, 2], n),
-        item=np.resize([1, UNKNOWN_ITEM, UNKNOWN_ITEM, 2], n),
-    )
-    for rows in (missing, new, ids):
-        ratings = fitted.predict(rows)
-        assert (ratings != fitted.predict(SIDE)).any()
-        assert np.abs(ratings - Y.mean()).max() < 3 * Y.std()
-
-
-def test_columns_may_come_in_any_order_and_from_an_array():
-    frame = SIDE[["age", "item", "device", "timestamp", "user"]]
-    model = dense(user="user", item="item", categorical_features=["timestamp"]).fit(frame, Y)
-    assert [column.name for column in model.side_features_.numeric] == ["age"]
-    names = [column.name for column in model.side_features_.categorical]
-    assert names == ["device", "timestamp"]
-    array = frame.to_numpy(dtype=object)
-    by_place = dense(user=4, item=1, categorical_features=[3]).fit(array, Y)
-    assert [column.name for column in by_place.side_features_.numeric] == [0]
-    assert np.array_equal(model.predict(frame), by_place.predict(array))
-
-
-@pytest.mark.parametrize(
-    ("column", "values", "message"),
-    [
-        ("age", "old", r"'age' held numbers in fit but now holds strings, such as 'old' in row 0"),
-        ("genres", "war", "'genres' held lists in fit but now holds strings, such as 'war' in r"),
-        ("age", np.inf, r"(?s)contains infinity.*Column 'age' holds inf in row 0"),
-    ],
-)
-def test_a_side_column_of_another_type_is_refused(fitted, column, values, message):
-    changed, before = SIDE.assign(**{column: values}), fitted.predict(SIDE)
-    for call in (
-        lambda: fitted.predict(changed),
-        lambda: clone(fitted).fit(SIDE, Y, X_val=changed, y_val=Y),
-        lambda: fitted.partial_fit(changed, Y),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
-    assert np.array_equal(fitted.predict(SIDE), before)
-
-
 # --- each prediction depends only on its row
 
 
-def test_a_prediction_depends_only_on_its_row(monkeypatch):
-    options = {"n_factors": 64, "hidden_layer_sizes": (100, 33), "dropout": 0.2, "max_epochs": 2}
-    model = dense(**options).fit(SIDE, Y)
-    whole, rng = model.predict(SIDE), np.random.default_rng(0)
-    for n_rows in (16_384, 128):
-        monkeypatch.setattr("sklrec._core.predict.ROWS_AT_ONCE", n_rows)
-        for size in (1, 2, 7, 50, 700):
-            rows = rng.choice(len(SIDE), size)
-            assert np.array_equal(model.predict(SIDE.iloc[rows]), whole[rows])
-
-
 # --- with scikit-learn
-
-
-def test_grid_search_over_layers():
-    grid = {"hidden_layer_sizes": [np.array([4]), [8, 4], ()]}
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        search = GridSearchCV(dense(max_epochs=2), grid, cv=2).fit(SIDE, Y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    n_hidden = len(search.best_params_["hidden_layer_sizes"])
-    assert len(search.best_estimator_.module_.layers) == 1 + 2 * n_hidden
 
 
 def test_partial_fit_learns_new_users_items_and_values():
@@ -356,34 +250,6 @@ def test_partial_fit_learns_new_users_items_and_values():
 def test_hidden_layer_sizes_are_positive_integers(sizes):
     with pytest.raises(ValueError, match=r"hidden_layer_sizes must hold integers of at least 1"):
         dense(hidden_layer_sizes=sizes).fit(SIDE, Y)
-
-
-def with_known_features(model, rows, sides):
-    """Add the latest side features of users or items to rows; others are missing."""
-    rows = rows[["user", "item"]].copy()
-    for name, side in model.known_features_.side_of.items():
-        if side in sides:
-            last = SIDE.drop_duplicates(side, keep="last").set_index(side)[name]
-            rows[name] = rows[side].map(last).to_numpy()
-    return rows.reindex(columns=SIDE.columns)
-
-
-@pytest.mark.parametrize("options", [{}, {"products": False, "hidden_layer_sizes": (6, 5)}])
-@pytest.mark.parametrize("biased", [True, False])
-def test_recommendations_use_the_side_features_of_users_and_items(options, biased):
-    model = dense(biased=biased, **options).fit(SIDE, Y)
-    assert {"user", "item"} <= set(model.known_features_.side_of.values())
-    recommended = model.recommend(SIDE["user"].unique()[:5], n_items=4)
-    rows = with_known_features(model, recommended, ("user", "item"))
-    assert model.predict(rows) == pytest.approx(recommended["score"], rel=1e-5)
-    similar = model.similar_items(recommended["item"], n_items=2)
-    assert len(similar) == 2 * len(recommended)
-
-
-def test_an_unknown_user_has_no_side_features_in_recommendations(fitted):
-    recommended = fitted.recommend([UNKNOWN_USER], n_items=3)
-    rows = with_known_features(fitted, recommended, ("item",))
-    assert fitted.predict(rows) == pytest.approx(recommended["score"], rel=1e-5)
 
 
 def test_partial_fit_updates_the_side_features_of_recommendations():

@@ -116,14 +116,6 @@ def test_the_unit_of_the_ratings_does_not_matter(optimizer, factor, offset):
     assert other.loss_curve_[-1] > 0
 
 
-def test_attributes_are_in_units_of_the_ratings():
-    stars, percent = mf().fit(X, Y), mf().fit(X, 25 * Y)
-    assert percent.global_mean_ == pytest.approx(25 * stars.global_mean_)
-    assert percent.user_biases_ == pytest.approx(25 * stars.user_biases_, rel=1e-2, abs=1e-3)
-    assert percent.item_factors_ == pytest.approx(5 * stars.item_factors_, rel=1e-2, abs=1e-3)
-    assert percent.loss_curve_ == pytest.approx(625 * np.array(stars.loss_curve_), rel=1e-4)
-
-
 # --- parameters
 
 
@@ -257,16 +249,15 @@ def test_counts_of_plays_train_to_a_useful_model(svdpp, alpha):
 
 
 @pytest.mark.parametrize("svdpp", [False, True])
-@pytest.mark.parametrize("batch_size", [1, 2, 4, 16])
+@pytest.mark.parametrize("batch_size", [1, 4])
 def test_tiny_batches_train_to_finite_models(svdpp, batch_size):
     rng = np.random.default_rng(0)
     options = {"svdpp": svdpp, "batch_size": batch_size, "warm_start": True, "random_state": 0}
-    for n in (20, 100):
+    for n in (20, 60):
         y = rng.normal(size=n)
         for ids in (rng.integers(0, 5, (n, 2)), rng.normal(size=(n, 2))):
-            for max_epochs in (3, 15):
-                model = MFRegressor(n_factors=3, max_epochs=max_epochs, **options).fit(ids, y)
-                assert np.mean((model.predict(ids) - y) ** 2) < 1.5 * y.var()
+            model = MFRegressor(n_factors=3, max_epochs=10, **options).fit(ids, y)
+            assert np.mean((model.predict(ids) - y) ** 2) < 1.5 * y.var()
 
 
 # --- SVD++ terms

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import r2_score
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback
 
 from sklrec import (
     IDEncoder,
@@ -149,7 +149,7 @@ def test_without_timestamps_it_reads_all_other_items_of_the_user(kind):
 
 @each
 @given(data=st.data())
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_prediction_depends_only_on_its_row(models, kind, data):
     whole = models[kind].predict(X)
     rows = data.draw(st.lists(st.integers(0, len(X) - 1), min_size=1, max_size=30))
@@ -179,24 +179,14 @@ def test_a_history_replaces_that_of_fit_and_serves_new_users(models, kind):
     assert np.array_equal(served, model.predict(row))
 
 
-@each
-def test_unknown_users_and_items_get_finite_estimates(models, kind):
-    rows = pd.DataFrame({"user": [3, -1, -1], "item": [-5, 105, -5], "timestamp": [500, 500, 500]})
-    ratings = models[kind].predict(rows)
-    assert np.isfinite(ratings).all()
-    assert ratings.min() >= 1
-    assert ratings.max() <= 5
-
-
-def test_of_a_long_history_only_the_nearest_ratings_are_read(monkeypatch):
-    monkeypatch.setattr("sklrec._core.sequence_readers.MAX_LEN", 5)
-    n = 60
+def test_of_a_long_history_only_the_nearest_ratings_are_read():
+    n = 1200
     log = pd.DataFrame({"user": 1, "item": np.arange(n) % 7, "timestamp": np.arange(n)})
     ratings = np.tile([1.0, 5.0, 3.0], n // 3)
-    model = sequence().fit(log, ratings)
+    model = sequence(max_epochs=1).fit(log, ratings)
     row = pd.DataFrame({"user": [1], "item": [3], "timestamp": [n]})
     known = model.predict(row)
-    far, near = np.arange(n) < n - 10, np.arange(n) == n - 2
+    far, near = np.arange(n) < n - 1024, np.arange(n) == n - 500
     assert np.array_equal(model.predict(row, history=(log, np.where(far, 2.0, ratings))), known)
     assert not np.array_equal(model.predict(row, history=(log, np.where(near, 2, ratings))), known)
 
@@ -576,8 +566,6 @@ def test_sequences_may_come_from_other_transformers():
         pipe, X, Y, cv=3, scoring="neg_root_mean_squared_error", error_score="raise"
     )
     assert (scores > -3).all()
-    pipe = make_pipeline(IDEncoder(), SequenceWindower(max_len=4), of_sequences(items_only=True))
-    assert np.isfinite(cross_val_score(pipe, X, Y, cv=3, error_score="raise")).all()
     rare = IDEncoder(min_frequency=9)
     pipe = make_pipeline(rare, SequenceWindower(max_len=4, ratings=True), of_sequences()).fit(X, Y)
     assert (pipe[:-1].transform(X)[:, 3] == 0).any()  # some sequences end in an unknown item
@@ -593,9 +581,6 @@ def test_past_ratings_far_from_0_are_as_precise_as_those_near_0():
     np.testing.assert_allclose(
         found, of_sequences().fit(SEQUENCES, STARS).predict(SEQUENCES), atol=1e-3
     )
-    found = sequence().fit(X, Y + 1e9).predict(X, history=(X[:90], Y[:90] + 1e9)) - 1e9
-    expected = sequence().fit(X, Y).predict(X, history=(X[:90], Y[:90]))
-    np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 def test_missing_ratings_are_masked_in_search_and_cross_validation():
@@ -712,25 +697,3 @@ def test_a_model_of_sequences_has_no_histories_and_recommends_nothing(padded_mod
     for method in (padded_model.recommend, padded_model.similar_items):
         with pytest.raises(ValueError, match="Recommending needs input="):
             method([1])
-
-
-def test_items_only_gives_the_network_of_the_blog_post():
-    items, stars = padded(ratings=False)
-    post = of_sequences(
-        n_factors=64,
-        hidden_size=128,
-        items_only=True,
-        dropout=0,
-        alpha=0,
-        optimizer=torch.optim.SGD,
-        lr=0.1,
-        callbacks=[LRScheduler("StepLR", step_size=100)],
-    ).fit(items, stars)
-    assert isinstance(post.module_, LSTMRating)
-    embedding, lstm, linear = post.module_.item_factors, post.module_.lstm, post.module_.output
-    with torch.inference_mode():
-        codes = torch.from_numpy(items[items[:, 0] > 0])
-        by_hand = linear(lstm(embedding(codes))[0]).squeeze(-1)
-    by_hand = by_hand.numpy() * post.module_.scale.item() + post.global_mean_
-    ratings = post.predict(items)[items[:, 0] > 0]
-    assert np.allclose(ratings, by_hand.clip(1, 5), atol=1e-5)

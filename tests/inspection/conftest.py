@@ -1,7 +1,7 @@
-"""Fixtures of displays: small ratings, fitted models, and no window."""
+"""Fixtures of displays: small ratings and fitted models."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 
 from sklrec import BayesianMFRegressor, MFRegressor
@@ -9,11 +9,8 @@ from sklrec.datasets import make_ratings
 
 
 @pytest.fixture(autouse=True)
-def no_window():
-    """Draw without a screen, and close all figures."""
-    import matplotlib.pyplot as plt
-
-    matplotlib.use("Agg")
+def closed_figures():
+    """Close all figures."""
     yield
     plt.close("all")
 

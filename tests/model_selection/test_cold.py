@@ -4,8 +4,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit
 
 from sklrec import model_selection
@@ -16,65 +14,16 @@ from sklrec.model_selection import (
     ColdUserShuffleSplit,
 )
 
-property_test = settings(max_examples=50, deadline=None, derandomize=True, database=None)
 FOLDS = pytest.mark.parametrize(
     ("cold", "side"), [(ColdUserKFold, "user"), (ColdItemKFold, "item")]
 )
 SHUFFLES = pytest.mark.parametrize(
     ("cold", "side"), [(ColdUserShuffleSplit, "user"), (ColdItemShuffleSplit, "item")]
 )
-ROWS = st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), min_size=1, max_size=40)
 
 
 def parts(splits):
     return [(train.tolist(), test.tolist()) for train, test in splits]
-
-
-@FOLDS
-@property_test
-@given(rows=ROWS, n_splits=st.integers(2, 5), shuffle=st.booleans())
-def test_every_id_is_in_one_test_part(cold, side, rows, n_splits, shuffle):
-    X = pd.DataFrame(rows, columns=["user", "item"])
-    splitter = cold(n_splits, shuffle=shuffle, random_state=0 if shuffle else None)
-    counts = X[side].value_counts()
-    if len(counts) < n_splits:
-        with pytest.raises(ValueError, match=f"are {side}s, and X has {len(counts)} of"):
-            list(splitter.split(X))
-        return
-    tested, n_ids, n_rows = [], [], []
-    for train, test in splitter.split(X):
-        known, asked = set(X[side].iloc[train]), set(X[side].iloc[test])
-        assert known and asked and not known & asked
-        assert sorted([*train, *test]) == list(range(len(X)))
-        tested.extend(test)
-        n_ids.append(len(asked))
-        n_rows.append(len(test))
-    assert sorted(tested) == list(range(len(X)))
-    if shuffle:
-        assert max(n_ids) - min(n_ids) <= 1
-    else:
-        assert max(n_rows) - min(n_rows) <= counts.max()
-
-
-@SHUFFLES
-@property_test
-@given(rows=ROWS, test_size=st.sampled_from([None, 1, 2, 0.3, 0.7]), seed=st.integers(0, 3))
-def test_no_tested_id_has_a_training_row(cold, side, rows, test_size, seed):
-    X = pd.DataFrame(rows, columns=["user", "item"])
-    n_ids = X[side].nunique()
-    share = 0.2 if test_size is None else test_size
-    n_test = share if isinstance(share, int) else int(np.ceil(share * n_ids))
-    splitter = cold(2, test_size=test_size, random_state=seed)
-    if n_test >= n_ids:
-        with pytest.raises(ValueError, match=f"are {side}s, and X has {n_ids} of them"):
-            list(splitter.split(X))
-        return
-    splits = list(splitter.split(X))
-    assert len(splits) == 2
-    for train, test in splits:
-        known, asked = set(X[side].iloc[train]), set(X[side].iloc[test])
-        assert not known & asked and len(asked) == n_test and len(known) == n_ids - n_test
-        assert sorted([*train, *test]) == list(range(len(X)))
 
 
 @pytest.mark.parametrize("side", ["User", "Item"])

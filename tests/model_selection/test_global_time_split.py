@@ -4,13 +4,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import TimeSeriesSplit
 
 from sklrec.model_selection import GlobalTimeSplit
-
-property_test = settings(deadline=None, derandomize=True, database=None)
 
 
 def log(times):
@@ -48,7 +46,6 @@ def test_ties_stay_together_and_the_nearest_cut_is_taken(times, n_splits, tests)
     assert [test for _, test in parts(GlobalTimeSplit(n_splits), log(times))] == tests
 
 
-@property_test
 @given(st.lists(st.integers(0, 12), min_size=2, max_size=40), st.integers(1, 5))
 def test_every_training_row_is_strictly_earlier(times, n_splits):
     X = log(times)

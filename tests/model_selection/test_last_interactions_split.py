@@ -6,12 +6,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sklrec.model_selection import LastInteractionsSplit
-
-property_test = settings(deadline=None, derandomize=True, database=None)
 
 
 def split(splitter, X):
@@ -50,7 +48,6 @@ def test_the_last_of_each_user(log, parameters, test):
     assert split(splitter, as_dates) == (train, test)
 
 
-@property_test
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3)), min_size=1, max_size=40),
     st.integers(1, 4),

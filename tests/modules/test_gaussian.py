@@ -39,15 +39,6 @@ def test_moments_are_those_of_simulated_ratings(user, item):
     assert std.item() == pytest.approx(ratings.std(), rel=0.01)
 
 
-def test_all_pairs_agree_with_forward():
-    module = random_module()
-    users, items = torch.arange(4), torch.arange(5)
-    pairs = module.all_pairs(users, items)
-    expected = module(users.repeat_interleave(5), items.repeat(4)).view(4, 5)
-    assert torch.allclose(pairs, expected)
-    assert pairs.dtype == torch.float64
-
-
 def sided_module(stars=None):
     """Make a random module with two columns of users, and one of items and of ratings."""
     generator = torch.Generator().manual_seed(1)
@@ -125,12 +116,15 @@ def test_probabilities_of_stars_are_those_of_simulated_ratings():
     assert std.item() == pytest.approx((found @ off.square()).sqrt().item())
 
 
-@pytest.mark.parametrize("stars", [None, torch.tensor([1.0, 2.0, 5.0])])
-def test_all_pairs_of_rows_with_side_features_agree_with_forward(stars):
-    module = sided_module(stars)
+@pytest.mark.parametrize(
+    "module", [random_module(), sided_module(), sided_module(torch.tensor([1.0, 2.0, 5.0]))]
+)
+def test_all_pairs_agree_with_forward(module):
     users, items = torch.arange(4), torch.arange(5)
+    pairs = module.all_pairs(users, items)
     expected = module(users.repeat_interleave(5), items.repeat(4)).view(4, 5)
-    assert torch.allclose(module.all_pairs(users, items), expected)
+    assert torch.allclose(pairs, expected)
+    assert pairs.dtype == torch.float64
 
 
 def test_padding_changes_no_bit():

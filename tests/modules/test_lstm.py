@@ -1,11 +1,11 @@
-"""LSTMRating: its formulas written out step by step, its gradients and its penalty."""
+"""LSTMRating and ResidualLSTMRating: formulas step by step, gradients and penalties."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pytest
 import torch
 from torch import nn
 
-from sklrec.modules import LSTMRating
+from sklrec.modules import LSTMRating, ResidualLSTMRating
 
 N_ITEMS, K, H = 9, 4, 3
 MEAN, SCALE = 3.5, 1.2
@@ -70,8 +70,8 @@ def rate_by_hand(module, states, target):
     return MEAN + SCALE * z
 
 
-def past_of(row):
-    columns = (PAST[name][row] for name in ("past_items", "past_ratings", "past_gaps"))
+def past_of(row, past=PAST):
+    columns = (past[name][row] for name in ("past_items", "past_ratings", "past_gaps"))
     return list(zip(*columns, strict=True))[: PAST["lengths"][row]]
 
 
@@ -179,3 +179,161 @@ def test_sparse_penalty_reads_only_the_items_of_the_batch():
     penalty.backward()
     rows = module.seen_factors.weight.grad.coalesce()
     assert rows.indices()[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+# --- with a static part
+
+
+def residual_lstm(**params):
+    """Make a module of random distributions, whose LSTM has an effect."""
+    generator = torch.Generator().manual_seed(0)
+    module = ResidualLSTMRating(
+        N_ITEMS, K, H, global_mean=MEAN, scale=SCALE, generator=generator, **params
+    ).eval()
+    users, rows = module.users, torch.triu_indices(K + 1, K + 1)
+    for table in (users.item_rows, users.item_terms, users.prior_mean, users.unknown_row):
+        table.copy_(torch.randn(table.shape, generator=generator))
+    roots = torch.randn(N_ITEMS + 1, K + 1, K + 1, generator=generator)
+    users.item_covariances.copy_((roots @ roots.mT)[:, *rows] / 5)
+    root = torch.randn(K + 1, K + 1, generator=generator)
+    users.prior_precision.copy_(root @ root.T + torch.eye(K + 1))
+    users.precision.fill_(1.7)
+    with torch.no_grad():
+        module.output.weight.copy_(torch.randn(1, H, generator=generator))
+    return module
+
+
+RATED = {**PAST, "past_ratings": PAST["past_ratings"].nan_to_num(2.0)}
+AFTER = torch.tensor([1, 4, 2, 4, 0])
+
+
+def user_by_hand(users, past):
+    """Solve a user from items and ratings in units of the scale."""
+    if not past:
+        return users.unknown_row.double()
+    d = K + 1
+    A, right, terms = torch.zeros(d, d).double(), torch.zeros(d).double(), torch.zeros(d).double()
+    for item, z in past:
+        row, C = users.item_rows[item].double(), torch.zeros(d, d).double()
+        C[tuple(torch.triu_indices(d, d))] = users.item_covariances[item].double()
+        C = C + C.triu(1).T
+        x = torch.cat([torch.ones(1), row[1:]])
+        of_bias = torch.cat([torch.zeros(1), C[0, 1:]])
+        C[0] = C[:, 0] = 0
+        A += torch.outer(x, x) + C
+        right += (z - row[0]) * x - of_bias
+        terms += users.item_terms[item]
+    L, tau = users.prior_precision.double(), users.precision.double()
+    centre = users.prior_mean + terms / len(past) ** 0.5
+    return torch.linalg.solve(tau * A + L, tau * right + L @ centre)
+
+
+def expected_by_hand(users, past, item):
+    row = users.item_rows[item].double()
+    return row[0] + user_by_hand(users, past) @ torch.cat([torch.ones(1), row[1:]])
+
+
+def averages_by_hand(errors):
+    found = []
+    for decay, shrinkage in ((0.5, 3.0), (0.9, 3.0), (0.98, 3.0), (1.0, 10.0)):
+        weights = decay ** torch.arange(len(errors) - 1.0, -1, -1)
+        found.append(sum(weights * torch.tensor(errors)) / (sum(weights) + shrinkage))
+    return torch.tensor(found)
+
+
+def residual_states_by_hand(module, lstm, past, gaps):
+    """Return the hidden state and the averages after some ratings."""
+    hidden, cell = torch.zeros(2, 1, H).double()
+    cells = nn.LSTMCell(8, H).double()
+    cells.load_state_dict({k.removesuffix("_l0"): v for k, v in lstm.state_dict().items()})
+    errors = []
+    for j, (item, z) in enumerate(past):
+        expected = expected_by_hand(module.users, past[:j], item)
+        count = torch.log1p(torch.tensor(float(j))) / 3
+        numbers = torch.tensor([z - expected, expected, gaps[j], count])
+        step = torch.cat([numbers, averages_by_hand(errors)]).double()
+        hidden, cell = cells(step[None], (hidden, cell))
+        errors.append(float(z - expected))
+    return hidden[0].float(), averages_by_hand(errors)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@torch.no_grad()
+def test_forward_with_a_static_part_follows_the_formulas(bidirectional):
+    module = residual_lstm(bidirectional=bidirectional)
+    found = module(**RATED, **QUERIES, after=AFTER)
+    for k, row in enumerate(QUERIES["sequences"].tolist()):
+        before, item = QUERIES["before"][k], QUERIES["items"][k]
+        past = [(int(i), float((r - MEAN) / SCALE)) for i, r, _ in past_of(row, RATED)]
+        gaps = [float(gap) for _, _, gap in past_of(row)]
+        read = past[:before]
+        states = [residual_states_by_hand(module, module.lstm, read, gaps)]
+        if bidirectional:
+            backward = past[AFTER[k] :][::-1]
+            after = [*gaps[1:], 0.0][: len(past)][AFTER[k] :][::-1]
+            states.append(residual_states_by_hand(module, module.backward_lstm, backward, after))
+            read = read + backward
+        expected = expected_by_hand(module.users, read, item)
+        count = torch.log1p(torch.tensor(float(len(read)))) / 3
+        parts = [*zip(*states, strict=True)]  # hidden states, averages
+        numbers = torch.stack([expected, count]).float()
+        inputs = torch.cat([*parts[0], *parts[1], numbers])
+        residual = module.output(nn.functional.silu(module.hidden(inputs))) * (len(read) > 0)
+        z = expected + residual.squeeze()
+        assert torch.allclose(found[k], MEAN + SCALE * z, atol=1e-5)
+
+
+@torch.no_grad()
+def test_given_expectations_replace_the_posterior():
+    module = residual_lstm(bidirectional=True)
+    zeros = torch.zeros(3, 4)
+    given = {"past_expected": zeros, "past_expected_after": zeros, "expected": torch.zeros(5)}
+    found = module(**PAST, **QUERIES, after=AFTER, **given)
+    assert not torch.allclose(found, module(**PAST, **QUERIES, after=AFTER), atol=1e-2)
+    assert torch.allclose(found[[0, 4]][1], torch.tensor(MEAN).double())  # nothing was read
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@torch.no_grad()
+def test_padding_and_unknown_ratings_change_nothing(bidirectional):
+    module = residual_lstm(bidirectional=bidirectional)
+    known = module(**PAST, **QUERIES)
+    past = {name: values.clone() for name, values in PAST.items()}
+    is_padding = torch.arange(4) >= past["lengths"][:, None]
+    past["past_items"][is_padding], past["past_ratings"][is_padding] = 9, torch.nan
+    assert torch.equal(module(**past, **QUERIES), known)
+    past["past_ratings"][0, 1] = torch.nan  # counts, but has no error
+    assert module(**past, **QUERIES).isfinite().all()
+
+
+@torch.no_grad()
+def test_the_static_part_is_the_start():
+    module = ResidualLSTMRating(N_ITEMS, K, H, global_mean=MEAN).eval()
+    module.users.item_rows[5, 0] = 0.5
+    found = module(**PAST, **QUERIES)
+    assert found[0] == MEAN + 0.5
+    assert module.penalty() == 0
+
+
+@torch.no_grad()
+def test_growing_adds_copies_of_the_unknown_item():
+    module = residual_lstm()
+    before = module(**PAST, **QUERIES)
+    module.grow(N_ITEMS + 5)
+    assert module.n_items == N_ITEMS + 5
+    assert torch.equal(module(**PAST, **QUERIES), before)
+    new, unknown = (
+        module(**PAST, **{**QUERIES, "items": torch.full((5,), code)}) for code in (N_ITEMS + 3, 0)
+    )
+    assert torch.equal(new, unknown)
+    assert torch.equal(module.item_factors.weight[-1], module.users.item_rows[0, 1:])
+
+
+def test_only_the_layers_are_trained():
+    module = residual_lstm().train()
+    given = {"past_expected": torch.zeros(3, 4), "expected": torch.zeros(5)}
+    ratings = torch.tensor([5.0, 3, 2, 4, 1])
+    module.backward_squared_error(ratings, **PAST, **QUERIES, **given)
+    names = {name.split(".")[0] for name, _ in module.named_parameters()}
+    assert names == {"lstm", "hidden", "output"}
+    assert all(values.grad.abs().sum() > 0 for values in module.parameters())

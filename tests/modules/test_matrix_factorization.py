@@ -34,32 +34,43 @@ def dense_gradients(module):
     return {name: table.grad.to_dense() for name, table in module.named_parameters()}
 
 
+def many(values, n=600):
+    """So many pairs that those of one user or item are looked up once."""
+    return values[torch.randint(0, 7, (n,), generator=seeded())]
+
+
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
 @pytest.mark.parametrize("sparse", [False, True], ids=["dense", "sparse"])
 @pytest.mark.parametrize("biased", [False, True], ids=["unbiased", "biased"])
-def test_closed_form_gradient_equals_autograd(biased, sparse, weight, reduction):
+@pytest.mark.parametrize("size", ["few", "many", "many in order"])
+def test_closed_form_gradient_equals_autograd(size, biased, sparse, weight, reduction):
     module = make_module(biased=biased, sparse=sparse)
     options = {"alpha": 0.3, "reduction": reduction}
-    loss, predictions = module.backward_squared_error(USERS, ITEMS, RATINGS, weight, **options)
+    w = torch.ones_like(RATINGS) if weight is None else weight
+    users, items, ratings, w = USERS, ITEMS, RATINGS, w
+    if size != "few":
+        items, ratings, w = many(ITEMS).roll(1), many(RATINGS).roll(2), many(w).roll(3)
+        users = many(USERS).sort().values if "order" in size else many(USERS)
+    batch = users, items, ratings, None if weight is None else w
+    loss, predictions = module.backward_squared_error(*batch, **options)
 
     plain = copy.deepcopy(module)
     plain.zero_grad()
-    w = torch.ones_like(RATINGS) if weight is None else weight
-    expected = plain(USERS, ITEMS)
-    error = w * (RATINGS - expected).square()
-    penalty = plain.user_factors(USERS).square().sum(1) + plain.item_factors(ITEMS).square().sum(1)
+    expected = plain(users, items)
+    error = w * (ratings - expected).square()
+    penalty = plain.user_factors(users).square().sum(1) + plain.item_factors(items).square().sum(1)
     if biased:
-        penalty = penalty + plain.user_biases[USERS].square() + plain.item_biases[ITEMS].square()
+        penalty = penalty + plain.user_biases[users].square() + plain.item_biases[items].square()
     total = (error / plain.scale.square() + 0.3 * w * penalty).sum()
     (total / w.sum() if reduction == "mean" else total / 2).backward()
 
     assert_close(loss, (error.sum() / w.sum()).detach())  # without the penalty
     assert_close(predictions, expected.detach())
-    assert_close(module.penalty(USERS, ITEMS), penalty)
+    assert_close(module.penalty(users, items), penalty)
     assert all(table.grad.is_sparse is sparse for table in module.parameters())
     found = dense_gradients(module)
-    assert_close(found, dense_gradients(plain))
+    assert_close(found, dense_gradients(plain), rtol=1e-6, atol=1e-6)
     assert not any(gradient[0].any() for gradient in found.values())
     assert all(gradient[1:].any() for gradient in found.values())
 

@@ -103,7 +103,8 @@ class Base:
             calls += [("similar_items", self.X.iloc[:2, 1])]
         for name, X in calls:
             if hasattr(estimator, name):
-                with suppress(ValueError):
+                # A matrix may have become singular.
+                with suppress(ValueError, torch.linalg.LinAlgError):
                     getattr(estimator, name)(X)
         with suppress(ValueError):
             repr(estimator)

@@ -206,16 +206,14 @@ def test_a_subclass_is_saved_while_it_is_imported(save_and_load, tmp_path, monke
     monkeypatch.delitem(CLASSES, f"{Subclass.__module__}.Subclass")
     with pytest.raises(ValueError, match=r"Subclass', which is no imported class.*import the"):
         sklrec.load(tmp_path / "model")
-    with pytest.raises(TypeError, match=r"got Subclass\(.* of type Subclass"):
+    with pytest.raises(TypeError, match=r"This Subclass cannot be saved: .* of type Subclass\."):
         sklrec.save(model, tmp_path / "model")
 
 
 class Means(torch.nn.Module):
     """Mean rating of each user."""
 
-    _state = {"n_users": Int(size="n_users")}
-
-    def __init__(self, n_users):
+    def __init__(self, n_users: int):
         super().__init__()
         self.n_users = n_users
         self.register_buffer("means", torch.zeros(n_users + 1))
@@ -261,7 +259,7 @@ def test_a_new_estimator_is_saved_by_what_it_declares(save_and_load):
     assert type(state["users_"]) is np.ndarray
     assert type(state["module_"]["tensors"]["means"]) is np.ndarray
     toy.users_ = toy.users_[1:]
-    with pytest.raises(ValueError, match=r"module_\.arguments\.n_users should be 11, got 12"):
+    with pytest.raises(ValueError, match=r"module_ should have n_users 11, got 12"):
         save_and_load(toy)
 
 
@@ -277,7 +275,7 @@ def changed(**params):
     return copy.deepcopy(FITTED).set_params(**params)
 
 
-HOLDS = "(?s)A model file holds .*{}.*joblib.dump"
+HOLDS = "(?s)cannot be saved: .*{}.* A model file holds .*joblib.dump"
 ENCODER = IDEncoder().fit(pd.DataFrame({"user": [1], "item": [2]}))
 
 
@@ -289,20 +287,20 @@ ENCODER = IDEncoder().fit(pd.DataFrame({"user": [1], "item": [2]}))
         (IDEncoder(), NotFittedError, "is not fitted yet"),
         (make_pipeline(IDEncoder(), MFRegressor()), NotFittedError, "is not fitted yet"),
         (LinearRegression().fit([[1], [2]], [1, 2]), TypeError, HOLDS.format("LinearRegression")),
-        ({"a": 1}, TypeError, HOLDS.format("got .* of type dict")),
-        (MFRegressor, TypeError, HOLDS.format("got <class .*MFRegressor'> of type type")),
+        ({"a": 1}, TypeError, HOLDS.format("of type dict")),
+        (MFRegressor, TypeError, HOLDS.format("of type type")),
         (
             make_pipeline(ENCODER, LinearRegression().fit([[1], [2]], [1, 2])),
-            *(TypeError, HOLDS.format(r"got LinearRegression\(\)")),
+            *(TypeError, HOLDS.format("of type LinearRegression")),
         ),
         (make_pipeline(ENCODER, memory="cache"), TypeError, "with memory='cache'.*memory=None"),
         (
             changed(optimizer=OwnOptimizer),
-            *(TypeError, r"parameter optimizer=.*the only classes .*torch\.optim"),
+            *(TypeError, r"optimizer of MFRegressor: .*OwnOptimizer.* no optimizer of torch"),
         ),
         (
             changed(random_state=np.random.RandomState(np.random.PCG64(0))),
-            *(TypeError, "parameter random_state=.*of the Mersenne Twister"),
+            *(TypeError, "random_state of MFRegressor: .* no random state of the Mersenne"),
         ),
         (
             changed(n_factors=-1),
@@ -312,7 +310,7 @@ ENCODER = IDEncoder().fit(pd.DataFrame({"user": [1], "item": [2]}))
             SequenceRatingRegressor(2, 2, max_epochs=1).fit(X, Y).set_params(input="sequences"),
             *(
                 ValueError,
-                "has no attribute 'with_ratings_', which .* parameters. Set them",
+                "Regressor has no with_ratings_, which .* parameters. Set them back",
             ),
         ),
     ],

@@ -5,31 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklrec.preprocessing import SequencePadder
 
-property_test = settings(deadline=None, derandomize=True, database=None)
-
 SEQUENCES = [[5, 3, 8], [2], [], [7, 1, 9, 4]]
-
-
-@parametrize_with_checks(
-    [
-        SequencePadder(),
-        SequencePadder(max_len=2, mask=True),
-        SequencePadder(max_len=7, padding="post", truncating="post"),
-    ]
-)
-def test_scikit_learn_checks(estimator, check):
-    check(estimator)
 
 
 def objects(sequences):
@@ -61,21 +47,6 @@ def test_sequences_of_any_kind(sequences):
 
 
 @pytest.mark.parametrize(
-    ("padding", "truncating", "expected"),
-    [
-        ("pre", "pre", [[3, 8], [0, 2], [0, 0], [9, 4]]),
-        ("pre", "post", [[5, 3], [0, 2], [0, 0], [7, 1]]),
-        ("post", "pre", [[3, 8], [2, 0], [0, 0], [9, 4]]),
-        ("post", "post", [[5, 3], [2, 0], [0, 0], [7, 1]]),
-    ],
-)
-def test_padding_and_truncating(padding, truncating, expected):
-    padder = SequencePadder(max_len=2, padding=padding, truncating=truncating)
-    assert padder.fit_transform(SEQUENCES).tolist() == expected
-    assert padder.max_len_ == 2
-
-
-@pytest.mark.parametrize(
     ("padding", "expected"),
     [
         ("pre", [[0, 5, 3, 8, 0, 1, 1, 1], [0, 0, 0, 2, 0, 0, 0, 1]]),
@@ -95,7 +66,6 @@ def test_longer_sequences_than_fit_saw_are_cut():
     assert padder.transform([[1]]).tolist() == [[0, 1]]
 
 
-@property_test
 @given(
     st.lists(st.lists(st.integers(1, 9), max_size=6), min_size=1, max_size=8),
     st.integers(1, 7),
@@ -204,21 +174,6 @@ def test_empty_sequences_need_max_len():
     assert SequencePadder(max_len=2).fit_transform([[], []]).tolist() == [[0, 0], [0, 0]]
 
 
-@pytest.mark.parametrize(
-    ("parameters", "text"),
-    [
-        ({"max_len": 0}, r"The 'max_len' parameter of SequencePadder must be an int in the range"),
-        ({"max_len": 2.0}, "The 'max_len' parameter of SequencePadder"),
-        ({"padding": "left"}, "The 'padding' parameter of SequencePadder must be a str among"),
-        ({"truncating": None}, "The 'truncating' parameter of SequencePadder must be a str among"),
-        ({"mask": 3}, "The 'mask' parameter of SequencePadder must be an instance of 'bool'"),
-    ],
-)
-def test_bad_parameters_are_refused(parameters, text):
-    with pytest.raises(ValueError, match=text):
-        SequencePadder(**parameters).fit(SEQUENCES)
-
-
 def test_names_and_set_output():
     padder = SequencePadder(max_len=2, mask=True).set_output(transform="pandas")
     names = ["code0", "code1", "mask0", "mask1"]
@@ -240,10 +195,3 @@ def test_in_pipelines():
         [("past", SequencePadder(2), "history"), ("age", "passthrough", ["age"])]
     )
     assert columns.fit_transform(frame).tolist() == [[3, 8, 1], [0, 2, 2], [0, 0, 3], [9, 4, 4]]
-
-
-def test_names_are_objects_and_those_given_are_compared():
-    padder = SequencePadder().fit(np.array([[1, 2], [3, 4]]))
-    assert padder.get_feature_names_out().dtype == object
-    with pytest.raises(ValueError, match="input_features should have length equal to"):
-        padder.get_feature_names_out(["a", "b", "c"])

@@ -4,19 +4,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pandas.testing import assert_frame_equal
-from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, KFold, cross_val_score
+from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sklrec.datasets import make_ratings
 from sklrec.preprocessing import IDEncoder, SequenceWindower
-
-property_test = settings(deadline=None, derandomize=True, database=None)
 
 
 @pytest.fixture
@@ -96,7 +93,6 @@ LOGS = st.lists(
 )
 
 
-@property_test
 @given(LOGS, LOGS, st.integers(1, 5), st.sampled_from([1, 0.25, 2**60]))
 def test_results_equal_those_of_a_loop(seen, new, max_len, unit):
     expected = []
@@ -214,15 +210,6 @@ def test_fit_on_datetimes_refuses_numbers(log):
         windower.transform(log)
 
 
-def test_users_of_another_kind_cause_a_warning(log):
-    windower = SequenceWindower().fit(log)
-    text = r"Column 'user' was fitted on strings \(such as 'ann'\) but got integers \(such as 1\)"
-    with pytest.warns(UserWarning, match=text) as warned:
-        windows = windower.transform(log.assign(user=1))
-    assert [warning.filename for warning in warned] == [__file__]
-    assert not windows[:, :-1].any()
-
-
 def test_ratings_need_y(log):
     windower = SequenceWindower(ratings=True)
     with pytest.raises(ValueError, match="requires y to be passed, but the target y is None"):
@@ -237,14 +224,6 @@ def test_ratings_need_y(log):
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
-        (
-            {"max_len": 0},
-            "The 'max_len' parameter of SequenceWindower must be an int in the range",
-        ),
-        ({"user": -1}, "The 'user' parameter of SequenceWindower must be"),
-        ({"item": None}, "The 'item' parameter of SequenceWindower must be"),
-        ({"timestamp": None}, "The 'timestamp' parameter of SequenceWindower must be"),
-        ({"ratings": "yes"}, "The 'ratings' parameter of SequenceWindower must be"),
         ({"item": "user"}, "Columns 0 and 'user' are one and the same"),
         ({"timestamp": "item"}, "Columns 1 and 1 are one and the same"),
     ],
@@ -252,14 +231,6 @@ def test_ratings_need_y(log):
 def test_bad_parameters_are_refused(log, parameters, text):
     with pytest.raises(ValueError, match=text):
         SequenceWindower(**parameters).fit(log)
-
-
-def test_unfitted_windowers_raise(log):
-    for method in (SequenceWindower().transform, SequenceWindower().get_feature_names_out):
-        with pytest.raises(
-            NotFittedError, match="This SequenceWindower instance is not fitted ye"
-        ):
-            method(log)
 
 
 def test_names_and_set_output(log):
@@ -280,14 +251,11 @@ def test_unknown_ids_are_0_after_an_encoder():
     assert pipeline.transform(new).tolist() == [[1, 2, 0], [0, 0, 1]]
 
 
-def test_under_cross_validation():
+def test_under_cross_validation_only_training_rows_are_read():
     X, y = make_ratings(20, 30, 300, random_state=0)
     imputer = SimpleImputer(strategy="constant", fill_value=0, keep_empty_features=True)
     pipeline = make_pipeline(IDEncoder(), SequenceWindower(ratings=True), imputer, Ridge())
     assert np.isfinite(cross_val_score(pipeline, X, y, cv=KFold(3, shuffle=True))).all()
-    search = GridSearchCV(pipeline, {"sequencewindower__max_len": [1, 5]}, cv=2).fit(X, y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    # what a test row sees are training rows alone
     X["item"] += 1
     train, test = next(KFold(3, shuffle=True, random_state=0).split(X))
     seen, new = X.iloc[train], X.iloc[test]

@@ -9,10 +9,10 @@ import torch
 
 from sklrec._solvers import posterior as posteriors
 from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.gaussian_rows import ranks_of_users
+from sklrec._solvers.least_squares.gaussian_terms import ranks_of_users
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior, VariationalSolver
-from sklrec._utils.packed import inverse, multiply, outer, pack, unpack
+from sklrec._utils.packed import pack, unpack
 from sklrec.modules import GaussianMatrixFactorization
 
 N_USERS, N_ITEMS, K = 12, 9, 3
@@ -209,17 +209,6 @@ def test_blocks_of_rows_give_the_same_result(svdpp, sided, monkeypatch):
         VariationalSolver(5, 0.0).train(module, data(sided), None, generator)
         found.append(torch.cat([values.flatten().double() for values in module.buffers()]))
     assert torch.allclose(*found)
-
-
-def test_packed_matrices():
-    roots = torch.randn(7, 4, 4, generator=torch.Generator().manual_seed(0)).double()
-    matrices = roots @ roots.mT + torch.eye(4)
-    packed = pack(matrices)
-    assert torch.equal(unpack(packed, 4), matrices.triu() + matrices.triu(1).mT)
-    assert torch.allclose(inverse(matrices) @ matrices, torch.eye(4).double().expand(7, 4, 4))
-    vectors = roots[:, 0]
-    assert torch.allclose(multiply(packed, vectors), (matrices @ vectors[:, :, None])[..., 0])
-    assert torch.equal(unpack(outer(vectors), 4), vectors[:, :, None] * vectors[:, None])
 
 
 def test_ranks_of_users_do_not_depend_on_order_or_codes():

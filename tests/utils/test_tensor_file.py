@@ -4,7 +4,6 @@
 import errno
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -105,14 +104,14 @@ def test_other_files_are_refused(path):
     with pytest.raises(ValueError, match="declares a header of"):
         read_tensor_file(path)
     safetensors.numpy.save_file({"a": np.zeros(1)}, path)
-    with pytest.raises(ValueError, match=r"metadata do not say that sklrec wrote it. Give a file"):
+    with pytest.raises(ValueError, match=r"metadata do not say that sklrec wrote it"):
         read_tensor_file(path)
 
 
-@pytest.mark.parametrize("version", ["", "0", "2", "one", "1" * 99])
+@pytest.mark.parametrize("version", ["", "0", "1", "3", "one", "1" * 99])
 def test_other_versions_are_refused(path, version):
     write_with(path, version=version)
-    with pytest.raises(ValueError, match=r"and this sklrec reads version '1'\. Update"):
+    with pytest.raises(ValueError, match=r"and this sklrec reads version '2'\. Update"):
         read_tensor_file(path)
 
 
@@ -137,11 +136,11 @@ def test_a_document_that_is_too_long_is_not_written(path):
     assert read_tensor_file(path)[0] == DOCUMENT
 
 
-@pytest.mark.parametrize("path", [b"file", 3, None])
+@pytest.mark.parametrize("path", [3, None])
 def test_paths_of_other_types_are_refused(path):
-    with pytest.raises(TypeError, match="path must be a str or a PathLike, got"):
+    with pytest.raises(TypeError, match=r"expected str, .* or os\.PathLike object, not"):
         read_tensor_file(path)
-    with pytest.raises(TypeError, match="path must be a str or a PathLike, got"):
+    with pytest.raises(TypeError, match=r"expected str, .* or os\.PathLike object, not"):
         write_tensor_file(path, {}, {})
 
 
@@ -166,18 +165,6 @@ def test_a_pipe_is_refused_at_once(tmp_path):
         read_tensor_file(tmp_path / "pipe")
 
 
-def test_the_old_file_stays_in_a_read_only_folder(path):
-    if os.geteuid() == 0:
-        pytest.skip("root can write everywhere")
-    path.parent.chmod(0o500)
-    try:
-        with pytest.raises(PermissionError, match=r"'.*/file'"):
-            write_tensor_file(path, {}, {})
-    finally:
-        path.parent.chmod(0o700)
-    assert read_tensor_file(path)[0] == DOCUMENT
-
-
 @pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), KeyboardInterrupt()])
 def test_after_a_failure_the_old_file_is_the_only_one(path, monkeypatch, step, error):
@@ -190,23 +177,6 @@ def test_after_a_failure_the_old_file_is_the_only_one(path, monkeypatch, step, e
     monkeypatch.undo()
     assert read_tensor_file(path)[0] == DOCUMENT
     assert os.listdir(path.parent) == ["file"]
-
-
-def test_a_full_disk_does_not_damage_the_old_file(tmp_path):
-    if not (sys.platform == "linux" and os.geteuid() == 0 and shutil.which("mount")):
-        pytest.skip("only root on Linux can mount a small file system")
-    options = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(tmp_path)]
-    if subprocess.run(options, capture_output=True).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
-        path = tmp_path / "file"
-        write_tensor_file(path, DOCUMENT, ARRAYS)
-        with pytest.raises(OSError, match=r"No space left on device: '.*/file'"):
-            write_tensor_file(path, {}, {"large": np.zeros(2**20)})
-        assert read_tensor_file(path)[0] == DOCUMENT
-        assert os.listdir(tmp_path) == ["file"]
-    finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 WRITER = """

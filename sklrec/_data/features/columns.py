@@ -11,8 +11,17 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_list_like
 
-from sklrec._data import kinds
-from sklrec._data.kinds import LISTS, NUMBERS, column_kind, plain_scalar
+from sklrec._data.checks import (
+    COLUMN_KINDS,
+    COMPARED,
+    DATETIMES,
+    DURATIONS,
+    LISTS,
+    NUMBERS,
+    OBJECTS,
+    column_kind,
+    plain_scalar,
+)
 from sklrec._data.timestamps import read_timestamps
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.kinds import NAME, Array, Choice, Int, Part
@@ -24,7 +33,7 @@ INPUTS: dict[str, np.generic] = {
     "categorical": np.int64(0),
     "multi_valued": np.int64(0),
 }
-_COMPARED = kinds.COMPARED & set(kinds.COLUMN_KINDS)
+_COMPARED = COMPARED & set(COLUMN_KINDS)
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,7 @@ class Column(ABC):
     _state = {
         "name": NAME,
         "position": Int(below="n_columns"),
-        "kind": Choice(*kinds.COLUMN_KINDS, None),
+        "kind": Choice(*COLUMN_KINDS, None),
     }
 
     input: ClassVar[str]  # of a network: one of INPUTS
@@ -88,14 +97,14 @@ class Column(ABC):
         """Plain array of the values and their kind; raises if a value is of another kind."""
         values = as_plain_array(values, self.name)
         kind = column_kind(values)
-        allowed = self.readable if self.kind in (None, kinds.OBJECTS) else {self.kind}
+        allowed = self.readable if self.kind in (None, OBJECTS) else {self.kind}
         if allowed & _COMPARED:
             allowed = allowed | _COMPARED
         if kind is None or kind in allowed:
             return values, kind
         of_rows = [column_kind(values[row : row + 1]) for row in range(len(values))]
         wrong = [row for row, k in enumerate(of_rows) if not (k is None or k in allowed)]
-        if kind == kinds.OBJECTS and not wrong:
+        if kind == OBJECTS and not wrong:
             return values, kind
         wanted = "what fit saw" if self.kind else " or ".join(sorted(allowed))
         raise ValueError(
@@ -124,7 +133,7 @@ class NumericColumn(Column):
     _state = {**Column._state, "edges": Array("float64", (range(1, N_BINS + 2),))}
 
     input = "numeric"
-    readable = frozenset({NUMBERS, kinds.DATETIMES, kinds.DURATIONS})
+    readable = frozenset({NUMBERS, DATETIMES, DURATIONS})
 
     @classmethod
     def suits(cls, values, kind, *, as_category):
@@ -181,9 +190,9 @@ class NumericColumn(Column):
         numbers = np.full(len(values), np.nan)
         is_present = ~pd.isna(values)
         present = values[is_present]
-        if kind == kinds.DATETIMES:
+        if kind == DATETIMES:
             numbers[is_present] = read_timestamps(present, self.name, first_row=first_row) / 1e9
-        elif kind == kinds.DURATIONS:
+        elif kind == DURATIONS:
             numbers[is_present] = pd.TimedeltaIndex(present).total_seconds()
         else:
             numbers[is_present] = np.asarray(present, dtype=np.float64)
@@ -205,7 +214,7 @@ class CategoricalColumn(Column):
     }
 
     input = "categorical"
-    readable = frozenset(kinds.COLUMN_KINDS)
+    readable = frozenset(COLUMN_KINDS)
 
     @classmethod
     def suits(cls, values, kind, *, as_category):

@@ -4,30 +4,19 @@
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from weakref import WeakValueDictionary
 
 import sklearn
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._utils.state.kinds import (
-    CONTENT,
-    Choice,
-    Fields,
-    Maybe,
-    Only,
-    Part,
-    Place,
-    pack_fields,
-    unpack_fields,
-)
+from sklrec._utils.state.kinds import Choice, Fields, Kind, Only, Part, Place, Record
 from sklrec._utils.state.plain import PARAMETER_CODECS, Codec, pack_plain, unpack_plain
 
 PACKED = "_packed"  # in a pickle, the names of the attributes that are written as declared
 
 # Classes by the names that files hold. A file cannot import a class.
-CLASSES: WeakValueDictionary[str, type] = WeakValueDictionary()
+CLASSES: dict[str, type] = {}
 
 
 class DeclaredEstimator(BaseEstimator):
@@ -48,7 +37,7 @@ class DeclaredEstimator(BaseEstimator):
     def __getstate__(self):
         state = {n: v for n, v in super().__getstate__().items() if n not in self._not_kept}
         packed = {}
-        for name in self._state.keys() & state.keys():
+        for name in [name for name in self._state if name in state]:
             with suppress(TypeError):  # a value of another class is pickled as it is
                 packed[name] = self._state[name].pack(state[name], raw=True)
         return state | packed | {PACKED: sorted(packed)}
@@ -58,7 +47,7 @@ class DeclaredEstimator(BaseEstimator):
         packed = {name: state.pop(name) for name in state.pop(PACKED)}
         super().__setstate__(state)
         fields = {name: kind for name, kind in self._state.items() if name in packed}
-        self.__dict__.update(unpack_fields(fields, packed, Place(type(self).__name__, raw=True)))
+        self.__dict__.update(Record(fields).unpack(packed, Place(type(self).__name__, raw=True)))
 
     def __copy__(self):
         # The default copies through __getstate__.
@@ -77,10 +66,7 @@ class Fitted(Part):
         return pack_estimator(value)
 
     def unpack_object(self, cls, packed, place):
-        found = unpack_estimator(packed, place)
-        if type(found) is not cls:
-            place.refuse(f"should be of class {name_of(cls)}")
-        return found
+        return unpack_estimator(packed, place)
 
 
 def name_of(cls: type) -> str:
@@ -96,55 +82,55 @@ def pack_estimator(estimator: Any) -> dict[str, Any]:
     """Write a fitted estimator."""
     cls = type(estimator)
     if CLASSES.get(name_of(cls)) is not cls:
-        own = sorted(n.removeprefix("sklrec.") for n in CLASSES if n.startswith("sklrec."))
-        raise TypeError(
-            f"A model file holds a fitted {', '.join(own)}, a subclass of these or a scikit-learn "
-            f"Pipeline of these, got {estimator!r:.200} of type {cls.__name__}. Save the "
-            "best_estimator_ of a search; use joblib.dump for other objects."
-        )
+        raise TypeError(f"{estimator!r:.200} of type {cls.__name__}")
     check_is_fitted(estimator)
-    fields = _fields(estimator)
-    for name, kind in fields.items():
-        if type(kind) is not Maybe and not hasattr(estimator, name):
-            raise ValueError(
-                f"{cls.__name__} has no attribute {name!r}, which it keeps with its present "
-                "parameters. Set them back to those of fit, or fit again."
-            )
-    parameters = estimator.get_params(deep=False)
-    if isinstance(estimator, Pipeline):
-        _check_pipeline(estimator)
+    _check_pipeline(estimator)
     return {
         "class": name_of(cls),
-        "parameters": {n: _pack(cls, n, v) for n, v in parameters.items() if n != "callbacks"},
+        "parameters": Record(_parameters(cls)).pack(estimator, False),
         "settings": _pack_settings(estimator),
-        "learned": pack_fields(fields, estimator),
+        "learned": Record(_fields(estimator)).pack(estimator, False),
     }
 
 
 def unpack_estimator(packed: Any, place: Place) -> Any:
     """Read a fitted estimator of a class that is imported."""
-    parts = dict.fromkeys(("class", "parameters", "settings", "learned"), CONTENT)
-    name, parameters, settings, learned = unpack_fields(parts, packed, place).values()
+    parts = Record(dict.fromkeys(("class", "parameters", "settings", "learned"), Kind()))
+    name, parameters, settings, learned = parts.unpack(packed, place).values()
     cls: Any = CLASSES.get(name) if isinstance(name, str) else None
     if cls is None:
         place.to("class").refuse(
             f"is {name!r:.200}, which is no imported class. If it is yours, import the module "
             "that defines it before you load the file"
         )
-    names = dict.fromkeys(set(cls._get_param_names()) - {"callbacks"}, CONTENT)
-    there = place.to("parameters")
-    found = unpack_fields(names, parameters, there)
-    codecs = _codecs(there)
-    estimator = cls(**{name: unpack_plain(value, codecs) for name, value in found.items()})
+    estimator = Record(_parameters(cls), cls).unpack(parameters, place.to("parameters"))
     estimator._validate_params()
-    if isinstance(estimator, Pipeline):
-        _check_pipeline(estimator)
+    _check_pipeline(estimator)
     _unpack_settings(estimator, settings, place.to("settings"))
-    inside = Place(place.to("learned").path)
-    vars(estimator).update(unpack_fields(_fields(estimator), learned, inside))
-    if hasattr(estimator, "_check_state"):
-        estimator._check_state()
+    learned = Record(_fields(estimator)).unpack(learned, Place(place.to("learned").path))
+    vars(estimator).update(learned)
+    getattr(estimator, "_check_state", lambda: None)()
     return estimator
+
+
+class _Parameter(Kind):
+    """A parameter: a plain value, or estimators, as in pipelines."""
+
+    def pack(self, value, raw):
+        return pack_plain(value, self._codecs(Place()))
+
+    def unpack(self, packed, place):
+        return unpack_plain(packed, self._codecs(place))
+
+    def _codecs(self, place: Place) -> dict[str, Codec]:
+        unpack = partial(unpack_estimator, place=place)
+        estimator = Codec(BaseEstimator, pack_estimator, unpack, subclasses=True)
+        return {**PARAMETER_CODECS, "estimator": estimator}
+
+
+def _parameters(cls: Any) -> Fields:
+    """Declare the parameters of a class, without callbacks, which are code."""
+    return {name: _Parameter() for name in cls._get_param_names() if name != "callbacks"}
 
 
 def _fields(estimator: Any) -> Fields:
@@ -157,30 +143,11 @@ def _fields(estimator: Any) -> Fields:
     }
 
 
-def _codecs(place: Place) -> dict[str, Codec]:
-    """Make the codecs of parameters, which may be estimators, as in pipelines."""
-    unpack = partial(unpack_estimator, place=place)
-    estimator = Codec(BaseEstimator, pack_estimator, unpack, subclasses=True)
-    return {**PARAMETER_CODECS, "estimator": estimator}
-
-
-def _pack(cls: type, name: str, value: Any) -> Any:
-    try:
-        return pack_plain(value, _codecs(Place()))
-    except TypeError as error:
-        raise TypeError(
-            f"{cls.__name__} has the parameter {name}={value!r}, which cannot be stored in a "
-            f"model file: {error}. Set it to a plain value, or use joblib.dump."
-        ) from error
-
-
-def _check_pipeline(pipeline: Pipeline) -> None:
-    if pipeline.memory is not None:  # a folder of pickles
-        raise TypeError(
-            f"A model file does not hold a Pipeline with memory={pipeline.memory!r}. Set "
-            "memory=None, or use joblib.dump."
-        )
-    pipeline._validate_steps()
+def _check_pipeline(estimator: Any) -> None:
+    if isinstance(estimator, Pipeline):
+        if estimator.memory is not None:  # a folder of pickles
+            raise TypeError(f"a Pipeline with memory={estimator.memory!r} in place of memory=None")
+        estimator._validate_steps()
 
 
 def _pack_settings(estimator: Any) -> dict[str, Any]:
@@ -192,8 +159,8 @@ def _pack_settings(estimator: Any) -> dict[str, Any]:
 
 
 def _unpack_settings(estimator: Any, packed: Any, place: Place) -> None:
-    fields = {"output": Choice(None, "default", "pandas", "polars"), "requests": CONTENT}
-    output, requests = unpack_fields(fields, packed, place).values()
+    fields = {"output": Choice(None, "default", "pandas", "polars"), "requests": Kind()}
+    output, requests = Record(fields).unpack(packed, place).values()
     if output is not None:
         estimator.set_output(transform=output)
     for name, request in requests.items():

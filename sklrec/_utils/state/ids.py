@@ -2,30 +2,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklrec._utils.state.kinds import BOOL, Array, Choice, Fields, Kind, Plain, unpack_fields
+from sklrec._utils.state.kinds import BOOL, Array, Choice, Kind, Plain, Record
 from sklrec._utils.state.plain import ID_CODECS, pack_plain, pack_zone, unpack_plain, unpack_zone
 
-NUMBERS = (
-    *(f"{kind}{bits}" for kind in ("int", "uint") for bits in (8, 16, 32, 64)),
-    *("float16", "float32", "float64", "bool"),
-)
+NUMBERS = tuple(np.dtype(code).name for code in "?bhiqBHIQefd")
 UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns")
 TIMES = tuple(f"{kind}64[{unit}]" for kind in ("datetime", "timedelta") for unit in UNITS)
 # dtype of one character in fixed-width strings of NumPy.
 CELLS: dict[str, np.dtype] = {"U": np.dtype(np.uint32), "S": np.dtype(np.uint8)}
 N_CODE_POINTS = 0x110000
 LONE_SURROGATES = "surrogatepass"  # strings of Python can hold them, UTF-8 cannot
-WANTED = (
-    "IDs in a model file are numbers, strings, bytes, datetimes, time differences, categories, "
-    "and tuples and mixtures of these. Convert the column, for example with .astype(str), and fit "
-    "again, or use joblib.dump"
-)
 
 
 class IDs(Kind):
@@ -34,26 +25,26 @@ class IDs(Kind):
     def pack(self, value, raw):
         try:
             return _pack(value)
-        except TypeError as error:
+        except TypeError:
             if raw:
                 return value
-            raise TypeError(f"{error}. {WANTED}") from error
+            raise
 
     def unpack(self, packed, place):
         if place.raw and not isinstance(packed, dict):
             return packed
         rest = dict(place.checked(packed))
         kind = Choice(*_READERS).unpack(rest.pop("kind", None), place.to("kind"))
-        fields, read = _READERS[kind]
-        return read(**unpack_fields(fields, rest, place))
+        return _READERS[kind].unpack(rest, place)
 
 
 def _pack(ids: Any) -> dict[str, Any]:
     dtype = ids.dtype
     if isinstance(dtype, pd.CategoricalDtype):
-        categories, codes = _pack(_array_of(ids.categories)), ids.codes.astype(np.int64)
-        ordered = bool(ids.ordered)
-        return {"kind": "categories", "values": categories, "ordered": ordered, "codes": codes}
+        index, codes = ids.categories, {"codes": ids.codes.astype(np.int64)}
+        values = index.to_numpy() if isinstance(index.dtype, np.dtype) else index.array
+        about = {"kind": "categories", "ordered": bool(ids.ordered)}
+        return {**about, **codes, "values": _pack(values)}
     if isinstance(dtype, pd.StringDtype):
         values, missing = _pack(ids.to_numpy(dtype=object)), repr(dtype.na_value).strip("<>")
         storage = {"storage": dtype.storage, "missing": missing}
@@ -85,10 +76,6 @@ def _pack(ids: Any) -> dict[str, Any]:
     return {"kind": "objects", "json_text": np.frombuffer(text.encode("ascii"), np.uint8)}
 
 
-def _array_of(index: pd.Index) -> Any:
-    return index.to_numpy() if isinstance(index.dtype, np.dtype) else index.array
-
-
 def _pandas_name(name: str) -> str:
     """Name of the nullable dtype of pandas for a dtype of NumPy."""
     return name.capitalize().replace("Uint", "UInt") if name != "bool" else "boolean"
@@ -107,14 +94,19 @@ def _read_pandas_strings(values: Any, storage: str, missing: str) -> Any:
         return pd.array(values, dtype=pd.StringDtype("python", na_value=na_value))
 
 
+def _read_pandas_numbers(values: Any) -> Any:
+    return pd.array(values, dtype=_pandas_name(values.dtype.name))
+
+
 def _read_zoned(values: Any, zone: Any) -> Any:
     return pd.DatetimeIndex(values, tz="UTC").tz_convert(unpack_zone(zone)).array
 
 
 def _read_strings(utf8: np.ndarray, n_bytes: np.ndarray) -> np.ndarray:
     content = utf8.tobytes()
-    if n_bytes.max(initial=0) > len(content) or n_bytes.sum() != len(content):
-        raise ValueError(f"n_bytes should add up to {len(content)}")
+    n = len(content)
+    if not 0 <= n_bytes.min(initial=0) <= n_bytes.max(initial=0) <= n or n_bytes.sum() != n:
+        raise ValueError(f"n_bytes should be from 0 to {n} and add up to {n}")
     strings, start = np.empty(len(n_bytes), dtype=object), 0
     for k, n in enumerate(n_bytes.tolist()):
         strings[k] = content[start : start + n].decode("utf-8", LONE_SURROGATES)
@@ -127,36 +119,23 @@ def _read_objects(json_text: np.ndarray) -> np.ndarray:
     return np.fromiter(values, object, len(values))
 
 
-_BYTES, _COUNTS = Array("uint8", (None,)), Array("int64", (None,), below=2**62)
+def _read_cells(type: str, cells: np.ndarray) -> np.ndarray:
+    content = cells.astype(CELLS[type]).tobytes()
+    return np.frombuffer(content, f"{type}{cells.shape[1]}", len(cells))
+
+
+_BYTES, _INT64 = Array("uint8", (None,)), Array("int64", (None,))
+_STORAGE = {"storage": Choice("python", "pyarrow"), "missing": Choice("NA", "nan")}
 _CELLS = Array(("uint32", "uint8"), (None, None), N_CODE_POINTS)
-_READERS: dict[str, tuple[Fields, Callable[..., Any]]] = {
-    "categories": (
-        {"values": IDs(), "ordered": BOOL, "codes": Array("int64", (None,))},
-        _read_categories,
-    ),
-    "strings of pandas": (
-        {
-            "values": IDs(),
-            "storage": Choice("python", "pyarrow"),
-            "missing": Choice("NA", "nan"),
-        },
-        _read_pandas_strings,
-    ),
-    "times in a zone": ({"values": IDs(), "zone": Plain(str, float)}, _read_zoned),
-    "numbers of pandas": (
-        {"values": IDs()},
-        lambda values: pd.array(values, dtype=_pandas_name(values.dtype.name)),
-    ),
-    "strings of one width": (
-        {"type": Choice(*CELLS), "cells": _CELLS},
-        lambda type, cells: np.frombuffer(
-            cells.astype(CELLS[type]).tobytes(), f"{type}{cells.shape[1]}", len(cells)
-        ),
-    ),
-    "numbers": (
-        {"time": Choice(None, *TIMES), "ids": Array(NUMBERS, (None,))},
-        lambda time, ids: ids if time is None else ids.view(time),
-    ),
-    "strings": ({"utf8": _BYTES, "n_bytes": _COUNTS}, _read_strings),
-    "objects": ({"json_text": _BYTES}, _read_objects),
+_TIMES = {"time": Choice(None, *TIMES), "ids": Array(NUMBERS, (None,))}
+_VALUES = {"values": IDs()}
+_READERS = {
+    "categories": Record({**_VALUES, "ordered": BOOL, "codes": _INT64}, _read_categories),
+    "strings of pandas": Record({**_VALUES, **_STORAGE}, _read_pandas_strings),
+    "times in a zone": Record({**_VALUES, "zone": Plain(str, float)}, _read_zoned),
+    "numbers of pandas": Record(_VALUES, _read_pandas_numbers),
+    "strings of one width": Record({"type": Choice(*CELLS), "cells": _CELLS}, _read_cells),
+    "numbers": Record(_TIMES, lambda time, ids: ids if time is None else ids.view(time)),
+    "strings": Record({"utf8": _BYTES, "n_bytes": _INT64}, _read_strings),
+    "objects": Record({"json_text": _BYTES}, _read_objects),
 }

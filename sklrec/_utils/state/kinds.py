@@ -5,7 +5,6 @@
 # keeps: a dict of kinds by name. Lengths may have names, such as "n_users": the first one that is
 # read sets it, and the others must agree. "n_users+1" is one more.
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import isfinite
@@ -17,7 +16,6 @@ import numpy as np
 Size: TypeAlias = int | range | str | None
 Fields: TypeAlias = Mapping[str, "Kind"]
 
-INDICES = ("int32", "int64")
 _MISSING = object()
 
 
@@ -25,17 +23,12 @@ class Place:
     """A place in a state that is read: its path, for messages, and the sizes read so far."""
 
     def __init__(self, path: str = "", sizes: dict[str, Any] | None = None, raw: bool = False):
-        self.path = path
+        self.path, self.raw = path, raw  # raw: in a pickle, which may hold objects
         self.sizes: dict[str, Any] = {} if sizes is None else sizes
-        self.raw = raw  # in a pickle, which may hold objects
 
     def to(self, name: Any) -> "Place":
         """Return a place inside this one."""
         return Place(f"{self.path}.{name}".strip("."), self.sizes, self.raw)
-
-    def copy(self) -> "Place":
-        """Return this place with a copy of its sizes."""
-        return Place(self.path, dict(self.sizes), self.raw)
 
     def checked(self, packed: Any) -> dict[str, Any]:
         """Return a dict of this place, or raise a ValueError."""
@@ -64,24 +57,22 @@ class Place:
         return of is None or self.size(of) == found
 
 
-class Kind(ABC):
-    """What an attribute may hold."""
+class Kind:
+    """What an attribute may hold: here, whatever its user can check."""
 
-    @abstractmethod
     def pack(self, value: Any, raw: bool) -> Any:
         """Write a value, or raise a TypeError; a raw state may hold objects."""
+        return value
 
-    @abstractmethod
     def unpack(self, packed: Any, place: Place) -> Any:
         """Read and check what `pack` wrote, or raise a ValueError."""
+        return packed
 
 
 class Plain(Kind):
     """A number, a string or a boolean; numbers have bounds, and integers may be sizes."""
 
-    def __init__(
-        self, *types: type, low: float | None = None, below: Size = None, size: Size = None
-    ):
+    def __init__(self, *types: type, low: Any = None, below: Size = None, size: Size = None):
         self.types, self.low, self.below, self.size = types, low, below, size
 
     def pack(self, value, raw):
@@ -114,20 +105,7 @@ def Int(low: int = 0, below: Size = 2**63, size: Size = None) -> Plain:
 NUMBER, BOOL, NAME = Plain(float), Plain(bool), Plain(int, str)
 
 
-class Content(Kind):
-    """Content that its user checks."""
-
-    def pack(self, value, raw):
-        return value
-
-    def unpack(self, packed, place):
-        return packed
-
-
-CONTENT = Content()
-
-
-class Choice(Content):
+class Choice(Kind):
     """One of some plain values, with its type."""
 
     def __init__(self, *choices: Any):
@@ -152,15 +130,12 @@ class Array(Kind):
         return value.astype(value.dtype.newbyteorder("="), copy=False)
 
     def unpack(self, packed, place):
-        if not isinstance(packed, np.ndarray):
-            place.refuse("should be an array")
-        if packed.dtype.name not in self.dtypes:
-            place.refuse(f"should be of {' or '.join(self.dtypes)}, got {packed.dtype.name}")
+        found = packed.dtype.name if isinstance(packed, np.ndarray) else "no array"
+        if found not in self.dtypes:
+            place.refuse(f"should be of {' or '.join(self.dtypes)}, got {found}")
         pairs = zip(self.shape, packed.shape, strict=False)
         if packed.ndim != len(self.shape) or not all(place.agree(*pair) for pair in pairs):
-            wanted = ", ".join(
-                "any" if (n := place.size(s)) is None else str(n) for s in self.shape
-            )
+            wanted = ", ".join(str(place.size(size)) for size in self.shape)
             place.refuse(f"should have the shape ({wanted}), got {packed.shape}")
         if self.below is not None and packed.size:
             below = place.size(self.below)
@@ -184,39 +159,23 @@ class Floats(Array):
 
 
 class Many(Kind):
-    """A list of values of one kind, or of one kind each, or what `into` makes of it."""
+    """A list of values of one kind, or what `into` makes of it."""
 
-    def __init__(
-        self,
-        kind: Kind | Sequence[Kind],
-        size: Size = None,
-        *,
-        into: Callable[[list[Any]], Any] = list,
-        name: Size = None,  # of the whole, if it is a tuple of sizes
-    ):
-        self.kind, self.size, self.into, self.name = kind, size, into, name
-
-    def _kinds(self, n: int) -> Sequence[Kind]:
-        return [self.kind] * n if isinstance(self.kind, Kind) else self.kind
+    def __init__(self, kind: Kind, size: Size = None, into: Callable[[list[Any]], Any] = list):
+        self.kind, self.size, self.into = kind, size, into
 
     def pack(self, value, raw):
-        pairs = zip(self._kinds(len(value)), value, strict=True)
-        return [kind.pack(element, raw) for kind, element in pairs]
+        return [self.kind.pack(element, raw) for element in value]
 
     def unpack(self, packed, place):
         if type(packed) is not list or not place.agree(self.size, len(packed)):
-            wanted = "" if self.size is None else f" of length {place.size(self.size)}"
-            place.refuse(f"should be a list{wanted}")
-        triples = enumerate(zip(self._kinds(len(packed)), packed, strict=True))
-        found = self.into([kind.unpack(each, place.to(k)) for k, (kind, each) in triples])
-        if not place.agree(self.name, found):
-            place.refuse(f"should be {place.size(self.name)}")
-        return found
+            place.refuse(f"should be a list of length {place.size(self.size)}")
+        return self.into([self.kind.unpack(each, place.to(k)) for k, each in enumerate(packed)])
 
 
 def Strings(size: Size = None) -> Many:
     """Make the kind of an array of strings, such as names of columns."""
-    return Many(Plain(str), size, into=partial(np.array, dtype=object))
+    return Many(Plain(str), size, partial(np.array, dtype=object))
 
 
 class Maybe(Kind):
@@ -251,16 +210,40 @@ class Only(Maybe):
 
 
 class Record(Kind):
-    """A dict with given keys."""
+    """Attributes of an object, or values of a dict; `into` makes the object."""
 
-    def __init__(self, fields: Fields):
-        self.fields = fields
+    def __init__(self, fields: Fields, into: Callable[..., Any] = dict):
+        self.fields, self.into = fields, into
 
     def pack(self, value, raw):
-        return pack_fields(self.fields, value, raw)
+        get = value.get if isinstance(value, Mapping) else partial(getattr, value)
+        packed = {}
+        for name, kind in self.fields.items():
+            found = get(name, _MISSING)
+            if found is _MISSING and type(kind) is Maybe:
+                continue
+            if found is _MISSING:
+                raise ValueError(
+                    f"{type(value).__name__} has no {name}, which it keeps with its present "
+                    "parameters. Set them back to those of fit, or fit again"
+                )
+            try:
+                packed[name] = kind.pack(found, raw)
+            except TypeError as error:
+                owner = repr(value).partition("(")[0][:90]
+                raise TypeError(f"{name} of {owner}: {error}") from error
+        return packed
 
     def unpack(self, packed, place):
-        return unpack_fields(self.fields, packed, place)
+        if unknown := [name for name in place.checked(packed) if name not in self.fields]:
+            place.to(unknown[0][:100]).refuse("is not known")
+        found = {}
+        for name, kind in self.fields.items():
+            if name in packed:
+                found[name] = kind.unpack(packed[name], place.to(name))
+            elif type(kind) is not Maybe:
+                place.to(name).refuse("is missing")
+        return self.into(**found)
 
 
 class Part(Kind):
@@ -270,11 +253,7 @@ class Part(Kind):
     further ones from the object.
     """
 
-    def __init__(
-        self,
-        classes: type | Mapping[str, type],
-        binds: Callable[[Any], Mapping[str, Any]] = lambda _: {},
-    ):
+    def __init__(self, classes: Any, binds: Callable[[Any], Mapping[str, Any]] = lambda _: {}):
         self.classes = classes if isinstance(classes, Mapping) else {"": classes}
         self.binds = binds
 
@@ -282,10 +261,7 @@ class Part(Kind):
         names = [name for name, each in self.classes.items() if type(value) is each]
         if not names:
             raise TypeError(f"{value!r:.100} of type {type(value).__name__}")
-        try:
-            packed = self.pack_object(value, raw)
-        except TypeError as error:
-            raise TypeError(f"{value!r:.100} holds {error}") from error
+        packed = self.pack_object(value, raw)
         return packed | {"class": names[0]} if names[0] else packed
 
     def unpack(self, packed, place):
@@ -294,7 +270,9 @@ class Part(Kind):
             rest = dict(place.checked(packed))
             name = "" if "" in self.classes else rest.pop("class", None)
             cls = self.classes[Choice(*self.classes).unpack(name, place.to("class"))]
-            found = self.unpack_object(cls, rest, place.copy())
+            found = self.unpack_object(cls, rest, Place(place.path, dict(place.sizes), place.raw))
+        if type(found) not in self.classes.values():
+            place.refuse(f"should be of another class than {type(found).__name__}")
         for name, size in self.binds(found).items():
             if not place.agree(name, size):
                 place.refuse(f"should have {name} {place.size(name)}, got {size}")
@@ -302,41 +280,11 @@ class Part(Kind):
 
     def pack_object(self, value: Any, raw: bool) -> dict[str, Any]:
         """Write an object."""
-        return pack_fields(type(value)._state, value, raw)
+        return Record(type(value)._state).pack(value, raw)
 
     def unpack_object(self, cls: Any, packed: dict[str, Any], place: Place) -> Any:
         """Read an object of a class."""
-        return restore(cls, unpack_fields(cls._state, packed, place))
-
-
-def check_starts(starts: np.ndarray, n: int) -> None:
-    """Check the starts of parts of n rows."""
-    if starts[0] != 0 or starts[-1] != n or (starts[1:] < starts[:-1]).any():
-        raise ValueError(f"starts should rise from 0 to {n}")
-
-
-def pack_fields(fields: Fields, owner: Any, raw: bool = False) -> dict[str, Any]:
-    """Write the attributes of an object, or the values of a dict."""
-    get = owner.get if isinstance(owner, Mapping) else partial(getattr, owner)
-    values = {name: get(name, _MISSING) for name in fields}
-    for name, value in values.items():
-        if value is _MISSING and type(fields[name]) is not Maybe:
-            raise TypeError(f"no attribute {name}")
-    return {n: fields[n].pack(value, raw) for n, value in values.items() if value is not _MISSING}
-
-
-def unpack_fields(fields: Fields, packed: Any, place: Place) -> dict[str, Any]:
-    """Read attributes; unknown and missing ones are refused."""
-    for name in [name for name in place.checked(packed) if name not in fields]:
-        place.to(name[:100]).refuse("is not known")
-    for name in [name for name in fields if name not in packed]:
-        if type(fields[name]) is not Maybe:
-            place.to(name).refuse("is missing")
-    return {
-        name: kind.unpack(packed[name], place.to(name))
-        for name, kind in fields.items()
-        if name in packed
-    }
+        return restore(cls, Record(cls._state).unpack(packed, place))
 
 
 def restore(cls: Any, fields: Mapping[str, Any]) -> Any:

@@ -2,58 +2,83 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_type_hints
 
 import numpy as np
 import torch
 from torch import nn
 
 from sklrec._utils.runtime import this_or_cpu
-from sklrec._utils.state.kinds import Array, Part, Plain, Record, pack_fields, unpack_fields
+from sklrec._utils.state.kinds import (
+    BOOL,
+    NUMBER,
+    Array,
+    Int,
+    Kind,
+    Many,
+    Optional,
+    Part,
+    Plain,
+    Record,
+)
 
 DEVICE = re.compile(r"cpu|mps|(cuda|xpu)(:\d{1,3})?")
 
 
-class Module(Part):
-    """A network.
+# Kinds of arguments by their types.
+_KINDS: dict[Any, Kind] = {int: Int(), float: NUMBER, bool: BOOL}
+_KINDS[Sequence[int]] = Many(Int(), range(1000), tuple)
+_KINDS[torch.Tensor | None] = Optional(Array("float64", (None,)))
 
-    Its class declares its arguments in `_state`. Made from them on the device "meta", it tells the
-    names, dtypes and shapes of its tensors. Those that hold codes or have a free length are
-    declared in `_tensors`.
+
+class Module(Part):
+    """A network, by the arguments of its class and its tensors.
+
+    The types of the arguments are those of its constructor. Integers and tuples among them are
+    sizes. A network on the device "meta", made from them, tells the names, dtypes and shapes of
+    the tensors. Those that hold codes or have a free length are declared in `_tensors`.
     """
 
     def pack_object(self, value, raw):
-        arguments = {name: _argument(getattr(value, name)) for name in value._state}
+        arguments, tensors = _arguments(type(value)), _tensors(value)
         return {
-            "device": str(next(iter(value.buffers())).device),
-            "arguments": pack_fields(value._state, arguments, raw),
-            "tensors": {name: _numpy(tensor) for name, tensor in _tensors(value).items()},
+            "device": str(next(iter(tensors.values())).device),
+            "arguments": arguments.pack({n: _plain(value, n) for n in arguments.fields}, raw),
+            "tensors": {name: _numpy(tensor) for name, tensor in tensors.items()},
         }
 
     def unpack_object(self, cls, packed, place):
-        tensors = packed.pop("tensors", None)
-        fields = {"device": Plain(str), "arguments": Record(cls._state)}
-        device, arguments = unpack_fields(fields, packed, place).values()
+        parts = {"device": Plain(str), "arguments": _arguments(cls), "tensors": Kind()}
+        device, arguments, tensors = Record(parts).unpack(packed, place).values()
         if not (place.raw or DEVICE.fullmatch(device)):
             place.to("device").refuse(f"should be a device of torch, got {device[:50]!r}")
-        arrays = {
-            n: torch.from_numpy(v) for n, v in arguments.items() if isinstance(v, np.ndarray)
-        }
+        for name, value in arguments.items():
+            if isinstance(value, int | tuple) and not place.agree(name, value):
+                place.refuse(f"should have {name} {place.size(name)}, got {value}")
+            if isinstance(value, np.ndarray):
+                arguments[name] = torch.from_numpy(value)
         with torch.device("meta"):
-            module = cls(**arguments | arrays)
+            module = cls(**arguments)
         expected = {
             name: Array(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
             for name, tensor in _tensors(module).items()
         }
         expected |= getattr(cls, "_tensors", {})
-        for name, values in unpack_fields(expected, tensors, place.to("tensors")).items():
+        for name, values in Record(expected).unpack(tensors, place.to("tensors")).items():
             _replace(module, name, values)
         return module.eval().to(this_or_cpu(device))
 
 
-def _argument(value: Any) -> Any:
+def _arguments(cls: Any) -> Record:
+    hints = get_type_hints(cls.__init__).items()
+    return Record({name: _KINDS[hint] for name, hint in hints if hint in _KINDS})
+
+
+def _plain(module: nn.Module, name: str) -> Any:
+    value = getattr(module, name)
     if isinstance(value, torch.Tensor):
-        return _numpy(value)
+        return _numpy(value) if value.ndim else value.item()
     return value.p if isinstance(value, nn.Dropout) else value
 
 

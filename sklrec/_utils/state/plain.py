@@ -14,7 +14,6 @@ import pandas as pd
 import torch
 
 N_KEYS = 624  # length of the state of the Mersenne Twister
-_UNITS = ("s", "ms", "us", "ns")
 
 
 class Codec(NamedTuple):
@@ -102,7 +101,7 @@ def _pack_time(value: pd.Timestamp | pd.Timedelta) -> Any:
 
 def _unpack_time(kind: str, content: Any) -> Any:
     number, unit, zone = content
-    if unit not in _UNITS:
+    if unit not in ("s", "ms", "us", "ns"):
         raise ValueError(f"a time has the unknown unit {unit!r:.20}")
     scalar = np.int64(number).view(f"{kind}[{unit}]")
     if kind == "timedelta64":
@@ -127,13 +126,13 @@ ID_CODECS = {
 
 def _pack_optimizer(value: type) -> str:
     if _OPTIMIZERS.get(value.__name__) is not value:
-        raise TypeError("the only classes that it holds are the optimizers of torch.optim")
+        raise TypeError(f"{value!r}, which is no optimizer of torch.optim")
     return value.__name__
 
 
 def _pack_random_state(value: np.random.RandomState) -> list[Any]:
     if value.get_state(legacy=False)["bit_generator"] != "MT19937":
-        raise TypeError("the only random states that it holds are of the Mersenne Twister")
+        raise TypeError(f"{value!r}, which is no random state of the Mersenne Twister")
     _, keys, *others = value.get_state(legacy=True)
     return [list(map(int, keys)), *others]
 
@@ -147,11 +146,7 @@ def _unpack_random_state(content: Any) -> np.random.RandomState:
     return state
 
 
-_OPTIMIZERS: dict[str, type] = {
-    name: optimizer
-    for name, optimizer in vars(torch.optim).items()
-    if isinstance(optimizer, type) and issubclass(optimizer, torch.optim.Optimizer)
-}
+_OPTIMIZERS = {name: found for name, found in vars(torch.optim).items() if type(found) is type}
 PARAMETER_CODECS = {
     **ID_CODECS,
     "optimizer": Codec(type, _pack_optimizer, lambda v: _OPTIMIZERS[v]),

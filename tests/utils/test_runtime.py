@@ -1,6 +1,10 @@
-"""Number of torch threads: lowered for small work, and restored afterwards."""
+"""What torch runs on: the number of threads, and memory that is kept for the next batch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import os
+import platform
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Thread
 
@@ -73,20 +77,6 @@ def test_an_inner_block_can_only_lower_the_number():
     assert_three_threads()
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_the_number_is_restored_after_an_error(error):
-    with pytest.raises(error), threads_for(*SMALL):
-        raise error
-    assert_three_threads()
-
-
-def test_a_change_inside_the_block_is_undone():
-    for size in (SMALL, (VALUES_PER_THREAD, 3)):
-        with threads_for(*size):
-            torch.set_num_threads(2)
-        assert_three_threads()
-
-
 def test_it_works_if_no_thread_can_start(monkeypatch):
     def refuse(thread):
         raise RuntimeError("can't start new thread")
@@ -105,23 +95,6 @@ def test_other_threads_keep_their_number():
             assert pool.submit(torch.get_num_threads).result() == 3
             assert in_new_thread(torch.get_num_threads) == 3
         assert pool.submit(torch.get_num_threads).result() == 3
-
-
-def test_a_number_that_a_thread_set_is_kept():
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(torch.get_num_threads).result()  # torch forgets one that is set before
-        pool.submit(torch.set_num_threads, 1).result()
-        torch.set_num_threads(3)
-
-        def predict():
-            with threads_for(*SMALL):
-                return torch.get_num_threads()
-
-        with threads_for(*SMALL):
-            assert pool.submit(predict).result() == 1
-        assert pool.submit(predict).result() == 1
-        assert pool.submit(torch.get_num_threads).result() == 1
-    assert_three_threads()
 
 
 @pytest.mark.parametrize("first_out", [0, 1])
@@ -146,23 +119,6 @@ def test_two_overlapping_blocks(first_out):
         with ThreadPoolExecutor(2) as pool:
             assert list(pool.map(work, [0, 1])) == [(1, 3), (1, 3)]
         assert_three_threads()
-
-
-def test_many_threads_at_once():
-    start = Barrier(16, timeout=10)
-
-    def work(_):
-        start.wait()
-        numbers = []
-        for _ in range(20):
-            with threads_for(*SMALL):
-                numbers.append(torch.get_num_threads())
-            numbers.append(torch.get_num_threads())
-        return numbers
-
-    with ThreadPoolExecutor(16) as pool:
-        assert list(pool.map(work, range(16))) == [[1, 3] * 20] * 16
-    assert_three_threads()
 
 
 class Spy(Callback):
@@ -247,3 +203,36 @@ def test_a_search_in_python_threads_restores_the_number():
     with parallel_config(backend="threading"):
         search.fit(X, Y)
     assert_three_threads()
+
+
+# --- memory
+
+CODE = """
+import resource
+import torch
+from sklrec._utils.runtime import keep_freed_memory
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        tables = [torch.ones(4096, 100) for _ in range(4)]
+        del tables
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+torch.set_num_threads(1)
+keep_freed_memory(4096, 100)
+faults()
+print(faults())
+"""
+TRIM = {"MALLOC_TRIM_THRESHOLD_": "65536"}  # Dask sets this for its workers
+BOTH = TRIM | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+@pytest.mark.parametrize("variables", [{}, TRIM, BOTH], ids=["none", "trim", "both"])
+def test_page_faults(variables):
+    """There are few, except where the user has set both variables of glibc."""
+    others = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    command = [sys.executable, "-c", CODE]
+    n_faults = int(subprocess.check_output(command, env=others | variables, text=True))
+    assert n_faults > 10_000 if variables == BOTH else n_faults < 100

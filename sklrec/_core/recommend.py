@@ -13,7 +13,6 @@ from torch import Tensor
 
 from sklrec._data.checks import check_positive
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._utils.warnings import warn
 
 # Scores in memory at once: 8 MiB of float32, which fit into the processor's cache.
 SCORES_AT_ONCE = 2**21
@@ -27,9 +26,7 @@ def recommended(
     user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
     users = read_ids(users, "users")
     user_codes = user_vocabulary.codes(users)
-    n_unknown = int(np.count_nonzero(user_codes == 0))
-    if message := user_vocabulary.kind_mismatch(users, n_unknown):
-        warn(message)
+    user_vocabulary.warn_of_kind(users, np.count_nonzero(user_codes == 0))
     item_codes, allowed = _candidates(item_vocabulary, candidates, users)
     n_items = min(check_positive(n_items, "n_items"), len(item_codes))
     block = max(1, SCORES_AT_ONCE // len(item_codes))

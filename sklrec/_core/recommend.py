@@ -47,16 +47,17 @@ def recommended(
     rows, items, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
     zero, scale = model.module_.zero.item(), model.module_.scale.item()
     score = zero + scale * score.astype(np.float64)
+    return table_of_lists(model, users[rows], items, rank, score)
+
+
+def table_of_lists(
+    model: Any, users: Any, items: np.ndarray, rank: np.ndarray, score: np.ndarray
+) -> pd.DataFrame:
+    """Make the table of recommended items from their codes, and clip their ratings."""
     if model.rating_scale_ is not None:
         score = score.clip(*model.rating_scale_)
-    return _as_frame(
-        {
-            "user": users[rows],
-            "item": item_vocabulary.ids_of(items),
-            "rank": rank,
-            "score": score,
-        }
-    )
+    ids = model.encoder_.vocabularies_[1].ids_of(items)
+    return _as_frame({"user": users, "item": ids, "rank": rank, "score": score})
 
 
 def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFrame:

@@ -129,7 +129,9 @@ class ParquetRatings(ChunkedRatings):
                 raise ValueError(
                     f"Column {name!r} holds ratings or weights. Remove it from columns."
                 )
-        return given or [name for name in present if name not in targets]
+        if self.columns is None:
+            return [name for name in present if name not in targets]
+        return given
 
 
 @contextmanager

@@ -4,36 +4,30 @@
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from sklrec.inspection._drawing import check_matplotlib
+from sklrec.metrics._test_rows import unwrap
 
 
 def fitted_model(display: type, estimator: Any, needs: str | None = None) -> Any:
     """Return the fitted model at the end of an estimator, and check what a display needs."""
     check_matplotlib(f"{display.__name__}.from_estimator")
     check_is_fitted(estimator)
-    while True:
-        if getattr(estimator, "refit", None) is False:
-            raise ValueError(
-                f"This {type(estimator).__name__} has refit=False and so no model. Set refit=True "
-                "and fit it, or give a model fitted with its best_params_."
-            )
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        else:
-            break
-    check_is_fitted(estimator)
-    if needs is not None and not hasattr(estimator, needs):
+    model, _ = unwrap(estimator)
+    if getattr(model, "refit", None) is False:
+        raise ValueError(
+            f"This {type(model).__name__} has refit=False and so no model. Set refit=True and fit "
+            "it, or give a model fitted with its best_params_."
+        )
+    check_is_fitted(model)
+    if needs is not None and not hasattr(model, needs):
         raise TypeError(
-            f"{type(estimator).__name__} has no {needs}, which this display needs. Give a fitted "
+            f"{type(model).__name__} has no {needs}, which this display needs. Give a fitted "
             "regressor of this package, or a Pipeline or a search that ends in one."
         )
-    return estimator
+    return model
 
 
 def check_numbers(**columns: Any) -> tuple[np.ndarray, ...]:

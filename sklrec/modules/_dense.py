@@ -9,12 +9,11 @@ from torch.nn import functional as F
 
 from sklrec._utils.state.kinds import BOOL, NUMBER, Int, Many
 from sklrec.modules._rating_module import (
+    FactorModule,
     Penalty,
-    RatingModule,
     biases_of,
     embedding,
-    grown_biases,
-    grown_embedding,
+    grow_tables,
     linear,
     new_linear,
     normal,
@@ -27,7 +26,7 @@ PAIR_NUMBERS_AT_ONCE = 2**22
 MAX_LAYERS = 1000  # in a model file
 
 
-class DenseNet(RatingModule):
+class DenseNet(FactorModule):
     r"""Predict a rating by a dense net over embeddings.
 
     .. math:: \hat r = \mu + \sigma \Big( b_u + b_i + \langle p_u, q_i \rangle
@@ -163,29 +162,15 @@ class DenseNet(RatingModule):
         self.n_multi_valued = n_multi_valued
         self.init_std = init_std
         self.sparse = sparse
-        self.user_factors = embedding(n_users, n_factors, init_std, generator)
-        self.item_factors = embedding(n_items, n_factors, init_std, generator)
-        if biased:
-            self.user_biases = nn.Parameter(torch.zeros(n_users + 1, dtype=torch.float32))
-            self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
+        self._add_tables(n_users, n_items, generator)
         if n_categorical + n_multi_valued:
-            self.value_factors = embedding(n_values, n_factors, init_std, generator)
+            self.value_factors = embedding(self, "value", n_values, generator)
         if n_numeric:
             shape = n_numeric, n_bins + 1, n_factors
             missing = slice(None), -1
             self.bin_factors = nn.Parameter(normal(shape, init_std, generator, zeros=missing))
         self.dropout = nn.Dropout(dropout)
         self.layers = _layers(self.width, self.hidden_layer_sizes, generator)
-
-    @property
-    def n_users(self) -> int:
-        """Number of known users."""
-        return self.user_factors.num_embeddings - 1
-
-    @property
-    def n_items(self) -> int:
-        """Number of known items."""
-        return self.item_factors.num_embeddings - 1
 
     @property
     def n_values(self) -> int:
@@ -350,7 +335,6 @@ class DenseNet(RatingModule):
         for table in self.layers[-1].parameters():
             table.mul_(ratio)
 
-    @torch.no_grad()
     def grow(
         self,
         n_users: int,
@@ -376,14 +360,7 @@ class DenseNet(RatingModule):
         DenseNet
             This module; its existing rows are unchanged.
         """
-        sizes = {"user_factors": n_users, "item_factors": n_items, "value_factors": n_values}
-        for name, n_rows in sizes.items():
-            if hasattr(self, name):
-                table = grown_embedding(getattr(self, name), n_rows, self.init_std, generator)
-                setattr(self, name, table)
-        if self.biased:
-            self.user_biases = grown_biases(self.user_biases, n_users)
-            self.item_biases = grown_biases(self.item_biases, n_items)
+        grow_tables(self, {"user": n_users, "item": n_items, "value": n_values}, generator)
         return self
 
     def _look_up(

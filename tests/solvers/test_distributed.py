@@ -222,7 +222,7 @@ def test_models_that_train_in_one_process_refuse_accelerate(estimator):
 def test_a_missing_accelerate_is_an_error_with_advice(monkeypatch):
     monkeypatch.setitem(sys.modules, "accelerate", None)
     model = dense(device="accelerate")
-    with pytest.raises(ImportError, match=r"pip install sklrec\[distributed\], or set another"):
+    with pytest.raises(ImportError, match=r"device='accelerate' requires accelerate"):
         model.fit(X, Y)
     assert not hasattr(model, "module_")
 

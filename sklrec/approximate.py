@@ -5,12 +5,10 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.recommend import read_ids
+from sklrec._core.recommend import read_ids, table_of_lists
 from sklrec._data.checks import check_positive
 from sklrec._utils.extras import import_extra
 from sklrec._utils.runs import place_in_run
@@ -130,16 +128,14 @@ class ApproximateItems:
         """
         n_items = check_positive(n_items, "n_items")
         model = self.estimator
-        user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
         users = read_ids(users, "users")
-        codes = user_vocabulary.codes(users)
+        codes = model.encoder_.vocabularies_[0].codes(users)
         n_seen = np.diff(model.seen_.indptr)[codes] if exclude_seen else np.zeros_like(codes)
         # A search finds the same number of items for each user of a block. So each block has users
         # who have seen similar numbers of items.
         order = np.argsort(n_seen, kind="stable")
         found = []
-        for block in gen_batches(len(order), USERS_AT_ONCE):
-            rows = order[block]
+        for rows in np.split(order, range(USERS_AT_ONCE, len(order), USERS_AT_ONCE)):
             found.append(
                 self._search(rows, codes[rows], n_items, int(n_seen[rows].max()), exclude_seen)
             )
@@ -149,16 +145,8 @@ class ApproximateItems:
         rows, items, scores = rows[best], items[best], scores[best]
         rank = 1 + place_in_run(rows)
         keep = rank <= n_items
-        if model.rating_scale_ is not None:
-            scores = scores.clip(*model.rating_scale_)
-        return pd.DataFrame(
-            {
-                "user": users[rows[keep]],
-                "item": item_vocabulary.ids_of(items[keep]),
-                "rank": rank[keep],
-                "score": scores[keep].astype(np.float64),
-            }
-        )
+        scores = scores[keep].astype(np.float64)
+        return table_of_lists(model, users[rows[keep]], items[keep], rank[keep], scores)
 
     def _search(
         self, rows: np.ndarray, codes: np.ndarray, n_items: int, n_seen: int, exclude_seen: bool

@@ -21,7 +21,13 @@ from sklrec._core.readers import (
     n_ids,
 )
 from sklrec._core.rows import check_X
-from sklrec._data.checks import check_interactions, check_ratings, column_values, take_rows
+from sklrec._data.checks import (
+    check_interactions,
+    check_ratings,
+    column_values,
+    named_column,
+    take_rows,
+)
 from sklrec._data.histories import Histories
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
@@ -70,9 +76,9 @@ class HistoryReader(PairReader):
         """Read the times of some rows, if there are timestamps."""
         if (index := model.timestamp_index_) is None:
             return {}
-        values, first_row = column_values(X, index)[rows], rows.start or 0
-        kind, name = model.timestamp_kind_, _column_name(model, index)
-        return {"times": read_timestamps(values, name, kind, first_row=first_row)}
+        values, name = named_column(model, X, index)
+        kind, first_row = model.timestamp_kind_, rows.start or 0
+        return {"times": read_timestamps(values[rows], name, kind, first_row=first_row)}
 
     def training_data(self, model: Any, rated: Rated, previous: Any) -> SequenceTensors:
         inputs, y, weight = rated
@@ -139,13 +145,10 @@ class HistoryReader(PairReader):
         """Make histories from (X_past, y_past), and find the sequence of each row of X in them."""
         X_past, y_past = _check_history(model, X, history)
         position = model.encoder_.column_indices_[0]
-        vocabulary, users = Vocabulary.build(
-            column_values(X_past, position), _column_name(model, position)
-        )
+        vocabulary, users = Vocabulary.build(*named_column(model, X_past, position))
         values = column_values(X, position)
         sequences = vocabulary.codes(values)
-        if message := vocabulary.kind_mismatch(values, int(np.count_nonzero(sequences == 0))):
-            warn(message)
+        vocabulary.warn_of_kind(values, np.count_nonzero(sequences == 0))
         is_read = np.zeros(len(vocabulary) + 1, dtype=bool)
         is_read[sequences[sequences > 0]] = True
         rows = is_read[users] & ~np.isnan(y_past)  # the only ones that X reads
@@ -221,7 +224,7 @@ def check_input_unchanged(model: Any, found: str, is_same: bool) -> None:
 def _learn_timestamps(model: Any, X: Any, index: int | None) -> None:
     model.timestamp_index_, model.timestamp_kind_ = index, None
     if index is not None:
-        model.timestamp_kind_ = timestamp_kind(column_values(X, index), _column_name(model, index))
+        model.timestamp_kind_ = timestamp_kind(*named_column(model, X, index))
     elif model.timestamp == "auto" and X.shape[1] > 2:
         warn(
             "timestamp='auto' found no column named 'timestamp'. The order of the rows is "
@@ -258,14 +261,7 @@ def _places_and_weights(
 def _warn_of_items(model: Any, X: Any, items: np.ndarray) -> None:
     """Warn if items are of another kind than in `fit`; users of a history may be new."""
     vocabulary, values = id_columns(model, X)[1]
-    n_unknown = int(np.count_nonzero(items == 0))
-    if n_unknown and (message := vocabulary.kind_mismatch(values, n_unknown)):
-        warn(message)
-
-
-def _column_name(model: Any, position: int) -> int | str:
-    names = getattr(model, "feature_names_in_", None)
-    return position if names is None else names[position]
+    vocabulary.warn_of_kind(values, np.count_nonzero(items == 0))
 
 
 def _check_history(model: Any, X: Any, history: Any) -> tuple[Any, np.ndarray]:

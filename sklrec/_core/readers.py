@@ -79,8 +79,7 @@ class PairReader:
     def warn_of_kind(self, model: Any, X: Any, n_unknown: np.ndarray) -> None:
         """Warn if users or items are unknown because their IDs are of another kind."""
         for (vocabulary, values), n in zip(id_columns(model, X), n_unknown.tolist(), strict=True):
-            if message := vocabulary.kind_mismatch(values, n):
-                warn(message)
+            vocabulary.warn_of_kind(values, n)
 
     def training_data(self, model: Any, rated: Rated, previous: Any) -> InteractionTensors:
         """Make the tensors to train on."""

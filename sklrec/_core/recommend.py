@@ -13,7 +13,6 @@ from torch import Tensor
 
 from sklrec._data.checks import check_positive
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._utils.warnings import warn
 
 # Scores in memory at once: 8 MiB of float32, which fit into the processor's cache.
 SCORES_AT_ONCE = 2**21
@@ -27,9 +26,7 @@ def recommended(
     user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
     users = read_ids(users, "users")
     user_codes = user_vocabulary.codes(users)
-    n_unknown = int(np.count_nonzero(user_codes == 0))
-    if message := user_vocabulary.kind_mismatch(users, n_unknown):
-        warn(message)
+    user_vocabulary.warn_of_kind(users, np.count_nonzero(user_codes == 0))
     item_codes, allowed = _candidates(item_vocabulary, candidates, users)
     n_items = min(check_positive(n_items, "n_items"), len(item_codes))
     block = max(1, SCORES_AT_ONCE // len(item_codes))
@@ -50,16 +47,17 @@ def recommended(
     rows, items, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
     zero, scale = model.module_.zero.item(), model.module_.scale.item()
     score = zero + scale * score.astype(np.float64)
+    return table_of_lists(model, users[rows], items, rank, score)
+
+
+def table_of_lists(
+    model: Any, users: Any, items: np.ndarray, rank: np.ndarray, score: np.ndarray
+) -> pd.DataFrame:
+    """Make the table of recommended items from their codes, and clip their ratings."""
     if model.rating_scale_ is not None:
         score = score.clip(*model.rating_scale_)
-    return _as_frame(
-        {
-            "user": users[rows],
-            "item": item_vocabulary.ids_of(items),
-            "rank": rank,
-            "score": score,
-        }
-    )
+    ids = model.encoder_.vocabularies_[1].ids_of(items)
+    return _as_frame({"user": users, "item": ids, "rank": rank, "score": score})
 
 
 def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFrame:

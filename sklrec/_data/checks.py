@@ -169,12 +169,10 @@ def column_values(X: Table, position: int) -> Any:
     return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
 
 
-def named_columns(
-    estimator: Any, X: Table, positions: Sequence[int]
-) -> list[tuple[Any, int | str]]:
-    """Values and name of each of some columns."""
+def named_column(estimator: Any, X: Table, position: int) -> tuple[Any, int | str]:
+    """Values and name of one column."""
     names = getattr(estimator, "feature_names_in_", range(X.shape[1]))
-    return [(column_values(X, position), names[position]) for position in positions]
+    return column_values(X, position), names[position]
 
 
 def check_rows(

@@ -27,6 +27,7 @@ from sklrec._data.checks import (
 )
 from sklrec._utils.state.ids import IDs
 from sklrec._utils.state.kinds import NAME, Declared
+from sklrec._utils.warnings import warn
 
 # The conversion of a column to a kind, where only one makes sense.
 _CONVERSIONS = {
@@ -152,16 +153,16 @@ class Vocabulary(Declared):
             unseen = unseen[Vocabulary(self.rare, self.name).codes(unseen) == 0]
         return np.asarray(unseen)
 
-    def kind_mismatch(self, values: Any, n_unknown: int) -> str | None:
-        """Text of the warning that `fit` saw another kind of IDs, or None."""
+    def warn_of_kind(self, values: Any, n_unknown: int | np.integer) -> None:
+        """Warn if unknown IDs are of another kind than the IDs of `fit`."""
         if n_unknown == 0 or len(self) == 0 or self.kind == OBJECTS:
-            return None
+            return
         values = as_array(values, self.name)
         kind = id_kind(values)
         if can_equal(kind, self.kind):
-            return None
+            return
         conversion = _CONVERSIONS.get(self.kind)
-        return (
+        warn(
             f"Column {self.name!r} was fitted on {self.kind}{_such_as(self._ids)} but "
             f"got {kind}{_such_as(values)}: {n_unknown / len(values):.1%} of "
             f"{len(values)} rows are unknown. Convert it first"

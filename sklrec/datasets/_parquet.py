@@ -129,7 +129,9 @@ class ParquetRatings(ChunkedRatings):
                 raise ValueError(
                     f"Column {name!r} holds ratings or weights. Remove it from columns."
                 )
-        return given or [name for name in present if name not in targets]
+        if self.columns is None:
+            return [name for name in present if name not in targets]
+        return given
 
 
 @contextmanager
@@ -157,12 +159,7 @@ def _batches(
 
     if not isinstance(fragment, ParquetFileFragment):
         yield from fragment.to_batches(
-            columns=schema.names,
-            schema=schema,
-            batch_size=batch_size,
-            batch_readahead=0,
-            fragment_readahead=0,
-            use_threads=False,
+            schema, batch_size=batch_size, batch_readahead=0, use_threads=False
         )
         return
     # fragment.to_batches would decode whole row groups, often of a million rows, at once.

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import ndtri
 
-from sklrec.inspection._drawing import GREY, axes_for, check_matplotlib, style
+from sklrec.inspection._drawing import GREY, axes_for, style
 from sklrec.inspection._inputs import check_numbers, check_rated, fitted_model
 
 LEVELS = np.linspace(0.05, 0.95, 19)
@@ -112,8 +112,7 @@ class CalibrationDisplay:
         ValueError
             If `predict` has no `return_std`.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        model = fitted_model(estimator, needs="predict")
+        model = fitted_model(cls, estimator, needs="predict")
         if "return_std" not in signature(model.predict).parameters:
             raise ValueError(
                 f"{type(model).__name__}.predict has no return_std, so it predicts no intervals. "

@@ -37,7 +37,7 @@ def check_matplotlib(caller: str) -> None:
     import_extra("matplotlib", "plot", caller)
 
 
-def axes_for(display: Any, ax: Any, grid: str | None = "both") -> Any:
+def axes_for(display: Any, ax: Any, grid: str = "both") -> Any:
     """Store the axes and the figure in a display; without axes, make new ones with our colours."""
     check_matplotlib(f"{type(display).__name__}.plot")
     if ax is None:
@@ -46,8 +46,7 @@ def axes_for(display: Any, ax: Any, grid: str | None = "both") -> Any:
 
         _, ax = plt.subplots(layout="constrained")
         ax.set_prop_cycle(cycler(color=COLORS) + cycler(marker=MARKERS))
-    if grid is not None:
-        ax.grid(axis=grid, alpha=0.3)
+    ax.grid(axis=grid, alpha=0.3)
     display.ax_, display.figure_ = ax, ax.figure
     return ax
 
@@ -90,8 +89,8 @@ def label_points(
             text, (across, up), xytext=(0, 0), textcoords="offset points", zorder=5, **options
         )
         others = taken[:place] + taken[place + 1 :]
-        hidden = [_hidden(_box(label, spot), others, ax.bbox) for spot in PLACES]
-        taken.append(_box(label, PLACES[hidden.index(min(hidden))]))
+        best = min(PLACES, key=lambda spot: _hidden(_box(label, spot), others, ax.bbox))
+        taken.append(_box(label, best))
         labels.append(label)
     return labels
 
@@ -105,10 +104,11 @@ def _box(label: Any, place: tuple[tuple[int, int], str, str]) -> Any:
 
 def _hidden(box: Any, others: Sequence[Any], frame: Any) -> float:
     """Return the area in pixels that a box has outside the axes or in common with others."""
+
+    def shared(other: Any) -> float:
+        both = type(box).intersection(box, other)
+        return 0.0 if both is None else both.width * both.height
+
     area = box.width * box.height
-    inside = type(box).intersection(box, frame)
-    hidden = area - (inside.width * inside.height if inside is not None else 0.0)
-    for other in others:
-        if (shared := type(box).intersection(box, other)) is not None:
-            hidden += shared.width * shared.height
+    hidden = area - shared(frame) + sum(map(shared, others))
     return hidden if hidden > 1e-6 * area else 0.0

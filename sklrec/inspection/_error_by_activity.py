@@ -8,14 +8,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from sklrec.inspection._drawing import COLORS, GREY, MARKERS, axes_for, check_matplotlib, style
-from sklrec.inspection._inputs import (
-    check_choice,
-    check_numbers,
-    check_rated,
-    fitted_model,
-    n_training_ratings,
-)
+from sklrec._data.checks import check_choice
+from sklrec.inspection._drawing import COLORS, GREY, MARKERS, axes_for, style
+from sklrec.inspection._inputs import check_numbers, check_rated, fitted_model
 from sklrec.metrics._test_rows import read_rows
 
 SIDES = ("user", "item")
@@ -132,9 +127,8 @@ class ErrorByActivityDisplay:
         TypeError
             If the estimator has no `seen_`.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
         check_choice("by", by, SIDES)
-        model = fitted_model(estimator, needs="seen_")
+        model = fitted_model(cls, estimator, needs="seen_")
         y = check_rated(X, y)
         predicted = estimator.predict(X)
         side = SIDES.index(by)
@@ -142,7 +136,8 @@ class ErrorByActivityDisplay:
             warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
             ids = read_rows(estimator, X)[1 + side]
         codes = model.encoder_.vocabularies_[side].codes(ids.seen)
-        counts = np.where(ids.is_lost, 0, n_training_ratings(model, side)[codes])
+        n_rated = np.bincount(model.seen_.nonzero()[side], minlength=model.seen_.shape[side])
+        counts = np.where(ids.is_lost, 0, n_rated[codes])
         return cls.from_predictions(
             y, predicted, counts, by=by, edges=edges, ax=ax, line_kwargs=line_kwargs
         )

@@ -4,33 +4,30 @@
 from typing import Any
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from sklrec.inspection._drawing import check_matplotlib
+from sklrec.metrics._test_rows import unwrap
 
-def fitted_model(estimator: Any, needs: str | None = None) -> Any:
-    """Return the fitted model at the end of an estimator, and check that it has an attribute."""
+
+def fitted_model(display: type, estimator: Any, needs: str | None = None) -> Any:
+    """Return the fitted model at the end of an estimator, and check what a display needs."""
+    check_matplotlib(f"{display.__name__}.from_estimator")
     check_is_fitted(estimator)
-    while True:
-        if getattr(estimator, "refit", None) is False:
-            raise ValueError(
-                f"This {type(estimator).__name__} has refit=False and so no model. Set refit=True "
-                "and fit it, or give a model fitted with its best_params_."
-            )
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        else:
-            break
-    check_is_fitted(estimator)
-    if needs is not None and not hasattr(estimator, needs):
+    model, _ = unwrap(estimator)
+    if getattr(model, "refit", None) is False:
+        raise ValueError(
+            f"This {type(model).__name__} has refit=False and so no model. Set refit=True and fit "
+            "it, or give a model fitted with its best_params_."
+        )
+    check_is_fitted(model)
+    if needs is not None and not hasattr(model, needs):
         raise TypeError(
-            f"{type(estimator).__name__} has no {needs}, which this display needs. Give a fitted "
+            f"{type(model).__name__} has no {needs}, which this display needs. Give a fitted "
             "regressor of this package, or a Pipeline or a search that ends in one."
         )
-    return estimator
+    return model
 
 
 def check_numbers(**columns: Any) -> tuple[np.ndarray, ...]:
@@ -41,9 +38,7 @@ def check_numbers(**columns: Any) -> tuple[np.ndarray, ...]:
             raise ValueError(f"{name} is None. Give a number for each row.")
         flat = column_or_1d(values, input_name=name)
         checked.append(check_array(flat, ensure_2d=False, dtype=np.float64, input_name=name))
-    if len({len(values) for values in checked}) > 1:
-        lengths = ", ".join(f"{name} {len(v)}" for name, v in zip(columns, checked, strict=True))
-        raise ValueError(f"All must have the same number of rows, but they have: {lengths}.")
+    check_consistent_length(*checked)
     return tuple(checked)
 
 
@@ -52,14 +47,3 @@ def check_rated(X: Any, y: Any) -> np.ndarray:
     (y,) = check_numbers(y=y)
     check_consistent_length(X, y)
     return y
-
-
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Check that a parameter is one of some words."""
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
-
-
-def n_training_ratings(model: Any, side: int) -> np.ndarray:
-    """Count the training ratings of each code of users (side 0) or of items (side 1)."""
-    return np.bincount(model.seen_.nonzero()[side], minlength=model.seen_.shape[side])

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 
 from sklrec._data.checks import check_positive
-from sklrec.inspection._drawing import COLORS, GREY, axes_for, check_matplotlib, style
+from sklrec.inspection._drawing import COLORS, GREY, axes_for, style
 from sklrec.inspection._inputs import check_numbers, check_rated, fitted_model
 
 WHISKERS = (5, 95)  # percentiles
@@ -115,8 +115,7 @@ class PredictedRatingsDisplay:
         TypeError
             If the estimator has no `predict`.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        fitted_model(estimator, needs="predict")
+        fitted_model(cls, estimator, needs="predict")
         y, styles = check_rated(X, y), {"box_kwargs": box_kwargs, "line_kwargs": line_kwargs}
         return cls.from_predictions(y, estimator.predict(X), n_bins=n_bins, ax=ax, **styles)
 

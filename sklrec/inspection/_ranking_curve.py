@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from sklrec._data.checks import check_positive
-from sklrec.inspection._drawing import axes_for, check_matplotlib, style
+from sklrec.inspection._drawing import axes_for, style
 from sklrec.inspection._inputs import check_rated, fitted_model
 from sklrec.metrics import make_ranking_scorer
 from sklrec.metrics._hits import METRICS
@@ -112,8 +112,7 @@ class RankingCurveDisplay:
         ValueError
             If a metric is not listed above, or if no item is relevant.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        model = fitted_model(estimator)
+        model = fitted_model(cls, estimator)
         max_k = check_positive(max_k, "max_k")
         scorer = make_ranking_scorer(metric, max_k, threshold=threshold, candidates=candidates)
         hits, _ = scorer.find(estimator, X, check_rated(X, y))

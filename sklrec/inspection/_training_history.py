@@ -5,8 +5,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from sklrec.inspection._drawing import COLORS, GREY, axes_for, check_matplotlib, style
-from sklrec.inspection._inputs import check_choice, fitted_model
+from sklrec._data.checks import check_choice
+from sklrec.inspection._drawing import COLORS, GREY, axes_for, style
+from sklrec.inspection._inputs import fitted_model
 
 LABELS = {
     "rmse": "RMSE (units of the ratings)",
@@ -103,8 +104,7 @@ class TrainingHistoryDisplay:
         TypeError
             If the estimator has no `loss_curve_`.
         """
-        check_matplotlib(f"{cls.__name__}.from_estimator")
-        model = fitted_model(estimator, needs="loss_curve_")
+        model = fitted_model(cls, estimator, needs="loss_curve_")
         validation_loss = getattr(model, "validation_curve_", None)
         unit = "epoch" if hasattr(model, "max_epochs") else "sweep"
         display = cls(model.loss_curve_, validation_loss=validation_loss, unit=unit)

@@ -43,7 +43,7 @@ class Hits(NamedTuple):
     def find(cls, relevant: Pairs, gains: np.ndarray, listed: Pairs, ranks: np.ndarray) -> "Hits":
         """Find the relevant items in the lists, and number their users in the order of codes."""
         users, user_of_relevant = np.unique(relevant.users, return_inverse=True)
-        n_items = 1 + max(relevant.items.max(initial=0), listed.items.max(initial=0))
+        n_items = 1 + max(relevant.items.max(), listed.items.max(initial=0))
         place = relevant.keys(n_items).get_indexer(listed.keys(n_items))
         hits = np.flatnonzero(place >= 0)
         hits = hits[np.lexsort((ranks[hits], listed.users[hits]))]

@@ -55,18 +55,13 @@ def masked_root_mean_squared_error(
     >>> masked_root_mean_squared_error(y_true, y_pred)
     1.0
     """
-    y_true = _floats(y_true, "y_true")
-    y_pred = _floats(y_pred, "y_pred")
+    options = {"ensure_2d": False, "dtype": np.float64}
+    y_true = check_array(y_true, ensure_all_finite="allow-nan", input_name="y_true", **options)
+    y_pred = check_array(y_pred, ensure_all_finite=False, input_name="y_pred", **options)
     if y_true.shape != y_pred.shape:
         raise ValueError(
             f"y_true has the shape {y_true.shape}, but y_pred has {y_pred.shape}. Give one "
             "prediction for each rating, known or not."
-        )
-    infinite = np.argwhere(np.isinf(y_true))
-    if len(infinite):
-        raise ValueError(
-            f"Input y_true contains infinity, first at {_place(infinite)}. A rating must be a "
-            "finite number, or NaN if it is not known."
         )
     known = ~np.isnan(y_true)
     if not known.any():
@@ -76,9 +71,10 @@ def masked_root_mean_squared_error(
         )
     bad = np.argwhere(known & ~np.isfinite(y_pred))
     if len(bad):
+        place = ", column ".join(map(str, bad[0]))
         raise ValueError(
             f"Each known rating needs a finite prediction, but y_pred holds "
-            f"{y_pred[tuple(bad[0])]} at {_place(bad)}, and {len(bad)} of {known.sum()} known "
+            f"{y_pred[tuple(bad[0])]} at row {place}, and {len(bad)} of {known.sum()} known "
             "ratings have no finite prediction."
         )
     weight = check_sample_weight(sample_weight, y_true, dtype=np.float64, ensure_non_negative=True)
@@ -95,14 +91,3 @@ def masked_root_mean_squared_error(
 neg_masked_root_mean_squared_error_scorer = make_scorer(
     masked_root_mean_squared_error, greater_is_better=False
 )
-
-
-def _floats(values: Any, name: str) -> np.ndarray:
-    return check_array(
-        values, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name=name
-    )
-
-
-def _place(places: np.ndarray) -> str:
-    """Name the first of some places, for messages."""
-    return ", column ".join([f"row {places[0][0]}", *map(str, places[0][1:])])

@@ -22,7 +22,10 @@ class RowIDs(NamedTuple):
 
 def read_rows(estimator: Any, X: Any) -> tuple[Any, RowIDs, RowIDs]:
     """Return the model at the end of an estimator, and the users and items of test rows."""
-    model, steps, views = _unwrap(estimator, X)
+    model, steps = unwrap(estimator)
+    views = [X]  # before each step, and before the model
+    for step in steps:
+        views.append(step.transform(views[-1]))
     # A model that does not know its columns takes them from X.
     knows_columns = hasattr(model, "n_features_in_")
     of_columns = model if knows_columns else BaseEstimator()
@@ -43,21 +46,17 @@ def read_rows(estimator: Any, X: Any) -> tuple[Any, RowIDs, RowIDs]:
     return model, users, items
 
 
-def _unwrap(estimator: Any, X: Any) -> tuple[Any, list[Any], list[Any]]:
-    """Return the model, the fitted steps before it, and X before each step and the model."""
+def unwrap(estimator: Any) -> tuple[Any, list[Any]]:
+    """Return the model at the end of pipelines and searches, and the fitted steps before it."""
     steps: list[Any] = []
-    views = [X]
     while True:
         if hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
         elif isinstance(estimator, Pipeline):
-            for _, step in estimator.steps[:-1]:
-                if step is not None and step != "passthrough":
-                    steps.append(step)
-                    views.append(step.transform(views[-1]))
-            estimator = estimator.steps[-1][1]
+            *before, (_, estimator) = estimator.steps
+            steps += [step for _, step in before if step not in (None, "passthrough")]
         else:
-            return estimator, steps, views
+            return estimator, steps
 
 
 def _as_table(X: Any) -> Any:

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import indexable
 
-from sklrec._data.checks import check_interactions, named_columns, resolve_columns
+from sklrec._data.checks import check_interactions, named_column, resolve_columns
 from sklrec._data.timestamps import need_timestamp, read_timestamps, resolve_timestamp
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.warnings import warn
@@ -44,7 +44,7 @@ class SplitColumns:
 
     def _column(self, position: int) -> tuple[Any, int | str]:
         """Return the values and the name of a column."""
-        return named_columns(self._estimator, self._X, [position])[0]
+        return named_column(self._estimator, self._X, position)
 
     def _warn_of_another_order(self, users: np.ndarray | None) -> None:
         """Warn if a column named `timestamp` contradicts the order of rows (of each user)."""

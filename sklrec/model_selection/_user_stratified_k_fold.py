@@ -4,7 +4,7 @@
 from collections.abc import Iterator
 
 import numpy as np
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, PredefinedSplit
 from sklearn.utils import check_random_state
 
 from sklrec._utils.runs import is_new
@@ -88,9 +88,7 @@ class UserStratifiedKFold(InteractionSplitter):
         folds = self._deal(users, n_splits)
         if self.item is not None:
             _warn_of_repeats(users, columns.codes(self.item), folds)
-        for fold in range(n_splits):
-            is_test = folds == fold
-            yield np.flatnonzero(~is_test), np.flatnonzero(is_test)
+        yield from PredefinedSplit(folds).split()
 
     def _n_splits(self) -> int:
         # KFold checks these three parameters.

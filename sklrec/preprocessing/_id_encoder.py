@@ -18,13 +18,12 @@ from sklrec._data.checks import (
     check_interactions,
     column_values,
     fit_context,
-    named_columns,
+    named_column,
     resolve_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator
 from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
-from sklrec._utils.warnings import warn
 
 __all__ = ["IDEncoder"]
 
@@ -202,7 +201,8 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         for vocabulary, values in self._id_columns(X):
             grown.append(vocabulary.extend(values))
             if grown[-1] is not vocabulary:
-                warn_if_kind_differs(vocabulary, values, vocabulary.codes(values))
+                n_unknown = np.count_nonzero(vocabulary.codes(values) == 0)
+                vocabulary.warn_of_kind(values, n_unknown)
         self.vocabularies_ = grown
         return self
 
@@ -225,7 +225,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         codes = []
         for vocabulary, values in self._id_columns(X):
             codes.append(vocabulary.codes(values))
-            warn_if_kind_differs(vocabulary, values, codes[-1])
+            vocabulary.warn_of_kind(values, np.count_nonzero(codes[-1] == 0))
             if self.handle_unknown == "error":
                 _check_known(vocabulary, values, codes[-1])
         return self._replace(X, codes)
@@ -276,7 +276,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         min_frequency = 1 if self.min_frequency is None else self.min_frequency
         if not isinstance(min_frequency, Integral):
             min_frequency = ceil(min_frequency * X.shape[0])
-        id_columns = named_columns(self, X, self.column_indices_)
+        id_columns = (named_column(self, X, position) for position in self.column_indices_)
         return X, [learn(values, name, int(min_frequency)) for values, name in id_columns]
 
     def _id_columns(self, X: Any) -> Iterator[tuple[Vocabulary, Any]]:
@@ -309,13 +309,6 @@ def _common_dtype(columns: list[Any]) -> np.dtype:
     if is_common and all(isinstance(dtype, np.dtype) for dtype in dtypes):
         return np.result_type(*dtypes)
     return np.dtype(object)
-
-
-def warn_if_kind_differs(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:
-    """Warn if unknown IDs are of another kind than the IDs of `fit`."""
-    text = vocabulary.kind_mismatch(values, len(codes) - int(np.count_nonzero(codes)))
-    if text is not None:
-        warn(text)
 
 
 def _check_known(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:

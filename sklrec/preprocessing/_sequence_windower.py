@@ -18,7 +18,7 @@ from sklrec._data.checks import (
     check_interactions,
     check_ratings,
     fit_context,
-    named_columns,
+    named_column,
     plain_scalar,
     resolve_columns,
 )
@@ -27,7 +27,6 @@ from sklrec._data.timestamps import need_timestamp, read_timestamps, timestamp_k
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator
 from sklrec._utils.state.kinds import Choice, Int, Many, Maybe, Part, Strings
-from sklrec.preprocessing._id_encoder import warn_if_kind_differs
 from sklrec.preprocessing._sequence_padder import LARGEST_MAX_LEN
 
 
@@ -185,7 +184,7 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
         check_consistent_length(X, ratings)
         position = need_timestamp(self, self.timestamp, X)
         columns = resolve_columns(self, (self.user, self.item, position), X)
-        users, items, times = named_columns(self, X, columns)
+        users, items, times = (named_column(self, X, column) for column in columns)
         vocabulary, codes = Vocabulary.build(*users)
         timestamps = read_timestamps(*times)
 
@@ -212,9 +211,9 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
         """
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
-        (users, _), items, times = named_columns(self, X, self.column_indices_)
+        (users, _), items, times = (named_column(self, X, k) for k in self.column_indices_)
         codes = self.vocabulary_.codes(users)
-        warn_if_kind_differs(self.vocabulary_, users, codes)
+        self.vocabulary_.warn_of_kind(users, np.count_nonzero(codes == 0))
         timestamps = read_timestamps(*times, self.timestamp_kind_)
         own_items = _check_item_codes(*items)
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle
+import re
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -307,10 +308,12 @@ def test_another_kind_of_ids_is_reported(ids, values, fitted, got, share, conver
     n_unknown = np.count_nonzero(vocabulary.codes(values) == 0)
     fitted, got = (" (such as ".join(kind.rsplit(" ", 1)) + ")" for kind in (fitted, got))
     advice = f", for example with {conversion}" if conversion else ""
-    assert vocabulary.kind_mismatch(values, n_unknown) == (
+    text = (
         f"Column 'user' was fitted on {fitted} but got {got}: {share} of {len(values)} rows are "
         f"unknown. Convert it first{advice}."
     )
+    with pytest.warns(UserWarning, match=re.escape(text)):
+        vocabulary.warn_of_kind(values, n_unknown)
 
 
 @pytest.mark.parametrize(
@@ -323,9 +326,10 @@ def test_another_kind_of_ids_is_reported(ids, values, fitted, got, share, conver
         (np.array([], dtype=np.int64), ["a"]),
     ],
 )
-def test_new_ids_of_the_same_kind_are_no_mismatch(ids, values):
+def test_new_ids_of_the_same_kind_are_no_mismatch(ids, values, recwarn):
     vocabulary = Vocabulary.from_values(ids, "user")
-    assert vocabulary.kind_mismatch(values, len(values)) is None
+    vocabulary.warn_of_kind(values, len(values))
+    assert not recwarn.list
 
 
 def test_a_pickle_holds_the_ids_once():

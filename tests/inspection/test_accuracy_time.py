@@ -61,7 +61,7 @@ def test_seconds_are_not_written_as_powers(seconds, shown):
     [
         ([0], [1], ["a"], "seconds must be positive, got 0"),
         ([1, 2], [1, 2], ["a"], "There are 2 models, but 1 names"),
-        ([1, 2], [1], ["a"], "All must have the same number of rows"),
+        ([1, 2], [1], ["a"], "inconsistent numbers of samples"),
     ],
 )
 def test_bad_values_are_refused(seconds, errors, names, message):

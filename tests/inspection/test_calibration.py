@@ -61,7 +61,7 @@ def test_bad_input_is_refused(mf, bayesian, test):
         CalibrationDisplay.from_estimator(bayesian, *test, levels=[1])
     with pytest.raises(ValueError, match="y_std must not be negative, got -1"):
         CalibrationDisplay.from_predictions([1], [1], [-1])
-    with pytest.raises(ValueError, match=r"the same number of rows, .* y_pred 2, y_std 1\."):
+    with pytest.raises(ValueError, match=r"inconsistent numbers of samples: \[2, 2, 1\]"):
         CalibrationDisplay.from_predictions([1, 2], [[1], [2]], [1])
     with pytest.raises(ValueError, match="Input y_pred contains NaN"):
         CalibrationDisplay.from_predictions([1], [np.nan], [1])

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable
-from datetime import date
 from functools import partial
 from typing import Any
 
@@ -57,7 +56,13 @@ def _continued(how: str) -> tuple[Any, Any]:
 
 def _stopped_early() -> tuple[Any, Any]:
     X, y = log()
-    mf = MFRegressor(n_factors=3, optimizer=torch.optim.AdamW, max_epochs=3, random_state=0)
+    mf = MFRegressor(
+        n_factors=3,
+        optimizer=torch.optim.AdamW,
+        max_epochs=3,
+        random_state=0,
+        device=torch.device("cpu"),
+    )
     return mf.fit(X, y, X_val=X[:9], y_val=y[:9]), X
 
 
@@ -117,22 +122,6 @@ def _encoder() -> tuple[Any, Any]:
     return encoder.set_output(transform="pandas").fit(X), X
 
 
-def _encoder_of_rare_dtypes() -> tuple[Any, Any]:
-    days = pd.date_range("2024-03-30", periods=4, tz="Europe/Paris")
-    X = pd.DataFrame(
-        {
-            "user": pd.Series([("a", 1), b"b", 5, 1.5], dtype=object),
-            "item": days,
-            "category": pd.Categorical(days.tz_convert("UTC"), ordered=True),
-            "nullable": pd.array([1, 2, 5, 7], dtype="Int16"),
-            "string": pd.array(["a", "", "\ud800", "b"], dtype="string[python]"),
-            "scalar": pd.Series([np.int8(5), days[0], date(2024, 1, 1), True], dtype=object),
-            "gap": days - days[0],
-        }
-    )
-    return IDEncoder(columns=list(range(7))).fit(X), X
-
-
 def _padder() -> tuple[Any, Any]:
     X = [[1, 2, 3], [4], []]
     return SequencePadder(mask=True).fit(X), X
@@ -182,7 +171,6 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "padded items": partial(_padded, items_only=True, bidirectional=True),
     "padded ratings": partial(_padded, each=True),
     "encoder": _encoder,
-    "encoder of rare dtypes": _encoder_of_rare_dtypes,
     "padder": _padder,
     "padder of a matrix": _matrix_padder,
     "windower": _windower,

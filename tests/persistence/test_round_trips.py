@@ -88,20 +88,11 @@ def test_loaded_models_are_equal_and_work_like_the_original_ones(models, save_an
 
 
 @pytest.mark.parametrize(
-    "name",
-    [
-        "mf",
-        "mf warm start",
-        "mf partial fit",
-        "mf array of strings",
-        "biases",
-        "dense",
-        "sequence",
-    ],
+    "name", ["mf", "mf warm start", "mf partial fit", "mf array of strings", "biases", "dense"]
 )
 def test_partial_fit_after_loading_gives_the_same_model(models, save_and_load, name):
     estimator, X = models(name)
-    loaded, original = save_and_load(estimator), copy.deepcopy(estimator)
+    loaded, original = save_and_load(estimator), copy.copy(estimator)  # with its net
     for model in (loaded, original):
         if "random_state" in model.get_params():
             model.set_params(random_state=0)
@@ -123,23 +114,10 @@ def test_training_continues_after_loading(models, save_and_load, name):
     assert loaded.loss_curve_[-1] < loaded.loss_curve_[estimator.n_iter_]
 
 
-def test_a_random_state_continues_where_it_was(save_and_load):
-    mf = MFRegressor(2, max_epochs=1, random_state=np.random.RandomState(3)).fit(X, Y)
-    loaded = save_and_load(mf)
-    np.testing.assert_array_equal(loaded.fit(X, Y).predict(X), mf.fit(X, Y).predict(X))
-
-
-def test_optimizers_of_torch_and_devices_come_back(save_and_load):
-    params = {"device": torch.device("cpu"), "optimizer": torch.optim.AdamW}
-    loaded = save_and_load(MFRegressor(2, max_epochs=1, **params).fit(X, Y))
-    assert {name: getattr(loaded, name) for name in params} == params
-
-
 @pytest.mark.parametrize(
     "params",
     [
         {"categorical_features": ["age"]},
-        {"categorical_features": np.array([2, 5])},
         {"categorical_features": [False, False, True, False, False, False, False]},
         {"hidden_layer_sizes": np.array([4, 2]), "user": np.int64(0), "alpha": np.float32(0.5)},
         {"batch_size": np.int64(4), "biased": np.bool_(False), "init_std": np.float32(0.1)},
@@ -308,10 +286,7 @@ ENCODER = IDEncoder().fit(pd.DataFrame({"user": [1], "item": [2]}))
         ),
         (
             SequenceRatingRegressor(2, 2, max_epochs=1).fit(X, Y).set_params(input="sequences"),
-            *(
-                ValueError,
-                "Regressor has no with_ratings_, which .* parameters. Set them back",
-            ),
+            *(ValueError, "has no with_ratings_, which .* parameters. Set them back"),
         ),
     ],
 )

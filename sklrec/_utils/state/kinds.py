@@ -48,13 +48,11 @@ class Place:
 
     def agree(self, of: Size, found: Any) -> bool:
         """Whether a length, or a tuple of lengths, is the wanted one."""
-        if isinstance(of, range):
-            return found in of
         if isinstance(of, str) and self.size(of) is None:
             name, _, more = of.partition("+")
             self.sizes[name] = found - int(more) if more else found
             return not more or self.sizes[name] >= 0
-        return of is None or self.size(of) == found
+        return of is None or (found in of if isinstance(of, range) else self.size(of) == found)
 
 
 class Kind:
@@ -77,8 +75,7 @@ class Plain(Kind):
 
     def pack(self, value, raw):
         value = value.item() if isinstance(value, np.generic) else value
-        if type(value) is int and self.types == (float,):
-            value = float(value)
+        value = float(value) if type(value) is int and self.types == (float,) else value
         if type(value) not in self.types:
             raise TypeError(f"{value!r:.100} of type {type(value).__name__}")
         return value

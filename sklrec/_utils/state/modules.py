@@ -95,7 +95,7 @@ def _replace(module: nn.Module, name: str, values: np.ndarray) -> None:
     path, _, last = name.rpartition(".")
     owner = module.get_submodule(path)
     before = getattr(owner, last)
-    tensor = torch.from_numpy(values if values.flags.writeable else values.copy())
+    tensor = torch.tensor(values)  # aligned as by torch, on which the last digits may depend
     if isinstance(before, nn.Parameter):
         tensor = nn.Parameter(tensor, before.requires_grad)
     setattr(owner, last, tensor)

@@ -4,10 +4,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 OLDEST := .venv-oldest
+INTEGRATIONS := .venv-integrations
 
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-oldest lint types tests coverage audit fuzz docs docs-test bench wheel format clean
+.PHONY: help demo test test-oldest test-integrations lint types tests coverage audit fuzz docs docs-test bench wheel format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -51,6 +52,14 @@ $(OLDEST)/.made: pyproject.toml constraints-oldest.txt
 	$(OLDEST)/bin/python -m pip --disable-pip-version-check install --quiet -c constraints-oldest.txt -e '.[test]'
 	@touch $@
 
+test-integrations: $(INTEGRATIONS)/.made  ## models stored by skops and MLflow
+	$(INTEGRATIONS)/bin/python -m pytest tests/test_integrations.py
+
+$(INTEGRATIONS)/.made: pyproject.toml setup.cfg
+	$(PYTHON) -m venv $(INTEGRATIONS)
+	$(INTEGRATIONS)/bin/python -m pip --disable-pip-version-check install --quiet -e '.[integrations]' pytest
+	@touch $@
+
 audit: $(VENV)/.extra-test  ## known vulnerabilities of the pinned versions
 	@$(PIP) pip-audit
 	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt || { echo "audit: either the list above names vulnerable versions, or pip-audit could not ask for one; it needs the advisory database of the package index"; exit 1; }
@@ -76,5 +85,5 @@ format: $(VENV)/.extra-test  ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 clean:  ## remove the environment, caches and builds
-	rm -rf $(VENV) $(OLDEST) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(OLDEST) $(INTEGRATIONS) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	rm -rf docs/_build docs/generated docs/auto_examples

@@ -1,15 +1,19 @@
 """Approximate index of items, for recommendations from large catalogues."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from copy import copy
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.utils import gen_batches
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.recommend import check_positive, read_ids
-from sklrec.metrics._hits import place_in_run
+from sklrec._core.recommend import read_ids
+from sklrec._data.checks import check_positive
+from sklrec._utils.extras import import_extra
+from sklrec._utils.runs import place_in_run
 from sklrec.modules import MatrixFactorization
 
 __all__ = ["ApproximateItems"]
@@ -29,7 +33,8 @@ class ApproximateItems:
     Parameters
     ----------
     estimator : MFRegressor
-        The fitted estimator. Make a new index if the estimator is fitted again.
+        The fitted estimator. If it is fitted again, this index still recommends from the model
+        that it was made of: make a new one.
     n_links : int, default=32
         Number of neighbours of each item in the graph. A larger number finds more items and uses
         more memory.
@@ -41,7 +46,7 @@ class ApproximateItems:
     Attributes
     ----------
     estimator : MFRegressor
-        The estimator.
+        A copy of the estimator.
 
     Raises
     ------
@@ -90,7 +95,7 @@ class ApproximateItems:
         sizes = {"n_links": n_links, "ef_construction": ef_construction, "ef_search": ef_search}
         for name, value in sizes.items():
             check_positive(value, name)
-        self.estimator = estimator
+        self.estimator = copy(estimator)  # a later fit must not change what the index is of
         self._ef_search = int(ef_search)
         items = _item_vectors(estimator.module_)  # (n_items, n_factors + biased)
         norms = np.linalg.norm(items, axis=1)
@@ -99,9 +104,8 @@ class ApproximateItems:
         rest = np.sqrt(np.maximum(0, norms.max() ** 2 - norms**2))
         longest = max(float(norms.max()), 1e-12)
         items = np.hstack([items, rest[:, np.newaxis]]) / longest
-        self._index = _faiss().IndexHNSWFlat(
-            items.shape[1], int(n_links), _faiss().METRIC_INNER_PRODUCT
-        )
+        faiss = _faiss()
+        self._index = faiss.IndexHNSWFlat(items.shape[1], int(n_links), faiss.METRIC_INNER_PRODUCT)
         self._index.hnsw.efConstruction = int(ef_construction)
         self._index.add(np.ascontiguousarray(items, dtype=np.float32))
 
@@ -134,8 +138,8 @@ class ApproximateItems:
         # who have seen similar numbers of items.
         order = np.argsort(n_seen, kind="stable")
         found = []
-        for first in range(0, len(order), USERS_AT_ONCE):
-            rows = order[first : first + USERS_AT_ONCE]
+        for block in gen_batches(len(order), USERS_AT_ONCE):
+            rows = order[block]
             found.append(
                 self._search(rows, codes[rows], n_items, int(n_seen[rows].max()), exclude_seen)
             )
@@ -194,10 +198,4 @@ def _user_vectors(module: MatrixFactorization, codes: np.ndarray) -> np.ndarray:
 
 
 def _faiss() -> Any:
-    try:
-        import faiss  # here, because it is an optional dependency
-    except ImportError as error:
-        raise ImportError(
-            "ApproximateItems needs faiss. Install it with: pip install 'sklrec[approximate]'"
-        ) from error
-    return faiss
+    return import_extra("faiss", "approximate", "ApproximateItems")

@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import copy, deepcopy
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
 from sklrec._core.rows import check_X
+from sklrec._utils.extras import import_extra
 from sklrec._utils.tensor_file import write_whole
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
@@ -129,8 +129,10 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     >>> session = onnxruntime.InferenceSession("mf.onnx")  # doctest: +SKIP
     >>> [ratings] = session.run(None, onnx_inputs(mf, X))  # doctest: +SKIP
     """
+    estimator = copy(estimator)  # so that a fit in another thread changes nothing here
     module = _module_of(estimator)
-    _import_exporters()
+    for name in ("onnx", "onnxscript"):
+        import_extra(name, "onnx", "to_onnx")
     n_bytes = sum(table.nbytes for table in module.state_dict().values())
     if n_bytes > MAX_BYTES:
         raise ValueError(
@@ -266,16 +268,6 @@ def _for_onnx(module: nn.Module) -> nn.Module:
         if hasattr(copied, name):
             setattr(copied, name, _LSTM(getattr(copied, name)))
     return copied
-
-
-def _import_exporters() -> None:
-    for name in ("onnx", "onnxscript"):
-        try:
-            import_module(name)
-        except ImportError as error:
-            raise ImportError(
-                f"to_onnx needs {name}. Install it with: pip install 'sklrec[onnx]'"
-            ) from error
 
 
 @contextmanager

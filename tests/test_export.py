@@ -161,7 +161,7 @@ def test_the_old_file_stays_if_the_export_fails(ratings, tmp_path, monkeypatch):
 def test_an_error_names_the_missing_package(ratings, tmp_path, monkeypatch, name):
     mf = MFRegressor(n_factors=4, random_state=0).fit(*ratings)
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ImportError, match=rf"to_onnx needs {name}\. .*sklrec\[onnx\]"):
+    with pytest.raises(ImportError, match=rf"to_onnx requires {name}\. .*sklrec\[onnx\]"):
         to_onnx(mf, tmp_path / "model.onnx")
 
 

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from pandas.api.types import is_list_like
 from scipy.sparse import csr_array
 from torch import Tensor
 
+from sklrec._data.checks import check_positive
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.warnings import warn
 
@@ -176,10 +176,3 @@ def read_ids(values: Any, name: str) -> Any:
     except UnicodeEncodeError:  # pandas' strings cannot hold half of a surrogate pair
         ids = pd.Index(values, dtype=object, tupleize_cols=False)
     return ids.to_numpy() if isinstance(ids.dtype, np.dtype) else ids.array
-
-
-def check_positive(value: Any, name: str) -> int:
-    """Return a value as an int, or raise if it is not an integer of at least 1."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
-    return int(value)

@@ -3,7 +3,7 @@
 
 from collections.abc import Sequence
 from datetime import date
-from numbers import Real
+from numbers import Integral, Real
 from os import PathLike
 from typing import Any, NamedTuple, Self, TypeAlias
 
@@ -136,11 +136,9 @@ def _resolve_column(column: Any, names: np.ndarray | None, n_features: int) -> i
             )
         found = np.flatnonzero(names == column)
         if len(found) == 0:
-            shown = ", ".join(repr(name) for name in names[:N_NAMES_SHOWN])
-            more = ", ..." if len(names) > N_NAMES_SHOWN else ""
             raise ValueError(
                 f"Column {column!r} was asked for, but X has no column of that name: its columns "
-                f"are {shown}{more}. Give one of these names, or {by_position}."
+                f"are {listed(names)}. Give one of these names, or {by_position}."
             )
         return int(found[0])
     if isinstance(column, int | np.integer) and not isinstance(column, bool):
@@ -156,6 +154,12 @@ def _resolve_column(column: Any, names: np.ndarray | None, n_features: int) -> i
     )
 
 
+def listed(names: Sequence[str] | np.ndarray) -> str:
+    """Names of columns, for messages."""
+    more = ", ..." if len(names) > N_NAMES_SHOWN else ""
+    return ", ".join(map(repr, names[:N_NAMES_SHOWN])) + more
+
+
 def column_values(X: Table, position: int) -> Any:
     """Values of one column, not copied if possible."""
     if not isinstance(X, pd.DataFrame):
@@ -163,6 +167,14 @@ def column_values(X: Table, position: int) -> Any:
     column = X.iloc[:, position]
     # `Series.array` wraps arrays of NumPy in a class of pandas.
     return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
+
+
+def named_columns(
+    estimator: Any, X: Table, positions: Sequence[int]
+) -> list[tuple[Any, int | str]]:
+    """Values and name of each of some columns."""
+    names = getattr(estimator, "feature_names_in_", range(X.shape[1]))
+    return [(column_values(X, position), names[position]) for position in positions]
 
 
 def check_rows(
@@ -224,6 +236,19 @@ def check_rating_size(ratings: np.ndarray, input_name: str) -> None:
             f"{input_name} must hold ratings of at most {LARGEST_RATING:g} in size, got "
             f"{large[0]:g}. Divide all ratings by the same large number."
         )
+
+
+def check_positive(value: Any, name: str) -> int:
+    """Return a value as an int, or raise if it is not an integer of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+    return int(value)
+
+
+def check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
+    """Check that a parameter is one of some words."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
 def as_codes(values: Any) -> tuple[np.ndarray, np.ndarray]:

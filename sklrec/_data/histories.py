@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sklrec._data.seen import check_starts
+from sklrec._utils.runs import is_new
 from sklrec._utils.state.kinds import Array, Declared, Optional
 
 
@@ -49,8 +50,14 @@ class Histories(Declared):
         starts: np.ndarray,
     ) -> "Histories":
         check_starts(starts, len(items))
-        sequences = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
-        return cls(sequences, items, ratings, given_times, len(starts) - 1)
+        found = cls.__new__(cls)  # sorting again would take most of the time of loading
+        found.items, found.ratings, found.starts = items, ratings, starts
+        found.timed = given_times is not None
+        position = np.arange(len(items)) - np.repeat(starts[:-1], found.lengths)
+        found.times = position if given_times is None else given_times
+        if not ((found.times[1:] >= found.times[:-1]) | (position[1:] == 0)).all():
+            raise ValueError("times should rise within each sequence")
+        return found
 
     @property
     def given_times(self) -> np.ndarray | None:
@@ -130,9 +137,7 @@ class Histories(Declared):
     @cached_property
     def ties(self) -> np.ndarray:
         """Label of each interaction, equal for interactions of the same sequence and time."""
-        new = np.ones(len(self.items), dtype=bool)
-        new[1:] = self._tie_keys[1:] != self._tie_keys[:-1]
-        return np.cumsum(new) - 1
+        return np.cumsum(is_new(self._tie_keys)) - 1
 
     def tie_of(self, sequences: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Label in `ties` of a sequence and a time, or -1 if the sequence has no such time."""
@@ -153,9 +158,7 @@ class Histories(Declared):
     @cached_property
     def _distinct_times(self) -> np.ndarray:
         times = np.sort(self.times)  # np.unique hashes and takes far longer
-        new = np.ones(len(times), dtype=bool)
-        new[1:] = times[1:] != times[:-1]
-        return times[new]
+        return times[is_new(times)]
 
     @property
     def _n_ranks(self) -> int:

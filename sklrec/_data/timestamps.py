@@ -38,6 +38,17 @@ def resolve_timestamp(estimator: Any, timestamp: int | str | None, X: Table) -> 
     return resolve_columns(estimator, (timestamp,), X)[0]
 
 
+def need_timestamp(estimator: Any, timestamp: int | str, X: Table) -> int:
+    """Position of the column of timestamps, or raise if there is none."""
+    position = resolve_timestamp(estimator, timestamp, X)
+    if position is None:
+        raise ValueError(
+            f"{type(estimator).__name__} sorts interactions by time, but X has no column named "
+            "'timestamp'. Give timestamp= the position or the name of a column of X."
+        )
+    return position
+
+
 def timestamp_kind(values: Any, name: int | str, *, first_row: int = 0) -> str:
     """Kind of timestamps: numbers, or datetimes with or without a time zone."""
     lack = "a timestamp: drop these rows, or fill in when they were"

@@ -6,7 +6,7 @@ from typing import Any
 
 from skorch.callbacks import Callback
 
-from sklrec._core.recommend import check_positive
+from sklrec._data.checks import check_positive
 from sklrec._persistence.files import save
 from sklrec._utils.warnings import warn
 

@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import distributed, nn
 
+from sklrec._utils.extras import import_extra
+
 # Devices that have neither float64 nor products of sparse rows (CSR): those of Apple.
 PLAIN = {"mps"}
 # Values in a batch for each thread. All threads wait for the slowest one after each operation. If
@@ -149,18 +151,12 @@ def _undo_trimming() -> None:
 
 def join_processes() -> Any:
     """State of Accelerate for all launched processes, or for this process alone."""
-    try:
-        from accelerate import PartialState
-    except ImportError as error:
-        raise ImportError(
-            "device='accelerate' needs Hugging Face Accelerate. Install it with "
-            "pip install sklrec[distributed], or set another device."
-        ) from error
+    accelerate = import_extra("accelerate", "distributed", "device='accelerate'")
     is_launched = int(os.environ.get("WORLD_SIZE", "1")) > 1
     has_gpus = torch.accelerator.is_available() and not torch.backends.mps.is_available()
     wants_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
     # Accelerate joins processes without GPUs only with cpu=True.
-    state = PartialState(cpu=wants_cpu or (is_launched and not has_gpus))
+    state = accelerate.PartialState(cpu=wants_cpu or (is_launched and not has_gpus))
     if is_launched and state.num_processes == 1:
         raise ValueError(
             "device='accelerate' needs all processes that were launched, but Accelerate was set "

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn.utils import check_consistent_length, gen_batches
+
+from sklrec._data.checks import check_positive
 
 # Default number of rows in a chunk: it adds little to the memory of a model, and is large enough
 # that the work on a chunk takes longer than the calls.
@@ -18,7 +21,7 @@ class Chunk(NamedTuple):
     where: str  # name of the chunk, for messages
     X: Any  # (n_rows, n_features)
     y: Any  # (n_rows,)
-    weight: Any  # (n_rows,) or None
+    weight: Any = None  # (n_rows,) or None
 
 
 class ChunkedRatings:
@@ -75,7 +78,7 @@ class ChunkedRatings:
                     f"{where} must be a tuple (X, y) or (X, y, sample_weight), got a "
                     f"{type(chunk).__name__}{length}."
                 )
-            yield Chunk(where, *chunk, *[None] * (3 - len(chunk)))
+            yield Chunk(where, *chunk)
 
 
 class ArrayRatings(ChunkedRatings):
@@ -119,31 +122,20 @@ class ArrayRatings(ChunkedRatings):
         self.X = X
         self.y = y
         self.sample_weight = sample_weight
-        self.chunk_size = check_chunk_size(chunk_size)
+        self.chunk_size = check_positive(chunk_size, "chunk_size")
 
     def _chunks(self) -> Iterator[Chunk]:
-        given = {"X": self.X, "y": self.y, "sample_weight": self.sample_weight}
-        arrays = {name: values for name, values in given.items() if values is not None}
-        lengths = {name: len(values) for name, values in arrays.items()}
-        if len(set(lengths.values())) > 1:
-            found = ", ".join(f"{name} has {n}" for name, n in lengths.items())
-            raise ValueError(f"All arrays must have the same number of rows, but {found}.")
-        for first in range(0, lengths["X"], self.chunk_size):
-            rows = slice(first, min(first + self.chunk_size, lengths["X"]))
-            parts = {name: _read(values, rows) for name, values in arrays.items()}
+        arrays = (self.X, self.y, self.sample_weight)
+        check_consistent_length(*arrays)
+        for rows in gen_batches(len(self.X), self.chunk_size):
             where = f"rows {rows.start} to {rows.stop - 1}"
-            yield Chunk(where, parts["X"], parts["y"], parts.get("sample_weight"))
-
-
-def check_chunk_size(chunk_size: Any) -> int:
-    """Check the number of rows in a chunk."""
-    if not isinstance(chunk_size, int | np.integer) or chunk_size < 1:
-        raise ValueError(f"chunk_size must be a positive integer, got {chunk_size!r}.")
-    return int(chunk_size)
+            yield Chunk(where, *(_read(values, rows) for values in arrays))
 
 
 def _read(values: Any, rows: slice) -> Any:
     """Return some rows; copy rows of a mapped file, and give its pages back to the system."""
+    if values is None:
+        return None
     if not isinstance(values, np.memmap):
         return values[rows]
     read = np.array(values[rows])

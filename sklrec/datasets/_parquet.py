@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from sklrec.datasets._chunks import CHUNK_SIZE, Chunk, ChunkedRatings, check_chunk_size
+from sklrec._data.checks import check_positive, listed
+from sklrec._utils.extras import import_extra
+from sklrec.datasets._chunks import CHUNK_SIZE, Chunk, ChunkedRatings
 
 if TYPE_CHECKING:
     import pyarrow
 
-N_NAMES_SHOWN = 20
 READ_BYTES = 2**16  # of a column, read at once
 
 
@@ -33,7 +34,7 @@ class ParquetRatings(ChunkedRatings):
     sample_weight : str, default=None
         The column with the weights of the ratings. None gives all ratings the weight 1.
     chunk_size : int, default=32768
-        Rows in a chunk.
+        Number of rows in a chunk, at most.
 
     See Also
     --------
@@ -67,43 +68,37 @@ class ParquetRatings(ChunkedRatings):
         self.rating = rating
         self.columns = columns
         self.sample_weight = sample_weight
-        self.chunk_size = check_chunk_size(chunk_size)
+        self.chunk_size = check_positive(chunk_size, "chunk_size")
 
     def _chunks(self) -> Iterator[Chunk]:
         dataset = self._open()
-        columns = self._columns(dataset)
-        first: tuple[str, pyarrow.Schema] | None = None
+        from pyarrow import default_memory_pool
+
+        targets = [self.rating]
+        if self.sample_weight is not None:
+            targets.append(self.sample_weight)
+        names = [*self._columns(dataset.schema.names, targets), *targets]
+        first: tuple[pyarrow.Schema, str] | None = None
         for k, fragment in enumerate(dataset.get_fragments()):
             path = getattr(fragment, "path", f"fragment {k}")
-            with _named_errors(path):
-                schema = _schema(dataset, fragment, [*columns, *self._rating_columns()], path)
-            if first is None:
-                first = path, schema
-            _check_same_types(schema, path, *first[::-1])
             n_read = 0
             with _named_errors(path):
-                for table in self._tables(fragment, schema):
-                    where = f"{path}, rows {n_read} to {n_read + len(table) - 1}"
-                    n_read += len(table)
-                    frame = table.to_pandas(split_blocks=True)
-                    ratings = [frame.pop(name) for name in self._rating_columns()]
-                    del table  # free its memory before the next table is read
-                    yield Chunk(where, frame, *ratings, *[None] * (2 - len(ratings)))
+                schema = _schema(dataset, fragment, names, path)
+                first = first or (schema, path)
+                _check_same_types(schema, path, *first)
+                for batch in _batches(fragment, schema, self.chunk_size):
+                    where = f"{path}, rows {n_read} to {n_read + len(batch) - 1}"
+                    n_read += len(batch)
+                    frame = batch.to_pandas(split_blocks=True)
+                    ratings = [frame.pop(name) for name in targets]
+                    del batch  # free its memory before the next one is read
+                    yield Chunk(where, frame, *ratings)
                     del frame, ratings
-
-    def _rating_columns(self) -> list[str]:
-        """Return the columns of ratings and weights."""
-        return [self.rating] if self.sample_weight is None else [self.rating, self.sample_weight]
+                    default_memory_pool().release_unused()
 
     def _open(self) -> Any:
-        try:
-            import pyarrow.dataset
-        except ImportError as error:
-            raise ImportError(
-                "ParquetRatings reads Parquet files with pyarrow, which is not installed. "
-                "Install it with pip install 'sklrec[parquet]'."
-            ) from error
-        if isinstance(self.source, pyarrow.dataset.Dataset):
+        datasets = import_extra("pyarrow.dataset", "parquet", "ParquetRatings")
+        if isinstance(self.source, datasets.Dataset):
             return self.source
         if not isinstance(self.source, str | PathLike):
             raise TypeError(
@@ -113,52 +108,28 @@ class ParquetRatings(ChunkedRatings):
             )
         path = fspath(self.source)
         with _named_errors(path):
-            dataset = pyarrow.dataset.dataset(path, format="parquet")
+            dataset = datasets.dataset(path, format="parquet")
         if not dataset.files:
             raise ValueError(f"The folder {path} holds no Parquet file. Give another folder.")
         return dataset
 
-    def _columns(self, dataset: Any) -> list[str]:
+    def _columns(self, present: list[str], targets: list[str]) -> list[str]:
         """Check all columns, and return the columns of X."""
-        present = dataset.schema.names
         given = [] if self.columns is None else list(self.columns)
-        wanted = {"columns": given, "rating": [self.rating]}
-        if self.sample_weight is not None:
-            wanted["sample_weight"] = [self.sample_weight]
-        source = fspath(self.source) if isinstance(self.source, str | PathLike) else "The dataset"
+        wanted = {"columns": given, "rating": targets[:1], "sample_weight": targets[1:]}
         for parameter, names in wanted.items():
             for name in names:
                 if name not in present:
                     raise ValueError(
-                        f"{source} has no column {name!r}; it has {_listed(present)}. Give "
+                        f"source has no column {name!r}; it has {listed(present)}. Give "
                         f"{parameter}= one of these names."
                     )
-        for name in self._rating_columns():
+        for name in targets:
             if name in given:
                 raise ValueError(
                     f"Column {name!r} holds ratings or weights. Remove it from columns."
                 )
-        if self.columns is None:
-            return [name for name in present if name not in self._rating_columns()]
-        return given
-
-    def _tables(self, fragment: Any, schema: "pyarrow.Schema") -> Iterator["pyarrow.Table"]:
-        """Yield the rows of a file in tables of about the size of a chunk."""
-        from pyarrow import Table, default_memory_pool
-
-        held, n_held = [], 0
-        for batch in _batches(fragment, schema, self.chunk_size):
-            held.append(batch)
-            n_held += batch.num_rows
-            del batch
-            if n_held >= self.chunk_size:
-                yield Table.from_batches(held)
-                held, n_held = [], 0
-                default_memory_pool().release_unused()
-        if n_held:
-            yield Table.from_batches(held)
-        del held
-        default_memory_pool().release_unused()
+        return given or [name for name in present if name not in targets]
 
 
 @contextmanager
@@ -220,7 +191,7 @@ def _schema(dataset: Any, fragment: Any, names: list[str], path: str) -> "pyarro
         if name not in own.names and name not in partition:
             raise ValueError(
                 f"All files must have the same columns, but {path} has no column {name!r}; it has "
-                f"{_listed(own.names)}."
+                f"{listed(own.names)}."
             )
     return pyarrow.schema(
         [(own if name in own.names else dataset.schema).field(name) for name in names]
@@ -248,15 +219,5 @@ def _kind(arrow_type: Any) -> str:
         arrow_type = arrow_type.value_type
     if types.is_integer(arrow_type) or types.is_floating(arrow_type):
         return "number"
-    if (
-        types.is_string(arrow_type)
-        or types.is_large_string(arrow_type)
-        or types.is_string_view(arrow_type)
-    ):
-        return "string"
-    return str(arrow_type)
-
-
-def _listed(names: list[str]) -> str:
-    more = ", ..." if len(names) > N_NAMES_SHOWN else ""
-    return ", ".join(map(repr, names[:N_NAMES_SHOWN])) + more
+    # large_string and string_view are strings too.
+    return str(arrow_type).removeprefix("large_").removesuffix("_view")

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from sklrec._utils.extras import import_extra
+
 # Colours of Okabe and Ito, which people with any colour vision can distinguish. Their yellow is
 # left out, because it is hard to see on white. Markers help people who see no colours.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -32,12 +34,7 @@ PLACES = (
 
 def check_matplotlib(caller: str) -> None:
     """Check that matplotlib is installed, before anything is computed."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ImportError(
-            f"{caller} requires matplotlib. Install it with: pip install 'sklrec[plot]'"
-        ) from error
+    import_extra("matplotlib", "plot", caller)
 
 
 def axes_for(display: Any, ax: Any, grid: str | None = "both") -> Any:

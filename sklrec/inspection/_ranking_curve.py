@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from sklrec._core.recommend import check_positive
+from sklrec._data.checks import check_positive
 from sklrec.inspection._drawing import axes_for, check_matplotlib, style
 from sklrec.inspection._inputs import check_rated, fitted_model
 from sklrec.metrics import make_ranking_scorer

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklrec._data.checks import check_positive
 from sklrec._data.vocabulary import Vocabulary
-from sklrec.metrics._lists import Interactions, check_average, check_k, read_lists, summarise
+from sklrec.metrics._lists import Interactions, check_k_and_average, read_lists, summarise
 
 
 def coverage_at_k(y_pred: Any, catalog: Any, *, k: int = 10) -> float:
@@ -53,7 +54,7 @@ def coverage_at_k(y_pred: Any, catalog: Any, *, k: int = 10) -> float:
     >>> coverage_at_k(y_pred, [7, 8, 9, 10])
     0.25
     """
-    k = check_k(k)
+    k = check_positive(k, "k")
     lists, ranks = read_lists(y_pred)
     items = Vocabulary.from_values(pd.Index(catalog, tupleize_cols=False), "catalog")
     _look_up(items, lists, "catalog")
@@ -115,16 +116,16 @@ def novelty_at_k(
     2    0.5
     Name: novelty@10, dtype: float64
     """
-    k, average = check_k(k), check_average(average)
+    k = check_k_and_average(k, average)
     lists, ranks = read_lists(y_pred)
     train = Interactions(X_train, "X_train", may_repeat=True)
     codes = _look_up(train.items, lists, "X_train")
-    pairs = pd.unique(train.pairs.users * len(train.items) + train.pairs.items)
-    n_users_of_item = np.bincount(pairs % len(train.items), minlength=len(train.items))
-    bits = np.log2(len(train.users)) - np.log2(n_users_of_item)
-    near = ranks <= k
-    users = lists.pairs.users[near]
-    novelty = np.bincount(users, bits[codes[lists.pairs.items[near]]]) / np.bincount(users)
+    n_users_of_item = np.bincount(train.pairs.items[~train.pairs.is_repeat()])
+    near = lists.pairs.take(ranks <= k)
+    n_users = n_users_of_item[codes[near.items - 1]]
+    bits = np.log2(len(train.users)) - np.log2(n_users)  # (n_near,)
+    users = near.users - 1
+    novelty = np.bincount(users, bits) / np.bincount(users)
     return summarise(novelty, lists.users.ids, f"novelty@{k}", average)
 
 
@@ -137,4 +138,4 @@ def _look_up(items: Vocabulary, lists: Interactions, where: str) -> np.ndarray:
             f"y_pred recommends {len(missing)} items that {where} does not have, such as "
             f"{missing[:1].tolist()[0]!r}. Add them to {where}."
         )
-    return codes - 1
+    return codes

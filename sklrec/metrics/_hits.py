@@ -7,18 +7,32 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sklrec._utils.runs import place_in_run
+
 
 class Pairs(NamedTuple):
-    """Different pairs of a user and an item, as codes from 0."""
+    """Pairs of a user and an item, as codes."""
 
     users: np.ndarray  # (n_pairs,)
     items: np.ndarray  # (n_pairs,)
+
+    def keys(self, n_items: int) -> pd.Index:
+        """Return one number for each pair."""
+        return pd.Index(self.users * n_items + self.items)
+
+    def is_repeat(self) -> np.ndarray:
+        """Return a mask of the pairs that repeat an earlier pair."""
+        return self.keys(1 + self.items.max()).duplicated()
+
+    def take(self, rows: np.ndarray) -> "Pairs":
+        """Return some of the pairs."""
+        return Pairs(self.users[rows], self.items[rows])
 
 
 class Hits(NamedTuple):
     """Relevant items of users, and the hits: the relevant items that are in the users' lists."""
 
-    n_users: int  # users have the codes 0 to n_users - 1; each has a relevant item
+    n_users: int  # users have numbers from 0 to n_users - 1; each has a relevant item
     relevant_users: np.ndarray  # (n_relevant,), the user of each relevant item
     relevant_gains: np.ndarray  # (n_relevant,), its gain, positive
     users: np.ndarray  # (n_hits,), the user of each hit, ascending
@@ -26,17 +40,17 @@ class Hits(NamedTuple):
     gains: np.ndarray  # (n_hits,), its gain
 
     @classmethod
-    def find(
-        cls, n_users: int, relevant: Pairs, gains: np.ndarray, listed: Pairs, ranks: np.ndarray
-    ) -> "Hits":
-        """Find the relevant items in the lists."""
+    def find(cls, relevant: Pairs, gains: np.ndarray, listed: Pairs, ranks: np.ndarray) -> "Hits":
+        """Find the relevant items in the lists, and number their users in the order of codes."""
+        users, user_of_relevant = np.unique(relevant.users, return_inverse=True)
         n_items = 1 + max(relevant.items.max(initial=0), listed.items.max(initial=0))
-        wanted = pd.Index(relevant.users * n_items + relevant.items)
-        place = wanted.get_indexer(pd.Index(listed.users * n_items + listed.items))
+        place = relevant.keys(n_items).get_indexer(listed.keys(n_items))
         hits = np.flatnonzero(place >= 0)
         hits = hits[np.lexsort((ranks[hits], listed.users[hits]))]
-        users = listed.users[hits]
-        return cls(n_users, relevant.users, gains, users, ranks[hits], gains[place[hits]])
+        found = place[hits]
+        return cls(
+            len(users), user_of_relevant, gains, user_of_relevant[found], ranks[hits], gains[found]
+        )
 
     def within(self, k: int) -> "Hits":
         """Keep the hits at ranks up to k."""
@@ -56,12 +70,6 @@ class Hits(NamedTuple):
     def numbers(self) -> np.ndarray:
         """Number the hits of each user from 1."""
         return 1 + place_in_run(self.users)  # (n_hits,)
-
-
-def place_in_run(sorted_values: np.ndarray) -> np.ndarray:
-    """Count the equal values before each of some sorted values."""
-    first = np.searchsorted(sorted_values, sorted_values, side="left")
-    return np.arange(len(sorted_values)) - first
 
 
 def _discount(ranks: np.ndarray) -> np.ndarray:

@@ -1,45 +1,42 @@
 """Checks of the tables that ranking metrics compare."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklrec._data.checks import column_values
+from sklrec._data.checks import check_choice, check_positive, column_values
 from sklrec._data.vocabulary import Vocabulary
-from sklrec.metrics._hits import Hits, Pairs, place_in_run
+from sklrec._utils.runs import place_in_run
+from sklrec.metrics._hits import Hits, Pairs
 
 
 class Interactions:
     """A checked table with a user and an item in each row."""
 
-    def __init__(
-        self, table: Any, name: str, columns: Sequence[str] = (), *, may_repeat: bool = False
-    ):
+    def __init__(self, table: Any, name: str, *, may_repeat: bool = False):
         self.name = name  # of the parameter, for messages
-        self.frame = _as_frame(table, name)
-        found = self.frame.columns.to_list()
-        for column in ("user", "item", *columns):
-            if found.count(column) != 1:
-                raise ValueError(
-                    f"{name} must have one column {column!r}, but its columns are {found}. Rename "
-                    "or add it."
-                )
+        try:
+            self.frame = pd.DataFrame(table)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name} must be a DataFrame, or something that pandas can convert to one, got "
+                f"{type(table).__name__} ({error})."
+            ) from error
         if len(self.frame) == 0:
             raise ValueError(f"{name} is empty. Give a table with at least one row.")
-        self.users, users = self._codes("user")
-        self.items, items = self._codes("item")
-        self.pairs = Pairs(users, items)
+        self.users, user_codes = self._codes("user")
+        self.items, item_codes = self._codes("item")
+        self.pairs = Pairs(user_codes, item_codes)
         if not may_repeat:
             self._check_no_repeats()
 
     def numbers(self, column: str) -> np.ndarray:
         """Return a column of numbers as float64."""
+        position = self._position(column)
         try:
-            values = self.frame[column].to_numpy(np.float64, na_value=np.nan)
+            values = self.frame.iloc[:, position].to_numpy(np.float64, na_value=np.nan)
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"Column {column!r} of {self.name} must hold numbers ({error}). Convert it "
@@ -53,12 +50,20 @@ class Interactions:
         user, item = self.frame["user"].iloc[[row]], self.frame["item"].iloc[[row]]
         return f"user {user.tolist()[0]!r} and item {item.tolist()[0]!r}"
 
+    def _position(self, column: str) -> int:
+        found = self.frame.columns.to_list()
+        if found.count(column) != 1:
+            raise ValueError(
+                f"{self.name} must have one column {column!r}, but its columns are {found}. "
+                "Rename or add it."
+            )
+        return found.index(column)
+
     def _codes(self, column: str) -> tuple[Vocabulary, np.ndarray]:
-        """Return the IDs of a column, and the code of each row from 0."""
-        values = column_values(self.frame, self.frame.columns.get_loc(column))
+        """Return the IDs of a column, and the code of each row."""
+        values = column_values(self.frame, self._position(column))
         self._check_none_missing(np.asarray(pd.isna(values)), column)
-        vocabulary, codes = Vocabulary.build(values, column)
-        return vocabulary, codes - 1
+        return Vocabulary.build(values, column)
 
     def _check_none_missing(self, missing: np.ndarray, column: str) -> None:
         if missing.any():
@@ -68,9 +73,8 @@ class Interactions:
             )
 
     def _check_no_repeats(self) -> None:
-        keys = pd.Index(self.pairs.users * len(self.items) + self.pairs.items)
-        if not keys.is_unique:
-            repeated = keys.duplicated()
+        repeated = self.pairs.is_repeat()
+        if repeated.any():
             raise ValueError(
                 f"{self.name} has {repeated.sum()} rows that repeat an earlier pair, such as "
                 f"{self.describe_row(int(repeated.argmax()))}. Keep one row of each pair, for "
@@ -84,16 +88,15 @@ def read_lists(y_pred: Any) -> tuple[Interactions, np.ndarray]:
     users = lists.pairs.users
     if "rank" in lists.frame.columns:
         ranks = lists.numbers("rank")
-        order = np.lexsort((ranks, users))
-        expected = ranks_in_order(users, order)
+        expected = ranks_by_score(users, -ranks)
         wrong = ranks != expected
         if wrong.any():
-            user = users[order[wrong[order].argmax()]]
+            user = users[wrong].min()
             got = np.sort(ranks[users == user])
             shown = ", ".join(f"{rank:g}" for rank in got[:10]) + ", ..." * (len(got) > 10)
             raise ValueError(
                 f"The ranks of a user in y_pred must be 1, 2, 3 and so on, each once, but the "
-                f"ranks of user {lists.users.ids[[user]].tolist()[0]!r} are {shown}. Drop the "
+                f"ranks of user {lists.users.ids[[user - 1]].tolist()[0]!r} are {shown}. Drop the "
                 "column to rank by a column 'score'."
             )
         return lists, expected
@@ -107,11 +110,7 @@ def read_lists(y_pred: Any) -> tuple[Interactions, np.ndarray]:
 
 def ranks_by_score(users: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Rank the rows of each user by falling score, and rows of equal score in their order."""
-    return ranks_in_order(users, np.lexsort((-scores, users)))
-
-
-def ranks_in_order(users: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Number the rows of each user from 1, in an order that is sorted by user first."""
+    order = np.lexsort((-scores, users))
     ranks = np.empty(len(users), dtype=np.int64)
     ranks[order] = 1 + place_in_run(users[order])
     return ranks
@@ -119,50 +118,29 @@ def ranks_in_order(users: np.ndarray, order: np.ndarray) -> np.ndarray:
 
 def find_hits(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, Any]:
     """Find the relevant items in the lists, and return these hits and the IDs of the users."""
-    truth = Interactions(y_true, "y_true", () if gain is None else (gain,))
+    truth = Interactions(y_true, "y_true")
     lists, ranks = read_lists(y_pred)
     gains = np.ones(len(truth.frame)) if gain is None else _check_gains(truth, gain)
-    relevant = gains > 0
-    # Users without a relevant item get the code -1, which matches nothing.
-    is_scored = np.zeros(len(truth.users), dtype=bool)
-    is_scored[truth.pairs.users[relevant]] = True
-    code = np.where(is_scored, np.cumsum(is_scored) - 1, -1)
-    # The lists in the codes of y_true; -1 stands for users and items that y_true does not have.
-    users = (truth.users.codes(lists.users.ids) - 1)[lists.pairs.users]
-    items = (truth.items.codes(lists.items.ids) - 1)[lists.pairs.items]
-    if (users < 0).all():
+    is_relevant = gains > 0
+    relevant = truth.pairs.take(is_relevant)
+    # The lists in the codes of y_true; 0 stands for what y_true does not have.
+    users = truth.users.codes(lists.users.ids)[lists.pairs.users - 1]
+    items = truth.items.codes(lists.items.ids)[lists.pairs.items - 1]
+    if not users.any():
         raise ValueError(
             f"y_pred has no list for any user of y_true. An example of its users is "
             f"{lists.users.ids[:1].tolist()[0]!r}, and of the users of y_true "
             f"{truth.users.ids[:1].tolist()[0]!r}. Recommend to the users of y_true, with IDs of "
             "the same kind."
         )
-    known = (users >= 0) & (items >= 0)
-    hits = Hits.find(
-        int(is_scored.sum()),
-        Pairs(code[truth.pairs.users[relevant]], truth.pairs.items[relevant]),
-        gains[relevant],
-        Pairs(code[users[known]], items[known]),
-        ranks[known],
-    )
-    return hits, truth.users.ids_of(np.flatnonzero(is_scored) + 1)
+    hits = Hits.find(relevant, gains[is_relevant], Pairs(users, items), ranks)
+    return hits, truth.users.ids_of(np.unique(relevant.users))
 
 
-def check_k(k: Any) -> int:
-    """Return the length of lists as an int, or raise."""
-    if not isinstance(k, Integral) or isinstance(k, bool) or k < 1:
-        raise ValueError(f"k must be an integer of at least 1, got {k!r}.")
-    return int(k)
-
-
-def check_average(average: Any) -> str | None:
-    """Return the kind of mean, or raise."""
-    if average not in ("macro", None):
-        raise ValueError(
-            f"average must be 'macro' for the mean over users, or None for the value of each "
-            f"user, got {average!r}."
-        )
-    return average
+def check_k_and_average(k: Any, average: Any) -> int:
+    """Check the parameters of all metrics, and return the length of lists as an int."""
+    check_choice("average", average, ("macro", None))
+    return check_positive(k, "k")
 
 
 def summarise(values: np.ndarray, users: Any, name: str, average: str | None) -> float | pd.Series:
@@ -170,18 +148,6 @@ def summarise(values: np.ndarray, users: Any, name: str, average: str | None) ->
     if average is not None:
         return float(values.mean())
     return pd.Series(values, pd.Index(users, name="user", tupleize_cols=False), name=name)
-
-
-def _as_frame(table: Any, name: str) -> pd.DataFrame:
-    if isinstance(table, pd.DataFrame):
-        return table
-    try:
-        return pd.DataFrame(table)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name} must be a DataFrame, or something that pandas can convert to one, got "
-            f"{type(table).__name__} ({error})."
-        ) from error
 
 
 def _check_gains(truth: Interactions, gain: str) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from sklrec.metrics._hits import METRICS
-from sklrec.metrics._lists import check_average, check_k, find_hits, summarise
+from sklrec.metrics._lists import check_k_and_average, find_hits, summarise
 
 
 def hit_rate_at_k(
@@ -403,6 +403,6 @@ def recall_at_k(
 def _score(
     metric: str, y_true: Any, y_pred: Any, k: int, average: str | None, gain: str | None = None
 ) -> float | pd.Series:
-    k, average = check_k(k), check_average(average)
+    k = check_k_and_average(k, average)
     hits, users = find_hits(y_true, y_pred, gain)
     return summarise(METRICS[metric](hits.within(k), k), users, f"{metric}@{k}", average)

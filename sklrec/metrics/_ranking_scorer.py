@@ -11,10 +11,10 @@ import pandas as pd
 from pandas.api.types import is_list_like
 from sklearn.utils import check_consistent_length
 
-from sklrec._data.checks import check_ratings
+from sklrec._data.checks import check_choice, check_positive, check_ratings
 from sklrec._data.vocabulary import Vocabulary
 from sklrec.metrics._hits import METRICS, Hits, Pairs
-from sklrec.metrics._lists import check_k, ranks_by_score
+from sklrec.metrics._lists import ranks_by_score
 from sklrec.metrics._test_rows import RowIDs, read_rows
 from sklrec.preprocessing import IDEncoder
 
@@ -118,16 +118,14 @@ def make_ranking_scorer(
     """
     metrics: tuple[Any, ...] = tuple(metric) if is_list_like(metric) else (metric,)
     for name in metrics:
-        if name not in METRICS:
-            raise ValueError(f"metric must be one or more of {', '.join(METRICS)}, got {name!r}.")
+        check_choice("metric", name, tuple(METRICS))
     if not metrics:
         raise ValueError(f"metric is empty. Give one or more of {', '.join(METRICS)}.")
     if threshold is not None and (not isinstance(threshold, Real) or np.isnan(threshold)):
         raise ValueError(f"threshold must be a rating or None, got {threshold!r}.")
-    if candidates not in ("all", "rated"):
-        raise ValueError(f"candidates must be 'all' or 'rated', got {candidates!r}.")
-    is_one = isinstance(metric, str)
-    return RankingScorer(metrics, is_one, check_k(k), threshold, candidates, bool(counts))
+    check_choice("candidates", candidates, ("all", "rated"))
+    k, is_one = check_positive(k, "k"), isinstance(metric, str)
+    return RankingScorer(metrics, is_one, k, threshold, candidates, bool(counts))
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,25 +161,20 @@ class RankingScorer:
         """Find the relevant items in the lists of a fitted estimator, and count users."""
         relevant = self._relevant(X, y)
         model, users, items = read_rows(estimator, X)
-        # Users without a relevant item are not scored; the others get codes without gaps.
-        is_scored = np.zeros(users.codes.max() + 1, dtype=bool)
-        is_scored[users.codes[relevant]] = True
-        user_codes = np.where(is_scored, np.cumsum(is_scored) - 1, -1)[users.codes]
-        n_scored = int(is_scored.sum())
         # A repeated pair is relevant if one of its rows is.
-        wanted, _ = _distinct(user_codes, items.codes, np.flatnonzero(relevant))
-        rows = np.flatnonzero(user_codes >= 0)
+        wanted, _ = _distinct(users, items, np.flatnonzero(relevant))
+        # Users without a relevant item are not scored.
+        rows = np.flatnonzero(np.isin(users.codes, wanted.users))
         if self.candidates == "rated":
-            listed, ranks = _rank_rated(user_codes, items.codes, rows, estimator.predict(X))
+            listed, ranks = _rank_rated(users, items, rows, estimator.predict(X))
         else:
-            first_rows = rows[np.unique(user_codes[rows], return_index=True)[1]]
-            listed, ranks = _recommended(model, users.seen[first_rows], items, self.k)
-        hits = Hits.find(n_scored, wanted, np.ones(len(wanted.users)), listed, ranks)
+            listed, ranks = _recommended(model, users, items, rows, self.k)
+        hits = Hits.find(wanted, np.ones(len(wanted.users)), listed, ranks)
         counts: dict[str, float] = {}
         if self.counts:
-            counts["n_users"] = n_scored
-            counts["n_cold_users"] = _count_cold(model, users, user_codes, rows)
-            counts["n_skipped_users"] = len(is_scored) - n_scored
+            counts["n_users"] = hits.n_users
+            counts["n_cold_users"] = _count_cold(model, users, rows)
+            counts["n_skipped_users"] = int(users.codes.max()) - hits.n_users
         return hits, counts
 
     def _relevant(self, X: Any, y: Any) -> np.ndarray:
@@ -204,15 +197,15 @@ class RankingScorer:
         return relevant
 
 
-def _distinct(users: np.ndarray, items: np.ndarray, rows: np.ndarray) -> tuple[Pairs, np.ndarray]:
+def _distinct(users: RowIDs, items: RowIDs, rows: np.ndarray) -> tuple[Pairs, np.ndarray]:
     """Return the different pairs in some rows, and the first row of each pair."""
-    keys = pd.Index(users[rows] * (items.max() + 1) + items[rows])
-    rows = rows[~keys.duplicated()]
-    return Pairs(users[rows], items[rows]), rows
+    pairs = Pairs(users.codes, items.codes)
+    rows = rows[~pairs.take(rows).is_repeat()]
+    return pairs.take(rows), rows
 
 
 def _rank_rated(
-    users: np.ndarray, items: np.ndarray, rows: np.ndarray, predictions: Any
+    users: RowIDs, items: RowIDs, rows: np.ndarray, predictions: Any
 ) -> tuple[Pairs, np.ndarray]:
     """Rank the test items of each user by their predictions."""
     # Random order: if rows were sorted by rating, the best would win among equal predictions.
@@ -221,8 +214,10 @@ def _rank_rated(
     return pairs, ranks_by_score(pairs.users, np.asarray(predictions)[drawn])
 
 
-def _recommended(model: Any, users: Any, items: RowIDs, k: int) -> tuple[Pairs, np.ndarray]:
-    """Return the test items that the model recommends to some users, and their ranks."""
+def _recommended(
+    model: Any, users: RowIDs, items: RowIDs, rows: np.ndarray, k: int
+) -> tuple[Pairs, np.ndarray]:
+    """Return the test items that the model recommends to the users of some rows, and the ranks."""
     if not hasattr(model, "recommend"):
         raise TypeError(
             f"{type(model).__name__} has no method recommend, which ranks all items. Score a "
@@ -230,10 +225,11 @@ def _recommended(model: Any, users: Any, items: RowIDs, k: int) -> tuple[Pairs, 
             "items of each user by their predictions."
         )
     # Users that are equal to the model share a list.
-    user_vocabulary, as_seen = Vocabulary.build(users, "user")
+    codes, first = np.unique(users.codes[rows], return_index=True)
+    user_vocabulary, as_seen = Vocabulary.build(users.seen[rows[first]], "user")
     lists = model.recommend(user_vocabulary.ids, n_items=k, exclude_seen=True)
-    item_vocabulary, codes = Vocabulary.build(items.seen[~items.is_lost], "item")
-    _, first = np.unique(codes, return_index=True)
+    item_vocabulary, item_codes = Vocabulary.build(items.seen[~items.is_lost], "item")
+    _, first = np.unique(item_codes, return_index=True)
     found = item_vocabulary.codes(lists["item"]) - 1
     is_tested = found >= 0
     shared = pd.DataFrame(
@@ -243,14 +239,14 @@ def _recommended(model: Any, users: Any, items: RowIDs, k: int) -> tuple[Pairs, 
             "rank": lists["rank"].to_numpy()[is_tested],
         }
     )
-    listed = pd.DataFrame({"user": np.arange(len(users)), "as_seen": as_seen}).merge(shared)
+    listed = pd.DataFrame({"user": codes, "as_seen": as_seen}).merge(shared)
     return Pairs(listed["user"].to_numpy(), listed["item"].to_numpy()), listed["rank"].to_numpy()
 
 
-def _count_cold(model: Any, users: RowIDs, codes: np.ndarray, rows: np.ndarray) -> int | float:
+def _count_cold(model: Any, users: RowIDs, rows: np.ndarray) -> int | float:
     """Count the users in some rows that the model does not know; NaN without an encoder."""
     encoder = getattr(model, "encoder_", None)
     if not isinstance(encoder, IDEncoder):
         return np.nan
     unknown = encoder.vocabularies_[0].codes(users.seen[rows]) == 0
-    return len(np.unique(codes[rows][unknown | users.is_lost[rows]]))
+    return len(np.unique(users.codes[rows][unknown | users.is_lost[rows]]))

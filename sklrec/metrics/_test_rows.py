@@ -15,7 +15,7 @@ from sklrec.preprocessing import IDEncoder
 class RowIDs(NamedTuple):
     """The users, or the items, of test rows."""
 
-    codes: np.ndarray  # (n_rows,), from 0; equal where the given IDs are equal
+    codes: np.ndarray  # (n_rows,), from 1; equal where the given IDs are equal
     seen: Any  # (n_rows,), the IDs that the model sees
     is_lost: np.ndarray  # (n_rows,), where an IDEncoder before the model did not know the ID
 
@@ -38,7 +38,7 @@ def read_rows(estimator: Any, X: Any) -> tuple[Any, RowIDs, RowIDs]:
             if isinstance(step, IDEncoder) and position in step.column_indices_:
                 is_lost[side] |= np.asarray(column_values(encoded, position) == 0)
     first = _as_table(views[-1])
-    codes = [Vocabulary.build(column_values(first, place), place)[1] - 1 for place in positions]
+    codes = [Vocabulary.build(column_values(first, place), place)[1] for place in positions]
     users, items = map(RowIDs, codes, seen, is_lost)
     return model, users, items
 

@@ -1,6 +1,7 @@
 """Splitters that hold out whole users or whole items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from abc import abstractmethod
 from collections.abc import Iterator
 from numbers import Integral
 
@@ -11,43 +12,19 @@ from sklrec.model_selection._columns import SplitColumns
 from sklrec.model_selection._splitter import InteractionSplitter, Split
 
 
-class _ColdKFold(InteractionSplitter):
-    """`GroupKFold` over the IDs of one column of X."""
+class _ColdSplitter(InteractionSplitter):
+    """A splitter of scikit-learn over the IDs of one column of X."""
 
     _side: str  # the parameter that names the column
+
+    @abstractmethod
+    def _group_splitter(self) -> GroupKFold | GroupShuffleSplit:
+        """Check the parameters, and make the splitter of scikit-learn."""
 
     def _split(self, columns: SplitColumns) -> Iterator[Split]:
         splitter = self._group_splitter()
+        check_random_state(self.random_state)
         codes = columns.codes(getattr(self, self._side))
-        n_ids = codes.max() + 1
-        if n_ids < splitter.n_splits:
-            raise ValueError(
-                f"X has {n_ids} {self._side}s, too few for n_splits={self.n_splits} folds of "
-                f"whole {self._side}s. Lower n_splits."
-            )
-        yield from splitter.split(codes, groups=codes)
-
-    def _n_splits(self) -> int:
-        return self._group_splitter().get_n_splits()
-
-    def _group_splitter(self) -> GroupKFold:
-        return GroupKFold(self.n_splits, shuffle=self.shuffle, random_state=self.random_state)
-
-
-class _ColdShuffleSplit(InteractionSplitter):
-    """`GroupShuffleSplit` over the IDs of one column of X."""
-
-    _side: str  # the parameter that names the column
-
-    def _split(self, columns: SplitColumns) -> Iterator[Split]:
-        n_splits = self._n_splits()
-        codes = columns.codes(getattr(self, self._side))
-        splitter = GroupShuffleSplit(
-            n_splits,
-            test_size=self.test_size,
-            train_size=self.train_size,
-            random_state=check_random_state(self.random_state),
-        )
         try:
             yield from splitter.split(codes, groups=codes)
         except ValueError as error:
@@ -57,7 +34,26 @@ class _ColdShuffleSplit(InteractionSplitter):
             ) from error
 
     def _n_splits(self) -> int:
-        return int(check_scalar(self.n_splits, "n_splits", Integral, min_val=1))
+        return self._group_splitter().get_n_splits()
+
+
+class _ColdKFold(_ColdSplitter):
+    """`GroupKFold` over the IDs of one column of X."""
+
+    def _group_splitter(self) -> GroupKFold:
+        return GroupKFold(self.n_splits, shuffle=self.shuffle, random_state=self.random_state)
+
+
+class _ColdShuffleSplit(_ColdSplitter):
+    """`GroupShuffleSplit` over the IDs of one column of X."""
+
+    def _group_splitter(self) -> GroupShuffleSplit:
+        return GroupShuffleSplit(
+            check_scalar(self.n_splits, "n_splits", Integral, min_val=1),
+            test_size=self.test_size,
+            train_size=self.train_size,
+            random_state=self.random_state,
+        )
 
 
 class ColdUserKFold(_ColdKFold):

@@ -8,8 +8,8 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import indexable
 
-from sklrec._data.checks import check_interactions, column_values, resolve_columns
-from sklrec._data.timestamps import read_timestamps, resolve_timestamp
+from sklrec._data.checks import check_interactions, named_columns, resolve_columns
+from sklrec._data.timestamps import need_timestamp, read_timestamps, resolve_timestamp
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.warnings import warn
 
@@ -25,13 +25,11 @@ class SplitColumns:
         # The checks find columns by the names that an estimator stores, and splitters store none.
         self._estimator = type(self._name, (BaseEstimator,), {})()
         self._X = check_interactions(self._estimator, X, reset=True, min_features=1)
-        self._names = getattr(self._estimator, "feature_names_in_", range(self._X.shape[1]))
 
     def codes(self, column: int | str) -> np.ndarray:
         """Return the codes of users or items from 0, in the order of IDs that can be sorted."""
-        (position,) = resolve_columns(self._estimator, (column,), self._X)
-        values = column_values(self._X, position)
-        vocabulary, codes = Vocabulary.build(values, self._names[position])
+        positions = resolve_columns(self._estimator, (column,), self._X)
+        vocabulary, codes = Vocabulary.build(*self._column(positions[0]))
         try:
             return pd.factorize(vocabulary.ids, sort=True)[0][codes - 1]
         except TypeError:
@@ -42,14 +40,11 @@ class SplitColumns:
         if timestamp is None:
             self._warn_of_another_order(users)
             return np.arange(self._X.shape[0])
-        position = resolve_timestamp(self._estimator, timestamp, self._X)
-        if position is None:
-            raise ValueError(
-                f"{self._name} splits by time, but X has no column named "
-                "'timestamp'. Give timestamp= the column's position or name, or None if the rows "
-                "of X are in the order of time."
-            )
-        return read_timestamps(column_values(self._X, position), self._names[position])
+        return read_timestamps(*self._column(need_timestamp(self._estimator, timestamp, self._X)))
+
+    def _column(self, position: int) -> tuple[Any, int | str]:
+        """Return the values and the name of a column."""
+        return named_columns(self._estimator, self._X, [position])[0]
 
     def _warn_of_another_order(self, users: np.ndarray | None) -> None:
         """Warn if a column named `timestamp` contradicts the order of rows (of each user)."""
@@ -57,7 +52,7 @@ class SplitColumns:
         if position is None:
             return
         try:
-            times = read_timestamps(column_values(self._X, position), self._names[position])
+            times = read_timestamps(*self._column(position))
         except (TypeError, ValueError):
             return  # the column holds no times, and the user did not ask for it
         if users is None:

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.model_selection import KFold
 from sklearn.utils import check_random_state
 
+from sklrec._utils.runs import is_new
 from sklrec._utils.warnings import warn
 from sklrec.model_selection._columns import SplitColumns
 from sklrec.model_selection._splitter import InteractionSplitter, Split
@@ -120,17 +121,12 @@ def _warn_of_repeats(users: np.ndarray, items: np.ndarray, folds: np.ndarray) ->
     """Warn if a pair of user and item has rows in several folds."""
     n_folds = folds.max() + 1
     keys = np.sort((users * (items.max() + 1) + items) * n_folds + folds)
-    pairs = keys[_is_new(keys)] // n_folds  # a pair comes once for each fold that it is in
-    repeated = pairs[~_is_new(pairs)]
+    pairs = keys[is_new(keys)] // n_folds  # a pair comes once for each fold that it is in
+    repeated = pairs[~is_new(pairs)]
     if len(repeated):
         warn(
-            f"UserStratifiedKFold puts {_is_new(repeated).sum()} of {_is_new(pairs).sum()} pairs "
+            f"UserStratifiedKFold puts {is_new(repeated).sum()} of {is_new(pairs).sum()} pairs "
             "of user and item on both sides of a split, so that a model can memorise them. Keep "
             "one row of each pair, for example with drop_duplicates, or give item=None if pairs "
             "may repeat."
         )
-
-
-def _is_new(values: np.ndarray) -> np.ndarray:
-    """Return a mask of the sorted values that differ from the value before."""
-    return np.append(True, values[1:] != values[:-1])

@@ -1,6 +1,7 @@
 """IDEncoder: encodes columns of IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Callable, Iterator
 from math import ceil
 from numbers import Integral
 from typing import Any
@@ -17,6 +18,7 @@ from sklrec._data.checks import (
     check_interactions,
     column_values,
     fit_context,
+    named_columns,
     resolve_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
@@ -144,11 +146,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         IDEncoder
             The fitted encoder.
         """
-        X, names, min_frequency = self._start(X)
-        self.vocabularies_ = [
-            Vocabulary.from_values(values, name, min_frequency)
-            for values, name in zip(self._id_columns(X), names, strict=True)
-        ]
+        _, self.vocabularies_ = self._learn(X, Vocabulary.from_values)
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -167,11 +165,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         DataFrame or ndarray of shape (n_samples, n_features)
             X with codes in place of the IDs.
         """
-        X, names, min_frequency = self._start(X)
-        learned = [
-            Vocabulary.build(values, name, min_frequency)
-            for values, name in zip(self._id_columns(X), names, strict=True)
-        ]
+        X, learned = self._learn(X, Vocabulary.build)
         self.vocabularies_ = [vocabulary for vocabulary, _ in learned]
         return self._replace(X, [codes for _, codes in learned])
 
@@ -205,7 +199,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
             return self.fit(X)
         X = check_interactions(self, X, reset=False)
         grown = []
-        for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
+        for vocabulary, values in self._id_columns(X):
             grown.append(vocabulary.extend(values))
             if grown[-1] is not vocabulary:
                 warn_if_kind_differs(vocabulary, values, vocabulary.codes(values))
@@ -229,7 +223,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
         codes = []
-        for vocabulary, values in zip(self.vocabularies_, self._id_columns(X), strict=True):
+        for vocabulary, values in self._id_columns(X):
             codes.append(vocabulary.codes(values))
             warn_if_kind_differs(vocabulary, values, codes[-1])
             if self.handle_unknown == "error":
@@ -252,8 +246,8 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         """
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
-        columns = zip(self.vocabularies_, self._id_columns(X), strict=True)
-        return self._replace(X, [vocabulary.ids_of(codes) for vocabulary, codes in columns])
+        ids = [vocabulary.ids_of(codes) for vocabulary, codes in self._id_columns(X)]
+        return self._replace(X, ids)
 
     @property
     def categories_(self) -> list[np.ndarray]:
@@ -272,21 +266,23 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _start(self, X: Any) -> tuple[Any, list[int | str], int]:
-        """Check X; return it, the names of its ID columns, and the smallest number of rows."""
+    def _learn(self, X: Any, learn: Callable[..., Any]) -> tuple[Any, list[Any]]:
+        """Check X, and return it and what a function learns from each of its ID columns."""
         columns = list(self.columns)
         if not columns:
             raise ValueError("columns is empty: give the position or name of a column of IDs.")
         X = check_interactions(self, X, reset=True, min_features=len(columns))
         self.column_indices_ = resolve_columns(self, columns, X)
-        names = getattr(self, "feature_names_in_", range(X.shape[1]))
         min_frequency = 1 if self.min_frequency is None else self.min_frequency
         if not isinstance(min_frequency, Integral):
             min_frequency = ceil(min_frequency * X.shape[0])
-        return X, [names[position] for position in self.column_indices_], int(min_frequency)
+        id_columns = named_columns(self, X, self.column_indices_)
+        return X, [learn(values, name, int(min_frequency)) for values, name in id_columns]
 
-    def _id_columns(self, X: Any) -> list[Any]:
-        return [column_values(X, position) for position in self.column_indices_]
+    def _id_columns(self, X: Any) -> Iterator[tuple[Vocabulary, Any]]:
+        """Pair the vocabularies with the values of their columns."""
+        columns = (column_values(X, position) for position in self.column_indices_)
+        return zip(self.vocabularies_, columns, strict=True)
 
     def _replace(self, X: Any, columns: list[Any]) -> Any:
         """Copy of X with other values in its ID columns."""
@@ -307,11 +303,11 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
 
 def _common_dtype(columns: list[Any]) -> np.dtype:
     """Dtype that keeps the values of all columns."""
-    kinds = {column.dtype.kind for column in columns}
-    if not all(isinstance(column.dtype, np.dtype) for column in columns):
-        return np.dtype(object)
-    if len(kinds) == 1 or kinds <= set("bif"):
-        return np.result_type(*[column.dtype for column in columns])
+    dtypes = [column.dtype for column in columns]
+    kinds = {dtype.kind for dtype in dtypes}
+    is_common = len(kinds) == 1 or kinds <= set("bif")
+    if is_common and all(isinstance(dtype, np.dtype) for dtype in dtypes):
+        return np.result_type(*dtypes)
     return np.dtype(object)
 
 

@@ -191,14 +191,10 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
         return tags
 
     def _pad_columns(self, X: np.ndarray) -> np.ndarray:
-        if self.truncating == "pre":
-            X = X[:, max(X.shape[1] - self.max_len_, 0) :]
-        else:
-            X = X[:, : self.max_len_]
-        padded = np.zeros((X.shape[0], self.max_len_), dtype=X.dtype)
-        first = self.max_len_ - X.shape[1] if self.padding == "pre" else 0
-        padded[:, first : first + X.shape[1]] = X
-        return padded
+        kept = X[:, -self.max_len_ :] if self.truncating == "pre" else X[:, : self.max_len_]
+        n_missing = self.max_len_ - kept.shape[1]
+        before_and_after = (n_missing, 0) if self.padding == "pre" else (0, n_missing)
+        return np.pad(kept, ((0, 0), before_and_after))
 
     def _pad_sequences(self, codes: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         kept = np.minimum(lengths, self.max_len_)[:, np.newaxis]

@@ -13,22 +13,17 @@ from sklearn.utils.validation import check_is_fitted
 from sklrec._data.checks import (
     TIMESTAMP_KINDS,
     Interval,
-    Table,
     as_codes,
     check_feature_names_in,
     check_interactions,
     check_ratings,
-    column_values,
     fit_context,
+    named_columns,
     plain_scalar,
     resolve_columns,
 )
 from sklrec._data.histories import Histories
-from sklrec._data.timestamps import (
-    read_timestamps,
-    resolve_timestamp,
-    timestamp_kind,
-)
+from sklrec._data.timestamps import need_timestamp, read_timestamps, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator
 from sklrec._utils.state.kinds import Choice, Int, Many, Maybe, Part, Strings
@@ -188,22 +183,18 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
         X = check_interactions(self, X, reset=True)
         ratings = check_ratings(self, y) if self.ratings else np.full(X.shape[0], np.nan)
         check_consistent_length(X, ratings)
-        position = resolve_timestamp(self, self.timestamp, X)
-        if position is None:
-            raise ValueError(_no_timestamp_message(X))
+        position = need_timestamp(self, self.timestamp, X)
         columns = resolve_columns(self, (self.user, self.item, position), X)
-        names = getattr(self, "feature_names_in_", range(X.shape[1]))
-        users, items, times = (column_values(X, column) for column in columns)
-        user_name, item_name, time_name = (names[column] for column in columns)
-        vocabulary, codes = Vocabulary.build(users, user_name)
-        timestamps = read_timestamps(times, time_name)
+        users, items, times = named_columns(self, X, columns)
+        vocabulary, codes = Vocabulary.build(*users)
+        timestamps = read_timestamps(*times)
 
         self.histories_ = Histories(
-            codes, _check_item_codes(items, item_name), ratings, timestamps, len(vocabulary) + 1
+            codes, _check_item_codes(*items), ratings, timestamps, len(vocabulary) + 1
         )
         self.column_indices_ = columns
         self.vocabulary_ = vocabulary
-        self.timestamp_kind_ = timestamp_kind(times, time_name)
+        self.timestamp_kind_ = timestamp_kind(*times)
         return self
 
     def transform(self, X: Any) -> Any:
@@ -221,13 +212,11 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
         """
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
-        names = getattr(self, "feature_names_in_", range(X.shape[1]))
-        users, items, times = (column_values(X, column) for column in self.column_indices_)
-        _, item_name, time_name = (names[column] for column in self.column_indices_)
+        (users, _), items, times = named_columns(self, X, self.column_indices_)
         codes = self.vocabulary_.codes(users)
         warn_if_kind_differs(self.vocabulary_, users, codes)
-        timestamps = read_timestamps(times, time_name, self.timestamp_kind_)
-        own_items = _check_item_codes(items, item_name)
+        timestamps = read_timestamps(*times, self.timestamp_kind_)
+        own_items = _check_item_codes(*items)
 
         histories = self.histories_
         starts = histories.starts[codes][:, np.newaxis]
@@ -300,15 +289,3 @@ def _sklearn_message(value: Any) -> str:
     if value < 0:
         return "Negative values in data passed to SequenceWindower.\n"
     return "Input X contains infinity.\n" if value == np.inf else ""
-
-
-def _no_timestamp_message(X: Table) -> str:
-    """Message for a table without a column of timestamps."""
-    if isinstance(X, pd.DataFrame):
-        has = f"its columns are {', '.join(map(repr, X.columns[:20]))}"
-    else:
-        has = "it is an array, whose columns have no names"
-    return (
-        "SequenceWindower sorts interactions by time, but X has no column named 'timestamp': "
-        f"{has}. Name the column in SequenceWindower(timestamp=...), by its position or name."
-    )

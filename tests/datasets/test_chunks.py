@@ -51,17 +51,17 @@ def test_chunks_are_yielded_unchanged():
         (
             lambda: ArrayRatings([1], [1], chunk_size=0),
             ValueError,
-            "chunk_size must be a positive",
+            "chunk_size must be an integer of",
         ),
         (
             lambda: ParquetRatings("x", rating="stars", chunk_size=2.5),
             ValueError,
-            "chunk_size must be a positive integer, got 2.5",
+            "chunk_size must be an integer of at least 1, got 2.5",
         ),
         (
             lambda: ArrayRatings(np.zeros((3, 2)), np.zeros(2)),
             ValueError,
-            "All arrays must have the same number of rows, but X has 3, y has 2",
+            r"inconsistent numbers of samples: \[3, 2\]",
         ),
         (
             lambda: ParquetRatings(pd.DataFrame(), rating="stars"),

@@ -51,7 +51,7 @@ def test_later_lines_are_inside_the_axes():
 
 def test_bad_options_are_refused(mf, test):
     for options, message in (
-        ({"metric": "auc", "threshold": 4}, "metric must be one or more of .*, got 'auc'"),
+        ({"metric": "auc", "threshold": 4}, "metric must be one of .*, got 'auc'"),
         ({"max_k": 0, "threshold": 4}, "max_k must be an integer of at least 1, got 0"),
         ({}, "Give the lowest good rating as threshold"),
     ):

@@ -65,7 +65,7 @@ def test_novelty_equals_its_formula():
         ),
         (lambda: coverage_at_k(PRED, ["a"], k=0), "k must be an integer of at least 1, got 0"),
         (lambda: novelty_at_k(PRED, TRAIN, k=0), "k must be an integer of at least 1, got 0"),
-        (lambda: novelty_at_k(PRED, TRAIN, average="mean"), "average must be 'macro'"),
+        (lambda: novelty_at_k(PRED, TRAIN, average="mean"), "average must be one of 'macro'"),
         (lambda: novelty_at_k(PRED, TRAIN[["item"]]), "X_train must have one column 'user'"),
         (lambda: coverage_at_k(PRED[:0], ["a"]), "y_pred is empty"),
         (lambda: coverage_at_k(PRED, ["a", "b", "c", None]), "Column 'catalog' holds"),

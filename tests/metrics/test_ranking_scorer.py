@@ -284,14 +284,14 @@ def test_scorers_can_be_compared_pickled_and_cloned():
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"metric": "auc"}, "metric must be one or more of hit_rate, map, mrr, .* got 'auc'"),
+        ({"metric": "auc"}, "metric must be one of 'hit_rate', 'map', 'mrr', .* got 'auc'"),
         ({"metric": ["ndcg", "auc"]}, "got 'auc'"),
-        ({"metric": 3}, r"metric must be one or more of .*, got 3\."),
+        ({"metric": 3}, r"metric must be one of .*, got 3\."),
         ({"metric": []}, "metric is empty. Give one or more of hit_rate"),
         ({"k": 0}, "k must be an integer of at least 1, got 0"),
         ({"threshold": "4"}, "threshold must be a rating or None, got '4'"),
         ({"threshold": np.nan}, "threshold must be a rating or None, got nan"),
-        ({"candidates": [1, 2]}, r"candidates must be 'all' or 'rated', got \[1, 2\]"),
+        ({"candidates": [1, 2]}, r"candidates must be one of 'all', 'rated', got \[1, 2\]"),
     ],
 )
 def test_bad_parameters_are_refused(params, message):

@@ -213,8 +213,8 @@ class TestContradictingOrder:
     def test_a_missing_timestamp_is_named(self, splitter):
         with pytest.raises(
             ValueError,
-            match=f"{type(splitter).__name__} splits by time, but X has no column named 'timesta"
-            r"mp'\. Give timestamp= the column's position or name, or None if the rows of X",
+            match=f"{type(splitter).__name__} sorts interactions by time, but X has no column "
+            r"named 'timestamp'\. Give timestamp= the position",
         ):
             parts(splitter, self.X[["user", "user"]].to_numpy())
 

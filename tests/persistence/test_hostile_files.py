@@ -156,6 +156,7 @@ CASES = [
     ("sequence", PAST + "items", set_first(99), "items should hold integers from 0 to"),
     ("sequence", PAST + "ratings", without_last, "ratings should have the shape"),
     ("sequence", PAST + "starts", set_last(0), "starts should rise from 0 to 70"),
+    ("sequence", PAST + "given_times", lambda a: a[::-1].copy(), "times should rise within each"),
 ]
 
 

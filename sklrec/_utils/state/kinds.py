@@ -222,20 +222,21 @@ class Record(Kind):
             found = get(name, _MISSING)
             if found is _MISSING and type(kind) is Maybe:
                 continue
-            owner = repr(value).partition("(")[0][:90]
             if found is _MISSING:
-                kept = f"{owner} has no {name}, which it keeps with its present parameters"
-                raise ValueError(f"{kept}. Set them back to those of fit, or fit again")
+                raise ValueError(
+                    f"{type(value).__name__} has no {name}, which it keeps with its present "
+                    "parameters. Set them back to those of fit, or fit again"
+                )
             try:
                 packed[name] = kind.pack(found, raw)
             except TypeError as error:
+                owner = repr(value).partition("(")[0][:90]
                 raise TypeError(f"{name} of {owner}: {error}") from error
         return packed
 
     def unpack(self, packed, place):
-        for name in place.checked(packed):
-            if name not in self.fields:
-                place.to(name[:100]).refuse("is not known")
+        if unknown := [name for name in place.checked(packed) if name not in self.fields]:
+            place.to(unknown[0][:100]).refuse("is not known")
         found = {}
         for name, kind in self.fields.items():
             if name in packed:

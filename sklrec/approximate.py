@@ -1,6 +1,7 @@
 """Approximate index of items, for recommendations from large catalogues."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ class ApproximateItems:
     Parameters
     ----------
     estimator : MFRegressor
-        The fitted estimator. Make a new index if the estimator is fitted again.
+        The fitted estimator. If it is fitted again, this index still recommends from the model
+        that it was made of: make a new one.
     n_links : int, default=32
         Number of neighbours of each item in the graph. A larger number finds more items and uses
         more memory.
@@ -42,7 +44,7 @@ class ApproximateItems:
     Attributes
     ----------
     estimator : MFRegressor
-        The estimator.
+        A copy of the estimator.
 
     Raises
     ------
@@ -91,7 +93,7 @@ class ApproximateItems:
         sizes = {"n_links": n_links, "ef_construction": ef_construction, "ef_search": ef_search}
         for name, value in sizes.items():
             check_positive(value, name)
-        self.estimator = estimator
+        self.estimator = copy(estimator)  # a later fit must not change what the index is of
         self._ef_search = int(ef_search)
         items = _item_vectors(estimator.module_)  # (n_items, n_factors + biased)
         norms = np.linalg.norm(items, axis=1)

@@ -129,6 +129,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     >>> session = onnxruntime.InferenceSession("mf.onnx")  # doctest: +SKIP
     >>> [ratings] = session.run(None, onnx_inputs(mf, X))  # doctest: +SKIP
     """
+    estimator = copy(estimator)  # so that a fit in another thread changes nothing here
     module = _module_of(estimator)
     for name in ("onnx", "onnxscript"):
         import_extra(name, "onnx", "to_onnx")

@@ -44,6 +44,14 @@ def test_a_larger_search_finds_more(model):
     assert shares[0] < shares[1]
 
 
+def test_a_later_fit_does_not_change_an_index():
+    model = MFRegressor(n_factors=8, random_state=0).fit(X, Y)
+    index = ApproximateItems(model)
+    before = index.recommend(USERS[:9])
+    model.fit(X.iloc[::-2], 10 * Y.iloc[::-2])
+    assert index.recommend(USERS[:9]).equals(before)
+
+
 def test_users_who_have_seen_nearly_all_items_get_the_others():
     few, stars = make_ratings(20, 12, 200, random_state=0)
     model = MFRegressor(n_factors=2, random_state=0).fit(few, stars)

@@ -13,14 +13,12 @@ import torch
 from torch import nn
 
 from benchmarks import (
-    __main__,
     _models,
     _results,
     choose,
     curves,
     logs,
     ranking,
-    scaling,
 )
 from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, ridge, ridge_biases
 from benchmarks._data import read_log
@@ -178,34 +176,6 @@ def test_points_are_means_of_errors_and_medians_of_seconds():
 def test_the_front_leaves_out_what_another_beats_in_both():
     points = pd.DataFrame({"seconds": [3.0, 1.0, 2.0, 2.0], "rmse": [0.8, 0.9, 0.95, 0.85]})
     assert curves.own_front(points).index.tolist() == [1, 3, 0]
-
-
-def test_exponents_are_fitted_from_a_hundred_thousand_ratings_on():
-    n = np.array([10_000, 100_000, 1_000_000, 10_000_000])
-    found = pd.DataFrame({"n_ratings": n, "seconds": 2e-6 * n**1.5})
-    found.loc[0, "seconds"] = 99.0
-    assert scaling.exponent(found) == pytest.approx(1.5)
-    assert np.isnan(scaling.exponent(found[:2]))
-
-
-def test_a_second_log_is_for_the_benchmarks_that_read_one(tmp_path):
-    def asked(name, *arguments):
-        options = __main__.parser().parse_args(arguments)
-        return [target for target, _ in __main__.tasks(name, options)]
-
-    path = tmp_path / "books.csv"
-    path.write_text(CSV.replace("u,book,stars", "user_id,item_id,rating"))
-    log = "--ratings", str(path), "--timestamp", "time"
-    assert asked("curves") == ["curves"]
-    assert asked("curves", *log) == ["curves", "curves_books"]
-    assert asked("accuracy", *log, "--name", "mine") == ["accuracy", "accuracy_mine"]
-    assert asked("logs", *log, "--only-log") == ["logs_books"]
-    assert asked("predict", *log) == ["predict"]
-    options = __main__.parser().parse_args(log)
-    for name, times in (("recommend", []), ("logs", ["timestamp"])):
-        _, (_, arguments) = __main__.tasks(name, options)
-        assert arguments["title"] == "books"
-        assert list(arguments["log"]) == ["user", "item", "rating", *times]
 
 
 RESULT = {

@@ -115,9 +115,9 @@ def test_fitted_estimators_of_workers_are_complete(workers, in_one_process):
         assert np.array_equal(there.predict(X), here.predict(X))
         assert there.loss_curve_ == here.loss_curve_
         assert there.recommend([X["user"].iloc[0]]).equals(here.recommend([X["user"].iloc[0]]))
-        assert (
-            there.partial_fit(X, Y).predict(X).tolist()
-            == here.partial_fit(X, Y).predict(X).tolist()
+        here = pickle.loads(pickle.dumps(here))  # without the net, whose history STEPS reads
+        assert np.array_equal(
+            there.partial_fit(X, Y).predict(X), here.partial_fit(X, Y).predict(X)
         )
 
 

@@ -57,9 +57,9 @@ def fit_model(estimator: Any, source: Any, *, is_partial: bool = False) -> Any:
 
 
 def _forget(model: Any) -> None:
-    """Remove the attributes of an earlier fit."""
-    for name in [name for name in vars(model) if name.endswith("_") and name[0] != "_"]:
-        delattr(model, name)
+    """Remove the attributes of an earlier fit, but not those that a user has set."""
+    for name in [*model._state, *model._not_kept]:
+        vars(model).pop(name, None)
 
 
 def _train(model: Any, rows: Rows, plan: Plan) -> bool:

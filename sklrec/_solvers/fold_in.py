@@ -32,13 +32,8 @@ def fold_in(
         is_new = codes[k] > n_known[k]
         if is_new.any():
             z = (data.y[is_new] - module.global_mean.cpu()) / module.scale.cpu()
-            if "context_values" in data.X:
-                X = sparse_features(
-                    data.X["context_values"][is_new],
-                    data.X["context_weights"][is_new],
-                    len(module.context_biases),
-                )
-                z = z - torch.from_numpy(X @ module.context_biases.cpu().numpy())
+            context = {k: v[is_new] for k, v in data.X.items() if k.startswith("context")}
+            z = z - module._of_context(module.context_biases.cpu(), context)
             columns = (
                 codes[k][is_new] - n_known[k] - 1,
                 codes[1 - k][is_new],

@@ -11,7 +11,7 @@ from torch import Tensor
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.least_squares.biases import Log, further_biases
 from sklrec._solvers.penalties import LearnedPenalties
-from sklrec._solvers.tensors import InteractionTensors, sum_of_weights
+from sklrec._solvers.tensors import InteractionTensors, padded, sum_of_weights
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
 
 # Weight of the prior of a bias, in ratings, if `alpha` is a number. Chosen on held-out parts of
@@ -36,14 +36,15 @@ def update_biases(
         errors.append(ratings - module(**inputs))
     columns = data.X["users"] - 1, data.X["items"] - 1, torch.cat(errors), data.weights
     tables = [module.user_biases, module.item_biases]
-    weights = [np.zeros(len(table) - 1) for table in tables]
-    for side, of_rows in zip(("user", "item"), weights, strict=True):
-        of_rows[: len(n_ratings[side]) - 1] = n_ratings[side][1:]
-    penalties = [PRIOR_WEIGHT] * 2
+    weights = [
+        padded(n_ratings[side], table.detach().cpu().double())[1:].numpy()
+        for side, table in zip(("user", "item"), tables, strict=True)
+    ]
+    penalties = PRIOR_WEIGHT, PRIOR_WEIGHT
     if learned is not None:
-        penalties = [learned.user_penalty, learned.item_penalty]
+        penalties = learned.user_penalty, learned.item_penalty
     log = Log(*(values.cpu().numpy() for values in columns))
-    mean, *changes = further_biases(log, (weights[0], weights[1]), (penalties[0], penalties[1]))
+    mean, *changes = further_biases(log, (weights[0], weights[1]), penalties)
     module.global_mean += mean
     for table, values in zip(tables, changes, strict=True):
         table[1:] += torch.from_numpy(values / module.scale.item()).to(table)
@@ -90,8 +91,6 @@ class KeepEarlier(Callback):
             share = n / (n + self.previous.weight)
             return share**0.5 if is_plain else share
         further = sum_of_weights(self.data, inputs, len(table))
-        earlier = torch.zeros_like(further)
-        n_ratings = torch.from_numpy(self.previous.n_ratings[side]).to(further)
-        earlier[: len(n_ratings)] = n_ratings
+        earlier = padded(self.previous.n_ratings[side], further)
         moved = (further / (further + earlier).clamp(min=1e-12)).sqrt()
         return moved.view(-1, *[1] * (table.ndim - 1))

@@ -4,9 +4,9 @@
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from skorch.callbacks import EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
@@ -26,13 +26,14 @@ from sklrec._solvers.penalties import (
     DENSE_POWER,
     POWER,
     POWER_OF_OTHERS,
-    DensePenalties,
     Diverged,
     EpochSettings,
     LearnedPenalties,
     RowLoads,
     RowPenalties,
     learn_penalties,
+    of_embeddings,
+    of_factors,
 )
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.steps import warn_of_interruption
@@ -40,6 +41,7 @@ from sklrec._solvers.tensors import (
     BatchIterator,
     InteractionTensors,
     PairBatches,
+    padded,
     sum_of_weights,
 )
 from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
@@ -104,7 +106,11 @@ class MinibatchSolver:
         The history of a previous net continues, and so does its optimiser's state for each table
         of the same size.
         """
-        penalties = None if self.alpha is not None else self._penalties(module, data, previous)
+        penalties = None
+        if self.alpha is None:  # earlier penalties stay if they are from at least as many ratings
+            penalties = None if previous is None else previous.penalties
+            if penalties is None or penalties.n_ratings < len(data):
+                penalties = learn_penalties(module, data, start=previous is None)
         if self.constant_lr and previous is not None and module.has_biases:
             update_biases(module, data, previous.n_ratings, penalties)
         if self.is_shared:  # after the start was learned, so that all have the same
@@ -126,21 +132,15 @@ class MinibatchSolver:
         del net.snapshot_
         trained.eval()
         net.set_params(train_split=None)  # release the validation data
-        self._drop_interrupted_epoch(net, n_before)
+        if net.history and "train_loss" not in net.history[-1]:  # of an interrupted epoch
+            net.history.pop()
+        if net.interrupted_:
+            warn_of_interruption(len(net.history) - n_before, self.max_epochs, "epochs")
         self._check_finite(net.module_)
         if isinstance(trained, SVDPlusPlus):
             net.forget_tables([trained.user_terms, trained.item_terms])
             net.module_ = net.module = trained.merge_terms()
         return _outcome(net, n_before, attributes | {"net_": net}, net.interrupted_)
-
-    def _penalties(
-        self, module: Any, data: InteractionTensors, previous: WarmStart | None
-    ) -> LearnedPenalties:
-        """Learn penalties, unless earlier ones were learned from at least as many ratings."""
-        if previous is not None and previous.penalties is not None:
-            if previous.penalties.n_ratings >= len(data):
-                return previous.penalties
-        return learn_penalties(module, data, start=previous is None)
 
     def _new_net(
         self,
@@ -206,8 +206,7 @@ class MinibatchSolver:
     def _is_rowwise(self) -> bool:
         return self.optimizer is RowwiseSGD
 
-    def _with_terms(self, module: RatingModule, data: InteractionTensors) -> SVDPlusPlus:
-        assert isinstance(module, MatrixFactorization)
+    def _with_terms(self, module: Any, data: InteractionTensors) -> SVDPlusPlus:
         batches_per_step = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
         codes = data.X["users"], data.X["items"]
         return SVDPlusPlus(
@@ -230,13 +229,17 @@ class MinibatchSolver:
             counts = _count_ratings(own, data)
             if learned is not None:
                 every = {} if previous is None else previous.n_all_ratings
-                counts_of_all = _combined(torch.maximum, counts, every)
-                penalties = self._row_penalties(own, learned, counts_of_all, scale)
+                of_all = {k: torch.maximum(n, padded(every.get(k), n)) for k, n in counts.items()}
+                power, of_tables = DENSE_POWER, of_embeddings
+                if not isinstance(own, DenseNet):
+                    power = POWER if self._is_rowwise() else POWER_OF_OTHERS
+                    of_tables = partial(of_factors, has_terms=self.svdpp)
+                penalties = RowPenalties(learned, of_all, scale, power, of_tables)
             if self._is_rowwise():
                 # Earlier ratings of a row count too, so that the new ones do not replace what it
                 # learned from them.
                 earlier = {} if previous is None else previous.n_ratings
-                counts = _combined(torch.add, counts, earlier)
+                counts = {k: n + padded(earlier.get(k), n) for k, n in counts.items()}
                 share = self.batch_size / len(data)
                 shares = {"user": min(1.0, share * n_cohorts), "item": min(1.0, share)}
                 term_share = min(1.0, getattr(module, "batches_per_step", 1) * share)
@@ -245,14 +248,6 @@ class MinibatchSolver:
         losses = [] if previous is None else previous.loss_curve
         typical_loss = max(mean_square, scale**2)
         return "epoch_settings", EpochSettings(penalties, loads, typical_loss, losses)
-
-    def _row_penalties(
-        self, own: Any, learned: LearnedPenalties, counts: dict[str, Tensor], scale: float
-    ) -> RowPenalties:
-        if isinstance(own, DenseNet):
-            return DensePenalties(learned, counts, scale, DENSE_POWER)
-        power = POWER if self._is_rowwise() else POWER_OF_OTHERS
-        return RowPenalties(learned, counts, scale, power, self.svdpp)
 
     def _all_callbacks(
         self,
@@ -263,41 +258,29 @@ class MinibatchSolver:
         previous: WarmStart | None,
     ) -> list[Any]:
         """Callbacks of the solver and of the user."""
-        callbacks = self._user_callbacks(has_validation)
+        callbacks = list(self.callbacks or [])
+        stopping = [c for c in callbacks if _is_callback(c, EarlyStopping)]
+        if stopping and not has_validation:
+            if not self.constant_lr:
+                raise ValueError(
+                    "EarlyStopping in callbacks watches the validation loss, but there are no "
+                    "validation data. Pass X_val and y_val to fit, or set early_stopping=True."
+                )
+            # partial_fit trains for one epoch and has no validation data
+            callbacks = [c for c in callbacks if c not in stopping]
+        has_schedule = any(_is_callback(c, LRScheduler) for c in callbacks)
         if self.constant_lr and previous is not None:
             kept = KeepEarlier(data, previous, self._is_rowwise())
             callbacks.insert(0, ("keep_earlier", kept))
-        elif not (self.constant_lr or self._has_callback(LRScheduler)):
+        elif not (self.constant_lr or has_schedule):
             n_steps = self.max_epochs * data.n_batches(self.batch_size)
             callbacks.insert(0, ("lr_schedule", LinearDecay(n_steps)))
         # Last, because they raise: the other callbacks see that epoch too.
         callbacks += [("epoch_notifier", EpochNotifier()), settings]
-        if self.early_stopping and not self._has_callback(EarlyStopping):
+        if self.early_stopping and not stopping:
             tol = TOL * module.scale.item() ** 2  # losses are in squared units of the ratings
             callbacks.append(("early_stopping", StopAtBest(PATIENCE, tol)))
         return callbacks
-
-    def _user_callbacks(self, has_validation: bool) -> list[Any]:
-        """The user's callbacks, without EarlyStopping if there is no validation loss."""
-        callbacks = list(self.callbacks or [])
-        if has_validation or not self._has_callback(EarlyStopping):
-            return callbacks
-        if self.constant_lr:  # partial_fit trains for one epoch and has no validation data
-            return [c for c in callbacks if not _is_callback(c, EarlyStopping)]
-        raise ValueError(
-            "EarlyStopping in callbacks watches the validation loss, but there are no validation "
-            "data. Pass X_val and y_val to fit, or set early_stopping=True."
-        )
-
-    def _has_callback(self, kind: type) -> bool:
-        return any(_is_callback(callback, kind) for callback in self.callbacks or [])
-
-    def _drop_interrupted_epoch(self, net: RatingNet, n_before: int) -> None:
-        """Remove an interrupted epoch from the history, and warn of an interruption."""
-        if net.history and "train_loss" not in net.history[-1]:
-            net.history.pop()
-        if net.interrupted_:
-            warn_of_interruption(len(net.history) - n_before, self.max_epochs, "epochs")
 
     def _check_finite(self, module: torch.nn.Module) -> None:
         """Raise `Diverged` if a weight of the module is not finite."""
@@ -326,20 +309,6 @@ def _count_ratings(module: Any, data: InteractionTensors) -> dict[str, Tensor]:
         if names := [name for name in INPUTS_OF_TABLES["value"][1] if name in data.X]:
             counts["value"] = sum_of_weights(data, names, module.n_values + 1)
     return counts
-
-
-def _combined(
-    combine: Callable[[Tensor, Tensor], Tensor],
-    counts: dict[str, Tensor],
-    others: dict[str, np.ndarray],  # of some sides, for the first rows
-) -> dict[str, Tensor]:
-    """Combine the counts of rows with others."""
-    found = {side: n.clone() for side, n in counts.items()}
-    for side in set(counts) & set(others):
-        rows = slice(len(others[side]))
-        other = torch.from_numpy(others[side]).to(counts[side])
-        found[side][rows] = combine(counts[side][rows], other)
-    return found
 
 
 def _outcome(

@@ -1,6 +1,7 @@
 """Penalties that are learned from the ratings, and the settings of each epoch."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,9 @@ from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import PARTNERS as SIDES
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.state.kinds import Int, Plain
+from sklrec.modules._matrix_factorization import OTHER_SIDE
 from sklrec.modules._rating_module import Penalty
-from sklrec.modules._svdpp import OTHER_SIDE, TERM_PENALTY, SVDPlusPlus
+from sklrec.modules._svdpp import TERM_PENALTY, SVDPlusPlus
 
 # Penalty on the factors of a row with n ratings: s (A n + C). s is the variance of the noise, and
 # falls with a power of the mean squared training error, to `LEAST` of it. The terms of SVD++ have
@@ -136,7 +138,7 @@ def _errors(log: Log, solution: Solution) -> np.ndarray:
 
 
 class RowPenalties:
-    """Penalties of the rows of a matrix factorisation, once for each of their ratings."""
+    """Penalties of the rows of all tables, once for each of their ratings."""
 
     def __init__(
         self,
@@ -144,9 +146,9 @@ class RowPenalties:
         counts: dict[str, Tensor],  # number of ratings of each row, by side
         scale: float,
         power: float,  # of the mean squared error that the strength falls with
-        has_terms: bool = False,  # of SVD++
+        of_factors: Callable[[dict[str, Tensor], float], dict[str, Tensor]],
     ):
-        self.learned, self._power, self._has_terms = learned, power, has_terms
+        self.learned, self._power, self._of_factors = learned, power, of_factors
         self._counts = {side: n.clamp(min=1e-6) for side, n in counts.items()}
         self._noise = learned.noise_variance / scale**2
 
@@ -157,32 +159,31 @@ class RowPenalties:
             strength *= min(1.0, max(LEAST, (losses[-1] / self.learned.loss) ** self._power))
         of_biases = {"user": self.learned.user_penalty, "item": self.learned.item_penalty}
         found = {f"{side}_biases": c / self._counts[side] for side, c in of_biases.items()}
-        return found | self._of_factors(strength)
-
-    def _of_factors(self, strength: float) -> dict[str, Tensor]:
-        """Penalties of the tables of factors."""
-        found = {}
-        for side, other in OTHER_SIDE.items():
-            n = self._counts[side]
-            of_row = PER_ROW[self._has_terms]
-            found[f"{side}_factors"] = strength * (PER_RATING + of_row / n)
-            for name, of_row in PER_ROW_OF_TERMS.items():
-                found[f"{other}_{name}"] = strength * (PER_RATING_OF_TERMS + of_row / n)
-        return found
+        return found | self._of_factors(self._counts, strength)
 
 
-class DensePenalties(RowPenalties):
-    """Penalties of the rows of a dense net, once for each of their ratings."""
+def of_factors(
+    counts: dict[str, Tensor], strength: float, *, has_terms: bool
+) -> dict[str, Tensor]:
+    """Compute the penalties of the factors of a matrix factorisation, and of SVD++ terms."""
+    found = {}
+    for side, other in OTHER_SIDE.items():
+        n = counts[side]
+        found[f"{side}_factors"] = strength * (PER_RATING + PER_ROW[has_terms] / n)
+        for name, of_row in PER_ROW_OF_TERMS.items():
+            found[f"{other}_{name}"] = strength * (PER_RATING_OF_TERMS + of_row / n)
+    return found
 
-    def _of_factors(self, strength: float) -> dict[str, Tensor]:
-        # The numbers of a side feature are spread evenly over its bins.
-        n = self._counts["user"]
-        counts = self._counts | {"bin": n.sum() / N_BINS}
-        found = {
-            f"{side}_factors": strength * (DENSE_PER_RATING + DENSE_PER_ROW / n)
-            for side, n in counts.items()
-        }
-        return found | {"layers": torch.full_like(n[0], strength * DENSE_LAYERS)}
+
+def of_embeddings(counts: dict[str, Tensor], strength: float) -> dict[str, Tensor]:
+    """Compute the penalties of the embeddings and layers of a dense net."""
+    # The numbers of a side feature are spread evenly over its bins.
+    n_ratings = counts["user"].sum()
+    found = {
+        f"{side}_factors": strength * (DENSE_PER_RATING + DENSE_PER_ROW / n)
+        for side, n in (counts | {"bin": n_ratings / N_BINS}).items()
+    }
+    return found | {"layers": torch.full_like(n_ratings, strength * DENSE_LAYERS)}
 
 
 class Diverged(Exception):

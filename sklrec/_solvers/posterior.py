@@ -89,67 +89,24 @@ def errors_of_means(log: Sequence[Tensor], rows: list[Rows]) -> Tensor:  # (n,)
     return errors
 
 
-@dataclass
-class Predictions:
-    """Predictions of ratings from the rows of both sides."""
-
-    errors: Tensor  # (n,), around the means
-    variances: Sequence[Tensor]  # (n,) for each side: of x'w for the other side's mean x
-    both: Tensor  # (n,), sum over factors of the products of both covariances
-
-    @classmethod
-    def of(cls, log: Sequence[Tensor], rows: list[Rows]) -> "Predictions":
-        """Predict the ratings of a log."""
-        users, items, z = log[:3]
-        d = rows[0].mean.shape[1]
-        variances, both = [torch.empty_like(z) for _ in rows], torch.empty_like(z)
-        for part in torch.arange(len(z), device=z.device).split(rows_at_once(d, z.device)):
-            codes = users[part], items[part]
-            means = [side.mean[k] for side, k in zip(rows, codes, strict=True)]
-            S = [side.covariance[k] for side, k in zip(rows, codes, strict=True)]
-            both[part] = inner(S[0][:, d:], S[1][:, d:], d - 1)
-            for k in (0, 1):
-                x = means[1 - k]
-                x[:, 0] = 1
-                variances[k][part] = inner(S[k], outer(x), d)
-        return cls(errors_of_means(log, rows), variances, both)
-
-
-def left_out_noise(
-    log: Sequence[Tensor],  # (n,) each: users, items, ratings, weights
-    of_context: Tensor | None,  # (n,), variances of the biases of the context
-    rows: list[Rows],
-    precisions: Tensor,  # (n_users,), of a rating
-    totals: list[Tensor],  # weights of the ratings of each user, and of each item
-) -> float:
-    """Estimate the ratio of the noise variance of left-out ratings to 1 / precision."""
-    # With v_u = x_i' S_u x_i, with the sum v of S_u S_i over factors, and with the leverage
-    # h_u = precision (v_u + v / 2), the error of a prediction without the rating is about
-    # e / ((1 - h_u) (1 - h_i)). Its variance is the noise plus
-    # v_u / (1 - h_u) + v_i / (1 - h_i) + v / ((1 - h_u) (1 - h_i)). The context is a third side.
-    users, items, _, weights = log
-    found = Predictions.of(log, rows)
-    precision = precisions[users]
-    variance, keep_both = torch.zeros_like(precision), torch.ones_like(precision)
-    for v in found.variances:
-        keep = 1 - (precision * (v + PRODUCT_SHARE * found.both)).clamp(max=0.99)
-        keep_both *= keep
-        variance += v / keep
-    variance += found.both / keep_both
-    if of_context is not None:
-        keep = 1 - (precision * of_context).clamp(max=0.99)
-        keep_both *= keep
-        variance += of_context / keep
-    square, noise = (found.errors / keep_both).square(), 1 / precision
-    count = weights * (torch.minimum(totals[0][users], totals[1][items]) > 1)
-    if count.sum() < MIN_WEIGHT:
-        return 1.0
-    ratio = 1.0
-    for _ in range(N_RATIO_STEPS):  # the mean squared standardised error becomes 1
-        standardised = (square / (ratio * noise + variance)).double()
-        excess = (count * standardised).sum() / count.sum()
-        ratio = min(max(ratio * float(excess), 0.1), 10.0)
-    return ratio
+def predict(
+    log: Sequence[Tensor], rows: list[Rows]
+) -> tuple[Tensor, list[Tensor], Tensor]:  # (n,) each
+    """Predict the ratings of a log: the errors around the means, the variances x'w of each side
+    for the other side's mean x, and the sums of the products of both covariances over factors."""
+    users, items, z = log[:3]
+    d = rows[0].mean.shape[1]
+    variances, both = [torch.empty_like(z) for _ in rows], torch.empty_like(z)
+    for part in torch.arange(len(z), device=z.device).split(rows_at_once(d, z.device)):
+        codes = users[part], items[part]
+        means = [side.mean[k] for side, k in zip(rows, codes, strict=True)]
+        S = [side.covariance[k] for side, k in zip(rows, codes, strict=True)]
+        both[part] = inner(S[0][:, d:], S[1][:, d:], d - 1)
+        for k in (0, 1):
+            x = means[1 - k]
+            x[:, 0] = 1
+            variances[k][part] = inner(S[k], outer(x), d)
+    return errors_of_means(log, rows), variances, both
 
 
 class GaussianPosterior:
@@ -276,23 +233,22 @@ class GaussianPosterior:
     def _latent(self) -> Latent:
         """Compute the distributions of all ratings."""
         columns = self._columns(self.log)
-        found = Predictions.of(columns, self.rows)
-        variance = found.both + sum(found.variances)
-        if self.context is not None:
-            variance = variance + self.context.of_ratings()[1]
+        errors, variances, both = predict(columns, self.rows)
+        variance = both + sum(variances) + self._of_context()[1]
         noise = 1 / (self.precision * self.shares)[columns[0]]
-        errors, variances, noises = (
-            v.double().cpu().numpy() for v in (found.errors, variance, noise)
-        )
-        return Latent(self.log.y - errors, variances.clip(0), noises)
+        found = [v.double().cpu().numpy() for v in (errors, variance, noise)]
+        return Latent(self.log.y - found[0], found[1].clip(0), found[2])
+
+    def _of_context(self) -> tuple[Tensor, Tensor]:
+        """Compute the biases of the contexts of all ratings, and their variances."""
+        return (self._new(1), self._new(1)) if self.context is None else self.context.of_ratings()
 
     def _columns(self, log: Log) -> list[Tensor]:
         """Make tensors of a log, without the biases of the context."""
         numbers = [torch.from_numpy(v.astype(self.np_dtype)) for v in log[2:]]
         codes = [torch.from_numpy(codes) for codes in log[:2]]
         columns = [values.to(self.device) for values in (*codes, *numbers)]
-        if self.context is not None:
-            columns[2] = columns[2] - self.context.of_ratings()[0]
+        columns[2] = columns[2] - self._of_context()[0]
         return columns
 
     def write(self, module: GaussianMatrixFactorization) -> None:
@@ -346,11 +302,31 @@ class GaussianPosterior:
 
     def _left_out_noise(self, rows: list[Rows]) -> float:
         """Estimate the noise variance from errors of ratings that are left out."""
-        ratio = left_out_noise(
-            self._columns(self.log),
-            None if self.context is None else self.context.of_ratings()[1],
-            rows,
-            self.precision * self.shares,
-            self.totals,
-        )
+        # With v_u = x_i' S_u x_i, with the sum v of S_u S_i over factors, and with the leverage
+        # h_u = precision (v_u + v / 2), the error of a prediction without the rating is about
+        # e / ((1 - h_u) (1 - h_i)). Its variance is the noise plus
+        # v_u / (1 - h_u) + v_i / (1 - h_i) + v / ((1 - h_u) (1 - h_i)). The context is a third
+        # side.
+        users, items, _, weights = columns = self._columns(self.log)
+        errors, variances, both = predict(columns, rows)
+        precision = (self.precision * self.shares)[users]
+        variance, keep_both = torch.zeros_like(precision), torch.ones_like(precision)
+        for v in variances:
+            keep = 1 - (precision * (v + PRODUCT_SHARE * both)).clamp(max=0.99)
+            keep_both *= keep
+            variance += v / keep
+        variance += both / keep_both
+        of_context = self._of_context()[1]
+        keep = 1 - (precision * of_context).clamp(max=0.99)
+        keep_both *= keep
+        variance += of_context / keep
+        square, noise = (errors / keep_both).square(), 1 / precision
+        count = weights * (torch.minimum(self.totals[0][users], self.totals[1][items]) > 1)
+        if count.sum() < MIN_WEIGHT:
+            return 1 / self.precision
+        ratio = 1.0  # of the noise variance of left-out ratings to 1 / precision
+        for _ in range(N_RATIO_STEPS):  # the mean squared standardised error becomes 1
+            standardised = (square / (ratio * noise + variance)).double()
+            excess = (count * standardised).sum() / count.sum()
+            ratio = min(max(ratio * float(excess), 0.1), 10.0)
         return ratio / self.precision

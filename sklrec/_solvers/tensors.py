@@ -92,6 +92,14 @@ class InteractionTensors(Dataset):
         return self
 
 
+def padded(counts: np.ndarray | None, like: Tensor) -> Tensor:
+    """Append zeros to the counts of the first rows of another tensor; None means no rows."""
+    found = torch.zeros_like(like)
+    if counts is not None:
+        found[: len(counts)] = torch.from_numpy(counts).to(like)
+    return found
+
+
 def sum_of_weights(data: Any, inputs: Sequence[str], n_rows: int) -> Tensor:
     """Sum the weights of interactions by the codes of one or several inputs."""
     return torch.stack([data.row_weights(name, n_rows) for name in inputs]).sum(0)

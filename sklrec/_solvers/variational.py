@@ -12,7 +12,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -160,11 +159,8 @@ class Posterior(GaussianPosterior):
 
     def _set_equations(self) -> None:
         """Put the targets, without the biases of the context, into the matrices."""
-        y, variance = self.targets.y, np.zeros(1)
-        if self.context is not None:
-            mean, variance = (v.double().cpu().numpy() for v in self.context.of_ratings())
-            y = y - mean
-        self.matrices.replace(self.targets._replace(y=y), variance)
+        mean, variance = (v.double().cpu().numpy() for v in self._of_context())
+        self.matrices.replace(self.targets._replace(y=self.targets.y - mean), variance)
 
     def _solve(self, k: int, grams: Tensor, targets: Tensor) -> Tensor:
         """Set the rows from their scaled Gram products and targets, and update the prior.

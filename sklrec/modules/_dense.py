@@ -1,19 +1,18 @@
 """Dense net over embeddings of users, items and side features."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklrec.modules._rating_module import (
+    FactorModule,
     Penalty,
-    RatingModule,
     biases_of,
     embedding,
-    grown_biases,
-    grown_embedding,
+    grow_tables,
     linear,
     new_linear,
     normal,
@@ -25,7 +24,7 @@ from sklrec.modules._rating_module import (
 PAIR_NUMBERS_AT_ONCE = 2**22
 
 
-class DenseNet(RatingModule):
+class DenseNet(FactorModule):
     r"""Predict a rating by a dense net over embeddings.
 
     .. math:: \hat r = \mu + \sigma \Big( b_u + b_i + \langle p_u, q_i \rangle
@@ -144,29 +143,15 @@ class DenseNet(RatingModule):
         self.n_multi_valued = n_multi_valued
         self.init_std = init_std
         self.sparse = sparse
-        self.user_factors = embedding(n_users, n_factors, init_std, generator)
-        self.item_factors = embedding(n_items, n_factors, init_std, generator)
-        if biased:
-            self.user_biases = nn.Parameter(torch.zeros(n_users + 1, dtype=torch.float32))
-            self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
+        self._add_tables(n_users, n_items, generator)
         if n_categorical + n_multi_valued:
-            self.value_factors = embedding(n_values, n_factors, init_std, generator)
+            self.value_factors = embedding(self, "value", n_values, generator)
         if n_numeric:
             shape = n_numeric, n_bins + 1, n_factors
             missing = slice(None), -1
             self.bin_factors = nn.Parameter(normal(shape, init_std, generator, zeros=missing))
         self.dropout = nn.Dropout(dropout)
         self.layers = _layers(self.width, self.hidden_layer_sizes, generator)
-
-    @property
-    def n_users(self) -> int:
-        """Number of known users."""
-        return self.user_factors.num_embeddings - 1
-
-    @property
-    def n_items(self) -> int:
-        """Number of known items."""
-        return self.item_factors.num_embeddings - 1
 
     @property
     def n_values(self) -> int:
@@ -209,8 +194,8 @@ class DenseNet(RatingModule):
         Tensor of shape (n,)
             Ratings as float64, not clipped.
         """
-        embeddings = self._look_up(users, items, numeric, categorical, multi_valued)
-        return self._rate(users, items, embeddings)
+        side = {"numeric": numeric, "categorical": categorical, "multi_valued": multi_valued}
+        return self._rate(users, items, self._look_up(users, items, self._complete(users, side)))
 
     def all_pairs(
         self,
@@ -252,8 +237,8 @@ class DenseNet(RatingModule):
         of_users: Tensor | None = None,
     ) -> Tensor:
         """Compute the ratings of all pairs, without mean and scale."""
-        p, _, *user_rows = self._look_up(users, users * 0, **(user_side or {}))
-        _, q, *item_rows = self._look_up(items * 0, items, **(item_side or {}))
+        p, _, *user_rows = self._look_up(users, users * 0, self._complete(users, user_side))
+        _, q, *item_rows = self._look_up(items * 0, items, self._complete(items, item_side))
         n_side = self.width // self.n_factors - 2
         if of_users is None:
             of_users = torch.zeros(n_side, dtype=torch.bool)
@@ -277,11 +262,9 @@ class DenseNet(RatingModule):
         self,
         users: Tensor,
         items: Tensor,
-        numeric: Tensor | None = None,
-        categorical: Tensor | None = None,
-        multi_valued: Tensor | None = None,
         *,
         alpha: Penalty = 1.0,
+        **side: Tensor,
     ) -> Tensor:
         """Return the squared norms of the embeddings and biases of each row, times factors.
 
@@ -291,34 +274,30 @@ class DenseNet(RatingModule):
             User codes.
         items : Tensor of shape (n,)
             Item codes.
-        numeric : Tensor of shape (n, n_numeric), default=None
-            As in `forward`.
-        categorical : Tensor of shape (n, n_categorical), default=None
-            As in `forward`.
-        multi_valued : Tensor of shape (n, n_multi_valued, max_values), default=None
-            As in `forward`.
         alpha : float or dict of str to Tensor, default=1.0
             One factor, or a factor for each row of the tables ``user_factors``,
             ``item_factors``, ``user_biases``, ``item_biases`` and ``value_factors``, with one
             factor of all numeric side features under ``bin_factors``. A multi-valued side feature
             has the mean of the factors of its known values. ``layers`` is a factor of the squared
             weights of the layers, which have no penalty otherwise.
+        **side : Tensor
+            The side features, as in ``forward``.
 
         Returns
         -------
         Tensor of shape (n,)
             The sums of the squares, times their factors.
         """
-        side = {"numeric": numeric, "categorical": categorical, "multi_valued": multi_valued}
-        embeddings = self._look_up(users, items, **side)
-        return self._penalise(alpha, embeddings, users, items, **side)
+        known = self._complete(users, side)
+        return self._penalise(alpha, self._look_up(users, items, known), users, items, known)
 
     def _predict_and_penalise(  # type: ignore[override]
         self, alpha: Penalty, users: Tensor, items: Tensor, **side: Tensor
     ) -> tuple[Tensor, Tensor]:
-        embeddings = self._look_up(users, items, **side)
+        known = self._complete(users, side)
+        embeddings = self._look_up(users, items, known)
         ratings = self._rate(users, items, embeddings)
-        return ratings, self._penalise(alpha, embeddings, users, items, **side)
+        return ratings, self._penalise(alpha, embeddings, users, items, known)
 
     @torch.no_grad()
     def _multiply_scores(self, ratio: float) -> None:
@@ -331,7 +310,6 @@ class DenseNet(RatingModule):
         for table in self.layers[-1].parameters():
             table.mul_(ratio)
 
-    @torch.no_grad()
     def grow(
         self,
         n_users: int,
@@ -357,42 +335,37 @@ class DenseNet(RatingModule):
         DenseNet
             This module; its existing rows are unchanged.
         """
-        sizes = {"user_factors": n_users, "item_factors": n_items, "value_factors": n_values}
-        for name, n_rows in sizes.items():
-            if hasattr(self, name):
-                table = grown_embedding(getattr(self, name), n_rows, self.init_std, generator)
-                setattr(self, name, table)
-        if self.biased:
-            self.user_biases = grown_biases(self.user_biases, n_users)
-            self.item_biases = grown_biases(self.item_biases, n_items)
+        grow_tables(self, {"user": n_users, "item": n_items, "value": n_values}, generator)
         return self
 
-    def _look_up(
-        self,
-        users: Tensor,
-        items: Tensor,
-        numeric: Tensor | None = None,
-        categorical: Tensor | None = None,
-        multi_valued: Tensor | None = None,
-    ) -> list[Tensor]:
+    def _complete(
+        self, codes: Tensor, side: Mapping[str, Tensor | None] | None
+    ) -> dict[str, Tensor]:
+        """Give all inputs of side features that the module reads, with NaN or 0 if missing."""
+        n = codes.shape[0]  # len() would be a constant in an exported graph
+        like = self.user_factors.weight
+        missing = {
+            "numeric": lambda: like.new_full((n, self.n_numeric), torch.nan),
+            "categorical": lambda: codes.new_zeros(n, self.n_categorical),
+            "multi_valued": lambda: codes.new_zeros(n, self.n_multi_valued, 1),
+        }
+        given = {name: values for name, values in (side or {}).items() if values is not None}
+        read = [name for name in missing if getattr(self, f"n_{name}")]
+        return {name: given[name] if name in given else missing[name]() for name in read}
+
+    def _look_up(self, users: Tensor, items: Tensor, side: dict[str, Tensor]) -> list[Tensor]:
         """Return the embeddings of users, of items and of each kind of side features."""
-        n_rows = users.shape[0]  # len() would be a constant in an exported graph
         embeddings = [
             rows_of(self.user_factors, users, sparse=self.sparse),  # (n, n_factors)
             rows_of(self.item_factors, items, sparse=self.sparse),
         ]
-        if self.n_numeric:
-            if numeric is None:
-                numeric = self.bin_factors.new_full((n_rows, self.n_numeric), torch.nan)
-            embeddings.append(self._embed_numbers(numeric))  # (n, n_numeric, n_factors)
-        if self.n_categorical:
-            if categorical is None:
-                categorical = users.new_zeros(n_rows, self.n_categorical)
-            embeddings.append(rows_of(self.value_factors, categorical, sparse=self.sparse))
-        if self.n_multi_valued:
-            if multi_valued is None:
-                multi_valued = users.new_zeros(n_rows, self.n_multi_valued, 1)
-            embeddings.append(self._mean_rows(self.value_factors.weight, multi_valued))
+        if "numeric" in side:
+            embeddings.append(self._embed_numbers(side["numeric"]))  # (n, n_numeric, n_factors)
+        if "categorical" in side:
+            codes = side["categorical"]
+            embeddings.append(rows_of(self.value_factors, codes, sparse=self.sparse))
+        if "multi_valued" in side:
+            embeddings.append(self._mean_rows(self.value_factors.weight, side["multi_valued"]))
         return embeddings
 
     def _mean_rows(self, table: Tensor, codes: Tensor) -> Tensor:
@@ -464,9 +437,7 @@ class DenseNet(RatingModule):
         embeddings: list[Tensor],
         users: Tensor,
         items: Tensor,
-        numeric: Tensor | None = None,
-        categorical: Tensor | None = None,
-        multi_valued: Tensor | None = None,
+        side: dict[str, Tensor],
     ) -> Tensor:
         """Return the squared norms of each row times their factors, and those of the layers."""
         squares = [rows.square().sum(-1) for rows in embeddings]  # (n,) or (n, n_columns)
@@ -475,16 +446,13 @@ class DenseNet(RatingModule):
         if isinstance(alpha, dict):
             codes_of = {"user": users, "item": items}
             factors = [alpha[f"{k}_factors"].index_select(0, v) for k, v in codes_of.items()]
-            if self.n_numeric:
+            if "numeric" in side:
                 factors.append(alpha["bin_factors"])
-            # Embeddings without codes are 0, whatever their factor.
-            if self.n_categorical:
-                codes = 0 if categorical is None else categorical
-                factors.append(alpha["value_factors"][codes])
-            if self.n_multi_valued:
+            if "categorical" in side:
+                factors.append(alpha["value_factors"][side["categorical"]])
+            if "multi_valued" in side:
                 of_values = alpha["value_factors"].unsqueeze(1)
-                codes = users.new_zeros(len(users), 1, 1) if multi_valued is None else multi_valued
-                factors.append(self._mean_rows(of_values, codes).squeeze(2))
+                factors.append(self._mean_rows(of_values, side["multi_valued"]).squeeze(2))
             if self.biased:
                 factors += [alpha[f"{k}_biases"].index_select(0, v) for k, v in codes_of.items()]
             squares = [square * factor for square, factor in zip(squares, factors, strict=True)]

@@ -11,12 +11,12 @@ from sklrec._utils.state.kinds import Array, Maybe
 from sklrec.modules._rating_module import (
     biases_of,
     embedding,
-    grown_biases,
-    grown_embedding,
+    grow_tables,
     linear,
     new_linear,
     rows_of,
     wide,
+    zero_biases,
 )
 from sklrec.modules._sequence_module import WEIGHTS, SequenceModule, _is_known, _run_lstm
 
@@ -123,13 +123,13 @@ class LSTMRating(SequenceModule):
         self._add_layers(n_items, generator)
 
     def _add_layers(self, n_items: int, generator: torch.Generator | None) -> None:
-        self.item_factors = embedding(n_items, self.n_factors, self.init_std, generator)
+        self.item_factors = embedding(self, "item", n_items, generator)
         n_inputs = self.n_factors
         if not self.items_only:
             n_inputs += 2  # deviation and gap
-            self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
-            self.rated_factors = embedding(n_items, self.n_factors, self.init_std / 2, generator)
-            self.seen_factors = embedding(n_items, self.n_factors, 0.0, generator)
+            self.item_biases = zero_biases(n_items)
+            self.rated_factors = embedding(self, "rated", n_items, generator)
+            self.seen_factors = embedding(self, "seen", n_items, generator)
             self.log_shrinkage = nn.Parameter(torch.tensor(math.log(5.0), dtype=torch.float32))
         self._add_lstms(n_inputs, generator)
         n_outputs = 1 if self.items_only else self.n_factors + 1
@@ -290,13 +290,7 @@ class LSTMRating(SequenceModule):
         LSTMRating
             This module; its existing rows are unchanged.
         """
-        self.item_factors = grown_embedding(self.item_factors, n_items, self.init_std, generator)
-        if not self.items_only:
-            self.rated_factors = grown_embedding(
-                self.rated_factors, n_items, self.init_std / 2, generator
-            )
-            self.seen_factors = grown_embedding(self.seen_factors, n_items, 0.0, generator)
-            self.item_biases = grown_biases(self.item_biases, n_items)
+        grow_tables(self, {"item": n_items}, generator)
         return self
 
     def _steps(

@@ -2,24 +2,24 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from sklrec.modules._rating_module import (
+    FactorModule,
     PairModule,
     Pairs,
     Penalty,
     Side,
     biases_of,
-    embedding,
-    grown_biases,
-    grown_embedding,
+    grow_tables,
 )
 
+OTHER_SIDE = {"user": "item", "item": "user"}
 # Numbers of a table that a prediction on the CPU gathers at once: a megabyte.
 NUMBERS_AT_ONCE = 2**18
 
 
-class MatrixFactorization(PairModule):
+class MatrixFactorization(PairModule, FactorModule):
     r"""Predict a rating from the dot product of a user's and an item's factors.
 
     .. math:: \hat r_{ui} = \mu + \sigma (b_u + b_i + \langle p_u, q_i \rangle)
@@ -98,26 +98,12 @@ class MatrixFactorization(PairModule):
         self.biased = biased
         self.init_std = init_std
         self.sparse = sparse
-        self.user_factors = embedding(n_users, n_factors, init_std, generator)
-        self.item_factors = embedding(n_items, n_factors, init_std, generator)
-        if biased:
-            self.user_biases = nn.Parameter(torch.zeros(n_users + 1, dtype=torch.float32))
-            self.item_biases = nn.Parameter(torch.zeros(n_items + 1, dtype=torch.float32))
+        self._add_tables(n_users, n_items, generator)
 
     @property
     def zero(self) -> Tensor:
         """The rating of the score 0: the global mean, or 0 without biases."""
         return self.global_mean if self.biased else torch.zeros_like(self.global_mean)
-
-    @property
-    def n_users(self) -> int:
-        """Number of known users."""
-        return self.user_factors.num_embeddings - 1
-
-    @property
-    def n_items(self) -> int:
-        """Number of known items."""
-        return self.item_factors.num_embeddings - 1
 
     @property
     def width(self) -> int:
@@ -224,6 +210,8 @@ class MatrixFactorization(PairModule):
         *,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
+        added: dict[str, Tensor] | None = None,
+        sums: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
         r"""Add the gradient of pairs that are grouped already; see `backward_squared_error`.
 
@@ -246,6 +234,11 @@ class MatrixFactorization(PairModule):
             Factor of the penalty, or that of each row by the names of the tables.
         reduction : {'mean', 'sum'}, default='mean'
             Whether to use the gradient of the weighted mean, or of half the weighted sum.
+        added : dict of str to Tensor, default=None
+            Numbers that training adds to the tables, such as SVD++ terms, by the names of the
+            tables.
+        sums : dict of str to Tensor, default=None
+            Tensors that the gradients of the errors are added to, by the names of the tables.
 
         Returns
         -------
@@ -254,47 +247,51 @@ class MatrixFactorization(PairModule):
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
-        user, item = pairs.user, pairs.item
-        user_table, item_table = self.user_factors.weight, self.item_factors.weight
-        p = user_table.index_select(0, user.rows)  # (n_user_rows, n_factors)
-        q = item_table.index_select(0, item.rows)  # (n_item_rows, n_factors)
-        error = pairs.products(p, q)  # (n,)
+        sides = {"user": pairs.user, "item": pairs.item}
+        tables = self._tables()
+        rows_of = {name: sides[name.partition("_")[0]].rows for name in tables}
+        own = {name: table.index_select(0, rows_of[name]) for name, table in tables.items()}
+        rows = own
+        if added is not None:
+            more = {name: added[name].index_select(0, rows_of[name]) for name in tables}
+            rows = {name: values.add_(own[name]) for name, values in more.items()}
+        error = pairs.products(rows["user_factors"], rows["item_factors"])  # (n,)
         error -= self._from_ratings(ratings, error)
         if self.biased:
-            b_u = self.user_biases.index_select(0, user.rows)  # (n_user_rows,)
-            b_i = self.item_biases.index_select(0, item.rows)  # (n_item_rows,)
-            error += user.spread(b_u)
-            error += item.spread(b_i)
-        loss, slope, factor = weigh(error, sample_weight, reduction)
-        of_user, of_item = user.arrange(slope), item.arrange(slope)
-        gradients = {
-            "user_factors": (user, user.sums(of_user, q), p),
-            "item_factors": (item, item.sums(of_item, p), q),
-        }
-        if self.biased:
-            gradients["user_biases"] = user, user.totals(of_user), b_u
-            gradients["item_biases"] = item, item.totals(of_item), b_i
-        for name, (side, gradient, rows) in gradients.items():
-            self._add_gradient(name, side, gradient, rows, penalty_of(alpha, name, side), factor)
+            for name, side in sides.items():
+                error += side.spread(rows[f"{name}_biases"])
+        weighted = error if sample_weight is None else error * sample_weight
+        total = error.shape[0] if sample_weight is None else sample_weight.sum()
+        loss = weighted.dot(error) / total
+        factor = 1 if reduction == "sum" else 2 / total
+        slope = weighted if reduction == "sum" else weighted * factor
+        for word, other in OTHER_SIDE.items():
+            side, at = sides[word], sides[word].rows
+            slopes = side.arrange(slope)
+            gradients = {f"{word}_factors": side.sums(slopes, rows[f"{other}_factors"])}
+            if self.biased:
+                gradients[f"{word}_biases"] = side.totals(slopes)
+            for name, gradient in gradients.items():
+                # The unknown row is zero, and so is the gradient of its penalty.
+                gradient = side.without_unknown(gradient)
+                if sums is not None:
+                    sums[name].index_add_(0, at, gradient)
+                penalty = alpha[name].index_select(0, at) if isinstance(alpha, dict) else alpha
+                decays = side.weights * penalty * factor
+                gradient.addcmul_(own[name], decays if gradient.ndim == 1 else decays[:, None])
+                self._add_gradient(tables[name], side, gradient)
         return loss * self.scale.square(), self._to_ratings(error, ratings)
 
-    def _add_gradient(
-        self,
-        name: str,
-        side: Side,
-        gradient: Tensor,
-        rows: Tensor,
-        alpha: float | Tensor,
-        factor: float | Tensor,
-    ) -> None:
-        """Add the gradients of error and penalty to a table's ``grad``."""
-        table = getattr(self, name)
-        if isinstance(table, nn.Embedding):
-            table = table.weight
-        # The unknown row is zero, and so is the gradient of its penalty, but not of its error.
-        gradient = side.without_unknown(gradient)
-        decays = side.weights * alpha * factor
-        gradient.addcmul_(rows, decays if rows.ndim == 1 else decays.unsqueeze(1))
+    def _tables(self) -> dict[str, Tensor]:
+        """Give the tables by their names."""
+        user, item = self.user_factors.weight, self.item_factors.weight
+        tables: dict[str, Tensor] = {"user_factors": user, "item_factors": item}
+        if self.biased:
+            tables |= {"user_biases": self.user_biases, "item_biases": self.item_biases}
+        return tables
+
+    def _add_gradient(self, table: Tensor, side: Side, gradient: Tensor) -> None:
+        """Add the gradients of some rows to a table's ``grad``."""
         if self.sparse:
             gradient = torch.sparse_coo_tensor(
                 side.rows.long().unsqueeze(0),
@@ -313,7 +310,6 @@ class MatrixFactorization(PairModule):
         for name, table in self.named_parameters():
             table.mul_(ratio if name.endswith("biases") else ratio**0.5)
 
-    @torch.no_grad()
     def grow(
         self, n_users: int, n_items: int, generator: torch.Generator | None = None
     ) -> "MatrixFactorization":
@@ -333,35 +329,10 @@ class MatrixFactorization(PairModule):
         MatrixFactorization
             This module; its existing rows are unchanged.
         """
-        for side, n_rows in (("user", n_users), ("item", n_items)):
-            factors = getattr(self, f"{side}_factors")
-            grown = grown_embedding(factors, n_rows, self.init_std, generator)
-            setattr(self, f"{side}_factors", grown)
-            if self.biased:
-                biases = getattr(self, f"{side}_biases")
-                setattr(self, f"{side}_biases", grown_biases(biases, n_rows))
+        grow_tables(self, {"user": n_users, "item": n_items}, generator)
         return self
-
-
-def penalty_of(alpha: Penalty, name: str, side: Side) -> float | Tensor:
-    """Select the penalties of the rows of a batch."""
-    return alpha[name].index_select(0, side.rows) if isinstance(alpha, dict) else alpha
 
 
 def is_zero(rows: Tensor) -> Tensor:  # (n, n_factors) to (n,)
     """Whether all factors of a row are 0, as those of unknown users and items."""
     return (rows == 0).all(1)
-
-
-def weigh(
-    error: Tensor,  # (n,), prediction minus rating, in units of the scale
-    sample_weight: Tensor | None,  # (n,)
-    reduction: str,
-) -> tuple[Tensor, Tensor, float | Tensor]:
-    """Weight the errors of a batch; return the loss, the factors of the rows in the gradients,
-    and the factor of each rating."""
-    weighted = error if sample_weight is None else error * sample_weight
-    total = error.shape[0] if sample_weight is None else sample_weight.sum()
-    factor = 1 if reduction == "sum" else 2 / total
-    slope = weighted if reduction == "sum" else weighted * factor
-    return weighted.dot(error) / total, slope, factor

@@ -18,6 +18,8 @@ Layer = TypeVar("Layer", bound=nn.Module)
 # Factor of the penalty on all rows, or on each row of each table, once for each of its ratings.
 Penalty: TypeAlias = float | dict[str, Tensor]
 
+# Standard deviations of new factors, as shares of `init_std`, by the first word of a table's name.
+STARTS = {"rated": 0.5, "seen": 0.0}
 # Owner of a table's rows, and inputs that hold their codes, by the first word of its name.
 INPUTS_OF_TABLES = {
     "user": ("user", ("users",)),
@@ -143,6 +145,30 @@ class RatingModule(nn.Module):
         return loss, predictions.detach()
 
 
+class FactorModule(RatingModule):
+    """Base of the modules with factors, and perhaps biases, of users and items."""
+
+    n_factors: int
+    biased: bool
+    init_std: float
+
+    def _add_tables(self, n_users: int, n_items: int, generator: torch.Generator | None) -> None:
+        self.user_factors = embedding(self, "user", n_users, generator)
+        self.item_factors = embedding(self, "item", n_items, generator)
+        if self.biased:
+            self.user_biases, self.item_biases = zero_biases(n_users), zero_biases(n_items)
+
+    @property
+    def n_users(self) -> int:
+        """Number of known users."""
+        return self.user_factors.num_embeddings - 1
+
+    @property
+    def n_items(self) -> int:
+        """Number of known items."""
+        return self.item_factors.num_embeddings - 1
+
+
 def wide(values: Tensor) -> Tensor:
     """Convert to float64 outside training, except on devices and in exported graphs without it."""
     # The order in which a product of matrices adds up depends on the position of a row. In float64
@@ -176,10 +202,11 @@ def new_linear(n_inputs: int, n_outputs: int, generator: torch.Generator | None)
 
 
 def embedding(
-    n_rows: int, n_columns: int, std: float, generator: torch.Generator | None
+    module: Any, owner: str, n_rows: int, generator: torch.Generator | None
 ) -> nn.Embedding:
-    """Make a table of ``n_rows + 1`` rows from N(0, std**2); row 0, the unknown, is zero."""
-    return _as_embedding(normal((n_rows + 1, n_columns), std, generator, zeros=0))
+    """Make a table of ``n_rows + 1`` normal rows; row 0, the unknown, is zero."""
+    std = module.init_std * STARTS.get(owner, 1.0)
+    return _as_embedding(normal((n_rows + 1, module.n_factors), std, generator, zeros=0))
 
 
 def normal(
@@ -202,23 +229,27 @@ def is_meta() -> bool:
     return torch.get_default_device().type == "meta"
 
 
-@torch.no_grad()
-def grown_embedding(
-    before: nn.Embedding, n_rows: int, std: float, generator: torch.Generator | None
-) -> nn.Embedding:
-    """Append rows from N(0, std**2) to a table; return the same table if none is new."""
-    n_more = n_rows + 1 - before.num_embeddings
-    if n_more == 0:
-        return before
-    more = torch.randn(n_more, before.embedding_dim, generator=generator) * std
-    return _as_embedding(torch.cat([before.weight, more.to(before.weight)]))
+def zero_biases(n_rows: int) -> nn.Parameter:
+    """Make ``n_rows + 1`` biases."""
+    return nn.Parameter(torch.zeros(n_rows + 1, dtype=torch.float32))
 
 
 @torch.no_grad()
-def grown_biases(before: nn.Parameter, n_rows: int) -> nn.Parameter:
-    """Append zeros to biases; return the same parameter if none is new."""
-    n_more = n_rows + 1 - len(before)
-    return before if n_more == 0 else nn.Parameter(torch.cat([before, before.new_zeros(n_more)]))
+def grow_tables(module: Any, sizes: dict[str, int], generator: torch.Generator | None) -> None:
+    """Append new rows of users, items or values to the tables; the others stay the same."""
+    for name, table in list(module.named_parameters()):
+        word = name.partition("_")[0]
+        owner, _ = INPUTS_OF_TABLES.get(word, ("", ()))
+        n_more = sizes.get(owner, 0) + 1 - len(table) if owner in sizes else 0
+        if n_more == 0:
+            continue
+        if table.ndim == 1:
+            grown: nn.Module | Tensor = nn.Parameter(torch.cat([table, table.new_zeros(n_more)]))
+        else:
+            std = module.init_std * STARTS.get(word, 1.0)
+            more = torch.randn(n_more, table.shape[1], generator=generator) * std
+            grown = _as_embedding(torch.cat([table, more.to(table)]))
+        setattr(module, name.removesuffix(".weight"), grown)
 
 
 def rows_of(table: nn.Embedding, codes: Tensor, *, sparse: bool = False) -> Tensor:
@@ -234,6 +265,10 @@ def biases_of(table: Tensor, codes: Tensor, *, sparse: bool = False) -> Tensor:
         # Less than half the time of a lookup of rows with one column.
         return table.index_select(0, codes.reshape(-1)).view(codes.shape)
     return F.embedding(codes, table.unsqueeze(1), padding_idx=0).squeeze(-1)
+
+
+def _as_embedding(table: Tensor) -> nn.Embedding:
+    return nn.Embedding.from_pretrained(table, freeze=False, padding_idx=0)
 
 
 class _SparseBiases(torch.autograd.Function):
@@ -254,51 +289,30 @@ class _SparseBiases(torch.autograd.Function):
         ), None
 
 
-def _as_embedding(table: Tensor) -> nn.Embedding:
-    return nn.Embedding.from_pretrained(table, freeze=False, padding_idx=0)
-
-
 class Side:
-    """One side of the pairs of a batch; looks up one row for each pair."""
+    """One side of the pairs of a batch, with one row for each pair, or one for each code."""
 
-    has_distinct_rows = False
+    # Of distinct rows; else each pair has a row of its own:
+    place: Tensor  # (n,), row of each pair
+    bounds: Tensor  # (n_rows + 1,), of the pairs of each row in their order by row
+    partners: Tensor  # (n,), rows of the partners in that order
+    order: Tensor | None = None  # (n,), None if the pairs have that order already
 
-    def __init__(self, codes: Tensor, sample_weight: Tensor | None):
-        self.rows = codes  # (n_rows,)
-        # Weight of the pairs of each row, of shape (n_rows,) or (1,).
-        self.weights = (
-            torch.ones(1, device=codes.device) if sample_weight is None else sample_weight
-        )
-        self._is_unknown = codes == 0
-
-    def spread(self, of_rows: Tensor) -> Tensor:  # (n_rows,) to (n,)
-        """Return the value of each pair's row."""
-        return of_rows
-
-    def arrange(self, of_pairs: Tensor) -> Tensor:
-        """Reorder values of pairs for `totals` and `sums`: pairs of a row side by side."""
-        return of_pairs
-
-    def totals(self, arranged: Tensor) -> Tensor:  # (n,) to (n_rows,)
-        """Sum the arranged values of the pairs of each row."""
-        return arranged
-
-    def sums(self, arranged: Tensor, table: Tensor) -> Tensor:
-        """Sum the partners' rows of each row, weighted by arranged values of pairs."""
-        return table * arranged.unsqueeze(1)  # (n_rows, n_factors)
-
-    def without_unknown(self, of_rows: Tensor) -> Tensor:
-        """Set the values of the row of unknown codes to 0, possibly in place."""
-        mask = self._is_unknown if of_rows.ndim == 1 else self._is_unknown.unsqueeze(1)
-        return of_rows.masked_fill(mask, 0)
-
-
-class GroupedSide(Side):
-    """One side of the pairs of a batch; looks up each distinct row once."""
-
-    has_distinct_rows = True
-
-    def __init__(self, codes: Tensor, sample_weight: Tensor | None, order: Tensor | None = None):
+    def __init__(
+        self,
+        codes: Tensor,
+        sample_weight: Tensor | None,
+        *,
+        is_grouped: bool,
+        order: Tensor | None = None,  # of the codes, if known
+    ):
+        self.has_distinct_rows = is_grouped
+        if not is_grouped:
+            self.rows, self._is_unknown = codes, codes == 0  # (n_rows,)
+            # Weight of the pairs of each row, of shape (n_rows,) or (1,).
+            one = torch.ones(1, device=codes.device)
+            self.weights = one if sample_weight is None else sample_weight
+            return
         if order is None:
             order, codes_in_order = sorted_by_code(codes)
         else:
@@ -306,37 +320,44 @@ class GroupedSide(Side):
         rows, place, counts = torch.unique_consecutive(
             codes_in_order, return_inverse=True, return_counts=True
         )
-        self.rows = rows.int()  # (n_rows,)
-        self._order = None if torch.equal(order, _positions(len(order))) else order.int()
+        self.rows = rows.int()
+        self.order = None if torch.equal(order, _positions(len(order))) else order.int()
         self.place = torch.empty_like(place).index_copy_(0, order, place).int()
         self.bounds = F.pad(counts.cumsum(0), (1, 0)).int()
         self.weights = (
             counts.float() if sample_weight is None else self.totals(self.arrange(sample_weight))
         )
         self._has_unknown = self.rows[0].item() == 0
-        self._partners = self.place  # until `link`
 
-    def link(self, partners: "GroupedSide") -> None:
-        """Store the partners of the pairs."""
-        self._partners = self.arrange(partners.place)
-
-    def spread(self, of_rows: Tensor) -> Tensor:
-        return of_rows.index_select(0, self.place)
+    def spread(self, of_rows: Tensor) -> Tensor:  # (n_rows,) to (n,)
+        """Return the value of each pair's row."""
+        return of_rows.index_select(0, self.place) if self.has_distinct_rows else of_rows
 
     def arrange(self, of_pairs: Tensor) -> Tensor:
-        return of_pairs if self._order is None else of_pairs.index_select(0, self._order)
+        """Reorder values of pairs for `totals` and `sums`: pairs of a row side by side."""
+        return of_pairs if self.order is None else of_pairs.index_select(0, self.order)
 
-    def totals(self, arranged: Tensor) -> Tensor:
+    def totals(self, arranged: Tensor) -> Tensor:  # (n,) to (n_rows,)
+        """Sum the arranged values of the pairs of each row."""
+        if not self.has_distinct_rows:
+            return arranged
         return torch.segment_reduce(arranged, "sum", offsets=self.bounds, unsafe=True)
 
     def sums(self, arranged: Tensor, table: Tensor) -> Tensor:
+        """Sum the partners' rows of each row, weighted by arranged values of pairs."""
+        if not self.has_distinct_rows:
+            return table * arranged.unsqueeze(1)  # (n_rows, n_factors)
         # torch.nn.functional.embedding_bag(mode="sum") calls this after checks that take as long.
         mode, frequencies, sparse, with_last = 0, False, False, True
         return torch.embedding_bag(
-            table, self._partners, self.bounds, frequencies, mode, sparse, arranged, with_last
+            table, self.partners, self.bounds, frequencies, mode, sparse, arranged, with_last
         )[0]
 
     def without_unknown(self, of_rows: Tensor) -> Tensor:
+        """Set the values of the row of unknown codes to 0, possibly in place."""
+        if not self.has_distinct_rows:
+            mask = self._is_unknown if of_rows.ndim == 1 else self._is_unknown.unsqueeze(1)
+            return of_rows.masked_fill(mask, 0)
         if self._has_unknown:
             of_rows[0] = 0
         return of_rows
@@ -344,9 +365,6 @@ class GroupedSide(Side):
 
 class Pairs:
     """The pairs of a batch, grouped by their rows on the CPU if there are enough of them."""
-
-    user: Side
-    item: Side
 
     def __init__(
         self,
@@ -358,21 +376,20 @@ class Pairs:
         # Without a row of factors for each pair, the work stays in the processor's cache. Other
         # devices handle so many rows easily, but would have to wait for the number of distinct
         # rows.
-        if can_group(users):
-            user = GroupedSide(users, sample_weight, orders[0])
-            item = GroupedSide(items, sample_weight, orders[1])
-            user.link(item)
-            item.link(user)
-            self.user, self.item = user, item
-        else:
-            self.user, self.item = (Side(codes, sample_weight) for codes in (users, items))
+        user, item = (
+            Side(codes, sample_weight, is_grouped=can_group(users), order=order)
+            for codes, order in zip((users, items), orders, strict=True)
+        )
+        self.user, self.item = user, item
+        if user.has_distinct_rows:
+            user.partners, item.partners = user.arrange(item.place), item.arrange(user.place)
 
     def products(self, p: Tensor, q: Tensor) -> Tensor:
         """Compute the dot product of the two rows of each pair."""
         user, item = self.user, self.item
-        if not isinstance(user, GroupedSide) or not isinstance(item, GroupedSide):
+        if not user.has_distinct_rows:
             return (p * q).sum(1)
-        columns = user._partners
+        columns = user.partners
         # len() of a tensor takes as long as some of the products.
         n_pairs, n_users, n_items = columns.shape[0], p.shape[0], q.shape[0]
         if n_pairs > n_users * n_items:  # repeated pairs
@@ -382,9 +399,9 @@ class Pairs:
             user.bounds, columns, p.new_zeros(n_pairs), (n_users, n_items), check_invariants=False
         )
         products = torch.sparse.sampled_addmm(pattern, p, q.T, beta=0.0).values()
-        if user._order is None:
+        if user.order is None:
             return products
-        return torch.empty_like(products).index_copy_(0, user._order.long(), products)
+        return torch.empty_like(products).index_copy_(0, user.order.long(), products)
 
 
 def can_group(codes: Tensor) -> bool:

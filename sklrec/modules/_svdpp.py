@@ -7,18 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from sklrec._utils.runtime import is_plain
-from sklrec.modules._matrix_factorization import (
-    MatrixFactorization,
-    is_zero,
-    penalty_of,
-    weigh,
-)
-from sklrec.modules._rating_module import PairModule, Pairs, Penalty, biases_of
+from sklrec.modules._matrix_factorization import OTHER_SIDE, MatrixFactorization, is_zero
+from sklrec.modules._rating_module import PairModule, Pairs, Penalty
 
 # Factor on `alpha` for the penalty on the terms. Chosen on held-out parts of the training data of
 # several logs.
 TERM_PENALTY = 5.0
-OTHER_SIDE = {"user": "item", "item": "user"}
 
 
 class SVDPlusPlus(PairModule):
@@ -65,8 +59,9 @@ class SVDPlusPlus(PairModule):
             self._spread_transposed[side] = _sparse(codes[other], codes[side], share, size[::-1])
             terms = table.new_zeros(n_rows[other], own.n_factors + own.biased)
             self.register_parameter(f"{side}_terms", nn.Parameter(terms))
-        # Results of `_term_sums`, with the version of the terms.
-        self._sums: dict[str, tuple[int, Tensor, Tensor]] = {}
+        # Results of `_term_sums`, and the versions of the terms that they belong to.
+        self._sums: dict[str, Tensor] = {}
+        self._versions: dict[str, int] = {}
         self._reset_row_gradients()
 
     @property
@@ -92,26 +87,22 @@ class SVDPlusPlus(PairModule):
     @torch.no_grad()
     def _squared_norms(self) -> dict[str, Tensor]:
         """Squared norms of the factors of all rows, with the sums of their terms."""
-        return {
-            side: getattr(self.own, f"{side}_factors")
-            .weight.add(self._term_sums(side)[0])
-            .square()
-            .sum(1)
-            for side in OTHER_SIDE
-        }
+        tables, sums = self.own._tables(), self._term_sums()
+        names = {side: f"{side}_factors" for side in OTHER_SIDE}
+        return {k: tables[name].add(sums[name]).square().sum(1) for k, name in names.items()}
 
     @torch.no_grad()
     def forward(self, users: Tensor, items: Tensor) -> Tensor:
         """Predict one rating for each pair of codes, without gradients."""
-        (p_sums, b_u_sums), (q_sums, b_i_sums) = self._term_sums("user"), self._term_sums("item")
-        p = self.own.user_factors(users) + p_sums[users]
-        q = self.own.item_factors(items) + q_sums[items]
+        own, sums = self.own, self._term_sums()
+        p = own.user_factors(users) + sums["user_factors"][users]
+        q = own.item_factors(items) + sums["item_factors"][items]
         scores = (p * q).sum(1)
-        if self.own.biased:
-            scores += biases_of(self.own.user_biases, users) + b_u_sums[users]
-            scores += biases_of(self.own.item_biases, items) + b_i_sums[items]
+        if own.biased:
+            scores += own.user_biases[users] + sums["user_biases"][users]
+            scores += own.item_biases[items] + sums["item_biases"][items]
         else:
-            scores = self.own._with_mean(scores, is_zero(p) | is_zero(q))
+            scores = own._with_mean(scores, is_zero(p) | is_zero(q))
         return self._to_ratings(scores)
 
     def penalty(self, users: Tensor, items: Tensor) -> Tensor:  # type: ignore[override]
@@ -130,75 +121,52 @@ class SVDPlusPlus(PairModule):
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
         """Add the gradient of own rows, and once in `batches_per_step` calls that of the terms."""
-        own = self.own
-        user, item = pairs.user, pairs.item
-        p_own = own.user_factors.weight.index_select(0, user.rows)  # (n_user_rows, n_factors)
-        q_own = own.item_factors.weight.index_select(0, item.rows)  # (n_item_rows, n_factors)
-        (p_sums, b_u_sums), (q_sums, b_i_sums) = self._term_sums("user"), self._term_sums("item")
-        p = p_sums.index_select(0, user.rows).add_(p_own)
-        q = q_sums.index_select(0, item.rows).add_(q_own)
-        error = pairs.products(p, q)  # (n,)
-        error -= self._from_ratings(ratings, error)
-        if own.biased:
-            b_u = own.user_biases.index_select(0, user.rows)
-            b_i = own.item_biases.index_select(0, item.rows)
-            error += user.spread(b_u.add(b_u_sums.index_select(0, user.rows)))
-            error += item.spread(b_i.add(b_i_sums.index_select(0, item.rows)))
-        loss, slope, factor = weigh(error, sample_weight, reduction)
-        own_rows = {"user": p_own, "item": q_own}
-        partners = {"user": q, "item": p}
-        own_biases = {"user": b_u, "item": b_i} if own.biased else {}
-        for name, side in (("user", user), ("item", item)):
-            slopes = side.arrange(slope)
-            gradient = side.without_unknown(side.sums(slopes, partners[name]))
-            self._row_gradients[name][0].index_add_(0, side.rows, gradient)
-            table = f"{name}_factors"
-            penalty = penalty_of(alpha, table, side)
-            own._add_gradient(table, side, gradient, own_rows[name], penalty, factor)
-            if own.biased:
-                gradient = side.without_unknown(side.totals(slopes))
-                self._row_gradients[name][1].index_add_(0, side.rows, gradient)
-                table = f"{name}_biases"
-                penalty = penalty_of(alpha, table, side)
-                own._add_gradient(table, side, gradient, own_biases[name], penalty, factor)
+        result = self.own.backward_of_pairs(
+            pairs,
+            ratings,
+            sample_weight,
+            alpha=alpha,
+            reduction=reduction,
+            added=self._term_sums(),
+            sums=self._row_gradients,
+        )
         total = len(ratings) if sample_weight is None else sample_weight.sum()
-        self._n_ratings += factor * total
+        self._n_ratings += total if reduction == "sum" else 2 / total * total
         self._n_batches += 1
         if self._n_batches == self.batches_per_step:
             self._add_term_gradients(alpha, self.batches_per_step if reduction == "mean" else 1)
             self._reset_row_gradients()
-        return loss * self.scale.square(), self._to_ratings(error, ratings)
+        return result
 
     @torch.no_grad()
     def merge_terms(self, own: MatrixFactorization | None = None) -> MatrixFactorization:
         """Add the sums of the terms to the own rows, or to those of a copy, and return them."""
         own = self.own if own is None else own
-        for side in OTHER_SIDE:
-            factors, biases = self._term_sums(side)
-            getattr(own, f"{side}_factors").weight.add_(factors)
-            if own.biased:
-                getattr(own, f"{side}_biases").add_(biases)
+        sums = self._term_sums()
+        for name, table in own._tables().items():
+            table.add_(sums[name])
         return own
 
-    def _term_sums(self, side: str) -> tuple[Tensor, Tensor]:
-        """Return the sum of the terms in each row: of the factors, and of the biases."""
-        terms = getattr(self, f"{side}_terms")
-        version = terms._version  # torch's count of in-place changes
-        if side not in self._sums or self._sums[side][0] != version:
-            sums = self._spread[side] @ terms.detach()
-            k = self.own.n_factors
-            self._sums[side] = version, sums[:, :k].contiguous(), sums[:, k:].flatten()
-        return self._sums[side][1:]
+    def _term_sums(self) -> dict[str, Tensor]:
+        """Return the sums of the terms in the rows of each table."""
+        for side in OTHER_SIDE:
+            terms = getattr(self, f"{side}_terms")
+            version = terms._version  # torch's count of in-place changes
+            if self._versions.get(side) != version:
+                sums, k = self._spread[side] @ terms.detach(), self.own.n_factors
+                self._sums[f"{side}_factors"] = sums[:, :k].contiguous()
+                self._sums[f"{side}_biases"] = sums[:, k:].flatten()
+                self._versions[side] = version
+        return self._sums
 
     def _add_term_gradients(self, alpha: Penalty, divisor: int) -> None:
         """Add the gradients that the batches since the last step give to the terms."""
         for side, other in OTHER_SIDE.items():
-            of_factors, of_biases = self._row_gradients[side]
             terms = getattr(self, f"{side}_terms")
+            of_rows = self._row_gradients[f"{side}_factors"]
             if self.own.biased:
-                of_rows = torch.cat([of_factors, of_biases.unsqueeze(1)], 1)
-            else:
-                of_rows = of_factors
+                of_biases = self._row_gradients[f"{side}_biases"].unsqueeze(1)
+                of_rows = torch.cat([of_rows, of_biases], 1)
             n_ratings = self._n_ratings * self._weight[other] / self._weight[other].sum()
             gradient = self._spread_transposed[side] @ of_rows
             k = self.own.n_factors
@@ -212,12 +180,8 @@ class SVDPlusPlus(PairModule):
 
     def _reset_row_gradients(self) -> None:
         """Set the sums over the batches since the last step of the terms to zero."""
-        tables = {"user": self.own.user_factors.weight, "item": self.own.item_factors.weight}
-        # Sums over the batches since the last step of the terms.
-        self._row_gradients = {
-            side: (torch.zeros_like(table.detach()), torch.zeros_like(table.detach()[:, 0]))
-            for side, table in tables.items()
-        }
+        tables = self.own._tables()
+        self._row_gradients = {k: torch.zeros_like(v.detach()) for k, v in tables.items()}
         self._n_ratings: float | Tensor = 0.0  # sum of weights times factors in the gradient
         self._n_batches = 0
 

@@ -283,3 +283,15 @@ def test_callbacks_are_not_copied():
     model = mf(callbacks=[counter]).fit(X, Y)
     assert counter.epochs == 3
     assert model.callbacks == [counter]
+
+
+def test_a_fit_keeps_what_a_user_has_set():
+    class Noted(MFRegressor):
+        def fit(self, X, y):
+            self.n_rows_ = len(y)
+            return super().fit(X, y)
+
+    model = Noted(max_epochs=1).fit(X, Y)
+    model.note = "first"
+    assert model.fit(X[:50], Y[:50]).n_rows_ == 50
+    assert model.note == "first"

@@ -1,7 +1,6 @@
 """A local web server and a local folder of wheels, for the tests of downloads."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import hashlib
 import threading
 import zipfile
 from dataclasses import dataclass
@@ -89,11 +88,6 @@ def cache(tmp_path):
     folder = tmp_path / "cache"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def sha256():
-    return lambda content: hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture

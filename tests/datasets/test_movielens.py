@@ -8,6 +8,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from threading import Barrier
 
@@ -97,18 +98,18 @@ def make_zip(members):
 
 
 @pytest.fixture
-def use(monkeypatch, sha256):
+def use(monkeypatch):
     """Replace archives in the table by small ones."""
 
     def use(name, url, content, wheel=None):
-        archive = replace(SETS[name].archive, origin=url, sha256=sha256(content))
+        archive = replace(SETS[name].archive, origin=url, sha256=sha256(content).hexdigest())
         mirror = None
         if name == "100k":
-            same = sha256(U_DATA)
+            same = sha256(U_DATA).hexdigest()
             archive = replace(archive, read=partial(read_100k, ratings_sha256=same))
             mirror = replace(
                 SETS[name].mirror,
-                sha256=sha256(wheel.read_bytes() if wheel else b""),
+                sha256=sha256(wheel.read_bytes() if wheel else b"").hexdigest(),
                 read=partial(read_100k_wheel, ratings_sha256=same),
             )
         monkeypatch.setitem(SETS, name, replace(SETS[name], archive=archive, mirror=mirror))

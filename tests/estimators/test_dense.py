@@ -75,26 +75,6 @@ def penalties_of(model):
     return model.callbacks[0].last
 
 
-def test_the_start_and_the_penalties_are_those_of_the_biases():
-    model, biases = dense(lr=1e-12, max_epochs=1).fit(SIDE, Y), BiasRegressor().fit(IDS, Y)
-    assert model.global_mean_ == pytest.approx(biases.global_mean_)
-    assert model.user_biases_ == pytest.approx(biases.user_biases_, abs=1e-5)
-    assert model.item_biases_ == pytest.approx(biases.item_biases_, abs=1e-5)
-    assert model.penalties_.user_penalty == biases.user_penalty_
-    assert model.penalties_.item_penalty == biases.item_penalty_
-    assert model.penalties_.noise_variance == biases.noise_variance_
-
-
-@pytest.mark.parametrize("options", [{"alpha": 0.1}, {"alpha": 0.0}, {"biased": False}])
-def test_a_number_or_no_biases_start_at_the_mean(options):
-    model = dense(**options, lr=1e-12, max_epochs=1, callbacks=[Penalties()]).fit(IDS, Y)
-    assert model.global_mean_ == pytest.approx(Y.mean())
-    assert model.penalties_ is None
-    assert penalties_of(model) == options.get("alpha", 0.1)
-    if model.biased:
-        assert np.abs(np.append(model.user_biases_, model.item_biases_)).max() < 1e-6
-
-
 @pytest.mark.parametrize("weight", [None, np.random.default_rng(0).uniform(0.5, 1.5, len(Y))])
 def test_penalties_depend_on_the_number_of_ratings(weight):
     model = dense(max_epochs=1, callbacks=[Penalties()]).fit(SIDE, Y, weight)

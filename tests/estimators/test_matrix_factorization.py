@@ -152,32 +152,6 @@ def test_auto_is_the_documented_number(options, lr, init_std):
 # --- learned penalties
 
 
-@pytest.mark.parametrize("svdpp", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_the_training_starts_from_the_biases_of_bias_regressor(svdpp, weighted):
-    weight = np.random.default_rng(0).uniform(0.5, 2, size=len(Y)) if weighted else np.ones(len(Y))
-    weight /= weight.mean()
-    model = mf(svdpp=svdpp, init_std=1e-9, lr=1e-12).fit(X, Y, sample_weight=weight)
-    biases = BiasRegressor().fit(X, Y, sample_weight=weight)
-    assert model.predict(X) == pytest.approx(biases.predict(X), abs=1e-5)
-    assert model.global_mean_ == pytest.approx(biases.global_mean_, abs=1e-5)
-    learned = model.penalties_
-    assert learned.user_penalty == pytest.approx(biases.user_penalty_, rel=1e-3)
-    assert learned.item_penalty == pytest.approx(biases.item_penalty_, rel=1e-3)
-    assert learned.noise_variance == pytest.approx(biases.noise_variance_, rel=1e-3)
-    assert learned.loss == pytest.approx(np.average((Y - biases.predict(X)) ** 2, weights=weight))
-    assert learned.n_ratings == len(Y)
-
-
-@pytest.mark.parametrize("options", [{"alpha": 0.07}, {"alpha": 0}, {"biased": False}])
-def test_a_number_or_a_model_without_biases_learns_no_penalty(options):
-    model = mf(**options, init_std=1e-9, lr=1e-12).fit(X, Y)
-    assert model.penalties_ is None
-    assert model.module_.global_mean.item() == pytest.approx(Y.mean())
-    if model.biased:
-        assert np.abs(model.user_biases_).max() < 1e-6
-
-
 def test_without_biases_auto_is_the_documented_number():
     for svdpp, alpha in ((False, 0.07), (True, 0.1)):
         model = mf(biased=False, svdpp=svdpp)

@@ -14,6 +14,7 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
 from sklrec import (
     BayesianMFRegressor,
+    BiasRegressor,
     DenseRecRegressor,
     IDEncoder,
     MFRegressor,
@@ -97,6 +98,36 @@ def test_it_works_in_pipelines_search_and_cross_validation(estimator):
     scoring = "neg_root_mean_squared_error"
     scores = cross_val_score(estimator, X, Y, cv=KFold(2, shuffle=True), scoring=scoring)
     assert scores.min() > -1.1 * Y.std()
+
+
+UNTRAINED = {"init_std": 1e-9, "lr": 1e-12, "rating_scale": None}
+of_pairs = pytest.mark.parametrize("name", ["mf", "svdpp", "dense"])
+
+
+@of_pairs
+@pytest.mark.parametrize("weight", [np.ones(len(Y)), np.linspace(0.5, 1.5, len(Y))])
+def test_training_starts_from_the_biases_of_bias_regressor(name, weight):
+    ids = X[["user", "item"]]
+    model = fitted(TRAINED_BY_SKORCH[name], ids, Y, weight, **UNTRAINED)
+    biases = BiasRegressor(rating_scale=None).fit(ids, Y, weight)
+    assert model.predict(ids) == pytest.approx(biases.predict(ids), abs=1e-5)
+    assert model.global_mean_ == pytest.approx(biases.global_mean_, abs=1e-5)
+    learned = model.penalties_
+    assert learned.user_penalty == pytest.approx(biases.user_penalty_, rel=1e-3)
+    assert learned.item_penalty == pytest.approx(biases.item_penalty_, rel=1e-3)
+    assert learned.noise_variance == pytest.approx(biases.noise_variance_, rel=1e-3)
+    error = np.average((Y - biases.predict(ids)) ** 2, weights=weight)
+    assert (learned.loss, learned.n_ratings) == (pytest.approx(error), len(Y))
+
+
+@of_pairs
+@pytest.mark.parametrize("options", [{"alpha": 0.07}, {"alpha": 0.0}, {"biased": False}])
+def test_a_number_or_a_model_without_biases_learns_no_penalty(name, options):
+    ids = X[["user", "item"]]
+    model = fitted(TRAINED_BY_SKORCH[name], ids, **UNTRAINED, **options)
+    assert model.penalties_ is None
+    for rows in (ids, ids.assign(user=-1))[1 - model.biased :]:
+        assert model.predict(rows) == pytest.approx(Y.mean(), abs=1e-5)
 
 
 @each_net

@@ -54,24 +54,10 @@ def test_the_other_column_is_not_read(cold, other):
 
 
 @FOLDS
-@pytest.mark.parametrize(
-    ("parameters", "error", "text"),
-    [
-        (
-            {"n_splits": 4},
-            ValueError,
-            r"n_splits=4 greater than the number of groups: 3\.\n.* are {}s, and X has 3 of them",
-        ),
-        ({"n_splits": 1}, ValueError, "by setting n_splits=2 or more, got n_splits=1"),
-        ({"n_splits": 2.5}, ValueError, "The number of folds must be of Integral type. 2.5 of"),
-        ({"shuffle": 1}, TypeError, "shuffle must be True or False; got 1"),
-        ({"n_splits": 2, "random_state": 0}, ValueError, "Setting a random_state has no effect"),
-    ],
-)
-def test_impossible_folds_are_refused(cold, side, parameters, error, text):
-    X = np.array([[1, 1], [2, 2], [3, 3], [3, 3]])
-    with pytest.raises(error, match=text.format(side, side)):
-        list(cold(**parameters).split(X))
+def test_too_few_ids_are_refused(cold, side):
+    text = rf"n_splits=4 greater than the number of groups: 3\.\n.* are {side}s, and X has 3 of them"
+    with pytest.raises(ValueError, match=text):
+        list(cold(4).split(np.array([[1, 1], [2, 2], [3, 3], [3, 3]])))
 
 
 @SHUFFLES

@@ -183,6 +183,21 @@ def test_tables_without_rows_or_ids_are_refused(splitter, Xy):
                 parts(splitter, X.assign(**{name: X[name].where(np.arange(len(X)) > 0)}))
 
 
+@pytest.mark.parametrize("fold", [ms.ColdItemKFold, ms.ColdUserKFold, ms.UserStratifiedKFold])
+@pytest.mark.parametrize(
+    ("parameters", "error", "text"),
+    [
+        ({"n_splits": 1}, ValueError, "by setting n_splits=2 or more, got n_splits=1"),
+        ({"n_splits": 2.5}, ValueError, r"The number of folds must be of Integral type\. 2\.5 of"),
+        ({"shuffle": 1}, TypeError, "shuffle must be True or False; got 1"),
+        ({"n_splits": 2, "random_state": 0}, ValueError, "Setting a random_state has no effect"),
+    ],
+)
+def test_parameters_of_folds_are_checked(fold, parameters, error, text, Xy):
+    with pytest.raises(error, match=text):
+        parts(fold(**parameters), Xy[0])
+
+
 class TestContradictingOrder:
     """timestamp=None, although a column named `timestamp` has another order."""
 

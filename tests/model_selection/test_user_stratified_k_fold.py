@@ -99,17 +99,6 @@ def test_the_number_of_pairs_on_both_sides(rows):
     )
 
 
-@pytest.mark.parametrize(
-    ("parameters", "error", "text"),
-    [
-        ({}, ValueError, r"X has 4 rows, too few for n_splits=5 folds\. Lower n_splits\."),
-        ({"n_splits": 1}, ValueError, "by setting n_splits=2 or more, got n_splits=1"),
-        ({"n_splits": 2.5}, ValueError, r"The number of folds must be of Integral type\. 2\.5 of"),
-        ({"shuffle": "yes"}, TypeError, "shuffle must be True or False; got yes"),
-        ({"n_splits": 2, "random_state": 0}, ValueError, "Setting a random_state has no effect"),
-    ],
-)
-def test_impossible_folds_are_refused(parameters, error, text):
-    X = np.array([[1, 1], [2, 2], [3, 3], [3, 4]])
-    with pytest.raises(error, match=text):
-        list(UserStratifiedKFold(**parameters).split(X))
+def test_too_few_rows_are_refused():
+    with pytest.raises(ValueError, match=r"X has 4 rows, too few for n_splits=5 folds\. Lower n_"):
+        list(UserStratifiedKFold().split(np.array([[1, 1], [2, 2], [3, 3], [3, 4]])))

@@ -146,7 +146,7 @@ def test_biases_of_the_context_and_rows_of_users_are_solved_jointly():
     posterior._update(1)
     posterior.terms[0] = None  # users without side features
     context, items = posterior.context, posterior.rows[1]
-    X = context.X.to_dense().numpy()
+    X = context.B.weights.to_dense().numpy()
     prior = torch.linalg.inv(posterior.rows[0].prior_covariance).numpy()
     variances, centres = list(context.prior_variances), prior_means(posterior).numpy()
     centre = posterior.rows[0].prior_mean.clone()

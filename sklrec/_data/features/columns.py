@@ -19,6 +19,7 @@ from sklrec._data.checks import (
     LISTS,
     NUMBERS,
     OBJECTS,
+    check_rows,
     column_kind,
     plain_scalar,
 )
@@ -55,11 +56,6 @@ class Column(ABC):
 
     @classmethod
     @abstractmethod
-    def suits(cls, values: Any, kind: str | None, *, as_category: bool) -> bool:
-        """Whether to read a column in this way; the user may ask for categories."""
-
-    @classmethod
-    @abstractmethod
     def learn(
         cls,
         name: int | str,
@@ -78,7 +74,7 @@ class Column(ABC):
     @property
     def n_values(self) -> int:
         """Number of codes in the network's table of values."""
-        return 0
+        return len(getattr(self, "codes", (0,))) - 1
 
     @property
     @abstractmethod
@@ -115,13 +111,8 @@ class Column(ABC):
 
     def check_finite(self, numbers: np.ndarray, first_row: int) -> None:
         """Raise if a number is infinite."""
-        infinite = np.flatnonzero(np.isinf(numbers))
-        if len(infinite):
-            raise ValueError(
-                f"Input X contains infinity.\nColumn {self.name!r} holds {numbers[infinite[0]]} "
-                f"in row {first_row + infinite[0]}, and a side feature must be finite or missing: "
-                "give NaN where it is not known."
-            )
+        lack = "a finite side feature: give NaN where it is not known"
+        check_rows(np.isinf(numbers), "infinity", lack, numbers, self.name, first_row)
 
 
 @dataclass(frozen=True)
@@ -134,12 +125,6 @@ class NumericColumn(Column):
 
     input = "numeric"
     readable = frozenset({NUMBERS, DATETIMES, DURATIONS})
-
-    @classmethod
-    def suits(cls, values, kind, *, as_category):
-        if as_category or isinstance(values.dtype, pd.CategoricalDtype):
-            return False
-        return kind in cls.readable or (kind is None and values.dtype.kind in "iufMm")
 
     @classmethod
     def learn(cls, name, position, kind, values, n_before, weight):
@@ -217,10 +202,6 @@ class CategoricalColumn(Column):
     readable = frozenset(COLUMN_KINDS)
 
     @classmethod
-    def suits(cls, values, kind, *, as_category):
-        return True
-
-    @classmethod
     def learn(cls, name, position, kind, values, n_before, weight):
         nothing = Vocabulary(np.empty(0, dtype=object), name)
         return cls(name, position, kind, nothing, np.zeros(1, int)).extend(values, n_before)
@@ -236,10 +217,6 @@ class CategoricalColumn(Column):
         new_codes = np.arange(n_before + 1, n_before + 1 + len(vocabulary) - n_known)
         codes = np.append(self.codes, new_codes)
         return replace(self, vocabulary=vocabulary, codes=codes, kind=kind)
-
-    @property
-    def n_values(self):
-        return len(self.vocabulary)
 
     @property
     def n_rows(self):
@@ -284,10 +261,6 @@ class MultiValuedColumn(CategoricalColumn):
     input = "multi_valued"
     readable = frozenset({LISTS})
 
-    @classmethod
-    def suits(cls, values, kind, *, as_category):
-        return kind == LISTS
-
     def encode(self, values, first_row):
         """Sorted codes, 0 for unknown and missing values."""
         return self.codes[self._places(values, first_row)]
@@ -305,7 +278,6 @@ class MultiValuedColumn(CategoricalColumn):
         return list(chain.from_iterable(rows)), is_place
 
 
-# The last one that suits a column reads it.
 COLUMN_TYPES: dict[str, type[Column]] = {
     "categorical": CategoricalColumn,
     "multi_valued": MultiValuedColumn,
@@ -324,8 +296,11 @@ def learn_column(
 ) -> Column:
     """Choose how to read a column, and learn it."""
     kind = column_kind(as_plain_array(values, name))
-    types = reversed(COLUMN_TYPES.values())
-    found = next(t for t in types if t.suits(values, kind, as_category=as_category))
+    as_category |= isinstance(values.dtype, pd.CategoricalDtype)
+    is_empty_number = kind is None and values.dtype.kind in "iufMm"
+    if not as_category and (kind in NumericColumn.readable or is_empty_number):
+        return NumericColumn.learn(name, position, kind, values, n_before, weight)
+    found = MultiValuedColumn if kind == LISTS else CategoricalColumn
     return found.learn(name, position, kind, values, n_before, weight)
 
 

@@ -288,14 +288,8 @@ class ContextBiases:
         self.mean = torch.zeros(n_values, dtype=dtype, device=device)
         self.variance = torch.zeros_like(self.mean)
         self.prior_variances = [START_VARIANCE] * len(groups)
-        X = X.astype(np_dtype)
-        self.X, self.XT = to_torch(X, device), to_torch(X.T.tocsr(), device)
-        squared = X.power(2)
-        self.squared, self.squaredT = (
-            to_torch(squared, device),
-            to_torch(squared.T.tocsr(), device),
-        )
-        self._entries = X.tocoo()
+        self.B = Incidence.of(X, np_dtype, device)
+        self._entries = X.astype(np_dtype).tocoo()
         rows, values = self._entries.coords
         pairs, self._places = np.unique(
             log.users[rows] * np.int64(n_values) + values, return_inverse=True
@@ -306,7 +300,7 @@ class ContextBiases:
         self.users = torch.from_numpy(log.users).to(device)
         self.n_items = n_items
         self.set_weights(log)
-        self.count = self.squaredT @ self.weights  # (n_values,)
+        self.count = self.B.transposed_squared @ self.weights  # (n_values,)
 
     def set_weights(self, log: Log) -> None:
         """Replace the weights of the ratings."""
@@ -320,7 +314,7 @@ class ContextBiases:
 
     def of_ratings(self) -> tuple[Tensor, Tensor]:
         """Compute the biases of all ratings, and their variances."""
-        return self.X @ self.mean, self.squared @ self.variance
+        return self.B.weights @ self.mean, self.B.squared @ self.variance
 
     def update(
         self,
@@ -346,7 +340,7 @@ class ContextBiases:
         for part in torch.arange(len(g), device=g.device).split(rows_at_once(d, g.device)):
             of_pairs = inner(covariances[self.pair_users[part]], outer(g[part, :d]), d)
             taken.index_add_(0, self.pair_values[part], of_pairs)
-        diagonal = prior + (self.squaredT @ of_ratings - taken).clamp(min=0)
+        diagonal = prior + (self.B.transposed_squared @ of_ratings - taken).clamp(min=0)
 
         def shift(change: Tensor) -> Tensor:
             moved = g * change[self.pair_values].unsqueeze(1)
@@ -355,10 +349,10 @@ class ContextBiases:
         def product(change: Tensor) -> Tensor:
             of_users = multiply(covariances, shift(change)[:, :d])
             back = (g[:, :d] * of_users[self.pair_users]).sum(1)
-            image = prior * change + self.XT @ (of_ratings * (self.X @ change))
+            image = prior * change + self.B.transposed @ (of_ratings * (self.B.weights @ change))
             return image.index_add_(0, self.pair_values, -back)
 
-        right = self.XT @ (of_ratings * errors) - prior * self.mean
+        right = self.B.transposed @ (of_ratings * errors) - prior * self.mean
         change = conjugate_gradients(
             product, right, torch.zeros_like(right), lambda v: v / diagonal
         )

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from sklrec._data.seen import check_starts
-from sklrec._utils.runs import is_new
 from sklrec._utils.state.kinds import Array, Declared, Optional
 
 
@@ -137,7 +136,9 @@ class Histories(Declared):
     @cached_property
     def ties(self) -> np.ndarray:
         """Label of each interaction, equal for interactions of the same sequence and time."""
-        return np.cumsum(is_new(self._tie_keys)) - 1
+        new = np.ones(len(self.items), dtype=bool)
+        new[1:] = self._tie_keys[1:] != self._tie_keys[:-1]
+        return np.cumsum(new) - 1
 
     def tie_of(self, sequences: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Label in `ties` of a sequence and a time, or -1 if the sequence has no such time."""
@@ -158,7 +159,9 @@ class Histories(Declared):
     @cached_property
     def _distinct_times(self) -> np.ndarray:
         times = np.sort(self.times)  # np.unique hashes and takes far longer
-        return times[is_new(times)]
+        new = np.ones(len(times), dtype=bool)
+        new[1:] = times[1:] != times[:-1]
+        return times[new]
 
     @property
     def _n_ranks(self) -> int:

@@ -219,7 +219,7 @@ class AccuracyTimeDisplay:
         ax.margins(0.15)
         _set_ticks(ax)
         ax.legend()
-        self.text_ = label_points(ax, seconds, errors, names, given=text_kwargs)
+        self.text_ = label_points(ax, seconds, errors, names, text_kwargs)
         return self
 
 

@@ -61,12 +61,7 @@ def style(artist: str, given: Mapping[str, Any] | None, **defaults: Any) -> dict
 
 
 def label_points(
-    ax: Any,
-    x: Any,
-    y: Any,
-    texts: Sequence[str],
-    *,
-    given: Mapping[str, Any] | None = None,
+    ax: Any, x: Any, y: Any, texts: Sequence[str], given: Mapping[str, Any] | None
 ) -> list[Any]:
     """Write a label beside each point, where it hides the least."""
     from matplotlib.patheffects import withStroke

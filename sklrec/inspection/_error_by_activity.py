@@ -185,16 +185,16 @@ class ErrorByActivityDisplay:
             raise ValueError(f"counts must not be negative, got {counts.min():g}.")
         edges = _check_edges(edges, counts.max())
         bins = np.searchsorted(edges, counts, side="right")
-        shown = slice(bins.min(), bins.max() + 1)  # without empty bins at the ends
-        n_samples = np.bincount(bins, minlength=len(edges) + 1)[shown]
+        first, last = bins.min(), bins.max()  # without empty bins at the ends
+        n_samples = np.bincount(bins - first)
         residuals = y_true - y_pred
 
         def mean(values: np.ndarray) -> np.ndarray:
-            sums = np.bincount(bins, values, len(edges) + 1)[shown]
-            return np.divide(sums, n_samples, out=np.full(len(sums), np.nan), where=n_samples > 0)
+            with np.errstate(invalid="ignore"):  # the mean of an empty bin is 0 / 0, so NaN
+                return np.bincount(bins - first, values) / n_samples
 
         display = cls(
-            _names(edges)[shown],
+            _names(edges)[first : last + 1],
             n_samples,
             rmse=np.sqrt(mean(residuals**2)),
             mae=mean(np.abs(residuals)),

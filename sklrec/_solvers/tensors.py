@@ -9,6 +9,7 @@ import torch
 from skorch.dataset import Dataset
 from torch import Tensor
 
+from sklrec._solvers.least_squares.biases import Log
 from sklrec._utils.runtime import to_widest
 from sklrec.modules._rating_module import Pairs, can_group
 
@@ -43,6 +44,16 @@ class InteractionTensors(Dataset):
         """Weights of the interactions, in float64."""
         weight = self.X.get("sample_weight")
         return torch.ones_like(self.y) if weight is None else weight.to(self.y)
+
+    def log(self, y: Tensor | None = None) -> Log:
+        """Make the interactions a log, with their ratings or with other values."""
+        columns = (
+            self.X["users"] - 1,
+            self.X["items"] - 1,
+            self.y if y is None else y,
+            self.weights,
+        )
+        return Log(*(values.cpu().numpy() for values in columns))
 
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         """Sum weights by the codes of an input, times values of the partners of users or items."""

@@ -71,7 +71,11 @@ class StoredInteractions(Dataset):
         rows["ratings"] = ratings - self._first_rating
         if sample_weight is not None:
             rows["sample_weight"] = sample_weight
-        self._count(ratings, np.ones(len(users)) if sample_weight is None else sample_weight)
+        weight = np.ones(len(users)) if sample_weight is None else sample_weight
+        self._statistics = self._statistics.pooled(RatingStatistics.of(ratings, weight))
+        low, high = self._weight_range
+        self._weight_range = min(low, weight.min()), max(high, weight.max())
+        self._n_rows += len(rows)
         self._waiting.append(rows)
         self._n_waiting += len(rows)
         if self._n_waiting >= BLOCK_ROWS:
@@ -83,17 +87,13 @@ class StoredInteractions(Dataset):
         return self._statistics._replace(weight=float(len(self)))
 
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
-        total = torch.zeros(n_rows, dtype=torch.float64)
+        total, side = np.zeros(n_rows), [*PARTNERS].index(name)
         for log in self.logs():
-            codes = {
-                name: torch.from_numpy(of_side + 1)
-                for name, of_side in zip(PARTNERS, log[:2], strict=True)
-            }
-            weight = torch.from_numpy(log.weights)
+            weight = log.weights
             if of_partners is not None:
-                weight *= of_partners.cpu().index_select(0, codes[PARTNERS[name]])
-            total.index_add_(0, codes[name], weight)
-        return total.float().to(self._device)
+                weight = weight * of_partners.cpu().numpy()[log[1 - side] + 1]
+            np.add.at(total, log[side] + 1, weight)
+        return torch.from_numpy(total).float().to(self._device)
 
     def mean_square(self, mean: Tensor) -> float:
         _, of_all, variance = self._statistics
@@ -142,13 +142,6 @@ class StoredInteractions(Dataset):
             )
         # Not 0: a batch whose weights are all 0 would have no mean loss.
         return np.maximum(weight / self._unit, np.finfo(np.float32).tiny)
-
-    def _count(self, ratings: np.ndarray, weight: np.ndarray) -> None:
-        """Update number and statistics of the ratings, and the range of their weights."""
-        self._statistics = self._statistics.pooled(RatingStatistics.of(ratings, weight))
-        self._n_rows += len(ratings)
-        low, high = self._weight_range
-        self._weight_range = min(low, weight.min()), max(high, weight.max())
 
     def _write(self) -> None:
         """Append the collected rows to the files."""

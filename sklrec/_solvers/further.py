@@ -9,7 +9,7 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from sklrec._solvers.base import WarmStart
-from sklrec._solvers.least_squares.biases import Log, further_biases
+from sklrec._solvers.least_squares.biases import further_biases
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.tensors import InteractionTensors, padded, sum_of_weights
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
@@ -34,7 +34,6 @@ def update_biases(
     for inputs, ratings in data.batches(ROWS_AT_ONCE):
         inputs.pop("sample_weight", None)
         errors.append(ratings - module(**inputs))
-    columns = data.X["users"] - 1, data.X["items"] - 1, torch.cat(errors), data.weights
     tables = [module.user_biases, module.item_biases]
     weights = [
         padded(n_ratings[side], table.detach().cpu().double())[1:].numpy()
@@ -43,7 +42,7 @@ def update_biases(
     penalties = PRIOR_WEIGHT, PRIOR_WEIGHT
     if learned is not None:
         penalties = learned.user_penalty, learned.item_penalty
-    log = Log(*(values.cpu().numpy() for values in columns))
+    log = data.log(torch.cat(errors))
     mean, *changes = further_biases(log, (weights[0], weights[1]), penalties)
     module.global_mean += mean
     for table, values in zip(tables, changes, strict=True):

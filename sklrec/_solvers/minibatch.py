@@ -122,7 +122,7 @@ class MinibatchSolver:
         n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
         keep_freed_memory(max(self.batch_size, n_rows), module.width)
         attributes: dict[str, Any] = {}
-        if module.has_rows_of_users:
+        if hasattr(module, "user_factors"):
             attributes["penalties_"] = penalties
         net.snapshot_ = lambda: self.snapshot(
             trained_module(net.module_), _outcome(net, n_before, attributes)

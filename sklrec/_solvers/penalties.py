@@ -88,8 +88,7 @@ def _fit_in_memory(
     data: InteractionTensors, n_users: int, n_items: int
 ) -> tuple[Solution, Variances, float]:
     """Fit biases to ratings in memory; return also their mean squared error."""
-    columns = data.X["users"] - 1, data.X["items"] - 1, data.y, data.weights
-    log = Log(*(values.cpu().numpy() for values in columns))
+    log = data.log()
     solution, found = fit_biases(log, n_users, n_items)
     return solution, found, float(np.average(_errors(log, solution) ** 2, weights=log.weights))
 

@@ -127,10 +127,8 @@ class GaussianPosterior:
         self.n_columns = d = module.n_factors + 1
         self.sizes = module.n_users, module.n_items
         small = sum(self.sizes) * n_packed(d) <= SMALL
-        users, items = (data.X[f"{side}s"].cpu().numpy() - 1 for side in SIDES)
-        weights = data.weights.cpu().numpy()
-        z = module._from_ratings(data.y, module.scale).cpu().numpy()
-        self.log = self.targets = log = Log(users, items, z, weights)
+        self.log = self.targets = log = data.log(module._from_ratings(data.y, module.scale))
+        weights = log.weights
         self.total = float(weights.sum())
         self.dtype = torch.float64 if small or weights.max() > LARGE_WEIGHT else torch.float32
         self.np_dtype = np.float64 if self.dtype == torch.float64 else np.float32
@@ -154,7 +152,7 @@ class GaussianPosterior:
         self.stars: Stars | None = None
         if module.stars is not None:
             stars = module._from_ratings(module.stars, module.scale).cpu().numpy()
-            self.stars = Stars(stars, z, weights)
+            self.stars = Stars(stars, log.y, weights)
         self.context: ContextBiases | None = None
         if groups := module.groups["context"]:
             values, shares = (data.X[f"context_{name}"] for name in ("values", "weights"))

@@ -39,12 +39,12 @@ class FitSteps:
         self.must_stop |= self._step.call_on_fit_task_end(
             estimator=self.estimator,
             # called only if a callback predicts
-            reconstruction_attributes=lambda: self._fitted_attributes() | {"module_": module()},
+            reconstruction_attributes=lambda: {
+                **{name: v for name, v in vars(self.model).items() if name.endswith("_")},
+                "module_": module(),
+            },
             **self.data,
         )
-
-    def _fitted_attributes(self) -> dict[str, Any]:
-        return {name: v for name, v in vars(self.model).items() if name.endswith("_")}
 
 
 _STEPS: ContextVar[FitSteps | None] = ContextVar("steps of the fit", default=None)
@@ -55,7 +55,8 @@ def notify_sklearn_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any)
     """Notify the callbacks of ``estimator.set_callbacks`` of the fit that runs in this context."""
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
     data = {"X": X, "y": y, "metadata": weights}
-    context = estimator._init_callback_context(max_subtasks=_n_steps(estimator))
+    n_steps = getattr(estimator, "max_epochs", getattr(estimator, "n_iter", 1))
+    context = estimator._init_callback_context(max_subtasks=n_steps)
     context.call_on_fit_task_begin(estimator=estimator, **data)
     has_callbacks = hasattr(estimator, "_skl_callbacks")
     token = _STEPS.set(FitSteps(estimator, context, **data) if has_callbacks else None)
@@ -70,11 +71,6 @@ def notify_of_model(model: Any) -> None:
     """Set the estimator from which callbacks take fitted attributes."""
     if (fit := running_fit()) is not None:
         fit.model = model
-
-
-def _n_steps(estimator: Any) -> int:
-    """Maximum number of epochs or sweeps of a fit."""
-    return getattr(estimator, "max_epochs", getattr(estimator, "n_iter", 1))
 
 
 def running_fit() -> FitSteps | None:

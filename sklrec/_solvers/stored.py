@@ -13,8 +13,7 @@ from torch.utils.data import Dataset
 
 from sklrec._data.checks import RatingStatistics
 from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.tensors import PARTNERS, Batch
-from sklrec._utils.runtime import to_widest
+from sklrec._solvers.tensors import PARTNERS, Batch, InteractionTensors
 
 # Number of files. Each row goes to a random file. Rows of one file share a block in every epoch;
 # only the order of the files changes.
@@ -72,7 +71,11 @@ class StoredInteractions(Dataset):
         rows["ratings"] = ratings - self._first_rating
         if sample_weight is not None:
             rows["sample_weight"] = sample_weight
-        self._count(ratings, np.ones(len(users)) if sample_weight is None else sample_weight)
+        weight = np.ones(len(users)) if sample_weight is None else sample_weight
+        self._statistics = self._statistics.pooled(RatingStatistics.of(ratings, weight))
+        low, high = self._weight_range
+        self._weight_range = min(low, weight.min()), max(high, weight.max())
+        self._n_rows += len(rows)
         self._waiting.append(rows)
         self._n_waiting += len(rows)
         if self._n_waiting >= BLOCK_ROWS:
@@ -84,17 +87,13 @@ class StoredInteractions(Dataset):
         return self._statistics._replace(weight=float(len(self)))
 
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
-        total = torch.zeros(n_rows, dtype=torch.float64)
+        total, side = np.zeros(n_rows), [*PARTNERS].index(name)
         for log in self.logs():
-            codes = {
-                name: torch.from_numpy(of_side + 1)
-                for name, of_side in zip(PARTNERS, log[:2], strict=True)
-            }
-            weight = torch.from_numpy(log.weights)
+            weight = log.weights
             if of_partners is not None:
-                weight *= of_partners.cpu().index_select(0, codes[PARTNERS[name]])
-            total.index_add_(0, codes[name], weight)
-        return total.float().to(self._device)
+                weight = weight * of_partners.cpu().numpy()[log[1 - side] + 1]
+            np.add.at(total, log[side] + 1, weight)
+        return torch.from_numpy(total).float().to(self._device)
 
     def mean_square(self, mean: Tensor) -> float:
         _, of_all, variance = self._statistics
@@ -103,10 +102,7 @@ class StoredInteractions(Dataset):
     def logs(self) -> Iterator[Log]:
         """Yield all interactions in blocks, with codes from 0 and weights with a mean of 1."""
         for rows in self._blocks(BLOCK_ROWS):
-            for X, ratings in self._batches_of(rows, len(rows), torch.device("cpu")):
-                weight = X.get("sample_weight", torch.ones_like(ratings)).double()
-                columns = X["users"] - 1, X["items"] - 1, ratings, weight
-                yield Log(*(values.numpy() for values in columns))
+            yield self._tensors(rows).log()
 
     def batches(
         self, batch_size: int, generator: torch.Generator | None = None
@@ -120,8 +116,10 @@ class StoredInteractions(Dataset):
                 rows = rows.take(order.numpy())  # ten times as fast as rows[order]
             n_cut = len(rows) // batch_size * batch_size
             left = rows[n_cut:].copy()
-            yield from self._batches_of(rows[:n_cut], batch_size, self._device)
-        yield from self._batches_of(left, batch_size, self._device)
+            if n_cut > 0:
+                yield from self._tensors(rows[:n_cut]).to(self._device).batches(batch_size)
+        if len(left):
+            yield from self._tensors(left).to(self._device).batches(batch_size)
 
     def n_batches(self, batch_size: int) -> int:
         return -(-len(self) // batch_size)
@@ -144,13 +142,6 @@ class StoredInteractions(Dataset):
             )
         # Not 0: a batch whose weights are all 0 would have no mean loss.
         return np.maximum(weight / self._unit, np.finfo(np.float32).tiny)
-
-    def _count(self, ratings: np.ndarray, weight: np.ndarray) -> None:
-        """Update number and statistics of the ratings, and the range of their weights."""
-        self._statistics = self._statistics.pooled(RatingStatistics.of(ratings, weight))
-        self._n_rows += len(ratings)
-        low, high = self._weight_range
-        self._weight_range = min(low, weight.min()), max(high, weight.max())
 
     def _write(self) -> None:
         """Append the collected rows to the files."""
@@ -205,27 +196,15 @@ class StoredInteractions(Dataset):
             )
         return rows
 
-    def _ratings_of(self, rows: np.ndarray) -> np.ndarray:
-        """Return the ratings of stored rows in float64."""
-        return np.add(rows["ratings"], self._first_rating, dtype=np.float64)
-
-    def _batches_of(
-        self, rows: np.ndarray, batch_size: int, device: torch.device
-    ) -> Iterator[Batch]:
-        """Split rows into batches."""
-        if len(rows) == 0:  # split() would make one batch of them
-            return
-        X: dict[str, np.ndarray] = {
-            name: rows[name].astype(np.int64) for name in ("users", "items")
-        }
+    def _tensors(self, rows: np.ndarray) -> InteractionTensors:
+        """Make tensors of stored rows."""
+        X = {name: rows[name].astype(np.int64) for name in PARTNERS}
+        weight = None
         if self._weight_range[0] < self._weight_range[1]:
-            X["sample_weight"] = rows["sample_weight"] / np.float32(
-                self._statistics.weight / len(self)
-            )
-        columns = [torch.from_numpy(values).to(device) for values in X.values()]
-        columns.append(to_widest(torch.from_numpy(self._ratings_of(rows)), device))
-        for *inputs, ratings in zip(*(v.split(batch_size) for v in columns), strict=True):
-            yield dict(zip(X, inputs, strict=True)), ratings
+            mean = np.float32(self._statistics.weight / len(self))
+            weight = torch.from_numpy(rows["sample_weight"] / mean)
+        ratings = np.add(rows["ratings"], self._first_rating, dtype=np.float64)
+        return InteractionTensors(X, ratings, weight)
 
 
 def seen_by_users(stores: Sequence[StoredInteractions], n_users: int, n_items: int) -> csr_array:

@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from sklrec.modules._rating_module import (
     FactorModule,
     Penalty,
-    biases_of,
     embedding,
     grow_tables,
     linear,
@@ -406,7 +405,7 @@ class DenseNet(FactorModule):
                 of_side = torch.stack([rows.sum(1) for rows in side]).sum(0)
                 scores = scores + ((user + item) * of_side).sum(1)
         if self.biased:
-            for biases in self._biases(users, items):
+            for biases in self._biases(users, items, sparse=self.sparse):
                 scores = scores + biases
         return self._to_ratings(scores)
 
@@ -442,7 +441,8 @@ class DenseNet(FactorModule):
         """Return the squared norms of each row times their factors, and those of the layers."""
         squares = [rows.square().sum(-1) for rows in embeddings]  # (n,) or (n, n_columns)
         if self.biased:
-            squares += [biases.square() for biases in self._biases(users, items)]
+            biases = self._biases(users, items, sparse=self.sparse)
+            squares += [values.square() for values in biases]
         if isinstance(alpha, dict):
             codes_of = {"user": users, "item": items}
             factors = [alpha[f"{k}_factors"].index_select(0, v) for k, v in codes_of.items()]
@@ -463,12 +463,6 @@ class DenseNet(FactorModule):
         weights = [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
         of_layers = torch.stack([weight.square().sum() for weight in weights]).sum()
         return total + alpha["layers"] * of_layers
-
-    def _biases(self, users: Tensor, items: Tensor) -> list[Tensor]:
-        return [
-            biases_of(self.user_biases, users, sparse=self.sparse),
-            biases_of(self.item_biases, items, sparse=self.sparse),
-        ]
 
 
 def _layers(

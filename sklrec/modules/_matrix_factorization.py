@@ -10,7 +10,6 @@ from sklrec.modules._rating_module import (
     Pairs,
     Penalty,
     Side,
-    biases_of,
     grow_tables,
 )
 
@@ -138,8 +137,8 @@ class MatrixFactorization(PairModule, FactorModule):
         if not self.biased:
             return self._with_mean((p * q).sum(1), is_zero(p) | is_zero(q))
         scores = (p * q if torch.is_grad_enabled() else p.mul_(q)).sum(1)  # (n,)
-        scores = scores + biases_of(self.user_biases, users)
-        return scores + biases_of(self.item_biases, items)
+        of_users, of_items = self._biases(users, items)
+        return scores + of_users + of_items
 
     def _with_mean(self, scores: Tensor, is_unknown: Tensor) -> Tensor:
         """Replace the scores of unknown users and items by that of the global mean."""
@@ -174,8 +173,7 @@ class MatrixFactorization(PairModule, FactorModule):
         if not self.biased:
             return self._with_mean(p @ q.T, is_zero(p).unsqueeze(1) | is_zero(q))
         # Biases are two more columns: further passes would cost more than the product.
-        of_users = biases_of(self.user_biases, users).unsqueeze(1)
-        of_items = biases_of(self.item_biases, items).unsqueeze(1)
+        of_users, of_items = (b.unsqueeze(1) for b in self._biases(users, items))
         p = torch.cat([p, of_users, p.new_ones(len(p), 1)], 1)
         q = torch.cat([q, q.new_ones(len(q), 1), of_items], 1)
         return p @ q.T
@@ -197,8 +195,7 @@ class MatrixFactorization(PairModule, FactorModule):
         """
         rows = [self.user_factors(users), self.item_factors(items)]
         if self.biased:
-            rows.append(biases_of(self.user_biases, users).unsqueeze(1))
-            rows.append(biases_of(self.item_biases, items).unsqueeze(1))
+            rows += [biases.unsqueeze(1) for biases in self._biases(users, items)]
         return torch.cat(rows, 1).square().sum(1)
 
     @torch.no_grad()

@@ -58,11 +58,6 @@ class RatingModule(nn.Module):
         return hasattr(self, "user_biases")
 
     @property
-    def has_rows_of_users(self) -> bool:
-        """Whether there is a table with a row for each user."""
-        return hasattr(self, "user_factors")
-
-    @property
     @abstractmethod
     def width(self) -> int:
         """Largest number of values that one row takes in a tensor."""
@@ -70,10 +65,6 @@ class RatingModule(nn.Module):
     @abstractmethod
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norms that the penalty multiplies, of shape (n,) or ()."""
-
-    def _multiply_scores(self, ratio: float) -> None:
-        """Multiply the scores by a number, through the parameters."""
-        raise NotImplementedError
 
     def _to_ratings(self, z: Tensor, zero: Tensor | None = None) -> Tensor:
         """Convert values in units of the scale, above the mean or other ratings, to ratings."""
@@ -157,6 +148,10 @@ class FactorModule(RatingModule):
         self.item_factors = embedding(self, "item", n_items, generator)
         if self.biased:
             self.user_biases, self.item_biases = zero_biases(n_users), zero_biases(n_items)
+
+    def _biases(self, users: Tensor, items: Tensor, *, sparse: bool = False) -> list[Tensor]:
+        tables = (self.user_biases, users), (self.item_biases, items)
+        return [biases_of(table, codes, sparse=sparse) for table, codes in tables]
 
     @property
     def n_users(self) -> int:
@@ -394,7 +389,7 @@ class Pairs:
         n_pairs, n_users, n_items = columns.shape[0], p.shape[0], q.shape[0]
         if n_pairs > n_users * n_items:  # repeated pairs
             return (p @ q.T).flatten().index_select(0, user.place * n_items + item.place)
-        _silence_beta_warning()
+        silence_beta_warning()
         pattern = torch.sparse_csr_tensor(
             user.bounds, columns, p.new_zeros(n_pairs), (n_users, n_items), check_invariants=False
         )
@@ -425,7 +420,7 @@ def _positions(n: int) -> Tensor:
 
 
 @cache
-def _silence_beta_warning() -> None:
+def silence_beta_warning() -> None:
     """Trigger torch's only warning that sparse CSR tensors are in beta, and ignore it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

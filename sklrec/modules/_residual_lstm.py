@@ -9,8 +9,6 @@ from sklrec.modules._rating_module import linear, new_linear, wide
 from sklrec.modules._sequence_module import (
     SequenceModule,
     States,
-    _from_end,
-    _gaps_after,
     _is_known,
     _run_lstm,
 )
@@ -183,19 +181,12 @@ class ResidualLSTMRating(SequenceModule):
             return self.rate(states, sequences, before, items, after)
         assert past_expected is not None
         known, z = self._known_ratings(past_items, past_ratings, past_gaps, lengths)
-        errors = _errors(known, z, past_expected.unsqueeze(-1))
-        forward = self._run_over(self.lstm, errors, past_gaps.unsqueeze(-1))
-        backward = None
+        steps = {"known": known, "z": z, "gaps": past_gaps.unsqueeze(-1)}
+        steps["expected"] = past_expected.unsqueeze(-1)
+        of_end = {}
         if past_expected_after is not None:
-            steps = _from_end(
-                {
-                    "errors": _errors(known, z, past_expected_after.unsqueeze(-1)),
-                    "gaps": _gaps_after(past_gaps).unsqueeze(-1),
-                },
-                lengths,
-            )
-            backward = self._run_over(self.backward_lstm, **steps)
-        states = States(forward, backward, lengths)
+            of_end["expected"] = past_expected_after.unsqueeze(-1)
+        states = self._run_all(steps, lengths, **of_end)
         read = super()._select(states, sequences, before, after)
         return self._to_ratings(expected + self._residual(read, expected))
 
@@ -239,19 +230,20 @@ class ResidualLSTMRating(SequenceModule):
         return known, self._from_ratings(past_ratings, past_gaps).unsqueeze(-1)
 
     def _run(self, lstm: nn.LSTM, steps: dict[str, Tensor]) -> dict[str, Tensor]:
-        sums, users, expected = self._expect(steps)
-        errors = _errors(steps["known"], steps["z"], expected.unsqueeze(-1))
-        states = self._run_over(lstm, errors, steps["gaps"])
-        # The sums of both directions add up to one posterior.
-        return states | ({"sums": sums} if self.bidirectional else {"users": users})
-
-    def _run_over(self, lstm: nn.LSTM, errors: Tensor, gaps: Tensor) -> dict[str, Tensor]:
-        """Compute the hidden states and the averages after 0, 1, ... ratings."""
+        states = {}
+        if "expected" not in steps:
+            sums, users, expected = self._expect(steps)
+            steps = steps | {"expected": expected.unsqueeze(-1)}
+            # The sums of both directions add up to one posterior.
+            states = {"sums": sums} if self.bidirectional else {"users": users}
+        expected = steps["expected"]
+        errors = torch.where(steps["known"], steps["z"] - expected, 0.0)  # 0 if unknown
         count = torch.arange(errors.shape[1], device=errors.device)
         counts = _log_count(count, errors).view(1, -1, 1).expand(errors.shape[0], -1, -1)
         averages = _averages(errors[..., 0]).to(errors.dtype)
-        hidden = _run_lstm(lstm, torch.cat([errors, gaps, counts, averages[:, :-1]], 2))
-        return {"hidden": F.pad(hidden, (0, 0, 1, 0)), "averages": averages}
+        inputs = [errors, expected, steps["gaps"], counts, averages[:, :-1]]
+        hidden = _run_lstm(lstm, torch.cat(inputs, 2))
+        return states | {"hidden": F.pad(hidden, (0, 0, 1, 0)), "averages": averages}
 
     def _select(
         self, states: States, sequences: Tensor, before: Tensor, after: Tensor | None = None
@@ -328,8 +320,3 @@ def _averages(errors: Tensor) -> Tensor:  # (n, max_len) to (n, max_len + 1, n_d
         weights = torch.where(age >= 0, decay ** age.clamp(min=0).to(errors), 0.0)
         found.append(errors @ weights / (weights.sum(0) + shrinkage))
     return torch.stack(found, 2)
-
-
-def _errors(known: Tensor, z: Tensor, expected: Tensor) -> Tensor:  # (n_sequences, max_len, 2)
-    """Put errors and expected ratings side by side; an unknown rating has no error."""
-    return torch.cat([torch.where(known, z - expected, 0.0), expected], 2)

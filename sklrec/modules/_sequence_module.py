@@ -77,11 +77,16 @@ class SequenceModule(RatingModule):
         States
             The states after 0, 1, ... interactions of each sequence.
         """
-        steps = self._steps(past_items, past_ratings, past_gaps, lengths)
+        return self._run_all(self._steps(past_items, past_ratings, past_gaps, lengths), lengths)
+
+    def _run_all(self, steps: dict[str, Tensor], lengths: Tensor, **after: Tensor) -> States:
+        """Run all LSTMs; `after` replaces steps of the one that reads from the end."""
         forward = self._run(self.lstm, steps)
         if not self.bidirectional:
             return States(forward, None, lengths)
-        steps = _from_end(steps | {"gaps": _gaps_after(past_gaps).unsqueeze(-1)}, lengths)
+        if "gaps" in steps:  # the gap from the end is the time to the next interaction
+            after["gaps"] = F.pad(steps["gaps"], (0, 0, 0, 1))[:, 1:]
+        steps = _from_end(steps | after, lengths)
         return States(forward, self._run(self.backward_lstm, steps), lengths)
 
     def rate(
@@ -144,11 +149,6 @@ def _is_known(past_items: Tensor, lengths: Tensor) -> Tensor:  # (n_sequences, m
     """Whether places hold interactions, and not padding."""
     place = torch.arange(past_items.shape[1], device=past_items.device)
     return (place < lengths[:, None]).unsqueeze(-1)
-
-
-def _gaps_after(past_gaps: Tensor) -> Tensor:
-    """Return the time to the next interaction, which is the gap from the end."""
-    return F.pad(past_gaps, (0, 1))[:, 1:]
 
 
 def _from_end(steps: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:

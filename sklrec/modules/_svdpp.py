@@ -1,14 +1,12 @@
 """Matrix factorisation with SVD++ terms, for training."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
-
 import torch
 from torch import Tensor, nn
 
 from sklrec._utils.runtime import is_plain
 from sklrec.modules._matrix_factorization import OTHER_SIDE, MatrixFactorization, is_zero
-from sklrec.modules._rating_module import PairModule, Pairs, Penalty
+from sklrec.modules._rating_module import PairModule, Pairs, Penalty, silence_beta_warning
 
 # Factor on `alpha` for the penalty on the terms. Chosen on held-out parts of the training data of
 # several logs.
@@ -187,9 +185,7 @@ class SVDPlusPlus(PairModule):
 
 
 def _sparse(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # sparse CSR tensors are in beta
-        entries = torch.sparse_coo_tensor(
-            torch.stack([rows, columns]), values, size, check_invariants=False
-        )
-        return entries.coalesce() if is_plain(rows.device) else entries.to_sparse_csr()
+    silence_beta_warning()
+    places = torch.stack([rows, columns])
+    entries = torch.sparse_coo_tensor(places, values, size, check_invariants=False)
+    return entries.coalesce() if is_plain(rows.device) else entries.to_sparse_csr()

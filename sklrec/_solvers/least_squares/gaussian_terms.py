@@ -1,7 +1,6 @@
 """Gaussian terms that rows share, biases of contexts, and the sparse matrices of both."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +23,7 @@ from sklrec._utils.packed import (
     times,
     unpack,
 )
+from sklrec.modules._rating_module import silence_beta_warning
 
 # Variance of the biases at the start, in units of the ratings' variance.
 START_VARIANCE = 0.05
@@ -153,12 +153,10 @@ def to_torch(matrix: csr_array, device: torch.device) -> Tensor:
     starts, columns = (
         torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices)
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # sparse CSR tensors are in beta
-        found = torch.sparse_csr_tensor(
-            starts, columns, torch.from_numpy(matrix.data), matrix.shape, check_invariants=False
-        )
-        return found.to(device)
+    silence_beta_warning()
+    values = torch.from_numpy(matrix.data)
+    found = torch.sparse_csr_tensor(starts, columns, values, matrix.shape, check_invariants=False)
+    return found.to(device)
 
 
 def conjugate_gradients(

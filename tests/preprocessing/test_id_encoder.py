@@ -309,6 +309,7 @@ def test_invalid_ids_are_refused(frame, method, column, values, error, text):
     [
         ({}, np.ones((3, 1)), ValueError, r"Found array with 1 feature\(s\) .* minimum of 2 is"),
         ({}, np.ones((2, 2)) * 1j, ValueError, "Complex data not supported"),
+        ({}, pd.DataFrame({"a": [1j], "b": 1}), ValueError, "Complex .*: column 'a' has dtype"),
         ({}, sp.csr_array(np.ones((2, 2))), TypeError, "Sparse data was passed"),
         ({"columns": ()}, np.ones((2, 3)), ValueError, "columns is empty: give the position or"),
         ({"min_frequency": 0}, np.ones((2, 2)), ValueError, r"an int in the range \[1, inf\)"),

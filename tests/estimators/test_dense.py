@@ -118,14 +118,18 @@ def test_it_is_as_accurate_as_biases_where_there_is_little_to_learn(per_user):
     y = 3 + 0.2 * rng.normal(size=n)[X["user"]] + 0.3 * rng.normal(size=300)[X["item"]]
     y += rng.normal(size=n)
     is_test = rng.random(n) < 0.1
-    models = BiasRegressor(), DenseRecRegressor(random_state=0), DenseRecRegressor(alpha=0.1)
+    models = (
+        BiasRegressor(),
+        DenseRecRegressor(random_state=0),
+        DenseRecRegressor(alpha=0.1, random_state=0),
+    )
     errors = [
         root_mean_squared_error(
             y[is_test], model.fit(X[~is_test], y[~is_test]).predict(X[is_test])
         )
         for model in models
     ]
-    assert errors[1] < 1.003 * errors[0] < errors[2]
+    assert errors[1] < 1.003 * errors[0] < errors[2], errors
 
 
 def test_the_plain_net_has_only_embeddings_and_layers():

@@ -15,7 +15,6 @@ from sklrec._solvers.least_squares.biases import Log, Solution, Variances, fit_b
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import PARTNERS as SIDES
-from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.state.kinds import Int, Plain
 from sklrec.modules._matrix_factorization import OTHER_SIDE
 from sklrec.modules._rating_module import Penalty
@@ -72,8 +71,13 @@ class LearnedPenalties:
 @torch.no_grad()
 def learn_penalties(module: Any, data: Any, *, start: bool) -> LearnedPenalties:
     """Fit biases to the ratings; with `start`, set mean and biases of a module to them."""
-    fit = _fit_stored if isinstance(data, StoredInteractions) else _fit_in_memory
-    (mean, *biases), found, loss = fit(data, module.n_users, module.n_items)
+    if isinstance(data, StoredInteractions):
+        (mean, *biases), found, loss = _fit_stored(data, module.n_users, module.n_items)
+    else:
+        log = data.log()
+        solution, found = fit_biases(log, module.n_users, module.n_items)
+        loss = float(np.average(_errors(log, solution) ** 2, weights=log.weights))
+        mean, *biases = solution
     if start:
         module.global_mean.fill_(mean)
         for side, values in zip(OTHER_SIDE, biases, strict=True):
@@ -82,15 +86,6 @@ def learn_penalties(module: Any, data: Any, *, start: bool) -> LearnedPenalties:
     return LearnedPenalties(
         found.user_penalty, found.item_penalty, found.noise_variance, loss, len(data)
     )
-
-
-def _fit_in_memory(
-    data: InteractionTensors, n_users: int, n_items: int
-) -> tuple[Solution, Variances, float]:
-    """Fit biases to ratings in memory; return also their mean squared error."""
-    log = data.log()
-    solution, found = fit_biases(log, n_users, n_items)
-    return solution, found, float(np.average(_errors(log, solution) ** 2, weights=log.weights))
 
 
 def _fit_stored(

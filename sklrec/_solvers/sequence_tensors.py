@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
-from typing import Self
 
 import numpy as np
 import torch
@@ -72,7 +71,6 @@ class SequenceTensors(InteractionTensors):
         self._tie, self._item = self._tie[order], self._item[order]
         start = starts[self._sequence]
         self._reach = first[piece[order]] - start, last[piece[order]] - start
-        self._device = torch.device("cpu")
         n_interactions = len(histories.items)
         flat_gaps = np.zeros(n_interactions, dtype=np.float32)
         if histories.timed:
@@ -94,19 +92,10 @@ class SequenceTensors(InteractionTensors):
             weight,
         )
 
-    def to(self, device: str | torch.device) -> Self:
-        super().to(device)
-        self._flat = {
-            name: to_widest(values, device) if name == "past_ratings" else values.to(device)
-            for name, values in self._flat.items()
-        }
-        self._device = torch.device(device)
-        return self
-
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         """Sum the weights of the targets by item, and count the interactions that they read."""
-        past = torch.bincount(self._flat["past_items"], minlength=n_rows)
-        return super().row_weights(name, n_rows, of_partners) + past
+        past = torch.bincount(torch.from_numpy(self.histories.items), minlength=n_rows)
+        return super().row_weights(name, n_rows, of_partners) + past.to(self.y.device)
 
     def lookups(self, n_items: int) -> Tensor:
         """Count the lookups of each item in an epoch, as a past item or as a target."""
@@ -136,7 +125,7 @@ class SequenceTensors(InteractionTensors):
     def placed_batches(self) -> Iterator[tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]]:
         """Yield rows of `X` and `y`, and the same, with the ``places`` of interactions in the
         histories."""
-        places = torch.arange(max(1, len(self.histories.items)), device=self._device)
+        places = torch.arange(max(1, len(self.histories.items)), device=self.y.device)
         for chosen, _, past, queries in self._batches(PLACES_AT_ONCE, None, places=places):
             yield chosen, past, queries
 
@@ -186,10 +175,16 @@ class SequenceTensors(InteractionTensors):
         self, generator: torch.Generator | None
     ) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
         """Order the interactions inside ties, and find what each target reads."""
-        flat, rank = self._flat, np.arange(self._n_items)
+        flat = self._flat = {
+            name: to_widest(values, self.y.device)
+            if name == "past_ratings"
+            else values.to(self.y.device)
+            for name, values in self._flat.items()
+        }
+        rank = np.arange(self._n_items)
         if generator is not None and "expected" not in self.X:
             rank = torch.randperm(self._n_items, generator=generator).numpy()
-            moved = torch.from_numpy(np.argsort(self._keys(rank), kind="stable")).to(self._device)
+            moved = torch.from_numpy(np.argsort(self._keys(rank), kind="stable")).to(self.y.device)
             # Inside ties the order is arbitrary, so the model must not learn from it. Gaps keep
             # their positions, because they belong to times and not to items.
             flat = {name: v if name == "past_gaps" else v[moved] for name, v in flat.items()}
@@ -286,7 +281,7 @@ class SequenceTensors(InteractionTensors):
             yield chosen, batch_rows, _padded(flat, start, n_past, max(1, width)), queries
 
     def _moved(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self._device)
+        return torch.from_numpy(values).to(self.y.device)
 
 
 def _padded(

@@ -111,7 +111,7 @@ class SequenceTensors(InteractionTensors):
     ) -> Iterator[Batch]:
         """Yield batches of whole pieces of about the same length."""
         # A batch has at most `batch_size` interactions with padding, or one longer piece.
-        for chosen, _, past, queries in self._batches(batch_size, generator):
+        for chosen, _, past, queries in self.planned_batches(batch_size, generator):
             inputs = past | queries
             if "sample_weight" in self.X:
                 inputs["sample_weight"] = self.X["sample_weight"].index_select(0, chosen)
@@ -119,15 +119,8 @@ class SequenceTensors(InteractionTensors):
 
     def whole_batches(self) -> Iterator[tuple[np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
         """Yield positions of targets, arguments of ``LSTMRating.read``, and those of ``rate``."""
-        for _, rows, past, queries in self._batches(PLACES_AT_ONCE, None):
+        for _, rows, past, queries in self.planned_batches(PLACES_AT_ONCE, None):
             yield self._order[rows], past, queries
-
-    def placed_batches(self) -> Iterator[tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]]:
-        """Yield rows of `X` and `y`, and the same, with the ``places`` of interactions in the
-        histories."""
-        places = torch.arange(max(1, len(self.histories.items)), device=self.y.device)
-        for chosen, _, past, queries in self._batches(PLACES_AT_ONCE, None, places=places):
-            yield chosen, past, queries
 
     @property
     def order(self) -> Tensor:
@@ -227,7 +220,7 @@ class SequenceTensors(InteractionTensors):
         tied = self._tie >= 0
         return np.where(tied, before, self._before), np.where(tied, after, self._before)
 
-    def _batches(
+    def planned_batches(
         self, batch_size: int, generator: torch.Generator | None, **columns: Tensor
     ) -> Iterator[tuple[Tensor, np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
         """Yield rows of targets (on the device, on the CPU), histories and queries of batches,

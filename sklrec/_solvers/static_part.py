@@ -156,7 +156,8 @@ def add_expected_ratings(
     of_targets = torch.empty(len(data), module.n_factors + 1)
     items = module.users.item_distributions(data.X["items"])[0].float()
     of_past, rows_of_past = torch.zeros(2, n), torch.full((n, of_targets.shape[1]), torch.nan)
-    for chosen, past, queries in data.placed_batches():
+    columns = {"places": torch.arange(n)}
+    for chosen, _, past, queries in data.planned_batches(PLACES_AT_ONCE, None, **columns):
         at, lengths = past.pop("places"), past["lengths"]
         known, z = module._known_ratings(**past)
         is_rated = known.squeeze(2)

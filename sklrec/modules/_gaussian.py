@@ -327,10 +327,10 @@ class GaussianMatrixFactorization(MatrixFactorization):
         for side, codes in (("user", users), ("item", items)):
             covariances.append(self._row_covariances(side, codes, {}))
             products.append(outer(with_one(self.means(side)[codes])))
-        times = self._times()
+        times, of_factors = self._times()
         S, T = covariances
         variance = S @ (products[1] * times).T + (products[0] * times) @ T.T
-        variance += (S * self._of_factors(times)) @ T.T
+        variance += (S * of_factors) @ T.T
         variance += self._of_context(self.context_variances, {}, 2)
         spread = self._spread(variance, self.user_noise[users].unsqueeze(1))
         mean = torch.full_like(latent, self.stars[-1].item())
@@ -375,9 +375,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
             outer(with_one(self._rows(side, codes, features)))
             for side, codes in (("user", users), ("item", items))
         )
-        times = self._times()
+        times, of_factors = self._times()
         # Products of a matrix with a vector would depend on the position of a row.
-        variance = ((S * x + T * y) * times).sum(1) + (S * T * self._of_factors(times)).sum(1)
+        variance = ((S * x + T * y) * times).sum(1) + (S * T * of_factors).sum(1)
         return variance + self._of_context(self.context_variances, features, 2)
 
     def _of_context(self, table: Tensor, features: dict[str, Tensor], power: int = 1) -> Tensor:
@@ -415,15 +415,12 @@ class GaussianMatrixFactorization(MatrixFactorization):
             return given[names[0]], given[names[1]]
         return getattr(self, names[0])[codes], getattr(self, names[1])[codes]
 
-    def _times(self) -> Tensor:
-        """Return how often a whole matrix holds each packed number."""
-        return occurrences(self.n_factors + 1, self.scale.double())
-
-    def _of_factors(self, times: Tensor) -> Tensor:
-        """Set the numbers of the bias to 0; they come first."""
-        times = times.clone()
-        times[: self.n_factors + 1] = 0
-        return times
+    def _times(self) -> tuple[Tensor, Tensor]:
+        """Return how often a whole matrix holds each packed number, and the same of factors."""
+        times = occurrences(self.n_factors + 1, self.scale.double())
+        of_factors = times.clone()
+        of_factors[: self.n_factors + 1] = 0  # the numbers of the bias come first
+        return times, of_factors
 
     @torch.no_grad()
     def grow(

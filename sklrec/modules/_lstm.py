@@ -199,13 +199,6 @@ class LSTMRating(SequenceModule):
         states = self.read(past_items, past_ratings, past_gaps, lengths)
         return self.rate(states, sequences, before, items, after)
 
-    def _score(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
-        return (
-            self._rate_by_items(read, items)
-            if self.items_only
-            else self._rate_by_ratings(read, items)
-        )
-
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norm of all factors and biases, divided by the number of ratings.
 
@@ -335,7 +328,9 @@ class LSTMRating(SequenceModule):
         hidden = _run_lstm(lstm, torch.cat(inputs, 2))
         return {"hidden": F.pad(hidden, (0, 0, 1, 0)), "summed": summed}
 
-    def _rate_by_ratings(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
+    def _score(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
+        if self.items_only:
+            return self._rate_by_items(read, items)
         hidden, summed = read["hidden"], read["summed"]
         if self.bidirectional:
             hidden = torch.cat([hidden, read["hidden after"]], 1)

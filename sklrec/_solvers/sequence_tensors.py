@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
+from typing import Self
 
 import numpy as np
 import torch
@@ -92,10 +93,17 @@ class SequenceTensors(InteractionTensors):
             weight,
         )
 
+    def to(self, device: str | torch.device) -> Self:
+        self._flat = {
+            name: to_widest(values, device) if name == "past_ratings" else values.to(device)
+            for name, values in self._flat.items()
+        }
+        return super().to(device)
+
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         """Sum the weights of the targets by item, and count the interactions that they read."""
-        past = torch.bincount(torch.from_numpy(self.histories.items), minlength=n_rows)
-        return super().row_weights(name, n_rows, of_partners) + past.to(self.y.device)
+        past = torch.bincount(self._flat["past_items"], minlength=n_rows)
+        return super().row_weights(name, n_rows, of_partners) + past
 
     def lookups(self, n_items: int) -> Tensor:
         """Count the lookups of each item in an epoch, as a past item or as a target."""
@@ -168,13 +176,7 @@ class SequenceTensors(InteractionTensors):
         self, generator: torch.Generator | None
     ) -> tuple[dict[str, Tensor], dict[str, np.ndarray]]:
         """Order the interactions inside ties, and find what each target reads."""
-        flat = self._flat = {
-            name: to_widest(values, self.y.device)
-            if name == "past_ratings"
-            else values.to(self.y.device)
-            for name, values in self._flat.items()
-        }
-        rank = np.arange(self._n_items)
+        flat, rank = self._flat, np.arange(self._n_items)
         if generator is not None and "expected" not in self.X:
             rank = torch.randperm(self._n_items, generator=generator).numpy()
             moved = torch.from_numpy(np.argsort(self._keys(rank), kind="stable")).to(self.y.device)

@@ -118,14 +118,11 @@ class Vocabulary(Declared):
         new = values[self.codes(values) == 0]
         if len(new) == 0:
             return self
-        return self._with(_factorize(new, self.name)[1])
+        return Vocabulary(_join(self._ids, _factorize(new, self.name)[1]), self.name, self.rare)
 
     def joined(self, other: "Vocabulary") -> "Vocabulary":
         """Vocabulary with the IDs of another one, none of which it has."""
-        return self._with(other._ids)
-
-    def _with(self, new: Any) -> "Vocabulary":
-        return Vocabulary(_join(self._ids, new), self.name, self.rare)
+        return Vocabulary(_join(self._ids, other._ids), self.name, self.rare)
 
     def ids_of(self, codes: Any) -> Any:
         """IDs of codes, None for the code 0."""

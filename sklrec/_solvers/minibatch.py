@@ -115,7 +115,11 @@ class MinibatchSolver:
             update_biases(module, data, previous.n_ratings, penalties)
         if self.is_shared:  # after the start was learned, so that all have the same
             start_together(module, data, valid, generator, self)
-        trained = self._with_terms(module, data) if self.svdpp else module
+        trained: Any = module
+        if self.svdpp:
+            batches_per_step = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
+            X = data.X["users"], data.X["items"], data.X.get("sample_weight")
+            trained = SVDPlusPlus(trained, *X, batches_per_step=batches_per_step)
         net = self._new_net(trained, data, valid, generator, previous, penalties)
         n_before = self._continue_from(previous, net)
         # With SVD++ terms, whole tables are allocated and freed.
@@ -205,13 +209,6 @@ class MinibatchSolver:
 
     def _is_rowwise(self) -> bool:
         return self.optimizer is RowwiseSGD
-
-    def _with_terms(self, module: Any, data: InteractionTensors) -> SVDPlusPlus:
-        batches_per_step = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
-        codes = data.X["users"], data.X["items"]
-        return SVDPlusPlus(
-            module, *codes, data.X.get("sample_weight"), batches_per_step=batches_per_step
-        )
 
     def _epoch_settings(
         self,

@@ -55,15 +55,12 @@ class RatingNet(NeuralNetRegressor):
 
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
-        loss, y_pred = self._backward(
-            *batch, alpha=self.alpha, reduction=self.reduction, **fit_params
-        )
-        return {"loss": loss, "y_pred": y_pred}
-
-    def _backward(self, X, ratings, **options):
+        X, ratings = batch
         module = self.module_
         backward = module.backward_of_pairs if "pairs" in X else module.backward_squared_error
-        return backward(**X, ratings=ratings, **options)
+        options = {"alpha": self.alpha, "reduction": self.reduction, **fit_params}
+        loss, y_pred = backward(**X, ratings=ratings, **options)
+        return {"loss": loss, "y_pred": y_pred}
 
     def _set_training(self, training=True):
         # skorch visits all submodules at every batch, even if the mode does not change.

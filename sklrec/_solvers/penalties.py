@@ -15,7 +15,6 @@ from sklrec._solvers.least_squares.biases import Log, Solution, Variances, fit_b
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import PARTNERS as SIDES
-from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.state.kinds import Int, Plain
 from sklrec.modules._matrix_factorization import OTHER_SIDE
 from sklrec.modules._rating_module import Penalty
@@ -72,8 +71,13 @@ class LearnedPenalties:
 @torch.no_grad()
 def learn_penalties(module: Any, data: Any, *, start: bool) -> LearnedPenalties:
     """Fit biases to the ratings; with `start`, set mean and biases of a module to them."""
-    fit = _fit_stored if isinstance(data, StoredInteractions) else _fit_in_memory
-    (mean, *biases), found, loss = fit(data, module.n_users, module.n_items)
+    if isinstance(data, StoredInteractions):
+        (mean, *biases), found, loss = _fit_stored(data, module.n_users, module.n_items)
+    else:
+        log = data.log()
+        solution, found = fit_biases(log, module.n_users, module.n_items)
+        loss = float(np.average(_errors(log, solution) ** 2, weights=log.weights))
+        mean, *biases = solution
     if start:
         module.global_mean.fill_(mean)
         for side, values in zip(OTHER_SIDE, biases, strict=True):
@@ -82,15 +86,6 @@ def learn_penalties(module: Any, data: Any, *, start: bool) -> LearnedPenalties:
     return LearnedPenalties(
         found.user_penalty, found.item_penalty, found.noise_variance, loss, len(data)
     )
-
-
-def _fit_in_memory(
-    data: InteractionTensors, n_users: int, n_items: int
-) -> tuple[Solution, Variances, float]:
-    """Fit biases to ratings in memory; return also their mean squared error."""
-    log = data.log()
-    solution, found = fit_biases(log, n_users, n_items)
-    return solution, found, float(np.average(_errors(log, solution) ** 2, weights=log.weights))
 
 
 def _fit_stored(
@@ -189,6 +184,7 @@ class Diverged(Exception):
     """A training whose loss is far above that of its start, or not finite."""
 
 
+@dataclass(frozen=True)
 class RowLoads:
     """Changes of the gradients of the rows of a matrix factorisation when they move by 1."""
 
@@ -196,16 +192,11 @@ class RowLoads:
     # The norms are those at the start of an epoch. Within an epoch a norm may grow to the size of
     # the targets: 1, or more without a global mean.
 
-    def __init__(
-        self,
-        data: Any,
-        counts: dict[str, Tensor],  # number of ratings of each row, by side
-        shares: dict[str, float],  # of the ratings of a row that come in one batch
-        term_share: float,  # of all ratings between two steps of the terms
-        size: float,  # of the targets
-    ):
-        self._data, self._counts, self._shares = data, counts, shares
-        self._term_share, self._size = term_share, size
+    data: Any
+    counts: dict[str, Tensor]  # number of ratings of each row, by side
+    shares: dict[str, float]  # of the ratings of a row that come in one batch
+    term_share: float  # of all ratings between two steps of the terms
+    size: float  # of the targets
 
     def find(self, module: Any, alpha: Penalty) -> dict[str, Tensor]:
         """Compute the loads of the rows of all tables, by the names of the parameters."""
@@ -219,10 +210,10 @@ class RowLoads:
 
         loads, of_rows = {}, {}
         for side, other in OTHER_SIDE.items():
-            n, mean_norms = self._counts[side], self._mean_norms(side, norms[other])
+            n, mean_norms = self.counts[side], self._mean_norms(side, norms[other])
             of_rows[side] = n * mean_norms
             # A batch that moves a row holds at least one of its ratings.
-            in_batch = torch.maximum(n * self._shares[side], n.clamp(max=1))
+            in_batch = torch.maximum(n * self.shares[side], n.clamp(max=1))
             of_rating = mean_norms + penalty(f"{side}_factors")
             loads[f"{path}{side}_factors.weight"] = in_batch * of_rating
             if own.biased:
@@ -230,24 +221,24 @@ class RowLoads:
                 loads[f"{path}{side}_biases"] = factor * in_batch * of_rating
         if has_terms:
             for side, bound in module.term_loads(of_rows).items():
-                n = self._counts[OTHER_SIDE[side]]
+                n = self.counts[OTHER_SIDE[side]]
                 columns = [
                     (bound + n * penalty(f"{side}_{name}", TERM_PENALTY)).unsqueeze(1)
                     for name in ("terms", "bias_terms")[: 1 + own.biased]
                 ]
                 columns[0] = columns[0].expand(-1, own.n_factors)
                 of_terms = torch.cat(columns, 1)  # (n_rows, n_factors + biased)
-                loads[f"{side}_terms"] = factor * self._term_share * of_terms
+                loads[f"{side}_terms"] = factor * self.term_share * of_terms
         return loads
 
     def _mean_norms(self, side: str, norms: Tensor) -> float | Tensor:
         """Mean squared norm of the partners of each row, each at least the size of the targets."""
-        if bool((norms <= self._size).all()):
-            return self._size
-        codes, n_rows = f"{side}s", len(self._counts[side])
-        sums = self._data.row_weights(codes, n_rows, norms.clamp(min=self._size))
-        means = sums / self._data.row_weights(codes, n_rows)
-        return means.nan_to_num(self._size)  # of rows that have only earlier ratings
+        if bool((norms <= self.size).all()):
+            return self.size
+        codes, n_rows = f"{side}s", len(self.counts[side])
+        sums = self.data.row_weights(codes, n_rows, norms.clamp(min=self.size))
+        means = sums / self.data.row_weights(codes, n_rows)
+        return means.nan_to_num(self.size)  # of rows that have only earlier ratings
 
 
 class EpochSettings(Callback):

@@ -30,6 +30,11 @@ class RowwiseOptimizer(torch.optim.Optimizer):
             for parameter in group["params"]:
                 parameter.grad = None
 
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add ``{"params": [parameter, ...]}`` with options that replace the defaults."""
+        params = list(param_group["params"])
+        self.param_groups.append({**self.defaults, **param_group, "params": params})
+
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Move each parameter against its gradient, and return the result of `closure`."""
@@ -57,10 +62,6 @@ class RowwiseSGD(RowwiseOptimizer):
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float):
         super().__init__(params, {"lr": lr})
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add ``{"params": [table], "name": str}``."""
-        self.param_groups.append({**self.defaults, **param_group})
 
     def set_loads(self, loads: dict[str, Tensor]) -> None:
         """Set the loads of the rows of all tables, by name."""
@@ -114,11 +115,6 @@ class RowwiseAdam(RowwiseOptimizer):
         eps: float = 1e-8,
     ):
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps})
-
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add ``{"params": [parameter, ...]}`` with options that replace the defaults."""
-        params = list(param_group["params"])
-        self.param_groups.append({**self.defaults, **param_group, "params": params})
 
     def _move(self, group: dict[str, Any]) -> None:
         for parameter in group["params"]:

@@ -72,7 +72,6 @@ class SequenceTensors(InteractionTensors):
         self._tie, self._item = self._tie[order], self._item[order]
         start = starts[self._sequence]
         self._reach = first[piece[order]] - start, last[piece[order]] - start
-        self._device = torch.device("cpu")
         n_interactions = len(histories.items)
         flat_gaps = np.zeros(n_interactions, dtype=np.float32)
         if histories.timed:
@@ -95,13 +94,11 @@ class SequenceTensors(InteractionTensors):
         )
 
     def to(self, device: str | torch.device) -> Self:
-        super().to(device)
         self._flat = {
             name: to_widest(values, device) if name == "past_ratings" else values.to(device)
             for name, values in self._flat.items()
         }
-        self._device = torch.device(device)
-        return self
+        return super().to(device)
 
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         """Sum the weights of the targets by item, and count the interactions that they read."""
@@ -122,7 +119,7 @@ class SequenceTensors(InteractionTensors):
     ) -> Iterator[Batch]:
         """Yield batches of whole pieces of about the same length."""
         # A batch has at most `batch_size` interactions with padding, or one longer piece.
-        for chosen, _, past, queries in self._batches(batch_size, generator):
+        for chosen, _, past, queries in self.planned_batches(batch_size, generator):
             inputs = past | queries
             if "sample_weight" in self.X:
                 inputs["sample_weight"] = self.X["sample_weight"].index_select(0, chosen)
@@ -130,15 +127,8 @@ class SequenceTensors(InteractionTensors):
 
     def whole_batches(self) -> Iterator[tuple[np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
         """Yield positions of targets, arguments of ``LSTMRating.read``, and those of ``rate``."""
-        for _, rows, past, queries in self._batches(PLACES_AT_ONCE, None):
+        for _, rows, past, queries in self.planned_batches(PLACES_AT_ONCE, None):
             yield self._order[rows], past, queries
-
-    def placed_batches(self) -> Iterator[tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]]:
-        """Yield rows of `X` and `y`, and the same, with the ``places`` of interactions in the
-        histories."""
-        places = torch.arange(max(1, len(self.histories.items)), device=self._device)
-        for chosen, _, past, queries in self._batches(PLACES_AT_ONCE, None, places=places):
-            yield chosen, past, queries
 
     @property
     def order(self) -> Tensor:
@@ -189,7 +179,7 @@ class SequenceTensors(InteractionTensors):
         flat, rank = self._flat, np.arange(self._n_items)
         if generator is not None and "expected" not in self.X:
             rank = torch.randperm(self._n_items, generator=generator).numpy()
-            moved = torch.from_numpy(np.argsort(self._keys(rank), kind="stable")).to(self._device)
+            moved = torch.from_numpy(np.argsort(self._keys(rank), kind="stable")).to(self.y.device)
             # Inside ties the order is arbitrary, so the model must not learn from it. Gaps keep
             # their positions, because they belong to times and not to items.
             flat = {name: v if name == "past_gaps" else v[moved] for name, v in flat.items()}
@@ -232,7 +222,7 @@ class SequenceTensors(InteractionTensors):
         tied = self._tie >= 0
         return np.where(tied, before, self._before), np.where(tied, after, self._before)
 
-    def _batches(
+    def planned_batches(
         self, batch_size: int, generator: torch.Generator | None, **columns: Tensor
     ) -> Iterator[tuple[Tensor, np.ndarray, dict[str, Tensor], dict[str, Tensor]]]:
         """Yield rows of targets (on the device, on the CPU), histories and queries of batches,
@@ -286,7 +276,7 @@ class SequenceTensors(InteractionTensors):
             yield chosen, batch_rows, _padded(flat, start, n_past, max(1, width)), queries
 
     def _moved(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values).to(self._device)
+        return torch.from_numpy(values).to(self.y.device)
 
 
 def _padded(

@@ -156,7 +156,8 @@ def add_expected_ratings(
     of_targets = torch.empty(len(data), module.n_factors + 1)
     items = module.users.item_distributions(data.X["items"])[0].float()
     of_past, rows_of_past = torch.zeros(2, n), torch.full((n, of_targets.shape[1]), torch.nan)
-    for chosen, past, queries in data.placed_batches():
+    columns = {"places": torch.arange(n)}
+    for chosen, _, past, queries in data.planned_batches(PLACES_AT_ONCE, None, **columns):
         at, lengths = past.pop("places"), past["lengths"]
         known, z = module._known_ratings(**past)
         is_rated = known.squeeze(2)
@@ -256,29 +257,19 @@ class StaticPartSolver:
             part.to("cpu")
         with threads_for(PLACES_AT_ONCE, module.width):
             if self.earlier is None:
-                self._fit(module, data, generator)
-            else:
-                _update(module, data, self.earlier)
+                module.global_mean.fill_(self.statistics.mean)
+                module.scale.fill_(self.statistics.scale)
+                weights = data.past_weights
+                left_out = fit_static_part(module, data.histories, weights.numpy(), generator)
+                add_expected_ratings(module, data, left_out, weights, data.places)
+            else:  # compute what the LSTM reads, and then let the items read the new ratings too
+                add_expected_ratings(module, data)
+                ratings = torch.from_numpy(data.histories.ratings)
+                z = module._from_ratings(ratings, module.scale)
+                is_new = data.histories.is_missing_in(self.earlier)
+                add_ratings(module.users, data.histories, z, is_new, data.past_weights)
             if valid is not None:
                 add_expected_ratings(module, valid)
         for part in on_device:
             part.to(device)
         return self.lstm.train(module, data, valid, generator, previous)
-
-    def _fit(
-        self, module: ResidualLSTMRating, data: SequenceTensors, generator: torch.Generator
-    ) -> None:
-        module.global_mean.fill_(self.statistics.mean)
-        module.scale.fill_(self.statistics.scale)
-        weights = data.past_weights
-        left_out = fit_static_part(module, data.histories, weights.numpy(), generator)
-        add_expected_ratings(module, data, left_out, weights, data.places)
-
-
-def _update(module: ResidualLSTMRating, data: SequenceTensors, earlier: Histories) -> None:
-    """Compute what the LSTM reads, and then let the items read the new ratings too."""
-    add_expected_ratings(module, data)
-    histories = data.histories
-    z = module._from_ratings(torch.from_numpy(histories.ratings), module.scale)
-    is_new = histories.is_missing_in(earlier)
-    add_ratings(module.users, histories, z, is_new, data.past_weights)

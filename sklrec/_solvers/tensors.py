@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -112,18 +113,13 @@ def sum_of_weights(data: Any, inputs: Sequence[str], n_rows: int) -> Tensor:
     return torch.stack([data.row_weights(name, n_rows) for name in inputs]).sum(0)
 
 
+@dataclass(frozen=True)
 class BatchIterator:
     """Batches of a dataset, for skorch to use in place of a ``DataLoader``."""
 
-    def __init__(
-        self,
-        dataset: InteractionTensors,
-        batch_size: int,
-        generator: torch.Generator | None = None,
-    ):
-        self.dataset = dataset
-        self.batch_size = batch_size
-        self.generator = generator
+    dataset: InteractionTensors
+    batch_size: int
+    generator: torch.Generator | None = None
 
     def __len__(self) -> int:
         return self.dataset.n_batches(self.batch_size)

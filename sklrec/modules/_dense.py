@@ -150,7 +150,15 @@ class DenseNet(FactorModule):
             missing = slice(None), -1
             self.bin_factors = nn.Parameter(normal(shape, init_std, generator, zeros=missing))
         self.dropout = nn.Dropout(dropout)
-        self.layers = _layers(self.width, self.hidden_layer_sizes, generator)
+        layers: list[nn.Module] = []
+        n_inputs = self.width
+        for size in self.hidden_layer_sizes:
+            layers += [new_linear(n_inputs, size, generator), nn.ReLU()]
+            n_inputs = size
+        output = new_linear(n_inputs, 1, generator)
+        for values in output.parameters():  # an untrained net adds nothing
+            nn.init.zeros_(values)
+        self.layers = nn.Sequential(*layers, output)
 
     @property
     def n_values(self) -> int:
@@ -463,17 +471,3 @@ class DenseNet(FactorModule):
         weights = [layer.weight for layer in self.layers if isinstance(layer, nn.Linear)]
         of_layers = torch.stack([weight.square().sum() for weight in weights]).sum()
         return total + alpha["layers"] * of_layers
-
-
-def _layers(
-    n_inputs: int, hidden_layer_sizes: Sequence[int], generator: torch.Generator | None
-) -> nn.Sequential:
-    """Make linear layers with ReLU between them, and an output that starts at 0."""
-    layers: list[nn.Module] = []
-    for size in hidden_layer_sizes:
-        layers += [new_linear(n_inputs, size, generator), nn.ReLU()]
-        n_inputs = size
-    output = new_linear(n_inputs, 1, generator)
-    for values in output.parameters():
-        nn.init.zeros_(values)
-    return nn.Sequential(*layers, output)

@@ -316,10 +316,10 @@ class GaussianMatrixFactorization(MatrixFactorization):
         for side, codes in (("user", users), ("item", items)):
             covariances.append(self._row_covariances(side, codes, {}))
             products.append(outer(with_one(self.means(side)[codes])))
-        times = self._times()
+        times, of_factors = self._times()
         S, T = covariances
         variance = S @ (products[1] * times).T + (products[0] * times) @ T.T
-        variance += (S * self._of_factors(times)) @ T.T
+        variance += (S * of_factors) @ T.T
         variance += self._of_context(self.context_variances, {}, 2)
         spread = self._spread(variance, self.user_noise[users].unsqueeze(1))
         mean = torch.full_like(latent, self.stars[-1].item())
@@ -364,16 +364,16 @@ class GaussianMatrixFactorization(MatrixFactorization):
             outer(with_one(self._rows(side, codes, features)))
             for side, codes in (("user", users), ("item", items))
         )
-        times = self._times()
+        times, of_factors = self._times()
         # Products of a matrix with a vector would depend on the position of a row.
-        variance = ((S * x + T * y) * times).sum(1) + (S * T * self._of_factors(times)).sum(1)
+        variance = ((S * x + T * y) * times).sum(1) + (S * T * of_factors).sum(1)
         return variance + self._of_context(self.context_variances, features, 2)
 
     def _of_context(self, table: Tensor, features: dict[str, Tensor], power: int = 1) -> Tensor:
         """Sum the values of a table, times a power of the weights, for each context."""
         if "context_values" in features:
-            values, weights = _of(features, "context")
-            return _sum(table, values, weights**power)
+            weights = features["context_weights"]
+            return _sum(table, features["context_values"], weights**power)
         # The first value of each side feature is the missing one.
         return sum((table[group.start] for group in self.groups["context"]), table.new_zeros(()))
 
@@ -383,8 +383,8 @@ class GaussianMatrixFactorization(MatrixFactorization):
         rows = torch.cat([biases, getattr(self, f"{side}_factors")(codes)], 1)
         if f"{side}_values" in features:
             terms = getattr(self, f"{side}_value_terms")
-            known = (getattr(self, f"{side}_{name}")[codes] for name in ("values", "weights"))
-            rows += _sum(terms, *_of(features, side)) - _sum(terms, *known)
+            given = self._features(side, codes, features)
+            rows += _sum(terms, *given) - _sum(terms, *self._features(side, codes, {}))
         return rows
 
     def _row_covariances(self, side: str, codes: Tensor, features: dict[str, Tensor]) -> Tensor:
@@ -393,25 +393,23 @@ class GaussianMatrixFactorization(MatrixFactorization):
         table = getattr(self, f"{side}_value_covariances")
         unknown = codes == 0
         if len(table) and unknown.any():
-            if f"{side}_values" in features:
-                values, weights = (v[unknown] for v in _of(features, side))
-            else:
-                values, weights = (
-                    getattr(self, f"{side}_{name}")[codes[unknown]]
-                    for name in ("values", "weights")
-                )
+            values, weights = (v[unknown] for v in self._features(side, codes, features))
             found[unknown] += _sum(table, values, weights.square())
         return found
 
-    def _times(self) -> Tensor:
-        """Return how often a whole matrix holds each packed number."""
-        return occurrences(self.n_factors + 1, self.scale.double())
+    def _features(self, side: str, codes: Tensor, given: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        """Return given values of side features and their weights, or else those of the rows."""
+        names = f"{side}_values", f"{side}_weights"
+        if names[0] in given:
+            return given[names[0]], given[names[1]]
+        return getattr(self, names[0])[codes], getattr(self, names[1])[codes]
 
-    def _of_factors(self, times: Tensor) -> Tensor:
-        """Set the numbers of the bias to 0; they come first."""
-        times = times.clone()
-        times[: self.n_factors + 1] = 0
-        return times
+    def _times(self) -> tuple[Tensor, Tensor]:
+        """Return how often a whole matrix holds each packed number, and the same of factors."""
+        times = occurrences(self.n_factors + 1, self.scale.double())
+        of_factors = times.clone()
+        of_factors[: self.n_factors + 1] = 0  # the numbers of the bias come first
+        return times, of_factors
 
     @torch.no_grad()
     def grow(
@@ -436,15 +434,15 @@ class GaussianMatrixFactorization(MatrixFactorization):
         before = {side: self.means(side) for side in SIDES}
         super().grow(n_users, n_items, generator or torch.Generator())
         for side, n_rows in (("user", n_users + 1), ("item", n_items + 1)):
-            self.set_means(side, _longer(before[side], n_rows))
+            self.set_means(side, longer(before[side], n_rows))
             for name in ("covariances", "values", "weights"):
-                table = _longer(getattr(self, f"{side}_{name}"), n_rows)
+                table = longer(getattr(self, f"{side}_{name}"), n_rows)
                 setattr(self, f"{side}_{name}", table)
-        self.user_noise = _longer(self.user_noise, n_users + 1)
+        self.user_noise = longer(self.user_noise, n_users + 1)
         if self.svdpp:
             # Row 0 of the terms is their prior mean.
-            self.user_terms = _longer(self.user_terms, n_items + 1)
-            self.item_terms = _longer(self.item_terms, n_users + 1)
+            self.user_terms = longer(self.user_terms, n_items + 1)
+            self.item_terms = longer(self.item_terms, n_users + 1)
         return self
 
     def continue_from(self, other: "GaussianMatrixFactorization") -> "GaussianMatrixFactorization":
@@ -471,10 +469,6 @@ def with_one(rows: Tensor) -> Tensor:
     return torch.cat([torch.ones_like(rows[..., :1]), rows[..., 1:]], -1)
 
 
-def _of(features: dict[str, Tensor], side: str) -> tuple[Tensor, Tensor]:
-    return features[f"{side}_values"], features[f"{side}_weights"]
-
-
 def _sum(table: Tensor, values: Tensor, weights: Tensor) -> Tensor:
     """Sum the weighted rows of a table, in an order that does not depend on the padding."""
     total = table.new_zeros(len(values), *table.shape[1:], dtype=torch.float64)
@@ -484,7 +478,7 @@ def _sum(table: Tensor, values: Tensor, weights: Tensor) -> Tensor:
     return total
 
 
-def _longer(table: Tensor, n_rows: int) -> Tensor:
+def longer(table: Tensor, n_rows: int) -> Tensor:
     """Append copies of row 0."""
     more = table[:1].expand(n_rows - len(table), *table.shape[1:])
     return torch.cat([table, more])

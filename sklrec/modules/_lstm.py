@@ -188,13 +188,6 @@ class LSTMRating(SequenceModule):
         states = self.read(past_items, past_ratings, past_gaps, lengths)
         return self.rate(states, sequences, before, items, after)
 
-    def _score(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
-        return (
-            self._rate_by_items(read, items)
-            if self.items_only
-            else self._rate_by_ratings(read, items)
-        )
-
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norm of all factors and biases, divided by the number of ratings.
 
@@ -214,9 +207,9 @@ class LSTMRating(SequenceModule):
         """
         if self.sparse:
             return self._penalty_of_batch(**inputs)
-        tables = [self.item_factors.weight]
+        tables: list[Tensor] = [table.weight for table in self._factor_tables()]
         if not self.items_only:
-            tables += [self.rated_factors.weight, self.seen_factors.weight, self.item_biases]
+            tables.append(self.item_biases)
         return torch.stack([table.square().sum() for table in tables]).sum() / self.n_ratings
 
     def _penalty_of_batch(self, past_items: Tensor, items: Tensor, **inputs: Tensor) -> Tensor:
@@ -224,9 +217,8 @@ class LSTMRating(SequenceModule):
         counts = torch.ones_like(codes)
         if codes.device.type == "cpu":  # other devices would wait for the number of items
             codes, counts = codes.unique(return_counts=True)
-        rows = [self._rows(self.item_factors, codes)]
+        rows = [self._rows(table, codes) for table in self._factor_tables()]
         if not self.items_only:
-            rows += [self._rows(self.rated_factors, codes), self._rows(self.seen_factors, codes)]
             rows.append(self._biases(codes).unsqueeze(1))
         squares = torch.cat(rows, 1).square().sum(1)  # 0 for padding
         n_lookups = self.n_lookups
@@ -234,6 +226,9 @@ class LSTMRating(SequenceModule):
             n_lookups = counts.new_zeros(self.n_items + 1).index_add_(0, codes, counts)
         share = counts / n_lookups.index_select(0, codes).clamp(min=1)
         return (squares * share).sum() / len(items)
+
+    def _factor_tables(self) -> list[nn.Embedding]:
+        return [table for table in self.children() if isinstance(table, nn.Embedding)]
 
     def _rows(self, table: nn.Embedding, codes: Tensor) -> Tensor:
         return rows_of(table, codes, sparse=self.sparse)
@@ -322,7 +317,9 @@ class LSTMRating(SequenceModule):
         hidden = _run_lstm(lstm, torch.cat(inputs, 2))
         return {"hidden": F.pad(hidden, (0, 0, 1, 0)), "summed": summed}
 
-    def _rate_by_ratings(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
+    def _score(self, read: dict[str, Tensor], items: Tensor) -> Tensor:
+        if self.items_only:
+            return self._rate_by_items(read, items)
         hidden, summed = read["hidden"], read["summed"]
         if self.bidirectional:
             hidden = torch.cat([hidden, read["hidden after"]], 1)

@@ -269,7 +269,8 @@ class MatrixFactorization(PairModule, FactorModule):
             if self.biased:
                 gradients[f"{word}_biases"] = side.totals(slopes)
             for name, gradient in gradients.items():
-                # The unknown row is zero, and so is the gradient of its penalty.
+                # The unknown row is zero, and so is the gradient of its penalty, but not that
+                # of its error.
                 gradient = side.without_unknown(gradient)
                 if sums is not None:
                     sums[name].index_add_(0, at, gradient)

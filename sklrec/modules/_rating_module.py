@@ -430,6 +430,9 @@ def silence_beta_warning() -> None:
 class PairModule(RatingModule):
     """Base of the modules that read users and items and have a gradient in closed form."""
 
+    # Adds the gradient of pairs that are grouped already; see `backward_squared_error`.
+    backward_of_pairs: Callable[..., tuple[Tensor, Tensor]]
+
     @torch.no_grad()
     def backward_squared_error(  # type: ignore[override]
         self,
@@ -471,15 +474,3 @@ class PairModule(RatingModule):
         return self.backward_of_pairs(
             pairs, ratings, sample_weight, alpha=alpha, reduction=reduction
         )
-
-    @abstractmethod
-    def backward_of_pairs(
-        self,
-        pairs: Pairs,
-        ratings: Tensor,
-        sample_weight: Tensor | None = None,
-        *,
-        alpha: Penalty = 0.0,
-        reduction: str = "mean",
-    ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of pairs that are grouped already; see `backward_squared_error`."""

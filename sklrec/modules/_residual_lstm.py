@@ -108,9 +108,8 @@ class ResidualLSTMRating(SequenceModule):
         n_read = self._n_hidden + len(DECAYS) * (1 + self.bidirectional)
         self.hidden = new_linear(n_read + 2, self.hidden_size, generator)
         self.output = new_linear(self.hidden_size, 1, generator)
-        with torch.no_grad():  # the static part alone is the start
-            self.output.weight.zero_()
-            self.output.bias.zero_()
+        for values in self.output.parameters():  # the static part alone is the start
+            nn.init.zeros_(values)
 
     @property
     def n_items(self) -> int:

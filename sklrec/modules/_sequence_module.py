@@ -118,18 +118,8 @@ class SequenceModule(RatingModule):
         Tensor of shape (n,)
             Ratings as float64, not clipped.
         """
-        return self._to_ratings(self._scores(states, sequences, before, items, after))
-
-    def _scores(
-        self,
-        states: States,
-        sequences: Tensor,
-        before: Tensor,
-        items: Tensor,
-        after: Tensor | None = None,
-    ) -> Tensor:
-        """Compute ratings without mean and scale."""
-        return self._score(self._select(states, sequences, before, after), items)
+        read = self._select(states, sequences, before, after)
+        return self._to_ratings(self._score(read, items))
 
     def _select(
         self, states: States, sequences: Tensor, before: Tensor, after: Tensor | None = None

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from sklrec._utils.packed import n_packed, outer, unpack
-from sklrec.modules._gaussian import with_one
+from sklrec.modules._gaussian import longer, with_one
 from sklrec.modules._rating_module import wide
 
 # Numbers of whole matrices to solve at once: they stay in the processor's cache.
@@ -99,9 +99,7 @@ class UserPosterior(nn.Module):
     def grow(self, n_items: int) -> None:
         """Append copies of the row of an unknown item."""
         for name in ("item_rows", "item_covariances", "item_terms"):
-            table = getattr(self, name)
-            more = table[:1].expand(n_items + 1 - len(table), -1)
-            setattr(self, name, torch.cat([table, more]))
+            setattr(self, name, longer(getattr(self, name), n_items + 1))
 
 
 def rating_statistics(

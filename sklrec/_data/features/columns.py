@@ -54,19 +54,6 @@ class Column(ABC):
     input: ClassVar[str]  # of a network: one of INPUTS
     readable: ClassVar[Set[str]]  # kinds of values
 
-    @classmethod
-    @abstractmethod
-    def learn(
-        cls,
-        name: int | str,
-        position: int,
-        kind: str | None,
-        values: Any,
-        n_before: int,  # codes that earlier columns have taken in the network's table of values
-        weight: np.ndarray | None,  # (n_rows,), 1 if None
-    ) -> Self:
-        """Learn a column from its values in `fit`."""
-
     def extend(self, values: Any, n_before: int) -> Self:
         """Learn what is new; `n_before` codes of the network's table are taken."""
         return self
@@ -127,7 +114,15 @@ class NumericColumn(Column):
     readable = frozenset({NUMBERS, DATETIMES, DURATIONS})
 
     @classmethod
-    def learn(cls, name, position, kind, values, n_before, weight):
+    def learn(
+        cls,
+        name: int | str,
+        position: int,
+        kind: str | None,
+        values: Any,
+        weight: np.ndarray | None,  # (n_rows,), 1 if None
+    ) -> Self:
+        """Learn a column from its values in `fit`."""
         column = cls(name, position, kind, np.zeros(1))
         numbers = column._read(values, 0)
         is_present = ~np.isnan(numbers)
@@ -200,11 +195,6 @@ class CategoricalColumn(Column):
 
     input = "categorical"
     readable = frozenset(COLUMN_KINDS)
-
-    @classmethod
-    def learn(cls, name, position, kind, values, n_before, weight):
-        nothing = Vocabulary(np.empty(0, dtype=object), name)
-        return cls(name, position, kind, nothing, np.zeros(1, int)).extend(values, n_before)
 
     def extend(self, values, n_before):
         new = self._read(values, 0)[0]
@@ -289,7 +279,7 @@ def learn_column(
     name: int | str,
     position: int,
     values: Any,
-    n_before: int,
+    n_before: int,  # codes that earlier columns have taken in the network's table of values
     *,
     as_category: bool,
     weight: np.ndarray | None,
@@ -299,9 +289,10 @@ def learn_column(
     as_category |= isinstance(values.dtype, pd.CategoricalDtype)
     is_empty_number = kind is None and values.dtype.kind in "iufMm"
     if not as_category and (kind in NumericColumn.readable or is_empty_number):
-        return NumericColumn.learn(name, position, kind, values, n_before, weight)
+        return NumericColumn.learn(name, position, kind, values, weight)
     found = MultiValuedColumn if kind == LISTS else CategoricalColumn
-    return found.learn(name, position, kind, values, n_before, weight)
+    nothing = Vocabulary(np.empty(0, dtype=object), name)
+    return found(name, position, kind, nothing, np.zeros(1, int)).extend(values, n_before)
 
 
 def as_plain_array(values: Any, name: int | str) -> Any:

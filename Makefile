@@ -57,7 +57,7 @@ test-integrations: $(INTEGRATIONS)/.made  ## models stored by skops and MLflow
 
 $(INTEGRATIONS)/.made: pyproject.toml setup.cfg
 	$(PYTHON) -m venv $(INTEGRATIONS)
-	$(INTEGRATIONS)/bin/python -m pip --disable-pip-version-check install --quiet -e '.[integrations]' pytest $$(grep '^torch==' constraints.txt)
+	$(INTEGRATIONS)/bin/python -m pip --disable-pip-version-check install --quiet -e '.[integrations]' pytest hypothesis $$(grep '^torch==' constraints.txt)
 	@touch $@
 
 audit: $(VENV)/.extra-test  ## known vulnerabilities of the pinned versions

@@ -545,7 +545,7 @@ def test_each_fit_starts_anew(plain):
     [
         ({"age": "old"}, "Column 'age' held numbers in fit but now holds strings, such as 'old'"),
         ({"genres": "war"}, "Column 'genres' held lists in fit but now holds strings"),
-        ({"age": np.inf}, "Column 'age' holds inf in row 0, and a side feature must be finite"),
+        ({"age": np.inf}, "Column 'age' holds inf in row 0, and so"),
     ],
 )
 def test_columns_of_another_type_are_refused(models, return_std, change, message):

@@ -54,6 +54,24 @@ class Column(ABC):
     input: ClassVar[str]  # of a network: one of INPUTS
     readable: ClassVar[Set[str]]  # kinds of values
 
+    @classmethod
+    @abstractmethod
+    def suits(cls, values: Any, kind: str | None, *, as_category: bool) -> bool:
+        """Whether to read a column in this way; the user may ask for categories."""
+
+    @classmethod
+    @abstractmethod
+    def learn(
+        cls,
+        name: int | str,
+        position: int,
+        kind: str | None,
+        values: Any,
+        n_before: int,  # codes that earlier columns have taken in the network's table of values
+        weight: np.ndarray | None,  # (n_rows,), 1 if None
+    ) -> Self:
+        """Learn a column from its values in `fit`."""
+
     def extend(self, values: Any, n_before: int) -> Self:
         """Learn what is new; `n_before` codes of the network's table are taken."""
         return self
@@ -114,15 +132,13 @@ class NumericColumn(Column):
     readable = frozenset({NUMBERS, DATETIMES, DURATIONS})
 
     @classmethod
-    def learn(
-        cls,
-        name: int | str,
-        position: int,
-        kind: str | None,
-        values: Any,
-        weight: np.ndarray | None,  # (n_rows,), 1 if None
-    ) -> Self:
-        """Learn a column from its values in `fit`."""
+    def suits(cls, values, kind, *, as_category):
+        if as_category or isinstance(values.dtype, pd.CategoricalDtype):
+            return False
+        return kind in cls.readable or (kind is None and values.dtype.kind in "iufMm")
+
+    @classmethod
+    def learn(cls, name, position, kind, values, n_before, weight):
         column = cls(name, position, kind, np.zeros(1))
         numbers = column._read(values, 0)
         is_present = ~np.isnan(numbers)
@@ -196,6 +212,15 @@ class CategoricalColumn(Column):
     input = "categorical"
     readable = frozenset(COLUMN_KINDS)
 
+    @classmethod
+    def suits(cls, values, kind, *, as_category):
+        return True
+
+    @classmethod
+    def learn(cls, name, position, kind, values, n_before, weight):
+        nothing = Vocabulary(np.empty(0, dtype=object), name)
+        return cls(name, position, kind, nothing, np.zeros(1, int)).extend(values, n_before)
+
     def extend(self, values, n_before):
         new = self._read(values, 0)[0]
         kind, vocabulary, n_known = self.kind, self.vocabulary, len(self.vocabulary)
@@ -251,6 +276,10 @@ class MultiValuedColumn(CategoricalColumn):
     input = "multi_valued"
     readable = frozenset({LISTS})
 
+    @classmethod
+    def suits(cls, values, kind, *, as_category):
+        return kind == LISTS
+
     def encode(self, values, first_row):
         """Sorted codes, 0 for unknown and missing values."""
         return self.codes[self._places(values, first_row)]
@@ -268,6 +297,7 @@ class MultiValuedColumn(CategoricalColumn):
         return list(chain.from_iterable(rows)), is_place
 
 
+# The last one that suits a column reads it.
 COLUMN_TYPES: dict[str, type[Column]] = {
     "categorical": CategoricalColumn,
     "multi_valued": MultiValuedColumn,
@@ -279,20 +309,16 @@ def learn_column(
     name: int | str,
     position: int,
     values: Any,
-    n_before: int,  # codes that earlier columns have taken in the network's table of values
+    n_before: int,
     *,
     as_category: bool,
     weight: np.ndarray | None,
 ) -> Column:
     """Choose how to read a column, and learn it."""
     kind = column_kind(as_plain_array(values, name))
-    as_category |= isinstance(values.dtype, pd.CategoricalDtype)
-    is_empty_number = kind is None and values.dtype.kind in "iufMm"
-    if not as_category and (kind in NumericColumn.readable or is_empty_number):
-        return NumericColumn.learn(name, position, kind, values, weight)
-    found = MultiValuedColumn if kind == LISTS else CategoricalColumn
-    nothing = Vocabulary(np.empty(0, dtype=object), name)
-    return found(name, position, kind, nothing, np.zeros(1, int)).extend(values, n_before)
+    types = reversed(COLUMN_TYPES.values())
+    found = next(t for t in types if t.suits(values, kind, as_category=as_category))
+    return found.learn(name, position, kind, values, n_before, weight)
 
 
 def as_plain_array(values: Any, name: int | str) -> Any:

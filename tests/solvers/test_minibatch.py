@@ -158,17 +158,6 @@ def test_no_row_is_indexed_alone(monkeypatch):
 # --- early stopping
 
 
-@OPTIMIZERS
-def test_early_stopping_restores_the_best_epoch(optimizer):
-    recorder = Recorder()
-    options = {"alpha": 0.0, "n_factors": 32, "max_epochs": 200, "optimizer": optimizer}
-    model = mf(**options, lr=0.05 if optimizer else 0.1, callbacks=[recorder, constant_rate()])
-    curve = model.fit(X[:800], Y[:800], **VALID).validation_curve_
-    assert model.n_iter_ == len(curve) < 200
-    assert min(curve[-5:]) > min(curve[:-5]) - 1e-4 * Y.var()
-    assert assert_best_epoch(model, recorder) > 0
-
-
 def test_the_best_epoch_counts_even_if_it_is_better_by_less_than_the_tolerance(monkeypatch):
     monkeypatch.setattr(minibatch, "TOL", 1e9)
     recorder = Recorder()
@@ -248,14 +237,6 @@ def test_only_tables_that_grew_lose_their_state():
     for name, table in model.module_.named_parameters():
         n_steps = model.net_.optimizer_.state[table]["step"].item()
         assert n_steps == (1 if name.startswith("user") else 2)
-
-
-def test_further_training_does_not_change_a_shallow_copy():
-    model = mf(**ADAM).fit(X, Y)
-    other, before = copy.copy(model), state_of(model)
-    other.partial_fit(NEW, Y * 2)
-    assert_close(state_of(model), before, rtol=0, atol=0)
-    assert (other.n_iter_, model.n_iter_) == (4, 3)
 
 
 @pytest.mark.parametrize(
@@ -479,11 +460,6 @@ def test_a_pickle_holds_the_tables_once_and_can_continue(optimizer):
         each.partial_fit(X_VAL, Y_VAL)
     assert np.array_equal(again.predict(X), model.predict(X))
     assert again.net_.module_ is again.module_
-
-
-def test_the_default_prints_nothing(capfd):
-    mf(early_stopping=True, max_epochs=20).fit(X, Y).partial_fit(X, Y).predict(X)
-    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("verbose", [1, True])

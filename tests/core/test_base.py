@@ -143,15 +143,6 @@ def test_neither_the_net_nor_the_estimator_keeps_the_data():
 # --- continued training
 
 
-def test_warm_start_keeps_the_codes_of_old_ids():
-    model = mf(warm_start=True).fit(X[FIRST], Y[FIRST])
-    old = [ids.copy() for ids in model.encoder_.categories_]
-    model.fit(X.assign(user=X["user"] + 30), Y)
-    for ids, known in zip(model.encoder_.categories_, old, strict=True):
-        assert np.array_equal(ids[: len(known)], known)
-    assert model.module_.n_users == len(model.encoder_.categories_[0]) > len(old[0])
-
-
 @each_optimizer
 def test_partial_fit_takes_new_users_and_items(optimizer):
     model = mf(optimizer=optimizer, init_std=0.1).fit(X, Y)

@@ -386,25 +386,3 @@ def test_a_column_belongs_to_the_side_where_it_is_constant(values, side):
     assert {name: block.names for name, block in found.items()} == {
         name: ["x"] if name == side else [] for name in SIDES
     }
-
-
-def test_columns_keep_their_order_and_have_consecutive_rows():
-    X = rated(
-        several=objects(*[["p", "q"]] * 2, *[["q"]] * 2, [], []),
-        day=list("abcdef"),
-        age=OF_USERS,
-        job=OF_USERS.astype(str),
-    )
-    found = assigned(X)
-    block = found["user"]
-    assert block.names == ["several", "age", "job"]
-    assert block.sizes == [3, 4, 4]
-    assert found["context"].names == ["day"]
-    values, weights = block.arrays(X)
-    starts = np.cumsum([0, *block.sizes])
-    is_used = weights > 0
-    for row in range(6):
-        of_column = np.searchsorted(starts, values[row][is_used[row]], side="right") - 1
-        assert set(of_column) == {0, 1, 2}
-    assert values.max() < starts[-1]
-    assert repr(block) == "<SideBlock ['several', 'age', 'job']>"

@@ -203,21 +203,6 @@ def test_absent_side_features_are_missing():
     assert_close(module(unknown, unknown), 3.2 + 1.5 * net, check_dtype=False)
 
 
-def test_numbers_are_clipped_to_the_bins_and_missing_ones_are_in_the_middle():
-    module = make_module()
-    with torch.no_grad():
-        module.bin_factors[:, -1] = 0  # no number was missing in training
-    row = {name: values[:1] for name, values in SIDE.items()}
-
-    def rate(number):
-        numeric = torch.tensor([[number, 1.0]], dtype=torch.float64)
-        return module(USERS[:1], ITEMS[:1], **{**row, "numeric": numeric}).item()
-
-    assert rate(-5.0) == rate(-2.0) != rate(0.0)
-    assert rate(9.0) == rate(2.0) != rate(0.0)
-    assert rate(NAN) == rate(0.0)
-
-
 def test_layers_start_as_in_torch_and_the_output_at_zero():
     state = torch.random.get_rng_state()
     module, same = (DenseNet(5, 7, 50, (200, 100), n_numeric=2, generator=seeded()) for _ in "ab")

@@ -307,15 +307,6 @@ def test_padding_and_unknown_ratings_change_nothing(bidirectional):
 
 
 @torch.no_grad()
-def test_the_static_part_is_the_start():
-    module = ResidualLSTMRating(N_ITEMS, K, H, global_mean=MEAN).eval()
-    module.users.item_rows[5, 0] = 0.5
-    found = module(**PAST, **QUERIES)
-    assert found[0] == MEAN + 0.5
-    assert module.penalty() == 0
-
-
-@torch.no_grad()
 def test_growing_adds_copies_of_the_unknown_item():
     module = residual_lstm()
     before = module(**PAST, **QUERIES)

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from benchmarks import (
-    _models,
     _results,
     choose,
     curves,
@@ -23,8 +22,7 @@ from benchmarks import (
 from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, ridge, ridge_biases
 from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
-from benchmarks._peers import REQUIREMENTS, run
-from benchmarks.peers import libraries
+from benchmarks._peers import run
 from benchmarks.peers._serve import serve
 from benchmarks.post import cut_windows, train
 
@@ -50,13 +48,6 @@ def test_read_log_names_the_columns_that_are_missing(tmp_path):
         ValueError, match=r"no column 'item', 'rating'; it has 'u', 'book', 'stars', 'time'\. Name"
     ):
         read_log(path, "u", "item", "rating")
-
-
-def test_every_library_has_pinned_requirements_and_a_peer():
-    found = {model.library for model in vars(_models).values() if isinstance(model, _models.Model)}
-    assert found == {"sklrec", *REQUIREMENTS}
-    assert all(line.count("==") == 1 for lines in REQUIREMENTS.values() for line in lines)
-    assert all(callable(getattr(libraries, library)) for library in found)
 
 
 @pytest.fixture
@@ -145,37 +136,6 @@ def test_a_peers_point_is_matched_by_one_of_ours_no_later_and_no_worse():
     assert one["matched"].tolist() == [True, False, False, False]
     two = curves.front(POINTS, 0.93, threads=2)
     assert two["matched"].tolist() == [True, True, True, False]
-
-
-def test_bars_of_the_curves():
-    points = POINTS[POINTS["threads"] == 1]
-    found = curves.bars(points, curves.front(points, 0.93, 1), 1)
-    assert [(entry["value"], entry["met"]) for entry in found] == [
-        (3, False),  # points that are not matched
-        (3.0 / 2.5, True),  # LIBMF's best
-    ]
-
-
-def test_points_are_means_of_errors_and_medians_of_seconds():
-    row = {"model": "a", "setting": "n=1", "threads": 1}
-    rows = [
-        {
-            **row,
-            "fit_seconds": fit,
-            "total_seconds": fit + 4,
-            "predict_seconds": 1.0,
-            "rmse": error,
-        }
-        for fit, error in ((1.0, 0.8), (2.0, 0.9), (9.0, 1.0))
-    ]
-    (point,) = curves.summary(rows).to_dict("records")
-    assert (point["seconds"], point["total_seconds"]) == (3.0, 7.0)
-    assert point["rmse"] == pytest.approx(0.9)
-
-
-def test_the_front_leaves_out_what_another_beats_in_both():
-    points = pd.DataFrame({"seconds": [3.0, 1.0, 2.0, 2.0], "rmse": [0.8, 0.9, 0.95, 0.85]})
-    assert curves.own_front(points).index.tolist() == [1, 3, 0]
 
 
 RESULT = {
@@ -279,15 +239,6 @@ def test_causal_biases_read_what_is_strictly_earlier():
     np.testing.assert_allclose(causal_biases(LOG, unknown, LOG), [3])
 
 
-def test_defaults_come_first_and_settings_differ():
-    for estimator, fixed, candidates in choose.CANDIDATES.values():
-        assert max(map(len, candidates)) == 1
-        assert candidates[0] == {}
-        assert len({str(candidate) for candidate in candidates}) == len(candidates)
-        assert not any(set(fixed) & set(candidate) for candidate in candidates)
-        assert estimator.endswith("Regressor")
-
-
 def test_validation_parts_leave_rows_of_each_log_to_learn_from():
     log = pd.DataFrame({"user": np.repeat(range(5), 20), "item": np.tile(range(20), 5)})
     log = log.assign(rating=1.0, timestamp=range(100), genres="x")
@@ -319,21 +270,6 @@ def test_constants_are_changed_in_all_modules_for_a_while():
 def test_the_package_has_the_constants_of_the_candidates(name):
     constants = {name for one in choose.CANDIDATES[name][2] for name in one if name.isupper()}
     assert all(values_of(name) for name in constants)
-
-
-def test_candidates_are_compared_with_two_biases(monkeypatch):
-    monkeypatch.setitem(
-        choose.CANDIDATES, "mf", ("MFRegressor", {}, choose.vary("PER_ROW", max_epochs=[1]))
-    )
-    logs_of_two = {f"log {k}": logs.generate(200, "strong", logs.NORMAL)[::k] for k in (8, 9)}
-    head, *lines = choose.compare("mf", logs_of_two, 2).splitlines()
-    assert head.split() == ["log", "8", "log", "9", "mean", "largest", "change", "error"]
-    found = {tuple(line.split()[:-6]): line.split()[-6:] for line in lines}
-    constants = [("PER_ROW", "x", factor) for factor in ("0.5", "2.0")]
-    assert set(found) == {("defaults",), ("max_epochs=1",), *constants}
-    first, second, mean, largest, *changes = map(float, found["defaults",])
-    assert (first + second) / 2 == pytest.approx(mean, abs=1e-4)
-    assert (largest, changes) == (max(first, second), [0, 0])
 
 
 def test_windows_follow_time_and_leave_the_last_out():
@@ -406,9 +342,3 @@ def test_ratios_and_bars_of_a_log(monkeypatch):
     assert (good["met"], good["limit"]) == (True, logs.UNSURE_LIMIT)
     assert (bad["met"], bad["limit"]) == (False, logs.LIMIT)
     assert not failed["met"]
-
-
-def test_a_bar_is_wider_where_the_difference_may_be_chance():
-    row = {"Log": "mine", "Model": "some model", logs.RATIO: 1.004, logs.APART: 0.004}
-    rows = pd.DataFrame([row | {logs.APART + logs.ERROR: error} for error in (0.001, 0.003)])
-    assert [entry["met"] for entry in logs.bars(rows)] == [False, True]

@@ -157,11 +157,3 @@ def test_a_pickle_of_a_missing_device_is_read_to_the_cpu(name):
         again = object.__new__(type(model))
         again.__setstate__(pickle.loads(pickle.dumps(state)))
     assert np.array_equal(again.predict(SIDE), model.predict(SIDE))
-
-
-def test_copies_share_the_module():
-    model = copy.deepcopy(ESTIMATORS["Bayesian"]).fit(X, Y)
-    copied = copy.copy(model)
-    assert copied.module_ is model.module_
-    copied.set_params(device="mps")
-    assert model.device == "cpu"

@@ -83,21 +83,6 @@ def test_scores_are_inside_a_rating_scale_that_float32_rounds(model):
     assert found["score"].between(1e9 + 1, 1e9 + 4).all()
 
 
-@pytest.mark.parametrize("size", [5e-324, 1e308])
-def test_the_scale_of_weights_does_not_matter(size):
-    model = MFRegressor(2, random_state=0)
-    wanted = model.fit(IDS, STARS).loss_curve_
-    assert model.fit(IDS, STARS, sample_weight=[size] * 4).loss_curve_ == wanted
-
-
-def test_ids_with_lone_surrogates():
-    X = pd.DataFrame({"user": ["\ud800", "b"], "item": ["a\udfff", "c"]}, dtype=object)
-    model = MFRegressor(2, random_state=0).fit(X, [1, 2])
-    found = model.recommend(["\ud800"], candidates=["a\udfff", "c"], exclude_seen=False)
-    assert sorted(found["item"]) == ["a\udfff", "c"]
-    assert model.similar_items(["a\udfff"])["similar_item"].tolist() == ["c"]
-
-
 @pytest.mark.parametrize("action", ["error", "ignore"])
 @pytest.mark.filterwarnings("ignore")
 def test_ids_without_a_usable_equality(action):

@@ -12,7 +12,6 @@ import torch
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import check_random_state
-from skorch.callbacks import Callback
 
 from sklrec import IDEncoder, MFRegressor
 from sklrec.datasets import make_ratings
@@ -95,11 +94,6 @@ def test_later_ratings_widen_an_automatic_scale():
 # --- weights
 
 
-@pytest.mark.parametrize("weight", [np.ones(len(Y)), np.full(len(Y), 0.3), 7])
-def test_equal_weights_change_nothing(weight, predictions):
-    assert np.array_equal(mf().fit(X, Y, weight).predict(X), predictions)
-
-
 def test_a_weight_of_two_is_like_a_repeated_row():
     weight = np.where(np.arange(len(Y)) % 3 == 0, 2, 1)
     repeated = np.repeat(np.arange(len(Y)), weight)
@@ -147,15 +141,6 @@ def test_neither_the_net_nor_the_estimator_keeps_the_data():
 
 
 # --- continued training
-
-
-def test_warm_start_keeps_the_codes_of_old_ids():
-    model = mf(warm_start=True).fit(X[FIRST], Y[FIRST])
-    old = [ids.copy() for ids in model.encoder_.categories_]
-    model.fit(X.assign(user=X["user"] + 30), Y)
-    for ids, known in zip(model.encoder_.categories_, old, strict=True):
-        assert np.array_equal(ids[: len(known)], known)
-    assert model.module_.n_users == len(model.encoder_.categories_[0]) > len(old[0])
 
 
 @each_optimizer
@@ -270,19 +255,6 @@ def test_validation_data_are_transformed_and_routed_through_a_pipeline():
         steps = [("encode", IDEncoder()), ("model", model)]
         pipeline = Pipeline(steps, transform_input=["X_val"]).fit(*train, **test)
     assert pipeline["model"].validation_curve_ == expected.validation_curve_
-
-
-def test_callbacks_are_not_copied():
-    class Counter(Callback):
-        epochs = 0
-
-        def on_epoch_end(self, net, **kwargs):
-            self.epochs += 1
-
-    counter = Counter()
-    model = mf(callbacks=[counter]).fit(X, Y)
-    assert counter.epochs == 3
-    assert model.callbacks == [counter]
 
 
 def test_a_fit_keeps_what_a_user_has_set():

@@ -1,8 +1,6 @@
 """Side features as arrays for a network, and as rows of a table with weights."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import copy
-import pickle
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 
@@ -84,18 +82,6 @@ def test_the_values_decide_the_group_of_a_column(group, name):
     assert len(arrays[group]) == 3
 
 
-def test_columns_of_an_array_are_grouped_by_their_values():
-    side = learn(np.array([[0, 0, 1.5, "a"], [1, 1, None, "b"]], dtype=object))
-    assert [[c.name for c in group] for group in (side.numeric, side.categorical)] == [[2], [3]]
-
-
-def test_two_columns_have_no_side_features():
-    side = learn(frame(x=[1, 2])[["user", "item"]])
-    assert side.arrays(frame(x=[1, 2])) == {}
-    assert side.n_values == 0
-    assert repr(side) == "<SideFeatures numeric=[], categorical=[], multi_valued=[]>"
-
-
 @pytest.mark.parametrize(
     "given", [["size"], [2], np.array([2]), [False, False, True, False]], ids=str
 )
@@ -108,15 +94,6 @@ def test_numbers_are_categories_if_named(given):
     assert side.arrays(X)["categorical"].ravel().tolist() == [1, 2, 1]
     both = learn(X, categorical_features=[2, "weight"]).categorical
     assert [column.name for column in both] == ["size", "weight"]
-
-
-@pytest.mark.parametrize(
-    ("columns", "names"),
-    [("all", ["a", "b", "c"]), (None, []), (["c", 2], ["a", "c"]), ([], [])],
-)
-def test_columns_are_chosen_by_position_or_name(columns, names):
-    side = learn(frame(a=[1, 2], b=[3, 4], c=[5, 6]), columns=columns)
-    assert [column.name for column in side.numeric] == names
 
 
 @pytest.mark.parametrize(
@@ -236,27 +213,6 @@ def several(side, values):
     return side.arrays(frame(x=values))["multi_valued"][:, 0].tolist()
 
 
-@pytest.mark.parametrize("make", [list, tuple, set, frozenset, np.array])
-def test_a_cell_of_a_list_has_any_number_of_values(make):
-    side = learn(frame(x=objects(make(["b"]), make(["b", "a"]), None)))
-    assert side.n_values == 2
-    values = objects(make(["a", "b"]), make(["b"]), make([]), None, make(["c", "a"]))
-    assert several(side, values) == [[1, 2], [0, 1], [0, 0], [0, 0], [0, 2]]
-
-
-def test_missing_values_in_a_list_are_ignored():
-    side = learn(frame(x=objects(["a", None], [NAN, "b"])))
-    assert several(side, objects(["a", None], [NAN, "b", "c"])) == [[0, 1], [0, 2]]
-
-
-def test_multi_valued_columns_have_one_width():
-    X = frame(x=objects(["a"], ["b"]), y=objects(["c", "d", "e"], []))
-    assert learn(X).arrays(X)["multi_valued"].tolist() == [
-        [[0, 0, 1], [3, 4, 5]],
-        [[0, 0, 2], [0, 0, 0]],
-    ]
-
-
 @pytest.mark.parametrize(
     ("values", "error", "message"),
     [
@@ -316,28 +272,6 @@ def test_these_values_are_of_the_same_kind(learned, given):
     assert len(next(iter(side.arrays(frame(x=given)).values()))) == 2
 
 
-THREE_GROUPS = frame(
-    x=[1.0, 5.0, NAN, 2.0], y=["a", None, "b", "a"], z=[["a", "b"], [], ["c"], ["b"]]
-)
-
-
-def test_any_part_of_the_rows_has_the_same_arrays():
-    side = learn(THREE_GROUPS)
-    whole = side.arrays(THREE_GROUPS)
-    for rows in (slice(0, 2), slice(2, 4), slice(1, 3), np.array([3, 0])):
-        for name, values in side.arrays(THREE_GROUPS, rows).items():
-            expected = whole[name][rows][..., -values.shape[-1] :]
-            assert np.array_equal(values, expected, equal_nan=name == "numeric")
-
-
-def test_copies_give_the_same_arrays():
-    side = learn(THREE_GROUPS)
-    for twin in (copy.deepcopy(side), pickle.loads(pickle.dumps(side))):
-        for name, values in side.arrays(THREE_GROUPS).items():
-            found = twin.arrays(THREE_GROUPS)[name]
-            assert np.array_equal(found, values, equal_nan=name == "numeric")
-
-
 def test_new_values_get_the_next_codes_and_quantiles_stay():
     X = frame(x=["b", "a"], y=["a", "b"], z=[0.0, 1.0])
     side = learn(X)
@@ -387,6 +321,13 @@ ROOT2, ROOT3 = 2**-0.5, 3**-0.5
         ([7.0, 7.0, 7.0], [7.0, 8.0, NAN], [[0, 1], [0, 1], [1, 0]]),
         ([NAN, NAN], [7.0, 0.0, NAN], [[1, 0], [1, 0], [1, 0]]),  # no scale is known
         (objects(None, None), objects(None, "a"), [[1], [1]]),
+        (  # unknown categories count as missing
+            pd.Categorical(["b", None, "a"], categories=["c", "a", "b"]),
+            objects("b", "c", "a", None),
+            [[0, 1, 0], [1, 0, 0], [0, 0, 1], [1, 0, 0]],
+        ),
+        ([True, False], [False, True], [[0, 0, 1], [0, 1, 0]]),
+        (objects(("x", 1), "a", 2.5), objects(2.5, "c"), [[0, 0, 0, 1], [1, 0, 0, 0]]),
         (  # several values share a weight, and repeated values count once
             objects(["a", "b", "c"], ["a"]),
             objects(["a", "b", "c"], ["c"], ["x"], ["b", "x"], ["c", "a", "c"], {"a", "c"}),
@@ -404,43 +345,6 @@ def test_values_have_rows_and_weights(fitted, values, expected):
     for row in range(len(values)):  # whatever the other rows are
         assert np.allclose(dense(block, values, slice(row, row + 1)), expected[row])
         assert np.allclose(dense(block, values, np.array([row])), expected[row])
-
-
-@pytest.mark.parametrize(
-    ("values", "unknown"),
-    [
-        (["b", "a", "b"], "c"),
-        (objects("b", "a", None, "b"), "c"),
-        (pd.Categorical(["b", "a", "b"], categories=["a", "b", "c"]), "c"),
-        ([True, False, True], None),
-        (objects(("x", 1), "a", 2.5), "c"),
-    ],
-    ids=["strings", "objects", "category", "booleans", "mixed"],
-)
-def test_each_category_has_a_row_and_unknown_ones_count_as_missing(values, unknown):
-    block = block_of(values)
-    found = dense(block, values)
-    plain = pd.Series(values).astype(object)
-    known = plain.notna().to_numpy()
-    assert (found.sum(1) == 1).all()
-    assert np.array_equal(found[:, 0] == 1, ~known)
-    for a in np.flatnonzero(known):
-        for b in np.flatnonzero(known):
-            assert np.array_equal(found[a], found[b]) == (plain[a] == plain[b])
-    assert (dense(block, objects(None, unknown))[:, 0] == 1).all()
-
-
-def test_numbers_as_categories():
-    block = block_of([3, 5, 3], categorical_features=["x"])
-    assert block.sizes == [3]
-    assert np.array_equal(dense(block, [5, 3, 4]), [[0, 0, 1], [0, 1, 0], [1, 0, 0]])
-
-
-def test_without_columns_there_are_no_rows():
-    values, weights = SideBlock().arrays(np.zeros((4, 2)))
-    assert values.shape == weights.shape == (4, 0)
-    assert SideBlock().sizes == []
-    assert repr(SideBlock()) == "<SideBlock []>"
 
 
 USERS = np.array([1, 1, 2, 2, 3, 3])
@@ -482,31 +386,3 @@ def test_a_column_belongs_to_the_side_where_it_is_constant(values, side):
     assert {name: block.names for name, block in found.items()} == {
         name: ["x"] if name == side else [] for name in SIDES
     }
-
-
-def test_columns_keep_their_order_and_have_consecutive_rows():
-    X = rated(
-        several=objects(*[["p", "q"]] * 2, *[["q"]] * 2, [], []),
-        day=list("abcdef"),
-        age=OF_USERS,
-        job=OF_USERS.astype(str),
-    )
-    found = assigned(X)
-    block = found["user"]
-    assert block.names == ["several", "age", "job"]
-    assert block.sizes == [3, 4, 4]
-    assert found["context"].names == ["day"]
-    values, weights = block.arrays(X)
-    starts = np.cumsum([0, *block.sizes])
-    is_used = weights > 0
-    for row in range(6):
-        of_column = np.searchsorted(starts, values[row][is_used[row]], side="right") - 1
-        assert set(of_column) == {0, 1, 2}
-    assert values.max() < starts[-1]
-    assert repr(block) == "<SideBlock ['several', 'age', 'job']>"
-
-
-def test_columns_of_an_array_have_sides():
-    X = np.array([[1, 1, "a", 0.5], [1, 2, "a", 1.5], [2, 1, "b", 0.5]], dtype=object)
-    found = assign_sides(learn(X), X, np.array([1, 1, 2]), np.array([1, 2, 1]))
-    assert [found[side].names for side in SIDES] == [[2], [3], []]

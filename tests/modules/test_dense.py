@@ -203,47 +203,6 @@ def test_absent_side_features_are_missing():
     assert_close(module(unknown, unknown), 3.2 + 1.5 * net, check_dtype=False)
 
 
-def test_numbers_are_clipped_to_the_bins_and_missing_ones_are_in_the_middle():
-    module = make_module()
-    with torch.no_grad():
-        module.bin_factors[:, -1] = 0  # no number was missing in training
-    row = {name: values[:1] for name, values in SIDE.items()}
-
-    def rate(number):
-        numeric = torch.tensor([[number, 1.0]], dtype=torch.float64)
-        return module(USERS[:1], ITEMS[:1], **{**row, "numeric": numeric}).item()
-
-    assert rate(-5.0) == rate(-2.0) != rate(0.0)
-    assert rate(9.0) == rate(2.0) != rate(0.0)
-    assert rate(NAN) == rate(0.0)
-
-
-def test_padding_of_values_changes_no_bit():
-    module = DenseNet(5, 7, 33, n_multi_valued=1, n_values=50, generator=seeded())
-    nn.init.ones_(module.layers[2].weight)
-    codes = torch.randint(1, 51, (7, 1, 9), generator=seeded())
-    expected = module(USERS, ITEMS, multi_valued=codes)
-    for padding in ((0, 1), (7, 0), (3, 20)):
-        padded = nn.functional.pad(codes, padding)
-        assert torch.equal(module(USERS, ITEMS, multi_valued=padded), expected)
-
-
-def test_dropout_is_random_only_in_training():
-    module = make_module(dropout=0.5)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        assert not torch.equal(module(USERS, ITEMS, **SIDE), module(USERS, ITEMS, **SIDE))
-    module.eval()
-    assert torch.equal(module(USERS, ITEMS, **SIDE), module(USERS, ITEMS, **SIDE))
-
-
-def test_all_pairs_equal_forward_of_each_pair():
-    module = make_module()
-    users, items = torch.arange(6), torch.tensor([3, 0, 7, 3])
-    pairs = torch.cartesian_prod(users, items)
-    assert_close(module.all_pairs(users, items), module(*pairs.T).view(6, 4))
-
-
 def test_layers_start_as_in_torch_and_the_output_at_zero():
     state = torch.random.get_rng_state()
     module, same = (DenseNet(5, 7, 50, (200, 100), n_numeric=2, generator=seeded()) for _ in "ab")
@@ -258,14 +217,6 @@ def test_layers_start_as_in_torch_and_the_output_at_zero():
     assert not module.layers[4].bias.any()
     assert module.bin_factors[:, :-1].all()
     assert not module.bin_factors[:, -1].any()  # the embedding of a missing number
-
-
-@pytest.mark.parametrize("sizes", [(4, 2), ()])
-def test_scores_can_be_multiplied(sizes):
-    module = make_module(sizes=sizes).eval()
-    before = module(USERS, ITEMS, **SIDE)
-    module._multiply_scores(0.25)
-    assert_close(module(USERS, ITEMS, **SIDE) - 3.2, 0.25 * (before - 3.2))
 
 
 def test_growing_adds_rows_and_keeps_the_others():

@@ -116,25 +116,6 @@ def test_probabilities_of_stars_are_those_of_simulated_ratings():
     assert std.item() == pytest.approx((found @ off.square()).sqrt().item())
 
 
-@pytest.mark.parametrize(
-    "module", [random_module(), sided_module(), sided_module(torch.tensor([1.0, 2.0, 5.0]))]
-)
-def test_all_pairs_agree_with_forward(module):
-    users, items = torch.arange(4), torch.arange(5)
-    pairs = module.all_pairs(users, items)
-    expected = module(users.repeat_interleave(5), items.repeat(4)).view(4, 5)
-    assert torch.allclose(pairs, expected)
-    assert pairs.dtype == torch.float64
-
-
-def test_padding_changes_no_bit():
-    module = sided_module(torch.tensor([1.0, 2.0, 5.0]))
-    users, items = torch.tensor([2, 2, 0]), torch.tensor([1, 1, 0])
-    padded = {name: torch.cat([v, v[:, :1] * 0], 1) for name, v in FEATURES.items()}
-    found = (torch.stack(module.moments(users, items, **f)) for f in (FEATURES, padded))
-    assert torch.equal(*found)
-
-
 @pytest.mark.parametrize("svdpp", [False, True])
 def test_new_rows_have_the_distribution_of_an_unknown_row(svdpp):
     module = random_module(svdpp)

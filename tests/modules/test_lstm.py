@@ -129,16 +129,6 @@ def test_gradient_is_that_of_error_and_penalty():
     assert torch.isclose(loss, mean)
 
 
-@kinds
-@torch.no_grad()
-def test_scores_can_be_multiplied(params):
-    module = lstm(**params)
-    before = module(**PAST, **QUERIES)
-    module._multiply_scores(0.25)
-    module.scale /= 0.25  # of the past ratings too
-    torch.testing.assert_close(module(**PAST, **QUERIES), before)
-
-
 @pytest.mark.parametrize("items_only", [False, True])
 @torch.no_grad()
 def test_growing_adds_items_and_keeps_predictions(items_only):
@@ -179,6 +169,16 @@ def test_sparse_penalty_reads_only_the_items_of_the_batch():
     penalty.backward()
     rows = module.seen_factors.weight.grad.coalesce()
     assert rows.indices()[0].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@kinds
+@torch.no_grad()
+def test_scores_can_be_multiplied(params):
+    module = lstm(**params)
+    before = module(**PAST, **QUERIES)
+    module._multiply_scores(0.25)
+    module.scale /= 0.25  # of the past ratings too
+    torch.testing.assert_close(module(**PAST, **QUERIES), before)
 
 
 # --- with a static part
@@ -304,15 +304,6 @@ def test_padding_and_unknown_ratings_change_nothing(bidirectional):
     assert torch.equal(module(**past, **QUERIES), known)
     past["past_ratings"][0, 1] = torch.nan  # counts, but has no error
     assert module(**past, **QUERIES).isfinite().all()
-
-
-@torch.no_grad()
-def test_the_static_part_is_the_start():
-    module = ResidualLSTMRating(N_ITEMS, K, H, global_mean=MEAN).eval()
-    module.users.item_rows[5, 0] = 0.5
-    found = module(**PAST, **QUERIES)
-    assert found[0] == MEAN + 0.5
-    assert module.penalty() == 0
 
 
 @torch.no_grad()

@@ -125,14 +125,6 @@ def test_without_biases_the_global_mean_does_not_change_the_training():
     assert_close(*gradients, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("biased", [False, True])
-def test_scores_can_be_multiplied(biased):
-    module = make_module(biased=biased)
-    before = module(USERS, ITEMS)
-    module._multiply_scores(0.25)
-    assert_close(module(USERS, ITEMS) - module.zero, 0.25 * (before - module.zero))
-
-
 def test_unknown_rows_stay_zero_in_training():
     module = make_module()
     before = module.user_biases.detach().clone()
@@ -143,17 +135,6 @@ def test_unknown_rows_stay_zero_in_training():
         optimizer.step()
     assert not any(table[0].any() for table in module.parameters())
     assert not torch.equal(module.user_biases, before)
-
-
-def test_factors_start_normal_and_biases_start_at_zero():
-    module = MatrixFactorization(400, 300, 50, init_std=0.2, generator=seeded())
-    for table in (module.user_factors.weight, module.item_factors.weight):
-        assert not table[0].any()
-        assert abs(table[1:].mean().item()) < 0.01
-        assert table[1:].std().item() == pytest.approx(0.2, rel=0.02)
-    assert not module.user_biases.any()
-    assert not module.item_biases.any()
-    assert (module.n_users, module.n_items) == (400, 300)
 
 
 @pytest.mark.parametrize("biased", [False, True])
@@ -183,23 +164,9 @@ def test_mean_and_scale_stay_float64(convert):
     assert module.scale.item() == 0.1
 
 
-def test_the_error_of_ratings_far_from_0_is_as_precise_as_that_near_0():
-    losses, gradients = [], []
-    for mean in (0, 1e9):
-        module = MatrixFactorization(5, 7, 3, global_mean=mean, init_std=1, generator=seeded())
-        loss, predictions = module.backward_squared_error(USERS, ITEMS, mean + RATINGS)
-        assert_close(predictions, module(USERS, ITEMS).detach())
-        losses.append(loss)
-        gradients.append(dense_gradients(module))
-    assert_close(losses[1], losses[0])
-    assert_close(gradients[1], gradients[0])
-
-
-def test_generator_decides_the_start():
-    state, tables = torch.get_rng_state(), []
-    for seed in (0, 0, 1):
-        module = MatrixFactorization(5, 7, 3, generator=seeded(seed)).grow(9, 9, seeded(seed))
-        tables.append(module.user_factors.weight)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(tables[0], tables[1])
-    assert not torch.equal(tables[0], tables[2])
+@pytest.mark.parametrize("biased", [False, True])
+def test_scores_can_be_multiplied(biased):
+    module = make_module(biased=biased)
+    before = module(USERS, ITEMS)
+    module._multiply_scores(0.25)
+    assert_close(module(USERS, ITEMS) - module.zero, 0.25 * (before - module.zero))

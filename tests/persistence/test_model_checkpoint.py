@@ -16,7 +16,6 @@ from skorch import NeuralNetRegressor
 from skorch.callbacks import Callback
 
 from sklrec import (
-    DenseRecRegressor,
     MFRegressor,
     ModelCheckpoint,
     SequenceRatingRegressor,
@@ -24,14 +23,12 @@ from sklrec import (
 )
 from sklrec.datasets import ChunkedRatings, make_ratings
 
-X, Y = make_ratings(200, 100, 6000, random_state=0)
-TRAIN, TEST = slice(0, 5000), slice(5000, None)
-CHUNKS = [(X[["user", "item"]][k : k + 1000], Y[k : k + 1000]) for k in range(0, 5000, 1000)]
+X, Y = make_ratings(100, 50, 3000, random_state=0)
+TRAIN, TEST = slice(0, 2500), slice(2500, None)
+CHUNKS = [(X[["user", "item"]][k : k + 500], Y[k : k + 500]) for k in range(0, 2500, 500)]
 COMMON = {"n_factors": 8, "max_epochs": 8, "random_state": 0}
 ESTIMATORS = {
     "MF": MFRegressor(**COMMON),
-    "SVD++": MFRegressor(**COMMON, svdpp=True),
-    "Dense": DenseRecRegressor(**COMMON),
     "Sequence": SequenceRatingRegressor(**COMMON, hidden_size=8),
     "chunks": MFRegressor(**COMMON),
 }

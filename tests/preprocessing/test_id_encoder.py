@@ -198,8 +198,10 @@ def test_inverse_transform_restores_values_and_dtype(frame, user):
 def test_inverse_transform_refuses_other_values(frame):
     encoder = IDEncoder().fit(frame)
     encoded = encoder.transform(frame)
-    with pytest.raises(ValueError, match="Column 'user' holds 4 where a code was expected: the "):
-        encoder.inverse_transform(encoded.assign(user=4))
+    for code in (4, -1, 1.5, "a", None):
+        text = f"Column 'user' holds {code!r} where a code was expected: the codes of its 3 known"
+        with pytest.raises(ValueError, match=text):
+            encoder.inverse_transform(encoded.assign(user=pd.Series([code] * 4, encoded.index)))
     with pytest.raises(ValueError, match=r"yet now missing:\n- time"):
         encoder.inverse_transform(encoded[["user", "item"]])
 

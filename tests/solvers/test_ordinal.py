@@ -93,15 +93,3 @@ def test_extreme_predictions_give_finite_numbers(size, share):
         assert np.isfinite([ratings, precisions]).all()
         assert (precisions > 0).all()
         assert (np.diff(stars.thresholds) > 0).all()
-
-
-def test_a_single_star_has_no_threshold():
-    n = 5
-    latent = Latent(np.zeros(n), np.ones(n), np.ones(n))
-    stars = Stars(np.array([3.0]), np.full(n, 3.0), np.ones(n))
-    stars.learn(latent)
-    assert stars.thresholds.shape == (0,)
-    assert stars.mean_square(latent) == 0
-    ratings, precisions = stars.gaussian(latent)
-    assert np.array_equal(ratings, latent.mean)
-    assert (precisions > 0).all()

@@ -107,17 +107,6 @@ def test_the_load_of_a_row_limits_its_step():
     assert_close(items, -torch.tensor([0, 0.25, 8 * 0.25]))
 
 
-def test_only_the_rows_of_a_batch_move():
-    module, before = make_module(), make_module()
-    users, items = torch.tensor([2, 5, 2]), torch.tensor([1, 1, 6])
-    train(module, sgd(module, lr=0.1), [(users, items, torch.ones(3).double())])
-    for side, touched in (("user", [2, 5]), ("item", [1, 6])):
-        for name in (f"{side}_factors.weight", f"{side}_biases"):
-            moved = module.get_parameter(name) != before.get_parameter(name)
-            moved = moved if moved.ndim == 1 else moved.any(1)
-            assert moved.nonzero().flatten().tolist() == touched
-
-
 def test_dense_gradients_have_limited_steps_and_momentum():
     table = torch.ones(3, 2)
     optimizer = with_loads({"table": table}, {"table": [1.0, 8.0, 0.0]}, lr=0.5)
@@ -187,28 +176,6 @@ def test_zero_gradients_and_empty_batches_move_nothing():
     optimizer.step()
     assert table.tolist() == [0, 0, 0]
     assert optimizer.state[table]["step"] == 3
-
-
-@pytest.mark.parametrize("how", ["state_dict", "pickle"])
-def test_adam_continues_from_its_saved_state(how):
-    def further(optimizer, seed):
-        table, layer = (group["params"][0] for group in optimizer.param_groups)
-        for gradient in random_gradients(5, (6, 2), seed):
-            table.grad, layer.grad = gradient, gradient.to_dense()[:3, 0]
-            optimizer.step()
-        optimizer.zero_grad()
-        return table, layer
-
-    table, layer = start(6, 2), start(3)
-    optimizer = RowwiseAdam([{"params": [table]}, {"params": [layer], "lr": 0.3}], lr=0.1)
-    further(optimizer, 0)
-    if how == "pickle":
-        other = pickle.loads(pickle.dumps(optimizer))
-    else:
-        groups = [{"params": [table.clone()]}, {"params": [layer.clone()], "lr": 9.0}]
-        other = RowwiseAdam(groups, lr=9.0)
-        other.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    assert_close(further(other, 1), further(optimizer, 1), rtol=0, atol=0)
 
 
 # --- estimators with RowwiseAdam

@@ -125,16 +125,6 @@ def test_batches_are_counted_and_have_a_largest_size(past, batch_size):
         assert n_rows == 1 or n_rows * width <= batch_size
 
 
-def test_padding_is_zero_and_unknown_ratings_stay_unknown():
-    sequences, items = np.array([0, 1, 1, 1]), np.array([3, 4, 5, 6])
-    ratings = np.array([np.nan, 1.0, np.nan, 2.0])
-    histories = Histories(sequences, items, ratings, None, 2)
-    data = SequenceTensors(histories, np.array([0, 1]), np.array([1, 1]), None)
-    ((inputs, _),) = data.batches(100)
-    assert inputs["past_items"].tolist() == [[3, 0, 0], [4, 5, 6]]
-    assert np.array_equal(inputs["past_ratings"], [[np.nan, 0, 0], [1, np.nan, 2]], equal_nan=True)
-
-
 def test_gaps_are_in_the_time_unit_and_start_anew_in_each_sequence():
     past = [(0, 1, 10), (0, 2, 14), (1, 3, 100), (1, 4, 100), (1, 5, 106)]
     data = tensors(past, [(0, 1, 20), (1, 1, 100), (1, 1, 108), (2, 1, 50)], time_unit=2.0)

@@ -5,14 +5,12 @@ import numpy as np
 import pytest
 import torch
 
-from sklrec import BayesianMFRegressor
 from sklrec._data.histories import Histories
 from sklrec._solvers.fold_in import SideEquations
 from sklrec._solvers.sequence_tensors import SequenceTensors
 from sklrec._solvers.static_part import (
     LeftOutItems,
     add_expected_ratings,
-    add_ratings,
     fit_static_part,
 )
 from sklrec.datasets import make_ratings
@@ -47,34 +45,6 @@ def fitted(log, weights=None, **params):
 def tensors_of(log, **params):
     users, items, times = log.sequences, log.items, log.times
     return SequenceTensors(log, users, items, times, log.ratings, **params)
-
-
-def test_the_posterior_after_all_ratings_is_a_fold_in():
-    X, y = make_ratings(N_USERS, N_ITEMS, 900, random_state=0)
-    X = X[["user", "item"]]
-    bayesian = BayesianMFRegressor(3, svdpp=True, random_state=0).fit(X, y)
-    new = X[X["user"] == X["user"].iloc[0]].assign(user="new")
-    own = y[new.index]
-    expected = bayesian.fold_in(new, own).module_
-    # The same model in a sequence module.
-    model, users = bayesian.module_, new_module().users
-    users.grow(model.n_items)
-    users.item_rows = model.means("item").float()
-    users.item_covariances = model.item_covariances
-    users.item_terms = model.user_terms
-    means = [1.0, np.log(len(new)), np.log(len(new)) ** 2] @ model.user_prior_mean.numpy()
-    users.prior_mean.copy_(torch.from_numpy(means))
-    packed = torch.triu_indices(4, 4)
-    covariance = torch.zeros(4, 4).double()
-    covariance[tuple(packed)] = model.user_prior_covariance
-    covariance = covariance + covariance.triu(1).T
-    users.prior_precision.copy_(torch.linalg.inv(covariance))
-    users.precision.copy_(1 / (model.residual_variance * model.user_noise[0]))
-    items = torch.from_numpy(bayesian.encoder_.transform(new)["item"].to_numpy())
-    z = torch.from_numpy((own.to_numpy() - model.global_mean.item()) / model.scale.item())
-    sums = users.statistics(z, items, *users.item_distributions(items)).sum(0, keepdim=True)
-    found = users.rows(sums, torch.tensor([len(new)]))
-    assert torch.allclose(found[0], expected.means("user")[-1], atol=1e-4)
 
 
 def test_rows_without_a_rating_are_those_of_a_log_without_it(log):
@@ -143,26 +113,6 @@ def test_unrated_items_are_unknown_and_users_are_forgotten(log):
     assert torch.equal(users.item_rows[-1], users.item_rows[0])
     assert torch.equal(users.item_terms[-1], users.item_terms[0])
     assert all(len(table) != N_USERS + 1 for table in module.state_dict().values() if table.dim())
-
-
-def test_new_ratings_move_a_row_towards_them(log):
-    module, _ = fitted(log)
-    item = N_ITEMS + 1
-    more = Histories(
-        np.r_[log.sequences, 1, 2, 3],
-        np.r_[log.items, [item] * 3],
-        np.r_[log.ratings, [5.0] * 3],
-        np.r_[log.times, [log.times.max() + 1] * 3],
-        N_USERS + 1,
-    )
-    is_new = more.is_missing_in(log)
-    assert is_new.sum() == 3
-    before = {name: table.clone() for name, table in module.users.named_buffers()}
-    z = torch.from_numpy((more.ratings - 3.0) / 1.5)
-    add_ratings(module.users, more, z, is_new, torch.ones(len(z)).double())
-    assert torch.equal(module.users.item_rows[:-1], before["item_rows"][:-1])
-    assert module.users.item_rows[-1, 0] > before["item_rows"][-1, 0]
-    assert module.users.item_covariances[-1, 0] < before["item_covariances"][-1, 0]
 
 
 def test_repeated_pairs_are_left_out_one_by_one():

@@ -1,8 +1,6 @@
 """Training data in files: the same batches as in memory, and errors of the disk."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import errno
-import io
 import re
 import tracemalloc
 
@@ -90,39 +88,10 @@ def test_sums_are_equal_to_sums_in_memory(tmp_path, rows, weighted):
     assert store.mean_square(mean) == pytest.approx(in_memory.mean_square(mean), rel=1e-5)
 
 
-def test_mean_and_scale_are_weighted_and_stable(tmp_path, rows):
-    users, items, ratings, weight = rows
-    found = stored(tmp_path, (users, items, ratings + 1e6, weight)).statistics
-    assert found.mean == pytest.approx(np.average(ratings, weights=weight) + 1e6, abs=1e-6)
-    variance = np.average((ratings - (found.mean - 1e6)) ** 2, weights=weight)
-    assert found.scale == pytest.approx(variance**0.5, rel=1e-9)
-    assert found.weight == N
-
-
 def test_equal_ratings_have_scale_1_and_equal_weights_are_left_out(tmp_path, rows):
     store = stored(tmp_path, (*rows[:2], np.full(N, 4.0), np.full(N, 3.0)))
     assert (store.statistics.mean, store.statistics.scale) == (4.0, 1.0)
     assert all(set(X) == {"users", "items"} for X, _ in store.batches(500))
-
-
-def test_batches_are_on_the_device(tmp_path, rows):
-    store = stored(tmp_path, rows).to("meta")
-    X, y = next(store.batches(10))
-    assert {tensor.device.type for tensor in (*X.values(), y)} == {"meta"}
-
-
-def test_seen_by_users_has_the_interactions_of_all_stores(tmp_path, rows):
-    (tmp_path / "other").mkdir()
-    stores = [stored(tmp_path, rows), stored(tmp_path / "other", [v[::-1] for v in rows])]
-    stores.append(StoredInteractions(tmp_path / "empty", np.random.RandomState(0)))
-    seen = seen_by_users(stores, 205, 60)
-    expected = np.zeros((205, 60), dtype=bool)
-    expected[rows[0], rows[1]] = True
-    assert seen.dtype == bool
-    assert seen.indices.dtype == np.int32
-    assert seen.has_canonical_format
-    assert seen.nnz == expected.sum()
-    np.testing.assert_array_equal(seen.toarray(), expected)
 
 
 def test_only_a_few_blocks_are_in_memory(tmp_path, monkeypatch):
@@ -139,19 +108,6 @@ def test_only_a_few_blocks_are_in_memory(tmp_path, monkeypatch):
     tracemalloc.stop()
     assert len(store) == 2**20
     assert peak < 9e6  # 12.6e6 bytes are on disk; the matrix takes 5.2e6
-
-
-def test_a_full_disk_is_an_error_with_advice(tmp_path, rows, monkeypatch):
-    class FullFile(io.BytesIO):
-        def write(self, data):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    store = stored(tmp_path, rows)
-    monkeypatch.setattr(stored_module, "open", lambda *args: FullFile(), raising=False)
-    message = rf"could not be written to {re.escape(str(tmp_path))} after .* No space.*TMPDIR"
-    with pytest.raises(OSError, match=message) as caught:
-        store.append(*rows)
-    assert caught.value.errno == errno.ENOSPC
 
 
 def test_a_file_that_another_program_changed_is_an_error(tmp_path, rows):

@@ -118,9 +118,3 @@ def test_batches_of_cohorts_have_few_users_each_and_every_rating_once():
     assert max(len(X["pairs"].user.rows) for X, _ in batches) <= 400
     random = PairBatches(log, SIZE, generator())
     assert min(len(X["pairs"].user.rows) for X, _ in random) > 450
-
-
-def test_only_large_batches_in_memory_are_grouped(log):
-    assert PairBatches.suits(log, SIZE)
-    assert not PairBatches.suits(log, GROUPED_FROM - 1)
-    assert not PairBatches.suits(object(), SIZE)

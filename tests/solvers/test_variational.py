@@ -8,8 +8,6 @@ import pytest
 import torch
 
 from sklrec._solvers import posterior as posteriors
-from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.gaussian_terms import ranks_of_users
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior, VariationalSolver
 from sklrec._utils.packed import pack, unpack
@@ -209,23 +207,3 @@ def test_blocks_of_rows_give_the_same_result(svdpp, sided, monkeypatch):
         VariationalSolver(5, 0.0).train(module, data(sided), None, generator)
         found.append(torch.cat([values.flatten().double() for values in module.buffers()]))
     assert torch.allclose(*found)
-
-
-def test_ranks_of_users_do_not_depend_on_order_or_codes():
-    log = Log(USERS, ITEMS, RATINGS, WEIGHTS)
-    ranks = ranks_of_users(log, (N_USERS, N_ITEMS))
-    assert len(np.unique(ranks)) == N_USERS
-    order = RNG.permutation(len(USERS))
-    user_codes, item_codes = RNG.permutation(N_USERS), RNG.permutation(N_ITEMS)
-    shuffled = Log(user_codes[USERS], item_codes[ITEMS], RATINGS, WEIGHTS)
-    shuffled = Log(*(column[order] for column in shuffled))
-    assert np.array_equal(ranks_of_users(shuffled, (N_USERS, N_ITEMS))[user_codes], ranks)
-
-
-def test_users_with_ratings_that_look_the_same_share_a_rank():
-    pairs = np.arange(5)
-    log = Log(pairs, pairs, np.array([1.0, -1, 1, 0, -1]), np.ones(5))
-    ranks = ranks_of_users(log, (5, 5)).tolist()
-    assert ranks[0] == ranks[2]
-    assert ranks[1] == ranks[4]
-    assert len(set(ranks)) == 3

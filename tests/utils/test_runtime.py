@@ -11,8 +11,6 @@ from threading import Barrier, Thread
 import numpy as np
 import pytest
 import torch
-from joblib import parallel_config
-from sklearn.model_selection import GridSearchCV, KFold
 from skorch.callbacks import Callback
 
 from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
@@ -193,15 +191,6 @@ def test_sweeps_restore_the_number(monkeypatch, error):
         with pytest.raises(error):
             model.fit(X, Y)
     assert set(seen) == {1}
-    assert_three_threads()
-
-
-def test_a_search_in_python_threads_restores_the_number():
-    search = GridSearchCV(
-        MFRegressor(max_epochs=2, random_state=0), {"n_factors": [2, 4]}, cv=KFold(4), n_jobs=4
-    )
-    with parallel_config(backend="threading"):
-        search.fit(X, Y)
     assert_three_threads()
 
 

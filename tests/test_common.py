@@ -596,7 +596,7 @@ def test_each_fit_starts_anew(name):
             {"genres": "war"},
             "'genres' held lists in fit but now holds strings, such as 'war' in r",
         ),
-        ({"age": np.inf}, r"(?s)contains infinity.*Column 'age' holds inf in row 0, and so 400"),
+        ({"age": np.inf}, r"(?s)contains infinity.*Column 'age' holds inf in row 0. In all, 400"),
     ],
 )
 @sided

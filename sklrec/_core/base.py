@@ -32,7 +32,7 @@ from sklrec._solvers.base import Solver
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.steps import notify_sklearn_callbacks
 from sklrec._utils.state.estimators import DeclaredEstimator, Fitted
-from sklrec._utils.state.kinds import NUMBER, Floats, Int, Many, Maybe, Optional, Strings
+from sklrec._utils.state.kinds import Floats, Int, Maybe, Optional, Strings
 from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._rating_module import RatingModule
 from sklrec.preprocessing import IDEncoder
@@ -101,7 +101,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
     _state = {
         "n_features_in_": Int(size="n_columns"),
         "feature_names_in_": Maybe(Strings("n_columns")),
-        "rating_scale_": Optional(Many(NUMBER, 2, into=tuple)),
+        "rating_scale_": Optional(Floats(2, tuple)),
         "rating_statistics_": STATISTICS,
         "loss_curve_": Floats("n_iter"),
         "validation_curve_": Maybe(Floats()),
@@ -222,6 +222,8 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
     def partial_fit(self, X, y, sample_weight=None):
         """Continue the model with further interactions, or start one.
 
+        `BayesianMFRegressor`, and `MFRegressor` with ``svdpp=True``, have no `partial_fit`.
+
         New users and items get rows of their own. Mean and scale become those of all ratings so
         far, and what was learned is converted to them. With biases, least squares compute the
         mean and the biases, in which earlier ratings keep their weight. Then one epoch with a
@@ -316,7 +318,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
 
     @missing_if(_lacks_factors("item"))
     def similar_items(self, items, n_items=10, metric="cosine"):
-        """Find the items whose factors are most similar.
+        """Find the items whose factors are most similar; `BiasRegressor` has no factors.
 
         Parameters
         ----------
@@ -342,7 +344,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
 
     @missing_if(_lacks_factors("user"))
     def similar_users(self, users, n_users=10, metric="cosine"):
-        """Find the users whose factors are most similar.
+        """Find the users whose factors are most similar, if the model has factors of users.
 
         Parameters
         ----------

@@ -21,11 +21,11 @@ from sklrec._core.readers import (
 from sklrec._core.rows import (
     Rows,
     check_enough_ratings,
-    check_rows,
     device_of,
     has_validation,
     held_out_share,
     new_random_state,
+    read_rows,
     stops_early,
 )
 from sklrec._data.growing_vocabulary import GrowingVocabulary
@@ -54,7 +54,7 @@ class Chunks:
         """Read all chunks, and let the model learn what needs no training."""
         if not model._takes_chunks:
             raise ValueError(
-                f"This {type(model).__name__} needs all ratings at once and cannot be fitted to "
+                f"{model!r:.200} needs all ratings at once and cannot be fitted to "
                 "ratings in chunks. Use MFRegressor with svdpp=False, or pass all rows as X and y."
             )
         _check_not_passed(self.X, y=self.y, sample_weight=self.sample_weight)
@@ -98,7 +98,7 @@ class Chunks:
         for chunk in _check_consistent_weights(self.X._chunks()):
             with _error_context(chunk.where):
                 is_first = previous is None and not vocabularies
-                X, y, weight = check_rows(model, *chunk[1:], reset=is_first)
+                X, y, weight = read_rows(model, *chunk[1:], reset=is_first)
                 if len(y) == 0:
                     continue
                 if not vocabularies:
@@ -154,7 +154,7 @@ def _store_validation(model: Any, chunks: Iterable[Chunk], valid: StoredInteract
     """Store the ratings for the validation loss."""
     for chunk in _check_consistent_weights(chunks):
         with _error_context(chunk.where):
-            X, y, weight = check_rows(model, *chunk[1:], reset=False, y_name="y_val")
+            X, y, weight = read_rows(model, *chunk[1:], reset=False, y_name="y_val")
             if len(y) == 0:
                 continue
             inputs = model._reader.inputs(model, X)

@@ -13,7 +13,7 @@ from sklrec._core.rows import Rows, device_of
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._solvers.penalties import Diverged
-from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT, notify_of_model
+from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT, set_model_of_callbacks
 from sklrec._solvers.tensors import sum_of_weights
 from sklrec._utils.runtime import is_shared
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
@@ -36,21 +36,25 @@ class Plan:
 def fit_model(estimator: Any, source: Any, *, is_partial: bool = False) -> Any:
     """Fit an estimator to the rows of a source, and return it."""
     # All work is done on a copy. Its attributes replace those of the estimator in one step, so
-    # that a failed fit changes nothing, and other threads see the old model or the new one.
+    # that a failed fit changes nothing, and other threads see the old model or the new one. What
+    # else was set meanwhile, such as parameters by a callback, stays.
     continues = (is_partial or estimator.warm_start) and hasattr(estimator, "module_")
     previous = copy(estimator) if continues else None
-    model = copy(estimator)
+    model, before = copy(estimator), dict(vars(estimator))
     if previous is None:
         _forget(model)
     elif is_partial:
         model._validate_params()  # fit_context skips this for a fitted estimator
-    notify_of_model(model)
+    set_model_of_callbacks(model)
     rows = source.read(model, previous)
     model.rating_statistics_ = rows.statistics
     if previous is not None:
         model.rating_statistics_ = previous.rating_statistics_.pooled(rows.statistics)
     interrupted = _train(model, rows, Plan(is_partial, previous, rows.stops_early))
-    estimator.__dict__ = vars(model)
+    changed = {name: v for name, v in vars(estimator).items() if before.get(name, before) is not v}
+    for name in [*model._state, *model._not_kept]:
+        changed.pop(name, None)
+    estimator.__dict__ = vars(model) | changed
     if interrupted:
         raise KeyboardInterrupt
     return estimator
@@ -143,7 +147,7 @@ def _record(model: Any, outcome: FitResult, previous: Any, has_validation: bool)
         model.validation_curve_ = earlier + outcome.validation_curve
 
 
-# --- parts of the hooks of estimators
+# --- functions for `_new_module`, `_continued_module` and `_new_solver` of estimators
 
 # Number of factors of a Gaussian model with n_factors="auto": with few ratings for each user and
 # item on average, and with more ratings. Sparse logs have nothing for more factors to learn.

@@ -143,6 +143,7 @@ class BlockReader(PairReader):
     """Reads users, items and side features, as rows of a table with weights."""
 
     def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
+        vars(model).pop("stars_", None)  # of a fit with another loss
         if model.loss == "ordinal":
             model.stars_ = _different_ratings(y)
         side = SideFeatures.learn(

@@ -99,8 +99,8 @@ def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFram
 
 
 def _check_has_ids(model: Any) -> None:
-    """Raise if the model knows no IDs."""
-    if not hasattr(model, "encoder_"):
+    """Raise if the model knows no IDs, or if its reader reads none."""
+    if not (hasattr(model, "encoder_") and hasattr(model._reader, "scores")):
         raise ValueError(
             "Recommending needs input='interactions', got input='sequences', whose X has "
             "neither users nor item IDs. Fit a model of interactions."

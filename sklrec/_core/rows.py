@@ -50,7 +50,7 @@ class Table:
     def read(self, model: Any, previous: Any) -> Rows:
         """Read all rows, and let the model learn what needs no training."""
         reader = model._reader
-        X, y, weight = check_rated(
+        X, y, weight = read_rated(
             model, self.X, self.y, self.sample_weight, reset=previous is None
         )
         if not self.is_partial:
@@ -80,7 +80,7 @@ class Table:
         """Read the validation data, if there are any."""
         if not has_validation(self.X_val, self.y_val, self.sample_weight_val):
             return None
-        X, y, weight = check_rated(
+        X, y, weight = read_rated(
             model, self.X_val, self.y_val, self.sample_weight_val, reset=False, y_name="y_val"
         )
         inputs = model._reader.inputs(model, X)
@@ -98,10 +98,10 @@ def check_X(model: Any, X: Any, *, reset: bool) -> Any:
     return model._reader.check_X(model, X, reset=reset)
 
 
-def check_rated(model: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool, y_name: str = "y"):
+def read_rated(model: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool, y_name: str = "y"):
     """Check rows, drop rows without rating or weight, and scale the weights to a mean of 1,
     unless their size matters."""
-    X, y, weight = check_rows(
+    X, y, weight = read_rows(
         model, X, y, sample_weight, reset=reset, y_name=y_name, allow_all_zero_weights=False
     )
     if model._sum_of_weights is None:
@@ -120,7 +120,7 @@ def check_rated(model: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool, 
     return X, y, weight
 
 
-def check_rows(
+def read_rows(
     model: Any,
     X: Any,
     y: Any,

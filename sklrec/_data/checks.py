@@ -183,8 +183,8 @@ def check_rows(
     if len(rows):
         raise ValueError(
             f"Input X contains {problem}.\nColumn {name!r} holds "
-            f"{plain_scalar(values[rows[0]])!r} in row {first_row + rows[0]}, and so {len(rows)} "
-            f"of the rows {first_row} to {first_row + len(values) - 1} lack {lack}."
+            f"{plain_scalar(values[rows[0]])!r} in row {first_row + rows[0]}. In all, "
+            f"{len(rows)} of the rows {first_row} to {first_row + len(values) - 1} lack {lack}."
         )
 
 

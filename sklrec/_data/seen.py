@@ -17,6 +17,8 @@ class SeenPairs(Record):
         super().__init__({"items": items, "starts": Array(INDICES, ("n_users+2",))})
 
     def pack(self, value, raw):
+        if not isinstance(value, csr_array):
+            raise TypeError(f"{value!r:.100} in place of a csr_array")
         if not (value.has_canonical_format and value.data.all()):
             value = value.copy()
             value.sum_duplicates()

@@ -67,7 +67,7 @@ def notify_sklearn_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any)
     context.call_on_fit_task_end(estimator=estimator, reconstruction_attributes=dict, **data)
 
 
-def notify_of_model(model: Any) -> None:
+def set_model_of_callbacks(model: Any) -> None:
     """Set the estimator from which callbacks take fitted attributes."""
     if (fit := running_fit()) is not None:
         fit.model = model

@@ -11,7 +11,7 @@ from sklrec._core.base import BaseRatingRegressor, missing_if
 from sklrec._core.fit import auto_n_factors, check_unchanged
 from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_with_std
 from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
-from sklrec._core.rows import check_rated
+from sklrec._core.rows import read_rated
 from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.features.side_features import SIDES, SideBlock
 from sklrec._solvers.fold_in import fold_in
@@ -386,7 +386,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
                 "fold_in takes ratings as numbers, but the model was fitted with loss='ordinal'. "
                 "Call fit with warm_start=True, or fit with loss='squared_error'."
             )
-        X, y, weight = check_rated(model, X, y, sample_weight, reset=False)
+        X, y, weight = read_rated(model, X, y, sample_weight, reset=False)
         learn_pairs(folded, X, y, model)
         inputs = self._reader.inputs(folded, X)
         n_known = n_ids(model)

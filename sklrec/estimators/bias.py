@@ -195,7 +195,7 @@ class BiasRegressor(BaseRatingRegressor):
         return predicted_with_std(self, X) if return_std else predicted(self, X)
 
     def _new_module(self, rows):
-        return BiasModel(self.n_users_, n_ids(self)[1])
+        return BiasModel(*n_ids(self))
 
     def _continued_module(self, previous, rows):
         return deepcopy(previous.module_).grow(*n_ids(self))

@@ -12,6 +12,7 @@ import torch
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.utils import check_random_state
+from skorch.callbacks import Callback
 
 from sklrec import IDEncoder, MFRegressor
 from sklrec.datasets import make_ratings
@@ -267,3 +268,34 @@ def test_a_fit_keeps_what_a_user_has_set():
     model.note = "first"
     assert model.fit(X[:50], Y[:50]).n_rows_ == 50
     assert model.note == "first"
+
+
+def test_what_a_callback_sets_during_a_fit_stays():
+    class Marks(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            model.note = "marked"
+            model.set_params(alpha=0.5)
+
+    model = mf(callbacks=[Marks()])
+    assert model.fit(X, Y).note == "marked"
+    assert model.alpha == 0.5
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model, "seen_", None),
+        lambda model: setattr(model, "validation_curve_", None),
+        lambda model: setattr(model, "loss_curve_", []),
+        lambda model: model.module_.half(),
+        lambda model: setattr(model, "rating_scale_", (0.0, np.inf)),
+    ],
+)
+def test_a_pickle_of_a_changed_model_can_be_read(change):
+    model = mf().fit(X, Y)
+    change(model)
+    again = pickle.loads(pickle.dumps(model))
+    for name in ("loss_curve_", "validation_curve_", "rating_scale_"):
+        assert getattr(again, name, "absent") == getattr(model, name, "absent")
+    assert (again.seen_ is None) == (model.seen_ is None)
+    assert again.module_.item_factors.weight.dtype == model.module_.item_factors.weight.dtype

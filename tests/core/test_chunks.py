@@ -351,11 +351,17 @@ def test_both_parts_of_a_split_must_hold_ratings(log, early_stopping):
 @pytest.mark.parametrize(
     ("estimator", "message"),
     [
-        (MFRegressor(svdpp=True), "MFRegressor needs all ratings at once .* svdpp=False"),
-        (DenseRecRegressor(), "DenseRecRegressor needs all ratings at once .* Use MFRegressor"),
-        (BiasRegressor(), "BiasRegressor needs all ratings at once"),
-        (BayesianMFRegressor(), "BayesianMFRegressor needs all ratings at once"),
-        (SequenceRatingRegressor(), "SequenceRatingRegressor needs all ratings at once"),
+        (
+            MFRegressor(svdpp=True),
+            r"MFRegressor\(svdpp=True\) needs all ratings .* svdpp=False",
+        ),
+        (
+            DenseRecRegressor(),
+            r"DenseRecRegressor\(\) needs all ratings .* Use MFRegressor",
+        ),
+        (BiasRegressor(), r"BiasRegressor\(\) needs all ratings at once"),
+        (BayesianMFRegressor(), r"BayesianMFRegressor\(\) needs all ratings at once"),
+        (SequenceRatingRegressor(), r"SequenceRatingRegressor\(\) needs all ratings at once"),
     ],
 )
 def test_other_estimators_need_all_ratings_at_once(log, estimator, message):

@@ -168,7 +168,7 @@ def test_infinite_numbers_are_refused(values):
         lambda: side.arrays(frame(x=values)),
     ):
         with pytest.raises(
-            ValueError, match=r"infinity.\nColumn 'x' holds -?inf in row 1, and so"
+            ValueError, match=r"infinity.\nColumn 'x' holds -?inf in row 1. In all, "
         ):
             read()
 

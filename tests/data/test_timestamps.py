@@ -86,14 +86,20 @@ def test_nanoseconds_are_exact():
 @pytest.mark.parametrize(
     ("values", "text"),
     [
-        (np.array([1, np.nan]), "NaN.\nColumn 'when' holds nan in row 1, and so 1 of the rows 0 "),
+        (
+            np.array([1, np.nan]),
+            "NaN.\nColumn 'when' holds nan in row 1. In all, 1 of the rows 0 ",
+        ),
         (pd.array([1, None], dtype="Int64"), r"NaN\.\nColumn 'when' holds <NA> in row 1"),
         (np.array(["2020", "NaT"], dtype="M8[s]"), r"NaN\.\nColumn 'when' holds .*NaT.* in row 1"),
         (objects(1, None), r"NaN\.\nColumn 'when' holds None in row 1"),
         (objects(pd.Timestamp(0), pd.NaT), r"NaN\.\nColumn 'when' holds NaT in row 1"),
         (objects("x", None), r"NaN\.\nColumn 'when' holds None in row 1"),
         (pd.Categorical([7, None]), r"NaN\.\nColumn 'when' holds nan in row 1"),
-        (np.array([1, -np.inf]), r"infinity\.\nColumn 'when' holds -inf in row 1, .*: give these"),
+        (
+            np.array([1, -np.inf]),
+            r"infinity\.\nColumn 'when' holds -inf in row 1\. .*: give these",
+        ),
         (pd.array([1, np.inf], dtype="Float64"), r"infinity\.\nColumn 'when' holds inf in row 1"),
         (np.array([1, 2**63], dtype=np.uint64), "a number beyond int64.\nColumn 'when' holds 922"),
         (objects(1, -(2**80)), r"a number beyond int64\.\n.*: count from a later start, or in a"),
@@ -112,7 +118,7 @@ def test_invalid_times_are_refused(values, text):
 
 def test_messages_count_rows_from_the_start_of_the_column():
     text = (
-        r"Column 2 holds nan in row 11, and so 2 of the rows 10 to 12 lack a timestamp: drop "
+        r"Column 2 holds nan in row 11. In all, 2 of the rows 10 to 12 lack a timestamp: drop "
         r"these rows, or fill in when they were\."
     )
     for read in (read_timestamps, timestamp_kind):

@@ -211,7 +211,7 @@ def test_missing_and_infinite_ids_are_refused(case):
     values, shown = INVALID[case]
     text = (
         rf"Input X contains {'infinity' if 'inf' in shown else 'NaN'}\.\n"
-        f"Column 'user' holds {shown} in row 1, and so 2 of the rows 0 to 3 lack an ID. "
+        f"Column 'user' holds {shown} in row 1. In all, 2 of the rows 0 to 3 lack an ID. "
         "Every interaction needs its IDs: drop these rows, or fill in an ID that stands for them"
     )
     vocabularies = [Vocabulary.from_values(ids, "user") for ids in (["a", "b"], [1, 2], [1.5])]

@@ -23,7 +23,8 @@ class Place:
     """A place in a state that is read: its path, for messages, and the sizes read so far."""
 
     def __init__(self, path: str = "", sizes: dict[str, Any] | None = None, raw: bool = False):
-        self.path, self.raw = path, raw  # raw: in a pickle, which may hold objects
+        # raw: in a pickle, which is trusted and may hold objects
+        self.path, self.raw = path, raw
         self.sizes: dict[str, Any] = {} if sizes is None else sizes
 
     def to(self, name: Any) -> "Place":
@@ -51,12 +52,14 @@ class Place:
         if isinstance(of, str) and self.size(of) is None:
             name, _, more = of.partition("+")
             self.sizes[name] = found - int(more) if more else found
-            return not more or self.sizes[name] >= 0
-        return of is None or (found in of if isinstance(of, range) else self.size(of) == found)
+            return self.raw or not more or self.sizes[name] >= 0
+        if self.raw or of is None:
+            return True
+        return found in of if isinstance(of, range) else self.size(of) == found
 
 
 class Kind:
-    """What an attribute may hold: here, whatever its user can check."""
+    """The values that an attribute may have; this class allows all of them."""
 
     def pack(self, value: Any, raw: bool) -> Any:
         """Write a value, or raise a TypeError; a raw state may hold objects."""
@@ -81,6 +84,9 @@ class Plain(Kind):
         return value
 
     def unpack(self, packed, place):
+        if place.raw:
+            place.agree(self.size, packed)
+            return packed
         if type(packed) not in self.types:
             names = " or ".join(each.__name__ for each in self.types)
             place.refuse(f"should be of type {names}, got {type(packed).__name__}")
@@ -88,7 +94,9 @@ class Plain(Kind):
             low, high = self.low, place.size(self.below)
             is_low = not isfinite(packed) or (low is not None and packed < low)
             if is_low or (high is not None and packed >= high):
-                place.refuse(f"should be finite, at least {low} and below {high}")
+                bounds = "" if low is None else f", at least {low}"
+                bounds += "" if high is None else f" and below {high}"
+                place.refuse(f"should be finite{bounds}")
             if not place.agree(self.size, packed):
                 place.refuse(f"should be {place.size(self.size)}, got {packed}")
         return packed
@@ -127,6 +135,10 @@ class Array(Kind):
         return value.astype(value.dtype.newbyteorder("="), copy=False)
 
     def unpack(self, packed, place):
+        if place.raw:
+            for pair in zip(self.shape, packed.shape, strict=False):
+                place.agree(*pair)
+            return packed
         found = packed.dtype.name if isinstance(packed, np.ndarray) else "no array"
         if found not in self.dtypes:
             place.refuse(f"should be of {' or '.join(self.dtypes)}, got {found}")
@@ -143,16 +155,19 @@ class Array(Kind):
 
 
 class Floats(Array):
-    """A list of floats, as an array."""
+    """A list or a tuple of floats, as an array."""
 
-    def __init__(self, size: Size = None):
+    def __init__(self, size: Size = None, into: type = list):
         super().__init__("float64", (size,))
+        self.into = into
 
     def pack(self, value, raw):
+        if np.ndim(value) != 1:
+            raise TypeError(f"{value!r:.100} in place of a list of numbers")
         return np.array(value, dtype=np.float64)
 
     def unpack(self, packed, place):
-        return super().unpack(packed, place).tolist()
+        return self.into(super().unpack(packed, place).tolist())
 
 
 class Many(Kind):

@@ -57,7 +57,7 @@ class Module(Part):
             if isinstance(value, int | tuple) and not place.agree(name, value):
                 place.refuse(f"should have {name} {place.size(name)}, got {value}")
             if isinstance(value, np.ndarray):
-                arguments[name] = torch.from_numpy(value)
+                arguments[name] = torch.tensor(value)
         with torch.device("meta"):
             module = cls(**arguments)
         expected = {

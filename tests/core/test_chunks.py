@@ -283,14 +283,6 @@ def test_a_fault_leaves_the_estimator_unchanged(log, make, message):
         mf.fit(ChunkedRatings(make(log)))
 
 
-def test_an_id_that_cannot_be_hashed_is_named():
-    X = np.empty((3, 2), dtype=object)
-    X[:] = 1
-    X[1, 0] = []
-    with pytest.raises(TypeError, match=r"In chunk 0, .*Column 0 holds \[\], which cannot be"):
-        fitted(ChunkedRatings([(X, [1, 2, 3])]))
-
-
 @pytest.mark.parametrize("error", [ConnectionError, KeyboardInterrupt])
 def test_errors_of_the_iterable_pass_through(log, error):
     def failing():

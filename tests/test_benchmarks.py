@@ -9,8 +9,6 @@ from copy import copy
 import numpy as np
 import pandas as pd
 import pytest
-import torch
-from torch import nn
 
 from benchmarks import (
     _results,
@@ -24,7 +22,7 @@ from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
 from benchmarks._peers import run
 from benchmarks.peers._serve import serve
-from benchmarks.post import cut_windows, train
+from benchmarks.post import cut_windows
 
 CSV = "u,book,stars,time\n1,a,4,8\n2,b,5,5\n1,a,1,6\n3,a,2,7\n"
 
@@ -277,18 +275,6 @@ def test_windows_follow_time_and_leave_the_last_out():
     windows, last = cut_windows(log, 2)
     assert [window.tolist() for window in windows] == [[2, 3], [4]]
     assert last.tolist() == [[5, 1], [0, 6]]
-
-
-def test_gradients_that_are_never_zeroed_add_up():
-    inputs, targets = [torch.ones(3, 1)], torch.zeros(3, 1)
-    ends = []
-    for zeroed in (True, False):
-        module = nn.Linear(1, 1, bias=False)
-        nn.init.ones_(module.weight)
-        train(module, inputs, targets, lr=0.25, zero_gradients=zeroed)
-        ends.append(module.weight.item())
-    # the slope at w is 2 w: w halves at each step, or goes 1, 0.5, -0.25, -0.875
-    assert ends == [0.125, -0.875]
 
 
 @pytest.mark.parametrize("noise", logs.NOISES)

@@ -142,12 +142,15 @@ def test_one_module_imports_private_names_of_scikit_learn():
     assert offenders <= {"_data/checks.py"}
 
 
-def test_import_does_not_load_slow_packages():
+def test_an_import_and_fits_do_not_load_slow_packages():
     script = (
         "import sys\n"
         "before = set(sys.modules)\n"
         "import sklrec, sklrec.datasets, sklrec.modules, sklrec.preprocessing\n"
         "import sklrec.inspection, sklrec.metrics, sklrec.model_selection\n"
+        "X, y = [[k, k] for k in range(10)], range(10)\n"
+        "models = sklrec.MFRegressor(2), sklrec.DenseRecRegressor(2, batch_size=1)\n"
+        "assert all(model.fit(X, y).module_.sparse for model in models)\n"
         "print(*(set(sys.modules) - before))"
     )
     done = subprocess.run(

@@ -283,16 +283,6 @@ def test_forward_with_a_static_part_follows_the_formulas(bidirectional):
         assert torch.allclose(found[k], MEAN + SCALE * z, atol=1e-5)
 
 
-@torch.no_grad()
-def test_given_expectations_replace_the_posterior():
-    module = residual_lstm(bidirectional=True)
-    zeros = torch.zeros(3, 4)
-    given = {"past_expected": zeros, "past_expected_after": zeros, "expected": torch.zeros(5)}
-    found = module(**PAST, **QUERIES, after=AFTER, **given)
-    assert not torch.allclose(found, module(**PAST, **QUERIES, after=AFTER), atol=1e-2)
-    assert torch.allclose(found[[0, 4]][1], torch.tensor(MEAN).double())  # nothing was read
-
-
 @pytest.mark.parametrize("bidirectional", [False, True])
 @torch.no_grad()
 def test_padding_and_unknown_ratings_change_nothing(bidirectional):

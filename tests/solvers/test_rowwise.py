@@ -3,8 +3,6 @@
 
 import copy
 import pickle
-import subprocess
-import sys
 from inspect import getmodule
 
 import numpy as np
@@ -257,18 +255,3 @@ def test_a_warm_start_can_change_between_dense_and_sparse_gradients(make):
     assert not is_rowwise(model)
     assert is_rowwise(model.set_params(optimizer=None).fit(X, Y))
     assert not is_rowwise(model.set_params(optimizer=torch.optim.Adam).fit(X, Y))
-
-
-def test_a_fit_does_not_import_the_compiler_of_torch():
-    script = (
-        "import sys, numpy as np\n"
-        "from sklrec import DenseRecRegressor, MFRegressor\n"
-        "X = np.arange(20).reshape(10, 2)\n"
-        "mf = MFRegressor(2, max_epochs=2).fit(X, np.arange(10.0))\n"
-        "dense = DenseRecRegressor(2, batch_size=1, max_epochs=2).fit(X, np.arange(10.0))\n"
-        "print(mf.module_.sparse, dense.module_.sparse, 'torch._dynamo' in sys.modules)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["True", "True", "False"]

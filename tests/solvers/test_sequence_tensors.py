@@ -97,14 +97,6 @@ def test_a_target_reads_the_nearest_interactions_of_a_long_history(past, max_len
         assert len(short[0]) <= (2 if seed is None else 3) * max_len
 
 
-def test_pieces_have_a_largest_length():
-    past = [(0, 1, time) for time in range(1000)]
-    for both, longest in ((False, 20), (True, 30)):
-        data = tensors(past, past, max_len=10, bidirectional=both)
-        widths = [inputs["past_items"].shape[1] for inputs, _ in data.batches(64)]
-        assert max(widths) == longest
-
-
 def test_the_order_inside_a_tie_is_random_in_each_epoch():
     past = [(0, item, 5) for item in range(1, 7)]
     data, order = tensors(past, [(0, 1, 9)]), generator()

@@ -88,12 +88,6 @@ def test_sums_are_equal_to_sums_in_memory(tmp_path, rows, weighted):
     assert store.mean_square(mean) == pytest.approx(in_memory.mean_square(mean), rel=1e-5)
 
 
-def test_equal_ratings_have_scale_1_and_equal_weights_are_left_out(tmp_path, rows):
-    store = stored(tmp_path, (*rows[:2], np.full(N, 4.0), np.full(N, 3.0)))
-    assert (store.statistics.mean, store.statistics.scale) == (4.0, 1.0)
-    assert all(set(X) == {"users", "items"} for X, _ in store.batches(500))
-
-
 def test_only_a_few_blocks_are_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(stored_module, "BLOCK_ROWS", 2**15)
     store = StoredInteractions(tmp_path / "rows", np.random.RandomState(0))

@@ -69,22 +69,6 @@ def prior_means(posterior):
     return torch.as_tensor(means)
 
 
-def test_a_users_row_solves_its_normal_equations():
-    posterior = new_posterior()
-    posterior.sweep()
-    posterior._update(1)
-    prior = torch.linalg.inv(posterior.rows[0].prior_covariance).numpy()
-    centres = prior_means(posterior).numpy()
-    tau = posterior.precision * posterior.shares.numpy()
-    expected = [equations(posterior, user) for user in range(N_USERS)]
-    posterior._update(0)
-    for user, (G, y) in enumerate(expected):
-        S = np.linalg.inv(tau[user] * G + prior)
-        found = posterior.rows[0]
-        assert np.allclose(unpack(found.covariance, K + 1)[user], S)
-        assert np.allclose(found.mean[user], S @ (tau[user] * y + prior @ centres[user]))
-
-
 @pytest.mark.parametrize("svdpp", [False, True])
 def test_expected_errors_are_those_of_simulated_rows(svdpp):
     posterior = new_posterior(svdpp)

@@ -6,24 +6,17 @@ import pytest
 from sklearn.base import clone
 from sklearn.pipeline import make_pipeline
 
-from sklrec import (
-    BayesianMFRegressor,
-    BiasRegressor,
-    DenseRecRegressor,
-    IDEncoder,
-    MFRegressor,
-    SequenceRatingRegressor,
-)
+import sklrec
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(n_users=30, n_items=20, n_ratings=300, random_state=0)
 ESTIMATORS = {
-    "mf": MFRegressor(n_factors=3, max_epochs=2),
-    "dense": DenseRecRegressor(3, (4,), max_epochs=2),
-    "sequence": SequenceRatingRegressor(3, 3, max_epochs=2),
-    "bayesian": BayesianMFRegressor(n_factors=3, n_iter=3, side_features=["timestamp"]),
-    "bias": BiasRegressor(),
-    "pipeline": make_pipeline(IDEncoder(), MFRegressor(n_factors=3, max_epochs=2)),
+    "mf": sklrec.MFRegressor(n_factors=3, max_epochs=2),
+    "dense": sklrec.DenseRecRegressor(3, (4,), max_epochs=2),
+    "sequence": sklrec.SequenceRatingRegressor(3, 3, max_epochs=2),
+    "bayesian": sklrec.BayesianMFRegressor(n_factors=3, n_iter=3, side_features=["timestamp"]),
+    "bias": sklrec.BiasRegressor(),
+    "pipeline": make_pipeline(sklrec.IDEncoder(), sklrec.MFRegressor(n_factors=3, max_epochs=2)),
 }
 of_all = pytest.mark.parametrize("name", ESTIMATORS)
 with_both_ids = pytest.mark.parametrize("ids", [int, str])
@@ -36,7 +29,7 @@ def fitted(name, ids):
 
 def trusted(name):
     model = ESTIMATORS[name][-1] if name == "pipeline" else ESTIMATORS[name]
-    return [f"{cls.__module__}.{cls.__qualname__}" for cls in (type(model), IDEncoder)]
+    return [f"{cls.__module__}.{cls.__qualname__}" for cls in (type(model), sklrec.IDEncoder)]
 
 
 @of_all

@@ -218,11 +218,6 @@ def test_the_wheel_holds_only_the_package(tmp_path):
     assert names == {path.relative_to(ROOT).as_posix() for path in files}
 
 
-def test_types_are_shipped():
-    assert (PACKAGE / "py.typed").is_file()
-    assert "py.typed" in (ROOT / "setup.cfg").read_text()
-
-
 def test_every_file_starts_with_its_purpose_and_licence():
     for path in sorted([*PACKAGE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]):
         first, second, *_ = path.read_text().splitlines()

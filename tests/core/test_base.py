@@ -258,27 +258,20 @@ def test_validation_data_are_transformed_and_routed_through_a_pipeline():
     assert pipeline["model"].validation_curve_ == expected.validation_curve_
 
 
-def test_a_fit_keeps_what_a_user_has_set():
+def test_a_fit_keeps_what_a_user_or_a_callback_has_set():
     class Noted(MFRegressor):
         def fit(self, X, y):
             self.n_rows_ = len(y)
             return super().fit(X, y)
 
-    model = Noted(max_epochs=1).fit(X, Y)
-    model.note = "first"
-    assert model.fit(X[:50], Y[:50]).n_rows_ == 50
-    assert model.note == "first"
-
-
-def test_what_a_callback_sets_during_a_fit_stays():
     class Marks(Callback):
         def on_epoch_end(self, net, **kwargs):
-            model.note = "marked"
             model.set_params(alpha=0.5)
 
-    model = mf(callbacks=[Marks()])
-    assert model.fit(X, Y).note == "marked"
-    assert model.alpha == 0.5
+    model = Noted(max_epochs=1, callbacks=[Marks()])
+    model.note = "first"
+    assert model.fit(X, Y).fit(X[:50], Y[:50]).n_rows_ == 50
+    assert (model.note, model.alpha) == ("first", 0.5)
 
 
 @pytest.mark.parametrize(

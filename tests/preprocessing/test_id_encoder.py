@@ -284,25 +284,10 @@ def test_new_ids_cause_no_warning(frame):
 
 
 @pytest.mark.parametrize("method", ["fit", "fit_transform", "partial_fit", "transform"])
-@pytest.mark.parametrize(
-    ("column", "values", "error", "text"),
-    [
-        (
-            "user",
-            ["bob", None, "eve", None],
-            ValueError,
-            "NaN.\nColumn 'user' holds None in row",
-        ),
-        ("item", [1.0, np.inf, 2.0, 3.0], ValueError, "infinity.\nColumn 'item' holds inf in row"),
-        ("user", [[1], 2, 3, 4], TypeError, r"Column 'user' holds \[1\], which cannot be an ID"),
-    ],
-)
-def test_invalid_ids_are_refused(frame, method, column, values, error, text):
-    encoder = IDEncoder()
-    if method == "transform":
-        encoder.fit(frame)
-    frame[column] = pd.Series(values, frame.index, object)
-    with pytest.raises(error, match=text):
+def test_invalid_ids_are_refused(frame, method):
+    encoder = IDEncoder().fit(frame) if method == "transform" else IDEncoder()
+    frame["user"] = pd.Series(["bob", None, "eve", None], frame.index, object)
+    with pytest.raises(ValueError, match=r"NaN\.\nColumn 'user' holds None in row"):
         getattr(encoder, method)(frame)
 
 

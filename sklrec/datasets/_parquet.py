@@ -120,8 +120,10 @@ class ParquetRatings(ChunkedRatings):
         for parameter, names in wanted.items():
             for name in names:
                 if name not in present:
+                    is_path = isinstance(self.source, str | PathLike)
+                    where = fspath(self.source) if is_path else "The dataset"
                     raise ValueError(
-                        f"source has no column {name!r}; it has {listed(present)}. Give "
+                        f"{where} has no column {name!r}; it has {listed(present)}. Give "
                         f"{parameter}= one of these names."
                     )
         for name in targets:

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import contextlib
-import hashlib
 import json
 import os
 import secrets
@@ -14,6 +13,8 @@ from typing import Any, NoReturn
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from sklrec._utils.checksum import sha256
 
 # Version of the format; only files of this version are read. Increase it when older versions of
 # sklrec cannot read new files.
@@ -126,9 +127,9 @@ def _header_bytes(content: bytes) -> int:
 
 def _digest(text: str, arrays: Mapping[str, np.ndarray]) -> str:
     """SHA-256 of the document and the arrays."""
-    digest = hashlib.sha256(f"{len(text)}\n{text}\n".encode())
+    parts: list[bytes | memoryview] = [f"{len(text)}\n{text}\n".encode()]
     for name in sorted(arrays):
         array = arrays[name]
-        digest.update(f"{len(name)} {name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+        parts.append(f"{len(name)} {name} {array.dtype.str} {array.shape}\n".encode())
+        parts.append(array.reshape(-1).view(np.uint8).data)
+    return sha256(parts)

@@ -226,9 +226,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
 
         New users and items get rows of their own. Mean and scale become those of all ratings so
         far, and what was learned is converted to them. With biases, least squares compute the
-        mean and the biases, in which earlier ratings keep their weight. Then one epoch with a
-        constant learning rate trains the rest, if there is more. See the notes of the class. An
-        automatic rating scale widens with the new ratings.
+        mean and the biases, in which earlier ratings keep their weight. Then one epoch trains
+        factors and layers, if the model has any, with a constant learning rate. The notes of the
+        class tell more. An automatic rating scale widens with the new ratings.
 
         Parameters
         ----------

@@ -22,7 +22,7 @@ from sklrec._data.checks import (
     resolve_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._utils.state.estimators import DeclaredEstimator
+from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
 
 __all__ = ["IDEncoder"]
@@ -130,6 +130,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         self.min_frequency = min_frequency
 
     @fit_context(prefer_skip_nested_validation=True)
+    @in_one_step
     def fit(self, X: Any, y: Any = None) -> "IDEncoder":
         """Learn the IDs in the given columns.
 
@@ -149,6 +150,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         return self
 
     @fit_context(prefer_skip_nested_validation=True)
+    @in_one_step
     def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Learn the IDs and encode them, in one pass over the data.
 
@@ -169,6 +171,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         return self._replace(X, [codes for _, codes in learned])
 
     @fit_context(prefer_skip_nested_validation=True)
+    @in_one_step
     def partial_fit(self, X: Any, y: Any = None) -> "IDEncoder":
         """Add the IDs that are new; those already known keep their codes.
 

@@ -16,7 +16,7 @@ from sklrec._data.checks import (
     check_feature_names_in,
     fit_context,
 )
-from sklrec._utils.state.estimators import DeclaredEstimator
+from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Maybe, Strings
 
 LARGEST_MAX_LEN = 2**24  # in a file: longer sequences would need too much memory
@@ -100,6 +100,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
         self.mask = mask
 
     @fit_context(prefer_skip_nested_validation=True)
+    @in_one_step
     def fit(self, X: Any, y: Any = None) -> "SequencePadder":
         """Learn the width of the matrix.
 

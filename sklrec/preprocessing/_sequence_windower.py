@@ -25,7 +25,7 @@ from sklrec._data.checks import (
 from sklrec._data.histories import Histories
 from sklrec._data.timestamps import need_timestamp, read_timestamps, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
-from sklrec._utils.state.estimators import DeclaredEstimator
+from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Choice, Int, Many, Maybe, Part, Strings
 from sklrec.preprocessing._sequence_padder import LARGEST_MAX_LEN
 
@@ -156,6 +156,7 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
             raise ValueError(f"max_len should be at most {LARGEST_MAX_LEN} in a model file")
 
     @fit_context(prefer_skip_nested_validation=True)
+    @in_one_step
     def fit(self, X: Any, y: Any = None) -> "SequenceWindower":
         """Store the log of interactions.
 

@@ -274,21 +274,12 @@ def test_a_fit_keeps_what_a_user_or_a_callback_has_set():
     assert (model.note, model.alpha) == ("first", 0.5)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda model: setattr(model, "seen_", None),
-        lambda model: setattr(model, "validation_curve_", None),
-        lambda model: setattr(model, "loss_curve_", []),
-        lambda model: model.module_.half(),
-        lambda model: setattr(model, "rating_scale_", (0.0, np.inf)),
-    ],
-)
-def test_a_pickle_of_a_changed_model_can_be_read(change):
+def test_a_pickle_of_a_changed_model_can_be_read():
     model = mf().fit(X, Y)
-    change(model)
+    model.module_.half()
+    changes = {"seen_": None, "validation_curve_": None, "loss_curve_": []}
+    vars(model).update(changes, rating_scale_=(0.0, np.inf))
     again = pickle.loads(pickle.dumps(model))
-    for name in ("loss_curve_", "validation_curve_", "rating_scale_"):
-        assert getattr(again, name, "absent") == getattr(model, name, "absent")
-    assert (again.seen_ is None) == (model.seen_ is None)
+    for name in [*changes, "rating_scale_"]:
+        assert getattr(again, name) == getattr(model, name)
     assert again.module_.item_factors.weight.dtype == model.module_.item_factors.weight.dtype

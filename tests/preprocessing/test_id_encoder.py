@@ -285,10 +285,13 @@ def test_new_ids_cause_no_warning(frame):
 
 @pytest.mark.parametrize("method", ["fit", "fit_transform", "partial_fit", "transform"])
 def test_invalid_ids_are_refused(frame, method):
-    encoder = IDEncoder().fit(frame) if method == "transform" else IDEncoder()
+    encoder = IDEncoder().fit(frame)
+    before = vars(encoder).copy()
     frame["user"] = pd.Series(["bob", None, "eve", None], frame.index, object)
+    given = frame.assign(more=1) if method.startswith("fit") else frame
     with pytest.raises(ValueError, match=r"NaN\.\nColumn 'user' holds None in row"):
-        getattr(encoder, method)(frame)
+        getattr(encoder, method)(given)
+    assert vars(encoder) == before
 
 
 @pytest.mark.parametrize(

@@ -187,11 +187,11 @@ def test_a_missing_timestamp_is_named(log):
     ],
 )
 def test_invalid_columns_are_refused(log, method, column, values, text):
-    windower = SequenceWindower()
-    if method == "transform":
-        windower.fit(log)
+    windower = SequenceWindower().fit(log[["user", "item", "timestamp"]])
+    before = vars(windower).copy()
     with pytest.raises((ValueError, TypeError), match=text):
-        getattr(windower, method)(log.assign(**{column: values}))
+        getattr(windower, method)(log.assign(**{column: values})[[*windower.feature_names_in_]])
+    assert vars(windower) == before
 
 
 def test_codes_may_be_whole_floats_or_objects(log):

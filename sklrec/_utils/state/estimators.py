@@ -1,8 +1,10 @@
 """Estimators and transformers in a state: their parameters, settings and fitted attributes."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
+from copy import copy
+from functools import partial, wraps
 from typing import Any
 
 import sklearn
@@ -54,6 +56,19 @@ class DeclaredEstimator(BaseEstimator):
         copied = object.__new__(type(self))
         copied.__dict__.update(vars(self))
         return copied
+
+
+def in_one_step(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a method work on a copy, whose attributes replace those of the estimator at the end."""
+
+    @wraps(fit)
+    def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        model = copy(self)
+        result = fit(model, *args, **kwargs)
+        self.__dict__ = vars(model)
+        return self if result is model else result
+
+    return wrapper
 
 
 class Fitted(Part):

@@ -224,11 +224,11 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
 
         `BayesianMFRegressor`, and `MFRegressor` with ``svdpp=True``, have no `partial_fit`.
 
-        New users and items get rows of their own. Mean and scale become those of all ratings so
-        far, and what was learned is converted to them. With biases, least squares compute the
-        mean and the biases, in which earlier ratings keep their weight. Then one epoch trains
-        factors and layers, if the model has any, with a constant learning rate. The notes of the
-        class tell more. An automatic rating scale widens with the new ratings.
+        New users and items get rows of their own. The mean and the scale of all ratings so far
+        are computed, and what was learned is converted to them. With biases, least squares
+        compute the mean and the biases, in which earlier ratings keep their weight. Then one
+        epoch trains factors and layers, if the model has any, with a constant learning rate. The
+        notes of the class tell more. An automatic rating scale widens with the new ratings.
 
         Parameters
         ----------
@@ -255,7 +255,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         UserWarning
             If a rating far outside an automatic rating scale widens it.
         """
-        return fit_model(self, Table(X, y, sample_weight, is_partial=True), is_partial=True)
+        return fit_model(self, Table(X, y, sample_weight, is_partial=True))
 
     def predict(self, X):
         """Predict the ratings of interactions.

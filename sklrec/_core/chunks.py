@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -49,6 +49,7 @@ class Chunks:
     X_val: Any = None
     y_val: Any = None
     sample_weight_val: Any = None
+    is_partial: ClassVar[bool] = False
 
     def read(self, model: Any, previous: Any) -> Rows:
         """Read all chunks, and let the model learn what needs no training."""

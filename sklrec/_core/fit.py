@@ -33,16 +33,18 @@ class Plan:
     snapshot: Any = None  # function of a module and a `FitResult` that makes a fitted estimator
 
 
-def fit_model(estimator: Any, source: Any, *, is_partial: bool = False) -> Any:
+def fit_model(estimator: Any, source: Any) -> Any:
     """Fit an estimator to the rows of a source, and return it."""
-    # All work is done on a copy. Its attributes replace those of the estimator in one step, so
-    # that a failed fit changes nothing, and other threads see the old model or the new one. What
-    # else was set meanwhile, such as parameters by a callback, stays.
+    # All work is done on a copy. The estimator gets its attributes in one step, so that a failed
+    # fit changes nothing, and other threads see the old model or the new one. What else was set
+    # meanwhile, such as parameters by a callback, stays.
+    is_partial = source.is_partial
     continues = (is_partial or estimator.warm_start) and hasattr(estimator, "module_")
     previous = copy(estimator) if continues else None
     model, before = copy(estimator), dict(vars(estimator))
-    if previous is None:
-        _forget(model)
+    if previous is None:  # forget the earlier fit, but nothing that a user has set
+        for name in _fitted_names(model):
+            vars(model).pop(name, None)
     elif is_partial:
         model._validate_params()  # fit_context skips this for a fitted estimator
     set_model_of_callbacks(model)
@@ -51,19 +53,21 @@ def fit_model(estimator: Any, source: Any, *, is_partial: bool = False) -> Any:
     if previous is not None:
         model.rating_statistics_ = previous.rating_statistics_.pooled(rows.statistics)
     interrupted = _train(model, rows, Plan(is_partial, previous, rows.stops_early))
-    changed = {name: v for name, v in vars(estimator).items() if before.get(name, before) is not v}
-    for name in [*model._state, *model._not_kept]:
-        changed.pop(name, None)
+    fitted = _fitted_names(model)
+    changed = {
+        name: value
+        for name, value in vars(estimator).items()
+        if name not in fitted and before.get(name, before) is not value
+    }
     estimator.__dict__ = vars(model) | changed
     if interrupted:
         raise KeyboardInterrupt
     return estimator
 
 
-def _forget(model: Any) -> None:
-    """Remove the attributes of an earlier fit, but not those that a user has set."""
-    for name in [*model._state, *model._not_kept]:
-        vars(model).pop(name, None)
+def _fitted_names(model: Any) -> set[str]:
+    """Names of the attributes that a fit sets."""
+    return {*model._state, *model._not_kept}
 
 
 def _train(model: Any, rows: Rows, plan: Plan) -> bool:

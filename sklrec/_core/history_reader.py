@@ -51,7 +51,8 @@ class HistoryReader(PairReader):
     """Reads users, items and times, and the histories of the users."""
 
     def check_X(self, model: Any, X: Any, *, reset: bool) -> Any:
-        check_input_unchanged(model, "interactions", reset or hasattr(model, "encoder_"))
+        if not reset:
+            check_input_unchanged(model)
         return super().check_X(model, X, reset=reset)
 
     def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
@@ -211,13 +212,13 @@ def rate(model: Any, data: SequenceTensors) -> np.ndarray:
     return clipped(model, ratings)
 
 
-def check_input_unchanged(model: Any, found: str, is_same: bool) -> None:
-    """Raise if `input` differs from that of the fit."""
-    if not is_same:
-        fitted = "interactions" if found == "sequences" else "sequences"
+def check_input_unchanged(model: Any) -> None:
+    """Raise if `input` has changed since the fit."""
+    fitted = "interactions" if hasattr(model, "encoder_") else "sequences"
+    if fitted != model.input:
         raise ValueError(
-            f"input={found!r} was asked for, but the model was fitted with input={fitted!r}. Set "
-            "it back, or fit anew with warm_start=False."
+            f"input={model.input!r} was asked for, but the model was fitted with "
+            f"input={fitted!r}. Set it back, or fit anew with warm_start=False."
         )
 
 
@@ -234,7 +235,7 @@ def _learn_timestamps(model: Any, X: Any, index: int | None) -> None:
 
 
 def _histories(model: Any, inputs: Inputs, y: np.ndarray, previous: Any) -> Histories:
-    """Make the histories of all users, added to those of `previous`."""
+    """Make the histories of all users, with the histories of `previous` before them."""
     n_users = n_ids(model)[0] + 1
     histories = Histories(inputs["users"], inputs["items"], y, inputs.get("times"), n_users)
     return histories if previous is None else previous.histories_.extended(histories)
@@ -243,7 +244,7 @@ def _histories(model: Any, inputs: Inputs, y: np.ndarray, previous: Any) -> Hist
 def _places_and_weights(
     model: Any, inputs: Inputs, weight: np.ndarray, previous: Any
 ) -> tuple[Tensor, Tensor]:
-    """Find the rows in the histories, and give weights there: 1 for those of earlier fits."""
+    """Find the rows in the histories, and give weights there: 1 for rows of earlier fits."""
     numbers = _histories(model, inputs, np.arange(len(weight)), None)
     if previous is not None:
         before = copy(previous.histories_)

@@ -25,7 +25,8 @@ class PaddedReader:
 
     def check_X(self, model: Any, X: Any, *, reset: bool) -> Any:
         """Check X; with `reset`, store its number and names of columns."""
-        check_input_unchanged(model, "sequences", reset or not hasattr(model, "encoder_"))
+        if not reset:
+            check_input_unchanged(model)
         return check_sequences(model, X, reset=reset)
 
     def check_y(self, model: Any, y: Any, *, input_name: str) -> np.ndarray:

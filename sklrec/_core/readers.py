@@ -25,6 +25,7 @@ from sklrec._data.features.side_features import (
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.warnings import warn
+from sklrec.modules._rating_module import INPUTS_OF_TABLES
 from sklrec.preprocessing import IDEncoder
 
 # Arrays for some rows, by the names of the module's arguments.
@@ -115,7 +116,7 @@ class FeatureReader(PairReader):
         counts = np.zeros(side.n_values + 1, np.int64)
         if previous is not None:
             counts[: len(previous.value_counts_)] += previous.value_counts_
-        for group in {"categorical", "multi_valued"} & set(inputs):
+        for group in set(INPUTS_OF_TABLES["value"][1]) & set(inputs):
             counts += np.bincount(inputs[group].ravel(), minlength=len(counts))
         model.value_counts_ = counts
         codes = {"user": inputs["users"], "item": inputs["items"]}

@@ -45,7 +45,7 @@ class Table:
     X_val: Any = None
     y_val: Any = None
     sample_weight_val: Any = None
-    is_partial: bool = False
+    is_partial: bool = False  # whether the rows are further ones, for `partial_fit`
 
     def read(self, model: Any, previous: Any) -> Rows:
         """Read all rows, and let the model learn what needs no training."""

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sklrec._data.seen import check_starts
+from sklrec._utils.runs import is_new
 from sklrec._utils.state.kinds import Array, Declared, Optional
 
 
@@ -136,9 +137,7 @@ class Histories(Declared):
     @cached_property
     def ties(self) -> np.ndarray:
         """Label of each interaction, equal for interactions of the same sequence and time."""
-        new = np.ones(len(self.items), dtype=bool)
-        new[1:] = self._tie_keys[1:] != self._tie_keys[:-1]
-        return np.cumsum(new) - 1
+        return np.cumsum(is_new(self._tie_keys)) - 1
 
     def tie_of(self, sequences: np.ndarray, times: np.ndarray) -> np.ndarray:
         """Label in `ties` of a sequence and a time, or -1 if the sequence has no such time."""
@@ -159,9 +158,7 @@ class Histories(Declared):
     @cached_property
     def _distinct_times(self) -> np.ndarray:
         times = np.sort(self.times)  # np.unique hashes and takes far longer
-        new = np.ones(len(times), dtype=bool)
-        new[1:] = times[1:] != times[:-1]
-        return times[new]
+        return times[is_new(times)]
 
     @property
     def _n_ranks(self) -> int:

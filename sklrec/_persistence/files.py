@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
+from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT
 from sklrec._utils.state.estimators import pack_estimator, unpack_estimator
 from sklrec._utils.state.kinds import Place
 from sklrec._utils.tensor_file import read_tensor_file, refuse, write_tensor_file
@@ -88,7 +89,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"{_reason(estimator, error)} {_HOLDS}") from error
     write_tensor_file(path, document, arrays)
     for before, after in zip(_steps(estimator), _steps(loaded), strict=True):
-        lost = vars(before).keys() - vars(after).keys() - {"net_"}
+        known = vars(after).keys() | {"net_"} | ATTRIBUTES_OF_A_RUNNING_FIT
+        lost = vars(before).keys() - known
         if getattr(before, "callbacks", None):
             lost.add("callbacks")
         if lost:

@@ -121,7 +121,7 @@ class RatingNet(NeuralNetRegressor):
                 self.optimizer_.state[table] = deepcopy(previous.optimizer_.state[old])
 
     def forget_tables(self, tables):
-        """Remove tables from the optimiser, so that it is pickled without them."""
+        """Remove tables from the optimiser, so that they do not stay in memory."""
         removed = {id(table) for table in tables}
         groups = self.optimizer_.param_groups
         for group in groups:

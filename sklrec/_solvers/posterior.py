@@ -197,7 +197,7 @@ class GaussianPosterior:
         )
 
     def _terms(self, module: GaussianMatrixFactorization, k: int) -> GaussianTerms | None:
-        """Make the SVD++ terms and those of side features, or continue with those of a fit."""
+        """Make the terms of SVD++ and of side features, or continue with the terms of a fit."""
         side, groups = SIDES[k], module.groups[SIDES[k]]
         weights, n_partners = [], self.sizes[1 - k] * module.svdpp
         means = getattr(module, f"{side}_value_terms").to(self.dtype)

@@ -7,18 +7,17 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from copy import deepcopy
 from functools import cache
 from threading import Lock, Thread
 from typing import Any
 
 import numpy as np
 import torch
-from torch import distributed, nn
+from torch import distributed
 
 from sklrec._utils.extras import import_extra
 
-# Devices that have neither float64 nor products of sparse rows (CSR): those of Apple.
+# Devices that have neither float64 nor products of sparse rows (CSR), as on Apple's chips.
 PLAIN = {"mps"}
 # Values in a batch for each thread. All threads wait for the slowest one after each operation. If
 # another program uses the core of one thread, a fit was measured to take 50 times as long. On an
@@ -65,16 +64,6 @@ def to_widest(values: torch.Tensor, device: str | torch.device) -> torch.Tensor:
     if is_plain(torch.device(device)):
         return values.float().to(device)
     return values.to(device).double()
-
-
-def on_cpu(module: nn.Module) -> nn.Module:
-    """Copy a module to the CPU; each tensor is copied once, not on its own device first."""
-    copies: dict[int, torch.Tensor] = {
-        id(values): nn.Parameter(values.detach().cpu(), values.requires_grad)
-        for values in module.parameters()
-    }
-    copies |= {id(values): values.cpu() for values in module.buffers()}
-    return deepcopy(module, copies)  # deepcopy does not copy what its memo holds
 
 
 @contextmanager

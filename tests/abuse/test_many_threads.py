@@ -10,6 +10,8 @@ import pytest
 from fitted_models import ESTIMATORS, X, Y
 from pandas.testing import assert_frame_equal
 
+import sklrec
+
 N_THREADS = 24
 
 
@@ -49,7 +51,7 @@ def test_many_threads_get_the_results_of_one(name, abuse):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_threads_that_read_during_a_refit_see_the_old_model_or_the_new_one(name, abuse):
+def test_threads_that_read_during_a_refit_see_the_old_model_or_the_new_one(name, abuse, tmp_path):
     model = ESTIMATORS[name]().fit(X, Y)
     # Other users and items, in another order, and other ratings.
     later = X.iloc[::-2], 10 * Y.iloc[::-2] + 100
@@ -57,10 +59,13 @@ def test_threads_that_read_during_a_refit_see_the_old_model_or_the_new_one(name,
     assert not wanted[0][0].equals(wanted[1][0])
     done = Event()
 
-    def read(_):
+    def read(k):
         found = []
         while not done.is_set() or not found:
             found.append(answers(model, 0))
+            if k == 0:
+                sklrec.save(model, tmp_path / "model")
+                found.append(answers(sklrec.load(tmp_path / "model"), 0))
         return found
 
     with ThreadPoolExecutor(N_THREADS) as pool:

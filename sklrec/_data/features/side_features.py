@@ -229,7 +229,7 @@ def _updated(
 
 
 def _pad_left(codes: np.ndarray, width: int) -> np.ndarray:
-    """Codes with zeros before those of the last axis."""
+    """Codes with zeros in front, along the last axis."""
     padding = [(0, 0)] * (codes.ndim - 1)
     return np.pad(codes, [*padding, (width - codes.shape[-1], 0)])
 

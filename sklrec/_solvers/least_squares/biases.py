@@ -271,8 +271,8 @@ def further_biases(
     # The earlier fit is a minimum of the penalised error of the earlier ratings, which changes of
     # the mean by m and of the biases by x_u and x_i increase by
     #   sum over earlier ratings of w (m + x_u + x_i)^2 + sum of c_u x_u^2 + sum of c_i x_i^2.
-    # If the ratings of each user are spread over the items as those of all users, the first sum
-    # depends only on the weights n of the rows and of all ratings, N:
+    # If the ratings of each user are spread over the items like the ratings of all users, the
+    # first sum depends only on the weights n of the rows and of all ratings, N:
     #   sum of n_u x_u^2 + sum of n_i x_i^2 + N (m^2 + 2 m X + 2 m Y + 2 X Y),
     #   X = sum of n_u x_u / N,  Y = sum of n_i x_i / N.
     # Without the products, biases would not make up for a change of the mean: a log in the order

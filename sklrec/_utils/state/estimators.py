@@ -98,6 +98,7 @@ def pack_estimator(estimator: Any) -> dict[str, Any]:
     cls = type(estimator)
     if CLASSES.get(name_of(cls)) is not cls:
         raise TypeError(f"{estimator!r:.200} of type {cls.__name__}")
+    estimator = copy(estimator)  # so that a fit in another thread changes nothing here
     check_is_fitted(estimator)
     _check_pipeline(estimator)
     return {

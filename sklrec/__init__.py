@@ -8,6 +8,7 @@ from sklrec.estimators.bayesian import BayesianMFRegressor
 from sklrec.estimators.bias import BiasRegressor
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
+from sklrec.estimators.module import ModuleRecRegressor
 from sklrec.estimators.sequence import SequenceRatingRegressor
 from sklrec.preprocessing import IDEncoder, SequencePadder, SequenceWindower
 
@@ -19,6 +20,7 @@ __all__ = [
     "MFRegressor",
     "ModelCheckpoint",
     "SequencePadder",
+    "ModuleRecRegressor",
     "SequenceRatingRegressor",
     "SequenceWindower",
     "load",

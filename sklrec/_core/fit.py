@@ -16,7 +16,7 @@ from sklrec._solvers.penalties import Diverged
 from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT, set_model_of_callbacks
 from sklrec._solvers.tensors import sum_of_weights
 from sklrec._utils.runtime import is_shared
-from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
+from sklrec.modules._rating_module import RatingModule
 
 # Starts of a training with lr="auto", each with half the learning rate of the one before.
 N_STARTS = 8
@@ -112,19 +112,17 @@ def _train_once(model: Any, rows: Rows, plan: Plan) -> bool:
     return outcome.interrupted
 
 
-@torch.no_grad()
 def _clear_absent_rows(module: RatingModule, data: Any, previous: Any) -> None:
-    """Set the new rows that no training row reads to 0, like the row of unknown codes."""
+    """Set the new rows that no training row reads to the row of unknown codes."""
     before = {} if previous is None else dict(previous.module_.named_parameters())
     weights: dict[tuple[str, ...], torch.Tensor] = {}
-    for name, table in module.named_parameters():
-        _, inputs = INPUTS_OF_TABLES.get(name.partition("_")[0], ("", ()))
-        if not inputs:
-            continue
+    for name, (_, inputs) in module.tables_of_codes().items():
+        n_rows, n_before = len(module.get_parameter(name)), len(before.get(name, ()))
         if inputs not in weights:
-            weights[inputs] = sum_of_weights(data, inputs, len(table))
-        n_before = len(before.get(name, ()))
-        table[n_before:][weights[inputs][n_before:] == 0] = 0
+            weights[inputs] = sum_of_weights(data, inputs, n_rows)
+        is_absent = weights[inputs] == 0
+        is_absent[:n_before] = False
+        module.clear_rows(name, is_absent.nonzero().squeeze(1))
 
 
 def _snapshot(

@@ -38,12 +38,7 @@ from sklrec._utils.warnings import warn
 # Of a longer history, a target reads the nearest ratings on each side: at least this many, and at
 # most twice as many.
 MAX_LEN = 512
-# Share of the training targets of a model without a static part that read only a random first
-# part of their history. A fifth of these read no history. This prepares the model for old
-# histories and for new users.
-HISTORY_DROPOUT = 0.5
-# Limits of memory: scores that are held at once, and interactions that are copied at once.
-SCORES_AT_ONCE = 2**16
+# Limit of memory: interactions that are copied at once.
 INTERACTIONS_AT_ONCE = 2**22
 
 
@@ -92,55 +87,58 @@ class HistoryReader(PairReader):
             data = sequence_tensors(model, *targets)
             data.places, data.past_weights = _places_and_weights(model, inputs, weight, previous)
             return data
-        data = sequence_tensors(model, *targets, history_dropout=HISTORY_DROPOUT)
-        n_items = model.module_.n_items
-        model.module_.count_lookups(data.lookups(n_items), len(histories.items))
+        module = model.module_
+        options = {"history_dropout": module.history_dropout, "users": users}
+        data = sequence_tensors(model, *targets, **options)
+        if hasattr(module, "count_lookups"):
+            module.count_lookups(data.lookups(module.n_items), len(histories.items))
         return data
 
     def validation_data(self, model: Any, rated: Rated, training: Any) -> SequenceTensors:
         inputs, y, weight = rated
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
-        histories = training.histories
+        histories, sequences = training.histories, users
         if times is None:
-            histories, users = histories.without_targets(users, items)
-        return sequence_tensors(model, histories, users, items, times, y, weight)
-
-    def row_counts(self, model: Any) -> dict[str, np.ndarray]:
-        return {"item": model.seen_.sum(axis=0)}
+            histories, sequences = histories.without_targets(users, items)
+        targets = histories, sequences, items, times, y, weight
+        return sequence_tensors(model, *targets, users=users)
 
     def predicted(self, model: Any, X: Any, history: Any) -> np.ndarray:
         """Predict ratings from the histories of `fit` or from others."""
-        histories, users, items, times = self._read(model, X, history)
+        histories, sequences, inputs = self._read(model, X, history)
+        users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is not None:
-            return rate(model, sequence_tensors(model, histories, users, items, times))
+            data = sequence_tensors(model, histories, sequences, items, times, users=users)
+            return rate(model, data)
         ratings = np.empty(len(users))
         # Each row reads a copy of the history without its item. Copies for all rows at once could
         # exceed the memory.
-        block = np.cumsum(histories.lengths[users]) // INTERACTIONS_AT_ONCE
+        block = np.cumsum(histories.lengths[sequences]) // INTERACTIONS_AT_ONCE
         for rows in np.split(np.arange(len(users)), np.flatnonzero(np.diff(block)) + 1):
-            copies, sequences = histories.without_targets(users[rows], items[rows])
-            targets = sequence_tensors(model, copies, sequences, items[rows], None)
-            ratings[rows] = rate(model, targets)
+            copies, of_rows = histories.without_targets(sequences[rows], items[rows])
+            targets = copies, of_rows, items[rows], None
+            ratings[rows] = rate(model, sequence_tensors(model, *targets, users=users[rows]))
         return ratings
 
     def targets(self, model: Any, X: Any, history: Any) -> SequenceTensors:
         """Make the histories and items to rate, as in `predicted`, but all at once."""
-        histories, users, items, times = self._read(model, X, history)
+        histories, sequences, inputs = self._read(model, X, history)
+        users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is None:
-            histories, users = histories.without_targets(users, items)
-        return sequence_tensors(model, histories, users, items, times)
+            histories, sequences = histories.without_targets(sequences, items)
+        return sequence_tensors(model, histories, sequences, items, times, users=users)
 
-    def _read(self, model: Any, X: Any, history: Any) -> tuple[Histories, Any, Any, Any]:
-        """Read histories, and the sequences, items and times of the rows of X."""
+    def _read(self, model: Any, X: Any, history: Any) -> tuple[Histories, np.ndarray, Inputs]:
+        """Read histories, the sequence of each row of X, and its user, item and time."""
         X = check_X(model, X, reset=False)
         inputs = self.inputs(model, X)
-        histories, users = model.histories_, inputs["users"]
+        histories, sequences = model.histories_, inputs["users"]
         if history is None:
             self.warn_of_kind(model, X, count_unknown(inputs))
         else:
             _warn_of_items(model, X, inputs["items"])
-            histories, users = self._read_history(model, X, history)
-        return histories, users, inputs["items"], inputs.get("times")
+            histories, sequences = self._read_history(model, X, history)
+        return histories, sequences, inputs
 
     def _read_history(self, model: Any, X: Any, history: Any) -> tuple[Histories, np.ndarray]:
         """Make histories from (X_past, y_past), and find the sequence of each row of X in them."""
@@ -162,30 +160,30 @@ class HistoryReader(PairReader):
 
     def scores(self, model: Any, users: np.ndarray, items: np.ndarray) -> Tensor:
         module = model.module_
-        data = sequence_tensors(model, model.histories_, users, np.ones_like(users), None)
+        targets = model.histories_, users, np.ones_like(users), None
+        data = sequence_tensors(model, *targets, users=users)
         device = module.global_mean.device
         data.to(device)
         scores = torch.empty(len(users), len(items))
         candidates = torch.from_numpy(items).to(device)
-        users_at_once = max(1, SCORES_AT_ONCE // len(items))
         with torch.inference_mode(), threads_for(PLACES_AT_ONCE, module.width):
-            for rows, past, targets in data.whole_batches():
-                targets.pop("items")
-                read = module._select(module.read(**past), **targets)
-                for first in range(0, len(rows), users_at_once):
-                    block = slice(first, first + users_at_once)
-                    of_pairs = {
-                        name: values[block].repeat_interleave(len(items), 0)
-                        for name, values in read.items()
-                    }
-                    n_users = len(rows[block])
-                    found = module._score(of_pairs, candidates.repeat(n_users))
-                    scores[rows[block]] = found.reshape(n_users, -1).cpu()
+            for rows, past, places in data.whole_batches():
+                places.pop("items")
+                scores[rows] = module._pair_outputs(past, places, candidates)
         return scores
 
 
 def sequence_tensors(
-    model: Any, histories: Histories, sequences, items, times, y=None, weight=None, **params
+    model: Any,
+    histories: Histories,
+    sequences: np.ndarray,
+    items: np.ndarray,
+    times: np.ndarray | None,
+    y: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
+    *,
+    users: np.ndarray | None = None,
+    **params: Any,
 ) -> SequenceTensors:
     """Make the tensors of histories and targets."""
     return SequenceTensors(
@@ -198,6 +196,7 @@ def sequence_tensors(
         time_unit=model.time_unit_,
         max_len=MAX_LEN,
         bidirectional=model.module_.bidirectional,
+        users=users if model.module_.reads_users else None,
         **params,
     )
 

@@ -25,9 +25,16 @@ def fitted_copy(estimator: Any) -> Any:
     return model
 
 
-def predicted(estimator: Any, X: Any) -> np.ndarray:
+def predicted(estimator: Any, X: Any, history: Any = None) -> np.ndarray:
     """Predict ratings."""
     model = fitted_copy(estimator)
+    if hasattr(model._reader, "predicted"):  # from histories
+        return model._reader.predicted(model, X, history)
+    if history is not None:
+        raise ValueError(
+            f"The network of this {type(model).__name__} reads no histories, got one. Set "
+            "history=None, or give forward the argument histories."
+        )
     ratings = by_blocks(model, X, lambda **inputs: model.module_(**inputs).cpu().numpy())
     return clipped(model, ratings)
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -15,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT
 from sklrec._utils.state.estimators import pack_estimator, unpack_estimator
 from sklrec._utils.state.kinds import Place
+from sklrec._utils.state.plain import named_objects
 from sklrec._utils.tensor_file import read_tensor_file, refuse, write_tensor_file
 from sklrec._utils.version import __version__
 from sklrec._utils.warnings import warn
@@ -79,8 +81,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     True
     """
     try:
-        document, arrays = _to_parts(estimator)
-        loaded = _from_parts(document, arrays)  # a file must be readable before it is written
+        with named_objects({}):
+            document, arrays = _to_parts(estimator)
+            loaded = _from_parts(document, arrays)  # a file must be readable before it is written
     except NotFittedError:
         raise
     except ValueError as error:
@@ -98,7 +101,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
             warn(f"{what}: {', '.join(sorted(lost))}. The loaded estimator will lack them.")
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+def load(
+    path: str | os.PathLike[str], *, custom_objects: Mapping[str, Any] | None = None
+) -> Any:
     """Load a fitted estimator from a model file.
 
     It is safe to load a file from an unknown source. Loading runs no code from the file and
@@ -109,6 +114,10 @@ def load(path: str | os.PathLike[str]) -> Any:
     ----------
     path : str or PathLike
         Path of a file that `save` wrote.
+    custom_objects : dict of str to object, default=None
+        Classes, functions and objects that are parameters of the estimator, by their names:
+        ``{"MyNetwork": MyNetwork}``. A file holds the names, but no code. Needed for `module` of
+        `ModuleRecRegressor`, and for a `loss` or an `optimizer` of your own.
 
     Returns
     -------
@@ -145,7 +154,8 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     document, arrays = read_tensor_file(path)
     try:
-        return _from_parts(document, arrays)
+        with named_objects(dict(custom_objects or {})):
+            return _from_parts(document, arrays)
     except MemoryError:
         raise
     except Exception as error:  # content of a wrong type, size or value can cause any

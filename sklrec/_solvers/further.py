@@ -12,7 +12,7 @@ from sklrec._solvers.base import WarmStart
 from sklrec._solvers.least_squares.biases import further_biases
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.tensors import InteractionTensors, padded, sum_of_weights
-from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
+from sklrec.modules._rating_module import RatingModule
 
 # Weight of the prior of a bias, in ratings, if `alpha` is a number. Chosen on held-out parts of
 # streams of four logs.
@@ -82,7 +82,7 @@ class KeepEarlier(Callback):
             return 0.0  # `update_biases` computed them
         if self.is_rowwise:
             return 1.0
-        side, inputs = INPUTS_OF_TABLES.get(name.partition("_")[0], ("", ()))
+        side, inputs = module.tables_of_codes().get(name, ("", ()))
         if side not in self.previous.n_ratings:
             n = len(self.data)
             # Plain nets learn by steps what other models know from biases or histories.

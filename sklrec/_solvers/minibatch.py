@@ -45,7 +45,7 @@ from sklrec._solvers.tensors import (
     sum_of_weights,
 )
 from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
-from sklrec.modules import DenseNet, MatrixFactorization
+from sklrec.modules import MatrixFactorization
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, PairModule, RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
 
@@ -110,7 +110,7 @@ class MinibatchSolver:
         if self.alpha is None:  # earlier penalties stay if they are from at least as many ratings
             penalties = None if previous is None else previous.penalties
             if penalties is None or penalties.n_ratings < len(data):
-                penalties = learn_penalties(module, data, start=previous is None)
+                penalties = learn_penalties(module, data, start=previous is None and module.has_biases)
         if self.constant_lr and previous is not None and module.has_biases:
             update_biases(module, data, previous.n_ratings, penalties)
         if self.is_shared:  # after the start was learned, so that all have the same
@@ -126,7 +126,7 @@ class MinibatchSolver:
         n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
         keep_freed_memory(max(self.batch_size, n_rows), module.width)
         attributes: dict[str, Any] = {}
-        if hasattr(module, "user_factors"):
+        if module.learns_penalties:
             attributes["penalties_"] = penalties
         net.snapshot_ = lambda: self.snapshot(
             trained_module(net.module_), _outcome(net, n_before, attributes)
@@ -228,7 +228,7 @@ class MinibatchSolver:
                 every = {} if previous is None else previous.n_all_ratings
                 of_all = {k: torch.maximum(n, padded(every.get(k), n)) for k, n in counts.items()}
                 power, of_tables = DENSE_POWER, of_embeddings
-                if not isinstance(own, DenseNet):
+                if isinstance(own, MatrixFactorization):
                     power = POWER if self._is_rowwise() else POWER_OF_OTHERS
                     of_tables = partial(of_factors, has_terms=self.svdpp)
                 penalties = RowPenalties(learned, of_all, scale, power, of_tables)
@@ -302,9 +302,8 @@ def _count_ratings(module: Any, data: InteractionTensors) -> dict[str, Tensor]:
         "user": data.row_weights("users", module.n_users + 1),
         "item": data.row_weights("items", module.n_items + 1),
     }
-    if isinstance(module, DenseNet):
-        if names := [name for name in INPUTS_OF_TABLES["value"][1] if name in data.X]:
-            counts["value"] = sum_of_weights(data, names, module.n_values + 1)
+    if names := [name for name in INPUTS_OF_TABLES["value"][1] if name in data.X]:
+        counts["value"] = sum_of_weights(data, names, module.n_values + 1)
     return counts
 
 

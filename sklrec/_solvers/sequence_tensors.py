@@ -52,6 +52,7 @@ class SequenceTensors(InteractionTensors):
         # Share of the targets that read a random first part of their history, or nothing, in
         # epochs with a generator.
         history_dropout: float = 0.0,
+        users: np.ndarray | None = None,  # (n,), codes, if the module reads them
     ):
         self.histories = histories
         self.bidirectional = bidirectional
@@ -87,8 +88,11 @@ class SequenceTensors(InteractionTensors):
         weight = None
         if sample_weight is not None and np.ptp(sample_weight) > 0:
             weight = torch.from_numpy(sample_weight[order].astype(np.float32))
+        inputs = {"items": torch.from_numpy(items[order])}
+        if users is not None:
+            inputs["users"] = torch.from_numpy(users[order])
         super().__init__(
-            {"items": torch.from_numpy(items[order])},
+            inputs,
             None if ratings is None else torch.from_numpy(ratings[order]),
             weight,
         )

@@ -6,6 +6,7 @@ from sklrec.modules._dense import DenseNet
 from sklrec.modules._gaussian import GaussianMatrixFactorization
 from sklrec.modules._lstm import LSTMRating
 from sklrec.modules._matrix_factorization import MatrixFactorization
+from sklrec.modules._network_rating import NetworkRating
 from sklrec.modules._residual_lstm import ResidualLSTMRating
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "GaussianMatrixFactorization",
     "LSTMRating",
     "MatrixFactorization",
+    "NetworkRating",
     "ResidualLSTMRating",
 ]

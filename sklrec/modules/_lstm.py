@@ -93,6 +93,10 @@ class LSTMRating(SequenceModule):
 
     _tensors = {"n_lookups": Maybe(Array("float32", ("n_items+1",)))}
 
+    # A fifth of these targets read no history. This prepares the model for old histories and for
+    # new users.
+    history_dropout = 0.5
+
     def __init__(
         self,
         n_items: int,

@@ -41,6 +41,9 @@ class RatingModule(nn.Module):
     scale: Tensor
 
     _tensors: Fields = {}  # tensors that hold codes or have a free length
+    learns_penalties = False  # whether penalties can be learned for its tables
+    reads_users = False  # whether a module of histories reads users too
+    has_static_part = False
 
     def __init__(self, global_mean: float = 0.0, scale: float = 1.0):
         super().__init__()
@@ -65,6 +68,20 @@ class RatingModule(nn.Module):
     @abstractmethod
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norms that the penalty multiplies, of shape (n,) or ()."""
+
+    def tables_of_codes(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Owner of the rows of each table, and the inputs that hold their codes, by table."""
+        words = {name: name.partition("_")[0] for name, _ in self.named_parameters()}
+        return {name: INPUTS_OF_TABLES[w] for name, w in words.items() if w in INPUTS_OF_TABLES}
+
+    @torch.no_grad()
+    def clear_rows(self, name: str, rows: Tensor) -> None:
+        """Set rows of a table, which no training row reads, to the row of unknown codes."""
+        self.get_parameter(name)[rows] = 0
+
+    def vectors(self, side: str) -> Tensor:  # (n_rows, n_factors)
+        """Vectors by which users or items are compared: row k has the code k."""
+        return getattr(self, f"{side}_factors").weight.detach().cpu()
 
     def _to_ratings(self, z: Tensor, zero: Tensor | None = None) -> Tensor:
         """Convert values in units of the scale, above the mean or other ratings, to ratings."""
@@ -139,6 +156,7 @@ class RatingModule(nn.Module):
 class FactorModule(RatingModule):
     """Base of the modules with factors, and perhaps biases, of users and items."""
 
+    learns_penalties = True
     n_factors: int
     biased: bool
     init_std: float

@@ -13,6 +13,8 @@ from torch.nn import functional as F
 
 from sklrec.modules._rating_module import RatingModule, uniform_start, wide
 
+# Limit of memory: scores that are held at once.
+SCORES_AT_ONCE = 2**16
 WEIGHTS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
@@ -27,7 +29,7 @@ class States(NamedTuple):
 class SequenceModule(RatingModule):
     """Base of the modules that run an LSTM once over each sequence, for any number of ratings."""
 
-    has_static_part = False
+    history_dropout = 0.0  # share of the targets that read a part of their history in training
     items_only = False
     hidden_size: int
     bidirectional: bool
@@ -120,6 +122,24 @@ class SequenceModule(RatingModule):
         """
         read = self._select(states, sequences, before, after)
         return self._to_ratings(self._score(read, items))
+
+    def _pair_outputs(
+        self, past: dict[str, Tensor], targets: dict[str, Tensor], candidates: Tensor
+    ) -> Tensor:  # (n, n_candidates)
+        """Compute the ratings of all pairs of a place in a history and a candidate, without mean
+        and scale."""
+        read = self._select(self.read(**past), **targets)
+        n, at_once = len(targets["sequences"]), max(1, SCORES_AT_ONCE // len(candidates))
+        found = []
+        for first in range(0, n, at_once):
+            of_pairs = {
+                name: values[first : first + at_once].repeat_interleave(len(candidates), 0)
+                for name, values in read.items()
+            }
+            n_rows = min(at_once, n - first)
+            scores = self._score(of_pairs, candidates.repeat(n_rows))
+            found.append(scores.reshape(n_rows, -1).cpu())
+        return torch.cat(found)
 
     def _select(
         self, states: States, sequences: Tensor, before: Tensor, after: Tensor | None = None

@@ -1,7 +1,7 @@
 """Estimators and transformers in a state: their parameters, settings and fitted attributes."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import copy
 from functools import partial, wraps
@@ -103,7 +103,7 @@ def pack_estimator(estimator: Any) -> dict[str, Any]:
     _check_pipeline(estimator)
     return {
         "class": name_of(cls),
-        "parameters": Record(_parameters(cls)).pack(estimator, False),
+        "parameters": Record(_parameters(cls, vars(estimator))).pack(estimator, False),
         "settings": _pack_settings(estimator),
         "learned": Record(_fields(estimator)).pack(estimator, False),
     }
@@ -119,7 +119,9 @@ def unpack_estimator(packed: Any, place: Place) -> Any:
             f"is {name!r:.200}, which is no imported class. If it is yours, import the module "
             "that defines it before you load the file"
         )
-    estimator = Record(_parameters(cls), cls).unpack(parameters, place.to("parameters"))
+    place.to("parameters").checked(parameters)
+    into = Record(_parameters(cls, parameters), cls)
+    estimator = into.unpack(parameters, place.to("parameters"))
     estimator._validate_params()
     _check_pipeline(estimator)
     _unpack_settings(estimator, settings, place.to("settings"))
@@ -144,9 +146,12 @@ class _Parameter(Kind):
         return {**PARAMETER_CODECS, "estimator": estimator}
 
 
-def _parameters(cls: Any) -> Fields:
+def _parameters(cls: Any, given: Iterable[str]) -> Fields:
     """Declare the parameters of a class, without callbacks, which are code."""
-    return {name: _Parameter() for name in cls._get_param_names() if name != "callbacks"}
+    names = [name for name in cls._get_param_names() if name != "callbacks"]
+    if prefix := getattr(cls, "_free_parameters", ""):
+        names += [name for name in given if name.startswith(prefix)]
+    return {name: _Parameter() for name in names}
 
 
 def _fields(estimator: Any) -> Fields:

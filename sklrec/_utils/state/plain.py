@@ -3,9 +3,12 @@
 
 import base64
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from functools import cache
+from types import FunctionType
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -124,10 +127,45 @@ ID_CODECS = {
 }
 
 
-def _pack_optimizer(value: type) -> str:
-    if _OPTIMIZERS.get(value.__name__) is not value:
-        raise TypeError(f"{value!r}, which is no optimizer of torch.optim")
-    return value.__name__
+# Classes, functions and objects that a file names, by their names.
+_named: ContextVar[dict[str, Any] | None] = ContextVar("objects that files name", default=None)
+
+
+@contextmanager
+def named_objects(objects: dict[str, Any]) -> Iterator[None]:
+    """Let parameters in files name these classes, functions and objects; packing adds to them."""
+    token = _named.set(objects)
+    try:
+        yield
+    finally:
+        _named.reset(token)
+
+
+def _pack_name(value: Any) -> str:
+    name = getattr(value, "__qualname__", type(value).__qualname__)
+    if (named := _named.get()) is not None:
+        named[name] = value
+    return name
+
+
+def _unpack_name(name: Any) -> Any:
+    named = _named.get() or {}
+    if name not in named:
+        raise ValueError(
+            f"A parameter is {name!r:.100}, which is code, and model files hold no code. Pass it: "
+            f"load(path, custom_objects={{{name!r:.100}: ...}})"
+        )
+    return named[name]
+
+
+def _pack_class(value: type) -> Any:
+    is_known = _OPTIMIZERS.get(value.__name__) is value
+    return f"{OPTIM}{value.__name__}" if is_known else _pack_name(value)
+
+
+def _unpack_class(name: Any) -> Any:
+    known = _OPTIMIZERS.get(name.removeprefix(OPTIM)) if name.startswith(OPTIM) else None
+    return _unpack_name(name) if known is None else known
 
 
 def _pack_random_state(value: np.random.RandomState) -> list[Any]:
@@ -146,10 +184,13 @@ def _unpack_random_state(content: Any) -> np.random.RandomState:
     return state
 
 
+OPTIM = "torch.optim."
 _OPTIMIZERS = {name: found for name, found in vars(torch.optim).items() if type(found) is type}
 PARAMETER_CODECS = {
     **ID_CODECS,
-    "optimizer": Codec(type, _pack_optimizer, lambda v: _OPTIMIZERS[v]),
+    "class": Codec(type, _pack_class, _unpack_class),
+    "function": Codec(FunctionType, _pack_name, _unpack_name),
+    "network": Codec(torch.nn.Module, _pack_name, _unpack_name, subclasses=True),
     "device": Codec(torch.device, str, torch.device),
     "random state": Codec(np.random.RandomState, _pack_random_state, _unpack_random_state),
 }

@@ -1,0 +1,464 @@
+"""Rating module around a network that a user wrote."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from sklrec.modules._network_inputs import FEATURES, IDS, PAST, TARGETS
+from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModule
+
+# Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
+# benchmarks/choose.py chose it on held-out parts of training data.
+UNKNOWN_SHARE = 0.02
+# Pairs that are rated at once where a network has no vectors of users and items.
+PAIRS_AT_ONCE = 2**14
+# Pairs whose ratings are compared with the products of the vectors, and the largest difference.
+N_COMPARED = 32
+TOLERANCE = 1e-3
+
+
+class History(NamedTuple):
+    """The latest interactions before each target, with padding in front.
+
+    Codes are 0 and numbers are 0.0 for padding. The ratings are those that the network predicts:
+    by default minus the mean, over the standard deviation.
+    """
+
+    items: Tensor  # (n, max_len), codes
+    ratings: Tensor  # (n, max_len), 0 if unknown
+    gaps: Tensor  # (n, max_len), time since the interaction before, on a logarithmic scale
+    lengths: Tensor  # (n,), number of interactions without padding
+
+
+class NetworkRating(RatingModule):
+    r"""Rating module around a network, which predicts :math:`(r - \mu) / \sigma`.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        The network. Its ``forward`` takes codes by the names in `arguments`.
+    arguments : tuple of str
+        Names of the arguments of the network's ``forward``.
+    sizes : dict of str to int
+        Numbers of known IDs and values, ``n_users``, ``n_items`` and ``n_values``, and the
+        length ``max_len`` of a history.
+    part : {'pairs', 'features', 'histories'}, default='pairs'
+        Part of X that the network reads.
+    global_mean : float, default=0.0
+        The rating of the output 0. It is not trained.
+    scale : float, default=1.0
+        The difference in ratings of the outputs 0 and 1. It is not trained.
+
+    Attributes
+    ----------
+    network : torch.nn.Module
+        The network.
+    tables : dict of str to str
+        Owner, 'user', 'item' or 'value', of the rows of each table, by the name of the parameter.
+        The estimator finds them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklrec.modules import MatrixFactorization, NetworkRating
+    >>> network = MatrixFactorization(n_users=4, n_items=6, n_factors=8)
+    >>> sizes = {"n_users": 4, "n_items": 6, "n_values": 0, "max_len": 1}
+    >>> module = NetworkRating(network, ("users", "items"), sizes, global_mean=3.5).eval()
+    >>> module(users=torch.tensor([1, 0]), items=torch.tensor([6, 2])).shape
+    torch.Size([2])
+    """
+
+    learns_penalties = True
+    reads_users = True
+
+    def __init__(
+        self,
+        network: nn.Module,
+        arguments: tuple[str, ...],
+        sizes: dict[str, int],
+        part: str = "pairs",
+        *,
+        global_mean: float = 0.0,
+        scale: float = 1.0,
+    ):
+        super().__init__(global_mean, scale)
+        self.network = network
+        self.arguments = arguments
+        self.part = part
+        self.sizes = dict(sizes)
+        self.tables: dict[str, str] = {}
+        self.unseen: dict[str, Tensor] = {}  # rows that no training rating reads, by table
+
+    @property
+    def n_users(self) -> int:
+        """Number of known users."""
+        return self.sizes["n_users"]
+
+    @property
+    def n_items(self) -> int:
+        """Number of known items."""
+        return self.sizes["n_items"]
+
+    @property
+    def n_values(self) -> int:
+        """Number of known values of side features."""
+        return self.sizes["n_values"]
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether the network reads a history from both ends."""
+        return bool(getattr(self.network, "bidirectional", False))
+
+    @property
+    def width(self) -> int:
+        """Largest number of values that one row takes in a tensor."""
+        widest = max((p.shape[-1] for p in self.network.parameters() if p.ndim > 1), default=1)
+        return widest * (self.sizes["max_len"] if "histories" in self.arguments else 1)
+
+    def forward(self, **inputs: Tensor) -> Tensor:
+        """Predict one rating for each row.
+
+        Parameters
+        ----------
+        **inputs : Tensor
+            Codes of users and items of shape (n,), and side features or histories as in the
+            modules of `DenseRecRegressor` and `SequenceRatingRegressor`. Those that the network
+            does not read are ignored.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            Ratings as float64, not clipped.
+        """
+        return self._to_ratings(self._outputs(inputs))
+
+    def penalty(self, **inputs: Tensor) -> Tensor:
+        """Return 0, because `backward_squared_error` adds the penalties itself.
+
+        Parameters
+        ----------
+        **inputs : Tensor
+            Not used.
+
+        Returns
+        -------
+        Tensor of shape ()
+            Zero.
+        """
+        return torch.zeros((), device=self.global_mean.device)
+
+    def backward_squared_error(  # type: ignore[override]
+        self,
+        ratings: Tensor,
+        sample_weight: Tensor | None = None,
+        *,
+        alpha: Penalty = 0.0,
+        reduction: str = "mean",
+        **inputs: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Add the gradient of a batch's penalised squared error to the parameters' ``grad``.
+
+        A small share of the codes is replaced by 0, so that the rows of unknown IDs are trained.
+
+        Parameters
+        ----------
+        ratings : Tensor of shape (n,)
+            The ratings.
+        sample_weight : Tensor of shape (n,), default=None
+            Weight of each rating, 1 if ``None``.
+        alpha : float or dict of str to Tensor, default=0.0
+            Factor of the squared rows of each rating, or a factor for each row by
+            ``user_factors``, ``user_biases`` and the like. Tables of one column are biases.
+            ``layers`` is a factor of the squared weights of all other parameters.
+        reduction : {'mean', 'sum'}, default='mean'
+            Whether to use the gradient of the weighted mean, or of half the weighted sum.
+        **inputs : Tensor
+            The arguments of ``forward``.
+
+        Returns
+        -------
+        loss : Tensor of shape ()
+            The weighted mean of the squared errors, in units of the ratings, without the penalty.
+        predictions : Tensor of shape (n,)
+            The predictions of ``forward`` for the batch.
+        """
+        inputs = _partly_unknown(inputs)
+        options = {"reduction": reduction, **inputs}
+        found = super().backward_squared_error(ratings, sample_weight, **options)
+        weight = torch.ones(len(ratings)) if sample_weight is None else sample_weight
+        total = weight.sum() / 2 if reduction == "mean" else 1.0
+        self._add_penalty(alpha, inputs, weight.to(self.global_mean.device).float() / total)
+        return found
+
+    @torch.no_grad()
+    def _add_penalty(self, alpha: Penalty, inputs: dict[str, Tensor], weight: Tensor) -> None:
+        """Add the gradients of the penalties."""
+        if not isinstance(alpha, dict) and alpha == 0:
+            return
+        codes = {"user": inputs.get("users"), "item": inputs.get("items")}
+        codes["value"] = inputs.get("categorical")
+        for name, parameter in self.named_parameters():
+            if parameter.grad is None:
+                continue
+            owner = self.tables.get(name)
+            if owner is None:
+                if isinstance(alpha, dict) and parameter.ndim > 1:
+                    total = weight.sum()
+                    parameter.grad.add_(parameter * (alpha["layers"] * total))
+                continue
+            rows = codes[owner]
+            if rows is None:
+                continue
+            of_row = weight
+            if rows.ndim > 1:
+                of_row, rows = weight.repeat_interleave(rows.shape[1]), rows.flatten()
+            table = parameter.flatten(1) if parameter.ndim > 1 else parameter.unsqueeze(1)
+            kind = "biases" if table.shape[1] == 1 and owner != "value" else "factors"
+            factor = alpha[f"{owner}_{kind}"][rows] if isinstance(alpha, dict) else alpha
+            added = table[rows] * (of_row * factor).unsqueeze(1)
+            added = added.view(-1, *parameter.shape[1:])
+            if parameter.grad.is_sparse:
+                more = torch.sparse_coo_tensor(
+                    rows.unsqueeze(0), added, parameter.shape, check_invariants=False
+                )
+                parameter.grad = parameter.grad + more
+            else:
+                parameter.grad.index_add_(0, rows, added)
+
+    def vectors(self, side: str) -> Tensor:  # (n_rows, n_columns)
+        """Vectors by which users or items are compared: row k has the code k."""
+        function = getattr(self.network, f"{side}_vectors", None)
+        with torch.inference_mode():
+            if function is not None and self.arguments == IDS:
+                codes = torch.arange(self.sizes[f"n_{side}s"] + 1, device=self.global_mean.device)
+                return _checked_vectors(function(codes), side, len(codes)).float().cpu()
+        tables = [
+            table.detach()
+            for name, table in self.named_parameters()
+            if self.tables.get(name) == side and table.ndim == 2 and table.shape[1] > 1
+        ]
+        if not tables:
+            raise ValueError(
+                f"{type(self.network).__name__} has no table of {side}s to compare them by. Give "
+                f"it a table with n_{side}s + 1 rows, or the method {side}_vectors({side}s)."
+            )
+        return max(tables, key=lambda table: table.shape[1]).cpu()
+
+    @torch.no_grad()
+    def _pair_scores(
+        self,
+        users: Tensor,
+        items: Tensor,
+        user_side: dict[str, Tensor] | None = None,
+        item_side: dict[str, Tensor] | None = None,
+        of_users: Tensor | None = None,
+    ) -> Tensor:  # (n_users, n_items)
+        """Compute the outputs of all pairs."""
+        of_network = [getattr(self.network, f"{side}_vectors", None) for side in ("user", "item")]
+        if None not in of_network and self.arguments == IDS:
+            return self._products(users, items, of_network)
+
+        def rate(first: Tensor, second: Tensor) -> Tensor:
+            side: dict[str, Tensor] = {}
+            if of_users is not None and user_side is not None and item_side is not None:
+                side = _features_of_pairs(user_side, item_side, of_users, first, second)
+            return self._outputs({"users": users[first], "items": items[second], **side})
+
+        return _by_pairs(len(users), len(items), rate, self.global_mean.device)
+
+    def _pair_outputs(
+        self, past: dict[str, Tensor], targets: dict[str, Tensor], candidates: Tensor
+    ) -> Tensor:  # (n, n_candidates)
+        """Compute the outputs of all pairs of a place in a history and a candidate."""
+
+        def rate(first: Tensor, second: Tensor) -> Tensor:
+            places = {name: values[first] for name, values in targets.items()}
+            return self._outputs(past | places | {"items": candidates[second]})
+
+        n_places = len(targets["sequences"])
+        return _by_pairs(n_places, len(candidates), rate, self.global_mean.device)
+
+    def _products(
+        self, users: Tensor, items: Tensor, functions: list[Callable[[Tensor], Any]]
+    ) -> Tensor:
+        """Multiply the vectors of users and items, and compare some products with `forward`."""
+        p, q = (
+            _checked_vectors(function(codes), side, len(codes))
+            for function, codes, side in zip(
+                functions, (users, items), ("user", "item"), strict=True
+            )
+        )
+        if p.shape[1] != q.shape[1]:
+            raise ValueError(
+                "user_vectors and item_vectors must return as many columns as each other, got "
+                f"{p.shape[1]} and {q.shape[1]}."
+            )
+        n = min(N_COMPARED, len(users), len(items))
+        few = users[:n], items[:n]
+        wanted = self._outputs(dict(zip(IDS, few, strict=True)))
+        found = (p[:n] * q[:n]).sum(1)
+        if not torch.allclose(found, wanted.to(found), TOLERANCE, TOLERANCE):
+            worst = int((found - wanted).abs().argmax())
+            raise ValueError(
+                "The product of user_vectors(users) and item_vectors(items) must be the output of "
+                f"forward(users, items), got {found[worst]:.5g} where forward gives "
+                f"{wanted[worst]:.5g}. Biases can be further columns, beside columns of ones."
+            )
+        return p @ q.T
+
+    def grow(self, larger: "NetworkRating") -> "NetworkRating":
+        """Copy the rows and layers of this module into a larger one.
+
+        Parameters
+        ----------
+        larger : NetworkRating
+            A new module with at least as many rows in each table.
+
+        Returns
+        -------
+        NetworkRating
+            The larger module. Its new rows are the row of unknown codes plus their own start.
+        """
+        old = dict(self.named_parameters()) | dict(self.named_buffers())
+        with torch.no_grad():
+            for name, new in [*larger.named_parameters(), *larger.named_buffers()]:
+                before = old.get(name)
+                if before is not None and before.shape == new.shape:
+                    new.copy_(before)
+                    continue
+                n_before = 0 if before is None or before.ndim == 0 else len(before)
+                fits = n_before > 0 and before.shape[1:] == new.shape[1:] and len(new) > n_before
+                if name not in larger.tables or not fits:
+                    shape = None if before is None else tuple(before.shape)
+                    raise ValueError(
+                        f"The training continues a network whose {name.partition('.')[2]} has the "
+                        f"shape {shape}, but the network for more users and items has "
+                        f"{tuple(new.shape)}. Set the parameters of the module back, or fit with "
+                        "warm_start=False. Only tables with a row for each code can grow."
+                    )
+                new[n_before:] += before[0]
+                new[:n_before] = before
+        return larger
+
+    def tables_of_codes(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+        """Owner of the rows of each table, and the inputs that hold their codes, by table."""
+        return {name: INPUTS_OF_TABLES[owner] for name, owner in self.tables.items()}
+
+    @torch.no_grad()
+    def clear_rows(self, name: str, rows: Tensor) -> None:
+        """Set rows of a table to the row of unknown codes, at the end of each training too."""
+        table = self.get_parameter(name)
+        table[rows] = table[0].clone()
+        self.unseen[name] = rows
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the training mode; at its end, rows without training ratings become row 0."""
+        if self.training and not mode:
+            with torch.no_grad():
+                for name, rows in self.unseen.items():
+                    table = self.get_parameter(name)
+                    table[rows] = table[0].clone()
+        return super().train(mode)
+
+    def _multiply_scores(self, ratio: float) -> None:
+        """Do nothing: outputs of any network cannot be multiplied, so that the scale stays."""
+
+    def _outputs(self, inputs: dict[str, Tensor]) -> Tensor:  # (n,)
+        return self._raw_outputs(inputs).reshape(-1)
+
+    def _raw_outputs(self, inputs: dict[str, Tensor]) -> Any:
+        """Call the network with the inputs that it reads."""
+        if PAST[1] in inputs:
+            past_ratings = self._from_ratings(inputs[PAST[1]], inputs["past_gaps"])
+            inputs = inputs | {PAST[1]: past_ratings}
+        given = {name: inputs[name] for name in self.arguments if name in inputs}
+        if "features" in self.arguments:
+            given["features"] = {name: inputs[name] for name in FEATURES if name in inputs}
+        if "histories" in self.arguments:
+            read = {name: inputs[name] for name in (*PAST, *TARGETS[:2])}
+            given["histories"] = _windows(self.sizes["max_len"], **read)
+        return self.network(**given)
+
+
+def _windows(
+    max_len: int,
+    past_items: Tensor,
+    past_ratings: Tensor,
+    past_gaps: Tensor,
+    lengths: Tensor,
+    sequences: Tensor,
+    before: Tensor,
+) -> History:
+    """Read the latest interactions of each target."""
+    place = before.unsqueeze(1) - max_len + torch.arange(max_len, device=before.device)
+    padding = place < 0  # (n, max_len)
+    index = sequences.unsqueeze(1), place.clamp(min=0)
+    items = past_items[index].masked_fill(padding, 0)
+    ratings = past_ratings[index].nan_to_num().masked_fill(padding, 0)
+    gaps = past_gaps[index].masked_fill(padding, 0)
+    return History(items, ratings, gaps, before.clamp(max=max_len))
+
+
+def _partly_unknown(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Replace a share of the codes by 0."""
+    inputs = dict(inputs)
+    for name in (*IDS, "categorical"):
+        if name in inputs:
+            codes = inputs[name]
+            is_unknown = torch.rand(codes.shape, device=codes.device) < UNKNOWN_SHARE
+            inputs[name] = codes.masked_fill(is_unknown, 0)
+    return inputs
+
+
+def _by_pairs(
+    n_rows: int, n_columns: int, rate: Callable[[Tensor, Tensor], Tensor], device: torch.device
+) -> Tensor:  # (n_rows, n_columns)
+    """Rate all pairs of a row and a column in parts."""
+    rows_at_once = max(1, PAIRS_AT_ONCE // n_columns)
+    columns = torch.arange(n_columns, device=device)
+    found = []
+    for rows in torch.arange(n_rows, device=device).split(rows_at_once):
+        parts = [
+            rate(rows.repeat_interleave(len(part)), part.repeat(len(rows))).view(len(rows), -1)
+            for part in columns.split(PAIRS_AT_ONCE)
+        ]
+        found.append(torch.cat(parts, 1).cpu())
+    return torch.cat(found).float()
+
+
+def _features_of_pairs(
+    user_side: dict[str, Tensor],
+    item_side: dict[str, Tensor],
+    of_users: Tensor,  # (n_features,)
+    users: Tensor,  # (n,), rows of `user_side`
+    items: Tensor,
+) -> dict[str, Tensor]:
+    """Read each side feature from its owner."""
+    found, start = {}, 0
+    for name in FEATURES:
+        if name not in user_side:
+            continue
+        of_user, of_item = user_side[name], item_side[name]
+        n = of_user.shape[1]
+        mask, start = of_users[start : start + n], start + n
+        if name == "multi_valued":
+            widest = max(of_user.shape[2], of_item.shape[2])
+            of_user, of_item = (F.pad(v, (widest - v.shape[2], 0)) for v in (of_user, of_item))
+            mask = mask.unsqueeze(1)
+        found[name] = torch.where(mask, of_user[users], of_item[items])
+    return found
+
+
+def _checked_vectors(vectors: Any, side: str, n_rows: int) -> Tensor:
+    """Return vectors of users or items, or raise."""
+    if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != n_rows:
+        found = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
+        raise ValueError(
+            f"{side}_vectors must return a tensor of shape ({n_rows}, n_columns) for {n_rows} "
+            f"codes, got {found}."
+        )
+    return vectors

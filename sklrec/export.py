@@ -14,17 +14,21 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from sklrec._core.history_reader import HistoryReader
+from sklrec._core.padded_reader import PaddedReader
 from sklrec._core.rows import check_X
 from sklrec._utils.extras import import_extra
 from sklrec._utils.tensor_file import write_whole
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
+from sklrec.estimators.module import ModuleRecRegressor
 from sklrec.estimators.sequence import SequenceRatingRegressor
-from sklrec.modules import DenseNet
+from sklrec.modules._network_inputs import FEATURES
 from sklrec.modules._sequence_module import SequenceModule
 
 __all__ = ["onnx_inputs", "to_onnx"]
 
+EXPORTED = MFRegressor, DenseRecRegressor, SequenceRatingRegressor, ModuleRecRegressor
 # Limit of protobuf, the format of ONNX files.
 MAX_BYTES = 2**31 - 2**20
 # Axes of any length, and their lengths in the traced example. The lengths differ and are not 1,
@@ -94,7 +98,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
 
     Parameters
     ----------
-    estimator : MFRegressor, DenseRecRegressor or SequenceRatingRegressor
+    estimator : MFRegressor, DenseRecRegressor, SequenceRatingRegressor or ModuleRecRegressor
         The fitted estimator.
     path : str or PathLike
         Path of the file, usually ``*.onnx``. An existing file is replaced when the new one is
@@ -169,7 +173,7 @@ def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.
 
     Parameters
     ----------
-    estimator : MFRegressor, DenseRecRegressor or SequenceRatingRegressor
+    estimator : MFRegressor, DenseRecRegressor, SequenceRatingRegressor or ModuleRecRegressor
         The fitted estimator that `to_onnx` exported.
     X : {DataFrame, array-like} of shape (n_samples, n_features)
         The interactions or padded sequences, with columns as in `fit`.
@@ -209,7 +213,7 @@ def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.
     """
     estimator = copy(estimator)  # so that a fit in another thread changes nothing here
     _module_of(estimator)
-    if isinstance(estimator, SequenceRatingRegressor):
+    if isinstance(estimator._reader, HistoryReader | PaddedReader):
         targets = estimator._reader.targets(estimator, X, history)
         return {name: values.numpy() for name, values in targets.in_one_batch().items()}
     if history is not None:
@@ -221,20 +225,21 @@ def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.
 
 def _module_of(estimator: Any) -> nn.Module:
     """Return the module of a fitted estimator, or raise a TypeError if ONNX cannot hold it."""
-    if not isinstance(estimator, (MFRegressor, DenseRecRegressor, SequenceRatingRegressor)):
+    if not isinstance(estimator, EXPORTED):
         is_class = isinstance(estimator, type)
+        names = ", ".join(cls.__name__ for cls in EXPORTED)
         what = f"the class {estimator.__name__}" if is_class else type(estimator).__name__
         raise TypeError(
-            "to_onnx exports a fitted MFRegressor, DenseRecRegressor or SequenceRatingRegressor, "
-            f"got {what}. Take the estimator out of a Pipeline or a search first."
+            f"to_onnx exports a fitted {names}, got {what}. "
+            "Take the estimator out of a Pipeline or a search first."
         )
     check_is_fitted(estimator)
     return estimator.module_
 
 
-def _axes(module: nn.Module) -> dict[str, tuple[str | int, ...]]:
+def _axes(module: Any) -> dict[str, tuple[str | int, ...]]:
     """Inputs of a module, with the name or the length of each axis."""
-    if isinstance(module, SequenceModule):
+    if isinstance(module, SequenceModule) or getattr(module, "part", "") == "histories":
         matrix = "n_sequences", "max_len"
         axes: dict[str, tuple[str | int, ...]] = {
             "past_items": matrix,
@@ -243,15 +248,14 @@ def _axes(module: nn.Module) -> dict[str, tuple[str | int, ...]]:
             "lengths": matrix[:1],
         }
         queries = ["sequences", "before", "items"] + ["after"] * module.bidirectional
+        queries += ["users"] * module.reads_users
         return axes | dict.fromkeys(queries, ("n",))
     axes = {"users": ("n",), "items": ("n",)}
-    if isinstance(module, DenseNet):
-        if module.n_numeric:
-            axes["numeric"] = "n", module.n_numeric
-        if module.n_categorical:
-            axes["categorical"] = "n", module.n_categorical
-        if module.n_multi_valued:
-            axes["multi_valued"] = "n", module.n_multi_valued, "max_values"
+    for name in FEATURES:
+        if n_columns := getattr(module, f"n_{name}", 0):
+            axes[name] = "n", n_columns
+    if "multi_valued" in axes:
+        axes["multi_valued"] += ("max_values",)
     return axes
 
 
@@ -263,10 +267,13 @@ def _example(name: str, axes: tuple[str | int, ...]) -> Tensor:
 def _for_onnx(module: nn.Module) -> nn.Module:
     """Copy a module to the CPU, and replace parts that ONNX has no operators for."""
     copied: Any = deepcopy(module).cpu()
-    copied.sparse = False  # sparse gradients cannot be exported
-    for name in ("lstm", "backward_lstm"):
-        if hasattr(copied, name):
-            setattr(copied, name, _LSTM(getattr(copied, name)))
+    for layer in copied.modules():
+        if hasattr(layer, "sparse"):
+            layer.sparse = False  # sparse gradients cannot be exported
+    for owner in [layer for layer in copied.modules() if isinstance(layer, SequenceModule)]:
+        for name in ("lstm", "backward_lstm"):
+            if hasattr(owner, name):
+                setattr(owner, name, _LSTM(getattr(owner, name)))
     return copied
 
 

@@ -101,9 +101,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
             warn(f"{what}: {', '.join(sorted(lost))}. The loaded estimator will lack them.")
 
 
-def load(
-    path: str | os.PathLike[str], *, custom_objects: Mapping[str, Any] | None = None
-) -> Any:
+def load(path: str | os.PathLike[str], *, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """Load a fitted estimator from a model file.
 
     It is safe to load a file from an unknown source. Loading runs no code from the file and

@@ -110,7 +110,9 @@ class MinibatchSolver:
         if self.alpha is None:  # earlier penalties stay if they are from at least as many ratings
             penalties = None if previous is None else previous.penalties
             if penalties is None or penalties.n_ratings < len(data):
-                penalties = learn_penalties(module, data, start=previous is None and module.has_biases)
+                penalties = learn_penalties(
+                    module, data, start=previous is None and module.has_biases
+                )
         if self.constant_lr and previous is not None and module.has_biases:
             update_biases(module, data, previous.n_ratings, penalties)
         if self.is_shared:  # after the start was learned, so that all have the same

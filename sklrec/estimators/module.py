@@ -20,7 +20,7 @@ from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._utils.runtime import is_shared, own_random_state
-from sklrec._utils.state.kinds import Array, Choice, Int, Maybe, Optional, Part
+from sklrec._utils.state.kinds import NUMBER, Array, Choice, Int, Maybe, Optional, Part
 from sklrec._utils.state.networks import Network
 from sklrec.modules._network_checks import check_network, scale_tables
 from sklrec.modules._network_inputs import (
@@ -56,7 +56,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         "timestamp_index_": Maybe(Optional(Int(below="n_columns"))),
         "timestamp_kind_": Maybe(Choice(*TIMESTAMP_KINDS, None)),
         "histories_": Maybe(Part(Histories)),
-        "time_unit_": Maybe(Int()),
+        "time_unit_": Maybe(NUMBER),
         "module_": Network(),
     }
 
@@ -160,7 +160,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         """
         own = {name: value for name, value in params.items() if not name.startswith(PREFIX)}
         super().set_params(**own)
-        vars(self).update({name: v for name, v in params.items() if name not in own})
+        for name in params.keys() - own.keys():
+            setattr(self, name, params[name])
         return self
 
     def predict(self, X, *, history=None):

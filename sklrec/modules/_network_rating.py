@@ -55,6 +55,8 @@ class NetworkRating(RatingModule):
 
     Attributes
     ----------
+    n_users, n_items, n_values, n_numeric, n_categorical, n_multi_valued, max_len : int
+        The sizes.
     network : torch.nn.Module
         The network.
     tables : dict of str to str
@@ -93,20 +95,9 @@ class NetworkRating(RatingModule):
         self.tables: dict[str, str] = {}
         self.unseen: dict[str, Tensor] = {}  # rows that no training rating reads, by table
 
-    @property
-    def n_users(self) -> int:
-        """Number of known users."""
-        return self.sizes["n_users"]
-
-    @property
-    def n_items(self) -> int:
-        """Number of known items."""
-        return self.sizes["n_items"]
-
-    @property
-    def n_values(self) -> int:
-        """Number of known values of side features."""
-        return self.sizes["n_values"]
+    def __getattr__(self, name: str) -> Any:
+        sizes = self.__dict__.get("sizes", {})
+        return sizes[name] if name in sizes else super().__getattr__(name)
 
     @property
     def bidirectional(self) -> bool:
@@ -151,7 +142,7 @@ class NetworkRating(RatingModule):
         """
         return torch.zeros((), device=self.global_mean.device)
 
-    def backward_squared_error(  # type: ignore[override]
+    def backward_squared_error(
         self,
         ratings: Tensor,
         sample_weight: Tensor | None = None,
@@ -187,8 +178,9 @@ class NetworkRating(RatingModule):
             The predictions of ``forward`` for the batch.
         """
         inputs = _partly_unknown(inputs)
-        options = {"reduction": reduction, **inputs}
-        found = super().backward_squared_error(ratings, sample_weight, **options)
+        found = super().backward_squared_error(
+            ratings, sample_weight, reduction=reduction, **inputs
+        )
         weight = torch.ones(len(ratings)) if sample_weight is None else sample_weight
         total = weight.sum() / 2 if reduction == "mean" else 1.0
         self._add_penalty(alpha, inputs, weight.to(self.global_mean.device).float() / total)
@@ -258,7 +250,9 @@ class NetworkRating(RatingModule):
         of_users: Tensor | None = None,
     ) -> Tensor:  # (n_users, n_items)
         """Compute the outputs of all pairs."""
-        of_network = [getattr(self.network, f"{side}_vectors", None) for side in ("user", "item")]
+        of_network: Any = [
+            getattr(self.network, f"{side}_vectors", None) for side in ("user", "item")
+        ]
         if None not in of_network and self.arguments == IDS:
             return self._products(users, items, of_network)
 
@@ -331,8 +325,9 @@ class NetworkRating(RatingModule):
                     new.copy_(before)
                     continue
                 n_before = 0 if before is None or before.ndim == 0 else len(before)
-                fits = n_before > 0 and before.shape[1:] == new.shape[1:] and len(new) > n_before
-                if name not in larger.tables or not fits:
+                fits = before is not None and before.shape[1:] == new.shape[1:]
+                fits = fits and name in larger.tables and len(new) > n_before > 0
+                if before is None or not fits:
                     shape = None if before is None else tuple(before.shape)
                     raise ValueError(
                         f"The training continues a network whose {name.partition('.')[2]} has the "
@@ -375,7 +370,7 @@ class NetworkRating(RatingModule):
         if PAST[1] in inputs:
             past_ratings = self._from_ratings(inputs[PAST[1]], inputs["past_gaps"])
             inputs = inputs | {PAST[1]: past_ratings}
-        given = {name: inputs[name] for name in self.arguments if name in inputs}
+        given: dict[str, Any] = {name: inputs[name] for name in self.arguments if name in inputs}
         if "features" in self.arguments:
             given["features"] = {name: inputs[name] for name in FEATURES if name in inputs}
         if "histories" in self.arguments:

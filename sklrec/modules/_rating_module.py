@@ -44,6 +44,7 @@ class RatingModule(nn.Module):
     learns_penalties = False  # whether penalties can be learned for its tables
     reads_users = False  # whether a module of histories reads users too
     has_static_part = False
+    history_dropout = 0.0  # share of the targets that read a part of their history in training
 
     def __init__(self, global_mean: float = 0.0, scale: float = 1.0):
         super().__init__()

@@ -29,7 +29,6 @@ class States(NamedTuple):
 class SequenceModule(RatingModule):
     """Base of the modules that run an LSTM once over each sequence, for any number of ratings."""
 
-    history_dropout = 0.0  # share of the targets that read a part of their history in training
     items_only = False
     hidden_size: int
     bidirectional: bool

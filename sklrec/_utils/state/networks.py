@@ -67,7 +67,7 @@ class Network(Kind):
     def unpack(self, packed, place):
         if place.raw:
             return packed["network"].to(this_or_cpu(packed["device"]))
-        fields = {"device": Plain(str), "global_mean": NUMBER, "scale": NUMBER}
+        fields: dict[str, Kind] = {"device": Plain(str), "global_mean": NUMBER, "scale": NUMBER}
         fields |= {"tables": Kind(), "tensors": Kind()}
         device, mean, scale, tables, tensors = Record(fields).unpack(packed, place).values()
         if not DEVICE.fullmatch(device):

@@ -178,9 +178,8 @@ class NetworkRating(RatingModule):
             The predictions of ``forward`` for the batch.
         """
         inputs = _partly_unknown(inputs)
-        found = super().backward_squared_error(
-            ratings, sample_weight, reduction=reduction, **inputs
-        )
+        options: dict[str, Any] = {"reduction": reduction, **inputs}
+        found = super().backward_squared_error(ratings, sample_weight, **options)
         weight = torch.ones(len(ratings)) if sample_weight is None else sample_weight
         total = weight.sum() / 2 if reduction == "mean" else 1.0
         self._add_penalty(alpha, inputs, weight.to(self.global_mean.device).float() / total)

@@ -107,7 +107,9 @@ class MinibatchSolver:
         of the same size.
         """
         penalties = None
-        if self.alpha is None:  # earlier penalties stay if they are from at least as many ratings
+        if (
+            self.alpha is None or module.has_fixed_biases
+        ):  # earlier penalties stay if they are from at least as many ratings
             penalties = None if previous is None else previous.penalties
             if penalties is None or penalties.n_ratings < len(data):
                 penalties = learn_penalties(
@@ -122,6 +124,8 @@ class MinibatchSolver:
             batches_per_step = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
             X = data.X["users"], data.X["items"], data.X.get("sample_weight")
             trained = SVDPlusPlus(trained, *X, batches_per_step=batches_per_step)
+        if self.alpha is not None:
+            penalties = None
         net = self._new_net(trained, data, valid, generator, previous, penalties)
         n_before = self._continue_from(previous, net)
         # With SVD++ terms, whole tables are allocated and freed.

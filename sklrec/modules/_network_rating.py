@@ -14,6 +14,7 @@ from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModul
 # Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
 # benchmarks/choose.py chose it on held-out parts of training data.
 UNKNOWN_SHARE = 0.02
+LEFT_OF_BIASES = 1.0
 # Pairs that are rated at once where a network has no vectors of users and items.
 PAIRS_AT_ONCE = 2**14
 # Pairs whose ratings are compared with the products of the vectors, and the largest difference.
@@ -48,6 +49,8 @@ class NetworkRating(RatingModule):
         length ``max_len`` of a history.
     part : {'pairs', 'features', 'histories'}, default='pairs'
         Part of X that the network reads.
+    has_biases : bool, default=False
+        Whether the module adds biases of users and items, which no gradient trains.
     global_mean : float, default=0.0
         The rating of the output 0. It is not trained.
     scale : float, default=1.0
@@ -84,6 +87,7 @@ class NetworkRating(RatingModule):
         sizes: dict[str, int],
         part: str = "pairs",
         *,
+        has_biases: bool = False,
         global_mean: float = 0.0,
         scale: float = 1.0,
     ):
@@ -91,9 +95,17 @@ class NetworkRating(RatingModule):
         self.network = network
         self.arguments = arguments
         self.part = part
+        if has_biases:  # from least squares; no gradient trains them
+            for side in ("user", "item"):
+                self.register_buffer(f"{side}_biases", torch.zeros(sizes[f"n_{side}s"] + 1))
         self.sizes = dict(sizes)
         self.tables: dict[str, str] = {}
         self.unseen: dict[str, Tensor] = {}  # rows that no training rating reads, by table
+
+    @property
+    def has_fixed_biases(self) -> bool:  # type: ignore[override]
+        """Whether the module adds biases."""
+        return self.has_biases
 
     def __getattr__(self, name: str) -> Any:
         sizes = self.__dict__.get("sizes", {})
@@ -210,6 +222,8 @@ class NetworkRating(RatingModule):
             table = parameter.flatten(1) if parameter.ndim > 1 else parameter.unsqueeze(1)
             kind = "biases" if table.shape[1] == 1 and owner != "value" else "factors"
             factor = alpha[f"{owner}_{kind}"][rows] if isinstance(alpha, dict) else alpha
+            if self.has_biases and kind == "biases" and isinstance(alpha, dict):
+                factor = factor * LEFT_OF_BIASES
             added = table[rows] * (of_row * factor).unsqueeze(1)
             added = added.view(-1, *parameter.shape[1:])
             if parameter.grad.is_sparse:
@@ -292,7 +306,7 @@ class NetworkRating(RatingModule):
             )
         n = min(N_COMPARED, len(users), len(items))
         few = users[:n], items[:n]
-        wanted = self._outputs(dict(zip(IDS, few, strict=True)))
+        wanted = self._raw_outputs(dict(zip(IDS, few, strict=True))).reshape(-1)
         found = (p[:n] * q[:n]).sum(1)
         if not torch.allclose(found, wanted.to(found), TOLERANCE, TOLERANCE):
             worst = int((found - wanted).abs().argmax())
@@ -301,7 +315,10 @@ class NetworkRating(RatingModule):
                 f"forward(users, items), got {found[worst]:.5g} where forward gives "
                 f"{wanted[worst]:.5g}. Biases can be further columns, beside columns of ones."
             )
-        return p @ q.T
+        scores = p @ q.T
+        if self.has_biases:
+            scores += self.user_biases[users].unsqueeze(1) + self.item_biases[items]
+        return scores
 
     def grow(self, larger: "NetworkRating") -> "NetworkRating":
         """Copy the rows and layers of this module into a larger one.
@@ -317,6 +334,7 @@ class NetworkRating(RatingModule):
             The larger module. Its new rows are the row of unknown codes plus their own start.
         """
         old = dict(self.named_parameters()) | dict(self.named_buffers())
+        tables = larger.tables.keys() | {"user_biases", "item_biases"}
         with torch.no_grad():
             for name, new in [*larger.named_parameters(), *larger.named_buffers()]:
                 before = old.get(name)
@@ -325,7 +343,7 @@ class NetworkRating(RatingModule):
                     continue
                 n_before = 0 if before is None or before.ndim == 0 else len(before)
                 fits = before is not None and before.shape[1:] == new.shape[1:]
-                fits = fits and name in larger.tables and len(new) > n_before > 0
+                fits = fits and name in tables and len(new) > n_before > 0
                 if before is None or not fits:
                     shape = None if before is None else tuple(before.shape)
                     raise ValueError(
@@ -362,7 +380,11 @@ class NetworkRating(RatingModule):
         """Do nothing: outputs of any network cannot be multiplied, so that the scale stays."""
 
     def _outputs(self, inputs: dict[str, Tensor]) -> Tensor:  # (n,)
-        return self._raw_outputs(inputs).reshape(-1)
+        """Compute ratings without mean and scale."""
+        found = self._raw_outputs(inputs).reshape(-1)
+        if self.has_biases:
+            found = found + self.user_biases[inputs["users"]] + self.item_biases[inputs["items"]]
+        return found
 
     def _raw_outputs(self, inputs: dict[str, Tensor]) -> Any:
         """Call the network with the inputs that it reads."""

@@ -42,6 +42,7 @@ class RatingModule(nn.Module):
 
     _tensors: Fields = {}  # tensors that hold codes or have a free length
     learns_penalties = False  # whether penalties can be learned for its tables
+    has_fixed_biases = False  # whether no gradient trains the biases
     reads_users = False  # whether a module of histories reads users too
     has_static_part = False
     history_dropout = 0.0  # share of the targets that read a part of their history in training

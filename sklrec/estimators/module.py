@@ -68,16 +68,26 @@ class ModuleRecRegressor(BaseRatingRegressor):
     returns the predictions of shape (n,) or (n, 1). A third argument ``features`` or ``histories``
     reads side features or the history of each user.
 
-    **Output.** The network predicts :math:`(r - \mu) / \sigma`, the rating minus the mean, over the
-    standard deviation. The estimator converts ratings and predictions. With
-    ``standardize=False`` the network predicts the rating itself.
+    **Output.** The rating is
+
+    .. math:: \hat r_{ui} = \mu + b_u + b_i + \sigma\, f(u, i)
+
+    where f is the output of the network, :math:`\mu, b_u, b_i` are the mean and the biases of
+    `BiasRegressor`, and :math:`\sigma` is the standard deviation of the ratings. So the network
+    learns what the biases leave. `output` leaves out the biases, or all of it.
 
     Parameters
     ----------
     module : type or callable
         An ``nn.Module`` subclass, or a function that returns a module.
-    standardize : bool, default=True
-        Whether the network predicts ratings minus their mean, over their standard deviation.
+    output : {'residual', 'standardized', 'rating'}, default='residual'
+        What the network predicts: what the biases leave, over the standard deviation; the rating
+        minus the mean, over the standard deviation; or the rating itself, such as 1 plus 4 times a
+        sigmoid.
+    loss : {'squared_error', 'absolute_error', 'huber', 'quantile'} or callable, default='squared_error'
+        Loss that the training minimises, as in `MFRegressor`.
+    quantile : float, default=0.5
+        The quantile of ``loss='quantile'``.
     alpha : float or 'auto', default='auto'
         L2 penalty, in units of the ratings' standard deviation, on the rows of users, items and
         side features that a rating reads. ``'auto'`` learns penalties of rows and layers from the
@@ -266,6 +276,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         module,
         *,
         output="residual",
+        loss="squared_error",
+        quantile=0.5,
         alpha="auto",
         max_epochs=10,
         lr="auto",
@@ -288,6 +300,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
     ):
         self.module = module
         self.output = output
+        self.loss = loss
+        self.quantile = quantile
         self.alpha = alpha
         self.max_epochs = max_epochs
         self.lr = lr
@@ -427,7 +441,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         return module
 
     def _new_solver(self, plan):
-        optimizer, params = self.optimizer or torch.optim.Adam, {}
+        optimizer = self.optimizer or torch.optim.Adam
+        params: dict[str, Any] = {}
         if self.optimizer is None:
             if _is_sparse(self.module_):
                 optimizer = RowwiseAdam

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklrec.modules._losses import SQUARED_ERROR, Loss
 from sklrec.modules._network_inputs import FEATURES, IDS, PAST, TARGETS
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModule
 
@@ -140,7 +141,7 @@ class NetworkRating(RatingModule):
         return self._to_ratings(self._outputs(inputs))
 
     def penalty(self, **inputs: Tensor) -> Tensor:
-        """Return 0, because `backward_squared_error` adds the penalties itself.
+        """Return 0, because `backward_loss` adds the penalties itself.
 
         Parameters
         ----------
@@ -154,16 +155,17 @@ class NetworkRating(RatingModule):
         """
         return torch.zeros((), device=self.global_mean.device)
 
-    def backward_squared_error(
+    def backward_loss(
         self,
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
+        loss: Loss = SQUARED_ERROR,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of a batch's penalised squared error to the parameters' ``grad``.
+        """Add the gradient of a batch's penalised loss to the parameters' ``grad``.
 
         A small share of the codes is replaced by 0, so that the rows of unknown IDs are trained.
 
@@ -173,6 +175,8 @@ class NetworkRating(RatingModule):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
+        loss : Loss, default=SQUARED_ERROR
+            The loss of a prediction.
         alpha : float or dict of str to Tensor, default=0.0
             Factor of the squared rows of each rating, or a factor for each row by
             ``user_factors``, ``user_biases`` and the like. Tables of one column are biases.
@@ -184,14 +188,14 @@ class NetworkRating(RatingModule):
 
         Returns
         -------
-        loss : Tensor of shape ()
-            The weighted mean of the squared errors, in units of the ratings, without the penalty.
+        mean : Tensor of shape ()
+            The weighted mean of the losses, in units of the ratings, without the penalty.
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
         inputs = _partly_unknown(inputs)
-        options: dict[str, Any] = {"reduction": reduction, **inputs}
-        found = super().backward_squared_error(ratings, sample_weight, **options)
+        options: dict[str, Any] = {"loss": loss, "reduction": reduction, **inputs}
+        found = super().backward_loss(ratings, sample_weight, **options)
         weight = torch.ones(len(ratings)) if sample_weight is None else sample_weight
         total = weight.sum() / 2 if reduction == "mean" else 1.0
         self._add_penalty(alpha, inputs, weight.to(self.global_mean.device).float() / total)

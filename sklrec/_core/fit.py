@@ -190,7 +190,11 @@ def converted_module(model: Any, previous: Any) -> Any:
 
 
 def minibatch_solver(
-    model: Any, optimization: Optimization, alpha: float | None, plan: Plan
+    model: Any,
+    optimization: Optimization,
+    alpha: float | None,
+    plan: Plan,
+    batch_size: int | None = None,  # None is the parameter
 ) -> MinibatchSolver:
     """Make the solver of an estimator that is trained through skorch; `alpha` None is learned."""
     optimizer, reduction, auto_lr, params, partial_fit_factor = optimization
@@ -208,7 +212,7 @@ def minibatch_solver(
         loss=loss_of(model.loss, model.quantile),
         lr=auto_lr(model.max_epochs) if model.lr == "auto" else model.lr,
         max_epochs=1 if plan.is_partial else int(model.max_epochs),
-        batch_size=int(model.batch_size),
+        batch_size=int(model.batch_size if batch_size is None else batch_size),
         alpha=alpha,
         callbacks=model.callbacks,
         verbose=int(model.verbose),

@@ -36,6 +36,8 @@ READERS = {"pairs": PairReader(), "features": FeatureReader(), "histories": Hist
 # lr="auto".
 AUTO_LR = 0.01
 LAYERS_SHARE_OF_LR = 1.0
+# batch_size="auto": number of batches in an epoch, and bounds of their size.
+BATCHES, LEAST_BATCH, LARGEST_BATCH = 64, 64, 1024
 # Share of the learning rate in partial_fit, as for `DenseRecRegressor`.
 FURTHER = 0.3
 
@@ -84,8 +86,9 @@ class ModuleRecRegressor(BaseRatingRegressor):
         What the network predicts: what the biases leave, over the standard deviation; the rating
         minus the mean, over the standard deviation; or the rating itself, such as 1 plus 4 times a
         sigmoid.
-    loss : {'squared_error', 'absolute_error', 'huber', 'quantile'} or callable, default='squared_error'
-        Loss that the training minimises, as in `MFRegressor`.
+    loss : str or callable, default='squared_error'
+        Loss that the training minimises: ``'squared_error'``, ``'absolute_error'``, ``'huber'``,
+        ``'quantile'`` or a function of predictions and ratings, as in `MFRegressor`.
     quantile : float, default=0.5
         The quantile of ``loss='quantile'``.
     alpha : float or 'auto', default='auto'
@@ -97,9 +100,9 @@ class ModuleRecRegressor(BaseRatingRegressor):
     lr : float or 'auto', default='auto'
         Learning rate of the first batch. It falls linearly to 0 over `max_epochs`. ``'auto'`` is
         0.01. If the training diverges with ``'auto'``, it starts again with half the rate.
-    batch_size : int, default=1024
+    batch_size : int or 'auto', default='auto'
         Ratings in a batch. With histories, the number of interactions in all histories of a
-        batch.
+        batch. ``'auto'`` makes about 64 batches, of 64 to 1024 ratings.
     optimizer : type, default=None
         A ``torch.optim.Optimizer`` subclass. None is Adam, in a form that moves only the rows of
         the batch if the network has embeddings with ``sparse=True``.
@@ -266,6 +269,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         **TRAINING_CONSTRAINTS,
         "output": [StrOptions({"residual", "standardized", "rating"})],
         "init_std": [Interval(Real, 0, None, closed="neither"), None],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_len": [Interval(Integral, 1, None, closed="left")],
         "timestamp": [Interval(Integral, 0, None, closed="left"), str, None],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
@@ -281,7 +285,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         alpha="auto",
         max_epochs=10,
         lr="auto",
-        batch_size=1024,
+        batch_size="auto",
         optimizer=None,
         init_std=0.05,
         max_len=50,
@@ -456,7 +460,11 @@ class ModuleRecRegressor(BaseRatingRegressor):
             params["param_groups"] = [(name, group) for name in layers]
         alpha = None if self.alpha == "auto" else self.alpha
         optimization = Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
-        return minibatch_solver(self, optimization, alpha, plan)
+        batch_size = self.batch_size
+        if batch_size == "auto":
+            n_ratings = self.rating_statistics_.weight
+            batch_size = min(max(n_ratings / BATCHES, LEAST_BATCH), LARGEST_BATCH)
+        return minibatch_solver(self, optimization, alpha, plan, batch_size)
 
 
 def _parameters(model: Any) -> dict[str, Any]:

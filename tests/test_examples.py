@@ -48,7 +48,7 @@ def test_networks_of_the_post(movielens, tmp_path):
     assert len(errors) == 13
     assert errors[0] > 1 and errors[1] > 1  # factors far from the ratings
     assert max(errors[4], errors[8], errors[12]) < min(errors[:2])  # defaults
-    for line, figure in zip((lines[2], lines[7], lines[10]), POSTS_FIGURES, strict=True):
+    for line, figure in zip((lines[2], lines[7], lines[11]), POSTS_FIGURES, strict=True):
         assert line.endswith(f" {figure}")
 
 

@@ -221,12 +221,12 @@ found["ItemLSTM", SETTINGS] = masked_root_mean_squared_error(ratings, model.pred
 # %%
 # The figures
 # -----------
-# RMSE on ratings in [0, 1]. Estimators clip their predictions to the rating scale; the loops do not.
-# The second column has the errors with all ratings, from the benchmark `post`, in
+# RMSE on ratings in [0, 1]. Estimators clip their predictions to the rating scale; the loops do
+# not. The second column has the errors with all ratings, from the benchmark `post`, in
 # `benchmarks/results/post.json`. There, the first two networks are tested on the first fold of
 # `KFold(5, shuffle=True, random_state=0)`, and the LSTM on the last ten ratings of each user. A
-# cell is empty if that file has no such figure. The third column has the post's figures, on a split
-# that the post does not name.
+# cell is empty if that file has no such figure. The third column has the post's figures, on a
+# split that the post does not name.
 ALL_RATINGS = {
     ("Factors", POSTS_LOOP): 12.1042,
     ("Factors", ZEROED): 4.4301,
@@ -248,16 +248,16 @@ print(table.to_string(float_format="{:.4f}".format, na_rep=""))
 
 # %%
 # Three things in the post's loops explain the differences. First, factors start as standard normal
-# numbers. The product of two rows of 20 has a standard deviation of 4.5, while ratings span 1. With
-# a rate of 0.000001 a step hardly moves them: with gradients set to zero, the error stays above 4.
-# Second, gradients that are never set to zero add up, so that late steps are large. Here this
-# lowers the error, and with all ratings it raises the error to 12. Third, one sample at a time
-# means 3,641 steps in an epoch, in place of 57 in batches of 64. A fair loop brings the same factors
-# to 0.44. This is still more than the errors of the other networks, which add a constant to their
-# output. The dense net and the LSTM gain little from the fair loop. On these rows, the defaults of
-# the estimators have the lowest error of each network. The post's settings have higher ones: 0.66
-# for the factors, which still start as standard normal numbers, and about those of the post's loops
-# for the other two.
+# numbers. The product of two rows of 20 has a standard deviation of 4.5, while ratings span 1.
+# With a rate of 0.000001 a step hardly moves them: with gradients set to zero, the error stays
+# above 4. Second, gradients that are never set to zero add up, so that late steps are large. Here
+# this lowers the error, and with all ratings it raises the error to 12. Third, one sample at a
+# time means 3,641 steps in an epoch, in place of 57 in batches of 64. A fair loop brings the same
+# factors to 0.44. This is still more than the errors of the other networks, which add a constant
+# to their output. The dense net and the LSTM gain little from the fair loop. On these rows, the
+# defaults of the estimators have the lowest error of each network. The post's settings have higher
+# ones: 0.66 for the factors, which still start as standard normal numbers, and about those of the
+# post's loops for the other two.
 figure, axes = plt.subplots(3, 1, figsize=(8, 7), sharex=True, layout="constrained")
 for place, name in zip(axes, NETWORKS, strict=True):
     rows = table.loc[name]

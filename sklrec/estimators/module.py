@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
-from torch import nn
+from torch.nn.parameter import is_lazy
 
 from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
 from sklrec._core.fit import minibatch_solver
@@ -35,6 +35,8 @@ PREFIX = "module__"
 READERS = {"pairs": PairReader(), "features": FeatureReader(), "histories": HistoryReader()}
 # lr="auto".
 AUTO_LR = 0.01
+# Optimisers of torch that take sparse gradients.
+SPARSE = torch.optim.SGD, torch.optim.Adagrad, torch.optim.SparseAdam
 # Share of the learning rate in partial_fit, as for `DenseRecRegressor`.
 FURTHER = 0.3
 
@@ -275,15 +277,23 @@ def _new_rating(model: Any, mean: float, scale: float, *, is_checked: bool = Tru
     network = make_network(model.module, given, _parameters(model))
     arguments = check_forward(network, part, model.module)
     rating = NetworkRating(network, arguments, sizes, part, global_mean=mean, scale=scale)
-    if is_shared(model.device):  # processes exchange whole tables
+    if not _takes_sparse(model):
         for layer in rating.modules():
-            if isinstance(layer, nn.Embedding):
+            if hasattr(layer, "sparse"):
                 layer.sparse = False
-    if is_checked:
+    if is_checked or any(map(is_lazy, network.parameters())):
         check_network(rating, _side_shapes(sizes))
         if model.init_std is not None:
             scale_tables(rating, float(model.init_std))
     return rating
+
+
+def _takes_sparse(model: Any) -> bool:
+    """Whether the training can use sparse gradients."""
+    if is_shared(model.device):  # processes exchange whole tables
+        return False
+    of_torch = (model.optimizer or RowwiseAdam).__module__.startswith("torch.optim")
+    return not of_torch or issubclass(model.optimizer, SPARSE)
 
 
 def _side_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:

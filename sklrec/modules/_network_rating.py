@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec.modules._network_inputs import FEATURES, IDS, PAST, TARGETS
+from sklrec.modules._network_inputs import (
+    FEATURES,
+    IDS,
+    PAST,
+    TARGETS,
+    call_network,
+    check_finite,
+)
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModule
 
 # Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
@@ -197,7 +204,9 @@ class NetworkRating(RatingModule):
                 continue
             owner = self.tables.get(name)
             if owner is None:
-                if isinstance(alpha, dict) and parameter.ndim > 1:
+                # A sparse gradient, of a table of both users and items, stays sparse.
+                is_layer = parameter.ndim > 1 and not parameter.grad.is_sparse
+                if isinstance(alpha, dict) and is_layer:
                     total = weight.sum()
                     parameter.grad.add_(parameter * (alpha["layers"] * total))
                 continue
@@ -314,19 +323,22 @@ class NetworkRating(RatingModule):
         Returns
         -------
         NetworkRating
-            The larger module. Its new rows are the row of unknown codes plus their own start.
+            The larger module. Its new rows are the row of unknown codes plus their own start; new
+            rows of buffers and of tables that are not trained are as they were made.
         """
         old = dict(self.named_parameters()) | dict(self.named_buffers())
+        grown = [
+            (self.sizes[n] + 1, larger.sizes[n] + 1) for n in ("n_users", "n_items", "n_values")
+        ]
         with torch.no_grad():
             for name, new in [*larger.named_parameters(), *larger.named_buffers()]:
                 before = old.get(name)
                 if before is not None and before.shape == new.shape:
                     new.copy_(before)
                     continue
-                n_before = 0 if before is None or before.ndim == 0 else len(before)
-                fits = before is not None and before.shape[1:] == new.shape[1:]
-                fits = fits and name in larger.tables and len(new) > n_before > 0
-                if before is None or not fits:
+                has_rows = before is not None and before.ndim > 0 and new.ndim > 0
+                fits = has_rows and before.shape[1:] == new.shape[1:]
+                if before is None or not fits or (len(before), len(new)) not in grown:
                     shape = None if before is None else tuple(before.shape)
                     raise ValueError(
                         f"The training continues a network whose {name.partition('.')[2]} has the "
@@ -334,8 +346,9 @@ class NetworkRating(RatingModule):
                         f"{tuple(new.shape)}. Set the parameters of the module back, or fit with "
                         "warm_start=False. Only tables with a row for each code can grow."
                     )
-                new[n_before:] += before[0]
-                new[:n_before] = before
+                if name in larger.tables:
+                    new[len(before) :] += before[0]
+                new[: len(before)] = before
         return larger
 
     def tables_of_codes(self) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -362,10 +375,8 @@ class NetworkRating(RatingModule):
         """Do nothing: outputs of any network cannot be multiplied, so that the scale stays."""
 
     def _outputs(self, inputs: dict[str, Tensor]) -> Tensor:  # (n,)
-        return self._raw_outputs(inputs).reshape(-1)
-
-    def _raw_outputs(self, inputs: dict[str, Tensor]) -> Any:
         """Call the network with the inputs that it reads."""
+        n_rows = len(inputs["items"])
         if PAST[1] in inputs:
             past_ratings = self._from_ratings(inputs[PAST[1]], inputs["past_gaps"])
             inputs = inputs | {PAST[1]: past_ratings}
@@ -375,7 +386,10 @@ class NetworkRating(RatingModule):
         if "histories" in self.arguments:
             read = {name: inputs[name] for name in (*PAST, *TARGETS[:2])}
             given["histories"] = _windows(self.sizes["max_len"], **read)
-        return self.network(**given)
+        outputs = call_network(self.network, given, n_rows, self.sizes)
+        if torch.is_inference_mode_enabled():  # in training, the loss shows it
+            check_finite(outputs, self.network)
+        return outputs.reshape(-1)
 
 
 def _windows(
@@ -415,12 +429,13 @@ def _by_pairs(
     rows_at_once = max(1, PAIRS_AT_ONCE // n_columns)
     columns = torch.arange(n_columns, device=device)
     found = []
-    for rows in torch.arange(n_rows, device=device).split(rows_at_once):
-        parts = [
-            rate(rows.repeat_interleave(len(part)), part.repeat(len(rows))).view(len(rows), -1)
-            for part in columns.split(PAIRS_AT_ONCE)
-        ]
-        found.append(torch.cat(parts, 1).cpu())
+    with torch.inference_mode():
+        for rows in torch.arange(n_rows, device=device).split(rows_at_once):
+            parts = [
+                rate(rows.repeat_interleave(len(part)), part.repeat(len(rows))).view(len(rows), -1)
+                for part in columns.split(PAIRS_AT_ONCE)
+            ]
+            found.append(torch.cat(parts, 1).cpu())
     return torch.cat(found).float()
 
 
@@ -455,4 +470,6 @@ def _checked_vectors(vectors: Any, side: str, n_rows: int) -> Tensor:
             f"{side}_vectors must return a tensor of shape ({n_rows}, n_columns) for {n_rows} "
             f"codes, got {found}."
         )
+    if not bool(vectors.isfinite().all()):
+        raise ValueError(f"{side}_vectors must return finite numbers, got some that are not.")
     return vectors

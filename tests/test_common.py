@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from networks import Described, Factors, FactorsWithVectors, Layers, Remembering
 from numpydoc.docscrape import NumpyDocString
 from sklearn.base import (
     BaseEstimator,
@@ -31,6 +32,7 @@ from sklrec import (
     DenseRecRegressor,
     IDEncoder,
     MFRegressor,
+    ModuleRecRegressor,
     SequencePadder,
     SequenceRatingRegressor,
     SequenceWindower,
@@ -48,6 +50,11 @@ ESTIMATORS = [
     BayesianMFRegressor(n_iter=20, svdpp=True, side_features="all"),
     BayesianMFRegressor(n_iter=20, loss="ordinal"),
     DenseRecRegressor(),
+    ModuleRecRegressor(FactorsWithVectors),
+    ModuleRecRegressor(Factors, module__sparse=True),
+    ModuleRecRegressor(Layers, module__n_factors=4, module__dropout=0.2),
+    ModuleRecRegressor(Described),
+    ModuleRecRegressor(Remembering, max_len=5),
     SequenceRatingRegressor(),
     SequenceRatingRegressor(items_only=True),
     IDEncoder(),
@@ -311,6 +318,7 @@ SIDE = with_sides(X)
 STARS = Y.round()
 IDS = X[["user", "item"]]
 NET = {"n_factors": 4, "max_epochs": 3, "batch_size": 100, "random_state": 0}
+OWN = {"max_epochs": 3, "batch_size": 100, "random_state": 0, "module__n_factors": 4}
 SWEEPS = {"n_factors": 4, "n_iter": 8, "random_state": 0}
 SIDED = {**SWEEPS, "svdpp": True, "side_features": "all"}
 # An estimator, and the table that it is fitted to.
@@ -326,6 +334,11 @@ REGRESSORS = {
     "ordinal": (BayesianMFRegressor(**SIDED, loss="ordinal"), SIDE),
     "dense": (DenseRecRegressor(**NET, hidden_layer_sizes=(33, 8), dropout=0.1), SIDE),
     "dense of ids": (DenseRecRegressor(**NET, products=False), IDS),
+    "factors": (ModuleRecRegressor(FactorsWithVectors, **OWN), X),
+    "sparse": (ModuleRecRegressor(Factors, **OWN, module__sparse=True), X),
+    "layers": (ModuleRecRegressor(Layers, **OWN, module__dropout=0.1), X),
+    "described": (ModuleRecRegressor(Described, **OWN), SIDE),
+    "remembering": (ModuleRecRegressor(Remembering, **OWN, max_len=7), X),
     "sequence": (SequenceRatingRegressor(**NET, hidden_size=3), X),
     "lstm": (SequenceRatingRegressor(**NET, hidden_size=3, alpha=1.0, bidirectional=True), X),
 }

@@ -278,9 +278,9 @@ def _new_rating(model: Any, mean: float, scale: float, *, is_checked: bool = Tru
     arguments = check_forward(network, part, model.module)
     rating = NetworkRating(network, arguments, sizes, part, global_mean=mean, scale=scale)
     if not _takes_sparse(model):
-        for layer in rating.modules():
-            if hasattr(layer, "sparse"):
-                layer.sparse = False
+        layers: list[Any] = [layer for layer in rating.modules() if hasattr(layer, "sparse")]
+        for layer in layers:
+            layer.sparse = False
     if is_checked or any(map(is_lazy, network.parameters())):
         check_network(rating, _side_shapes(sizes))
         if model.init_std is not None:

@@ -79,17 +79,16 @@ def _check_attributes(rating: NetworkRating) -> None:
 
 def scale_tables(rating: NetworkRating, std: float) -> None:
     """Scale tables whose start has a larger standard deviation."""
-    tables = {name: rating.get_parameter(name) for name in rating.tables}
+    tables: dict[str, Tensor] = {name: rating.get_parameter(name) for name in rating.tables}
     for name, layer in rating.named_modules():  # also a table of both users and items
         if isinstance(layer, TABLES) and layer.weight.requires_grad:
             tables[f"{name}.weight"] = layer.weight
     with torch.no_grad():
         for table in tables.values():
             values = table[1:]  # without the row of unknown codes
-            if values.numel() > 0:
-                found = (values.std(correction=0) if values.numel() > 1 else values.abs()).item()
-            else:
-                found = 0.0
+            if values.numel() == 0:
+                continue
+            found = (values.std(correction=0) if values.numel() > 1 else values.abs()).item()
             if found > std:
                 table.mul_(std / found)
 

@@ -172,7 +172,8 @@ def call_network(
             f"{_text(error)} It was called with {shapes}. "
             + (f"X has no {lacking[0]} features: add columns to X. " if lacking else "")
             + ("The batch has one row: set another batch_size. " if n_rows == 1 else "")
-            + "Tables need n_users + 1 and n_items + 1 rows, because code 0 stands for unknown IDs."
+            + "Tables need n_users + 1 and n_items + 1 rows, because code 0 stands for unknown "
+            "IDs."
         ) from error
     if not isinstance(outputs, Tensor):
         raise ValueError(

@@ -336,9 +336,11 @@ class NetworkRating(RatingModule):
                 if before is not None and before.shape == new.shape:
                     new.copy_(before)
                     continue
-                has_rows = before is not None and before.ndim > 0 and new.ndim > 0
-                fits = has_rows and before.shape[1:] == new.shape[1:]
-                if before is None or not fits or (len(before), len(new)) not in grown:
+                if (
+                    before is None
+                    or before.shape[1:] != new.shape[1:]
+                    or (*before.shape[:1], *new.shape[:1]) not in grown
+                ):
                     shape = None if before is None else tuple(before.shape)
                     raise ValueError(
                         f"The training continues a network whose {name.partition('.')[2]} has the "

@@ -34,6 +34,7 @@ from sklrec._solvers.steps import notify_sklearn_callbacks
 from sklrec._utils.state.estimators import DeclaredEstimator, Fitted
 from sklrec._utils.state.kinds import Floats, Int, Maybe, Optional, Strings
 from sklrec.datasets._chunks import ChunkedRatings
+from sklrec.modules._losses import LOSSES
 from sklrec.modules._rating_module import RatingModule
 from sklrec.preprocessing import IDEncoder
 
@@ -44,6 +45,8 @@ TRAINING_CONSTRAINTS = {
     "lr": [StrOptions({"auto"}), Interval(Real, 0, 1e30, closed="right")],
     "batch_size": [Interval(Integral, 1, None, closed="left")],
     "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+    "loss": [StrOptions({*LOSSES, "quantile"}), callable],
+    "quantile": [Interval(Real, 0, 1, closed="neither")],
     "optimizer": [type, None],
     "early_stopping": [
         "boolean",

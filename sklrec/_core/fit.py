@@ -16,6 +16,7 @@ from sklrec._solvers.penalties import Diverged
 from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT, set_model_of_callbacks
 from sklrec._solvers.tensors import sum_of_weights
 from sklrec._utils.runtime import is_shared
+from sklrec.modules._losses import loss_of
 from sklrec.modules._rating_module import RatingModule
 
 # Starts of a training with lr="auto", each with half the learning rate of the one before.
@@ -190,13 +191,19 @@ def converted_module(model: Any, previous: Any) -> Any:
     if before.variance > 0:  # otherwise the tables hold only their start
         module._multiply_scores(module.scale.item() / now.scale)
     module.scale.fill_(now.scale)
-    if not module.has_biases:  # otherwise they change together with the mean
+    # Otherwise it changes together with the biases, or another loss moves it.
+    is_mean = model.loss == "squared_error" or module.constant is not module.global_mean
+    if not module.has_biases and is_mean:
         module.global_mean += now.mean - before.mean
     return module
 
 
 def minibatch_solver(
-    model: Any, optimization: Optimization, alpha: float | None, plan: Plan
+    model: Any,
+    optimization: Optimization,
+    alpha: float | None,
+    plan: Plan,
+    batch_size: int | None = None,  # None is the parameter
 ) -> MinibatchSolver:
     """Make the solver of an estimator that is trained through skorch; `alpha` None is learned."""
     optimizer, reduction, auto_lr, params, partial_fit_factor = optimization
@@ -211,9 +218,10 @@ def minibatch_solver(
         reduction=reduction,
         optimizer_params=params,
         lr_factor=plan.lr_factor * (partial_fit_factor if is_update else 1.0),
+        loss=loss_of(model.loss, model.quantile),
         lr=auto_lr(model.max_epochs) if model.lr == "auto" else model.lr,
         max_epochs=1 if plan.is_partial else int(model.max_epochs),
-        batch_size=int(model.batch_size),
+        batch_size=int(model.batch_size if batch_size is None else batch_size),
         alpha=alpha,
         callbacks=model.callbacks,
         verbose=int(model.verbose),

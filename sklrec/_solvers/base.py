@@ -32,7 +32,7 @@ class WarmStart:
 class FitResult:
     """Losses of a training, whether Ctrl-C ended it, and further fitted attributes."""
 
-    loss_curve: list[float]  # mean squared error of each epoch, in squared units of the ratings
+    loss_curve: list[float]  # mean loss of each epoch, in units of the ratings
     validation_curve: list[float]  # the same for the validation data
     interrupted: bool = False
     attributes: dict[str, Any] = field(default_factory=dict)  # by their names in the estimator

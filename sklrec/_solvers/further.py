@@ -9,16 +9,16 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from sklrec._solvers.base import WarmStart
+from sklrec._solvers.fitted_loss import predicted, pseudo_errors
 from sklrec._solvers.least_squares.biases import further_biases
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.tensors import InteractionTensors, padded, sum_of_weights
+from sklrec.modules._losses import Loss
 from sklrec.modules._rating_module import RatingModule
 
 # Weight of the prior of a bias, in ratings, if `alpha` is a number. Chosen on held-out parts of
 # streams of four logs.
 PRIOR_WEIGHT = 3.0
-# Number of rows that are predicted at once.
-ROWS_AT_ONCE = 2**14
 
 
 @torch.no_grad()
@@ -27,13 +27,10 @@ def update_biases(
     data: InteractionTensors,
     n_ratings: dict[str, np.ndarray],  # earlier ones of each row, by side
     learned: LearnedPenalties | None,
+    loss: Loss,
 ) -> None:
     """Add to mean and biases what explains the errors of further ratings."""
-    module.eval()
-    errors = []
-    for inputs, ratings in data.batches(ROWS_AT_ONCE):
-        inputs.pop("sample_weight", None)
-        errors.append(ratings - module(**inputs))
+    predictions, ratings, _ = predicted(module, data)
     tables = [module.user_biases, module.item_biases]
     weights = [
         padded(n_ratings[side], table.detach().cpu().double())[1:].numpy()
@@ -42,7 +39,7 @@ def update_biases(
     penalties = PRIOR_WEIGHT, PRIOR_WEIGHT
     if learned is not None:
         penalties = learned.user_penalty, learned.item_penalty
-    log = data.log(torch.cat(errors))
+    log = data.log(pseudo_errors(loss, predictions, ratings))
     mean, *changes = further_biases(log, (weights[0], weights[1]), penalties)
     module.global_mean += mean
     for table, values in zip(tables, changes, strict=True):

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.distributed import DistributedRatingNet, start_together
+from sklrec._solvers.fitted_loss import fit_loss
 from sklrec._solvers.further import KeepEarlier, update_biases
 from sklrec._solvers.net import (
     EpochNotifier,
@@ -46,13 +47,14 @@ from sklrec._solvers.tensors import (
 )
 from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
 from sklrec.modules import MatrixFactorization
+from sklrec.modules._losses import Loss
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, PairModule, RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
 
 # Steps of the SVD++ terms in an epoch. Each step costs as much as a pass over all ratings.
 TERM_STEPS = 8
 # Early stopping: number of epochs without a lower validation loss, and the smallest decrease that
-# counts, as a share of the variance of the ratings.
+# counts, as a share of the loss of an error of a standard deviation.
 PATIENCE = 5
 TOL = 1e-4
 # Approximate number of ratings of a user in a batch, if the table has more users than a batch has
@@ -65,7 +67,7 @@ class Optimization(NamedTuple):
     """Default optimisation of a model."""
 
     optimizer: type  # subclass of torch.optim.Optimizer
-    reduction: str  # "mean" or "sum" of the squared errors in a batch is minimised
+    reduction: str  # "mean" or "sum" of the losses in a batch is minimised
     auto_lr: Callable[[int], float]  # learning rate of lr="auto" for a number of epochs
     params: dict[str, Any] = {}  # further parameters of the optimiser
     partial_fit_factor: float = 1.0  # on the learning rate of `partial_fit` of a fitted model
@@ -80,6 +82,7 @@ class MinibatchSolver:
     reduction: str
     optimizer_params: dict[str, Any]
     lr_factor: float  # on the learning rates of all parameters
+    loss: Loss
     # As in the estimators:
     lr: float
     max_epochs: int
@@ -107,14 +110,15 @@ class MinibatchSolver:
         of the same size.
         """
         penalties = None
-        if self.alpha is None:  # earlier penalties stay if they are from at least as many ratings
+        if self.alpha is None or module.has_fixed_biases:
+            # Earlier penalties stay if they are from at least as many ratings.
             penalties = None if previous is None else previous.penalties
             if penalties is None or penalties.n_ratings < len(data):
-                penalties = learn_penalties(
-                    module, data, start=previous is None and module.has_biases
-                )
+                start = previous is None and module.has_biases
+                penalties = learn_penalties(module, data, start=start)
+        loss, penalties = fit_loss(self.loss, module, data, penalties, previous)
         if self.constant_lr and previous is not None and module.has_biases:
-            update_biases(module, data, previous.n_ratings, penalties)
+            update_biases(module, data, previous.n_ratings, penalties, loss)
         if self.is_shared:  # after the start was learned, so that all have the same
             start_together(module, data, valid, generator, self)
         trained: Any = module
@@ -122,7 +126,9 @@ class MinibatchSolver:
             batches_per_step = max(1, data.n_batches(self.batch_size) // TERM_STEPS)
             X = data.X["users"], data.X["items"], data.X.get("sample_weight")
             trained = SVDPlusPlus(trained, *X, batches_per_step=batches_per_step)
-        net = self._new_net(trained, data, valid, generator, previous, penalties)
+        solver = replace(self, loss=loss)
+        learned = penalties if self.alpha is None else None
+        net = solver._new_net(trained, data, valid, generator, previous, learned)
         n_before = self._continue_from(previous, net)
         # With SVD++ terms, whole tables are allocated and freed.
         n_rows = max(len(p) for p in module.parameters()) if self.svdpp else 0
@@ -171,6 +177,7 @@ class MinibatchSolver:
         net_class = DistributedRatingNet if self.is_shared else RatingNet
         return net_class(
             module,
+            loss=self.loss,
             alpha=0.0 if self.alpha is None else self.alpha,
             reduction=self.reduction,
             optimizer=self.optimizer,
@@ -233,6 +240,7 @@ class MinibatchSolver:
                 if isinstance(own, MatrixFactorization):
                     power = POWER if self._is_rowwise() else POWER_OF_OTHERS
                     of_tables = partial(of_factors, has_terms=self.svdpp)
+                power *= 2 / self.loss.degree  # of the loss, to be the same of the errors
                 penalties = RowPenalties(learned, of_all, scale, power, of_tables)
             if self._is_rowwise():
                 # Earlier ratings of a row count too, so that the new ones do not replace what it
@@ -245,7 +253,7 @@ class MinibatchSolver:
                 size = max(1.0, mean_square**0.5 / scale)
                 loads = RowLoads(data, counts, shares, term_share, size)
         losses = [] if previous is None else previous.loss_curve
-        typical_loss = max(mean_square, scale**2)
+        typical_loss = self.loss.of_error(max(mean_square**0.5, scale))
         return "epoch_settings", EpochSettings(penalties, loads, typical_loss, losses)
 
     def _all_callbacks(
@@ -277,7 +285,7 @@ class MinibatchSolver:
         # Last, because they raise: the other callbacks see that epoch too.
         callbacks += [("epoch_notifier", EpochNotifier()), settings]
         if self.early_stopping and not stopping:
-            tol = TOL * module.scale.item() ** 2  # losses are in squared units of the ratings
+            tol = TOL * self.loss.of_error(module.scale.item())
             callbacks.append(("early_stopping", StopAtBest(PATIENCE, tol)))
         return callbacks
 

@@ -11,19 +11,21 @@ from torch import Tensor, nn
 
 from sklrec._solvers.steps import running_fit
 from sklrec._utils.runtime import this_or_cpu
+from sklrec.modules._losses import SQUARED_ERROR, SquaredError
 from sklrec.modules._svdpp import SVDPlusPlus
 
 
 class RatingNet(NeuralNetRegressor):
-    """A skorch net of a module that computes the gradient of its own squared error."""
+    """A skorch net of a module that computes the gradient of its own loss."""
 
-    # Losses are means of squared errors, in squared units of the ratings. With reduction="sum"
+    # Losses are means, in units of the ratings. With reduction="sum"
     # the gradient is that of half the sum over the batch, so that `lr` is the step for one rating
     # at any batch size; with "mean" it is that of the mean. `alpha` is the L2 penalty on the rows
     # of a batch, once for each of their ratings there.
 
-    def __init__(self, *args, alpha=0.0, reduction="mean", **kwargs):
+    def __init__(self, *args, loss=SQUARED_ERROR, alpha=0.0, reduction="mean", **kwargs):
         super().__init__(*args, **kwargs)
+        self.loss = loss
         self.alpha = alpha
         self.reduction = reduction
 
@@ -49,17 +51,15 @@ class RatingNet(NeuralNetRegressor):
         return self.module_(**{k: v for k, v in x.items() if k != "sample_weight"}, **fit_params)
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
-        error = (y_pred - y_true).square()
-        weight = (X or {}).get("sample_weight")
-        return error.mean() if weight is None else (error * weight).sum() / weight.sum()
+        return self.loss.mean(y_pred, y_true, (X or {}).get("sample_weight"))
 
     def train_step_single(self, batch, **fit_params):
         self._set_training(True)
         X, ratings = batch
         module = self.module_
-        backward = module.backward_of_pairs if "pairs" in X else module.backward_squared_error
-        options = {"alpha": self.alpha, "reduction": self.reduction, **fit_params}
-        loss, y_pred = backward(**X, ratings=ratings, **options)
+        backward = module.backward_of_pairs if "pairs" in X else module.backward_loss
+        options = {"loss": self.loss, "alpha": self.alpha, "reduction": self.reduction}
+        loss, y_pred = backward(**X, ratings=ratings, **options, **fit_params)
         return {"loss": loss, "y_pred": y_pred}
 
     def _set_training(self, training=True):
@@ -214,8 +214,10 @@ class EpochBar(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         epoch = net.history[-1]
-        names = {"train RMSE": "train_loss", "valid RMSE": "valid_loss"}
-        errors = {k: f"{epoch[v] ** 0.5:.4f}" for k, v in names.items() if v in epoch}
+        # As the root of a squared error, or as the loss itself.
+        name, power = ("RMSE", 0.5) if isinstance(net.loss, SquaredError) else ("loss", 1.0)
+        found = {f"{k} {name}": epoch.get(f"{k}_loss") for k in ("train", "valid")}
+        errors = {k: f"{v**power:.4f}" for k, v in found.items() if v is not None}
         self.bar_.set_postfix(errors, refresh=False)
         self.bar_.update()
 

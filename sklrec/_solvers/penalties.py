@@ -16,6 +16,7 @@ from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import PARTNERS as SIDES
 from sklrec._utils.state.kinds import Int, Plain
+from sklrec.modules._losses import SQUARED_ERROR
 from sklrec.modules._matrix_factorization import OTHER_SIDE
 from sklrec.modules._rating_module import Penalty
 from sklrec.modules._svdpp import TERM_PENALTY, SVDPlusPlus
@@ -57,14 +58,16 @@ class LearnedPenalties:
     user_penalty: float  # of a bias: variance of the noise over that of the biases
     item_penalty: float
     noise_variance: float
-    loss: float  # mean squared training error of the biases
+    loss: float  # mean training loss of the biases, in units of the ratings
     n_ratings: int  # from which the values were learned
+    loss_name: str = repr(SQUARED_ERROR)
 
     _state = {
         **dict.fromkeys(
             ("user_penalty", "item_penalty", "noise_variance", "loss"), Plain(float, low=0)
         ),
         "n_ratings": Int(),
+        "loss_name": Plain(str),
     }
 
 
@@ -139,7 +142,7 @@ class RowPenalties:
         learned: LearnedPenalties,
         counts: dict[str, Tensor],  # number of ratings of each row, by side
         scale: float,
-        power: float,  # of the mean squared error that the strength falls with
+        power: float,  # of the mean loss that the strength falls with
         of_factors: Callable[[dict[str, Tensor], float], dict[str, Tensor]],
     ):
         self.learned, self._power, self._of_factors = learned, power, of_factors
@@ -150,7 +153,8 @@ class RowPenalties:
         """Penalties of the tables after epochs with these losses."""
         strength = self._noise
         if len(losses) >= N_FIRST_EPOCHS and self.learned.loss > 0:
-            strength *= min(1.0, max(LEAST, (losses[-1] / self.learned.loss) ** self._power))
+            share = max(0.0, losses[-1]) / self.learned.loss
+            strength *= min(1.0, max(LEAST, share**self._power))
         of_biases = {"user": self.learned.user_penalty, "item": self.learned.item_penalty}
         found = {f"{side}_biases": c / self._counts[side] for side, c in of_biases.items()}
         return found | self._of_factors(self._counts, strength)

@@ -105,9 +105,11 @@ class SequenceTensors(InteractionTensors):
         return super().to(device)
 
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
-        """Sum the weights of the targets by item, and count the interactions that they read."""
-        past = torch.bincount(self._flat["past_items"], minlength=n_rows)
-        return super().row_weights(name, n_rows, of_partners) + past
+        """Sum the weights of the targets; items also count the interactions that they read."""
+        weights = super().row_weights(name, n_rows, of_partners)
+        if name == "items":
+            weights += torch.bincount(self._flat["past_items"], minlength=n_rows)
+        return weights
 
     def lookups(self, n_items: int) -> Tensor:
         """Count the lookups of each item in an epoch, as a past item or as a target."""

@@ -284,6 +284,8 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         biased=True,
         dropout=0.0,
         alpha="auto",
+        loss="squared_error",
+        quantile=0.5,
         max_epochs=8,
         lr="auto",
         batch_size=1024,
@@ -306,6 +308,8 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         self.biased = biased
         self.dropout = dropout
         self.alpha = alpha
+        self.loss = loss
+        self.quantile = quantile
         self.max_epochs = max_epochs
         self.lr = lr
         self.batch_size = batch_size

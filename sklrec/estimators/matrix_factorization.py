@@ -244,6 +244,8 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         *,
         biased=True,
         alpha="auto",
+        loss="squared_error",
+        quantile=0.5,
         svdpp=False,
         max_epochs=15,
         lr="auto",
@@ -263,6 +265,8 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         self.n_factors = n_factors
         self.biased = biased
         self.alpha = alpha
+        self.loss = loss
+        self.quantile = quantile
         self.svdpp = svdpp
         self.max_epochs = max_epochs
         self.lr = lr

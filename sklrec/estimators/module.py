@@ -37,12 +37,216 @@ READERS = {"pairs": PairReader(), "features": FeatureReader(), "histories": Hist
 AUTO_LR = 0.01
 # Optimisers of torch that take sparse gradients.
 SPARSE = torch.optim.SGD, torch.optim.Adagrad, torch.optim.SparseAdam
+LAYERS_SHARE_OF_LR = 1.0
+# batch_size="auto": number of batches in an epoch, and bounds of their size.
+BATCHES, LEAST_BATCH, LARGEST_BATCH = 64, 64, 1024
 # Share of the learning rate in partial_fit, as for `DenseRecRegressor`.
 FURTHER = 0.3
 
 
 class ModuleRecRegressor(BaseRatingRegressor):
-    """Rating model of any network."""
+    r"""Rating model of a network of your own.
+
+    `module` is an ``nn.Module`` that predicts a rating from the codes of a user and an item. The
+    estimator encodes IDs, makes the network, trains it, and does all that other rating models do:
+    `predict` for unknown users and items, `recommend`, `partial_fit` with new users and items,
+    early stopping, saving, export to ONNX.
+
+    .. code-block:: python
+
+        class MyNetwork(nn.Module):
+            def __init__(self, n_users, n_items, n_factors=20):
+                super().__init__()
+                self.users = nn.Embedding(n_users + 1, n_factors)
+                self.items = nn.Embedding(n_items + 1, n_factors)
+
+            def forward(self, users, items):
+                return (self.users(users) * self.items(items)).sum(1)
+
+    **Constructor.** It is called with ``n_users`` and ``n_items``, the numbers of known users and
+    items, and with the parameters that are set as ``module__name=value``. The codes of known IDs
+    are 1 to n. Code 0 stands for unknown IDs, so that tables need one row more. If its signature
+    has ``side_features`` or ``max_len``, it gets them too, see Notes.
+
+    **forward.** It gets ``users`` and ``items`` by these names, as tensors of shape (n,), and
+    returns the predictions of shape (n,) or (n, 1). A third argument ``features`` or ``histories``
+    reads side features or the history of each user.
+
+    **Output.** The rating is
+
+    .. math:: \hat r_{ui} = \mu + b_u + b_i + \sigma\, f(u, i)
+
+    where f is the output of the network, :math:`\mu, b_u, b_i` are the mean and the biases of
+    `BiasRegressor`, and :math:`\sigma` is the standard deviation of the ratings. So the network
+    learns what the biases leave. `output` leaves out the biases, or all of it.
+
+    Parameters
+    ----------
+    module : type or callable
+        An ``nn.Module`` subclass, or a function that returns a module.
+    output : {'residual', 'standardized', 'rating'}, default='residual'
+        What the network predicts: what the biases leave, over the standard deviation; the rating
+        minus the mean, over the standard deviation; or the rating itself, such as 1 plus 4 times a
+        sigmoid.
+    loss : str or callable, default='squared_error'
+        Loss that the training minimises: ``'squared_error'``, ``'absolute_error'``, ``'huber'``,
+        ``'quantile'`` or a function of predictions and ratings, as in `MFRegressor`.
+    quantile : float, default=0.5
+        The quantile of ``loss='quantile'``.
+    alpha : float or 'auto', default='auto'
+        L2 penalty, in units of the ratings' standard deviation, on the rows of users, items and
+        side features that a rating reads. ``'auto'`` learns penalties of rows and layers from the
+        ratings, see Notes.
+    max_epochs : int, default=10
+        Number of passes over the ratings.
+    lr : float or 'auto', default='auto'
+        Learning rate of the first batch. It falls linearly to 0 over `max_epochs`. ``'auto'`` is
+        0.01. If the training diverges with ``'auto'``, it starts again with half the rate.
+    batch_size : int or 'auto', default='auto'
+        Ratings in a batch. With histories, the number of interactions in all histories of a
+        batch. ``'auto'`` makes about 64 batches, of 64 to 1024 ratings.
+    optimizer : type, default=None
+        A ``torch.optim.Optimizer`` subclass. None is Adam, in a form that moves only the rows of
+        the batch if the network has embeddings with ``sparse=True``.
+    init_std : float or None, default=0.05
+        Tables of users, items and values whose start has a larger standard deviation are scaled
+        to this one. ``nn.Embedding`` starts with 1, from which rows with few ratings do not come
+        back. None keeps the start, for example of tables that were trained before.
+    max_len : int, default=50
+        Largest number of interactions that `histories` holds for a prediction.
+    early_stopping : bool, float or 'auto', default='auto'
+        Whether to stop when the validation loss has not fallen for 5 epochs, and to restore the
+        epoch with the lowest loss. ``'auto'`` does so if `fit` gets `X_val`. Without `X_val`,
+        ``True`` holds out a tenth of the training data, and a float such as 0.2 that share. A
+        ``skorch.callbacks.EarlyStopping`` in `callbacks` replaces this rule.
+    rating_scale : (float, float), 'auto' or None, default='auto'
+        Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
+        the ratings; ``None`` does not clip.
+    user : int or str, default=0
+        Position, or name in a DataFrame, of the column of user IDs.
+    item : int or str, default=1
+        Position, or name in a DataFrame, of the column of item IDs.
+    timestamp : int, str, 'auto' or None, default='auto'
+        Position or name of the column of timestamps. Only networks with histories read it.
+        ``'auto'`` is the column named ``timestamp``, if there is one. ``None`` takes the order of
+        the rows as time order.
+    categorical_features : 'from_dtype' or array-like, default='from_dtype'
+        Positions or names of the side features to read as categories, or one boolean for each
+        column, as in `DenseRecRegressor`.
+    warm_start : bool, default=False
+        Whether `fit` continues with the model of the previous call.
+    callbacks : list, default=None
+        Further skorch callbacks, or pairs of a name and a callback. They are not copied. A
+        ``skorch.callbacks.LRScheduler`` replaces the linear fall of the learning rate.
+    device : str or torch.device, default='cpu'
+        Device of training and prediction, such as ``'cpu'`` or ``'cuda'``.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the random start, the order of the batches and the held-out part. The global
+        random states of torch, numpy and Python stay as they are, except that ``None`` takes the
+        seed from numpy's, as in scikit-learn.
+    verbose : int, default=0
+        0 is silent, 1 shows a progress bar, 2 prints a line for each epoch.
+    **parameters : dict
+        Arguments of the module, as ``module__name=value``.
+
+    Attributes
+    ----------
+    module_ : sklrec.modules.NetworkRating
+        The fitted rating module. ``module_.network`` is your network.
+    net_ : skorch.NeuralNetRegressor
+        The skorch net that trained it, with its ``history``.
+    encoder_ : IDEncoder
+        Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
+    side_features_ : SideFeatures
+        How the columns of side features are read. Only if the network reads them.
+    penalties_ : LearnedPenalties or None
+        What was learned from the ratings, as in `MFRegressor`. None with a number for `alpha`.
+    global_mean_ : float
+        The rating of the output 0.
+    rating_scale_ : tuple of (float, float) or None
+        Lowest and highest rating.
+    rating_statistics_ : tuple of (float, float, float)
+        Sum of the weights of all training ratings so far, and their weighted mean and variance.
+    n_users_ : int
+        Number of known users.
+    n_items_ : int
+        Number of known items.
+    n_ratings_ : int
+        Number of pairs of a user and an item that were seen together.
+    n_iter_ : int
+        Number of epochs that were run.
+    loss_curve_ : list of float
+        Mean squared error of each epoch's batches, each before its step, without the penalty.
+    validation_curve_ : list of float
+        Mean squared error on the validation data after each epoch. Only with validation data.
+    seen_ : csr_array of shape (n_users + 1, n_items + 1)
+        Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
+    n_features_in_ : int
+        Number of columns of X.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of X. Only if all are strings.
+
+    See Also
+    --------
+    MFRegressor : Matrix factorisation, faster than as a network of your own.
+    sklrec.load : Needs the class of the network: ``custom_objects={"MyNetwork": MyNetwork}``.
+
+    Notes
+    -----
+    **Unknown IDs.** In training, 2 % of the codes of each batch become 0, so that row 0 learns the
+    prediction for an average user or item. `partial_fit` starts the rows of new IDs there. IDs
+    whose ratings were all held out get this row, too.
+
+    **Penalties.** A small trial before the training finds the tables: parameters with one row for
+    each code, of which a rating reads one row. With ``alpha='auto'`` a row with n ratings has the
+    penalty :math:`s (0.07\, n + 7)`, and a table of one column is taken as biases, with the
+    penalties of `BiasRegressor`. All other weights with two or more dimensions have
+    :math:`10^{-4} s` for each rating. The strength :math:`s` starts at the variance of the noise
+    around the biases, and falls with the root of the training error, as in `DenseRecRegressor`.
+
+    **Side features.** ``forward(users, items, features)`` gets a dict of tensors: ``numeric`` of
+    shape (n, n_numeric), quantile positions from -8 to 8, NaN if missing; ``categorical`` of shape
+    (n, n_categorical) and ``multi_valued`` of shape (n, n_multi_valued, max_values), codes of
+    values, 0 if unknown or padding. The constructor gets ``side_features``, with the names of the
+    columns in ``side_features.numeric`` and so on, and with ``side_features.n_values``; a table of
+    values needs one row more.
+
+    **Histories.** ``forward(users, items, histories)`` gets the latest interactions of the user
+    that are strictly earlier than each rating, at most `max_len`: ``histories.items``,
+    ``histories.ratings`` and ``histories.gaps`` of shape (n, max_len), with zeros in front, and
+    ``histories.lengths`` of shape (n,). The ratings are in units of the output. Gaps are times
+    since the interaction before, on a logarithmic scale.
+
+    **Recommending.** `recommend` calls ``forward`` for all pairs of a user and an item. It is much
+    faster if the network has the methods ``user_vectors(users)`` and ``item_vectors(items)``, of
+    shape (n, k), whose dot product is the output of ``forward``. `similar_items` compares these
+    vectors, or else the rows of the widest table.
+
+    **Functions.** A function that returns a network needs the argument ``side_features`` or
+    ``max_len``, or the class as return annotation, if the network reads features or histories.
+
+    Networks that read histories do not take ratings in chunks.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> from sklrec import ModuleRecRegressor
+    >>> from sklrec.datasets import make_ratings
+    >>> class MyNetwork(nn.Module):
+    ...     def __init__(self, n_users, n_items, n_factors=20):
+    ...         super().__init__()
+    ...         self.users = nn.Embedding(n_users + 1, n_factors)
+    ...         self.items = nn.Embedding(n_items + 1, n_factors)
+    ...
+    ...     def forward(self, users, items):
+    ...         return (self.users(users) * self.items(items)).sum(1)
+    >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
+    >>> model = ModuleRecRegressor(MyNetwork, module__n_factors=8, random_state=0).fit(X, y)
+    >>> model.predict(X[:3]).shape
+    (3,)
+    >>> model.recommend([7], n_items=3).columns.to_list()
+    ['user', 'item', 'rank', 'score']
+    """
 
     _takes_accelerate = True
     _free_parameters = PREFIX
@@ -65,8 +269,9 @@ class ModuleRecRegressor(BaseRatingRegressor):
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
         **TRAINING_CONSTRAINTS,
-        "standardize": ["boolean"],
+        "output": [StrOptions({"residual", "standardized", "rating"})],
         "init_std": [Interval(Real, 0, None, closed="neither"), None],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_len": [Interval(Integral, 1, None, closed="left")],
         "timestamp": [Interval(Integral, 0, None, closed="left"), str, None],
         "categorical_features": [StrOptions({"from_dtype"}), "array-like"],
@@ -76,11 +281,13 @@ class ModuleRecRegressor(BaseRatingRegressor):
         self,
         module,
         *,
-        standardize=True,
+        output="residual",
+        loss="squared_error",
+        quantile=0.5,
         alpha="auto",
         max_epochs=10,
         lr="auto",
-        batch_size=1024,
+        batch_size="auto",
         optimizer=None,
         init_std=0.05,
         max_len=50,
@@ -98,7 +305,9 @@ class ModuleRecRegressor(BaseRatingRegressor):
         **parameters,
     ):
         self.module = module
-        self.standardize = standardize
+        self.output = output
+        self.loss = loss
+        self.quantile = quantile
         self.alpha = alpha
         self.max_epochs = max_epochs
         self.lr = lr
@@ -216,7 +425,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     def _new_module(self, rows):
         mean, scale = 0.0, 1.0
-        if self.standardize:
+        if self.output != "rating":
             mean, scale = rows.statistics.mean, rows.statistics.scale
         with own_random_state(rows.generator, "cpu"):
             return _new_rating(self, mean, scale)
@@ -229,23 +438,35 @@ class ModuleRecRegressor(BaseRatingRegressor):
             with own_random_state(rows.generator, "cpu"):
                 new = _new_rating(self, before.global_mean.item(), before.scale.item())
             module = before.grow(new)
-        if self.standardize:
+        if self.output != "rating":
             was, now = previous.rating_statistics_, self.rating_statistics_
-            module.global_mean += now.mean - was.mean
             if was.variance == 0:
                 module.scale.fill_(now.scale)
+            if not module.has_biases:  # otherwise they change together with the mean
+                module.global_mean += now.mean - was.mean
         return module
 
     def _new_solver(self, plan):
-        optimizer, params = self.optimizer or torch.optim.Adam, {}
+        optimizer = self.optimizer or torch.optim.Adam
+        params: dict[str, Any] = {}
         if self.optimizer is None:
             if _is_sparse(self.module_):
                 optimizer = RowwiseAdam
             else:
                 params["fused"] = True  # the step of a table in one pass over it
+        lr = AUTO_LR if self.lr == "auto" else self.lr
+        tables = self.module_.tables
+        layers = [name for name, _ in self.module_.named_parameters() if name not in tables]
+        if tables:
+            group = {"lr": LAYERS_SHARE_OF_LR * lr}
+            params["param_groups"] = [(name, group) for name in layers]
         alpha = None if self.alpha == "auto" else self.alpha
         optimization = Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
-        return minibatch_solver(self, optimization, alpha, plan)
+        batch_size = self.batch_size
+        if batch_size == "auto":
+            n_ratings = self.rating_statistics_.weight
+            batch_size = min(max(n_ratings / BATCHES, LEAST_BATCH), LARGEST_BATCH)
+        return minibatch_solver(self, optimization, alpha, plan, batch_size)
 
 
 def _parameters(model: Any) -> dict[str, Any]:
@@ -276,7 +497,15 @@ def _new_rating(model: Any, mean: float, scale: float, *, is_checked: bool = Tru
         given["side_features"] = model.side_features_
     network = make_network(model.module, given, _parameters(model))
     arguments = check_forward(network, part, model.module)
-    rating = NetworkRating(network, arguments, sizes, part, global_mean=mean, scale=scale)
+    rating = NetworkRating(
+        network,
+        arguments,
+        sizes,
+        part,
+        has_biases=model.output == "residual",
+        global_mean=mean,
+        scale=scale,
+    )
     if not _takes_sparse(model):
         layers: list[Any] = [layer for layer in rating.modules() if hasattr(layer, "sparse")]
         for layer in layers:

@@ -359,6 +359,8 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         items_only=False,
         dropout=0.4,
         alpha="auto",
+        loss="squared_error",
+        quantile=0.5,
         max_epochs=9,
         lr="auto",
         batch_size=2048,
@@ -382,6 +384,8 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         self.items_only = items_only
         self.dropout = dropout
         self.alpha = alpha
+        self.loss = loss
+        self.quantile = quantile
         self.max_epochs = max_epochs
         self.lr = lr
         self.batch_size = batch_size

@@ -4,6 +4,7 @@
 import torch
 from torch import Tensor
 
+from sklrec.modules._losses import SQUARED_ERROR, Loss, SquaredError
 from sklrec.modules._rating_module import (
     FactorModule,
     PairModule,
@@ -50,7 +51,7 @@ class MatrixFactorization(PairModule, FactorModule):
         Standard deviation of the normal distribution of the initial factors. Biases start
         at zero.
     sparse : bool, default=False
-        Whether :meth:`backward_squared_error` makes sparse gradients, which hold only the rows
+        Whether :meth:`backward_loss` makes sparse gradients, which hold only the rows
         of the batch.
     generator : torch.Generator, default=None
         Source of the random start; ``None`` is torch's global one.
@@ -205,14 +206,15 @@ class MatrixFactorization(PairModule, FactorModule):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
+        loss: Loss = SQUARED_ERROR,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
         added: dict[str, Tensor] | None = None,
         sums: dict[str, Tensor] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        r"""Add the gradient of pairs that are grouped already; see `backward_squared_error`.
+        r"""Add the gradient of pairs that are grouped already; see `backward_loss`.
 
-        The error of a rating is
+        With the squared error, the error of a rating is
 
         .. math:: (r - \hat r)^2 / \sigma^2
                   + \alpha (\|p_u\|^2 + \|q_i\|^2 + b_u^2 + b_i^2).
@@ -227,6 +229,8 @@ class MatrixFactorization(PairModule, FactorModule):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
+        loss : Loss, default=SQUARED_ERROR
+            The loss of a prediction.
         alpha : float or dict of str to Tensor, default=0.0
             Factor of the penalty, or that of each row by the names of the tables.
         reduction : {'mean', 'sum'}, default='mean'
@@ -239,8 +243,8 @@ class MatrixFactorization(PairModule, FactorModule):
 
         Returns
         -------
-        loss : Tensor of shape ()
-            The weighted mean of the squared errors, in units of the ratings.
+        mean : Tensor of shape ()
+            The weighted mean of the losses, in units of the ratings.
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
@@ -257,9 +261,14 @@ class MatrixFactorization(PairModule, FactorModule):
         if self.biased:
             for name, side in sides.items():
                 error += side.spread(rows[f"{name}_biases"])
-        weighted = error if sample_weight is None else error * sample_weight
+        slope = loss.half_slopes(error, ratings, self.scale)
+        weighted = slope if sample_weight is None else slope * sample_weight
         total = error.shape[0] if sample_weight is None else sample_weight.sum()
-        loss = weighted.dot(error) / total
+        predictions = self._to_ratings(error, ratings)
+        if isinstance(loss, SquaredError):  # faster, and as precise in ratings far from 0
+            mean = weighted.dot(error) / total * self.scale.square()
+        else:
+            mean = loss.mean(predictions, ratings, sample_weight)
         factor = 1 if reduction == "sum" else 2 / total
         slope = weighted if reduction == "sum" else weighted * factor
         for word, other in OTHER_SIDE.items():
@@ -278,7 +287,7 @@ class MatrixFactorization(PairModule, FactorModule):
                 decays = side.weights * penalty * factor
                 gradient.addcmul_(own[name], decays if gradient.ndim == 1 else decays[:, None])
                 self._add_gradient(tables[name], side, gradient)
-        return loss * self.scale.square(), self._to_ratings(error, ratings)
+        return mean, predictions
 
     def _tables(self) -> dict[str, Tensor]:
         """Give the tables by their names."""

@@ -21,7 +21,7 @@ def check_network(rating: NetworkRating, side: dict[str, tuple[int, ...]]) -> No
     rating.eval()
     inputs, codes = _inputs(rating, side)
     given = {name: values.clone() for name, values in inputs.items()}
-    outputs = rating._outputs(given)
+    outputs = rating._of_network(given)
     _check_parameters(rating)  # of layers that are made at the first call
     check_finite(outputs, rating.network, " before any training")
     _check_attributes(rating)
@@ -129,7 +129,7 @@ def _check_rows_alone(rating: NetworkRating, inputs: dict[str, Tensor], outputs:
     for first, last in ((0, 1), (1, 3)):
         rows = slice(first, last)
         part = {name: v if name in PAST else v[rows] for name, v in inputs.items()}
-        alone = rating._outputs(part).detach()
+        alone = rating._of_network(part).detach()
         if not torch.allclose(alone, outputs[rows], rtol=0, atol=tolerance):
             raise ValueError(
                 "The prediction of a row must depend on this row only, but it changed when other "
@@ -211,7 +211,7 @@ def _check_reads(
     for name in IDS:
         if name not in rating.arguments or (name == "users" and rating.part == "histories"):
             continue  # a history stands for its user
-        other = rating._outputs(inputs | {name: sizes[name] - inputs[name]})
+        other = rating._of_network(inputs | {name: sizes[name] - inputs[name]})
         changed = _gradients(rating, other)
         is_equal = torch.equal(outputs, other) and changed.keys() == gradients.keys()
         if is_equal and all(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklrec.modules._losses import SQUARED_ERROR, Loss
 from sklrec.modules._network_inputs import (
     FEATURES,
     IDS,
@@ -21,6 +22,7 @@ from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModul
 # Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
 # benchmarks/choose.py chose it on held-out parts of training data.
 UNKNOWN_SHARE = 0.02
+LEFT_OF_BIASES = 1.0
 # Pairs that are rated at once where a network has no vectors of users and items.
 PAIRS_AT_ONCE = 2**14
 # Pairs whose ratings are compared with the products of the vectors, and the largest difference.
@@ -55,6 +57,8 @@ class NetworkRating(RatingModule):
         length ``max_len`` of a history.
     part : {'pairs', 'features', 'histories'}, default='pairs'
         Part of X that the network reads.
+    has_biases : bool, default=False
+        Whether the module adds biases of users and items, which no gradient trains.
     global_mean : float, default=0.0
         The rating of the output 0. It is not trained.
     scale : float, default=1.0
@@ -91,6 +95,7 @@ class NetworkRating(RatingModule):
         sizes: dict[str, int],
         part: str = "pairs",
         *,
+        has_biases: bool = False,
         global_mean: float = 0.0,
         scale: float = 1.0,
     ):
@@ -98,9 +103,17 @@ class NetworkRating(RatingModule):
         self.network = network
         self.arguments = arguments
         self.part = part
+        if has_biases:  # from least squares; no gradient trains them
+            for side in ("user", "item"):
+                self.register_buffer(f"{side}_biases", torch.zeros(sizes[f"n_{side}s"] + 1))
         self.sizes = dict(sizes)
         self.tables: dict[str, str] = {}
         self.unseen: dict[str, Tensor] = {}  # rows that no training rating reads, by table
+
+    @property
+    def has_fixed_biases(self) -> bool:  # type: ignore[override]
+        """Whether the module adds biases."""
+        return self.has_biases
 
     def __getattr__(self, name: str) -> Any:
         sizes = self.__dict__.get("sizes", {})
@@ -135,7 +148,7 @@ class NetworkRating(RatingModule):
         return self._to_ratings(self._outputs(inputs))
 
     def penalty(self, **inputs: Tensor) -> Tensor:
-        """Return 0, because `backward_squared_error` adds the penalties itself.
+        """Return 0, because `backward_loss` adds the penalties itself.
 
         Parameters
         ----------
@@ -149,16 +162,17 @@ class NetworkRating(RatingModule):
         """
         return torch.zeros((), device=self.global_mean.device)
 
-    def backward_squared_error(
+    def backward_loss(
         self,
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
+        loss: Loss = SQUARED_ERROR,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of a batch's penalised squared error to the parameters' ``grad``.
+        """Add the gradient of a batch's penalised loss to the parameters' ``grad``.
 
         A small share of the codes is replaced by 0, so that the rows of unknown IDs are trained.
 
@@ -168,6 +182,8 @@ class NetworkRating(RatingModule):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
+        loss : Loss, default=SQUARED_ERROR
+            The loss of a prediction.
         alpha : float or dict of str to Tensor, default=0.0
             Factor of the squared rows of each rating, or a factor for each row by
             ``user_factors``, ``user_biases`` and the like. Tables of one column are biases.
@@ -179,14 +195,14 @@ class NetworkRating(RatingModule):
 
         Returns
         -------
-        loss : Tensor of shape ()
-            The weighted mean of the squared errors, in units of the ratings, without the penalty.
+        mean : Tensor of shape ()
+            The weighted mean of the losses, in units of the ratings, without the penalty.
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
         inputs = _partly_unknown(inputs)
-        options: dict[str, Any] = {"reduction": reduction, **inputs}
-        found = super().backward_squared_error(ratings, sample_weight, **options)
+        options: dict[str, Any] = {"loss": loss, "reduction": reduction, **inputs}
+        found = super().backward_loss(ratings, sample_weight, **options)
         weight = torch.ones(len(ratings)) if sample_weight is None else sample_weight
         total = weight.sum() / 2 if reduction == "mean" else 1.0
         self._add_penalty(alpha, inputs, weight.to(self.global_mean.device).float() / total)
@@ -219,6 +235,8 @@ class NetworkRating(RatingModule):
             table = parameter.flatten(1) if parameter.ndim > 1 else parameter.unsqueeze(1)
             kind = "biases" if table.shape[1] == 1 and owner != "value" else "factors"
             factor = alpha[f"{owner}_{kind}"][rows] if isinstance(alpha, dict) else alpha
+            if self.has_biases and kind == "biases" and isinstance(alpha, dict):
+                factor = factor * LEFT_OF_BIASES
             added = table[rows] * (of_row * factor).unsqueeze(1)
             added = added.view(-1, *parameter.shape[1:])
             if parameter.grad.is_sparse:
@@ -301,7 +319,7 @@ class NetworkRating(RatingModule):
             )
         n = min(N_COMPARED, len(users), len(items))
         few = users[:n], items[:n]
-        wanted = self._outputs(dict(zip(IDS, few, strict=True)))
+        wanted = self._raw_outputs(dict(zip(IDS, few, strict=True))).reshape(-1)
         found = (p[:n] * q[:n]).sum(1)
         if not torch.allclose(found, wanted.to(found), TOLERANCE, TOLERANCE):
             worst = int((found - wanted).abs().argmax())
@@ -310,7 +328,10 @@ class NetworkRating(RatingModule):
                 f"forward(users, items), got {found[worst]:.5g} where forward gives "
                 f"{wanted[worst]:.5g}. Biases can be further columns, beside columns of ones."
             )
-        return p @ q.T
+        scores = p @ q.T
+        if self.has_biases:
+            scores += self.user_biases[users].unsqueeze(1) + self.item_biases[items]
+        return scores
 
     def grow(self, larger: "NetworkRating") -> "NetworkRating":
         """Copy the rows and layers of this module into a larger one.
@@ -330,6 +351,7 @@ class NetworkRating(RatingModule):
         grown = [
             (self.sizes[n] + 1, larger.sizes[n] + 1) for n in ("n_users", "n_items", "n_values")
         ]
+        tables = larger.tables.keys() | {"user_biases", "item_biases"}
         with torch.no_grad():
             for name, new in [*larger.named_parameters(), *larger.named_buffers()]:
                 before = old.get(name)
@@ -348,7 +370,7 @@ class NetworkRating(RatingModule):
                         f"{tuple(new.shape)}. Set the parameters of the module back, or fit with "
                         "warm_start=False. Only tables with a row for each code can grow."
                     )
-                if name in larger.tables:
+                if name in tables:
                     new[len(before) :] += before[0]
                 new[: len(before)] = before
         return larger
@@ -377,6 +399,13 @@ class NetworkRating(RatingModule):
         """Do nothing: outputs of any network cannot be multiplied, so that the scale stays."""
 
     def _outputs(self, inputs: dict[str, Tensor]) -> Tensor:  # (n,)
+        """Compute ratings without mean and scale."""
+        found = self._of_network(inputs)
+        if self.has_biases:
+            found = found + self.user_biases[inputs["users"]] + self.item_biases[inputs["items"]]
+        return found
+
+    def _of_network(self, inputs: dict[str, Tensor]) -> Tensor:  # (n,)
         """Call the network with the inputs that it reads."""
         n_rows = len(inputs["items"])
         if PAST[1] in inputs:

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from sklrec._utils.runtime import is_plain, to_widest
 from sklrec._utils.state.kinds import Fields
+from sklrec.modules._losses import SQUARED_ERROR, Loss
 
 Layer = TypeVar("Layer", bound=nn.Module)
 # Factor of the penalty on all rows, or on each row of each table, once for each of its ratings.
@@ -42,9 +43,11 @@ class RatingModule(nn.Module):
 
     _tensors: Fields = {}  # tensors that hold codes or have a free length
     learns_penalties = False  # whether penalties can be learned for its tables
+    has_fixed_biases = False  # whether no gradient trains the biases
     reads_users = False  # whether a module of histories reads users too
     has_static_part = False
     history_dropout = 0.0  # share of the targets that read a part of their history in training
+    _exact: tuple[str, ...] = ("global_mean", "scale")
 
     def __init__(self, global_mean: float = 0.0, scale: float = 1.0):
         super().__init__()
@@ -54,6 +57,11 @@ class RatingModule(nn.Module):
     @property
     def zero(self) -> Tensor:
         """The rating of the score 0."""
+        return self.global_mean
+
+    @property
+    def constant(self) -> Tensor:
+        """The part of the predictions that a loss sets without training."""
         return self.global_mean
 
     @property
@@ -95,7 +103,7 @@ class RatingModule(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         # `to`, `half` and the like move and convert a module here. Mean and scale only move.
-        exact = {id(self.global_mean), id(self.scale)}
+        exact = {id(getattr(self, name)) for name in self._exact}
 
         def apply(values: Tensor) -> Tensor:
             if id(values) not in exact or values.is_meta:
@@ -108,19 +116,20 @@ class RatingModule(nn.Module):
         """Return `forward`, and `alpha` times `penalty`; subclasses override it to share work."""
         return self(**inputs), alpha * self.penalty(**inputs)
 
-    def backward_squared_error(
+    def backward_loss(
         self,
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
+        loss: Loss = SQUARED_ERROR,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
         **inputs: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        r"""Add the gradient of a batch's penalised squared error to the parameters' ``grad``.
+        r"""Add the gradient of a batch's penalised loss to the parameters' ``grad``.
 
-        The error of a rating is :math:`(r - \hat r)^2 / \sigma^2`, plus `alpha` times the
-        `penalty`.
+        The error of a rating is :math:`(r - \hat r)^2 / \sigma^2`, or that of another `loss`,
+        plus `alpha` times the `penalty`.
 
         Parameters
         ----------
@@ -128,6 +137,8 @@ class RatingModule(nn.Module):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
+        loss : Loss, default=SQUARED_ERROR
+            The loss of a prediction.
         alpha : float or dict of str to Tensor, default=0.0
             Factor of the penalty. `DenseNet` also takes a factor for each row, by the names of
             the tables.
@@ -138,20 +149,20 @@ class RatingModule(nn.Module):
 
         Returns
         -------
-        loss : Tensor of shape ()
-            The weighted mean of the squared errors, in units of the ratings. It does not contain
-            the penalty, as with torch's ``weight_decay``.
+        mean : Tensor of shape ()
+            The weighted mean of the losses, in units of the ratings. It does not contain the
+            penalty, as with torch's ``weight_decay``.
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
         predictions, penalty = self._predict_and_penalise(alpha, **inputs)
-        errors = ((predictions - ratings) / self.scale).to(penalty).square()
-        weight = torch.ones_like(errors) if sample_weight is None else sample_weight
-        terms = errors + penalty
+        losses = loss.objective(predictions, ratings, self.scale, penalty.dtype)
+        weight = torch.ones_like(losses) if sample_weight is None else sample_weight
+        terms = losses + penalty
         total = weight.sum()
         (weight.dot(terms) / (2 if reduction == "sum" else total)).backward()
-        loss = weight.dot(errors.detach()) * self.scale.square() / total
-        return loss, predictions.detach()
+        mean = weight.dot(losses.detach()) * self.scale.square() / total / loss.factor
+        return mean, predictions.detach()
 
 
 class FactorModule(RatingModule):
@@ -449,21 +460,22 @@ def silence_beta_warning() -> None:
 class PairModule(RatingModule):
     """Base of the modules that read users and items and have a gradient in closed form."""
 
-    # Adds the gradient of pairs that are grouped already; see `backward_squared_error`.
+    # Adds the gradient of pairs that are grouped already; see `backward_loss`.
     backward_of_pairs: Callable[..., tuple[Tensor, Tensor]]
 
     @torch.no_grad()
-    def backward_squared_error(  # type: ignore[override]
+    def backward_loss(  # type: ignore[override]
         self,
         users: Tensor,
         items: Tensor,
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
+        loss: Loss = SQUARED_ERROR,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of the penalised squared error of a batch to the tables' ``grad``.
+        """Add the gradient of the penalised loss of a batch to the tables' ``grad``.
 
         Parameters
         ----------
@@ -475,6 +487,8 @@ class PairModule(RatingModule):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
+        loss : Loss, default=SQUARED_ERROR
+            The loss of a prediction.
         alpha : float or dict of str to Tensor, default=0.0
             Factor of the penalty on the rows of each rating, or that of each row by the names of
             the tables.
@@ -483,13 +497,13 @@ class PairModule(RatingModule):
 
         Returns
         -------
-        loss : Tensor of shape ()
-            The weighted mean of the squared errors, in units of the ratings. It does not contain
+        mean : Tensor of shape ()
+            The weighted mean of the losses, in units of the ratings. It does not contain
             the penalty, as with torch's ``weight_decay``.
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
         pairs = Pairs(users, items, sample_weight)
         return self.backward_of_pairs(
-            pairs, ratings, sample_weight, alpha=alpha, reduction=reduction
+            pairs, ratings, sample_weight, loss=loss, alpha=alpha, reduction=reduction
         )

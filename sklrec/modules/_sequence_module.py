@@ -32,6 +32,26 @@ class SequenceModule(RatingModule):
     items_only = False
     hidden_size: int
     bidirectional: bool
+    offset: Tensor  # of all predictions from the mean, 0 for the squared error
+
+    def __init__(self, global_mean: float = 0.0, scale: float = 1.0):
+        super().__init__(global_mean, scale)
+        self.register_buffer("offset", torch.tensor(0.0, dtype=torch.float64))
+        self._exact += ("offset",)
+
+    @property
+    def zero(self) -> Tensor:
+        """The rating of the score 0."""
+        return self.global_mean + self.offset
+
+    @property
+    def constant(self) -> Tensor:
+        """The part of the predictions that a loss sets without training."""
+        return self.offset
+
+    def _from_ratings(self, ratings: Tensor, like: Tensor) -> Tensor:
+        # Past ratings are read as deviations from their mean, whatever the loss.
+        return (ratings.to(self.scale.dtype) - self.global_mean).to(like.dtype).div_(self.scale)
 
     @abstractmethod
     def _steps(

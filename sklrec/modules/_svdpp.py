@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from sklrec._utils.runtime import is_plain
+from sklrec.modules._losses import SQUARED_ERROR, Loss
 from sklrec.modules._matrix_factorization import OTHER_SIDE, MatrixFactorization, is_zero
 from sklrec.modules._rating_module import PairModule, Pairs, Penalty, silence_beta_warning
 
@@ -115,6 +116,7 @@ class SVDPlusPlus(PairModule):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
+        loss: Loss = SQUARED_ERROR,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:
@@ -123,6 +125,7 @@ class SVDPlusPlus(PairModule):
             pairs,
             ratings,
             sample_weight,
+            loss=loss,
             alpha=alpha,
             reduction=reduction,
             added=self._term_sums(),

@@ -130,7 +130,7 @@ ROW_PENALTIES = {
 @pytest.mark.parametrize("weight", [None, WEIGHT], ids=["unweighted", "weighted"])
 def test_ratings_penalties_and_gradients_follow_the_formula(weight, reduction, alpha):
     module = make_module()
-    loss, predictions = module.backward_squared_error(
+    loss, predictions = module.backward_loss(
         RATINGS, weight, alpha=alpha, reduction=reduction, users=USERS, items=ITEMS, **SIDE
     )
     plain = copy.deepcopy(module)
@@ -160,7 +160,7 @@ def test_sparse_gradients_hold_the_rows_of_the_batch(side):
     sparse = copy.deepcopy(module)
     sparse.sparse = True
     results = [
-        one.backward_squared_error(RATINGS, WEIGHT, users=USERS, items=ITEMS, **options)
+        one.backward_loss(RATINGS, WEIGHT, users=USERS, items=ITEMS, **options)
         for one in (module, sparse)
     ]
     assert_close(*results)

@@ -103,7 +103,7 @@ def test_padding_changes_neither_predictions_nor_gradients(params):
         past["past_ratings"][is_padding] = float(padding)
         module.zero_grad()
         torch.manual_seed(0)
-        loss, predictions = module.backward_squared_error(RATINGS, **past, **QUERIES)
+        loss, predictions = module.backward_loss(RATINGS, **past, **QUERIES)
         results.append([p.grad.clone() for p in module.parameters()] + [loss, predictions])
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
     assert (module.item_factors.weight.grad[0] == 0).all()
@@ -117,7 +117,7 @@ def tables_of(module):
 def test_gradient_is_that_of_error_and_penalty():
     module = LSTMRating(N_ITEMS, K, H, scale=SCALE, dropout=0.0, n_ratings=20).eval()
     weight = torch.tensor([1.0, 2, 0.5, 1, 1])
-    loss, _ = module.backward_squared_error(RATINGS, weight, alpha=3.0, **PAST, **QUERIES)
+    loss, _ = module.backward_loss(RATINGS, weight, alpha=3.0, **PAST, **QUERIES)
     gradients = [p.grad.clone() for p in module.parameters()]
     module.zero_grad()
     error = (module(**PAST, **QUERIES) - RATINGS).square()
@@ -147,7 +147,7 @@ def test_sparse_and_dense_gradients_agree(params):
     gradients = []
     for sparse in (False, True):
         module = lstm(dropout=0.0, sparse=sparse, **params)  # the generator decides the start
-        module.backward_squared_error(RATINGS, **PAST, **QUERIES)
+        module.backward_loss(RATINGS, **PAST, **QUERIES)
         for name, values in module.named_parameters():
             is_table = name.startswith(("item", "rated", "seen"))
             assert values.grad.is_sparse == (sparse and is_table)
@@ -314,7 +314,7 @@ def test_only_the_layers_are_trained():
     module = residual_lstm().train()
     given = {"past_expected": torch.zeros(3, 4), "expected": torch.zeros(5)}
     ratings = torch.tensor([5.0, 3, 2, 4, 1])
-    module.backward_squared_error(ratings, **PAST, **QUERIES, **given)
+    module.backward_loss(ratings, **PAST, **QUERIES, **given)
     names = {name.split(".")[0] for name, _ in module.named_parameters()}
     assert names == {"lstm", "hidden", "output"}
     assert all(values.grad.abs().sum() > 0 for values in module.parameters())

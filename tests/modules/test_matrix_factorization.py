@@ -53,7 +53,7 @@ def test_closed_form_gradient_equals_autograd(size, biased, sparse, weight, redu
         items, ratings, w = many(ITEMS).roll(1), many(RATINGS).roll(2), many(w).roll(3)
         users = many(USERS).sort().values if "order" in size else many(USERS)
     batch = users, items, ratings, None if weight is None else w
-    loss, predictions = module.backward_squared_error(*batch, **options)
+    loss, predictions = module.backward_loss(*batch, **options)
 
     plain = copy.deepcopy(module)
     plain.zero_grad()
@@ -81,7 +81,7 @@ def test_gradients_of_two_batches_add_up(sparse):
     for module, batches in ((whole, [slice(7)]), (parts, [slice(3), slice(3, None)])):
         for rows in batches:
             batch = USERS[rows], ITEMS[rows], RATINGS[rows]
-            module.backward_squared_error(*batch, alpha=0.3, reduction="sum")
+            module.backward_loss(*batch, alpha=0.3, reduction="sum")
     assert_close(dense_gradients(parts), dense_gradients(whole))
 
 
@@ -120,7 +120,7 @@ def test_without_biases_the_global_mean_does_not_change_the_training():
     gradients = []
     for mean in (3.2, 0.0):
         module = make_module(biased=False, global_mean=mean)
-        module.backward_squared_error(USERS[:4], ITEMS[:4], RATINGS[:4], alpha=0.3)
+        module.backward_loss(USERS[:4], ITEMS[:4], RATINGS[:4], alpha=0.3)
         gradients.append(dense_gradients(module))
     assert_close(*gradients, rtol=0, atol=0)
 
@@ -152,7 +152,7 @@ def test_growing_adds_rows_and_keeps_the_others(biased):
     assert new.dtype == torch.float64
     assert not biased or not module.user_biases[6:].any()
     assert torch.equal(module(USERS, ITEMS), before(USERS, ITEMS))
-    module.backward_squared_error(torch.tensor([8]), torch.tensor([7]), RATINGS[:1])
+    module.backward_loss(torch.tensor([8]), torch.tensor([7]), RATINGS[:1])
     assert module.user_factors.weight.grad[8].any()
 
 

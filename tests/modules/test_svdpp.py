@@ -68,7 +68,7 @@ def naive_predictions(module, rows):
 def test_gradient_equals_autograd_through_the_definition(biased, sparse, weight, reduction):
     module = make_module(biased=biased, weight=weight, sparse=sparse)
     options = {"alpha": 0.3, "reduction": reduction}
-    loss, predictions = module.backward_squared_error(USERS, ITEMS, RATINGS, weight, **options)
+    loss, predictions = module.backward_loss(USERS, ITEMS, RATINGS, weight, **options)
 
     w = torch.ones_like(RATINGS) if weight is None else weight
     rows, tables, terms = naive(module)
@@ -99,11 +99,11 @@ def test_gradient_equals_autograd_through_the_definition(biased, sparse, weight,
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_terms_get_the_gradient_of_several_batches_at_once(reduction, weight):
     whole = make_module(weight=weight)
-    whole.backward_squared_error(USERS, ITEMS, RATINGS, weight, alpha=0.3, reduction="sum")
+    whole.backward_loss(USERS, ITEMS, RATINGS, weight, alpha=0.3, reduction="sum")
     parts = make_module(weight=weight, batches_per_step=2)
     for n, rows in enumerate((slice(4), slice(4, None))):
         batch = USERS[rows], ITEMS[rows], RATINGS[rows], None if weight is None else weight[rows]
-        parts.backward_squared_error(*batch, alpha=0.3, reduction=reduction)
+        parts.backward_loss(*batch, alpha=0.3, reduction=reduction)
         assert (parts.user_terms.grad is None) is (n == 0)
         assert (parts.item_terms.grad is None) is (n == 0)
     if reduction == "sum":
@@ -112,7 +112,7 @@ def test_terms_get_the_gradient_of_several_batches_at_once(reduction, weight):
     elif weight is None:  # both batches have four ratings
         assert_close(parts.user_terms.grad, whole.user_terms.grad / 4)
     parts.user_terms.grad = None
-    parts.backward_squared_error(USERS, ITEMS, RATINGS, weight, reduction=reduction)
+    parts.backward_loss(USERS, ITEMS, RATINGS, weight, reduction=reduction)
     assert parts.user_terms.grad is None  # the count starts again
 
 

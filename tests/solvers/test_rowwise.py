@@ -58,7 +58,7 @@ def with_loads(tables, loads, lr):
 def train(module, optimizer, batches):
     for users, items, ratings in batches:
         optimizer.zero_grad()
-        module.backward_squared_error(users, items, ratings, alpha=0.05, reduction="sum")
+        module.backward_loss(users, items, ratings, alpha=0.05, reduction="sum")
         optimizer.step()
 
 

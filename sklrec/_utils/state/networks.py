@@ -28,7 +28,7 @@ class StoredNetwork:
 
     def into(self, rating: Any) -> Any:
         """Copy the tensors into a new rating module, and return it."""
-        expected = tensors_of(rating.network)
+        expected = tensors_of(rating)
         if expected.keys() != self.tensors.keys():
             different = sorted(expected.keys() ^ self.tensors.keys())[0]
             raise ValueError(
@@ -61,7 +61,7 @@ class Network(Kind):
             "global_mean": value.global_mean.item(),
             "scale": value.scale.item(),
             "tables": dict(value.tables),
-            "tensors": {n: v.detach().cpu().numpy() for n, v in tensors_of(value.network).items()},
+            "tensors": {n: v.detach().cpu().numpy() for n, v in tensors_of(value).items()},
         }
 
     def unpack(self, packed, place):
@@ -81,6 +81,7 @@ class Network(Kind):
         return StoredNetwork(torch.device(device), mean, scale, tables, tensors)
 
 
-def tensors_of(network: nn.Module) -> dict[str, torch.Tensor]:
-    """All parameters and buffers, also those that are not in the state_dict."""
-    return dict([*network.named_parameters(), *network.named_buffers()])
+def tensors_of(rating: nn.Module) -> dict[str, torch.Tensor]:
+    """All tensors but the mean and the scale, also those that are not in the state_dict."""
+    tensors = dict([*rating.named_parameters(), *rating.named_buffers()])
+    return {n: v for n, v in tensors.items() if n not in ("global_mean", "scale")}

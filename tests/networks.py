@@ -20,6 +20,13 @@ class Factors(nn.Module):
         return (self.users(users) * self.items(items)).sum(1) + offsets.squeeze(1)
 
 
+class SparseFactors(Factors):
+    """The same with sparse gradients."""
+
+    def __init__(self, n_users, n_items, n_factors=8, sparse=True):
+        super().__init__(n_users, n_items, n_factors, sparse)
+
+
 class FactorsWithVectors(Factors):
     """The same, with the methods that make recommendations fast."""
 
@@ -64,7 +71,8 @@ class Described(Factors):
             found = found + self.numbers(features["numeric"].nan_to_num()).squeeze(1)
         for name in ("categorical", "multi_valued"):
             if name in features:
-                found = found + self.values(features[name].flatten(1)).sum((1, 2))
+                codes = features[name].flatten(1)
+                found = found + (self.values(codes).squeeze(2) * (codes > 0)).sum(1)
         return found
 
 

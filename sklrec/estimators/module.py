@@ -146,7 +146,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         seed from numpy's, as in scikit-learn.
     verbose : int, default=0
         0 is silent, 1 shows a progress bar, 2 prints a line for each epoch.
-    **parameters : dict
+    **module__ : dict
         Arguments of the module, as ``module__name=value``.
 
     Attributes
@@ -302,7 +302,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         device="cpu",
         random_state=None,
         verbose=0,
-        **parameters,
+        **module__,
     ):
         self.module = module
         self.output = output
@@ -326,7 +326,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
-        for name, value in parameters.items():
+        # The name of this argument has the prefix, because a check of scikit-learn passes it too.
+        for name, value in module__.items():
             if not name.startswith(PREFIX):
                 raise TypeError(
                     f"ModuleRecRegressor has no parameter {name}. Parameters of the module have "

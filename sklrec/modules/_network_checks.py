@@ -3,6 +3,7 @@
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sklrec.modules._network_inputs import IDS, PAST, check_finite, signature_of_forward
 from sklrec.modules._network_rating import NetworkRating
@@ -32,6 +33,7 @@ def check_network(rating: NetworkRating, side: dict[str, tuple[int, ...]]) -> No
                 f"{_found(rating)}. Work on a copy, such as {name}.clone()."
             )
     _check_rows_alone(rating, inputs, outputs.detach())
+    _check_padding(rating, inputs, outputs.detach())
     gradients = _gradients(rating, outputs)
     if not gradients:
         raise ValueError(
@@ -136,6 +138,19 @@ def _check_rows_alone(rating: NetworkRating, inputs: dict[str, Tensor], outputs:
                 f"rows were left out, got {_found(rating)}. Look for operations over dimension 0, "
                 "and for dropout without training=self.training."
             )
+
+
+def _check_padding(rating: NetworkRating, inputs: dict[str, Tensor], outputs: Tensor) -> None:
+    """Raise if the prediction changes with the width of the lists of values."""
+    if "multi_valued" not in inputs:
+        return
+    wider = rating._of_network(inputs | {"multi_valued": F.pad(inputs["multi_valued"], (2, 0))})
+    if not torch.allclose(wider, outputs, rtol=0, atol=TOLERANCE * outputs.abs().max().item()):
+        raise ValueError(
+            "The prediction must not depend on the width of multi_valued, but it changed when "
+            f"more zeros filled its rows, got {_found(rating)}. Leave out code 0, for example by "
+            "(multi_valued > 0)."
+        )
 
 
 def _gradients(rating: NetworkRating, outputs: Tensor) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ WANTED = (
     "forward(self, users, items), also with features or with histories as a third argument, "
     "which takes codes of shape (n,) and returns a tensor of shape (n,) or (n, 1)"
 )
+PARAMETER = "The 'module' parameter of ModuleRecRegressor must be"
 WANTED_MODULE = (
     "an nn.Module subclass, or a function that returns an nn.Module, such as MyNetwork with "
     "__init__(self, n_users, n_items, ...)"
@@ -38,14 +39,14 @@ def check_module(module: Any, parameters: dict[str, Any]) -> None:
     made = _without_partial(module)
     if isinstance(made, nn.Module):
         name = type(_without_compiler(made)).__name__
-        raise TypeError(
-            f"module must be {WANTED_MODULE}, got an object of {name}. Pass the class: "
+        raise ValueError(
+            f"{PARAMETER} {WANTED_MODULE}, got an object of {name}. Pass the class: "
             f"module={name}, with its arguments as module__name=value. "
             "The estimator makes a network for the users and items that it finds."
         )
     is_class = isinstance(module, type)
     if not callable(module) or (is_class and not issubclass(module, nn.Module)):
-        raise TypeError(f"module must be {WANTED_MODULE}, got {module!r}.")
+        raise ValueError(f"{PARAMETER} {WANTED_MODULE}, got {module!r}.")
     taken = _parameters(module)
     if not any(_takes(taken, name) for name in SIZES):
         raise ValueError(
@@ -93,8 +94,8 @@ def make_network(
             f"{sizes['n_users']} and n_items={sizes['n_items']}."
         ) from error
     if not isinstance(network, nn.Module):
-        raise TypeError(
-            f"module must be {WANTED_MODULE}, but {signature_of(module)} returned "
+        raise ValueError(
+            f"{PARAMETER} {WANTED_MODULE}, but {signature_of(module)} returned "
             f"{type(network).__name__}. Return the network."
         )
     return network
@@ -228,7 +229,7 @@ def _parameters(module: Any) -> dict[str, inspect.Parameter]:
     try:
         found = inspect.signature(module).parameters
     except (TypeError, ValueError) as error:
-        raise TypeError(f"module must be {WANTED_MODULE}, got {module!r}.") from error
+        raise ValueError(f"{PARAMETER} {WANTED_MODULE}, got {module!r}.") from error
     return {
         "**" if p.kind is p.VAR_KEYWORD else name: p
         for name, p in found.items()

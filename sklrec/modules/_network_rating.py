@@ -319,7 +319,7 @@ class NetworkRating(RatingModule):
             )
         n = min(N_COMPARED, len(users), len(items))
         few = users[:n], items[:n]
-        wanted = self._raw_outputs(dict(zip(IDS, few, strict=True))).reshape(-1)
+        wanted = self._of_network(dict(zip(IDS, few, strict=True)))
         found = (p[:n] * q[:n]).sum(1)
         if not torch.allclose(found, wanted.to(found), TOLERANCE, TOLERANCE):
             worst = int((found - wanted).abs().argmax())

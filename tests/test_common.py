@@ -39,6 +39,7 @@ from sklrec import (
 )
 from sklrec.datasets import make_ratings
 
+OF_USERS = Described, FactorsWithVectors, Layers, Remembering, SparseFactors
 ESTIMATORS = [
     BiasRegressor(),
     BiasRegressor(user_penalty=5, item_penalty=2.5),
@@ -348,7 +349,7 @@ REGRESSORS = {
     "lstm": (SequenceRatingRegressor(**NET, hidden_size=3, alpha=1.0, bidirectional=True), X),
 }
 READ_ALL = ["bayesian sides", "ordinal", "dense", "dense of ids", "described"]
-CUSTOM = {cls.__name__: cls for cls in vars(networks).values() if isinstance(cls, type)}
+CUSTOM = {cls.__name__: cls for cls in OF_USERS}
 EXACT = ["bias", "bayesian", "bayesian svdpp", "bayesian sides", "ordinal"]
 every = pytest.mark.parametrize("name", REGRESSORS)
 sided = pytest.mark.parametrize("name", [n for n in REGRESSORS if REGRESSORS[n][1] is SIDE])

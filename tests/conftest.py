@@ -3,12 +3,16 @@
 
 import functools
 import os
+import sys
 import warnings
+from pathlib import Path
 
 # Before scipy is imported: scikit-learn skips its array API checks without it.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 # Pictures are drawn without a screen, in doctests too.
 os.environ.setdefault("MPLBACKEND", "agg")
+# Tests in all folders import networks.py.
+sys.path.insert(0, str(Path(__file__).parent))
 
 import pytest
 import torch

@@ -82,9 +82,18 @@ def _train(model: Any, rows: Rows, plan: Plan) -> bool:
             return _train_once(model, rows, replace(plan, lr_factor=0.5**k))
         except Diverged:
             continue
+    network = getattr(model.module_, "network", None)  # that a user wrote
+    of_network, advice = "", ""
+    if network is not None:
+        of_network = f" of {type(network).__name__}"
+        advice = (
+            " If the loss is not finite, look for log or sqrt of numbers that are not positive, "
+            "for exp of large numbers and for divisions by 0 in forward; "
+            "torch.autograd.set_detect_anomaly(True) finds them."
+        )
     raise ValueError(
-        f"The training diverged with lr={lr!r}: the loss is far above that of the mean rating, "
-        "or not finite. Use a lower lr, or a larger alpha."
+        f"The training{of_network} diverged with lr={lr!r}: the loss is far above that of the "
+        f"mean rating, or not finite. Use a lower lr, or a larger alpha.{advice}"
     )
 
 

@@ -81,7 +81,7 @@ class DistributedRatingNet(RatingNet):
     def train_step_single(self, batch, **fit_params):
         step, share = self._step_of_part(super().train_step_single, batch, **fit_params)
         tables = list(self.module_.parameters())
-        own = [torch.zeros_like(p) if p.grad is None else p.grad for p in tables]
+        own = [torch.zeros_like(p) if p.grad is None else p.grad.to_dense() for p in tables]
         loss = step["loss"].to(own[0])  # in one tensor with the gradients
         step["loss"], *gradients = _sum_over_processes([loss, *own], share)
         for table, gradient in zip(tables, gradients, strict=True):

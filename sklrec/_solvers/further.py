@@ -61,13 +61,13 @@ class KeepEarlier(Callback):
 
     @torch.no_grad()
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        tables = net.module_.named_parameters()
+        tables = [(n, p) for n, p in net.module_.named_parameters() if p.requires_grad]
         self.start_ = {name: (p.clone(), self._moved(net.module_, name, p)) for name, p in tables}
 
     @torch.no_grad()
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        for name, table in net.module_.named_parameters():
-            start, moved = self.start_[name]
+        for name, (start, moved) in self.start_.items():
+            table = net.module_.get_parameter(name)
             table.copy_(start.lerp(table, moved))
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
@@ -89,4 +89,4 @@ class KeepEarlier(Callback):
         further = sum_of_weights(self.data, inputs, len(table))
         earlier = padded(self.previous.n_ratings[side], further)
         moved = (further / (further + earlier).clamp(min=1e-12)).sqrt()
-        return moved.view(-1, *[1] * (table.ndim - 1))
+        return moved.view(-1, *[1] * (table.ndim - 1)).to(table.dtype)

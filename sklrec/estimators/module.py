@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import torch
-from torch import nn
+from torch.nn.parameter import is_lazy
 
 from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
 from sklrec._core.fit import minibatch_solver
@@ -35,6 +35,8 @@ PREFIX = "module__"
 READERS = {"pairs": PairReader(), "features": FeatureReader(), "histories": HistoryReader()}
 # lr="auto".
 AUTO_LR = 0.01
+# Optimisers of torch that take sparse gradients.
+SPARSE = torch.optim.SGD, torch.optim.Adagrad, torch.optim.SparseAdam
 LAYERS_SHARE_OF_LR = 1.0
 # batch_size="auto": number of batches in an epoch, and bounds of their size.
 BATCHES, LEAST_BATCH, LARGEST_BATCH = 64, 64, 1024
@@ -144,7 +146,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         seed from numpy's, as in scikit-learn.
     verbose : int, default=0
         0 is silent, 1 shows a progress bar, 2 prints a line for each epoch.
-    **parameters : dict
+    **module__ : dict
         Arguments of the module, as ``module__name=value``.
 
     Attributes
@@ -300,7 +302,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         device="cpu",
         random_state=None,
         verbose=0,
-        **parameters,
+        **module__,
     ):
         self.module = module
         self.output = output
@@ -324,7 +326,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
-        for name, value in parameters.items():
+        # The name of this argument has the prefix, because a check of scikit-learn passes it too.
+        for name, value in module__.items():
             if not name.startswith(PREFIX):
                 raise TypeError(
                     f"ModuleRecRegressor has no parameter {name}. Parameters of the module have "
@@ -504,15 +507,23 @@ def _new_rating(model: Any, mean: float, scale: float, *, is_checked: bool = Tru
         global_mean=mean,
         scale=scale,
     )
-    if is_shared(model.device):  # processes exchange whole tables
-        for layer in rating.modules():
-            if isinstance(layer, nn.Embedding):
-                layer.sparse = False
-    if is_checked:
+    if not _takes_sparse(model):
+        layers: list[Any] = [layer for layer in rating.modules() if hasattr(layer, "sparse")]
+        for layer in layers:
+            layer.sparse = False
+    if is_checked or any(map(is_lazy, network.parameters())):
         check_network(rating, _side_shapes(sizes))
         if model.init_std is not None:
             scale_tables(rating, float(model.init_std))
     return rating
+
+
+def _takes_sparse(model: Any) -> bool:
+    """Whether the training can use sparse gradients."""
+    if is_shared(model.device):  # processes exchange whole tables
+        return False
+    of_torch = (model.optimizer or RowwiseAdam).__module__.startswith("torch.optim")
+    return not of_torch or issubclass(model.optimizer, SPARSE)
 
 
 def _side_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:

@@ -1,44 +1,96 @@
 """Checks of a network that a user wrote, by small inputs, and which codes its tables belong to."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from typing import Any
-
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from sklrec.modules._network_inputs import IDS, PAST, WANTED, signature_of
+from sklrec.modules._network_inputs import IDS, PAST, check_finite, signature_of_forward
 from sklrec.modules._network_rating import NetworkRating
 
-# Largest difference of a prediction that is made alone and with other rows, over its size.
+# Largest difference of a prediction that is made alone and with other rows, over the largest one.
 TOLERANCE = 1e-3
+TABLES = nn.Embedding, nn.EmbeddingBag
+TRAINED = torch.float32, torch.float64
 N_ROWS = 6
 
 
 def check_network(rating: NetworkRating, side: dict[str, tuple[int, ...]]) -> None:
     """Find the tables of a new network, or raise if its predictions cannot be right."""
     # `side` has the shape of a row of each side feature.
+    _check_parameters(rating)
     rating.eval()
     inputs, codes = _inputs(rating, side)
-    outputs = _call(rating, inputs)
-    _check_outputs(rating, outputs, len(inputs["items"]))
-    _check_rows_alone(rating, inputs, outputs.detach().flatten())
+    given = {name: values.clone() for name, values in inputs.items()}
+    outputs = rating._of_network(given)
+    _check_parameters(rating)  # of layers that are made at the first call
+    check_finite(outputs, rating.network, " before any training")
+    _check_attributes(rating)
+    for name, values in inputs.items():
+        if not torch.equal(values, given[name]):
+            raise ValueError(
+                f"forward must not change its arguments, but it changed {name}, got "
+                f"{_found(rating)}. Work on a copy, such as {name}.clone()."
+            )
+    _check_rows_alone(rating, inputs, outputs.detach())
+    _check_padding(rating, inputs, outputs.detach())
     gradients = _gradients(rating, outputs)
     if not gradients:
         raise ValueError(
             f"forward returns values that no parameter has a part in, got {_found(rating)}. Do "
-            "not call detach() or torch.no_grad() in forward."
+            "not call detach() or torch.no_grad() in forward, and let some parameters have "
+            "requires_grad=True."
         )
+    for name, gradient in gradients.items():
+        values = gradient._values() if gradient.is_sparse else gradient
+        if not bool(values.isfinite().all()):
+            raise ValueError(
+                f"Gradients must be finite, got one of {name.partition('.')[2]} that is not, in "
+                f"{_found(rating)}. Look for sqrt or norm of 0, and for divisions by 0."
+            )
     rating.tables = _tables(rating, gradients, codes)
     _check_reads(rating, inputs, outputs, gradients)
     rating.train()
 
 
+def _check_parameters(rating: NetworkRating) -> None:
+    """Raise if a parameter has no values, or if its dtype or gradient cannot be trained."""
+    for name, values in rating.network.named_parameters():
+        if values.is_meta:
+            raise ValueError(
+                f"Parameters need values, got {name} on the device 'meta' of "
+                f"{type(rating.network).__name__}. Make it on the CPU."
+            )
+        if values.requires_grad and values.dtype not in TRAINED:
+            raise ValueError(
+                f"Parameters must be float32 or float64, got {name} of {values.dtype} in "
+                f"{type(rating.network).__name__}. Call float() on the module."
+            )
+
+
+def _check_attributes(rating: NetworkRating) -> None:
+    """Raise if the network keeps a result of its parameters, which cannot be copied."""
+    for layer in rating.network.modules():
+        for name, value in vars(layer).items():
+            if isinstance(value, Tensor) and value.grad_fn is not None:
+                raise ValueError(
+                    f"A network must not keep results of its parameters, got {name} in "
+                    f"{type(layer).__name__}. Compute it in forward, or keep {name}.detach()."
+                )
+
+
 def scale_tables(rating: NetworkRating, std: float) -> None:
     """Scale tables whose start has a larger standard deviation."""
+    tables: dict[str, Tensor] = {name: rating.get_parameter(name) for name in rating.tables}
+    for name, layer in rating.named_modules():  # also a table of both users and items
+        if isinstance(layer, TABLES) and layer.weight.requires_grad:
+            tables[f"{name}.weight"] = layer.weight
     with torch.no_grad():
-        for name in rating.tables:
-            table = rating.get_parameter(name)
-            found = table[1:].std(correction=0).item()
+        for table in tables.values():
+            values = table[1:]  # without the row of unknown codes
+            if values.numel() == 0:
+                continue
+            found = (values.std(correction=0) if values.numel() > 1 else values.abs()).item()
             if found > std:
                 table.mul_(std / found)
 
@@ -73,51 +125,31 @@ def _inputs(
     return inputs, {owner: set(values.tolist()) for owner, values in codes.items()}
 
 
-def _call(rating: NetworkRating, inputs: dict[str, Tensor]) -> Any:
-    """Call the network, and explain errors of its tables."""
-    try:
-        return rating._raw_outputs(inputs)
-    except IndexError as error:
-        raise ValueError(
-            f"forward failed for the codes 0 to {rating.n_users} of users and 0 to "
-            f"{rating.n_items} of items with: {error}. Tables need n_users + 1 and n_items + 1 "
-            f"rows, because code 0 stands for unknown IDs, got {_found(rating)}."
-        ) from error
-
-
-def _check_outputs(rating: NetworkRating, outputs: Any, n_rows: int) -> None:
-    """Raise unless the network returns one finite number for each row."""
-    if not isinstance(outputs, Tensor):
-        raise ValueError(
-            f"forward must return a tensor, got {type(outputs).__name__} from {_found(rating)}. "
-            f"Write {WANTED}."
-        )
-    if tuple(outputs.shape) not in ((n_rows,), (n_rows, 1)):
-        raise ValueError(
-            f"forward must return one number for each row, got the shape {tuple(outputs.shape)} "
-            f"for {n_rows} rows from {_found(rating)}. Write {WANTED}."
-        )
-    if not outputs.is_floating_point():
-        raise ValueError(f"forward must return floats, got {outputs.dtype} from {_found(rating)}.")
-    if not bool(outputs.isfinite().all()):
-        raise ValueError(
-            f"forward must return finite numbers, got {outputs.flatten().tolist()[:3]} from "
-            f"{_found(rating)} before any training. Look for a division by 0, and for log or sqrt "
-            "of numbers that are not positive."
-        )
-
-
 def _check_rows_alone(rating: NetworkRating, inputs: dict[str, Tensor], outputs: Tensor) -> None:
     """Raise if the prediction of a row depends on the other rows, or on chance."""
-    rows = torch.arange(N_ROWS // 2)
-    part = {name: v if name in PAST else v[rows] for name, v in inputs.items()}
-    alone = rating._raw_outputs(part).detach().flatten()
-    wanted = outputs[rows]
-    if alone.shape != wanted.shape or not torch.allclose(alone, wanted, TOLERANCE, TOLERANCE):
+    tolerance = TOLERANCE * outputs.abs().max().item()
+    for first, last in ((0, 1), (1, 3)):
+        rows = slice(first, last)
+        part = {name: v if name in PAST else v[rows] for name, v in inputs.items()}
+        alone = rating._of_network(part).detach()
+        if not torch.allclose(alone, outputs[rows], rtol=0, atol=tolerance):
+            raise ValueError(
+                "The prediction of a row must depend on this row only, but it changed when other "
+                f"rows were left out, got {_found(rating)}. Look for operations over dimension 0, "
+                "and for dropout without training=self.training."
+            )
+
+
+def _check_padding(rating: NetworkRating, inputs: dict[str, Tensor], outputs: Tensor) -> None:
+    """Raise if the prediction changes with the width of the lists of values."""
+    if "multi_valued" not in inputs:
+        return
+    wider = rating._of_network(inputs | {"multi_valued": F.pad(inputs["multi_valued"], (2, 0))})
+    if not torch.allclose(wider, outputs, rtol=0, atol=TOLERANCE * outputs.abs().max().item()):
         raise ValueError(
-            "The prediction of a row must depend on this row only, but it changed when other rows "
-            f"were left out, got {_found(rating)}. Look for operations over dimension 0, and for "
-            "dropout without training=self.training."
+            "The prediction must not depend on the width of multi_valued, but it changed when "
+            f"more zeros filled its rows, got {_found(rating)}. Leave out code 0, for example by "
+            "(multi_valued > 0)."
         )
 
 
@@ -137,17 +169,33 @@ def _tables(
 ) -> dict[str, str]:
     """Find the owner of the rows of each table."""
     sizes = {"user": rating.n_users, "item": rating.n_items, "value": rating.n_values}
+    layers = dict(rating.named_modules())
     tables = {}
     for name, gradient in gradients.items():
         fitting = [
             owner for owner, n in sizes.items() if n and gradient.ndim and len(gradient) == n + 1
         ]
+        is_table = isinstance(layers[name.rpartition(".")[0]], TABLES)
+        if gradient.is_sparse and not (is_table and layers[name.rpartition(".")[0]].sparse):
+            raise ValueError(
+                f"Only layers such as nn.Embedding(..., sparse=True) may have sparse gradients, "
+                f"got {name.partition('.')[2]} in {_found(rating)}. Use such a layer in place of "
+                "a function with sparse=True."
+            )
         read = _rows_of(gradient)
         if not read:  # no gradient yet, as with factors that start at 0
             fitting = fitting if len(fitting) == 1 else []
         else:
+            of_length = fitting
             fitting = [o for o in fitting if read <= codes[o]]
             fitting = [o for o in fitting if read | {0} == codes[o] | {0}] or fitting
+            readers = [o for o, own in codes.items() if sizes[o] and read | {0} == own | {0}]
+            if is_table and of_length and readers and not fitting:
+                raise ValueError(
+                    f"{name.partition('.')[2]} has n_{of_length[0]}s + 1 rows, but forward looks "
+                    f"up {readers[0]}s in it, got {_found(rating)}. Use n_{readers[0]}s + 1 rows, "
+                    f"or look up {of_length[0]}s."
+                )
         if fitting:
             named = [owner for owner in fitting if owner in name.lower()]
             tables[name] = (named or fitting)[0]
@@ -178,7 +226,7 @@ def _check_reads(
     for name in IDS:
         if name not in rating.arguments or (name == "users" and rating.part == "histories"):
             continue  # a history stands for its user
-        other = _call(rating, inputs | {name: sizes[name] - inputs[name]})
+        other = rating._of_network(inputs | {name: sizes[name] - inputs[name]})
         changed = _gradients(rating, other)
         is_equal = torch.equal(outputs, other) and changed.keys() == gradients.keys()
         if is_equal and all(
@@ -186,7 +234,8 @@ def _check_reads(
         ):
             raise ValueError(
                 f"forward takes {name}, but its result does not depend on them, got "
-                f"{_found(rating)}. Use {name}, or drop the argument."
+                f"{_found(rating)}. Use {name}, drop the argument, or let tables that are "
+                "multiplied start with random numbers in place of 0."
             )
 
 
@@ -195,4 +244,4 @@ def _dense(gradient: Tensor) -> Tensor:
 
 
 def _found(rating: NetworkRating) -> str:
-    return signature_of(type(rating.network).forward)
+    return signature_of_forward(rating.network)

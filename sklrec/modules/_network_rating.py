@@ -9,7 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklrec.modules._losses import SQUARED_ERROR, Loss
-from sklrec.modules._network_inputs import FEATURES, IDS, PAST, TARGETS
+from sklrec.modules._network_inputs import (
+    FEATURES,
+    IDS,
+    PAST,
+    TARGETS,
+    call_network,
+    check_finite,
+)
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModule
 
 # Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
@@ -213,7 +220,9 @@ class NetworkRating(RatingModule):
                 continue
             owner = self.tables.get(name)
             if owner is None:
-                if isinstance(alpha, dict) and parameter.ndim > 1:
+                # A sparse gradient, of a table of both users and items, stays sparse.
+                is_layer = parameter.ndim > 1 and not parameter.grad.is_sparse
+                if isinstance(alpha, dict) and is_layer:
                     total = weight.sum()
                     parameter.grad.add_(parameter * (alpha["layers"] * total))
                 continue
@@ -310,7 +319,7 @@ class NetworkRating(RatingModule):
             )
         n = min(N_COMPARED, len(users), len(items))
         few = users[:n], items[:n]
-        wanted = self._raw_outputs(dict(zip(IDS, few, strict=True))).reshape(-1)
+        wanted = self._of_network(dict(zip(IDS, few, strict=True)))
         found = (p[:n] * q[:n]).sum(1)
         if not torch.allclose(found, wanted.to(found), TOLERANCE, TOLERANCE):
             worst = int((found - wanted).abs().argmax())
@@ -335,9 +344,13 @@ class NetworkRating(RatingModule):
         Returns
         -------
         NetworkRating
-            The larger module. Its new rows are the row of unknown codes plus their own start.
+            The larger module. Its new rows are the row of unknown codes plus their own start; new
+            rows of buffers and of tables that are not trained are as they were made.
         """
         old = dict(self.named_parameters()) | dict(self.named_buffers())
+        grown = [
+            (self.sizes[n] + 1, larger.sizes[n] + 1) for n in ("n_users", "n_items", "n_values")
+        ]
         tables = larger.tables.keys() | {"user_biases", "item_biases"}
         with torch.no_grad():
             for name, new in [*larger.named_parameters(), *larger.named_buffers()]:
@@ -345,10 +358,11 @@ class NetworkRating(RatingModule):
                 if before is not None and before.shape == new.shape:
                     new.copy_(before)
                     continue
-                n_before = 0 if before is None or before.ndim == 0 else len(before)
-                fits = before is not None and before.shape[1:] == new.shape[1:]
-                fits = fits and name in tables and len(new) > n_before > 0
-                if before is None or not fits:
+                if (
+                    before is None
+                    or before.shape[1:] != new.shape[1:]
+                    or (*before.shape[:1], *new.shape[:1]) not in grown
+                ):
                     shape = None if before is None else tuple(before.shape)
                     raise ValueError(
                         f"The training continues a network whose {name.partition('.')[2]} has the "
@@ -356,8 +370,9 @@ class NetworkRating(RatingModule):
                         f"{tuple(new.shape)}. Set the parameters of the module back, or fit with "
                         "warm_start=False. Only tables with a row for each code can grow."
                     )
-                new[n_before:] += before[0]
-                new[:n_before] = before
+                if name in tables:
+                    new[len(before) :] += before[0]
+                new[: len(before)] = before
         return larger
 
     def tables_of_codes(self) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -385,13 +400,14 @@ class NetworkRating(RatingModule):
 
     def _outputs(self, inputs: dict[str, Tensor]) -> Tensor:  # (n,)
         """Compute ratings without mean and scale."""
-        found = self._raw_outputs(inputs).reshape(-1)
+        found = self._of_network(inputs)
         if self.has_biases:
             found = found + self.user_biases[inputs["users"]] + self.item_biases[inputs["items"]]
         return found
 
-    def _raw_outputs(self, inputs: dict[str, Tensor]) -> Any:
+    def _of_network(self, inputs: dict[str, Tensor]) -> Tensor:  # (n,)
         """Call the network with the inputs that it reads."""
+        n_rows = len(inputs["items"])
         if PAST[1] in inputs:
             past_ratings = self._from_ratings(inputs[PAST[1]], inputs["past_gaps"])
             inputs = inputs | {PAST[1]: past_ratings}
@@ -401,7 +417,10 @@ class NetworkRating(RatingModule):
         if "histories" in self.arguments:
             read = {name: inputs[name] for name in (*PAST, *TARGETS[:2])}
             given["histories"] = _windows(self.sizes["max_len"], **read)
-        return self.network(**given)
+        outputs = call_network(self.network, given, n_rows, self.sizes)
+        if torch.is_inference_mode_enabled():  # in training, the loss shows it
+            check_finite(outputs, self.network)
+        return outputs.reshape(-1)
 
 
 def _windows(
@@ -441,12 +460,13 @@ def _by_pairs(
     rows_at_once = max(1, PAIRS_AT_ONCE // n_columns)
     columns = torch.arange(n_columns, device=device)
     found = []
-    for rows in torch.arange(n_rows, device=device).split(rows_at_once):
-        parts = [
-            rate(rows.repeat_interleave(len(part)), part.repeat(len(rows))).view(len(rows), -1)
-            for part in columns.split(PAIRS_AT_ONCE)
-        ]
-        found.append(torch.cat(parts, 1).cpu())
+    with torch.inference_mode():
+        for rows in torch.arange(n_rows, device=device).split(rows_at_once):
+            parts = [
+                rate(rows.repeat_interleave(len(part)), part.repeat(len(rows))).view(len(rows), -1)
+                for part in columns.split(PAIRS_AT_ONCE)
+            ]
+            found.append(torch.cat(parts, 1).cpu())
     return torch.cat(found).float()
 
 
@@ -481,4 +501,6 @@ def _checked_vectors(vectors: Any, side: str, n_rows: int) -> Tensor:
             f"{side}_vectors must return a tensor of shape ({n_rows}, n_columns) for {n_rows} "
             f"codes, got {found}."
         )
+    if not bool(vectors.isfinite().all()):
+        raise ValueError(f"{side}_vectors must return finite numbers, got some that are not.")
     return vectors

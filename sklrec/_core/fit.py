@@ -203,7 +203,9 @@ def minibatch_solver(
     optimization: Optimization,
     alpha: float | None,
     plan: Plan,
-    batch_size: int | None = None,  # None is the parameter
+    *,
+    batch_size: float | None = None,  # None is the parameter, here and below
+    max_epochs: int | None = None,
 ) -> MinibatchSolver:
     """Make the solver of an estimator that is trained through skorch; `alpha` None is learned."""
     optimizer, reduction, auto_lr, params, partial_fit_factor = optimization
@@ -212,6 +214,7 @@ def minibatch_solver(
             "optimizer must be None or a subclass of torch.optim.Optimizer, such as "
             f"torch.optim.AdamW, got {optimizer!r}."
         )
+    max_epochs = model.max_epochs if max_epochs is None else max_epochs
     is_update = plan.is_partial and plan.previous is not None
     return MinibatchSolver(
         optimizer=optimizer,
@@ -219,8 +222,8 @@ def minibatch_solver(
         optimizer_params=params,
         lr_factor=plan.lr_factor * (partial_fit_factor if is_update else 1.0),
         loss=loss_of(model.loss, model.quantile),
-        lr=auto_lr(model.max_epochs) if model.lr == "auto" else model.lr,
-        max_epochs=1 if plan.is_partial else int(model.max_epochs),
+        lr=auto_lr(max_epochs) if model.lr == "auto" else model.lr,
+        max_epochs=1 if plan.is_partial else int(max_epochs),
         batch_size=int(model.batch_size if batch_size is None else batch_size),
         alpha=alpha,
         callbacks=model.callbacks,

@@ -56,6 +56,7 @@ def notify_sklearn_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any)
     weights = {} if sample_weight is None else {"sample_weight": sample_weight}
     data = {"X": X, "y": y, "metadata": weights}
     n_steps = getattr(estimator, "max_epochs", getattr(estimator, "n_iter", 1))
+    n_steps = None if n_steps == "auto" else n_steps  # None is not known
     context = estimator._init_callback_context(max_subtasks=n_steps)
     context.call_on_fit_task_begin(estimator=estimator, **data)
     has_callbacks = hasattr(estimator, "_skl_callbacks")
@@ -65,6 +66,16 @@ def notify_sklearn_callbacks(estimator: Any, X: Any, y: Any, sample_weight: Any)
     finally:
         _STEPS.reset(token)
     context.call_on_fit_task_end(estimator=estimator, reconstruction_attributes=dict, **data)
+
+
+@contextmanager
+def without_sklearn_callbacks() -> Iterator[None]:
+    """Train without notifying scikit-learn's callbacks."""
+    token = _STEPS.set(None)
+    try:
+        yield
+    finally:
+        _STEPS.reset(token)
 
 
 def set_model_of_callbacks(model: Any) -> None:

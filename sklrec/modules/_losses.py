@@ -184,7 +184,8 @@ class HuberLoss(Loss):
     """Half the squared error up to a size of the error, and linear beyond it."""
 
     delta: float = float("inf")  # in units of the ratings
-    factor: ClassVar[float] = 2.0
+    # With normal errors, 82 % of them are not cut, and the curvature is that of the squared error.
+    factor: ClassVar[float] = 2 / 0.82
 
     def fitted(self, errors, noise):
         std = ROBUST_STD * (errors - errors.median()).abs().median().item()
@@ -198,7 +199,7 @@ class HuberLoss(Loss):
 
     def half_slopes(self, errors, ratings, scale):
         delta = self.delta / scale.item()
-        return errors.clamp(-delta, delta)
+        return errors.clamp(-delta, delta) * (self.factor / 2)
 
 
 class CallableLoss(Loss):

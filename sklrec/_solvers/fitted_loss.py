@@ -36,10 +36,13 @@ def fit_loss(
     is_empty = previous is None and penalties is None and not is_static
     predictions, ratings, weights = predicted(module, data, module.zero if is_empty else None)
     noise = 0.0 if penalties is None else penalties.noise_variance**0.5
-    fitted = loss.fitted(ratings - predictions, noise or module.scale.item())
+    errors = ratings - predictions
+    noise = noise or max(module.scale.item(), errors.square().mean().item() ** 0.5)
+    fitted = loss.fitted(errors, noise)
     if isinstance(fitted, CallableLoss):
         fitted.to(ratings.device)
         fitted.check(predictions, ratings, has_weights=weights is not None)
+        fitted.resize(predictions, ratings)
     constant, is_offset = module.constant, module.constant is not module.global_mean
     if is_start:
         step = fitted.minimiser(ratings, weights, predictions)

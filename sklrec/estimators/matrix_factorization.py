@@ -141,9 +141,9 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         With ``biased=False``, it is only the prediction for unknown users and items.
     penalties_ : LearnedPenalties or None
         What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
-        ``noise_variance`` as in `BiasRegressor`, the mean training loss ``loss`` of its biases, and
-        ``n_ratings``, the number of ratings that they were learned from. None with a number for
-        `alpha` or ``biased=False``.
+        ``noise_variance`` as in `BiasRegressor`, the mean training loss ``loss`` of its biases,
+        ``loss_name``, and ``n_ratings``, the number of ratings that they were learned from. None
+        with a number for `alpha` or ``biased=False``.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
     rating_statistics_ : tuple of (float, float, float)
@@ -205,8 +205,8 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     constant that minimises the loss, and the slopes of the loss are scaled to the size of those
     of the squared error, so that `alpha` and `lr` keep their meaning. The kink of the loss of a
     quantile or median is smooth over a seventh of the standard deviation of the noise. This is as
-    if predictions had errors of this size, as they have on new ratings. A function is minimised
-    as it is, divided by the variance of the ratings. `partial_fit` moves constant and biases by
+    if predictions had errors of this size, as they have on new ratings. The slopes
+    of a function are scaled by one number. `partial_fit` moves constant and biases by
     the slopes of the loss.
 
     The training uses one thread as long as ``batch_size * n_factors`` is below a million, as it is

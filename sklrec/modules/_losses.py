@@ -128,8 +128,8 @@ class SquaredError(Loss):
 class PinballLoss(Loss):
     r"""Error times the quantile if a prediction is too low, else times 1 minus the quantile."""
 
-    # Koenker, Bassett (1978), doi:10.2307/1913643. Training smooths the kink at 0 (as He, Pan, Tan,
-    # Zhou 2023, doi:10.1016/j.jeconom.2021.07.010): the slope is that of a logistic function.
+    # Koenker, Bassett (1978), doi:10.2307/1913643. Training smooths the kink at 0, as He et al.
+    # (2023), doi:10.1016/j.jeconom.2021.07.010: the slope is that of a logistic function.
     # Predictions of new ratings are wrong by more than those of the training ratings. Without the
     # smoothing, which is as if predictions had errors of its width, the quantiles 0.1 and 0.9 held
     # 73 to 78 % of new ratings between them in place of 80 %.
@@ -264,6 +264,14 @@ class CallableLoss(Loss):
                     f"such as {predictions[0].item():g} of ratings such as {ratings[0].item():g}."
                 )
         self._tried = abs(values.mean().item()) or 1.0
+
+    def resize(self, predictions: Tensor, ratings: Tensor) -> None:
+        """Set the factor that gives the slopes the mean square of those of the squared error."""
+        self.factor = 1.0
+        errors = predictions - ratings
+        slopes = self.half_slopes(errors, ratings, torch.ones_like(ratings[0]))
+        ratio = (errors.norm() / slopes.norm()).item()
+        self.factor = ratio if 0 < ratio < float("inf") else 1.0
 
 
 def _without_reduction(function: Any) -> Callable[[Tensor, Tensor], Tensor]:

@@ -117,8 +117,9 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     alpha : 'auto' or float, default='auto'
         ``'auto'`` learns a static part, whose penalties are estimated from the ratings. With
         ``input='sequences'``, ``items_only=True`` or ``loss='quantile'`` it is 10.0. A number
-        trains the LSTM without a static part, and is the L2 penalty on the items' factors and biases, in units of the
-        ratings' standard deviation. Training minimises the sum of squared errors plus `alpha`
+        trains the LSTM without a static part, and is the L2 penalty on the items' factors and
+        biases, in units of the ratings' standard deviation. Training minimises the sum of squared
+        errors plus `alpha`
         times the sum of squared factors and biases, as in ridge regression. The more ratings an
         item has, the less the penalty shrinks it.
     loss : {'squared_error', 'absolute_error', 'huber', 'quantile'} or callable, \

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -184,8 +184,11 @@ class HuberLoss(Loss):
     """Half the squared error up to a size of the error, and linear beyond it."""
 
     delta: float = float("inf")  # in units of the ratings
-    # With normal errors, 82 % of them are not cut, and the curvature is that of the squared error.
-    factor: ClassVar[float] = 2 / 0.82
+
+    @property
+    def factor(self) -> float:  # type: ignore[override]
+        """Factor that gives the curvature of the squared error at normal errors."""
+        return 2 / 0.82  # 82 % of them are not cut
 
     def fitted(self, errors, noise):
         std = ROBUST_STD * (errors - errors.median()).abs().median().item()

@@ -48,15 +48,14 @@ def test_each_loss_gives_its_predictions(name):
             found[loss, q] = model.predict(X)
             means[loss, q] = model.predict(X.assign(user=-1, item=-1, timestamp=-1)).mean()
             curve = model.loss_curve_
-            assert curve[-1] < max(curve[:3]) and len(model.validation_curve_) == len(curve)
+            assert curve[-1] < 1.01 * max(curve[:3]) and len(model.validation_curve_) == len(curve)
             if loss in ("quantile", "absolute_error"):
                 factor = 1 if loss == "quantile" else 2
                 of_val = factor * mean_pinball_loss(Y, found[loss, q], alpha=q)
                 assert min(model.validation_curve_) == pytest.approx(of_val, rel=1e-4)
     low, high = found["quantile", 0.1], found["quantile", 0.9]
     assert np.mean(low < high) > 0.99
-    least = 0.4 if name == "mf without biases" else 0.65  # which starts far from the ratings
-    assert least < np.mean((low <= Y) & (Y <= high)) < 0.95
+    assert 0.65 < np.mean((low <= Y) & (Y <= high)) < 0.95
     assert means["quantile", 0.1] < means["absolute_error", 0.5] < means["quantile", 0.9]
     # The constant of unknown users and items is that of the loss, too.
     for q in (0.1, 0.9):
@@ -64,7 +63,8 @@ def test_each_loss_gives_its_predictions(name):
     assert found[asymmetric, 0.5].mean() < found["huber", 0.5].mean() - 0.05
 
 
-@each
+# Without biases the start depends on the loss.
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "mf without biases"])
 def test_a_module_gives_what_the_built_in_loss_gives(name):
     squared = new(name).fit(X[:1500], Y[:1500])
     module = new(name, loss=torch.nn.MSELoss()).fit(X[:1500], Y[:1500])

@@ -10,6 +10,7 @@ from torch import Tensor
 from sklrec._solvers.base import WarmStart
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.stored import StoredInteractions
+from sklrec.modules import MatrixFactorization
 from sklrec.modules._losses import CallableLoss, Loss, SquaredError
 
 # Number of rows that are predicted at once, and of rows in files that constants come from. Files
@@ -32,18 +33,23 @@ def fit_loss(
     if isinstance(loss, SquaredError) and (previous is None or not is_start):
         return loss, penalties
     is_static = getattr(module, "has_static_part", False)
-    # A new module that knows nothing yet is near the constant 0, or the mean.
+    # A new module that knows nothing yet starts at a constant.
     is_empty = previous is None and penalties is None and not is_static
-    predictions, ratings, weights = predicted(module, data, module.zero if is_empty else None)
+    mean = module.global_mean if is_empty else None
+    predictions, ratings, weights = predicted(module, data, mean)
     noise = 0.0 if penalties is None else penalties.noise_variance**0.5
-    fitted = loss.fitted(ratings - predictions, noise or module.scale.item())
+    errors = ratings - predictions
+    fitted = loss.fitted(errors, noise or module.scale.item())
     if isinstance(fitted, CallableLoss):
         fitted.to(ratings.device)
         fitted.check(predictions, ratings, has_weights=weights is not None)
+        fitted.resize(predictions, ratings)
     constant, is_offset = module.constant, module.constant is not module.global_mean
     if is_start:
         step = fitted.minimiser(ratings, weights, predictions)
-        constant.fill_((constant if is_offset else module.zero) + step)
+        constant += step
+        if is_empty and isinstance(module, MatrixFactorization) and not module.biased:
+            module.start_at(constant)
         if penalties is not None:
             of_start = fitted.mean(predictions + step, ratings, weights).item()
             penalties = replace(penalties, loss=max(0.0, of_start), loss_name=name)

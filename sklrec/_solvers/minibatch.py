@@ -241,7 +241,6 @@ class MinibatchSolver:
                 if isinstance(own, MatrixFactorization):
                     power = POWER if self._is_rowwise() else POWER_OF_OTHERS
                     of_tables = partial(of_factors, has_terms=self.svdpp)
-                power *= 2 / self.loss.degree  # of the loss, to be the same of the errors
                 penalties = RowPenalties(learned, of_all, scale, power, of_tables)
             if self._is_rowwise():
                 # Earlier ratings of a row count too, so that the new ones do not replace what it

@@ -73,6 +73,17 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         L2 penalty, in units of the ratings' standard deviation, on embeddings and biases, once
         for each rating. ``'auto'`` learns penalties and the start of the biases from the ratings,
         see Notes; if ``biased=False`` it is 0.1. A number starts all biases at 0.
+    loss : {'squared_error', 'absolute_error', 'huber', 'quantile'} or callable, \
+            default='squared_error'
+        What training minimises. ``'absolute_error'`` predicts the median of a rating, and
+        ``'quantile'`` its `quantile`. ``'huber'`` is half the squared error for small errors and
+        linear for large ones, so that wild ratings count less. The limit is 1.345 times a robust
+        standard deviation of the errors of the start. A function or ``nn.Module``
+        ``loss(prediction, target)`` takes two tensors of shape (n,) in units of the ratings, and
+        returns the loss of each rating. If it returns one number for a batch, there are no
+        sample weights. `score` stays R2.
+    quantile : float, default=0.5
+        The quantile that ``loss='quantile'`` predicts, between 0 and 1.
     max_epochs : int, default=8
         Number of passes over the ratings.
     lr : float or 'auto', default='auto'
@@ -146,10 +157,10 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         The items' biases, in units of the ratings. Only if ``biased=True``.
     global_mean_ : float
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
-        weighted mean of the training ratings.
+        weighted mean of the training ratings. Another `loss` adds what minimises it.
     penalties_ : LearnedPenalties or None
         What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
-        ``noise_variance`` as in `BiasRegressor`, ``loss``, the mean squared training error of the
+        ``noise_variance`` as in `BiasRegressor`, ``loss``, the mean training loss of the
         biases, and ``n_ratings``, the number of ratings. ``None`` if `alpha` is a number or
         ``biased=False``.
     value_counts_ : ndarray of shape (n_values + 1,)
@@ -168,9 +179,10 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     n_iter_ : int
         Number of epochs that were run.
     loss_curve_ : list of float
-        Mean squared error of each epoch's batches, each before its step, without the penalty.
+        Mean loss of each epoch's batches, each before its step, without the penalty: the mean
+        squared error, or that of another `loss`, in units of the ratings.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each epoch. Only with validation data.
+        The same on the validation data after each epoch. Only with validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
@@ -204,6 +216,8 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     constant, and starts the moments of Adam anew. A row moves by the square root of the share that
     the new ratings have among all its ratings, so that a few ratings change little but the rows of
     new users and items.
+
+    **Losses.** The notes of `MFRegressor` tell how other losses are minimised.
 
     **Side features** may be missing (NaN, None, NaT), in `fit` and in `predict`. A missing number
     has its own embedding, which `fit` learns from rows with missing numbers. A missing category,

@@ -57,6 +57,17 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         L2 penalty, in units of the ratings' standard deviation, on factors and biases, once for
         each rating. ``'auto'`` learns penalties and the start of the biases from the ratings, see
         Notes. With ``biased=False`` it is 0.07, and 0.1 with `svdpp`.
+    loss : {'squared_error', 'absolute_error', 'huber', 'quantile'} or callable, \
+            default='squared_error'
+        What training minimises. ``'absolute_error'`` predicts the median of a rating, and
+        ``'quantile'`` its `quantile`. ``'huber'`` is half the squared error for small errors and
+        linear for large ones, so that wild ratings count less. The limit is 1.345 times a robust
+        standard deviation of the errors of the start. A function or ``nn.Module``
+        ``loss(prediction, target)`` takes two tensors of shape (n,) in units of the ratings, and
+        returns the loss of each rating. If it returns one number for a batch, there are no
+        sample weights. `score` stays R2.
+    quantile : float, default=0.5
+        The quantile that ``loss='quantile'`` predicts, between 0 and 1.
     svdpp : bool, default=False
         Whether to add SVD++ terms: each user is also described by the items that they rated, and
         each item by the users who rated it, whatever the ratings were. This is more accurate,
@@ -125,13 +136,14 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         The items' biases, in units of the ratings.
     global_mean_ : float
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
-        weighted mean of the training ratings. `partial_fit` computes it together with the biases.
+        weighted mean of the training ratings. Another `loss` adds what minimises it. `partial_fit`
+        computes the constant together with the biases.
         With ``biased=False``, it is only the prediction for unknown users and items.
     penalties_ : LearnedPenalties or None
         What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
-        ``noise_variance`` as in `BiasRegressor`, the training error ``loss`` of its biases, and
-        ``n_ratings``, the number of ratings that they were learned from. None with a number for
-        `alpha` or ``biased=False``.
+        ``noise_variance`` as in `BiasRegressor`, the mean training loss ``loss`` of its biases,
+        ``loss_name``, and ``n_ratings``, the number of ratings that they were learned from. None
+        with a number for `alpha` or ``biased=False``.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
     rating_statistics_ : tuple of (float, float, float)
@@ -145,9 +157,10 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     n_iter_ : int
         Number of epochs that were run.
     loss_curve_ : list of float
-        Mean squared error of each epoch's batches, each before its step, without the penalty.
+        Mean loss of each epoch's batches, each before its step, without the penalty: the mean
+        squared error, or that of another `loss`, in units of the ratings.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each epoch. Only with validation data.
+        The same on the validation data after each epoch. Only with validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
@@ -187,6 +200,14 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     new users without harm to what it knows. An `optimizer` takes 0.3 of the rate and starts its
     state anew. There is no `partial_fit` with `svdpp`, since each further rating would change the
     terms of others.
+
+    **Losses.** With another `loss` than the squared error, the start is the same with the
+    constant that minimises the loss, and the slopes of the loss are scaled to the size of those
+    of the squared error, so that `alpha` and `lr` keep their meaning. The kink of the loss of a
+    quantile or median is smooth over a seventh of the standard deviation of the noise. This is as
+    if predictions had errors of this size, as they have on new ratings. The slopes
+    of a function are scaled by one number. `partial_fit` moves constant and biases by
+    the slopes of the loss.
 
     The training uses one thread as long as ``batch_size * n_factors`` is below a million, as it is
     by default, and one more for each further half a million.

@@ -116,11 +116,23 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         share of the user's vector :math:`p_u`, unless ``items_only=True``.
     alpha : 'auto' or float, default='auto'
         ``'auto'`` learns a static part, whose penalties are estimated from the ratings. With
-        ``input='sequences'`` or ``items_only=True`` it is 10.0. A number trains the LSTM without a
-        static part, and is the L2 penalty on the items' factors and biases, in units of the
-        ratings' standard deviation. Training minimises the sum of squared errors plus `alpha`
+        ``input='sequences'``, ``items_only=True`` or ``loss='quantile'`` it is 10.0. A number
+        trains the LSTM without a static part, and is the L2 penalty on the items' factors and
+        biases, in units of the ratings' standard deviation. Training minimises the sum of squared
+        errors plus `alpha`
         times the sum of squared factors and biases, as in ridge regression. The more ratings an
         item has, the less the penalty shrinks it.
+    loss : {'squared_error', 'absolute_error', 'huber', 'quantile'} or callable, \
+            default='squared_error'
+        What training minimises. ``'absolute_error'`` predicts the median of a rating, and
+        ``'quantile'`` its `quantile`. ``'huber'`` is half the squared error for small errors and
+        linear for large ones, so that wild ratings count less. The limit is 1.345 times a robust
+        standard deviation of the errors of the start. A function or ``nn.Module``
+        ``loss(prediction, target)`` takes two tensors of shape (n,) in units of the ratings, and
+        returns the loss of each rating. If it returns one number for a batch, there are no
+        sample weights. `score` stays R2.
+    quantile : float, default=0.5
+        The quantile that ``loss='quantile'`` predicts, between 0 and 1.
     max_epochs : int, default=9
         Number of passes over the sequences.
     lr : float or 'auto', default='auto'
@@ -213,10 +225,10 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     n_iter_ : int
         Number of epochs that were run.
     loss_curve_ : list of float
-        Mean squared error of each epoch's batches, each before its step and with dropout, without
-        the penalty.
+        Mean loss of each epoch's batches, each before its step and with dropout, without the
+        penalty: the mean squared error, or that of another `loss`, in units of the ratings.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each epoch. Only with validation data.
+        The same on the validation data after each epoch. Only with validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen. Only if
         ``input='interactions'``.
@@ -270,6 +282,12 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     ``ratings=True`` makes such an X. A code that `fit` did not see counts as an unknown item, and
     so does 0 in the last column. `user`, `item` and `timestamp` are not used, and there is no
     `recommend`.
+
+    **Losses.** The static part is learned by squared errors. The start of the training adds the
+    constant that minimises the loss of its errors, also for users without a history, and the LSTM
+    learns the rest. With ``loss='quantile'`` there is no static part: on MovieLens 100K, 73 % of
+    later ratings were between the quantiles 0.1 and 0.9 with one, and 82 % without. The notes of
+    `MFRegressor` tell how other losses are minimised.
 
     **Many items.** Without a static part, row-wise Adam takes over with more than 4 items for each
     interaction of a batch (8,192 items by default). A step then moves only the items of its batch,
@@ -564,7 +582,9 @@ class SequenceRatingRegressor(BaseRatingRegressor):
 
 def _learns_static_part(model):
     """Whether the parameters ask for a static part."""
-    return model.alpha == "auto" and model.input == "interactions" and not model.items_only
+    # Quantiles of users without a history were too near to the mean with a static part.
+    is_auto = model.alpha == "auto" and model.loss != "quantile"
+    return is_auto and model.input == "interactions" and not model.items_only
 
 
 def _n_factors(model, n_ratings):

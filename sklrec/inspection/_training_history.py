@@ -12,6 +12,7 @@ from sklrec.inspection._inputs import fitted_model
 LABELS = {
     "rmse": "RMSE (units of the ratings)",
     "mse": "mean squared error (squared units of the ratings)",
+    "loss": "mean loss",
 }
 
 
@@ -24,10 +25,10 @@ class TrainingHistoryDisplay:
     Parameters
     ----------
     loss : array-like of shape (n_epochs,)
-        Mean squared error of the training ratings in each epoch, such as `loss_curve_`; NaN if it
-        is not known.
+        Mean squared error, or mean of another loss, of the training ratings in each epoch, such
+        as `loss_curve_`; NaN if it is not known.
     validation_loss : array-like of shape (n_validated,), default=None
-        Mean squared error of the validation data after each of the last `n_validated` epochs.
+        The same for the validation data after each of the last `n_validated` epochs.
     unit : str, default="epoch"
         Unit of the horizontal axis, such as "epoch" or "sweep".
 
@@ -73,7 +74,7 @@ class TrainingHistoryDisplay:
         cls,
         estimator: Any,
         *,
-        kind: str = "rmse",
+        kind: str = "auto",
         ax: Any = None,
         line_kwargs: dict[str, Any] | None = None,
         best_kwargs: dict[str, Any] | None = None,
@@ -84,9 +85,10 @@ class TrainingHistoryDisplay:
         ----------
         estimator : estimator instance
             A fitted estimator of this package, or a `Pipeline` or a search that ends in one.
-        kind : {'rmse', 'mse'}, default='rmse'
-            Whether to draw the root of the mean squared error, in units of the ratings, or the
-            mean squared error itself.
+        kind : {'auto', 'rmse', 'mse', 'loss'}, default='auto'
+            Whether to draw the root of the mean squared error, in units of the ratings, the mean
+            squared error itself, or the mean of another loss. ``'auto'`` is ``'rmse'``, or
+            ``'loss'`` for an estimator that minimised another loss.
         ax : matplotlib Axes, default=None
             The axes to draw on. None makes a new figure.
         line_kwargs : dict, default=None
@@ -105,6 +107,9 @@ class TrainingHistoryDisplay:
             If the estimator has no `loss_curve_`.
         """
         model = fitted_model(cls, estimator, needs="loss_curve_")
+        if kind == "auto":
+            is_squared = getattr(model, "loss", "squared_error") in ("squared_error", "ordinal")
+            kind = "rmse" if is_squared else "loss"
         validation_loss = getattr(model, "validation_curve_", None)
         unit = "epoch" if hasattr(model, "max_epochs") else "sweep"
         display = cls(model.loss_curve_, validation_loss=validation_loss, unit=unit)
@@ -124,9 +129,9 @@ class TrainingHistoryDisplay:
         ----------
         ax : matplotlib Axes, default=None
             The axes to draw on. None makes a new figure.
-        kind : {'rmse', 'mse'}, default='rmse'
-            Whether to draw the root of the mean squared error, in units of the ratings, or the
-            mean squared error itself.
+        kind : {'rmse', 'mse', 'loss'}, default='rmse'
+            Whether to draw the root of the mean squared error, in units of the ratings, the mean
+            squared error itself, or the mean of another loss.
         line_kwargs : dict, default=None
             Style of both lines, as in ``Axes.plot``.
         best_kwargs : dict, default=None
@@ -170,7 +175,7 @@ class TrainingHistoryDisplay:
     def _errors(self, name: str, kind: str) -> np.ndarray:
         given = getattr(self, name)
         loss = np.asarray([] if given is None else given, dtype=np.float64)
-        if loss.ndim != 1 or (loss < 0).any():
+        if loss.ndim != 1 or (kind != "loss" and (loss < 0).any()):
             raise ValueError(
                 f"{name} must be a list of mean squared errors, not negative, got {given!r:.100}."
             )

@@ -7,16 +7,21 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 # Efficiency of Huber's estimator for normal errors is 95 % with this factor on the standard
 # deviation (Huber 1964, doi:10.1214/aoms/1177703732).
 HUBER_FACTOR = 1.345
 # Standard deviation of a normal distribution over its median absolute deviation.
 ROBUST_STD = 1.4826
+# Width of the kink of the pinball loss in training, as a share of the standard deviation of the
+# noise, and factor on its slopes. Chosen on held-out parts of the training data of several logs.
+SMOOTHING = 1 / 7
+SLOPES = 1.5
 # Number of steps of a golden-section search: it narrows an interval to 1e-9 of its width.
 N_SEARCH_STEPS = 44
 # Number of ratings that a function of the user is tried on.
@@ -36,8 +41,6 @@ class Loss:
     # Training minimises factor * values / scale^2. The factor gives this the size of a squared
     # error, so that penalties and limits of steps suit all losses.
     factor: float = 1.0
-    # Power of the errors that the loss grows with, near their usual size.
-    degree: ClassVar[int] = 2
 
     @abstractmethod
     def values(self, predictions: Tensor, ratings: Tensor) -> Tensor:  # (n,)
@@ -125,28 +128,41 @@ class SquaredError(Loss):
 class PinballLoss(Loss):
     r"""Error times the quantile if a prediction is too low, else times 1 minus the quantile."""
 
-    # Koenker, Bassett (1978), doi:10.2307/1913643.
+    # Koenker, Bassett (1978), doi:10.2307/1913643. Training smooths the kink at 0, as He et al.
+    # (2023), doi:10.1016/j.jeconom.2021.07.010: the slope is that of a logistic function.
+    # Predictions of new ratings are wrong by more than those of the training ratings. Without the
+    # smoothing, which is as if predictions had errors of its width, the quantiles 0.1 and 0.9 held
+    # 73 to 78 % of new ratings between them in place of 80 %.
     quantile: float
     noise: float = 1.0  # standard deviation of the noise, in units of the ratings
-    degree: ClassVar[int] = 1
 
     def fitted(self, errors, noise):
         return replace(self, noise=noise)
 
     @property
     def factor(self) -> float:  # type: ignore[override]
-        """Factor that gives the slopes the variance of those of the squared error."""
-        # The slopes of the pinball loss are -q with probability q, and 1 - q otherwise.
+        """Factor that gives the slopes about the variance of those of the squared error."""
+        # The slopes of the pinball loss are -q with probability q, and 1 - q otherwise. The factor
+        # lies between the one of equal variance, and that of equal curvature at normal errors.
         q, normal = self.quantile, NormalDist()
-        return 2 * self.noise * normal.pdf(normal.inv_cdf(q)) / (q * (1 - q))
+        return SLOPES * 2 * self.noise * normal.pdf(normal.inv_cdf(q)) / (q * (1 - q))
+
+    @property
+    def _width(self) -> float:
+        return SMOOTHING * self.noise
 
     def values(self, predictions, ratings):
         errors = predictions - ratings
         return torch.where(errors > 0, 1 - self.quantile, self.quantile) * errors.abs()
 
+    def objective(self, predictions, ratings, scale, dtype=torch.float32):
+        errors = predictions - ratings
+        smooth = self._width * F.softplus(errors / self._width) - self.quantile * errors
+        return (smooth * (self.factor / scale.square())).to(dtype)
+
     def half_slopes(self, errors, ratings, scale):
-        slopes = torch.where(errors > 0, 1 - self.quantile, self.quantile) * errors.sign()
-        return slopes.to(errors) * (self.factor / 2 / scale).to(errors)
+        shares = torch.sigmoid(errors * (scale / self._width).to(errors))
+        return (shares - self.quantile) * (self.factor / 2 / scale).to(errors)
 
     def minimiser(self, ratings, weights=None, predictions=None):
         errors = ratings if predictions is None else ratings - predictions
@@ -159,16 +175,8 @@ class AbsoluteError(PinballLoss):
 
     quantile: float = 0.5
 
-    @property
-    def factor(self) -> float:  # type: ignore[override]
-        """Factor that gives the slopes the variance of those of the squared error."""
-        return super().factor / 2
-
     def values(self, predictions, ratings):
         return (predictions - ratings).abs()
-
-    def half_slopes(self, errors, ratings, scale):
-        return errors.sign() * (self.factor / 2 / scale).to(errors)
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,11 @@ class HuberLoss(Loss):
     """Half the squared error up to a size of the error, and linear beyond it."""
 
     delta: float = float("inf")  # in units of the ratings
-    factor: ClassVar[float] = 2.0
+
+    @property
+    def factor(self) -> float:  # type: ignore[override]
+        """Factor that gives the curvature of the squared error at normal errors."""
+        return 2 / 0.82  # 82 % of them are not cut
 
     def fitted(self, errors, noise):
         std = ROBUST_STD * (errors - errors.median()).abs().median().item()
@@ -190,7 +202,7 @@ class HuberLoss(Loss):
 
     def half_slopes(self, errors, ratings, scale):
         delta = self.delta / scale.item()
-        return errors.clamp(-delta, delta)
+        return errors.clamp(-delta, delta) * (self.factor / 2)
 
 
 class CallableLoss(Loss):
@@ -255,6 +267,14 @@ class CallableLoss(Loss):
                     f"such as {predictions[0].item():g} of ratings such as {ratings[0].item():g}."
                 )
         self._tried = abs(values.mean().item()) or 1.0
+
+    def resize(self, predictions: Tensor, ratings: Tensor) -> None:
+        """Set the factor that gives the slopes the mean square of those of the squared error."""
+        self.factor = 1.0
+        errors = predictions - ratings
+        slopes = self.half_slopes(errors, ratings, torch.ones_like(ratings[0]))
+        ratio = (errors.norm() / slopes.norm()).item()
+        self.factor = ratio if 0 < ratio < float("inf") else 1.0
 
 
 def _without_reduction(function: Any) -> Callable[[Tensor, Tensor], Tensor]:

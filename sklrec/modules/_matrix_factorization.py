@@ -1,6 +1,8 @@
 """Matrix factorisation: the dot product of the factors of a user and an item."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -316,6 +318,24 @@ class MatrixFactorization(PairModule, FactorModule):
         """Multiply the scores by a number, through the parameters."""
         for name, table in self.named_parameters():
             table.mul_(ratio if name.endswith("biases") else ratio**0.5)
+
+    @torch.no_grad()
+    def start_at(self, rating: Tensor) -> None:
+        """Let the first factors of known users and items give a rating.
+
+        Without biases, the bounded slopes of some losses do not lead from 0 to the ratings.
+
+        Parameters
+        ----------
+        rating : Tensor of shape ()
+            The rating.
+        """
+        score = (rating / self.scale).item()
+        of_users = abs(score) ** 0.5
+        firsts = of_users, math.copysign(of_users, score)
+        for table, first in zip((self.user_factors, self.item_factors), firsts, strict=True):
+            known = ~is_zero(table.weight)
+            table.weight[known, 0] = first
 
     def grow(
         self, n_users: int, n_items: int, generator: torch.Generator | None = None

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from sklrec._utils.runtime import is_plain, to_widest
 from sklrec._utils.state.kinds import Fields
-from sklrec.modules._losses import SQUARED_ERROR, Loss
+from sklrec.modules._losses import SQUARED_ERROR, Loss, SquaredError
 
 Layer = TypeVar("Layer", bound=nn.Module)
 # Factor of the penalty on all rows, or on each row of each table, once for each of its ratings.
@@ -161,8 +161,10 @@ class RatingModule(nn.Module):
         terms = losses + penalty
         total = weight.sum()
         (weight.dot(terms) / (2 if reduction == "sum" else total)).backward()
-        mean = weight.dot(losses.detach()) * self.scale.square() / total / loss.factor
-        return mean, predictions.detach()
+        predictions = predictions.detach()
+        if isinstance(loss, SquaredError):  # computed already
+            return weight.dot(losses.detach()) * self.scale.square() / total, predictions
+        return loss.mean(predictions, ratings, sample_weight), predictions
 
 
 class FactorModule(RatingModule):

@@ -9,11 +9,11 @@ from typing import Any
 
 from benchmarks._measure import settle_environment
 
-NAMES = """accuracy logs curves bayesian post dense sequence scaling profile parallel distributed
-out_of_core predict overhead encoding ranking recommend approximate serving""".split()
+NAMES = """accuracy logs curves bayesian post dense sequence networks scaling profile parallel
+distributed out_of_core predict overhead encoding ranking recommend approximate serving""".split()
 COMPARISONS = ["bayesian", "dense"]  # of the module of accuracy
 # These benchmarks read the log of --ratings; the result gets the name of the log.
-READ_A_LOG = ["accuracy", "logs", "curves", "out_of_core", "recommend"]
+READ_A_LOG = ["accuracy", "logs", "curves", "networks", "out_of_core", "recommend"]
 
 
 def main() -> None:

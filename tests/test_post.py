@@ -1,11 +1,15 @@
 """The networks of "PyTorch for Recommenders 101" (2018) are special cases of ours."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import ast
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose
-from torch import nn
 
 from sklrec import DenseRecRegressor, MFRegressor, SequenceRatingRegressor
 from sklrec.datasets import make_ratings
@@ -22,45 +26,39 @@ ONE_EPOCH = {
 }
 
 
-class PlainFactorization(nn.Module):
-    """The dot product of two embeddings."""
-
-    def __init__(self, n_users, n_items):
-        super().__init__()
-        self.users = nn.Embedding(n_users, N_FACTORS)
-        self.items = nn.Embedding(n_items, N_FACTORS)
-
-    def forward(self, users, items):
-        return (self.users(users) * self.items(items)).sum(1)
-
-
-class PlainDense(nn.Module):
-    """One hidden layer over two concatenated embeddings."""
-
-    def __init__(self, n_users, n_items):
-        super().__init__()
-        self.users = nn.Embedding(n_users, N_FACTORS)
-        self.items = nn.Embedding(n_items, N_FACTORS)
-        self.hidden = nn.Linear(2 * N_FACTORS, N_HIDDEN)
-        self.output = nn.Linear(N_HIDDEN, 1)
-
-    def forward(self, users, items):
-        embedded = torch.cat([self.users(users), self.items(items)], 1)
-        return self.output(torch.relu(self.hidden(embedded))).squeeze(1)
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "examples" / "plot_from_the_post.py"
+POSTS_LOOP, ZEROED, FAIR_LOOP = "the post's loop", "the same, gradients zeroed", "a fair loop"
+SETTINGS, DEFAULTS = "estimator, the post's settings", "estimator, defaults"
+OF_OURS = {FAIR_LOOP: "a fair loop", SETTINGS: "sklrec, the post's settings"}
+# Names of the trainings on the page and in the benchmark.
+SOURCES = {
+    ("Factors", "Matrix factorisation"): {
+        POSTS_LOOP: "trained again, gradients never zeroed",
+        ZEROED: "trained again, gradients zeroed",
+        DEFAULTS: "sklrec",
+        **OF_OURS,
+    },
+    ("DenseNet", "Dense net"): {POSTS_LOOP: "trained again", DEFAULTS: "sklrec", **OF_OURS},
+    ("ItemLSTM", "LSTM, windows of 10 items"): {
+        POSTS_LOOP: "trained again",
+        DEFAULTS: "sklrec, whole histories",
+        **OF_OURS,
+    },
+}
 
 
-class PlainLSTM(nn.Module):
-    """A linear unit over the LSTM states of one user's items; rates the item of each step."""
+def run_parts(kinds, names):
+    """Run the statements of some kinds on the page, and return some of the names they define."""
+    found = {}
+    kept = [node for node in ast.parse(PAGE.read_text()).body if isinstance(node, kinds)]
+    exec(compile(ast.Module(kept, []), str(PAGE), "exec"), found)
+    return [found[name] for name in names]
 
-    def __init__(self, n_items):
-        super().__init__()
-        self.items = nn.Embedding(n_items, N_FACTORS)
-        self.lstm = nn.LSTM(N_FACTORS, N_HIDDEN, batch_first=True)
-        self.output = nn.Linear(N_HIDDEN, 1)
 
-    def forward(self, items):
-        states, _ = self.lstm(self.items(items).unsqueeze(0))
-        return self.output(states).flatten()
+Factors, DenseNet, ItemLSTM = run_parts(
+    (ast.Import, ast.ImportFrom, ast.ClassDef), ("Factors", "DenseNet", "ItemLSTM")
+)
 
 
 def copy_weights(plain, module, names):
@@ -90,12 +88,12 @@ PLAIN_LSTM = {"items_only": True, "dropout": 0.0, "init_std": 1.0}
 PAIR_CASES = {
     "matrix factorisation": (
         MFRegressor(N_FACTORS, **PLAIN_MF, **ONE_EPOCH),
-        PlainFactorization,
+        lambda *n: Factors(*n, N_FACTORS),
         EMBEDDINGS,
     ),
     "dense net": (
         DenseRecRegressor(N_FACTORS, (N_HIDDEN,), **PLAIN_DENSE, **ONE_EPOCH),
-        PlainDense,
+        lambda *n: DenseNet(*n, N_FACTORS, N_HIDDEN),
         EMBEDDINGS | {"hidden": "layers.0", "output": "layers.2"},
     ),
 }
@@ -105,7 +103,7 @@ PAIR_CASES = {
 def test_pair_networks_predict_as_plain_networks_of_the_same_weights(model, plain, names):
     module = model.fit(PAIRS, Y).module_.eval()
     users, items = codes_of(model, PAIRS)
-    network = copy_weights(plain(module.n_users + 1, module.n_items + 1), module, names)
+    network = copy_weights(plain(module.n_users, module.n_items), module, names)
     expected = in_stars(module, network(users, items))
     assert expected.std() > 0.05
     with torch.no_grad():
@@ -118,7 +116,7 @@ def test_items_only_lstm_predicts_as_a_plain_lstm_of_the_same_weights():
     model = SequenceRatingRegressor(N_FACTORS, N_HIDDEN, **PLAIN_LSTM, **ONE_EPOCH).fit(X, Y)
     module = model.module_.eval()
     names = {"items": "item_factors", "lstm": "lstm", "output": "output"}
-    network = copy_weights(PlainLSTM(module.n_items + 1), module, names)
+    network = copy_weights(ItemLSTM(module.n_items, N_FACTORS, N_HIDDEN), module, names)
     items = codes_of(model, X)[1]
     users, times = X["user"].to_numpy(), X["timestamp"].to_numpy()
     expected, found = np.empty((2, len(X)))
@@ -141,3 +139,21 @@ def test_items_only_lstm_predicts_as_a_plain_lstm_of_the_same_weights():
     assert expected.std() > 0.05
     assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
     assert_allclose(model.predict(X), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_page_has_the_figures_of_the_benchmark():
+    (text,) = re.findall(r"^ALL_RATINGS = (\{.*?^\})", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    names = {"POSTS_LOOP": POSTS_LOOP, "ZEROED": ZEROED, "FAIR_LOOP": FAIR_LOOP}
+    shown = eval(text, {**names, "SETTINGS": SETTINGS, "DEFAULTS": DEFAULTS})
+    result = json.loads((ROOT / "benchmarks" / "results" / "post.json").read_text())
+    stored = {(row[0], row[1]): row[2] for row in result["tables"][0]["rows"]}
+    expected = {
+        (network, training): round(stored[model, source], 4)
+        for (network, model), sources in SOURCES.items()
+        for training, source in sources.items()
+        if (model, source) in stored
+    }
+    assert shown == expected
+    assert {("Factors", POSTS_LOOP), ("DenseNet", POSTS_LOOP), ("ItemLSTM", POSTS_LOOP)} <= set(
+        shown
+    )

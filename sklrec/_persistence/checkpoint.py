@@ -14,7 +14,8 @@ from sklrec._utils.warnings import warn
 class ModelCheckpoint(Callback):
     """Save the model to a file while it is trained.
 
-    Pass it in ``callbacks`` of `MFRegressor`, `DenseRecRegressor` or `SequenceRatingRegressor`.
+    Pass it in ``callbacks`` of `MFRegressor`, `DenseRecRegressor`, `SequenceRatingRegressor` or
+    `ModuleRecRegressor`.
     If the process stops, ``sklrec.load(path).set_params(warm_start=True).fit(X, y)`` continues
     from the saved weights with a new learning-rate schedule. The result differs from that of an
     uninterrupted fit.

@@ -164,6 +164,18 @@ class ModuleRecRegressor(BaseRatingRegressor):
         Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
     side_features_ : SideFeatures
         How the columns of side features are read. Only if the network reads them.
+    value_counts_ : ndarray of shape (n_values + 1,)
+        Numbers of ratings with each value of side features. Only if the network reads them.
+    known_features_ : KnownFeatures
+        Latest side features of each user and each item. Only if the network reads them.
+    histories_ : Histories
+        Interactions by user, in time order. Only if the network reads histories.
+    timestamp_index_ : int or None
+        Position of the column of timestamps. Only if the network reads histories.
+    timestamp_kind_ : {'numbers', 'datetimes', 'datetimes with a time zone'} or None
+        Kind of the timestamps. Only if the network reads histories.
+    time_unit_ : float
+        Median time between ratings of a user. Only if the network reads histories.
     penalties_ : LearnedPenalties or None
         What was learned from the ratings, as in `MFRegressor`. None with a number for `alpha`.
     global_mean_ : float
@@ -425,7 +437,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     def _check_state(self):
         stored = self.module_
-        del self.module_  # so that the reader is that of the class
+        del self.module_
+        check_module(self.module, _parameters(self))
         with own_random_state(torch.Generator(), "cpu"):
             rating = _new_rating(self, stored.global_mean, stored.scale, is_checked=False)
         self.module_ = stored.into(rating)

@@ -9,10 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from networks import SparseFactors
 from sklearn.base import clone
 
 import sklrec
-from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor
+from sklrec import (
+    BayesianMFRegressor,
+    DenseRecRegressor,
+    MFRegressor,
+    ModuleRecRegressor,
+    SequenceRatingRegressor,
+)
 from sklrec.datasets import make_ratings
 
 # Batches of 500 leave one of 1501 ratings, which only one of two processes can have.
@@ -35,6 +42,8 @@ CASES = {
     "dense, weights": (dense(batch_size=500), {"sample_weight": WEIGHT, **VALID}),
     "dense, early stopping": (dense(alpha=0.1, lr=0.1, max_epochs=12, early_stopping=True), {}),
     "dense, dropout": (dense(dropout=0.3), {}),
+    # Each process draws which codes become unknown, as with dropout.
+    "network, dropout": (ModuleRecRegressor(SparseFactors, max_epochs=2, random_state=0), {}),
     "sequence, weights": (sequence(bidirectional=True), {"sample_weight": WEIGHT, **VALID}),
     "sequence, batches of one": (sequence(batch_size=20, max_epochs=1), {}),
 }
@@ -112,12 +121,15 @@ if __name__ == "__main__":
 
 # --- tests
 
+TESTS = Path(__file__).parents[1]
+PYTHONPATH = os.pathsep.join([os.getcwd(), str(TESTS)])
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.getcwd()}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH}
     subprocess.run([sys.executable, *command, str(folder)], env=environment, check=True)
     return folder
 
@@ -156,9 +168,11 @@ def test_all_processes_have_identical_models(together):
     assert pickle.dumps(first) == pickle.dumps(second)
 
 
-def test_two_processes_with_dropout_learn_as_well_as_one(together):
-    wanted = clone(CASES["dense, dropout"][0]).fit(X, Y).loss_curve_
-    np.testing.assert_allclose(together[0]["dense, dropout"]["loss_curve"], wanted, rtol=0.05)
+@pytest.mark.parametrize("name", ["dense, dropout", "network, dropout"])
+def test_two_processes_with_dropout_learn_as_well_as_one(together, name):
+    wanted = clone(CASES[name][0]).fit(X, Y).loss_curve_
+    np.testing.assert_allclose(together[0][name]["loss_curve"], wanted, rtol=0.05)
+    assert together[0][name]["optimizer"] == "Adam"
 
 
 def test_several_processes_use_dense_gradients(together):

@@ -45,6 +45,10 @@ class StoredNetwork:
                         f"{found.dtype}. Pass the class that was fitted"
                     )
                 found.copy_(tensor)
+        tables = dict(rating.named_parameters())
+        for name, owner in self.tables.items():
+            if name not in tables or tables[name].shape[:1] != (rating.sizes[f"n_{owner}s"] + 1,):
+                raise ValueError(f"{name:.100} should be a table of n_{owner}s + 1 rows")
         rating.tables = self.tables
         return rating.eval().to(this_or_cpu(self.device))
 

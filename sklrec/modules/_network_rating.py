@@ -6,7 +6,6 @@ from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from sklrec.modules._losses import SQUARED_ERROR, Loss
 from sklrec.modules._network_inputs import (
@@ -17,14 +16,13 @@ from sklrec.modules._network_inputs import (
     call_network,
     check_finite,
 )
+from sklrec.modules._network_pairs import by_pairs, checked_vectors, features_of_pairs
 from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModule
 
 # Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
 # benchmarks/choose.py chose it on held-out parts of training data.
 UNKNOWN_SHARE = 0.02
 LEFT_OF_BIASES = 1.0
-# Pairs that are rated at once where a network has no vectors of users and items.
-PAIRS_AT_ONCE = 2**14
 # Pairs whose ratings are compared with the products of the vectors, and the largest difference.
 N_COMPARED = 32
 TOLERANCE = 1e-3
@@ -232,6 +230,7 @@ class NetworkRating(RatingModule):
             of_row = weight
             if rows.ndim > 1:
                 of_row, rows = weight.repeat_interleave(rows.shape[1]), rows.flatten()
+            of_row = of_row * (rows > 0)  # row 0 has many ratings
             table = parameter.flatten(1) if parameter.ndim > 1 else parameter.unsqueeze(1)
             kind = "biases" if table.shape[1] == 1 and owner != "value" else "factors"
             factor = alpha[f"{owner}_{kind}"][rows] if isinstance(alpha, dict) else alpha
@@ -253,7 +252,7 @@ class NetworkRating(RatingModule):
         with torch.inference_mode():
             if function is not None and self.arguments == IDS:
                 codes = torch.arange(self.sizes[f"n_{side}s"] + 1, device=self.global_mean.device)
-                return _checked_vectors(function(codes), side, len(codes)).float().cpu()
+                return checked_vectors(function(codes), side, len(codes)).float().cpu()
         tables = [
             table.detach()
             for name, table in self.named_parameters()
@@ -285,10 +284,10 @@ class NetworkRating(RatingModule):
         def rate(first: Tensor, second: Tensor) -> Tensor:
             side: dict[str, Tensor] = {}
             if of_users is not None and user_side is not None and item_side is not None:
-                side = _features_of_pairs(user_side, item_side, of_users, first, second)
+                side = features_of_pairs(user_side, item_side, of_users, first, second)
             return self._outputs({"users": users[first], "items": items[second], **side})
 
-        return _by_pairs(len(users), len(items), rate, self.global_mean.device)
+        return by_pairs(len(users), len(items), rate, self.global_mean.device)
 
     def _pair_outputs(
         self, past: dict[str, Tensor], targets: dict[str, Tensor], candidates: Tensor
@@ -300,14 +299,14 @@ class NetworkRating(RatingModule):
             return self._outputs(past | places | {"items": candidates[second]})
 
         n_places = len(targets["sequences"])
-        return _by_pairs(n_places, len(candidates), rate, self.global_mean.device)
+        return by_pairs(n_places, len(candidates), rate, self.global_mean.device)
 
     def _products(
         self, users: Tensor, items: Tensor, functions: list[Callable[[Tensor], Any]]
     ) -> Tensor:
         """Multiply the vectors of users and items, and compare some products with `forward`."""
         p, q = (
-            _checked_vectors(function(codes), side, len(codes))
+            checked_vectors(function(codes), side, len(codes))
             for function, codes, side in zip(
                 functions, (users, items), ("user", "item"), strict=True
             )
@@ -451,56 +450,3 @@ def _partly_unknown(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
             is_unknown = torch.rand(codes.shape, device=codes.device) < UNKNOWN_SHARE
             inputs[name] = codes.masked_fill(is_unknown, 0)
     return inputs
-
-
-def _by_pairs(
-    n_rows: int, n_columns: int, rate: Callable[[Tensor, Tensor], Tensor], device: torch.device
-) -> Tensor:  # (n_rows, n_columns)
-    """Rate all pairs of a row and a column in parts."""
-    rows_at_once = max(1, PAIRS_AT_ONCE // n_columns)
-    columns = torch.arange(n_columns, device=device)
-    found = []
-    with torch.inference_mode():
-        for rows in torch.arange(n_rows, device=device).split(rows_at_once):
-            parts = [
-                rate(rows.repeat_interleave(len(part)), part.repeat(len(rows))).view(len(rows), -1)
-                for part in columns.split(PAIRS_AT_ONCE)
-            ]
-            found.append(torch.cat(parts, 1).cpu())
-    return torch.cat(found).float()
-
-
-def _features_of_pairs(
-    user_side: dict[str, Tensor],
-    item_side: dict[str, Tensor],
-    of_users: Tensor,  # (n_features,)
-    users: Tensor,  # (n,), rows of `user_side`
-    items: Tensor,
-) -> dict[str, Tensor]:
-    """Read each side feature from its owner."""
-    found, start = {}, 0
-    for name in FEATURES:
-        if name not in user_side:
-            continue
-        of_user, of_item = user_side[name], item_side[name]
-        n = of_user.shape[1]
-        mask, start = of_users[start : start + n], start + n
-        if name == "multi_valued":
-            widest = max(of_user.shape[2], of_item.shape[2])
-            of_user, of_item = (F.pad(v, (widest - v.shape[2], 0)) for v in (of_user, of_item))
-            mask = mask.unsqueeze(1)
-        found[name] = torch.where(mask, of_user[users], of_item[items])
-    return found
-
-
-def _checked_vectors(vectors: Any, side: str, n_rows: int) -> Tensor:
-    """Return vectors of users or items, or raise."""
-    if not isinstance(vectors, Tensor) or vectors.ndim != 2 or len(vectors) != n_rows:
-        found = tuple(vectors.shape) if isinstance(vectors, Tensor) else type(vectors).__name__
-        raise ValueError(
-            f"{side}_vectors must return a tensor of shape ({n_rows}, n_columns) for {n_rows} "
-            f"codes, got {found}."
-        )
-    if not bool(vectors.isfinite().all()):
-        raise ValueError(f"{side}_vectors must return finite numbers, got some that are not.")
-    return vectors

@@ -16,7 +16,7 @@ from sklrec._core.readers import FeatureReader, PairReader, n_ids
 from sklrec._data.checks import TIMESTAMP_KINDS, Interval, StrOptions
 from sklrec._data.features.side_features import KnownFeatures, SideFeatures
 from sklrec._data.histories import Histories
-from sklrec._solvers.epochs import EpochChooser
+from sklrec._solvers.epochs import Chooser
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._solvers.rowwise import RowwiseAdam
@@ -87,10 +87,12 @@ class ModuleRecRegressor(BaseRatingRegressor):
     ----------
     module : type or callable
         An ``nn.Module`` subclass, or a function that returns a module.
-    output : {'residual', 'standardized', 'rating'}, default='residual'
-        What the network predicts: what the biases leave, over the standard deviation; the rating
-        minus the mean, over the standard deviation; or the rating itself, such as 1 plus 4 times a
-        sigmoid.
+    output : {'auto', 'residual', 'standardized', 'rating'}, default='auto'
+        What the network predicts. ``'residual'`` is what the biases leave, over the standard
+        deviation. ``'standardized'`` is the rating minus the mean, over the standard deviation.
+        ``'auto'`` trains a copy for each on nine tenths of the ratings, and takes the one with the
+        lower error on the others. With ``'rating'`` it is the rating itself, such as 1 plus 4
+        times a sigmoid.
     loss : str or callable, default='squared_error'
         Loss that the training minimises: ``'squared_error'``, ``'absolute_error'``, ``'huber'``,
         ``'quantile'`` or a function of predictions and ratings, as in `MFRegressor`.
@@ -160,6 +162,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         The fitted rating module. ``module_.network`` is your network.
     net_ : skorch.NeuralNetRegressor
         The skorch net that trained it, with its ``history``.
+    output_ : str
+        What the network predicts: 'residual', 'standardized' or 'rating'.
     encoder_ : IDEncoder
         Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
     side_features_ : SideFeatures
@@ -286,7 +290,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
     _parameter_constraints = {
         **BaseRatingRegressor._parameter_constraints,
         **TRAINING_CONSTRAINTS,
-        "output": [StrOptions({"residual", "standardized", "rating"})],
+        "output": [StrOptions({"auto", "residual", "standardized", "rating"})],
         "init_std": [Interval(Real, 0, None, closed="neither"), None],
         "max_epochs": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
@@ -299,7 +303,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         self,
         module,
         *,
-        output="residual",
+        output="auto",
         loss="squared_error",
         quantile=0.5,
         alpha="auto",
@@ -425,6 +429,13 @@ class ModuleRecRegressor(BaseRatingRegressor):
         return predicted(self, X, history)
 
     @property
+    def output_(self):
+        """What the network predicts: 'residual', 'standardized' or 'rating'."""
+        if self.module_.has_biases:
+            return "residual"
+        return "rating" if self.output == "rating" else "standardized"
+
+    @property
     def _reader(self):
         if "module_" in vars(self):
             return READERS[self.module_.part]
@@ -440,7 +451,13 @@ class ModuleRecRegressor(BaseRatingRegressor):
         del self.module_
         check_module(self.module, _parameters(self))
         with own_random_state(torch.Generator(), "cpu"):
-            rating = _new_rating(self, stored.global_mean, stored.scale, is_checked=False)
+            rating = _new_rating(
+                self,
+                stored.global_mean,
+                stored.scale,
+                has_biases="user_biases" in stored.tensors,
+                is_checked=False,
+            )
         self.module_ = stored.into(rating)
 
     def _new_module(self, rows):
@@ -448,7 +465,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         if self.output != "rating":
             mean, scale = rows.statistics.mean, rows.statistics.scale
         with own_random_state(rows.generator, "cpu"):
-            return _new_rating(self, mean, scale)
+            has_biases = self.output in ("auto", "residual")
+            return _new_rating(self, mean, scale, has_biases=has_biases)
 
     def _continued_module(self, previous, rows):
         before = previous.module_
@@ -456,7 +474,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
             module = deepcopy(before)
         else:
             with own_random_state(rows.generator, "cpu"):
-                new = _new_rating(self, before.global_mean.item(), before.scale.item())
+                mean, scale = before.global_mean.item(), before.scale.item()
+                new = _new_rating(self, mean, scale, has_biases=before.has_biases)
             module = before.grow(new)
         if self.output != "rating":
             was, now = previous.rating_statistics_, self.rating_statistics_
@@ -489,9 +508,13 @@ class ModuleRecRegressor(BaseRatingRegressor):
         if self.max_epochs == "auto":
             sizes["max_epochs"] = LARGEST_EPOCHS
         solver = minibatch_solver(self, optimization, alpha, plan, **sizes)
-        if self.max_epochs == "auto" and not (plan.is_partial or plan.stops_early):
-            return EpochChooser(solver)
-        return solver
+        chooses = {
+            "chooses_epochs": self.max_epochs == "auto" and not plan.stops_early,
+            "chooses_output": self.output == "auto" and plan.previous is None,
+        }
+        if plan.is_partial or not any(chooses.values()):
+            return solver
+        return Chooser(solver, **chooses)
 
 
 def _parameters(model: Any) -> dict[str, Any]:
@@ -513,7 +536,9 @@ def _sizes(model: Any) -> dict[str, int]:
     return sizes | {"n_values": 0 if side is None else side.n_values}
 
 
-def _new_rating(model: Any, mean: float, scale: float, *, is_checked: bool = True) -> Any:
+def _new_rating(
+    model: Any, mean: float, scale: float, *, has_biases: bool, is_checked: bool = True
+) -> Any:
     """Make a network and the rating module around it."""
     sizes = _sizes(model)
     part = part_read_by(model.module)
@@ -527,7 +552,7 @@ def _new_rating(model: Any, mean: float, scale: float, *, is_checked: bool = Tru
         arguments,
         sizes,
         part,
-        has_biases=model.output == "residual",
+        has_biases=has_biases,
         global_mean=mean,
         scale=scale,
     )

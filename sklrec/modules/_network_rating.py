@@ -374,6 +374,10 @@ class NetworkRating(RatingModule):
                 new[: len(before)] = before
         return larger
 
+    def drop_biases(self) -> None:
+        """Let the network predict what the biases would predict, too."""
+        del self.user_biases, self.item_biases
+
     def tables_of_codes(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Owner of the rows of each table, and the inputs that hold their codes, by table."""
         return {name: INPUTS_OF_TABLES[owner] for name, owner in self.tables.items()}

@@ -52,7 +52,7 @@ class Chooser:
                 module.drop_biases()
             if self.chooses_epochs:
                 n_epochs = 1 + int(np.argmin(best))
-                solver = replace(solver, max_epochs=n_epochs, n_scheduled=solver.max_epochs)
+                solver = replace(solver, max_epochs=n_epochs)
         return solver.train(module, data, valid, generator, previous)
 
 

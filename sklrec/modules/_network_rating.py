@@ -22,7 +22,7 @@ from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModul
 # Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
 # benchmarks/choose.py chose it on held-out parts of training data.
 UNKNOWN_SHARE = 0.02
-LEFT_OF_BIASES = 1.0
+LEFT_OF_BIASES = 10.0
 # Pairs whose ratings are compared with the products of the vectors, and the largest difference.
 N_COMPARED = 32
 TOLERANCE = 1e-3

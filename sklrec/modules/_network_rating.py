@@ -438,7 +438,7 @@ class NetworkRating(RatingModule):
 
     def _of_network(self, inputs: dict[str, Tensor]) -> Tensor:  # (n,)
         """Call the network with the inputs that it reads."""
-        n_rows = len(inputs["items"])
+        n_rows = inputs["items"].shape[0]  # len() would fix the number in an exported graph
         if PAST[1] in inputs:
             past_ratings = self._from_ratings(inputs[PAST[1]], inputs["past_gaps"])
             inputs = inputs | {PAST[1]: past_ratings}

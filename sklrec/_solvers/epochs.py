@@ -35,7 +35,9 @@ class Chooser:
     ) -> FitResult:
         """Train a copy for each output, and then the module on all ratings."""
         solver = self.solver
-        parts = (data, valid) if valid is not None else _held_out(data, generator)
+        parts: tuple[Any, Any] | None = (data, valid)
+        if valid is None:
+            parts = _held_out(data, generator)
         if parts is not None:
             trial = replace(solver, callbacks=None, verbose=0, early_stopping=True, snapshot=None)
             state, found = generator.get_state(), []
@@ -49,7 +51,7 @@ class Chooser:
                 found.append(result.validation_curve)
             best = min(found, key=min)
             if best is not found[0]:
-                module.drop_biases()
+                module._drop_biases()
             if self.chooses_epochs:
                 n_epochs = 1 + int(np.argmin(best))
                 solver = replace(solver, max_epochs=n_epochs, n_scheduled=solver.max_epochs)
@@ -74,5 +76,5 @@ def _weighted(data: InteractionTensors, is_used: torch.Tensor) -> Any:
 
 def _without_biases(module: Any) -> Any:
     copied = deepcopy(module)
-    copied.drop_biases()
+    copied._drop_biases()
     return copied

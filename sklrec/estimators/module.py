@@ -110,7 +110,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
     optimizer : type, default=None
         A ``torch.optim.Optimizer`` subclass. None is Adam, in a form that moves only the rows of
         the batch if the network has embeddings with ``sparse=True``.
-    init_std : float or None, default=0.05
+    init_std : float or None, default=0.01
         Tables of users, items and values whose start has a larger standard deviation are scaled
         to this one. ``nn.Embedding`` starts with 1, from which rows with few ratings do not come
         back. None keeps the start, for example of tables that were trained before.
@@ -306,7 +306,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         lr="auto",
         batch_size="auto",
         optimizer=None,
-        init_std=0.05,
+        init_std=0.01,
         max_len=50,
         early_stopping="auto",
         rating_scale="auto",

@@ -22,7 +22,7 @@ from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModul
 # Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
 # benchmarks/choose.py chose it on held-out parts of training data.
 UNKNOWN_SHARE = 0.02
-LEFT_OF_BIASES = 1.0
+LEFT_OF_BIASES = 10.0
 # Pairs whose ratings are compared with the products of the vectors, and the largest difference.
 N_COMPARED = 32
 TOLERANCE = 1e-3
@@ -106,6 +106,7 @@ class NetworkRating(RatingModule):
                 self.register_buffer(f"{side}_biases", torch.zeros(sizes[f"n_{side}s"] + 1))
         self.sizes = dict(sizes)
         self.tables: dict[str, str] = {}
+        self.chances: dict[str, Tensor] = {}
         self.unseen: dict[str, Tensor] = {}  # rows that no training rating reads, by table
 
     @property
@@ -198,7 +199,7 @@ class NetworkRating(RatingModule):
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
-        inputs = _partly_unknown(inputs)
+        inputs = self._partly_unknown(inputs)
         options: dict[str, Any] = {"loss": loss, "reduction": reduction, **inputs}
         found = super().backward_loss(ratings, sample_weight, **options)
         weight = torch.ones(len(ratings)) if sample_weight is None else sample_weight
@@ -230,12 +231,15 @@ class NetworkRating(RatingModule):
             of_row = weight
             if rows.ndim > 1:
                 of_row, rows = weight.repeat_interleave(rows.shape[1]), rows.flatten()
-            of_row = of_row * (rows > 0)  # row 0 has many ratings
             table = parameter.flatten(1) if parameter.ndim > 1 else parameter.unsqueeze(1)
             kind = "biases" if table.shape[1] == 1 and owner != "value" else "factors"
-            factor = alpha[f"{owner}_{kind}"][rows] if isinstance(alpha, dict) else alpha
-            if self.has_biases and kind == "biases" and isinstance(alpha, dict):
-                factor = factor * LEFT_OF_BIASES
+            factor: Any = alpha
+            if isinstance(alpha, dict):
+                of_table = alpha[f"{owner}_{kind}"]
+                # Row 0 has as many ratings as the most active user, or more.
+                factor = torch.where(rows > 0, of_table[rows], of_table.min())
+                if self.has_biases and kind == "biases":
+                    factor = factor * LEFT_OF_BIASES
             added = table[rows] * (of_row * factor).unsqueeze(1)
             added = added.view(-1, *parameter.shape[1:])
             if parameter.grad.is_sparse:
@@ -374,6 +378,29 @@ class NetworkRating(RatingModule):
                 new[: len(before)] = before
         return larger
 
+    def _set_chances(self, **counts: Tensor) -> None:
+        """Set the chance of each code of an input to become 0, from the numbers of its ratings.
+
+        Each known ID has the same expected number of such ratings. So row 0 learns to predict for
+        the average user, and not for those with the most ratings."""
+        self.chances = {
+            name: UNKNOWN_SHARE * n.sum() / (n > 0).sum() / n.clamp(min=1e-6)
+            for name, n in counts.items()
+        }
+
+    def _partly_unknown(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Replace a share of the codes by 0."""
+        inputs = dict(inputs)
+        for name in (*IDS, "categorical"):
+            if name in inputs:
+                codes = inputs[name]
+                chances: Any = UNKNOWN_SHARE
+                if name in self.chances:
+                    chances = self.chances[name][codes]
+                is_unknown = torch.rand(codes.shape, device=codes.device) < chances
+                inputs[name] = codes.masked_fill(is_unknown, 0)
+        return inputs
+
     def _drop_biases(self) -> None:
         """Let the network predict what the biases would predict, too."""
         del self.user_biases, self.item_biases
@@ -454,14 +481,3 @@ def _windows(
     ratings = past_ratings[index].nan_to_num().masked_fill(padding, 0)
     gaps = past_gaps[index].masked_fill(padding, 0)
     return History(items, ratings, gaps, before.clamp(max=max_len))
-
-
-def _partly_unknown(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Replace a share of the codes by 0."""
-    inputs = dict(inputs)
-    for name in (*IDS, "categorical"):
-        if name in inputs:
-            codes = inputs[name]
-            is_unknown = torch.rand(codes.shape, device=codes.device) < UNKNOWN_SHARE
-            inputs[name] = codes.masked_fill(is_unknown, 0)
-    return inputs

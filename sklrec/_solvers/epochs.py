@@ -11,6 +11,7 @@ import torch
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.minibatch import MinibatchSolver
 from sklrec._solvers.steps import without_sklearn_callbacks
+from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import InteractionTensors
 
 # Share of the ratings that the choice holds out.
@@ -79,8 +80,11 @@ def _validation_curve(
     return found.validation_curve
 
 
-def _held_out(data: InteractionTensors, generator: torch.Generator) -> tuple[Any, Any] | None:
+def _held_out(data: Any, generator: torch.Generator) -> tuple[Any, Any] | None:
     """Give weight 0 to a tenth of the rows, and to the others; None if there are too few rows."""
+    if isinstance(data, StoredInteractions):  # files hold random rows
+        parts = data.split(HELD_OUT, generator)
+        return parts if all(map(len, parts)) else None
     is_held_out = torch.rand(len(data), generator=generator) < HELD_OUT
     if not 0 < int(is_held_out.sum()) < len(data):
         return None

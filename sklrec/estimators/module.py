@@ -33,7 +33,6 @@ READERS = {"pairs": PairReader(), "features": FeatureReader(), "histories": Hist
 AUTO_LR = 0.01
 # Optimisers of torch that take sparse gradients.
 SPARSE = torch.optim.SGD, torch.optim.Adagrad, torch.optim.SparseAdam
-LAYERS_SHARE_OF_LR = 1.0
 # max_epochs="auto": the largest number.
 LARGEST_EPOCHS = 20
 # batch_size="auto": number of batches in an epoch, and bounds of their size.
@@ -209,14 +208,15 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     Notes
     -----
-    **Unknown IDs.** In training, 2 % of the codes of each batch become 0, so that row 0 learns the
-    prediction for an average user or item. `partial_fit` starts the rows of new IDs there. IDs
-    whose ratings were all held out get this row, too.
+    **Unknown IDs.** In training, 2 % of the codes become 0, so that row 0 learns the prediction
+    for an average user or item. A rating's chance falls with the number of ratings of the user or
+    item, so that all have the same part. `partial_fit` starts the rows of new IDs there. IDs whose
+    ratings were all held out get this row, too.
 
     **Penalties.** A small trial before the training finds the tables: parameters with one row for
     each code, of which a rating reads one row. With ``alpha='auto'`` a row with n ratings has the
-    penalty :math:`s (0.07\, n + 7)`, and a table of one column is taken as biases, with the
-    penalties of `BiasRegressor`. All other weights with two or more dimensions have
+    penalty :math:`s (0.07\, n + 7)`. A table of one column is taken as biases, with the penalties
+    of `BiasRegressor`, ten times as large beside ``output='residual'``. All other weights with two or more dimensions have
     :math:`10^{-4} s` for each rating. The strength :math:`s` starts at the variance of the noise
     around the biases, and falls with the root of the training error, as in `DenseRecRegressor`.
 
@@ -488,12 +488,6 @@ class ModuleRecRegressor(BaseRatingRegressor):
                 optimizer = RowwiseAdam
             else:
                 params["fused"] = True  # the step of a table in one pass over it
-        lr = AUTO_LR if self.lr == "auto" else self.lr
-        tables = self.module_.tables
-        layers = [name for name, _ in self.module_.named_parameters() if name not in tables]
-        if tables:
-            group = {"lr": LAYERS_SHARE_OF_LR * lr}
-            params["param_groups"] = [(name, group) for name in layers]
         alpha = None if self.alpha == "auto" else self.alpha
         optimization = Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
         sizes: dict[str, Any] = {}

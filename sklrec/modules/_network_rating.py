@@ -22,6 +22,7 @@ from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModul
 # Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
 # benchmarks/choose.py chose it on held-out parts of training data.
 UNKNOWN_SHARE = 0.02
+# Factor on the penalty of biases of the network, beside biases that are subtracted already.
 LEFT_OF_BIASES = 10.0
 # Pairs whose ratings are compared with the products of the vectors, and the largest difference.
 N_COMPARED = 32

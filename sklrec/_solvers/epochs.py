@@ -11,6 +11,7 @@ import torch
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.minibatch import MinibatchSolver
 from sklrec._solvers.steps import without_sklearn_callbacks
+from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import InteractionTensors
 
 # Share of the ratings that the choice holds out.
@@ -52,12 +53,12 @@ class Chooser:
                 generator.set_state(state)
                 copied = deepcopy(module)
                 if drops_biases:
-                    copied.drop_biases()
+                    copied._drop_biases()
                 curves.append(_validation_curve(tried, copied, parts, generator, previous))
             best = min(range(len(curves)), key=lambda k: min(curves[k]))
             drops_biases, solver = options[best]
             if drops_biases:
-                module.drop_biases()
+                module._drop_biases()
             if self.chooses_epochs:
                 solver = replace(solver, max_epochs=1 + int(np.argmin(curves[best])))
         return solver.train(module, data, valid, generator, previous)
@@ -79,8 +80,11 @@ def _validation_curve(
     return found.validation_curve
 
 
-def _held_out(data: InteractionTensors, generator: torch.Generator) -> tuple[Any, Any] | None:
+def _held_out(data: Any, generator: torch.Generator) -> tuple[Any, Any] | None:
     """Give weight 0 to a tenth of the rows, and to the others; None if there are too few rows."""
+    if isinstance(data, StoredInteractions):  # files hold random rows
+        parts = data.split(HELD_OUT, generator)
+        return parts if all(map(len, parts)) else None
     is_held_out = torch.rand(len(data), generator=generator) < HELD_OUT
     if not 0 < int(is_held_out.sum()) < len(data):
         return None

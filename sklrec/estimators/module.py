@@ -24,12 +24,7 @@ from sklrec._utils.runtime import is_shared, own_random_state
 from sklrec._utils.state.kinds import NUMBER, Array, Choice, Int, Maybe, Optional, Part
 from sklrec._utils.state.networks import Network
 from sklrec.modules._network_checks import check_network, scale_tables
-from sklrec.modules._network_inputs import (
-    check_forward,
-    check_module,
-    make_network,
-    part_read_by,
-)
+from sklrec.modules._network_inputs import check_forward, check_module, make_network, part_read_by
 from sklrec.modules._network_rating import NetworkRating
 
 PREFIX = "module__"
@@ -543,20 +538,14 @@ def _new_rating(
     network = make_network(model.module, given, _parameters(model))
     arguments = check_forward(network, part, model.module)
     rating = NetworkRating(
-        network,
-        arguments,
-        sizes,
-        part,
-        has_biases=has_biases,
-        global_mean=mean,
-        scale=scale,
+        network, arguments, sizes, part, has_biases=has_biases, global_mean=mean, scale=scale
     )
     if not _takes_sparse(model):
         layers: list[Any] = [layer for layer in rating.modules() if hasattr(layer, "sparse")]
         for layer in layers:
             layer.sparse = False
     if is_checked or any(map(is_lazy, network.parameters())):
-        check_network(rating, _side_shapes(sizes))
+        check_network(rating)
         if model.init_std is not None:
             scale_tables(rating, float(model.init_std))
     return rating
@@ -568,16 +557,6 @@ def _takes_sparse(model: Any) -> bool:
         return False
     of_torch = (model.optimizer or RowwiseAdam).__module__.startswith("torch.optim")
     return not of_torch or issubclass(model.optimizer, SPARSE)
-
-
-def _side_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    """Shape of a row of each kind of side feature that X has."""
-    shapes: dict[str, tuple[int, ...]] = {
-        name: (sizes[f"n_{name}"],) for name in ("numeric", "categorical") if sizes[f"n_{name}"]
-    }
-    if n := sizes["n_multi_valued"]:
-        shapes["multi_valued"] = n, 2
-    return shapes
 
 
 def _is_sparse(rating: Any) -> bool:

@@ -124,7 +124,7 @@ def accuracy(train: pd.DataFrame, test: pd.DataFrame, seed: int) -> Iterator[dic
 
 def cold_start(log: pd.DataFrame, n_folds: int) -> Iterator[dict[str, Any]]:
     """Errors for users, and for items, that have no training ratings."""
-    for splitter in (ColdUserKFold(5, random_state=0), ColdItemKFold(5, random_state=0)):
+    for splitter in (ColdUserKFold(5), ColdItemKFold(5)):
         for rows, held_out in list(splitter.split(log[IDS], log["rating"]))[:n_folds]:
             train, test = log.iloc[rows], log.iloc[held_out]
             truth = test["rating"].to_numpy()

@@ -216,10 +216,10 @@ class ModuleRecRegressor(BaseRatingRegressor):
     **Penalties.** A small trial before the training finds the tables: parameters with one row for
     each code, of which a rating reads one row. With ``alpha='auto'`` a row with n ratings has the
     penalty :math:`s (0.07\, n + 7)`. A table of one column is taken as biases, with the penalties
-    of `BiasRegressor`, ten times as large beside ``output='residual'``. All other weights with
-    two or more dimensions have :math:`10^{-4} s` for each rating. The strength :math:`s` starts at
-    the variance of the noise around the biases, and falls with the root of the training error, as
-    in `DenseRecRegressor`.
+    of `BiasRegressor`, ten times as large beside ``output='residual'``. All other weights with two
+    or more dimensions have :math:`10^{-4} s` for each rating. The strength :math:`s` starts at the
+    variance of the noise around the biases, and falls with the root of the training error, as in
+    `DenseRecRegressor`.
 
     **Side features.** ``forward(users, items, features)`` gets a dict of tensors: ``numeric`` of
     shape (n, n_numeric), quantile positions from -8 to 8, NaN if missing; ``categorical`` of shape

@@ -222,7 +222,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
     `DenseRecRegressor`.
 
     **Side features.** ``forward(users, items, features)`` gets a dict of tensors: ``numeric`` of
-    shape (n, n_numeric), quantile positions from -8 to 8, NaN if missing; ``categorical`` of shape
+    shape (n, n_numeric), quantile positions from -1 to 1, NaN if missing; ``categorical`` of shape
     (n, n_categorical) and ``multi_valued`` of shape (n, n_multi_valued, max_values), codes of
     values, 0 if unknown or padding. The constructor gets ``side_features``, with the names of the
     columns in ``side_features.numeric`` and so on, and with ``side_features.n_values``; a table of

@@ -9,12 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._data.checks import (
-    check_interactions,
-    check_ratings,
-    column_values,
-    resolve_columns,
-)
+from sklrec._data.checks import check_ratings
 from sklrec._data.features.side_features import (
     OWNERS,
     KnownFeatures,
@@ -22,6 +17,7 @@ from sklrec._data.features.side_features import (
     SideFeatures,
     assign_sides,
 )
+from sklrec._data.tables import check_interactions, column_values, resolve_columns
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.warnings import warn

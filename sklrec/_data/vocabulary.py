@@ -25,6 +25,7 @@ from sklrec._data.checks import (
     plain_scalar,
     whole_numbers,
 )
+from sklrec._data.tables import as_column
 from sklrec._utils.state.ids import IDs
 from sklrec._utils.state.kinds import NAME, Declared
 from sklrec._utils.warnings import warn
@@ -208,13 +209,7 @@ class Vocabulary(Declared):
 
 def as_array(values: Any, name: int | str) -> Any:
     """Array of NumPy or, if the dtype is one of pandas, of pandas."""
-    if isinstance(values, list | tuple):
-        values = pd.Index(values, tupleize_cols=False)
-    if isinstance(values, pd.Series | pd.Index):
-        is_numpy = isinstance(values.dtype, np.dtype)
-        values = values.to_numpy() if is_numpy else values.array
-    if isinstance(values.dtype, pd.SparseDtype):
-        values = np.asarray(values)
+    values = as_column(values)
     if values.dtype.kind == "c":
         raise ValueError(
             f"Complex data not supported: column {name!r} has dtype {values.dtype}. {_WANTED}"

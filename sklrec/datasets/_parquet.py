@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from sklrec._data.checks import check_positive, listed
+from sklrec._data.checks import check_positive
+from sklrec._data.tables import listed
 from sklrec._utils.extras import import_extra
 from sklrec.datasets._chunks import CHUNK_SIZE, Chunk, ChunkedRatings
 

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin
 from sklearn.pipeline import Pipeline
 
-from sklrec._data.checks import check_interactions, column_values, resolve_columns
+from sklrec._data.tables import check_interactions, column_values, resolve_columns
 from sklrec._data.vocabulary import Vocabulary
 from sklrec.preprocessing import IDEncoder
 

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import indexable
 
-from sklrec._data.checks import check_interactions, named_column, resolve_columns
+from sklrec._data.tables import check_interactions, named_column, resolve_columns
 from sklrec._data.timestamps import need_timestamp, read_timestamps, resolve_timestamp
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.warnings import warn

@@ -7,7 +7,6 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,11 +14,16 @@ from sklrec._data.checks import (
     Interval,
     RealNotInt,
     StrOptions,
+    fit_context,
+    kind_of_output,
+)
+from sklrec._data.tables import (
+    Table,
     check_interactions,
     column_values,
-    fit_context,
     named_column,
     resolve_columns,
+    with_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
@@ -166,9 +170,10 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         DataFrame or ndarray of shape (n_samples, n_features)
             X with codes in place of the IDs.
         """
+        given = X
         X, learned = self._learn(X, Vocabulary.build)
         self.vocabularies_ = [vocabulary for vocabulary, _ in learned]
-        return self._replace(X, [codes for _, codes in learned])
+        return self._replace(given, X, [codes for _, codes in learned], kind_of_output(self))
 
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
@@ -224,14 +229,14 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
             columns of IDs. Otherwise its dtype keeps the values of the other columns.
         """
         check_is_fitted(self)
-        X = check_interactions(self, X, reset=False)
+        given, X = X, check_interactions(self, X, reset=False)
         codes = []
         for vocabulary, values in self._id_columns(X):
             codes.append(vocabulary.codes(values))
             vocabulary.warn_of_kind(values, np.count_nonzero(codes[-1] == 0))
             if self.handle_unknown == "error":
                 _check_known(vocabulary, values, codes[-1])
-        return self._replace(X, codes)
+        return self._replace(given, X, codes, kind_of_output(self))
 
     def inverse_transform(self, X: Any) -> Any:
         """Turn codes back into IDs.
@@ -248,9 +253,9 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
             DataFrame has the dtype of `fit`, or `object` if it holds None.
         """
         check_is_fitted(self)
-        X = check_interactions(self, X, reset=False)
+        given, X = X, check_interactions(self, X, reset=False)
         ids = [vocabulary.ids_of(codes) for vocabulary, codes in self._id_columns(X)]
-        return self._replace(X, ids)
+        return self._replace(given, X, ids, "default")
 
     @property
     def categories_(self) -> list[np.ndarray]:
@@ -287,31 +292,10 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         columns = (column_values(X, position) for position in self.column_indices_)
         return zip(self.vocabularies_, columns, strict=True)
 
-    def _replace(self, X: Any, columns: list[Any]) -> Any:
-        """Copy of X with other values in its ID columns."""
+    def _replace(self, given: Any, X: Table, columns: list[Any], kind: str) -> Any:
+        """Copy of a table with other values in its ID columns."""
         replaced = dict(zip(self.column_indices_, columns, strict=True))
-        if isinstance(X, pd.DataFrame):
-            X = X.copy(deep=False)
-            for position, values in replaced.items():
-                # Without a dtype, pandas would convert objects.
-                column = pd.Series(values, index=X.index, dtype=values.dtype, copy=False)
-                X.isetitem(position, column)
-            return X
-        untouched = [X[:0]] if len(replaced) < X.shape[1] else []
-        out = np.empty(X.shape, dtype=_common_dtype([*replaced.values(), *untouched]))
-        for position in range(X.shape[1]):
-            out[:, position] = replaced.get(position, X[:, position])
-        return out
-
-
-def _common_dtype(columns: list[Any]) -> np.dtype:
-    """Dtype that keeps the values of all columns."""
-    dtypes = [column.dtype for column in columns]
-    kinds = {dtype.kind for dtype in dtypes}
-    is_common = len(kinds) == 1 or kinds <= set("bif")
-    if is_common and all(isinstance(dtype, np.dtype) for dtype in dtypes):
-        return np.result_type(*dtypes)
-    return np.dtype(object)
+        return with_columns(given, X, replaced, kind)
 
 
 def _check_known(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:

@@ -15,14 +15,12 @@ from sklrec._data.checks import (
     Interval,
     as_codes,
     check_feature_names_in,
-    check_interactions,
     check_ratings,
     fit_context,
-    named_column,
     plain_scalar,
-    resolve_columns,
 )
 from sklrec._data.histories import Histories
+from sklrec._data.tables import check_interactions, named_column, resolve_columns
 from sklrec._data.timestamps import need_timestamp, read_timestamps, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step

@@ -4,7 +4,7 @@
 import numpy as np
 import pandas as pd
 
-from sklrec._data.checks import column_values
+from sklrec._data.tables import column_values
 
 
 def test_columns_are_views():

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 
-from sklrec._data.checks import check_interactions
 from sklrec._data.features.side_features import (
     SIDES,
     SideBlock,
     SideFeatures,
     assign_sides,
 )
+from sklrec._data.tables import check_interactions
 
 NAN = np.nan
 UTC = [pd.Timestamp("2020-01-01", tz="UTC"), pd.Timestamp("2020-01-03", tz="UTC")]

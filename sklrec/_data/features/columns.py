@@ -322,8 +322,8 @@ def learn_column(
 
 
 def as_plain_array(values: Any, name: int | str) -> Any:
-    """Values without sparse and categorical dtypes."""
-    if isinstance(values.dtype, pd.CategoricalDtype | pd.SparseDtype):
+    """Values without a categorical dtype."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
         values = np.asarray(values)
     if values.dtype.kind == "c":
         raise ValueError(

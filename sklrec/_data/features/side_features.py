@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from sklrec._data.checks import Rows, Table, column_values, resolve_columns
 from sklrec._data.features.columns import COLUMN_TYPES, INPUTS, N_BINS, Column, learn_column
+from sklrec._data.tables import Rows, Table, column_values, resolve_columns
 from sklrec._utils.state.kinds import NAME, Array, Choice, Many, Maybe, Part, Record
 
 OWNERS = ("user", "item")

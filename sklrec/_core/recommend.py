@@ -24,6 +24,8 @@ def recommended(
 ) -> pd.DataFrame:
     """Recommend the items with the highest predicted ratings."""
     _check_has_ids(model)
+    if not isinstance(exclude_seen, bool | np.bool_):
+        raise ValueError(f"exclude_seen must be True or False, got {exclude_seen!r}.")
     user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
     users = read_ids(users, "users")
     user_codes = user_vocabulary.codes(users)

@@ -29,12 +29,13 @@ class Frame:
 
     def __init__(
         self,
+        native: Any,  # the table, of any library
         names: Sequence[Any],
         n_rows: int,
         get: Callable[[int], Any],  # gives the column at a position
         rows: np.ndarray | None = None,  # positions of the rows to keep, all if None
     ):
-        self.names, self.shape = list(names), (n_rows, len(names))
+        self.native, self.names, self.shape = native, list(names), (n_rows, len(names))
         self._get, self._rows = get, rows
         self._columns: dict[int, Any] = {}
 
@@ -51,7 +52,7 @@ class Frame:
     def take(self, rows: Any) -> "Frame":
         """Frame of some rows, given as a slice, a mask or positions."""
         rows = np.arange(len(self))[rows] if self._rows is None else self._rows[rows]
-        return Frame(self.names, len(rows), self._get, rows)
+        return Frame(self.native, self.names, len(rows), self._get, rows)
 
 
 Table: TypeAlias = Frame | np.ndarray  # checked interactions, (n_samples, n_features)
@@ -60,28 +61,23 @@ Rows: TypeAlias = slice | np.ndarray  # some rows of a table
 
 def read_table(X: Any) -> Any:
     """Frame of a table with columns, and anything else as it is; raise for what has no rows."""
-    _, table = _native_and_frame(X)
-    return table
-
-
-def _native_and_frame(X: Any) -> tuple[Any, Any]:
-    """Table without a wrapper of narwhals, and what `read_table` makes of it."""
-    check_not_path(X)
+    _check_not_path(X)
     native = nw.to_native(X, pass_through=True)
-    if isinstance(native, np.ndarray | list | tuple):
-        return native, native
+    if isinstance(native, np.ndarray | list | tuple | Frame):
+        return native
     if isinstance(native, pd.DataFrame):
-        return native, Frame(native.columns, len(native), lambda k: native.iloc[:, k])
+        return Frame(native, native.columns, len(native), lambda k: native.iloc[:, k])
     if issparse(native):
         raise TypeError(
             "Sparse data was passed, but a table was expected that has a row for each rating. "
             + _WIDE.format(function="interactions_from_matrix")
         )
-    if hasattr(native, "__arrow_c_array__") and not hasattr(native, "__arrow_c_stream__"):
-        from pyarrow import table  # a RecordBatch, which narwhals does not read
-
-        native = table(native)
     given = nw.from_native(native, pass_through=True)
+    if given is native and hasattr(native, "__arrow_c_array__") and hasattr(native, "schema"):
+        from pyarrow import table
+
+        native = table(native)  # narwhals does not read a RecordBatch
+        given = nw.from_native(native)
     if isinstance(given, nw.LazyFrame):
         collect = _COLLECT.get(given.implementation, ".collect()")
         raise TypeError(
@@ -90,8 +86,8 @@ def _native_and_frame(X: Any) -> tuple[Any, Any]:
         )
     if isinstance(given, nw.DataFrame):
         names = given.columns
-        return native, Frame(names, len(given), lambda k: given.get_column(names[k]))
-    return native, native
+        return Frame(native, names, len(given), lambda k: given.get_column(names[k]))
+    return native
 
 
 def as_column(values: Any) -> Any:
@@ -110,10 +106,10 @@ def as_column(values: Any) -> Any:
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values
         values = pd.Series(values)
-    elif hasattr(values, "__arrow_c_array__") and not hasattr(values, "__arrow_c_stream__"):
-        from pyarrow import chunked_array  # an Array, which narwhals does not read
+    elif hasattr(values, "__arrow_c_array__") and not hasattr(values, "schema"):
+        from pyarrow import chunked_array
 
-        values = chunked_array([values])
+        values = chunked_array([values])  # narwhals does not read an Array
     series = nw.from_native(values, series_only=True, pass_through=True)
     return _typed(series) if isinstance(series, nw.Series) else values
 
@@ -177,7 +173,7 @@ def numbers_of(values: Any) -> np.ndarray:
     return pd.Series(values).to_numpy(np.float64, na_value=np.nan)
 
 
-def check_not_path(X: Any) -> None:
+def _check_not_path(X: Any) -> None:
     """Raise if X is the path of a file."""
     if isinstance(X, str | PathLike):
         raise TypeError(
@@ -189,14 +185,15 @@ def check_not_path(X: Any) -> None:
 
 def check_interactions(estimator: Any, X: Any, *, reset: bool, min_features: int = 2) -> Table:
     """Check the shape of X, and set or compare the number and names of its columns."""
-    X, checked = _native_and_frame(X)
+    checked = read_table(X)
     # When `reset` is false, `validate_data` reports a wrong number of columns.
     min_features = min_features if reset else 0
     if isinstance(checked, Frame):
         _check_frame_shape(estimator, checked, min_features)
     else:
         checked = _as_array(estimator, checked, min_features)
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    native = checked.native if isinstance(checked, Frame) else checked
+    validate_data(estimator, native, reset=reset, skip_check_array=True)
     return checked
 
 
@@ -310,9 +307,9 @@ def listed(names: Sequence[str] | np.ndarray) -> str:
     return ", ".join(map(repr, names[:N_NAMES_SHOWN])) + more
 
 
-def with_columns(given: Any, X: Table, replaced: dict[int, Any], kind: str) -> Any:
+def with_columns(X: Table, replaced: dict[int, Any], kind: str) -> Any:
     """Copy of a table with other columns: of its own kind, or of "pandas" or "polars"."""
-    native, _ = _native_and_frame(given)
+    native = X.native if isinstance(X, Frame) else X
     if isinstance(native, pd.DataFrame):
         native = native.copy(deep=False)
         for position, values in replaced.items():

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.utils import indexable
+from sklearn.utils import check_consistent_length
 
 from sklrec._data.tables import check_interactions, named_column, resolve_columns
 from sklrec._data.timestamps import need_timestamp, read_timestamps, resolve_timestamp
@@ -21,10 +21,10 @@ class SplitColumns:
         self._name = type(splitter).__name__
         if groups is not None:
             warn(f"{self._name} ignores the parameter groups: it reads the columns of X.")
-        X, y, groups = indexable(X, y, groups)
         # The checks find columns by the names that an estimator stores, and splitters store none.
         self._estimator = type(self._name, (BaseEstimator,), {})()
         self._X = check_interactions(self._estimator, X, reset=True, min_features=1)
+        check_consistent_length(self._X, y, groups)
 
     def codes(self, column: int | str) -> np.ndarray:
         """Return the codes of users or items from 0, in the order of IDs that can be sorted."""

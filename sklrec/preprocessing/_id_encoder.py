@@ -170,10 +170,9 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         DataFrame or ndarray of shape (n_samples, n_features)
             X with codes in place of the IDs.
         """
-        given = X
         X, learned = self._learn(X, Vocabulary.build)
         self.vocabularies_ = [vocabulary for vocabulary, _ in learned]
-        return self._replace(given, X, [codes for _, codes in learned], kind_of_output(self))
+        return self._replace(X, [codes for _, codes in learned], kind_of_output(self))
 
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
@@ -229,14 +228,14 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
             columns of IDs. Otherwise its dtype keeps the values of the other columns.
         """
         check_is_fitted(self)
-        given, X = X, check_interactions(self, X, reset=False)
+        X = check_interactions(self, X, reset=False)
         codes = []
         for vocabulary, values in self._id_columns(X):
             codes.append(vocabulary.codes(values))
             vocabulary.warn_of_kind(values, np.count_nonzero(codes[-1] == 0))
             if self.handle_unknown == "error":
                 _check_known(vocabulary, values, codes[-1])
-        return self._replace(given, X, codes, kind_of_output(self))
+        return self._replace(X, codes, kind_of_output(self))
 
     def inverse_transform(self, X: Any) -> Any:
         """Turn codes back into IDs.
@@ -253,9 +252,9 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
             DataFrame has the dtype of `fit`, or `object` if it holds None.
         """
         check_is_fitted(self)
-        given, X = X, check_interactions(self, X, reset=False)
+        X = check_interactions(self, X, reset=False)
         ids = [vocabulary.ids_of(codes) for vocabulary, codes in self._id_columns(X)]
-        return self._replace(given, X, ids, "default")
+        return self._replace(X, ids, "default")
 
     @property
     def categories_(self) -> list[np.ndarray]:
@@ -292,10 +291,10 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         columns = (column_values(X, position) for position in self.column_indices_)
         return zip(self.vocabularies_, columns, strict=True)
 
-    def _replace(self, given: Any, X: Table, columns: list[Any], kind: str) -> Any:
+    def _replace(self, X: Table, columns: list[Any], kind: str) -> Any:
         """Copy of a table with other values in its ID columns."""
         replaced = dict(zip(self.column_indices_, columns, strict=True))
-        return with_columns(given, X, replaced, kind)
+        return with_columns(X, replaced, kind)
 
 
 def _check_known(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:

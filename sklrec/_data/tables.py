@@ -225,6 +225,14 @@ def hint_about_wide_tables() -> str:
     return _WIDE.format(function="interactions_from_wide")
 
 
+def as_pandas(table: Any) -> pd.DataFrame:
+    """DataFrame of a table with columns, in which no value is changed."""
+    frame = read_table(table)
+    # The index of pandas, which files may store, is a column like any other.
+    columns = {name: frame.column(k) for k, name in enumerate(frame.names)}
+    return pd.DataFrame(columns, copy=False)
+
+
 def take_rows(X: Table, rows: Rows) -> Table:
     """Some rows of checked interactions."""
     return X.take(rows) if isinstance(X, Frame) else X[rows]

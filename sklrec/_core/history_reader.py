@@ -16,6 +16,7 @@ from sklrec._core.readers import (
     PairReader,
     Rated,
     count_unknown,
+    find_id_columns,
     id_columns,
     learn_pairs,
     n_ids,
@@ -23,7 +24,13 @@ from sklrec._core.readers import (
 from sklrec._core.rows import check_X
 from sklrec._data.checks import check_ratings
 from sklrec._data.histories import Histories
-from sklrec._data.tables import check_interactions, column_values, named_column, take_rows
+from sklrec._data.tables import (
+    check_interactions,
+    column_values,
+    named_column,
+    resolve_columns,
+    take_rows,
+)
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
@@ -52,6 +59,8 @@ class HistoryReader(PairReader):
 
     def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         timestamp_index = resolve_timestamp(model, model.timestamp, X)
+        if timestamp_index is not None:  # raises if it is the column of users or of items
+            resolve_columns(model, (*find_id_columns(model, X, previous), timestamp_index), X)
         if previous is None:
             _learn_timestamps(model, X, timestamp_index)
         elif timestamp_index != model.timestamp_index_:

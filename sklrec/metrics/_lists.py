@@ -145,6 +145,8 @@ def find_hits(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, 
             f"{truth.users.ids[:1].tolist()[0]!r}. Recommend to the users of y_true, with IDs of "
             "the same kind."
         )
+    truth.items.check_same_kind(lists.items.ids, "in y_pred", "in y_true")
+    truth.items.warn_of_kind(lists.items.ids, np.count_nonzero(items == 0))
     hits = Hits.find(relevant, gains[is_relevant], Pairs(users, items), ranks)
     return hits, truth.users.ids_of(np.unique(relevant.users))
 

@@ -8,7 +8,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_consistent_length
 
-from sklrec._data.tables import check_interactions, named_column, resolve_columns
+from sklrec._data.tables import check_interactions, named_column, resolve_sides
 from sklrec._data.timestamps import need_timestamp, read_timestamps, resolve_timestamp
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.warnings import warn
@@ -26,9 +26,9 @@ class SplitColumns:
         self._X = check_interactions(self._estimator, X, reset=True, min_features=1)
         check_consistent_length(self._X, y, groups)
 
-    def codes(self, column: int | str) -> np.ndarray:
+    def codes(self, side: str, column: int | str) -> np.ndarray:
         """Return the codes of users or items from 0, in the order of IDs that can be sorted."""
-        positions = resolve_columns(self._estimator, (column,), self._X)
+        positions = resolve_sides(self._estimator, self._X, **{side: column})
         vocabulary, codes = Vocabulary.build(*self._column(positions[0]))
         try:
             return pd.factorize(vocabulary.ids, sort=True)[0][codes - 1]

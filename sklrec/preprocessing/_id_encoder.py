@@ -18,11 +18,13 @@ from sklrec._data.checks import (
     kind_of_output,
 )
 from sklrec._data.tables import (
+    POSITIONS,
     Table,
     check_interactions,
     column_values,
     named_column,
     resolve_columns,
+    resolve_sides,
     with_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
@@ -47,9 +49,10 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
 
     Parameters
     ----------
-    columns : array-like of int or str, default=(0, 1)
-        The columns that hold IDs, each by its position, counted from 0, or by its name
-        in a DataFrame.
+    columns : array-like of int or str, or "auto", default="auto"
+        The columns that hold IDs, each by its position, counted from 0, or by its name. "auto"
+        takes the columns named `user` and `item` if X has both, and the first two columns if it
+        has neither. If it has one of them, name the columns.
     handle_unknown : {"use_encoded_value", "error"}, default="use_encoded_value"
         Treatment of IDs that `fit` did not see: `transform` gives them the code 0, or raises
         an error that names them.
@@ -116,7 +119,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     }
 
     _parameter_constraints: dict = {
-        "columns": ["array-like"],
+        "columns": ["array-like", StrOptions({"auto"})],
         "handle_unknown": [StrOptions({"use_encoded_value", "error"})],
         "min_frequency": [
             Interval(Integral, 1, None, closed="left"),
@@ -128,7 +131,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     vocabularies_: list[Vocabulary]
     column_indices_: tuple[int, ...]
 
-    def __init__(self, columns=(0, 1), *, handle_unknown="use_encoded_value", min_frequency=None):
+    def __init__(self, columns="auto", *, handle_unknown="use_encoded_value", min_frequency=None):
         self.columns = columns
         self.handle_unknown = handle_unknown
         self.min_frequency = min_frequency
@@ -275,11 +278,15 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
 
     def _learn(self, X: Any, learn: Callable[..., Any]) -> tuple[Any, list[Any]]:
         """Check X, and return it and what a function learns from each of its ID columns."""
-        columns = list(self.columns)
+        is_auto = isinstance(self.columns, str)
+        columns = list(POSITIONS if is_auto else self.columns)
         if not columns:
             raise ValueError("columns is empty: give the position or name of a column of IDs.")
         X = check_interactions(self, X, reset=True, min_features=len(columns))
-        self.column_indices_ = resolve_columns(self, columns, X)
+        if is_auto:
+            self.column_indices_ = resolve_sides(self, X, user="auto", item="auto")
+        else:
+            self.column_indices_ = resolve_columns(self, columns, X)
         min_frequency = 1 if self.min_frequency is None else self.min_frequency
         if not isinstance(min_frequency, Integral):
             min_frequency = ceil(min_frequency * X.shape[0])

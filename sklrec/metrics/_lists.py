@@ -147,7 +147,9 @@ def find_hits(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, 
         )
     truth.items.check_same_kind(lists.items.ids, "in y_pred", "in y_true")
     truth.items.warn_of_kind(lists.items.ids, np.count_nonzero(items == 0))
-    hits = Hits.find(relevant, gains[is_relevant], Pairs(users, items), ranks)
+    hits = Hits.find(
+        relevant, _scaled(gains[is_relevant], relevant.users), Pairs(users, items), ranks
+    )
     return hits, truth.users.ids_of(np.unique(relevant.users))
 
 
@@ -162,6 +164,13 @@ def summarise(values: np.ndarray, users: Any, name: str, average: str | None) ->
     if average is not None:
         return float(values.mean())
     return pd.Series(values, pd.Index(users, name="user", tupleize_cols=False), name=name)
+
+
+def _scaled(gains: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Divide the gains of each user by a power of 2, so that sums of large ones are finite."""
+    largest = np.zeros(users.max() + 1)
+    np.maximum.at(largest, users, gains)
+    return np.ldexp(gains, -np.frexp(largest)[1][users])
 
 
 def _check_gains(truth: Interactions, gain: str) -> np.ndarray:

@@ -330,7 +330,7 @@ def learn_column(
 def _check_no_dates(values: Any, name: int | str) -> None:
     """Raise if all strings are dates, each of which would become a category."""
     present = pd.Series(values).dropna()
-    if present[:N_DATES].astype(str).map(_DATE.match).all():
+    if all(_DATE.match(value) for value in present[:N_DATES]):
         raise ValueError(
             f"Column {name!r} holds dates as strings, such as {present.iloc[0]!r}, and would have "
             f"{present.nunique()} categories. Convert it with pandas.to_datetime, or name it in "

@@ -106,11 +106,11 @@ def as_column(values: Any) -> Any:
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values
         values = pd.Series(values)
-    elif hasattr(values, "__arrow_c_array__") and not hasattr(values, "schema"):
-        from pyarrow import chunked_array
-
-        values = chunked_array([values])  # narwhals does not read an Array
     series = nw.from_native(values, series_only=True, pass_through=True)
+    if not isinstance(series, nw.Series) and hasattr(values, "__arrow_c_array__"):
+        from pyarrow import chunked_array  # narwhals does not read an Array
+
+        series = nw.from_native(chunked_array([values]), series_only=True)
     return _typed(series) if isinstance(series, nw.Series) else values
 
 

@@ -51,6 +51,7 @@ ESTIMATORS = [
     SequenceRatingRegressor(),
     SequenceRatingRegressor(items_only=True),
     IDEncoder(),
+    IDEncoder(min_frequency=2),
     SequencePadder(),
     SequenceWindower(timestamp=2, ratings=True),
 ]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
@@ -34,6 +35,16 @@ from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
 __all__ = ["IDEncoder"]
 
 N_IDS_SHOWN = 10
+
+
+def _check_partial_fit(encoder: Any) -> bool:
+    """Raise if an encoder has no `partial_fit`."""
+    if encoder.min_frequency is not None:
+        raise AttributeError(
+            f"partial_fit sees only some of the rows and cannot apply min_frequency="
+            f"{encoder.min_frequency!r}. Set min_frequency=None, or call fit with all rows."
+        )
+    return True
 
 
 class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
@@ -177,10 +188,14 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         self.vocabularies_ = [vocabulary for vocabulary, _ in learned]
         return self._replace(X, [codes for _, codes in learned], kind_of_output(self))
 
+    @available_if(_check_partial_fit)
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
     def partial_fit(self, X: Any, y: Any = None) -> "IDEncoder":
         """Add the IDs that are new; those already known keep their codes.
+
+        With `min_frequency` there is no `partial_fit`, because only `fit` sees all rows and can
+        count IDs.
 
         Parameters
         ----------
@@ -193,17 +208,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         -------
         IDEncoder
             The encoder.
-
-        Raises
-        ------
-        ValueError
-            If `min_frequency` is set. Only `fit` sees all rows and can count IDs.
         """
-        if self.min_frequency is not None:
-            raise ValueError(
-                f"partial_fit sees only some of the rows and cannot apply min_frequency="
-                f"{self.min_frequency!r}. Set min_frequency=None, or call fit with all rows."
-            )
         if not hasattr(self, "vocabularies_"):
             return self.fit(X)
         X = check_interactions(self, X, reset=False)

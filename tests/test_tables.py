@@ -277,13 +277,15 @@ def test_columns_of_every_type_are_read():
     assert np.array_equal(found, clone(wanted).fit(dates, y).predict(dates))
 
 
-def lazy_tables():
-    duckdb = pytest.importorskip("duckdb")
-    frame = pl.from_pandas(X)
-    relation = duckdb.sql("SELECT 1 AS user, 2 AS item")
-    return [(frame.lazy(), "collect"), (nw.from_native(frame.lazy()), "collect"), (relation, "pl")]
+# Queries, and the methods that run them.
+QUERIES = {
+    "polars": (lambda: pl.from_pandas(X).lazy(), "collect"),
+    "narwhals": (lambda: nw.from_native(pl.from_pandas(X).lazy()), "collect"),
+    "duckdb": (lambda: pytest.importorskip("duckdb").sql("SELECT 1 AS user, 2 AS item"), "pl"),
+}
 
 
+@pytest.mark.parametrize("kind", QUERIES)
 @pytest.mark.parametrize(
     "call",
     [
@@ -300,10 +302,10 @@ def lazy_tables():
         lambda table: novelty_at_k(X[:1].assign(rank=1), table),
     ],
 )
-def test_queries_that_have_not_run_are_refused(call):
-    for table, method in lazy_tables():
-        with pytest.raises(TypeError, match=rf"a query that has not run. Call \.{method}\(\)"):
-            call(table)
+def test_queries_that_have_not_run_are_refused(call, kind):
+    query, method = QUERIES[kind]
+    with pytest.raises(TypeError, match=rf"a query that has not run. Call \.{method}\(\)"):
+        call(query())
 
 
 def test_lists_of_rows_keep_large_integers_beside_floats():

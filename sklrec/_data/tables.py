@@ -106,6 +106,7 @@ def as_column(values: Any) -> Any:
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values
         values = pd.Series(values)
+    values = nw.to_native(values, pass_through=True)
     series = nw.from_native(values, series_only=True, pass_through=True)
     if not isinstance(series, nw.Series) and hasattr(values, "__arrow_c_array__"):
         from pyarrow import chunked_array  # narwhals does not read an Array

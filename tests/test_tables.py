@@ -120,9 +120,10 @@ def test_a_log_gives_equal_results_as_a_table_of_any_kind(log):
         assert [t.tolist() for _, t in UserStratifiedKFold(2, item=None).split(other)] == folds
 
 
-@table
+@pytest.mark.parametrize("kind", ["arrow dtypes", "polars categories", "pyarrow", "objects"])
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
-def test_models_read_tables_and_series(model, table):
+def test_models_read_tables_and_series(model, kind):
+    table = TABLES[kind]
     y, weight = Y.round(), pd.Series(np.linspace(0.5, 1.5, len(X)))
     wanted = clone(model).fit(X[:300], y[:300], weight[:300], X_val=X[300:], y_val=y[300:])
     convert = SERIES["polars"]

@@ -80,12 +80,12 @@ def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarra
             f"This {name} estimator requires y to be passed, but the target y is None. "
             f"{hint_about_wide_tables()}"
         )
-    if np.ndim(y) == 2 and np.shape(y)[1] > 1:
-        raise ValueError(
-            f"{input_name} should be a 1d array, got an array of shape {np.shape(y)} instead. "
-            f"{hint_about_wide_tables()}"
-        )
-    y = column_or_1d(y, warn=True, input_name=input_name)
+    try:
+        y = column_or_1d(y, warn=True, input_name=input_name)
+    except ValueError as error:
+        if "should be a 1d array" not in str(error):
+            raise
+        raise ValueError(f"{error} {hint_about_wide_tables()}") from error
     if y.dtype.kind in "mM":
         raise ValueError(
             f"{input_name} holds the ratings for {name} and must be numeric, got {y.dtype}. "

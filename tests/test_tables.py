@@ -150,6 +150,8 @@ def test_histories_and_transformers_read_tables(table):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "X does not have valid feature names")
         assert np.array_equal(lstm.predict(later, history=(past, pl.Series(Y[:300]))), wanted)
+        none = lstm.predict(later, history=(table(X[:0]), []))
+        assert np.array_equal(none, lstm.predict(X[300:], history=(X[:0], [])))
         windower = make_pipeline(IDEncoder(), SequenceWindower(3, timestamp=2)).fit(X[:300])
         assert np.array_equal(windower.transform(later), windower.transform(X[300:]))
     named = make_pipeline(IDEncoder(), BiasRegressor()).fit(past, Y[:300])

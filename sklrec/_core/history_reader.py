@@ -279,7 +279,7 @@ def _check_history(model: Any, X: Any, history: Any) -> tuple[Any, np.ndarray]:
             f"and their ratings, got {type(history).__name__}. Pass history=(X_past, y_past)."
         ) from error
     if hasattr(X_past, "shape") and X_past.shape[0] == 0:  # no history yet
-        X_past, y_past = X[:1], np.array([np.nan])
+        X_past, y_past = take_rows(X, slice(1)), np.array([np.nan])
     else:
         X_past = check_interactions(model, X_past, reset=False)
         y_past = check_ratings(model, y_past, input_name="y_past")

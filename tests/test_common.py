@@ -62,6 +62,7 @@ ESTIMATORS = [
     SequenceRatingRegressor(loss="absolute_error"),
     SequenceRatingRegressor(items_only=True),
     IDEncoder(),
+    IDEncoder(min_frequency=2),
     SequencePadder(),
     SequenceWindower(timestamp=2, ratings=True),
 ]

@@ -107,7 +107,7 @@ NO_ROWS = r"Found array with 0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of
         (X["user"], ValueError, "Expected a 2-dimensional container but got"),
         (np.ones(5), ValueError, "Expected 2D array, got 1D array instead"),
         (X.to_numpy() + 1j, ValueError, "Complex data not supported"),
-        (sp.csr_array(X), TypeError, "Sparse data was passed, but dense data is required"),
+        (sp.csr_array(X), TypeError, "Sparse data was passed, .*interactions_from_matrix"),
         (3, ValueError, "Expected 2D array, got scalar array instead"),
         (X.to_numpy()[None], ValueError, "Found array with dim 3, while dim <= 2 is required by"),
         ("log.csv", TypeError, rf"got a path instead: 'log\.csv'\. {READ_FIRST}"),
@@ -250,8 +250,8 @@ OPTIMIZER = r"optimizer must be None or a subclass of torch\.optim\.Optimizer, .
     [
         ("user", "usr", NO_COLUMN),
         ("item", 7, "Column 7 was asked for, but X has 3 columns: give a position from 0 to 2"),
-        ("user", 1, "Columns 1 and 1 are one and the same, at position 1 of X"),
-        ("user", "item", "Columns 'item' and 1 are one and the same"),
+        ("user", 1, "Columns 1 and 'item' are one and the same, at position 1 of X"),
+        ("user", "item", "Columns 'item' and 'item' are one and the same"),
         ("early_stopping", 0.95, "the resulting train set will be empty"),
         ("rating_scale", (2, 4), OUTSIDE),
         *[

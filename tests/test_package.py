@@ -100,9 +100,9 @@ def test_no_method_of_the_base_class_is_overridden_once():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "fit"), structure.fits().items())
 def test_a_fit_enters_few_files(name, fit):
-    limits = {"BiasRegressor": 16, "SequenceRatingRegressor": 35}
-    limits["SequenceRatingRegressor, alpha=1"] = 25
-    assert len(structure.entered(fit)) <= limits.get(name, 23)
+    limits = {"BiasRegressor": 18, "BayesianMFRegressor, all": 26, "SequenceRatingRegressor": 37}
+    limits["SequenceRatingRegressor, alpha=1"] = 27
+    assert len(structure.entered(fit)) <= limits.get(name, 25)
 
 
 @pytest.mark.parametrize(

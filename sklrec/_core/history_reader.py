@@ -16,19 +16,21 @@ from sklrec._core.readers import (
     PairReader,
     Rated,
     count_unknown,
+    find_id_columns,
     id_columns,
     learn_pairs,
     n_ids,
 )
 from sklrec._core.rows import check_X
-from sklrec._data.checks import (
+from sklrec._data.checks import check_ratings
+from sklrec._data.histories import Histories
+from sklrec._data.tables import (
     check_interactions,
-    check_ratings,
     column_values,
     named_column,
+    resolve_columns,
     take_rows,
 )
-from sklrec._data.histories import Histories
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
@@ -52,6 +54,8 @@ class HistoryReader(PairReader):
 
     def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         timestamp_index = resolve_timestamp(model, model.timestamp, X)
+        if timestamp_index is not None:  # raises if it is the column of users or of items
+            resolve_columns(model, (*find_id_columns(model, X, previous), timestamp_index), X)
         if previous is None:
             _learn_timestamps(model, X, timestamp_index)
         elif timestamp_index != model.timestamp_index_:
@@ -274,7 +278,7 @@ def _check_history(model: Any, X: Any, history: Any) -> tuple[Any, np.ndarray]:
             f"and their ratings, got {type(history).__name__}. Pass history=(X_past, y_past)."
         ) from error
     if hasattr(X_past, "shape") and X_past.shape[0] == 0:  # no history yet
-        X_past, y_past = X[:1], np.array([np.nan])
+        X_past, y_past = take_rows(X, slice(1)), np.array([np.nan])
     else:
         X_past = check_interactions(model, X_past, reset=False)
         y_past = check_ratings(model, y_past, input_name="y_past")

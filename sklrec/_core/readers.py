@@ -9,12 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._data.checks import (
-    check_interactions,
-    check_ratings,
-    column_values,
-    resolve_columns,
-)
+from sklrec._data.checks import check_ratings
 from sklrec._data.features.side_features import (
     OWNERS,
     KnownFeatures,
@@ -22,6 +17,7 @@ from sklrec._data.features.side_features import (
     SideFeatures,
     assign_sides,
 )
+from sklrec._data.tables import check_interactions, column_values, resolve_sides
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.warnings import warn
@@ -105,9 +101,9 @@ class FeatureReader(PairReader):
 
     def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         if previous is None:
-            ids = resolve_columns(model, (model.user, model.item), X)
+            ids = resolve_sides(model, X, user=model.user, item=model.item)
             options = {"categorical_features": model.categorical_features, "weight": weight}
-            side = SideFeatures.learn(model, X, ids, **options)
+            side = SideFeatures.learn(model, X, ids, **options, y=y)
             known = KnownFeatures()
         else:
             side, known = previous.side_features_.extend(X), previous.known_features_
@@ -150,10 +146,11 @@ class BlockReader(PairReader):
         side = SideFeatures.learn(
             model,
             X,
-            resolve_columns(model, (model.user, model.item), X),
+            resolve_sides(model, X, user=model.user, item=model.item),
             categorical_features=model.categorical_features,
             columns=model.side_features,
             weight=weight,
+            y=y,
         )
         inputs = learn_pairs(model, X, y, previous)
         blocks = model.side_blocks_ = assign_sides(side, X, inputs["users"], inputs["items"])
@@ -187,7 +184,7 @@ def learn_pairs(model: Any, X: Any, y: np.ndarray, previous: Any) -> Inputs:
 
 def find_id_columns(model: Any, X: Any, previous: Any) -> tuple[int, ...]:
     """Find the positions of the columns of users and items."""
-    columns = resolve_columns(model, (model.user, model.item), X)
+    columns = resolve_sides(model, X, user=model.user, item=model.item)
     if previous is not None and columns != previous.encoder_.column_indices_:
         raise ValueError(
             f"user={model.user!r} and item={model.item!r} are other columns than those of the "

@@ -1,7 +1,7 @@
 """Recommendations from a fitted rating model."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from sklrec._data.checks import check_positive
+from sklrec._data.tables import as_column
 from sklrec._data.vocabulary import Vocabulary
 
 # Scores in memory at once: 8 MiB of float32, which fit into the processor's cache.
@@ -23,6 +24,8 @@ def recommended(
 ) -> pd.DataFrame:
     """Recommend the items with the highest predicted ratings."""
     _check_has_ids(model)
+    if not isinstance(exclude_seen, bool | np.bool_):
+        raise ValueError(f"exclude_seen must be True or False, got {exclude_seen!r}.")
     user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
     users = read_ids(users, "users")
     user_codes = user_vocabulary.codes(users)
@@ -165,12 +168,14 @@ def _as_frame(columns: dict[str, Any]) -> pd.DataFrame:
 
 def read_ids(values: Any, name: str) -> Any:
     """Read a list of IDs as a one-dimensional array; messages call it `name`."""
-    if not is_list_like(values, allow_sets=False) or getattr(values, "ndim", 1) != 1:
+    if not is_list_like(values):
         raise ValueError(f"{name} must be a list of IDs, got {values!r}. Pass [{values!r}].")
+    is_table = len(getattr(values, "shape", (0,))) != 1
+    if is_table or not (isinstance(values, Sequence) or hasattr(values, "__array__")):
+        raise ValueError(
+            f"{name} must be a list or a column of IDs, got a {type(values).__name__}. Pass "
+            f"{'one of its columns' if is_table else f'list({name})'}."
+        )
     if len(values) == 0:
         raise ValueError(f"{name} must hold at least one ID, got none.")
-    try:
-        ids = pd.Index(values, tupleize_cols=False)
-    except UnicodeEncodeError:  # pandas' strings cannot hold half of a surrogate pair
-        ids = pd.Index(values, dtype=object, tupleize_cols=False)
-    return ids.to_numpy() if isinstance(ids.dtype, np.dtype) else ids.array
+    return as_column(values)

@@ -12,7 +12,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 
 from sklrec._core.readers import Rated, Start, count_unknown
-from sklrec._data.checks import RatingStatistics, check_sample_weight, take_rows
+from sklrec._data.checks import RatingStatistics, check_sample_weight
+from sklrec._data.tables import take_rows
 from sklrec._utils.runtime import (
     accelerate_device,
     common_random_state,

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array, validate_data
 
-from sklrec._data.checks import as_codes, check_not_path, check_rating_size, check_ratings
+from sklrec._data.checks import as_codes, check_rating_size, check_ratings
 from sklrec._data.histories import Histories
+from sklrec._data.tables import read_table
 
 # Larger item codes need a proportionate number of items.
 LARGEST_CODE = 1_000_000
@@ -15,7 +16,7 @@ LARGEST_CODE = 1_000_000
 
 def check_sequences(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     """Check padded sequences, and return them as float64."""
-    check_not_path(X)
+    read_table(X)  # raises for what is no table
     try:
         array = check_array(X, dtype=np.float64, ensure_all_finite=False, estimator=estimator)
     except ValueError as error:

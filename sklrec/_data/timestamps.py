@@ -11,12 +11,11 @@ from sklrec._data.checks import (
     DATETIMES,
     NUMBERS,
     ZONED,
-    Table,
     check_rows,
     plain_scalar,
-    resolve_columns,
     timestamp_kinds,
 )
+from sklrec._data.tables import Table, resolve_columns
 
 _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",

@@ -90,10 +90,12 @@ class BayesianMFRegressor(BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs.
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs.
     warm_start : bool, default=False
         Whether `fit` starts from the posterior of the last fit instead of a random start. New
         users and items start from the prior. Pass all ratings, old and new: a user or item without
@@ -271,8 +273,8 @@ class BayesianMFRegressor(BaseRatingRegressor):
         side_features=None,
         categorical_features="from_dtype",
         rating_scale="auto",
-        user=0,
-        item=1,
+        user="auto",
+        item="auto",
         warm_start=False,
         device="cpu",
         random_state=None,

@@ -40,10 +40,12 @@ class BiasRegressor(BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs.
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs.
 
     Attributes
     ----------
@@ -160,8 +162,8 @@ class BiasRegressor(BaseRatingRegressor):
         item_penalty="auto",
         *,
         rating_scale="auto",
-        user=0,
-        item=1,
+        user="auto",
+        item="auto",
     ):
         self.user_penalty = user_penalty
         self.item_penalty = item_penalty

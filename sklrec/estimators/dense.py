@@ -103,10 +103,12 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs. All other columns are side
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs. All other columns are side
         features.
     categorical_features : 'from_dtype' or array-like, default='from_dtype'
         Columns of numbers to treat as categories: positions, names, or a mask with one boolean
@@ -307,8 +309,8 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         init_std=0.05,
         early_stopping="auto",
         rating_scale="auto",
-        user=0,
-        item=1,
+        user="auto",
+        item="auto",
         categorical_features="from_dtype",
         warm_start=False,
         callbacks=None,

@@ -96,10 +96,12 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs. Columns other than these
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs. Columns other than these
         two are not used.
     warm_start : bool, default=False
         Whether `fit` continues with the model of the previous call. It then trains for
@@ -275,8 +277,8 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         init_std="auto",
         early_stopping="auto",
         rating_scale="auto",
-        user=0,
-        item=1,
+        user="auto",
+        item="auto",
         warm_start=False,
         callbacks=None,
         device="cpu",

@@ -153,10 +153,12 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs.
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs.
     timestamp : int, str or None, default='auto'
         Position, or name in a DataFrame, of the column of timestamps: numbers or datetimes.
         Datetimes without a time zone are read as UTC. ``'auto'`` is the column named
@@ -386,8 +388,8 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         init_std=0.2,
         early_stopping="auto",
         rating_scale="auto",
-        user=0,
-        item=1,
+        user="auto",
+        item="auto",
         timestamp="auto",
         warm_start=False,
         callbacks=None,

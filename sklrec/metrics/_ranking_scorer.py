@@ -85,7 +85,7 @@ def make_ranking_scorer(
 
     The model is the estimator, the last step of a `Pipeline`, or the best model of a search. In a
     `Pipeline` the steps before it transform X, and `recommend` is called in the transformed space.
-    The scorer reads the columns in the model's parameters `user` and `item`, by default 0 and 1.
+    The scorer reads the columns in the model's parameters `user` and `item`, by default "auto".
     Unknown users that an `IDEncoder` gave the same code stay different users, and so do items: the
     scorer takes IDs from before the steps that keep columns in place
     (`sklearn.base.OneToOneFeatureMixin`).
@@ -230,6 +230,7 @@ def _recommended(
     lists = model.recommend(user_vocabulary.ids, n_items=k, exclude_seen=True)
     item_vocabulary, item_codes = Vocabulary.build(items.seen[~items.is_lost], "item")
     _, first = np.unique(item_codes, return_index=True)
+    item_vocabulary.check_same_kind(lists["item"], "in the lists", "in X")
     found = item_vocabulary.codes(lists["item"]) - 1
     is_tested = found >= 0
     shared = pd.DataFrame(

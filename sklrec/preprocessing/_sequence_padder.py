@@ -16,6 +16,7 @@ from sklrec._data.checks import (
     check_feature_names_in,
     fit_context,
 )
+from sklrec._data.tables import Frame, as_column, read_table
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Maybe, Strings
 
@@ -123,6 +124,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
             If there are no sequences, if one holds anything but codes, or if all are empty and
             `max_len` is None.
         """
+        X = _read(X)
         if _is_matrix(X):
             longest = validate_data(self, X, reset=True).shape[1]
         else:
@@ -158,6 +160,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
             If there are no sequences, or if one holds anything but codes.
         """
         check_is_fitted(self)
+        X = _read(X)
         if _is_matrix(X):
             reset = not hasattr(self, "n_features_in_")
             padded = self._pad_columns(validate_data(self, X, reset=reset))
@@ -208,6 +211,11 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
         padded = np.zeros(filled.shape, dtype=np.int64)
         padded[filled] = codes[(starts + places)[filled]]
         return padded
+
+
+def _read(X: Any) -> Any:
+    """Array of the sequences in a column, and anything else as it is."""
+    return X if isinstance(X, list | tuple) or isinstance(read_table(X), Frame) else as_column(X)
 
 
 def _is_matrix(X: Any) -> bool:

@@ -15,14 +15,12 @@ from sklrec._data.checks import (
     Interval,
     as_codes,
     check_feature_names_in,
-    check_interactions,
     check_ratings,
     fit_context,
-    named_column,
     plain_scalar,
-    resolve_columns,
 )
 from sklrec._data.histories import Histories
+from sklrec._data.tables import check_interactions, named_column, resolve_columns, resolve_sides
 from sklrec._data.timestamps import need_timestamp, read_timestamps, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
@@ -45,10 +43,11 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     ----------
     max_len : int, default=10
         Width of the window, including the item of the row itself.
-    user : int or str, default=0
-        The column of users: a position, or a column name of a DataFrame. Users are IDs of any
-        kind.
-    item : int or str, default=1
+    user : int or str, default="auto"
+        The column of users, by position or by name. "auto" takes the columns named `user` and
+        `item` if X has both, and the first two columns if it has neither. If it has one of them,
+        name the other column. Users are IDs of any kind.
+    item : int or str, default="auto"
         The column of items. Items must be codes from `IDEncoder`: whole numbers from 0 upwards,
         where 0 stands for an unknown item.
     timestamp : int or str, default="auto"
@@ -144,7 +143,7 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     timestamp_kind_: str
     histories_: Histories
 
-    def __init__(self, max_len=10, *, user=0, item=1, timestamp="auto", ratings=False):
+    def __init__(self, max_len=10, *, user="auto", item="auto", timestamp="auto", ratings=False):
         self.max_len = max_len
         self.user = user
         self.item = item
@@ -184,7 +183,8 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
         ratings = check_ratings(self, y) if self.ratings else np.full(X.shape[0], np.nan)
         check_consistent_length(X, ratings)
         position = need_timestamp(self, self.timestamp, X)
-        columns = resolve_columns(self, (self.user, self.item, position), X)
+        sides = resolve_sides(self, X, user=self.user, item=self.item)
+        columns = resolve_columns(self, (*sides, position), X)
         users, items, times = (named_column(self, X, column) for column in columns)
         vocabulary, codes = Vocabulary.build(*users)
         timestamps = read_timestamps(*times)

@@ -224,7 +224,7 @@ def test_ratings_need_y(log):
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
-        ({"item": "user"}, "Columns 0 and 'user' are one and the same"),
+        ({"item": "user"}, "Columns 'user' and 'user' are one and the same"),
         ({"timestamp": "item"}, "Columns 1 and 1 are one and the same"),
     ],
 )

@@ -82,7 +82,7 @@ def expected_failures(estimator):
 
 
 @pytest.mark.filterwarnings("ignore:timestamp='auto' found no column")
-@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures, xfail_strict=True)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 

@@ -21,18 +21,13 @@ from sklrec._core.readers import (
     n_ids,
 )
 from sklrec._core.rows import check_X
-from sklrec._data.checks import (
-    check_interactions,
-    check_ratings,
-    column_values,
-    named_column,
-    take_rows,
-)
+from sklrec._data.checks import check_interactions, check_ratings, column_values, named_column
 from sklrec._data.histories import Histories
 from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._utils.runtime import threads_for
+from sklrec._utils.versions import take_rows
 from sklrec._utils.warnings import warn
 
 # Of a longer history, a target reads the nearest ratings on each side: at least this many, and at

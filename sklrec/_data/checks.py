@@ -10,25 +10,9 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_list_like
-from sklearn.base import _fit_context as fit_context
-from sklearn.utils import _safe_indexing as take_rows
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 from sklearn.utils.validation import check_array, column_or_1d, validate_data
 
 from sklrec._utils.state.kinds import NUMBER, Plain, Record
-
-# Only this module imports scikit-learn's private names.
-__all__ = [
-    "Interval",
-    "RealNotInt",
-    "StrOptions",
-    "check_feature_names_in",
-    "check_sample_weight",
-    "fit_context",
-    "take_rows",
-]
 
 Table: TypeAlias = pd.DataFrame | np.ndarray  # checked interactions, (n_samples, n_features)
 Rows: TypeAlias = slice | np.ndarray  # some rows of a table

@@ -11,19 +11,11 @@ import pandas as pd
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._data.checks import (
-    Interval,
-    RealNotInt,
-    StrOptions,
-    check_interactions,
-    column_values,
-    fit_context,
-    named_column,
-    resolve_columns,
-)
+from sklrec._data.checks import check_interactions, column_values, named_column, resolve_columns
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
+from sklrec._utils.versions import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["IDEncoder"]
 

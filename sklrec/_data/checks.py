@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, Self, TypeAlias
 import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_list_like
-from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from sklrec._utils.state.kinds import NUMBER, Plain, Record
+from sklrec._utils.versions import column_or_1d
 
 Table: TypeAlias = pd.DataFrame | np.ndarray  # checked interactions, (n_samples, n_features)
 Rows: TypeAlias = slice | np.ndarray  # some rows of a table

@@ -1,6 +1,7 @@
 """Differences between the supported versions of scikit-learn and torch, and private names."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
+from sklearn.utils import column_or_1d as _column_or_1d
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_sample_weight
@@ -20,6 +22,7 @@ __all__ = [
     "StrOptions",
     "check_feature_names_in",
     "check_sample_weight",
+    "column_or_1d",
     "fit_context",
     "is_exporting",
     "take_rows",
@@ -46,16 +49,27 @@ except ModuleNotFoundError:
         def call_on_fit_task_end(self, **kwargs: Any) -> None: ...
 
 
+def _known(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
+    """Select the options that a function has in the installed version."""
+    return {name: v for name, v in options.items() if name in signature(function).parameters}
+
+
 def check_sample_weight(
     sample_weight: Any, X: Any, *, allow_all_zero_weights: bool = False
 ) -> np.ndarray:
     """Check that there is one weight of at least 0 for each row, and return float64."""
-    options = {"dtype": np.float64, "ensure_non_negative": True}
-    if "allow_all_zero_weights" in signature(_check_sample_weight).parameters:
-        options["allow_all_zero_weights"] = allow_all_zero_weights
-        return _check_sample_weight(sample_weight, X, **options)
-    # scikit-learn 1.7 and 1.8 accept weights of 0 only. Remove this when the floor is 1.9.
-    weight = _check_sample_weight(sample_weight, X, **options)
+    # scikit-learn 1.7 and 1.8 accept weights that are all 0, without an option. Remove the option
+    # and the error here when the floor is 1.9.
+    options = _known(_check_sample_weight, allow_all_zero_weights=allow_all_zero_weights)
+    weight = _check_sample_weight(
+        sample_weight, X, dtype=np.float64, ensure_non_negative=True, **options
+    )
     if not allow_all_zero_weights and not weight.any():
         raise ValueError("Sample weights must contain at least one non-zero number.")
     return weight
+
+
+def column_or_1d(y: Any, *, input_name: str, warn: bool = False) -> np.ndarray:
+    """Check a column and make it one-dimensional."""
+    # scikit-learn 1.7 calls each column y in its errors. Remove this when the floor is 1.8.
+    return _column_or_1d(y, warn=warn, **_known(_column_or_1d, input_name=input_name))

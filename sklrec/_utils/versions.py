@@ -21,6 +21,7 @@ __all__ = [
     "RealNotInt",
     "StrOptions",
     "check_feature_names_in",
+    "check_onnx_operators",
     "check_sample_weight",
     "column_or_1d",
     "fit_context",
@@ -47,6 +48,16 @@ except ModuleNotFoundError:
         def call_on_fit_task_begin(self, **kwargs: Any) -> None: ...
 
         def call_on_fit_task_end(self, **kwargs: Any) -> None: ...
+
+
+def check_onnx_operators(caller: str) -> None:
+    """Raise if torch cannot write operators of ONNX, such as LSTM, into a graph."""
+    # Remove this when the floor of torch is 2.8.
+    if not hasattr(torch.onnx, "ops"):
+        raise ImportError(
+            f"{caller} requires torch 2.8 or newer, but torch {torch.__version__} is installed. "
+            "Update it with: pip install 'sklrec[onnx]'"
+        )
 
 
 def _known(function: Callable[..., Any], **options: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from inspect import signature
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
@@ -27,6 +28,7 @@ __all__ = [
     "fit_context",
     "is_exporting",
     "take_rows",
+    "to_datetimes",
 ]
 
 # torch 2.6 cannot tell an export from a compilation, in which the same operations are correct.
@@ -84,3 +86,14 @@ def column_or_1d(y: Any, *, input_name: str, warn: bool = False) -> np.ndarray:
     """Check a column and make it one-dimensional."""
     # scikit-learn 1.7 calls each column y in its errors. Remove this when the floor is 1.8.
     return _column_or_1d(y, warn=warn, **_known(_column_or_1d, input_name=input_name))
+
+
+def to_datetimes(values: np.ndarray) -> tuple[pd.DatetimeIndex, Any]:
+    """Make times of objects, in UTC, and give their years."""
+    try:
+        times = pd.to_datetime(values, utc=True)
+    except pd.errors.OutOfBoundsDatetime:
+        # pandas 2 has objects in nanoseconds only. Remove this when the floor is 3.0.
+        years = np.array([pd.Timestamp(value).year for value in values])
+        return pd.DatetimeIndex([]), years
+    return times, times.year

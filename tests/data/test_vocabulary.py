@@ -143,6 +143,7 @@ def test_numbers_and_strings_are_different_ids():
         assert vocabulary.codes(objects([number, (22,)])).tolist() == [code, 0]
 
 
+@pytest.mark.needs("pandas>=3.0")  # pandas 2 compares strings up to a zero byte only
 def test_strings_with_zero_bytes_and_surrogates_are_distinct():
     values = objects(["a", "a\0", "a\0b", "", "\0", "\ud800", "\ud801"])
     vocabulary, codes = Vocabulary.build(values, "user")

@@ -390,7 +390,14 @@ DAMAGED = {
 }
 
 
-@pytest.mark.parametrize(("content", "message"), DAMAGED.values(), ids=DAMAGED)
+# pandas 2 reads a number up to a null byte.
+NEEDS = {"a null byte": pytest.mark.needs("pandas>=3.0")}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [pytest.param(*case, id=name, marks=NEEDS.get(name, ())) for name, case in DAMAGED.items()],
+)
 def test_damaged_archives_with_the_right_checksum_are_refused(cached, content, message):
     with pytest.raises(OSError, match=message):
         cached(content)()

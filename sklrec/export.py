@@ -19,6 +19,7 @@ from sklrec._core.padded_reader import PaddedReader
 from sklrec._core.rows import check_X
 from sklrec._utils.extras import import_extra
 from sklrec._utils.tensor_file import write_whole
+from sklrec._utils.versions import check_onnx_operators
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
 from sklrec.estimators.module import ModuleRecRegressor
@@ -107,7 +108,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ImportError
-        If onnx or onnxscript is not installed.
+        If onnx or onnxscript is not installed, or torch is older than 2.8.
     NotFittedError
         If the estimator is not fitted.
     TypeError
@@ -137,6 +138,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     module = _module_of(estimator)
     for name in ("onnx", "onnxscript"):
         import_extra(name, "onnx", "to_onnx")
+    check_onnx_operators("to_onnx")
     n_bytes = sum(table.nbytes for table in module.state_dict().values())
     if n_bytes > MAX_BYTES:
         raise ValueError(

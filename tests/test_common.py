@@ -12,9 +12,11 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 import torch
 from networks import Described, FactorsWithVectors, Layers, Remembering, SparseFactors
 from numpydoc.docscrape import NumpyDocString
+from packaging.version import Version
 from sklearn.base import (
     BaseEstimator,
     OneToOneFeatureMixin,
@@ -84,17 +86,22 @@ TOO_NARROW = dict.fromkeys(
     ),
     "its X has two columns, but users, items and timestamps are three",
 )
+# scikit-learn 1.7 subtracts a float from its integers, which numpy refuses.
+BROKEN = {"check_positive_only_tag_during_fit": "an error of the check in scikit-learn 1.7"}
+if Version(sklearn.__version__) >= Version("1.8"):
+    BROKEN = {}
 
 
 def expected_failures(estimator):
     if isinstance(estimator, SequenceWindower):
-        return TOO_NARROW
+        return TOO_NARROW | BROKEN
     is_exact = isinstance(estimator, BayesianMFRegressor | BiasRegressor)
-    return {} if is_exact or not isinstance(estimator, RegressorMixin) else STOCHASTIC
+    is_stochastic = isinstance(estimator, RegressorMixin) and not is_exact
+    return STOCHASTIC | BROKEN if is_stochastic else BROKEN
 
 
 @pytest.mark.filterwarnings("ignore:timestamp='auto' found no column")
-@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures, xfail_strict=True)
+@parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
 
@@ -236,11 +243,13 @@ def test_reprs_show_parameters_and_fitted_sizes(estimator):
         assert repr(shown).startswith(f"{name}(")
     if isinstance(estimator, RegressorMixin):
         n_pairs = len(X[["user", "item"]].drop_duplicates())
-        n_iter = fitted.n_iter_
-        sizes = {"n_users_": 40, "n_items_": 30, "n_ratings_": n_pairs, "n_iter_": n_iter}
-        html = re.sub(r"(\s|<[^>]*>)+", " ", fitted._repr_html_())
-        assert all(f"{size} int {value}" in html for size, value in sizes.items())
-        assert not any(hasattr(plain, size) for size in sizes)
+        sizes = {"n_users_": 40, "n_items_": 30, "n_ratings_": n_pairs}
+        assert {size: getattr(fitted, size) for size in sizes} == sizes
+        assert not any(hasattr(plain, size) for size in [*sizes, "n_iter_"])
+        if Version(sklearn.__version__) >= Version("1.9"):  # shows fitted attributes
+            sizes["n_iter_"] = fitted.n_iter_
+            html = re.sub(r"(\s|<[^>]*>)+", " ", fitted._repr_html_())
+            assert all(f"{size} int {value}" in html for size, value in sizes.items())
 
 
 @each

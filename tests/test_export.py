@@ -25,6 +25,7 @@ from sklrec.datasets import make_ratings
 from sklrec.export import onnx_inputs, to_onnx
 
 onnxruntime = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.needs("torch>=2.8")
 
 SIZES = 1, 7, 1000
 
@@ -162,6 +163,13 @@ def test_an_error_names_the_missing_package(ratings, tmp_path, monkeypatch, name
     mf = MFRegressor(n_factors=4, random_state=0).fit(*ratings)
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"to_onnx requires {name}\. .*sklrec\[onnx\]"):
+        to_onnx(mf, tmp_path / "model.onnx")
+
+
+def test_an_error_names_the_version_of_torch(ratings, tmp_path, monkeypatch):
+    mf = MFRegressor(n_factors=4, max_epochs=1).fit(*ratings)
+    monkeypatch.delattr(torch.onnx, "ops")  # as in torch 2.7
+    with pytest.raises(ImportError, match=r"requires torch 2\.8 .*, but torch 2.* is installed\."):
         to_onnx(mf, tmp_path / "model.onnx")
 
 

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 import torch
 from sklearn.base import RegressorMixin
-from sklearn.callback import CallbackSupportMixin
 
 from sklrec._core.chunks import Chunks
 from sklrec._core.fit import Plan, fit_model
@@ -19,20 +18,20 @@ from sklrec._core.predict import fitted_copy, predicted
 from sklrec._core.readers import PairReader
 from sklrec._core.recommend import recommended, similar
 from sklrec._core.rows import Rows, Table
-from sklrec._data.checks import (
-    STATISTICS,
-    Interval,
-    RatingStatistics,
-    RealNotInt,
-    StrOptions,
-    fit_context,
-)
+from sklrec._data.checks import STATISTICS, RatingStatistics
 from sklrec._data.seen import SeenPairs
 from sklrec._solvers.base import Solver
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.steps import notify_sklearn_callbacks
 from sklrec._utils.state.estimators import DeclaredEstimator, Fitted
 from sklrec._utils.state.kinds import Floats, Int, Maybe, Optional, Strings
+from sklrec._utils.versions import (
+    CallbackSupportMixin,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    fit_context,
+)
 from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._losses import LOSSES
 from sklrec.modules._rating_module import RatingModule

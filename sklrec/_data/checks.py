@@ -8,25 +8,12 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_list_like
-from sklearn.base import _fit_context as fit_context
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils._set_output import _get_output_config
-from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import check_array, column_or_1d
+from sklearn.utils.validation import check_array
 
 from sklrec._data.tables import LARGEST_FLOAT_CODE, hint_about_wide_tables
 from sklrec._utils.state.kinds import NUMBER, Plain, Record
-
-# Only this module imports scikit-learn's private names.
-__all__ = [
-    "Interval",
-    "RealNotInt",
-    "StrOptions",
-    "check_feature_names_in",
-    "check_sample_weight",
-    "fit_context",
-]
+from sklrec._utils.versions import column_or_1d
 
 LARGEST_RATING = 1e18  # its square is still finite in float32
 

@@ -16,6 +16,7 @@ from sklrec._data.checks import (
     timestamp_kinds,
 )
 from sklrec._data.tables import Table, resolve_columns
+from sklrec._utils.versions import to_datetimes
 
 _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",
@@ -111,10 +112,13 @@ def _nanoseconds(values: Any, name: int | str, first_row: int) -> np.ndarray:
                 "be compared with others. Convert it first, with .astype('datetime64[ns]')."
             )
         times = pd.DatetimeIndex(values)
+        years = times.year
     else:
-        times = pd.to_datetime(np.asarray(values, dtype=object), utc=True)
-    outside = (times.year < _FIRST_YEAR) | (times.year > _LAST_YEAR)
-    years = f"{_FIRST_YEAR} to {_LAST_YEAR}"
-    lack = f"a timestamp: correct or drop these rows, since times lie in the years {years}"
+        times, years = to_datetimes(np.asarray(values, dtype=object))
+    outside = (years < _FIRST_YEAR) | (years > _LAST_YEAR)
+    lack = (
+        "a timestamp: correct or drop these rows, since times lie in the years "
+        f"{_FIRST_YEAR} to {_LAST_YEAR}"
+    )
     check_rows(outside, "a time out of range", lack, values, name, first_row)
     return times.as_unit("ns").asi8

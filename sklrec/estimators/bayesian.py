@@ -12,12 +12,12 @@ from sklrec._core.fit import auto_n_factors, check_unchanged
 from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_with_std
 from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
 from sklrec._core.rows import read_rated
-from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.features.side_features import SIDES, SideBlock
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
 from sklrec._utils.state.kinds import Array, Only, Part, Record
 from sklrec._utils.state.modules import Module
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules import GaussianMatrixFactorization
 
 # A row's joint covariance matrix has about half the square of the number of factors as numbers.

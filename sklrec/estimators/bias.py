@@ -7,9 +7,9 @@ from numbers import Real
 from sklrec._core.base import BaseRatingRegressor
 from sklrec._core.predict import predicted, predicted_with_std
 from sklrec._core.readers import n_ids
-from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
 from sklrec._utils.state.modules import Module
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules import BiasModel
 
 

@@ -9,7 +9,6 @@ import torch
 from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
 from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
 from sklrec._core.readers import FeatureReader, n_ids
-from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.features.columns import N_BINS
 from sklrec._data.features.side_features import KnownFeatures, SideFeatures
 from sklrec._solvers.minibatch import Optimization
@@ -18,6 +17,7 @@ from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._utils.runtime import is_shared
 from sklrec._utils.state.kinds import Array, Optional, Part
 from sklrec._utils.state.modules import Module
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import DenseNet
 

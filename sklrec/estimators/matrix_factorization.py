@@ -7,11 +7,11 @@ from numbers import Integral, Real
 from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
 from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
 from sklrec._core.readers import n_ids
-from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._utils.state.kinds import Optional, Part
 from sklrec._utils.state.modules import Module
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import MatrixFactorization
 

@@ -13,7 +13,7 @@ from sklrec._core.fit import minibatch_solver
 from sklrec._core.history_reader import HistoryReader
 from sklrec._core.predict import predicted
 from sklrec._core.readers import FeatureReader, PairReader, n_ids
-from sklrec._data.checks import TIMESTAMP_KINDS, Interval, StrOptions
+from sklrec._data.checks import TIMESTAMP_KINDS
 from sklrec._data.features.side_features import KnownFeatures, SideFeatures
 from sklrec._data.histories import Histories
 from sklrec._solvers.epochs import Chooser
@@ -23,6 +23,7 @@ from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._utils.runtime import is_shared, own_random_state
 from sklrec._utils.state.kinds import NUMBER, Array, Choice, Int, Maybe, Optional, Part
 from sklrec._utils.state.networks import Network
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules._network_checks import check_network, scale_tables
 from sklrec.modules._network_inputs import (
     check_forward,
@@ -129,10 +130,12 @@ class ModuleRecRegressor(BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs.
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs.
     timestamp : int, str, 'auto' or None, default='auto'
         Position or name of the column of timestamps. Only networks with histories read it.
         ``'auto'`` is the column named ``timestamp``, if there is one. ``None`` takes the order of
@@ -315,8 +318,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         max_len=50,
         early_stopping="auto",
         rating_scale="auto",
-        user=0,
-        item=1,
+        user="auto",
+        item="auto",
         timestamp="auto",
         categorical_features="from_dtype",
         warm_start=False,

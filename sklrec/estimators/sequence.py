@@ -20,7 +20,7 @@ from sklrec._core.fit import (
 from sklrec._core.history_reader import HistoryReader
 from sklrec._core.padded_reader import PaddedReader
 from sklrec._core.predict import fitted_copy
-from sklrec._data.checks import TIMESTAMP_KINDS, Interval, StrOptions
+from sklrec._data.checks import TIMESTAMP_KINDS
 from sklrec._data.histories import Histories
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
@@ -28,6 +28,7 @@ from sklrec._solvers.static_part import StaticPartSolver
 from sklrec._utils.runtime import is_shared
 from sklrec._utils.state.kinds import BOOL, NUMBER, Choice, Int, Only, Optional, Part
 from sklrec._utils.state.modules import Module
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import LSTMRating, ResidualLSTMRating
 

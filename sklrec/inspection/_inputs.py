@@ -4,9 +4,10 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from sklrec._utils.versions import column_or_1d
 from sklrec.inspection._drawing import check_matplotlib
 from sklrec.metrics._test_rows import unwrap
 

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import make_scorer
 from sklearn.utils.validation import check_array
 
-from sklrec._data.checks import check_sample_weight
+from sklrec._utils.versions import check_sample_weight
 
 
 def masked_root_mean_squared_error(
@@ -77,7 +77,7 @@ def masked_root_mean_squared_error(
             f"{y_pred[tuple(bad[0])]} at row {place}, and {len(bad)} of {known.sum()} known "
             "ratings have no finite prediction."
         )
-    weight = check_sample_weight(sample_weight, y_true, dtype=np.float64, ensure_non_negative=True)
+    weight = check_sample_weight(sample_weight, y_true)
     weights = np.broadcast_to(weight.reshape(-1, *[1] * (y_true.ndim - 1)), y_true.shape)[known]
     if not weights.any():
         raise ValueError(

@@ -11,13 +11,7 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._data.checks import (
-    Interval,
-    RealNotInt,
-    StrOptions,
-    fit_context,
-    kind_of_output,
-)
+from sklrec._data.checks import kind_of_output
 from sklrec._data.tables import (
     POSITIONS,
     Table,
@@ -31,6 +25,7 @@ from sklrec._data.tables import (
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
+from sklrec._utils.versions import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["IDEncoder"]
 

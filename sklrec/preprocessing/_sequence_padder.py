@@ -9,16 +9,11 @@ import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklrec._data.checks import (
-    Interval,
-    StrOptions,
-    as_codes,
-    check_feature_names_in,
-    fit_context,
-)
+from sklrec._data.checks import as_codes
 from sklrec._data.tables import Frame, as_column, read_table
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Maybe, Strings
+from sklrec._utils.versions import Interval, StrOptions, check_feature_names_in, fit_context
 
 LARGEST_MAX_LEN = 2**24  # in a file: longer sequences would need too much memory
 

@@ -12,11 +12,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
     TIMESTAMP_KINDS,
-    Interval,
     as_codes,
-    check_feature_names_in,
     check_ratings,
-    fit_context,
     plain_scalar,
 )
 from sklrec._data.histories import Histories
@@ -25,6 +22,7 @@ from sklrec._data.timestamps import need_timestamp, read_timestamps, timestamp_k
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Choice, Int, Many, Maybe, Part, Strings
+from sklrec._utils.versions import Interval, check_feature_names_in, fit_context
 from sklrec.preprocessing._sequence_padder import LARGEST_MAX_LEN
 
 

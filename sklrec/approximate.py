@@ -12,6 +12,7 @@ from sklrec._core.recommend import read_ids, table_of_lists
 from sklrec._data.checks import check_positive
 from sklrec._utils.extras import import_extra
 from sklrec._utils.runs import place_in_run
+from sklrec._utils.runtime import own_settings
 from sklrec.modules import MatrixFactorization
 
 __all__ = ["ApproximateItems"]
@@ -76,6 +77,7 @@ class ApproximateItems:
     ['user', 'item', 'rank', 'score']
     """
 
+    @own_settings()
     def __init__(
         self,
         estimator: Any,
@@ -107,6 +109,7 @@ class ApproximateItems:
         self._index.hnsw.efConstruction = int(ef_construction)
         self._index.add(np.ascontiguousarray(items, dtype=np.float32))
 
+    @own_settings()
     def recommend(self, users, n_items=10, *, exclude_seen=True):
         """Recommend items with high predicted ratings, almost always the highest.
 

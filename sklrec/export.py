@@ -18,6 +18,7 @@ from sklrec._core.history_reader import HistoryReader
 from sklrec._core.padded_reader import PaddedReader
 from sklrec._core.rows import check_X
 from sklrec._utils.extras import import_extra
+from sklrec._utils.runtime import own_settings
 from sklrec._utils.tensor_file import write_whole
 from sklrec._utils.versions import check_onnx_operators
 from sklrec.estimators.dense import DenseRecRegressor
@@ -89,6 +90,7 @@ class _LSTM(nn.Module):
         return (hidden.squeeze(1).transpose(0, 1),)
 
 
+@own_settings()
 def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write the network of a fitted estimator as an ONNX graph.
 
@@ -170,6 +172,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     write_whole(path, program.model_proto.SerializeToString())
 
 
+@own_settings()
 def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.ndarray]:
     """Compute the inputs of the ONNX graph of an estimator.
 

@@ -26,6 +26,7 @@ from sklearn.base import (
 )
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch_settings import SETTINGS, settings_of_torch
 
 import sklrec
 from sklrec import (
@@ -40,6 +41,7 @@ from sklrec import (
     SequenceWindower,
 )
 from sklrec.datasets import make_ratings
+from sklrec.export import EXPORTED, onnx_inputs
 
 OF_USERS = Described, FactorsWithVectors, Layers, Remembering, SparseFactors
 ESTIMATORS = [
@@ -429,6 +431,41 @@ def test_the_seed_decides_and_global_random_states_stay(name):
     assert states() == before
     assert np.array_equal(first, same)
     assert np.array_equal(first, other) == (name == "bias")
+
+
+def results_of_all_methods(name, path):
+    model, rows = fit(name), REGRESSORS[name][1]
+    sklrec.save(model, path)
+    models = [model, sklrec.load(path, custom_objects=CUSTOM), pickle.loads(pickle.dumps(model))]
+    further = copy.copy(model)
+    models.append(getattr(further, "partial_fit", further.fit)(rows, STARS))
+    if hasattr(model, "fold_in") and model.loss != "ordinal":
+        models.append(model.fold_in(rows[:9].assign(user=-1), STARS[:9]))
+    found = [outputs(m, rows) for m in models]
+    for m in models:
+        found.append(m.recommend([1, 2], n_items=3)["score"].to_numpy())
+        for side in m._sides_with_factors:
+            found.append(getattr(m, f"similar_{side}s")([1], 3)["score"].to_numpy())
+    if isinstance(model, EXPORTED):
+        found += onnx_inputs(model, rows).values()
+    return found
+
+
+wanted_results = functools.cache(results_of_all_methods)
+
+
+@every
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_torch_change_nothing_and_stay(name, setting, tmp_path_factory):
+    path = tmp_path_factory.getbasetemp() / "model"
+    wanted = wanted_results(name, path)
+    usual = settings_of_torch()
+    with setting():
+        before = settings_of_torch()
+        found = results_of_all_methods(name, path)
+        assert settings_of_torch() == before != usual
+    for values, expected in zip(found, wanted, strict=True):
+        assert np.array_equal(values, expected, equal_nan=True)
 
 
 @exact

@@ -10,6 +10,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
+from torch_settings import SETTINGS, settings_of_torch
 
 import sklrec.export
 from sklrec import (
@@ -63,6 +64,16 @@ def assert_parity(session, estimator, X, sizes=SIZES, **history):
         [found] = session.run(["ratings"], onnx_inputs(estimator, X[:n], **history))
         expected = estimator.predict(X[:n], **history).ravel()
         np.testing.assert_allclose(found, expected[~np.isnan(expected)], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_torch_change_nothing_and_stay(ratings, queries, tmp_path, setting):
+    mf = MFRegressor(n_factors=4, random_state=0).fit(*ratings)
+    with setting():
+        before = settings_of_torch()
+        session = session_of(mf, tmp_path)
+        assert settings_of_torch() == before
+    assert_parity(session, mf, queries)
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,13 @@ from torch import Tensor
 from sklrec._data.checks import check_positive
 from sklrec._data.tables import as_column
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.runtime import own_settings
 
 # Scores in memory at once: 8 MiB of float32, which fit into the processor's cache.
 SCORES_AT_ONCE = 2**21
 
 
+@own_settings()
 def recommended(
     model: Any, users: Any, n_items: int, exclude_seen: bool, candidates: Any
 ) -> pd.DataFrame:
@@ -63,6 +65,7 @@ def table_of_lists(
     return _as_frame({"user": users, "item": ids, "rank": rank, "score": score})
 
 
+@own_settings()
 def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFrame:
     """Find the users or items with the most similar factors."""
     _check_has_ids(model)

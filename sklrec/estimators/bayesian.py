@@ -15,6 +15,7 @@ from sklrec._core.rows import read_rated
 from sklrec._data.features.side_features import SIDES, SideBlock
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
+from sklrec._utils.runtime import own_settings
 from sklrec._utils.state.kinds import Array, Only, Part, Record
 from sklrec._utils.state.modules import Module
 from sklrec._utils.versions import Interval, StrOptions
@@ -354,6 +355,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
             model, X, lambda **inputs: model.module_.star_probabilities(**inputs).cpu().numpy()
         )
 
+    @own_settings()
     def fold_in(self, X, y, sample_weight=None):
         """Add users or items that `fit` did not see, without a new fit.
 

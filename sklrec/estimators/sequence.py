@@ -19,7 +19,7 @@ from sklrec._core.fit import (
 )
 from sklrec._core.history_reader import HistoryReader
 from sklrec._core.padded_reader import PaddedReader
-from sklrec._core.predict import fitted_copy
+from sklrec._core.predict import predicted
 from sklrec._data.checks import TIMESTAMP_KINDS
 from sklrec._data.histories import Histories
 from sklrec._solvers.minibatch import Optimization
@@ -458,8 +458,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
             If IDs are unknown because they are of another kind than the IDs of `fit` or of the
             history.
         """
-        model = fitted_copy(self)
-        return model._reader.predicted(model, X, history)
+        return predicted(self, X, history)
 
     def score(self, X, y, sample_weight=None, *, history=None):
         """Compute the coefficient of determination of the predictions.

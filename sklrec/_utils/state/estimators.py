@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklrec._utils.runtime import own_settings
 from sklrec._utils.state.kinds import Choice, Fields, Kind, Only, Part, Place, Record
 from sklrec._utils.state.plain import PARAMETER_CODECS, Codec, pack_plain, unpack_plain
 
@@ -44,6 +45,7 @@ class DeclaredEstimator(BaseEstimator):
                 packed[name] = self._state[name].pack(state[name], raw=True)
         return state | packed | {PACKED: sorted(packed)}
 
+    @own_settings()
     def __setstate__(self, state):
         state = dict(state)
         packed = {name: state.pop(name) for name in state.pop(PACKED)}

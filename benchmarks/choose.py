@@ -28,6 +28,7 @@ from benchmarks._data import described_movielens, folds, read_log, rmse, split_g
 from benchmarks._measure import settle_environment
 from benchmarks._results import RESULTS
 from benchmarks.logs import MANY_ROWS, NORMAL, generate, random_splits
+from benchmarks.networks import MatrixFactorization
 from sklrec.model_selection import LastInteractionsSplit
 
 GENERATED = [(3, "no"), (3, "low"), (3, "high"), (50, "no"), (50, "low"), (50, "high")]
@@ -57,6 +58,11 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
         vary(*ROWS, *TERMS, n_factors=[40, 160], alpha=[0.1], **RATES),
     ),
     "dense": ("DenseRecRegressor", {}, vary(*NET, n_factors=[100], alpha=[0.1], **LAYERS)),
+    "networks": (
+        "ModuleRecRegressor",
+        {"module": MatrixFactorization},
+        vary("UNKNOWN_SHARE", "LEFT_OF_BIASES", lr=[0.005, 0.02], init_std=[0.05]),
+    ),
     "sequence": (
         "SequenceRatingRegressor",
         {},

@@ -117,7 +117,7 @@ def _train_once(model: Any, rows: Rows, plan: Plan) -> bool:
     _clear_absent_rows(model.module_, data, previous)
     if hasattr(model.module_, "set_chances"):
         sides = zip(("users", "items"), n_ids(model), strict=True)
-        model.module_.set_chances(**{name: data.row_weights(name, n + 1) for name, n in sides})
+        model.module_._set_chances(**{name: data.row_weights(name, n + 1) for name, n in sides})
     valid = None if rows.validation_data is None else rows.validation_data(data).to(device)
     snapshot = partial(_snapshot, model, previous, valid is not None)
     solver = model._new_solver(replace(plan, snapshot=snapshot))
@@ -130,13 +130,13 @@ def _clear_absent_rows(module: RatingModule, data: Any, previous: Any) -> None:
     """Set the new rows that no training row reads to the row of unknown codes."""
     before = {} if previous is None else dict(previous.module_.named_parameters())
     weights: dict[tuple[str, ...], torch.Tensor] = {}
-    for name, (_, inputs) in module.tables_of_codes().items():
+    for name, (_, inputs) in module._tables_of_codes().items():
         n_rows, n_before = len(module.get_parameter(name)), len(before.get(name, ()))
         if inputs not in weights:
             weights[inputs] = sum_of_weights(data, inputs, n_rows)
         is_absent = weights[inputs] == 0
         is_absent[:n_before] = False
-        module.clear_rows(name, is_absent.nonzero().squeeze(1))
+        module._clear_rows(name, is_absent.nonzero().squeeze(1))
 
 
 def _snapshot(
@@ -196,7 +196,7 @@ def converted_module(model: Any, previous: Any) -> Any:
         module._multiply_scores(module.scale.item() / now.scale)
     module.scale.fill_(now.scale)
     # Otherwise it changes together with the biases, or another loss moves it.
-    is_mean = model.loss == "squared_error" or module.constant is not module.global_mean
+    is_mean = model.loss == "squared_error" or module.constant != "global_mean"
     if not module.has_biases and is_mean:
         module.global_mean += now.mean - before.mean
     return module

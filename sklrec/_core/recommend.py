@@ -83,7 +83,7 @@ def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFram
     if metric not in ("cosine", "dot"):
         raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}.")
     with torch.inference_mode():
-        table = model.module_.vectors(side)[1:]
+        table = model.module_._vectors(side)[1:]
         if metric == "cosine":
             table = torch.nn.functional.normalize(table)
         found = []

@@ -11,10 +11,13 @@ import torch
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.minibatch import MinibatchSolver
 from sklrec._solvers.steps import without_sklearn_callbacks
+from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import InteractionTensors
 
 # Share of the ratings that the choice holds out.
 HELD_OUT = 0.1
+# Share of the learning rate in a slow epoch.
+SLOW = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,27 +40,51 @@ class Chooser:
         solver = self.solver
         parts = (data, valid) if valid is not None else _held_out(data, generator)
         if parts is not None:
-            trial = replace(solver, callbacks=None, verbose=0, early_stopping=True, snapshot=None)
-            state, found = generator.get_state(), []
-            copies: list[Any] = [deepcopy, _without_biases]
-            for module_of in copies[: 1 + self.chooses_output]:
-                generator.set_state(state)
-                with without_sklearn_callbacks():
-                    result = trial.train(module_of(module), *parts, generator, previous)
-                if result.interrupted:
-                    raise KeyboardInterrupt
-                found.append(result.validation_curve)
-            best = min(found, key=min)
-            if best is not found[0]:
-                module.drop_biases()
+            options = [(False, solver)]
             if self.chooses_epochs:
-                n_epochs = 1 + int(np.argmin(best))
-                solver = replace(solver, max_epochs=n_epochs)
+                # On a log of noise, no epoch at the full rate is better than none.
+                slow = replace(solver, lr_factor=SLOW * solver.lr_factor, max_epochs=1)
+                options.append((False, slow))
+            if self.chooses_output:
+                options += [(True, tried) for _, tried in options]
+            state = generator.get_state()
+            curves = []
+            for drops_biases, tried in options:
+                generator.set_state(state)
+                copied = deepcopy(module)
+                if drops_biases:
+                    copied._drop_biases()
+                curves.append(_validation_curve(tried, copied, parts, generator, previous))
+            best = min(range(len(curves)), key=lambda k: min(curves[k]))
+            drops_biases, solver = options[best]
+            if drops_biases:
+                module._drop_biases()
+            if self.chooses_epochs:
+                solver = replace(solver, max_epochs=1 + int(np.argmin(curves[best])))
         return solver.train(module, data, valid, generator, previous)
 
 
-def _held_out(data: InteractionTensors, generator: torch.Generator) -> tuple[Any, Any] | None:
+def _validation_curve(
+    solver: MinibatchSolver,
+    module: Any,
+    parts: tuple[Any, Any],
+    generator: torch.Generator,
+    previous: WarmStart | None,
+) -> list[float]:
+    """Train a module with early stopping, and return its validation losses."""
+    trial = replace(solver, callbacks=None, verbose=0, early_stopping=True, snapshot=None)
+    with without_sklearn_callbacks():
+        found = trial.train(module, parts[0], parts[1], generator, previous)
+    if found.interrupted:
+        raise KeyboardInterrupt
+    return found.validation_curve
+
+
+def _held_out(data: Any, generator: torch.Generator) -> tuple[Any, Any] | None:
     """Give weight 0 to a tenth of the rows, and to the others; None if there are too few rows."""
+    if isinstance(data, StoredInteractions):  # files hold random rows
+        parts = data.split(HELD_OUT, generator)
+        return parts if all(map(len, parts)) else None
     is_held_out = torch.rand(len(data), generator=generator) < HELD_OUT
     if not 0 < int(is_held_out.sum()) < len(data):
         return None
@@ -69,10 +96,4 @@ def _weighted(data: InteractionTensors, is_used: torch.Tensor) -> Any:
     """Copy data with the weight 0 for the rows that are not used."""
     copied = copy(data)
     copied.X = {**data.X, "sample_weight": data.weights.float() * is_used}
-    return copied
-
-
-def _without_biases(module: Any) -> Any:
-    copied = deepcopy(module)
-    copied.drop_biases()
     return copied

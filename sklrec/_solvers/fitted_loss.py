@@ -44,7 +44,7 @@ def fit_loss(
         fitted.to(ratings.device)
         fitted.check(predictions, ratings, has_weights=weights is not None)
         fitted.resize(predictions, ratings)
-    constant, is_offset = module.constant, module.constant is not module.global_mean
+    constant: Tensor = getattr(module, module.constant)
     if is_start:
         step = fitted.minimiser(ratings, weights, predictions)
         constant += step
@@ -55,7 +55,7 @@ def fit_loss(
             penalties = replace(penalties, loss=max(0.0, of_start), loss_name=name)
     elif not module.has_biases:  # otherwise `update_biases` moves the constant
         assert previous is not None
-        before = predictions if is_offset else constant.expand_as(ratings)
+        before = predictions if module.constant == "offset" else constant.expand_as(ratings)
         steps = pseudo_errors(fitted, before, ratings)
         step = SquaredError().minimiser(steps, weights)  # the mean
         constant += step * len(data) / (len(data) + previous.weight)

@@ -79,7 +79,7 @@ class KeepEarlier(Callback):
             return 0.0  # `update_biases` computed them
         if self.is_rowwise:
             return 1.0
-        side, inputs = module.tables_of_codes().get(name, ("", ()))
+        side, inputs = module._tables_of_codes().get(name, ("", ()))
         if side not in self.previous.n_ratings:
             n = len(self.data)
             # Plain nets learn by steps what other models know from biases or histories.

@@ -48,7 +48,8 @@ from sklrec._solvers.tensors import (
 from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
 from sklrec.modules import MatrixFactorization
 from sklrec.modules._losses import Loss
-from sklrec.modules._rating_module import INPUTS_OF_TABLES, PairModule, RatingModule
+from sklrec.modules._pairs import PairModule
+from sklrec.modules._rating_module import INPUTS_OF_TABLES, RatingModule
 from sklrec.modules._svdpp import SVDPlusPlus
 
 # Steps of the SVD++ terms in an epoch. Each step costs as much as a pass over all ratings.
@@ -312,7 +313,8 @@ def _count_ratings(module: Any, data: InteractionTensors) -> dict[str, Tensor]:
         "user": data.row_weights("users", module.n_users + 1),
         "item": data.row_weights("items", module.n_items + 1),
     }
-    if names := [name for name in INPUTS_OF_TABLES["value"][1] if name in data.X]:
+    given = getattr(data, "X", {})  # ratings in files have no side features
+    if names := [name for name in INPUTS_OF_TABLES["value"][1] if name in given]:
         counts["value"] = sum_of_weights(data, names, module.n_values + 1)
     return counts
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Self
 
@@ -127,6 +128,18 @@ class StoredInteractions(Dataset):
     def to(self, device: str | torch.device) -> Self:
         self._device = torch.device(device)
         return self
+
+    def split(self, share: float, generator: torch.Generator) -> tuple[Self, Self]:
+        """Divide the files between two parts; the second has about this share of the rows."""
+        self._write()
+        is_second = torch.rand(N_FILES, generator=generator).numpy() < share
+        first, second = copy(self), copy(self)
+        for part, is_own in ((first, ~is_second), (second, is_second)):
+            part._n_in_file = np.where(is_own, self._n_in_file, 0)
+            part._n_rows = int(part._n_in_file.sum())
+            weight = self._statistics.weight * part._n_rows / self._n_rows
+            part._statistics = self._statistics._replace(weight=weight)
+        return first, second
 
     def _in_units(self, weight: np.ndarray) -> np.ndarray:
         """Divide weights by the unit, and check that float32 can hold them."""

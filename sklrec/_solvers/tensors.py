@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._utils.runtime import to_widest
-from sklrec.modules._rating_module import Pairs, can_group, sorted_by_code
+from sklrec.modules._pairs import Pairs, can_group, sorted_by_code
 
 # Inputs of the module by name, with `sample_weight` if there are weights, and the ratings.
 Batch = tuple[dict[str, Tensor], Tensor]

@@ -25,12 +25,7 @@ from sklrec._utils.state.kinds import NUMBER, Array, Choice, Int, Maybe, Optiona
 from sklrec._utils.state.networks import Network
 from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules._network_checks import check_network, scale_tables
-from sklrec.modules._network_inputs import (
-    check_forward,
-    check_module,
-    make_network,
-    part_read_by,
-)
+from sklrec.modules._network_inputs import check_forward, check_module, make_network, part_read_by
 from sklrec.modules._network_rating import NetworkRating
 
 PREFIX = "module__"
@@ -39,7 +34,6 @@ READERS = {"pairs": PairReader(), "features": FeatureReader(), "histories": Hist
 AUTO_LR = 0.01
 # Optimisers of torch that take sparse gradients.
 SPARSE = torch.optim.SGD, torch.optim.Adagrad, torch.optim.SparseAdam
-LAYERS_SHARE_OF_LR = 1.0
 # max_epochs="auto": the largest number.
 LARGEST_EPOCHS = 20
 # batch_size="auto": number of batches in an epoch, and bounds of their size.
@@ -116,7 +110,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
     optimizer : type, default=None
         A ``torch.optim.Optimizer`` subclass. None is Adam, in a form that moves only the rows of
         the batch if the network has embeddings with ``sparse=True``.
-    init_std : float or None, default=0.05
+    init_std : float or None, default=0.01
         Tables of users, items and values whose start has a larger standard deviation are scaled
         to this one. ``nn.Embedding`` starts with 1, from which rows with few ratings do not come
         back. None keeps the start, for example of tables that were trained before.
@@ -217,16 +211,18 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     Notes
     -----
-    **Unknown IDs.** In training, 2 % of the codes of each batch become 0, so that row 0 learns the
-    prediction for an average user or item. `partial_fit` starts the rows of new IDs there. IDs
-    whose ratings were all held out get this row, too.
+    **Unknown IDs.** In training, 2 % of the codes become 0, so that row 0 learns the prediction
+    for an average user or item. A rating's chance falls with the number of ratings of the user or
+    item, so that all have the same part. `partial_fit` starts the rows of new IDs there. IDs whose
+    ratings were all held out get this row, too.
 
     **Penalties.** A small trial before the training finds the tables: parameters with one row for
     each code, of which a rating reads one row. With ``alpha='auto'`` a row with n ratings has the
-    penalty :math:`s (0.07\, n + 7)`, and a table of one column is taken as biases, with the
-    penalties of `BiasRegressor`. All other weights with two or more dimensions have
-    :math:`10^{-4} s` for each rating. The strength :math:`s` starts at the variance of the noise
-    around the biases, and falls with the root of the training error, as in `DenseRecRegressor`.
+    penalty :math:`s (0.07\, n + 7)`. A table of one column is taken as biases, with the penalties
+    of `BiasRegressor`, ten times as large beside ``output='residual'``. All other weights with
+    two or more dimensions have :math:`10^{-4} s` for each rating. The strength :math:`s` starts at
+    the variance of the noise around the biases, and falls with the root of the training error, as
+    in `DenseRecRegressor`.
 
     **Side features.** ``forward(users, items, features)`` gets a dict of tensors: ``numeric`` of
     shape (n, n_numeric), quantile positions from -8 to 8, NaN if missing; ``categorical`` of shape
@@ -314,7 +310,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         lr="auto",
         batch_size="auto",
         optimizer=None,
-        init_std=0.05,
+        init_std=0.01,
         max_len=50,
         early_stopping="auto",
         rating_scale="auto",
@@ -496,12 +492,6 @@ class ModuleRecRegressor(BaseRatingRegressor):
                 optimizer = RowwiseAdam
             else:
                 params["fused"] = True  # the step of a table in one pass over it
-        lr = AUTO_LR if self.lr == "auto" else self.lr
-        tables = self.module_.tables
-        layers = [name for name, _ in self.module_.named_parameters() if name not in tables]
-        if tables:
-            group = {"lr": LAYERS_SHARE_OF_LR * lr}
-            params["param_groups"] = [(name, group) for name in layers]
         alpha = None if self.alpha == "auto" else self.alpha
         optimization = Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)
         sizes: dict[str, Any] = {}
@@ -551,20 +541,14 @@ def _new_rating(
     network = make_network(model.module, given, _parameters(model))
     arguments = check_forward(network, part, model.module)
     rating = NetworkRating(
-        network,
-        arguments,
-        sizes,
-        part,
-        has_biases=has_biases,
-        global_mean=mean,
-        scale=scale,
+        network, arguments, sizes, part, has_biases=has_biases, global_mean=mean, scale=scale
     )
     if not _takes_sparse(model):
         layers: list[Any] = [layer for layer in rating.modules() if hasattr(layer, "sparse")]
         for layer in layers:
             layer.sparse = False
     if is_checked or any(map(is_lazy, network.parameters())):
-        check_network(rating, _side_shapes(sizes))
+        check_network(rating)
         if model.init_std is not None:
             scale_tables(rating, float(model.init_std))
     return rating
@@ -576,16 +560,6 @@ def _takes_sparse(model: Any) -> bool:
         return False
     of_torch = (model.optimizer or RowwiseAdam).__module__.startswith("torch.optim")
     return not of_torch or issubclass(model.optimizer, SPARSE)
-
-
-def _side_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
-    """Shape of a row of each kind of side feature that X has."""
-    shapes: dict[str, tuple[int, ...]] = {
-        name: (sizes[f"n_{name}"],) for name in ("numeric", "categorical") if sizes[f"n_{name}"]
-    }
-    if n := sizes["n_multi_valued"]:
-        shapes["multi_valued"] = n, 2
-    return shapes
 
 
 def _is_sparse(rating: Any) -> bool:

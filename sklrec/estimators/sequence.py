@@ -123,15 +123,14 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         errors plus `alpha`
         times the sum of squared factors and biases, as in ridge regression. The more ratings an
         item has, the less the penalty shrinks it.
-    loss : {'squared_error', 'absolute_error', 'huber', 'quantile'} or callable, \
-            default='squared_error'
-        What training minimises. ``'absolute_error'`` predicts the median of a rating, and
-        ``'quantile'`` its `quantile`. ``'huber'`` is half the squared error for small errors and
-        linear for large ones, so that wild ratings count less. The limit is 1.345 times a robust
-        standard deviation of the errors of the start. A function or ``nn.Module``
-        ``loss(prediction, target)`` takes two tensors of shape (n,) in units of the ratings, and
-        returns the loss of each rating. If it returns one number for a batch, there are no
-        sample weights. `score` stays R2.
+    loss : str or callable, default='squared_error'
+        What training minimises. ``'squared_error'`` predicts the mean of a rating,
+        ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
+        the squared error for small errors and linear for large ones, so that wild ratings count
+        less. The limit is 1.345 times a robust standard deviation of the errors of the start. A
+        function or ``nn.Module`` ``loss(prediction, target)`` takes two tensors of shape (n,) in
+        units of the ratings, and returns the loss of each rating. If it returns one number for a
+        batch, there are no sample weights. `score` stays R2.
     quantile : float, default=0.5
         The quantile that ``loss='quantile'`` predicts, between 0 and 1.
     max_epochs : int, default=9

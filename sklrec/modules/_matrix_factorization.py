@@ -7,14 +7,8 @@ import torch
 from torch import Tensor
 
 from sklrec.modules._losses import SQUARED_ERROR, Loss, SquaredError
-from sklrec.modules._rating_module import (
-    FactorModule,
-    PairModule,
-    Pairs,
-    Penalty,
-    Side,
-    grow_tables,
-)
+from sklrec.modules._pairs import PairModule, Pairs, Side
+from sklrec.modules._rating_module import FactorModule, Penalty, grow_tables
 
 OTHER_SIDE = {"user": "item", "item": "user"}
 # Numbers of a table that a prediction on the CPU gathers at once: a megabyte.
@@ -208,7 +202,7 @@ class MatrixFactorization(PairModule, FactorModule):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
-        loss: Loss = SQUARED_ERROR,
+        loss: Loss | None = None,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
         added: dict[str, Tensor] | None = None,
@@ -231,8 +225,8 @@ class MatrixFactorization(PairModule, FactorModule):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
-        loss : Loss, default=SQUARED_ERROR
-            The loss of a prediction.
+        loss : Loss, default=None
+            The loss of a prediction, the squared error if ``None``.
         alpha : float or dict of str to Tensor, default=0.0
             Factor of the penalty, or that of each row by the names of the tables.
         reduction : {'mean', 'sum'}, default='mean'
@@ -250,6 +244,7 @@ class MatrixFactorization(PairModule, FactorModule):
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
+        loss = SQUARED_ERROR if loss is None else loss
         sides = {"user": pairs.user, "item": pairs.item}
         tables = self._tables()
         rows_of = {name: sides[name.partition("_")[0]].rows for name in tables}

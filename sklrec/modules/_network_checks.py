@@ -15,12 +15,11 @@ TRAINED = torch.float32, torch.float64
 N_ROWS = 6
 
 
-def check_network(rating: NetworkRating, side: dict[str, tuple[int, ...]]) -> None:
+def check_network(rating: NetworkRating) -> None:
     """Find the tables of a new network, or raise if its predictions cannot be right."""
-    # `side` has the shape of a row of each side feature.
     _check_parameters(rating)
     rating.eval()
-    inputs, codes = _inputs(rating, side)
+    inputs, codes = _inputs(rating)
     given = {name: values.clone() for name, values in inputs.items()}
     outputs = rating._of_network(given)
     _check_parameters(rating)  # of layers that are made at the first call
@@ -95,9 +94,7 @@ def scale_tables(rating: NetworkRating, std: float) -> None:
                 table.mul_(std / found)
 
 
-def _inputs(
-    rating: NetworkRating, side: dict[str, tuple[int, ...]]
-) -> tuple[dict[str, Tensor], dict[str, set[int]]]:
+def _inputs(rating: NetworkRating) -> tuple[dict[str, Tensor], dict[str, set[int]]]:
     """Make rows with the lowest, the highest and unknown codes, and the codes of each owner."""
     # The codes differ by owner, so that tables of equal length can be told apart.
     codes = {}
@@ -106,7 +103,7 @@ def _inputs(
         own = sorted({0, min(n, 1 + k), n})
         codes[owner] = torch.tensor(own)[torch.arange(N_ROWS) % len(own)]
     inputs = {"users": codes["user"], "items": codes["item"].flip(0)}
-    for name, shape in side.items():
+    for name, shape in _side_shapes(rating.sizes).items():
         if name == "numeric":
             inputs[name] = torch.zeros(N_ROWS, *shape)
         else:
@@ -123,6 +120,16 @@ def _inputs(
         "before": torch.arange(N_ROWS) % 3,
     }
     return inputs, {owner: set(values.tolist()) for owner, values in codes.items()}
+
+
+def _side_shapes(sizes: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """Shape of a row of each kind of side feature that X has."""
+    shapes: dict[str, tuple[int, ...]] = {
+        name: (sizes[f"n_{name}"],) for name in ("numeric", "categorical") if sizes[f"n_{name}"]
+    }
+    if n := sizes["n_multi_valued"]:
+        shapes["multi_valued"] = n, 2
+    return shapes
 
 
 def _check_rows_alone(rating: NetworkRating, inputs: dict[str, Tensor], outputs: Tensor) -> None:

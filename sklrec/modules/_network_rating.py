@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from sklrec.modules._losses import SQUARED_ERROR, Loss
+from sklrec.modules._losses import Loss
 from sklrec.modules._network_inputs import (
     FEATURES,
     IDS,
@@ -22,7 +22,8 @@ from sklrec.modules._rating_module import INPUTS_OF_TABLES, Penalty, RatingModul
 # Share of the codes of a batch that training replaces by 0, the code of unknown IDs and values.
 # benchmarks/choose.py chose it on held-out parts of training data.
 UNKNOWN_SHARE = 0.02
-LEFT_OF_BIASES = 1.0
+# Factor on the penalty of biases of the network, beside biases that are subtracted already.
+LEFT_OF_BIASES = 10.0
 # Pairs whose ratings are compared with the products of the vectors, and the largest difference.
 N_COMPARED = 32
 TOLERANCE = 1e-3
@@ -166,7 +167,7 @@ class NetworkRating(RatingModule):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
-        loss: Loss = SQUARED_ERROR,
+        loss: Loss | None = None,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
         **inputs: Tensor,
@@ -181,8 +182,8 @@ class NetworkRating(RatingModule):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
-        loss : Loss, default=SQUARED_ERROR
-            The loss of a prediction.
+        loss : Loss, default=None
+            The loss of a prediction, the squared error if ``None``.
         alpha : float or dict of str to Tensor, default=0.0
             Factor of the squared rows of each rating, or a factor for each row by
             ``user_factors``, ``user_biases`` and the like. Tables of one column are biases.
@@ -250,7 +251,7 @@ class NetworkRating(RatingModule):
             else:
                 parameter.grad.index_add_(0, rows, added)
 
-    def vectors(self, side: str) -> Tensor:  # (n_rows, n_columns)
+    def _vectors(self, side: str) -> Tensor:  # (n_rows, n_columns)
         """Vectors by which users or items are compared: row k has the code k."""
         function = getattr(self.network, f"{side}_vectors", None)
         with torch.inference_mode():
@@ -378,7 +379,7 @@ class NetworkRating(RatingModule):
                 new[: len(before)] = before
         return larger
 
-    def set_chances(self, **counts: Tensor) -> None:
+    def _set_chances(self, **counts: Tensor) -> None:
         """Set the chance of each code of an input to become 0, from the numbers of its ratings.
 
         Each known ID has the same expected number of such ratings. So row 0 learns to predict for
@@ -401,23 +402,34 @@ class NetworkRating(RatingModule):
                 inputs[name] = codes.masked_fill(is_unknown, 0)
         return inputs
 
-    def drop_biases(self) -> None:
+    def _drop_biases(self) -> None:
         """Let the network predict what the biases would predict, too."""
         del self.user_biases, self.item_biases
 
-    def tables_of_codes(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+    def _tables_of_codes(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Owner of the rows of each table, and the inputs that hold their codes, by table."""
         return {name: INPUTS_OF_TABLES[owner] for name, owner in self.tables.items()}
 
     @torch.no_grad()
-    def clear_rows(self, name: str, rows: Tensor) -> None:
+    def _clear_rows(self, name: str, rows: Tensor) -> None:
         """Set rows of a table to the row of unknown codes, at the end of each training too."""
         table = self.get_parameter(name)
         table[rows] = table[0].clone()
         self.unseen[name] = rows
 
     def train(self, mode: bool = True) -> Self:
-        """Set the training mode; at its end, rows without training ratings become row 0."""
+        """Set the mode. At the end of training, rows without training ratings become row 0.
+
+        Parameters
+        ----------
+        mode : bool, default=True
+            Whether the module is trained.
+
+        Returns
+        -------
+        NetworkRating
+            The module itself.
+        """
         if self.training and not mode:
             with torch.no_grad():
                 for name, rows in self.unseen.items():
@@ -437,7 +449,7 @@ class NetworkRating(RatingModule):
 
     def _of_network(self, inputs: dict[str, Tensor]) -> Tensor:  # (n,)
         """Call the network with the inputs that it reads."""
-        n_rows = len(inputs["items"])
+        n_rows = inputs["items"].shape[0]  # len() would fix the number in an exported graph
         if PAST[1] in inputs:
             past_ratings = self._from_ratings(inputs[PAST[1]], inputs["past_gaps"])
             inputs = inputs | {PAST[1]: past_ratings}

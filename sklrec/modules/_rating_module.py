@@ -1,10 +1,8 @@
-"""Bases of the networks, and gradients in closed form over the pairs of a batch."""
+"""Bases of the networks, and their tables and layers."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from functools import cache, lru_cache
 from typing import Any, Self, TypeAlias, TypeVar
 
 import torch
@@ -30,8 +28,6 @@ INPUTS_OF_TABLES = {
     "seen": ("item", ("items",)),
     "value": ("value", ("categorical", "multi_valued")),
 }
-# With fewer pairs than this, grouping costs more than it saves.
-GROUPED_FROM = 256
 
 
 class RatingModule(nn.Module):
@@ -43,6 +39,7 @@ class RatingModule(nn.Module):
     scale: Tensor
 
     _tensors: Fields = {}  # tensors that hold codes or have a free length
+    constant = "global_mean"  # buffer that a loss sets without training
     learns_penalties = False  # whether penalties can be learned for its tables
     has_fixed_biases = False  # whether no gradient trains the biases
     reads_users = False  # whether a module of histories reads users too
@@ -61,11 +58,6 @@ class RatingModule(nn.Module):
         return self.global_mean
 
     @property
-    def constant(self) -> Tensor:
-        """The part of the predictions that a loss sets without training."""
-        return self.global_mean
-
-    @property
     def has_biases(self) -> bool:
         """Whether there are a bias of each user and a bias of each item."""
         return hasattr(self, "user_biases")
@@ -79,17 +71,17 @@ class RatingModule(nn.Module):
     def penalty(self, **inputs: Tensor) -> Tensor:
         """Return the squared norms that the penalty multiplies, of shape (n,) or ()."""
 
-    def tables_of_codes(self) -> dict[str, tuple[str, tuple[str, ...]]]:
+    def _tables_of_codes(self) -> dict[str, tuple[str, tuple[str, ...]]]:
         """Owner of the rows of each table, and the inputs that hold their codes, by table."""
         words = {name: name.partition("_")[0] for name, _ in self.named_parameters()}
         return {name: INPUTS_OF_TABLES[w] for name, w in words.items() if w in INPUTS_OF_TABLES}
 
     @torch.no_grad()
-    def clear_rows(self, name: str, rows: Tensor) -> None:
+    def _clear_rows(self, name: str, rows: Tensor) -> None:
         """Set rows of a table, which no training row reads, to the row of unknown codes."""
         self.get_parameter(name)[rows] = 0
 
-    def vectors(self, side: str) -> Tensor:  # (n_rows, n_factors)
+    def _vectors(self, side: str) -> Tensor:  # (n_rows, n_factors)
         """Vectors by which users or items are compared: row k has the code k."""
         return getattr(self, f"{side}_factors").weight.detach().cpu()
 
@@ -122,7 +114,7 @@ class RatingModule(nn.Module):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
-        loss: Loss = SQUARED_ERROR,
+        loss: Loss | None = None,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
         **inputs: Tensor,
@@ -138,8 +130,8 @@ class RatingModule(nn.Module):
             The ratings.
         sample_weight : Tensor of shape (n,), default=None
             Weight of each rating, 1 if ``None``.
-        loss : Loss, default=SQUARED_ERROR
-            The loss of a prediction.
+        loss : Loss, default=None
+            The loss of a prediction, the squared error if ``None``.
         alpha : float or dict of str to Tensor, default=0.0
             Factor of the penalty. `DenseNet` also takes a factor for each row, by the names of
             the tables.
@@ -156,6 +148,7 @@ class RatingModule(nn.Module):
         predictions : Tensor of shape (n,)
             The predictions of ``forward`` for the batch.
         """
+        loss = SQUARED_ERROR if loss is None else loss
         predictions, penalty = self._predict_and_penalise(alpha, **inputs)
         losses = loss.objective(predictions, ratings, self.scale, penalty.dtype)
         weight = torch.ones_like(losses) if sample_weight is None else sample_weight
@@ -315,198 +308,3 @@ class _SparseBiases(torch.autograd.Function):
         return torch.sparse_coo_tensor(
             codes.view(1, -1), known, ctx.shape, check_invariants=False
         ), None
-
-
-class Side:
-    """One side of the pairs of a batch, with one row for each pair, or one for each code."""
-
-    # Of distinct rows; else each pair has a row of its own:
-    place: Tensor  # (n,), row of each pair
-    bounds: Tensor  # (n_rows + 1,), of the pairs of each row in their order by row
-    partners: Tensor  # (n,), rows of the partners in that order
-    order: Tensor | None = None  # (n,), None if the pairs have that order already
-
-    def __init__(
-        self,
-        codes: Tensor,
-        sample_weight: Tensor | None,
-        *,
-        is_grouped: bool,
-        order: Tensor | None = None,  # of the codes, if known
-    ):
-        self.has_distinct_rows = is_grouped
-        if not is_grouped:
-            self.rows, self._is_unknown = codes, codes == 0  # (n_rows,)
-            # Weight of the pairs of each row, of shape (n_rows,) or (1,).
-            one = torch.ones(1, device=codes.device)
-            self.weights = one if sample_weight is None else sample_weight
-            return
-        if order is None:
-            order, codes_in_order = sorted_by_code(codes)
-        else:
-            codes_in_order = codes.index_select(0, order)
-        rows, place, counts = torch.unique_consecutive(
-            codes_in_order, return_inverse=True, return_counts=True
-        )
-        self.rows = rows.int()
-        self.order = None if torch.equal(order, _positions(len(order))) else order.int()
-        self.place = torch.empty_like(place).index_copy_(0, order, place).int()
-        self.bounds = F.pad(counts.cumsum(0), (1, 0)).int()
-        self.weights = (
-            counts.float() if sample_weight is None else self.totals(self.arrange(sample_weight))
-        )
-        self._has_unknown = self.rows[0].item() == 0
-
-    def spread(self, of_rows: Tensor) -> Tensor:  # (n_rows,) to (n,)
-        """Return the value of each pair's row."""
-        return of_rows.index_select(0, self.place) if self.has_distinct_rows else of_rows
-
-    def arrange(self, of_pairs: Tensor) -> Tensor:
-        """Reorder values of pairs for `totals` and `sums`: pairs of a row side by side."""
-        return of_pairs if self.order is None else of_pairs.index_select(0, self.order)
-
-    def totals(self, arranged: Tensor) -> Tensor:  # (n,) to (n_rows,)
-        """Sum the arranged values of the pairs of each row."""
-        if not self.has_distinct_rows:
-            return arranged
-        return torch.segment_reduce(arranged, "sum", offsets=self.bounds, unsafe=True)
-
-    def sums(self, arranged: Tensor, table: Tensor) -> Tensor:
-        """Sum the partners' rows of each row, weighted by arranged values of pairs."""
-        if not self.has_distinct_rows:
-            return table * arranged.unsqueeze(1)  # (n_rows, n_factors)
-        # torch.nn.functional.embedding_bag(mode="sum") calls this after checks that take as long.
-        mode, frequencies, sparse, with_last = 0, False, False, True
-        return torch.embedding_bag(
-            table, self.partners, self.bounds, frequencies, mode, sparse, arranged, with_last
-        )[0]
-
-    def without_unknown(self, of_rows: Tensor) -> Tensor:
-        """Set the values of the row of unknown codes to 0, possibly in place."""
-        if not self.has_distinct_rows:
-            mask = self._is_unknown if of_rows.ndim == 1 else self._is_unknown.unsqueeze(1)
-            return of_rows.masked_fill(mask, 0)
-        if self._has_unknown:
-            of_rows[0] = 0
-        return of_rows
-
-
-class Pairs:
-    """The pairs of a batch, grouped by their rows on the CPU if there are enough of them."""
-
-    def __init__(
-        self,
-        users: Tensor,
-        items: Tensor,
-        sample_weight: Tensor | None = None,
-        orders: tuple[Tensor | None, Tensor | None] = (None, None),  # of the codes, if known
-    ):
-        # Without a row of factors for each pair, the work stays in the processor's cache. Other
-        # devices handle so many rows easily, but would have to wait for the number of distinct
-        # rows.
-        user, item = (
-            Side(codes, sample_weight, is_grouped=can_group(users), order=order)
-            for codes, order in zip((users, items), orders, strict=True)
-        )
-        self.user, self.item = user, item
-        if user.has_distinct_rows:
-            user.partners, item.partners = user.arrange(item.place), item.arrange(user.place)
-
-    def products(self, p: Tensor, q: Tensor) -> Tensor:
-        """Compute the dot product of the two rows of each pair."""
-        user, item = self.user, self.item
-        if not user.has_distinct_rows:
-            return (p * q).sum(1)
-        columns = user.partners
-        # len() of a tensor takes as long as some of the products.
-        n_pairs, n_users, n_items = columns.shape[0], p.shape[0], q.shape[0]
-        if n_pairs > n_users * n_items:  # repeated pairs
-            return (p @ q.T).flatten().index_select(0, user.place * n_items + item.place)
-        silence_beta_warning()
-        pattern = torch.sparse_csr_tensor(
-            user.bounds, columns, p.new_zeros(n_pairs), (n_users, n_items), check_invariants=False
-        )
-        products = torch.sparse.sampled_addmm(pattern, p, q.T, beta=0.0).values()
-        if user.order is None:
-            return products
-        return torch.empty_like(products).index_copy_(0, user.order.long(), products)
-
-
-def can_group(codes: Tensor) -> bool:
-    """Return whether pairs of these codes are grouped."""
-    return codes.device.type == "cpu" and len(codes) >= GROUPED_FROM
-
-
-def sorted_by_code(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort codes on the CPU, and return their order and the sorted codes."""
-    n_bits = (len(codes) - 1).bit_length()
-    # Sorting integers that hold code and position takes a third of the time of a stable argsort.
-    keys = codes.long() << n_bits
-    keys |= _positions(len(codes))
-    keys = keys.sort().values
-    return keys & ((1 << n_bits) - 1), keys >> n_bits
-
-
-@lru_cache(maxsize=16)
-def _positions(n: int) -> Tensor:
-    return torch.arange(n)
-
-
-@cache
-def silence_beta_warning() -> None:
-    """Trigger torch's only warning that sparse CSR tensors are in beta, and ignore it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        torch.sparse_csr_tensor([0, 1], [0], [0.0], (1, 1), check_invariants=False)
-
-
-class PairModule(RatingModule):
-    """Base of the modules that read users and items and have a gradient in closed form."""
-
-    # Adds the gradient of pairs that are grouped already; see `backward_loss`.
-    backward_of_pairs: Callable[..., tuple[Tensor, Tensor]]
-
-    @torch.no_grad()
-    def backward_loss(  # type: ignore[override]
-        self,
-        users: Tensor,
-        items: Tensor,
-        ratings: Tensor,
-        sample_weight: Tensor | None = None,
-        *,
-        loss: Loss = SQUARED_ERROR,
-        alpha: Penalty = 0.0,
-        reduction: str = "mean",
-    ) -> tuple[Tensor, Tensor]:
-        """Add the gradient of the penalised loss of a batch to the tables' ``grad``.
-
-        Parameters
-        ----------
-        users : Tensor of shape (n,)
-            User codes.
-        items : Tensor of shape (n,)
-            Item codes.
-        ratings : Tensor of shape (n,)
-            The ratings.
-        sample_weight : Tensor of shape (n,), default=None
-            Weight of each rating, 1 if ``None``.
-        loss : Loss, default=SQUARED_ERROR
-            The loss of a prediction.
-        alpha : float or dict of str to Tensor, default=0.0
-            Factor of the penalty on the rows of each rating, or that of each row by the names of
-            the tables.
-        reduction : {'mean', 'sum'}, default='mean'
-            Whether to use the gradient of the weighted mean, or of half the weighted sum.
-
-        Returns
-        -------
-        mean : Tensor of shape ()
-            The weighted mean of the losses, in units of the ratings. It does not contain
-            the penalty, as with torch's ``weight_decay``.
-        predictions : Tensor of shape (n,)
-            The predictions of ``forward`` for the batch.
-        """
-        pairs = Pairs(users, items, sample_weight)
-        return self.backward_of_pairs(
-            pairs, ratings, sample_weight, loss=loss, alpha=alpha, reduction=reduction
-        )

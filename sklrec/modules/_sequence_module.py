@@ -30,6 +30,7 @@ class States(NamedTuple):
 class SequenceModule(RatingModule):
     """Base of the modules that run an LSTM once over each sequence, for any number of ratings."""
 
+    constant = "offset"
     items_only = False
     hidden_size: int
     bidirectional: bool
@@ -44,11 +45,6 @@ class SequenceModule(RatingModule):
     def zero(self) -> Tensor:
         """The rating of the score 0."""
         return self.global_mean + self.offset
-
-    @property
-    def constant(self) -> Tensor:
-        """The part of the predictions that a loss sets without training."""
-        return self.offset
 
     def _from_ratings(self, ratings: Tensor, like: Tensor) -> Tensor:
         # Past ratings are read as deviations from their mean, whatever the loss.

@@ -5,9 +5,10 @@ import torch
 from torch import Tensor, nn
 
 from sklrec._utils.runtime import is_plain
-from sklrec.modules._losses import SQUARED_ERROR, Loss
+from sklrec.modules._losses import Loss
 from sklrec.modules._matrix_factorization import OTHER_SIDE, MatrixFactorization, is_zero
-from sklrec.modules._rating_module import PairModule, Pairs, Penalty, silence_beta_warning
+from sklrec.modules._pairs import PairModule, Pairs, silence_beta_warning
+from sklrec.modules._rating_module import Penalty
 
 # Factor on `alpha` for the penalty on the terms. Chosen on held-out parts of the training data of
 # several logs.
@@ -116,7 +117,7 @@ class SVDPlusPlus(PairModule):
         ratings: Tensor,
         sample_weight: Tensor | None = None,
         *,
-        loss: Loss = SQUARED_ERROR,
+        loss: Loss | None = None,
         alpha: Penalty = 0.0,
         reduction: str = "mean",
     ) -> tuple[Tensor, Tensor]:

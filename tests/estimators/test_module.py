@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 import sklrec
 from sklrec import IDEncoder, ModelCheckpoint, ModuleRecRegressor
-from sklrec.datasets import make_ratings
+from sklrec.datasets import ChunkedRatings, make_ratings
 from sklrec.modules import DenseNet, MatrixFactorization
 
 X, Y = make_ratings(40, 30, 600, random_state=0)
@@ -117,6 +117,18 @@ def test_weights_count():
     weighted = model.fit(IDS, Y, np.where(is_high, 5.0, 1.0)).predict(IDS).mean()
     without_low = model.fit(IDS, Y, is_high.astype(float)).predict(IDS).mean()
     assert plain < weighted < without_low
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_chunks_are_fitted_with_a_number_of_epochs_that_was_chosen(weights):
+    weight = np.where(np.arange(len(Y)) % 2, 1.0, 3.0) if weights else np.ones(len(Y))
+    parts = [(IDS[k::4], Y[k::4], *[weight[k::4]] * weights) for k in range(4)]
+    options = {"max_epochs": "auto", "batch_size": 100}
+    chunks, whole = own(Factors, **options), own(Factors, **options).fit(IDS, Y, weight)
+    chunks.fit(ChunkedRatings(parts))
+    assert 1 <= chunks.n_iter_ <= 20
+    assert error_of(chunks) == pytest.approx(error_of(whole), rel=0.1)
+    assert error_of(chunks) < 0.9 * Y.std()
 
 
 class Watch(Callback):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sklrec._solvers.tensors import BatchIterator, InteractionTensors, PairBatches
-from sklrec.modules._rating_module import GROUPED_FROM
+from sklrec.modules._pairs import GROUPED_FROM
 
 N, SIZE = 5 * GROUPED_FROM + 3, 2 * GROUPED_FROM
 

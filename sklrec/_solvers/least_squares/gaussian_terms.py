@@ -23,7 +23,7 @@ from sklrec._utils.packed import (
     times,
     unpack,
 )
-from sklrec.modules._rating_module import silence_beta_warning
+from sklrec.modules._pairs import silence_beta_warning
 
 # Variance of the biases at the start, in units of the ratings' variance.
 START_VARIANCE = 0.05

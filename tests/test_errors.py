@@ -60,9 +60,9 @@ NUMERIC = r"Convert it first, for example with pandas\.to_numeric\."
         (pd.Series(list("12345"), dtype="category"), ["must be numeric, got '1' of type str in"]),
         (
             pd.date_range("2020-01-01", periods=5),
-            ["y holds the ratings for MFRegressor and must be numeric, got datetime64.*Pass the"],
+            ["y holds the ratings for MFRegressor and must be numeric, got datetime64.*Pass a c"],
         ),
-        (np.arange(5).astype("timedelta64[ns]"), ["must be numeric, got timedelta64.*Pass the"]),
+        (np.arange(5).astype("timedelta64[ns]"), ["must be numeric, got timedelta64.*Pass a c"]),
         (np.c_[Y, Y], [r"y should be a 1d array, got an array of shape \(5, 2\) instead"]),
         (None, ["This MFRegressor estimator requires y to be passed, but the target y is None"]),
         (Y[:3], [r"Found input variables with inconsistent numbers of samples: \[5, 3\]"]),

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import warnings
+from decimal import Decimal
+from fractions import Fraction
 
 import narwhals as nw
 import numpy as np
@@ -28,7 +30,13 @@ from sklrec import (
     SequenceWindower,
 )
 from sklrec.datasets import make_ratings
-from sklrec.metrics import coverage_at_k, make_ranking_scorer, ndcg_at_k, novelty_at_k
+from sklrec.metrics import (
+    coverage_at_k,
+    make_ranking_scorer,
+    masked_root_mean_squared_error,
+    ndcg_at_k,
+    novelty_at_k,
+)
 from sklrec.model_selection import (
     ColdItemKFold,
     GlobalTimeSplit,
@@ -332,6 +340,76 @@ def test_arrays_of_another_byte_order_are_read():
     frame = pd.DataFrame(big, columns=["user", "item"])
     assert np.array_equal(BiasRegressor().fit(frame, Y).predict(frame), wanted)
     assert len(list(ColdItemKFold(2).split(big))) == 2
+
+
+STARS = Y.round().to_numpy()
+IDS = np.c_[X["timestamp"] % 9, X["timestamp"] % 7]
+NUMBERS_OF_ALL_TYPES = {
+    "decimals": [Decimal(int(v)) for v in STARS],
+    "fractions": [Fraction(int(v)) for v in STARS],
+    "arrow decimals": pa.array([Decimal(int(v)) for v in STARS]),
+    "big endian": STARS.astype(">f8"),
+    "long doubles": STARS.astype(np.longdouble),
+    "nullable": pd.array(STARS, "Float64"),
+    "categories": pd.Categorical(STARS),
+    "nothing masked": np.ma.array(STARS),
+}
+NO_NUMBERS = {
+    "strings": STARS.astype(str),
+    "complex": [1j, *STARS[1:]],
+    "datetimes": STARS.astype("datetime64[D]"),
+    "time differences": STARS.astype("timedelta64[D]"),
+    "huge": [10**400, *STARS[1:]],
+}
+
+
+@pytest.mark.parametrize("kind", NUMBERS_OF_ALL_TYPES)
+def test_ratings_weights_and_scores_are_numbers_of_any_type(kind):
+    values = NUMBERS_OF_ALL_TYPES[kind]
+    wanted = BiasRegressor().fit(X, STARS, STARS).predict(X)
+    assert np.array_equal(BiasRegressor().fit(X, values, values).predict(X), wanted)
+    assert masked_root_mean_squared_error(values, STARS) == 0
+
+
+@pytest.mark.parametrize("kind", NO_NUMBERS)
+def test_what_is_no_number_is_refused(kind):
+    values = NO_NUMBERS[kind]
+    for call in (
+        lambda: BiasRegressor().fit(X, values),
+        lambda: BiasRegressor().fit(X, STARS, values),
+        lambda: masked_root_mean_squared_error(STARS, values),
+        lambda: ndcg_at_k(X, X.assign(score=values)),
+    ):
+        with pytest.raises(
+            ValueError, match=r"must (be numeric, got|hold numbers of)|Complex data not"
+        ):
+            call()
+
+
+def test_masked_values_are_missing():
+    mask = np.arange(len(X)) == 7
+    masked = np.ma.array(STARS, mask=mask)
+    with pytest.raises(ValueError, match=r"y contains NaN.\nRatings.*the first in row 7"):
+        BiasRegressor().fit(X, masked)
+    with pytest.raises(ValueError, match="sample_weight contains NaN"):
+        BiasRegressor().fit(X, STARS, masked)
+    error = masked_root_mean_squared_error(masked, STARS + ~mask)
+    assert error == 1
+    ids = np.ma.array(IDS, mask=np.c_[mask, mask])
+    with pytest.raises(ValueError, match=r"contains NaN.\nColumn 0 holds None in row 7"):
+        BiasRegressor().fit(ids, STARS)
+
+
+def test_ids_of_other_dtypes_of_numpy_are_saved(tmp_path):
+    for dtype in (np.longdouble, np.float16, np.dtypes.StringDType()):
+        model = BiasRegressor().fit(IDS.astype(dtype), STARS)
+        sklrec.save(model, tmp_path / "model")
+        found = sklrec.load(tmp_path / "model").predict(IDS.astype(dtype))
+        assert np.array_equal(found, model.predict(IDS.astype(dtype)))
+    third = np.full(IDS.shape, np.longdouble(1) / 3)
+    if np.longdouble(1) / 3 != 1 / 3:
+        with pytest.raises(ValueError, match="holds numbers that float64 cannot represent"):
+            BiasRegressor().fit(third, STARS)
 
 
 def test_models_of_arrow_dtypes_are_saved(tmp_path):

@@ -2,18 +2,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from datetime import date
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_list_like
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import check_array
 
-from sklrec._data.tables import LARGEST_FLOAT_CODE, hint_about_wide_tables
+from sklrec._data.tables import LARGEST_FLOAT_CODE, hint_about_wide_tables, numbers_of, unmasked
 from sklrec._utils.state.kinds import NUMBER, Plain, Record
-from sklrec._utils.versions import column_or_1d
+from sklrec._utils.versions import check_sample_weight, column_or_1d, get_output_config
 
 LARGEST_RATING = 1e18  # its square is still finite in float32
 
@@ -68,31 +67,18 @@ def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarra
             f"{hint_about_wide_tables()}"
         )
     try:
-        y = column_or_1d(y, warn=True, input_name=input_name)
+        y = column_or_1d(unmasked(y), warn=True, input_name=input_name)
     except ValueError as error:
         if "should be a 1d array" not in str(error):
             raise
         raise ValueError(f"{error} {hint_about_wide_tables()}") from error
-    if y.dtype.kind in "mM":
-        raise ValueError(
-            f"{input_name} holds the ratings for {name} and must be numeric, got {y.dtype}. "
-            "Pass the column of ratings."
-        )
-    if y.dtype.kind not in "biuf":
-        y = np.where(pd.isna(y), np.nan, y.astype(object))
-        for row, rating in enumerate(y.tolist()):
-            if not isinstance(rating, Real):
-                raise ValueError(
-                    f"{input_name} holds the ratings for {name} and must be numeric, got "
-                    f"{rating!r} of type {type(rating).__name__} in row {row}. Convert it first, "
-                    "for example with pandas.to_numeric."
-                )
+    y = numbers_of(y, f"{input_name} holds the ratings for {name} and")
     try:
         ratings = check_array(
             y, ensure_2d=False, dtype=np.float64, input_name=input_name, estimator=name
         )
     except ValueError as error:
-        bad = np.flatnonzero(~np.isfinite(y.astype(np.float64)))
+        bad = np.flatnonzero(~np.isfinite(y))
         if len(bad) == 0:
             raise
         raise ValueError(
@@ -111,6 +97,13 @@ def check_rating_size(ratings: np.ndarray, input_name: str) -> None:
             f"{input_name} must hold ratings of at most {LARGEST_RATING:g} in size, got "
             f"{large[0]:g}. Divide all ratings by the same large number."
         )
+
+
+def check_weights(weight: Any, X: Any, *, allow_all_zero_weights: bool = False) -> np.ndarray:
+    """Check that there is one weight of at least 0 for each row, and return float64."""
+    if not (weight is None or isinstance(weight, Number)):
+        weight = numbers_of(weight, "sample_weight")
+    return check_sample_weight(weight, X, allow_all_zero_weights=allow_all_zero_weights)
 
 
 def check_positive(value: Any, name: str) -> int:
@@ -154,7 +147,7 @@ def whole_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def kind_of_output(transformer: Any) -> str:
     """Kind of table that `set_output` asked for: "default", "pandas" or "polars"."""
-    return str(_get_output_config("transform", transformer)["dense"])
+    return str(get_output_config("transform", transformer)["dense"])
 
 
 class RatingStatistics(NamedTuple):

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
+from numbers import Real
 from os import PathLike
 from typing import Any, TypeAlias
 
@@ -9,10 +11,13 @@ import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
+from pandas.api.types import infer_dtype
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_array, validate_data
 
 N_NAMES_SHOWN = 20
+# Results of `infer_dtype` for objects that are numbers.
+NUMBERS_OF_OBJECTS = {"integer", "floating", "mixed-integer-float", "boolean", "decimal", "empty"}
 LARGEST_FLOAT_CODE = 2.0**53  # floats represent all integers up to here
 # Positions of users and items in tables without columns of these names.
 POSITIONS = {"user": 0, "item": 1}
@@ -62,7 +67,7 @@ Rows: TypeAlias = slice | np.ndarray  # some rows of a table
 def read_table(X: Any) -> Any:
     """Frame of a table with columns, and anything else as it is; raise for what has no rows."""
     _check_not_path(X)
-    native = nw.to_native(X, pass_through=True)
+    native = unmasked(nw.to_native(X, pass_through=True))
     if isinstance(native, np.ndarray | list | tuple | Frame):
         return native
     if isinstance(native, pd.DataFrame):
@@ -97,8 +102,11 @@ def as_column(values: Any) -> Any:
     if isinstance(values, pd.Series | pd.Index):
         is_numpy = isinstance(values.dtype, np.dtype)
         values = values.to_numpy() if is_numpy else values.array
+    values = unmasked(values)
     if isinstance(values, np.ndarray):
         dtype = values.dtype
+        if dtype.kind == "T":  # strings of any length, which other libraries do not read
+            return values.astype(object)
         return values if dtype.isnative else values.astype(dtype.newbyteorder("="))
     if isinstance(values, ExtensionArray):
         if isinstance(values.dtype, pd.SparseDtype):
@@ -169,9 +177,48 @@ def _texts(series: nw.Series[Any]) -> Any:
     return arrow.to_pandas().array
 
 
-def numbers_of(values: Any) -> np.ndarray:
-    """Values of a column as float64, NaN if missing; raises if they are no numbers."""
-    return pd.Series(values).to_numpy(np.float64, na_value=np.nan)
+def unmasked(values: Any) -> Any:
+    """Values with None in place of those that a masked array of NumPy hides."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    if not np.ma.is_masked(values):
+        return values.data
+    objects = values.data.astype(object)
+    objects[np.ma.getmaskarray(values)] = None
+    return objects
+
+
+def numbers_of(values: Any, subject: str) -> np.ndarray:
+    """Values as float64, NaN if missing; raises for all that are not real numbers."""
+    # NumPy would convert strings and times, too.
+    is_list = isinstance(values, Sequence)
+    values = np.array(values, dtype=object) if is_list else as_column(values)
+    if isinstance(values, ExtensionArray) and values.dtype.kind in "biuf":
+        return pd.Series(values).to_numpy(np.float64, na_value=np.nan)
+    array = np.asarray(values)
+    if array.dtype.kind in "biuf":
+        return array.astype(np.float64, copy=False)
+    if array.dtype.kind in "mMcV":
+        raise ValueError(
+            f"{subject} must be numeric, got {array.dtype}. Pass a column of numbers."
+        )
+    objects = array.astype(object)
+    missing = pd.isna(objects)
+    if infer_dtype(objects.ravel(), skipna=True) not in NUMBERS_OF_OBJECTS:
+        for place in np.argwhere(~missing).tolist():
+            value = objects[tuple(place)]
+            if not isinstance(value, Real | Decimal | np.bool_) or isinstance(
+                value, np.timedelta64
+            ):
+                raise ValueError(
+                    f"{subject} must be numeric, got {value!r:.100} of type "
+                    f"{type(value).__name__} in row {place[0] if place else 0}. Convert it "
+                    "first, for example with pandas.to_numeric."
+                )
+    try:
+        return np.where(missing, np.nan, objects).astype(np.float64)
+    except (OverflowError, ValueError) as error:
+        raise ValueError(f"{subject} must hold numbers of float64: {error}.") from error
 
 
 def _check_not_path(X: Any) -> None:

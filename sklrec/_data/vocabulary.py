@@ -48,6 +48,9 @@ ROWS_EXAMINED = 10_000  # for a warning that needs a second look-up
 _WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tuples of these."
 # The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
 _TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
+# Scalars of NumPy that files cannot hold, and the kinds of IDs among which they may be.
+_NOT_STORED = (np.longdouble, np.complexfloating, np.datetime64, np.timedelta64)
+_OF_TWO_LIBRARIES = {FLOATS, DATETIMES, DURATIONS}
 
 
 class Vocabulary(Declared):
@@ -63,7 +66,7 @@ class Vocabulary(Declared):
         self.name = name
         self.rare = ids[:0] if rare is None else rare
         self.kind = id_kind(ids)
-        if self.kind == OBJECTS:
+        if self.kind == OBJECTS or (ids.dtype == object and self.kind in _OF_TWO_LIBRARIES):
             _check_types(_objects(ids), name)
         self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
@@ -240,6 +243,14 @@ def as_array(values: Any, name: int | str) -> Any:
         raise ValueError(
             f"Complex data not supported: column {name!r} has dtype {values.dtype}. {_WANTED}"
         )
+    if values.dtype == np.longdouble != np.float64:
+        floats = values.astype(np.float64)
+        if (floats != values).any():
+            raise ValueError(
+                f"Column {name!r} has dtype {values.dtype}, and holds numbers that float64 cannot "
+                "represent. Convert it, for example with .astype(str)."
+            )
+        return floats
     return values
 
 
@@ -371,7 +382,7 @@ def _is_valid(value: Any) -> bool:
     """Whether the type of a value is one that IDs can have."""
     if isinstance(value, tuple):
         return all(v is None or _is_valid(v) for v in value)
-    return isinstance(value, _TYPES)
+    return isinstance(value, _TYPES) and not isinstance(value, _NOT_STORED)
 
 
 def _unhashable(values: Any, name: int | str, error: Exception) -> Exception:

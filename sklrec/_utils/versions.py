@@ -12,6 +12,7 @@ from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils import column_or_1d as _column_or_1d
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils._set_output import _get_output_config as get_output_config
 from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
 from sklearn.utils.validation import _check_sample_weight
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_sample_weight",
     "column_or_1d",
     "fit_context",
+    "get_output_config",
     "is_exporting",
     "take_rows",
     "to_datetimes",

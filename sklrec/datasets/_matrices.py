@@ -165,8 +165,8 @@ def _place_of_users(frame: Frame, user: str | None) -> int | None:
 def _numbers(frame: Frame, position: int) -> np.ndarray:
     """Ratings of one item as float64, or raise."""
     try:
-        return numbers_of(frame.column(position))
-    except (TypeError, ValueError) as error:
+        return numbers_of(frame.column(position), "It")
+    except ValueError as error:
         raise ValueError(
             f"Each column of table must hold the ratings of an item, but column "
             f"{frame.names[position]!r} holds no numbers ({error}). Give user= the name of the "

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from sklrec._data.tables import numbers_of, unmasked
 from sklrec._utils.versions import column_or_1d
 from sklrec.inspection._drawing import check_matplotlib
 from sklrec.metrics._test_rows import unwrap
@@ -37,7 +38,7 @@ def check_numbers(**columns: Any) -> tuple[np.ndarray, ...]:
     for name, values in columns.items():
         if values is None:
             raise ValueError(f"{name} is None. Give a number for each row.")
-        flat = column_or_1d(values, input_name=name)
+        flat = numbers_of(column_or_1d(unmasked(values), input_name=name), name)
         checked.append(check_array(flat, ensure_2d=False, dtype=np.float64, input_name=name))
     check_consistent_length(*checked)
     return tuple(checked)

@@ -29,14 +29,8 @@ class Interactions:
 
     def numbers(self, column: str) -> np.ndarray:
         """Return a column of numbers as float64."""
-        position = self._position(column)
-        try:
-            values = numbers_of(self.frame.column(position))
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"Column {column!r} of {self.name} must hold numbers ({error}). Convert it "
-                "first, for example with pandas.to_numeric."
-            ) from error
+        values = self.frame.column(self._position(column))
+        values = numbers_of(values, f"Column {column!r} of {self.name}")
         self._check_none_missing(np.isnan(values), column)
         return values
 

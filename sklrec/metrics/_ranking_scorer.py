@@ -1,7 +1,7 @@
 """A scorer that ranks items for each user and looks for the relevant items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -13,17 +13,22 @@ from sklearn.utils import check_consistent_length
 
 from sklrec._data.checks import check_choice, check_positive, check_ratings
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.warnings import warn
+from sklrec.metrics import _ranking
 from sklrec.metrics._hits import METRICS, Hits, Pairs
 from sklrec.metrics._lists import ranks_by_score
 from sklrec.metrics._test_rows import RowIDs, read_rows
 from sklrec.preprocessing import IDEncoder
 
+MOST = 0.9  # share of relevant rows
+_FUNCTIONS = {getattr(_ranking, f"{name}_at_k"): name for name in METRICS}
+
 
 def make_ranking_scorer(
-    metric: str | Sequence[str] = "ndcg",
+    metric: str | Callable[..., Any] | Sequence[Any] = "ndcg",
     k: int = 10,
     *,
-    threshold: float | None = None,
+    threshold: float | None,
     candidates: str = "all",
     counts: bool = False,
 ) -> "RankingScorer":
@@ -35,15 +40,16 @@ def make_ranking_scorer(
 
     Parameters
     ----------
-    metric : {'hit_rate', 'map', 'mrr', 'ndcg', 'precision', 'recall'} or list, default='ndcg'
-        The metrics to compute. Several metrics are computed from the same lists. See `ndcg_at_k`
-        and the other functions of these names; all gains are 1.
+    metric : {'hit_rate', 'map', 'mrr', 'ndcg', 'precision', 'recall'}, callable or list, \
+            default='ndcg'
+        The metrics to compute: names, or functions such as `ndcg_at_k`. Several metrics are
+        computed from the same lists. All gains are 1.
     k : int, default=10
         Length of the lists.
-    threshold : float, default=None
+    threshold : float or None
         Lowest rating that makes an item relevant to its user, such as 4 of 5 stars. None makes
-        all test rows relevant. This needs a y with a single value, as for clicks: of ratings, you
-        have to say which are good.
+        all test rows relevant. This needs a y with a single value, as for clicks. There is no
+        default: of ratings, you have to say which are good.
     candidates : {'all', 'rated'}, default='all'
         Items to rank for each user. 'all' ranks all items that the model can recommend. 'rated'
         ranks the test items of the user by their predictions. It measures which of the rated
@@ -64,6 +70,12 @@ def make_ranking_scorer(
     ------
     ValueError
         If a parameter has a value that is not listed above.
+
+    Warns
+    -----
+    UserWarning
+        By the scorer, if the model was trained on most of the relevant rows, and leaves their
+        items out of its lists.
 
     See Also
     --------
@@ -116,7 +128,8 @@ def make_ranking_scorer(
     >>> bool(0 < scores[0] < 1)
     True
     """
-    metrics: tuple[Any, ...] = tuple(metric) if is_list_like(metric) else (metric,)
+    given: Any = metric if is_list_like(metric) else (metric,)
+    metrics = tuple(_FUNCTIONS.get(m, m) if callable(m) else m for m in given)
     for name in metrics:
         check_choice("metric", name, tuple(METRICS))
     if not metrics:
@@ -124,7 +137,7 @@ def make_ranking_scorer(
     if threshold is not None and (not isinstance(threshold, Real) or np.isnan(threshold)):
         raise ValueError(f"threshold must be a rating or None, got {threshold!r}.")
     check_choice("candidates", candidates, ("all", "rated"))
-    k, is_one = check_positive(k, "k"), isinstance(metric, str)
+    k, is_one = check_positive(k, "k"), not is_list_like(metric)
     return RankingScorer(metrics, is_one, k, threshold, candidates, bool(counts))
 
 
@@ -169,6 +182,7 @@ class RankingScorer:
             listed, ranks = _rank_rated(users, items, rows, estimator.predict(X))
         else:
             listed, ranks = _recommended(model, users, items, rows, self.k)
+            _warn_of_training_rows(model, users, items, np.flatnonzero(relevant))
         hits = Hits.find(wanted, np.ones(len(wanted.users)), listed, ranks)
         counts: dict[str, float] = {}
         if self.counts:
@@ -242,6 +256,24 @@ def _recommended(
     )
     listed = pd.DataFrame({"user": codes, "as_seen": as_seen}).merge(shared)
     return Pairs(listed["user"].to_numpy(), listed["item"].to_numpy()), listed["rank"].to_numpy()
+
+
+def _warn_of_training_rows(model: Any, users: RowIDs, items: RowIDs, rows: np.ndarray) -> None:
+    """Warn if the model has seen most of the relevant rows, whose items it leaves out."""
+    encoder = getattr(model, "encoder_", None)
+    if not (isinstance(encoder, IDEncoder) and hasattr(model, "seen_")):
+        return
+    codes = (
+        vocabulary.codes(side.seen[rows])
+        for vocabulary, side in zip(encoder.vocabularies_, (users, items), strict=True)
+    )
+    share = np.asarray(model.seen_[tuple(codes)]).mean()
+    if share > MOST:
+        warn(
+            f"The model was trained on {share:.0%} of the {len(rows)} relevant rows. Its lists "
+            "leave out what a user has rated in training, so the score cannot be much above 0. "
+            "Score other rows, or set candidates='rated'."
+        )
 
 
 def _count_cold(model: Any, users: RowIDs, rows: np.ndarray) -> int | float:

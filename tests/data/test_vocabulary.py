@@ -237,6 +237,7 @@ def test_ids_that_cannot_be_hashed_are_refused(value):
             objects([value, "a"])
             for value in (frozenset({1}), UUID(int=1), Decimal(1), 1j, object)
         ),
+        *map(objects, ([np.datetime64(1, "D")], [np.longdouble(1)], [np.timedelta64(1, "D")])),
         *(objects([(1, Fraction(1, 2))]), pd.period_range("2020", periods=2, freq="D")),
         pd.Series(pd.interval_range(0, 3)),
     ],

@@ -247,7 +247,7 @@ def _cells(column: Column, X: Table, rows: Rows) -> tuple[Any, int]:
 
 def _warn_of_ratings(values: Any, name: int | str, y: np.ndarray) -> None:
     """Warn if a column equals the ratings, unless they are all the same."""
-    if y.min() < y.max() and np.array_equal(numbers_of(values), y):
+    if y.min() < y.max() and np.array_equal(numbers_of(values, repr(name)), y):
         warn(
             f"Column {name!r} of X equals y, so that the model reads the ratings that it should "
             "predict. Drop the column from X."

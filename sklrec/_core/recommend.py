@@ -11,7 +11,7 @@ from pandas.api.types import is_list_like
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._data.checks import check_positive
+from sklrec._data.checks import check_choice, check_positive
 from sklrec._data.tables import as_column
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.runtime import own_settings
@@ -80,8 +80,7 @@ def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFram
             f"Pass IDs that are among encoder_.categories_[{which}]."
         )
     n = min(check_positive(n, f"n_{side}s"), len(vocabulary) - 1)
-    if metric not in ("cosine", "dot"):
-        raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}.")
+    check_choice("metric", metric, ("cosine", "dot"))
     with torch.inference_mode():
         table = model.module_._vectors(side)[1:]
         if metric == "cosine":

@@ -14,6 +14,7 @@ from sklrec._data.tables import LARGEST_FLOAT_CODE, hint_about_wide_tables, numb
 from sklrec._utils.state.kinds import NUMBER, Plain, Record
 from sklrec._utils.versions import check_sample_weight, column_or_1d, get_output_config
 
+LARGEST_INTEGER = 2**63 - 1
 LARGEST_RATING = 1e18  # its square is still finite in float32
 
 # Kinds of values. The names appear in messages.
@@ -110,12 +111,14 @@ def check_positive(value: Any, name: str) -> int:
     """Return a value as an int, or raise if it is not an integer of at least 1."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+    if value > LARGEST_INTEGER:
+        raise ValueError(f"{name} must be at most {LARGEST_INTEGER}, got {value!r}.")
     return int(value)
 
 
 def check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
     """Check that a parameter is one of some words."""
-    if value not in choices:
+    if not (value is None or isinstance(value, str)) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 

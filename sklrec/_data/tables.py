@@ -252,6 +252,12 @@ def _check_frame_shape(estimator: Any, X: Frame, min_features: int) -> None:
                 f"Found array with {n} {unit}(s) (shape={X.shape}) while a minimum of "
                 f"{minimum} is required by {type(estimator).__name__}."
             )
+    repeated = pd.Index(X.names, dtype=object, tupleize_cols=False).duplicated()
+    if repeated.any():
+        raise ValueError(
+            f"X has several columns named {X.names[repeated.argmax()]!r}. Rename or drop them, so "
+            "that each name stands for one column."
+        )
 
 
 def _as_array(estimator: Any, X: Any, min_features: int) -> np.ndarray:
@@ -303,7 +309,7 @@ def resolve_sides(estimator: Any, X: Table, **sides: int | str) -> tuple[int, ..
     present = [side for side in POSITIONS if side in names]
     columns: list[int | str] = []
     for side, column in sides.items():
-        if column == "auto":
+        if isinstance(column, str) and column == "auto":
             if present and side not in present:
                 raise ValueError(
                     f"{side}='auto' looks for the columns 'user' and 'item', and X has only "

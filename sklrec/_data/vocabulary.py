@@ -239,6 +239,10 @@ class Vocabulary(Declared):
 def as_array(values: Any, name: int | str) -> Any:
     """Array of NumPy or, if the dtype is one of pandas, of pandas."""
     values = as_column(values)
+    if not hasattr(values, "dtype") or np.ndim(values) != 1:
+        raise TypeError(
+            f"Column {name!r} must be one column of IDs, got a {type(values).__name__}. {_WANTED}"
+        )
     if values.dtype.kind == "c":
         raise ValueError(
             f"Complex data not supported: column {name!r} has dtype {values.dtype}. {_WANTED}"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from narwhals.exceptions import DuplicateError
 from sklearn.base import _fit_context as fit_context
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils import column_or_1d as _column_or_1d
@@ -87,7 +88,10 @@ def check_sample_weight(
 def column_or_1d(y: Any, *, input_name: str, warn: bool = False) -> np.ndarray:
     """Check a column and make it one-dimensional."""
     # scikit-learn 1.7 calls each column y in its errors. Remove this when the floor is 1.8.
-    return _column_or_1d(y, warn=warn, **_known(_column_or_1d, input_name=input_name))
+    try:
+        return _column_or_1d(y, warn=warn, **_known(_column_or_1d, input_name=input_name))
+    except DuplicateError as error:  # from a table, and no ValueError
+        raise ValueError(f"{input_name} should be a 1d array, got a table. {error}") from error
 
 
 def to_datetimes(values: np.ndarray) -> tuple[pd.DatetimeIndex, Any]:

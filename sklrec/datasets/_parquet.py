@@ -120,6 +120,8 @@ class ParquetRatings(ChunkedRatings):
         wanted = {"columns": given, "rating": targets[:1], "sample_weight": targets[1:]}
         for parameter, names in wanted.items():
             for name in names:
+                if not isinstance(name, str):
+                    raise TypeError(f"{parameter} must hold names of columns, got {name!r:.100}.")
                 if name not in present:
                     is_path = isinstance(self.source, str | PathLike)
                     where = fspath(self.source) if is_path else "The dataset"

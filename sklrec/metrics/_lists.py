@@ -44,6 +44,8 @@ class Interactions:
 
     def _position(self, column: str) -> int:
         found = self.frame.names
+        if not isinstance(column, str):
+            raise TypeError(f"A column is given by its name, a string, got {column!r:.100}.")
         if found.count(column) != 1:
             raise ValueError(
                 f"{self.name} must have one column {column!r}, but its columns are {found}. "

@@ -136,6 +136,8 @@ def make_ranking_scorer(
         raise ValueError(f"metric is empty. Give one or more of {', '.join(METRICS)}.")
     if threshold is not None and (not isinstance(threshold, Real) or np.isnan(threshold)):
         raise ValueError(f"threshold must be a rating or None, got {threshold!r}.")
+    if not isinstance(counts, bool | np.bool_):
+        raise ValueError(f"counts must be True or False, got {counts!r:.100}.")
     check_choice("candidates", candidates, ("all", "rated"))
     k, is_one = check_positive(k, "k"), not is_list_like(metric)
     return RankingScorer(metrics, is_one, k, threshold, candidates, bool(counts))

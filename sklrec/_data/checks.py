@@ -111,7 +111,7 @@ def check_positive(value: Any, name: str) -> int:
     """Return a value as an int, or raise if it is not an integer of at least 1."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
-    if value > LARGEST_INTEGER:
+    if int(value) > LARGEST_INTEGER:
         raise ValueError(f"{name} must be at most {LARGEST_INTEGER}, got {value!r}.")
     return int(value)
 

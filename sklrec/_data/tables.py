@@ -97,7 +97,7 @@ def read_table(X: Any) -> Any:
 
 def as_column(values: Any) -> Any:
     """Array of NumPy or pandas of a column or a list, in which no value is changed."""
-    if isinstance(values, Sequence):
+    if isinstance(values, Sequence) and not isinstance(values, str | bytes):
         values = _index_of(values)
     if isinstance(values, pd.Series | pd.Index):
         is_numpy = isinstance(values.dtype, np.dtype)

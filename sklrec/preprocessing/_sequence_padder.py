@@ -6,6 +6,7 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
+from narwhals.exceptions import DuplicateError
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -121,7 +122,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
         """
         X = _read(X)
         if _is_matrix(X):
-            longest = validate_data(self, X, reset=True).shape[1]
+            longest = self._check_matrix(X, reset=True).shape[1]
         else:
             for name in {"n_features_in_", "feature_names_in_"} & set(vars(self)):
                 delattr(self, name)  # from an earlier fit on a matrix
@@ -158,7 +159,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
         X = _read(X)
         if _is_matrix(X):
             reset = not hasattr(self, "n_features_in_")
-            padded = self._pad_columns(validate_data(self, X, reset=reset))
+            padded = self._pad_columns(self._check_matrix(X, reset=reset))
         else:
             padded = self._pad_sequences(*_flatten(X))
         if self.mask:
@@ -188,6 +189,12 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = True
         return tags
+
+    def _check_matrix(self, X: Any, *, reset: bool) -> Any:
+        try:
+            return validate_data(self, X, reset=reset)
+        except (TypeError, DuplicateError) as error:  # of pandas or narwhals
+            raise TypeError(f"X must be a matrix of item codes: {error}") from error
 
     def _pad_columns(self, X: np.ndarray) -> np.ndarray:
         kept = X[:, -self.max_len_ :] if self.truncating == "pre" else X[:, : self.max_len_]

@@ -10,7 +10,8 @@ import pandas as pd
 from pandas.api.types import infer_dtype, is_list_like
 from sklearn.utils.validation import check_array
 
-from sklrec._data.tables import LARGEST_FLOAT_CODE, hint_about_wide_tables, numbers_of, unmasked
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import LARGEST_FLOAT_CODE, hint_about_wide_tables, unmasked
 from sklrec._utils.state.kinds import NUMBER, Plain, Record
 from sklrec._utils.versions import check_sample_weight, column_or_1d, get_output_config
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 
-from sklrec._data.tables import Frame, as_column, listed, numbers_of, read_table
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import Frame, as_column, listed, read_table
 from sklrec._data.vocabulary import Vocabulary
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from sklrec._data.tables import numbers_of, unmasked
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import unmasked
 from sklrec._utils.versions import column_or_1d
 from sklrec.inspection._drawing import check_matplotlib
 from sklrec.metrics._test_rows import unwrap

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from sklrec._data.checks import check_choice, check_positive
-from sklrec._data.tables import Frame, numbers_of, read_table
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import Frame, read_table
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.runs import place_in_run
 from sklrec.metrics._hits import Hits, Pairs

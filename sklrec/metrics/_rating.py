@@ -8,7 +8,7 @@ from sklearn.metrics import make_scorer
 from sklearn.utils.validation import check_array
 
 from sklrec._data.checks import check_weights
-from sklrec._data.tables import numbers_of
+from sklrec._data.numbers import numbers_of
 
 
 def masked_root_mean_squared_error(

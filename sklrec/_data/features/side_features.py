@@ -9,7 +9,8 @@ import numpy as np
 
 from sklrec._data.checks import NUMBERS
 from sklrec._data.features.columns import COLUMN_TYPES, INPUTS, N_BINS, Column, learn_column
-from sklrec._data.tables import Rows, Table, column_values, numbers_of, resolve_columns
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import Rows, Table, column_values, resolve_columns
 from sklrec._utils.state.kinds import NAME, Array, Choice, Many, Maybe, Part, Record
 from sklrec._utils.warnings import warn
 

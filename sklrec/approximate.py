@@ -9,7 +9,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._core.recommend import read_ids, table_of_lists
-from sklrec._data.checks import check_positive
+from sklrec._data.checks import check_booleans, check_positive
 from sklrec._utils.extras import import_extra
 from sklrec._utils.runs import place_in_run
 from sklrec.modules import MatrixFactorization
@@ -126,6 +126,7 @@ class ApproximateItems:
             Columns user, item, rank (from 1) and score (the predicted rating), with users in the
             order of `users`.
         """
+        check_booleans(exclude_seen=exclude_seen)
         n_items = check_positive(n_items, "n_items")
         model = self.estimator
         users = read_ids(users, "users")

@@ -26,6 +26,7 @@ from sklearn.base import (
 )
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch.callbacks import EarlyStopping, EpochTimer
 
 import sklrec
 from sklrec import (
@@ -46,6 +47,7 @@ ESTIMATORS = [
     BiasRegressor(),
     BiasRegressor(user_penalty=5, item_penalty=2.5),
     MFRegressor(),
+    MFRegressor(biased=False),
     MFRegressor(svdpp=True),
     MFRegressor(optimizer=torch.optim.Adam, svdpp=True),
     MFRegressor(loss="quantile", quantile=0.9),
@@ -66,7 +68,8 @@ ESTIMATORS = [
     IDEncoder(),
     IDEncoder(min_frequency=2),
     SequencePadder(),
-    SequenceWindower(timestamp=2, ratings=True),
+    SequenceWindower(),
+    SequenceWindower(ratings=True),
 ]
 X, Y = make_ratings(40, 30, 400, random_state=0)
 
@@ -75,17 +78,6 @@ STOCHASTIC = {
         "the solver is stochastic: repeated rows change its start and the order of its batches"
     )
 }
-TOO_NARROW = dict.fromkeys(
-    (
-        "check_estimators_fit_returns_self",
-        "check_estimators_overwrite_params",
-        "check_fit_check_is_fitted",
-        "check_fit_idempotent",
-        "check_n_features_in",
-        "check_readonly_memmap_input",
-    ),
-    "its X has two columns, but users, items and timestamps are three",
-)
 # scikit-learn 1.7 subtracts a float from its integers, which numpy refuses.
 BROKEN = {"check_positive_only_tag_during_fit": "an error of the check in scikit-learn 1.7"}
 if Version(sklearn.__version__) >= Version("1.8"):
@@ -93,8 +85,6 @@ if Version(sklearn.__version__) >= Version("1.8"):
 
 
 def expected_failures(estimator):
-    if isinstance(estimator, SequenceWindower):
-        return TOO_NARROW | BROKEN
     is_exact = isinstance(estimator, BayesianMFRegressor | BiasRegressor)
     is_stochastic = isinstance(estimator, RegressorMixin) and not is_exact
     return STOCHASTIC | BROKEN if is_stochastic else BROKEN
@@ -273,12 +263,46 @@ def test_fitted_attributes_are_documented(estimator):
     learned |= {
         name
         for name, value in inspect.getmembers(type(fitted), lambda v: isinstance(v, property))
-        if name.endswith("_") and not name.startswith("_")
+        if name.endswith("_") and not name.startswith("_") and hasattr(fitted, name)
     }
     sections = NumpyDocString(inspect.getdoc(type(fitted)))
     documented = {a.name: " ".join(a.desc) for a in sections["Attributes"]}
     assert learned <= set(documented)
     assert all("Only" in documented[name] for name in set(documented) - learned)
+    for name in set(documented) - learned:
+        with pytest.raises(AttributeError):
+            getattr(fitted, name)
+
+
+@pytest.mark.parametrize(
+    "estimator", [e for e in ESTIMATORS if "callbacks" in e.get_params()], ids=repr
+)
+def test_parameters_of_callbacks_are_set_by_name(estimator):
+    given = [("stop", EarlyStopping(patience=7)), EpochTimer, EpochTimer()]
+    model = small(estimator).set_params(callbacks=given)
+    shown = model.get_params()
+    assert model.get_params(deep=False).keys() == estimator.get_params().keys()
+    assert shown["callbacks"] is given and shown["callbacks__stop"] is given[0][1]
+    assert shown["callbacks__stop__patience"] == 7
+    assert shown["callbacks__EpochTimer_1"] is EpochTimer
+    searched = clone(model).set_params(callbacks__stop__patience=1, callbacks__EpochTimer_2=None)
+    assert given[0][1].patience == 7  # a search does not change the original
+    assert searched.callbacks[0][1].patience == 1
+    searched.fit(X, Y, X_val=X, y_val=Y)
+    assert [name for name, _ in searched.net_.callbacks_].count("EpochTimer_1") == 1
+    model.set_params(callbacks__stop=EarlyStopping(), callbacks__stop__patience=2, max_epochs=3)
+    assert model.callbacks[0][1].patience == 2 and model.max_epochs == 3
+    assert given[0][1].patience == 7
+    model.set_params(callbacks=[EarlyStopping], callbacks__EarlyStopping__patience=4)
+    assert model.callbacks[0][1].patience == 4
+    name = type(estimator).__name__
+    with pytest.raises(
+        ValueError,
+        match=f"'callbacks__rate__lr' for estimator {name}: the names in callbacks are .'EarlySt",
+    ):
+        model.set_params(callbacks__rate__lr=1)
+    with pytest.raises(ValueError, match="Invalid parameter 'lr' for estimator <skorch"):
+        model.set_params(callbacks__EarlyStopping__lr=1)
 
 
 @pytest.mark.parametrize(
@@ -429,6 +453,17 @@ def test_the_seed_decides_and_global_random_states_stay(name):
     assert states() == before
     assert np.array_equal(first, same)
     assert np.array_equal(first, other) == (name == "bias")
+
+
+@exact
+def test_standard_deviations_are_asked_for_by_keyword_and_with_a_boolean(name):
+    model, rows = fitted(name), REGRESSORS[name][1]
+    with pytest.raises(TypeError, match="positional argument"):
+        model.predict(rows, True)
+    with pytest.raises(ValueError, match="return_std must be True or False, got 'no'"):
+        model.predict(rows, return_std="no")
+    with pytest.raises(ValueError, match="exclude_seen must be True or False, got 'no'"):
+        model.recommend([1], exclude_seen="no")
 
 
 @exact

@@ -3,15 +3,14 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from functools import update_wrapper
 from numbers import Integral, Real
 from tempfile import TemporaryDirectory
-from types import MethodType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from sklearn.base import RegressorMixin
 
+from sklrec._core.callback_params import CallbackParameters
 from sklrec._core.chunks import Chunks
 from sklrec._core.fit import Plan, fit_model
 from sklrec._core.predict import fitted_copy, predicted
@@ -23,6 +22,7 @@ from sklrec._data.seen import SeenPairs
 from sklrec._solvers.base import Solver
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.steps import notify_sklearn_callbacks
+from sklrec._utils.conditional import missing_if
 from sklrec._utils.state.estimators import DeclaredEstimator, Fitted
 from sklrec._utils.state.kinds import Floats, Int, Maybe, Optional, Strings
 from sklrec._utils.versions import (
@@ -62,27 +62,6 @@ def _numbers_of_ids(encoder: IDEncoder) -> dict[str, int]:
     return {"n_users": len(users), "n_items": len(items)}
 
 
-class missing_if:
-    """Decorator of a method that an estimator lacks if a function gives a reason."""
-
-    # Unlike available_if of scikit-learn, the error is the reason.
-
-    def __init__(self, reason: Callable[[Any], str | None]):
-        self.reason = reason
-
-    def __call__(self, method: Callable[..., Any]) -> Self:
-        self.method = method
-        update_wrapper(self, method)
-        return self
-
-    def __get__(self, estimator: Any, owner: Any = None) -> Any:
-        if estimator is None:
-            return self.method
-        if (reason := self.reason(estimator)) is not None:
-            raise AttributeError(reason)
-        return MethodType(self.method, estimator)
-
-
 def _lacks_factors(side: str) -> Callable[[Any], str | None]:
     """Make a function that tells why a model cannot compare users or items."""
 
@@ -97,7 +76,9 @@ def _lacks_factors(side: str) -> Callable[[Any], str | None]:
     return reason
 
 
-class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimator):
+class BaseRatingRegressor(
+    CallbackSupportMixin, RegressorMixin, CallbackParameters, DeclaredEstimator
+):
     """Base of the estimators that predict the ratings of interactions."""
 
     _state = {

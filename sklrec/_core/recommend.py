@@ -11,7 +11,7 @@ from pandas.api.types import is_list_like
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._data.checks import check_positive
+from sklrec._data.checks import check_booleans, check_positive
 from sklrec._data.tables import as_column
 from sklrec._data.vocabulary import Vocabulary
 
@@ -24,8 +24,7 @@ def recommended(
 ) -> pd.DataFrame:
     """Recommend the items with the highest predicted ratings."""
     _check_has_ids(model)
-    if not isinstance(exclude_seen, bool | np.bool_):
-        raise ValueError(f"exclude_seen must be True or False, got {exclude_seen!r}.")
+    check_booleans(exclude_seen=exclude_seen)
     user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
     users = read_ids(users, "users")
     user_codes = user_vocabulary.codes(users)

@@ -39,11 +39,12 @@ class Chooser:
         if parts is not None:
             trial = replace(solver, callbacks=None, verbose=0, early_stopping=True, snapshot=None)
             state, found = generator.get_state(), []
+            train, test = parts
             copies: list[Any] = [deepcopy, _without_biases]
             for module_of in copies[: 1 + self.chooses_output]:
                 generator.set_state(state)
                 with without_sklearn_callbacks():
-                    result = trial.train(module_of(module), *parts, generator, previous)
+                    result = trial.train(module_of(module), train, test, generator, previous)
                 if result.interrupted:
                     raise KeyboardInterrupt
                 found.append(result.validation_curve)

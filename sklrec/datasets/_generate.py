@@ -9,6 +9,7 @@ from scipy.special import ndtr
 from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils.validation import check_scalar
 
+from sklrec._data.checks import check_booleans
 from sklrec._utils.runs import is_new
 
 CHUNK_ROWS = 1 << 18  # rows computed at once: about 10 MB at 8 factors
@@ -145,6 +146,7 @@ def make_ratings(
     for name, value in {"n_users": n_users, "n_items": n_items, "n_ratings": n_ratings}.items():
         check_scalar(value, name, Integral, min_val=1)
     check_scalar(n_factors, "n_factors", Integral, min_val=0)
+    check_booleans(timestamps=timestamps, return_truth=return_truth, as_frame=as_frame)
     _check_finite(noise, "noise", min_val=0)
     _check_finite(long_tail, "long_tail", min_val=0, max_val=10)
     low, high = _check_rating_scale(rating_scale, step)

@@ -11,7 +11,7 @@ from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_scalar
 
-from sklrec._data.checks import check_choice
+from sklrec._data.checks import check_booleans, check_choice
 from sklrec._utils.checksum import file_sha256
 from sklrec._utils.warnings import warn
 from sklrec.datasets._download import DownloadError, download, pip_download
@@ -159,6 +159,12 @@ def fetch_movielens(
     check_choice("name", name, tuple(SETS))
     check_scalar(n_retries, "n_retries", Integral, min_val=0)
     check_scalar(delay, "delay", Real, min_val=0)
+    check_booleans(
+        download_if_missing=download_if_missing,
+        return_X_y=return_X_y,
+        as_frame=as_frame,
+        mirror=mirror,
+    )
 
     with _explained(data_home or "the default data home"):
         folder = Path(get_data_home(data_home), "movielens")

@@ -6,6 +6,10 @@ def _table(name, doc, power_of_scale):
     """Make the attribute for a table of `module_`, in units of the ratings."""
 
     def read(self):
+        if name.endswith("biases") and not self.module_.has_biases:
+            raise AttributeError(
+                f"This {type(self).__name__} has no {name}_: it was fitted with biased=False."
+            )
         # The module works on ratings of unit standard deviation. Row 0 is that of unknown IDs.
         scale = self.module_.scale.item() ** power_of_scale
         return self.module_.get_parameter(name).detach().cpu().numpy()[1:] * scale

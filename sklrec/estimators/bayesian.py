@@ -7,14 +7,15 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 
-from sklrec._core.base import BaseRatingRegressor, missing_if
+from sklrec._core.base import BaseRatingRegressor
 from sklrec._core.fit import auto_n_factors, check_unchanged
-from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_with_std
+from sklrec._core.predict import by_blocks, fitted_copy, predicted_with_std
 from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
 from sklrec._core.rows import read_rated
 from sklrec._data.features.side_features import SIDES, SideBlock
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
+from sklrec._utils.conditional import missing_if
 from sklrec._utils.state.kinds import Array, Only, Part, Record
 from sklrec._utils.state.modules import Module
 from sklrec._utils.versions import Interval, StrOptions
@@ -295,7 +296,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def predict(self, X, return_std=False):
+    def predict(self, X, *, return_std=False):
         """Predict the ratings of interactions.
 
         An unknown user or item is predicted from the mean of all others and from its side
@@ -321,7 +322,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
         UserWarning
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
-        return predicted_with_std(self, X) if return_std else predicted(self, X)
+        return predicted_with_std(self, X, return_std)
 
     @missing_if(_has_no_stars)
     def predict_rating_proba(self, X):

@@ -5,7 +5,7 @@ from copy import deepcopy
 from numbers import Real
 
 from sklrec._core.base import BaseRatingRegressor
-from sklrec._core.predict import predicted, predicted_with_std
+from sklrec._core.predict import predicted_with_std
 from sklrec._core.readers import n_ids
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
 from sklrec._utils.state.modules import Module
@@ -194,7 +194,7 @@ class BiasRegressor(BaseRatingRegressor):
         UserWarning
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
-        return predicted_with_std(self, X) if return_std else predicted(self, X)
+        return predicted_with_std(self, X, return_std)
 
     def _new_module(self, rows):
         return BiasModel(*n_ids(self))

@@ -133,9 +133,9 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     item_factors_ : ndarray of shape (n_items, n_factors)
         The items' factors, in the order of ``encoder_.categories_[1]``.
     user_biases_ : ndarray of shape (n_users,)
-        The users' biases, in units of the ratings.
+        The users' biases, in units of the ratings. Only if ``biased=True``.
     item_biases_ : ndarray of shape (n_items,)
-        The items' biases, in units of the ratings.
+        The items' biases, in units of the ratings. Only if ``biased=True``.
     global_mean_ : float
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
         weighted mean of the training ratings. Another `loss` adds what minimises it. `partial_fit`

@@ -366,19 +366,22 @@ class ModuleRecRegressor(BaseRatingRegressor):
         Parameters
         ----------
         deep : bool, default=True
-            Not used, because no parameter is an estimator.
+            Whether to include the callbacks as ``callbacks__name``, and their parameters as
+            ``callbacks__name__parameter``.
 
         Returns
         -------
         dict
             The parameters by name.
         """
-        return super().get_params(deep=False) | {
+        return super().get_params(deep) | {
             name: value for name, value in vars(self).items() if name.startswith(PREFIX)
         }
 
     def set_params(self, **params):
         """Set parameters, those of the module as ``module__name=value``.
+
+        Parameters of callbacks are ``callbacks__name__parameter=value``, as in other estimators.
 
         Parameters
         ----------

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import kind_of_output
@@ -23,6 +22,7 @@ from sklrec._data.tables import (
     with_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.conditional import missing_if
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
 from sklrec._utils.versions import Interval, RealNotInt, StrOptions, fit_context
@@ -32,14 +32,14 @@ __all__ = ["IDEncoder"]
 N_IDS_SHOWN = 10
 
 
-def _check_partial_fit(encoder: Any) -> bool:
-    """Raise if an encoder has no `partial_fit`."""
-    if encoder.min_frequency is not None:
-        raise AttributeError(
-            f"partial_fit sees only some of the rows and cannot apply min_frequency="
-            f"{encoder.min_frequency!r}. Set min_frequency=None, or call fit with all rows."
-        )
-    return True
+def _why_no_partial_fit(encoder: Any) -> str | None:
+    """Reason why an encoder has no `partial_fit`."""
+    if encoder.min_frequency is None:
+        return None
+    return (
+        f"partial_fit sees only some of the rows and cannot apply min_frequency="
+        f"{encoder.min_frequency!r}. Set min_frequency=None, or call fit with all rows."
+    )
 
 
 class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
@@ -183,7 +183,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         self.vocabularies_ = [vocabulary for vocabulary, _ in learned]
         return self._replace(X, [codes for _, codes in learned], kind_of_output(self))
 
-    @available_if(_check_partial_fit)
+    @missing_if(_why_no_partial_fit)
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
     def partial_fit(self, X: Any, y: Any = None) -> "IDEncoder":

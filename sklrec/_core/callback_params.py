@@ -14,6 +14,8 @@ PREFIX = f"{CALLBACKS}__"
 class CallbackParameters(BaseEstimator):
     """Mixin that gets and sets ``callbacks__name`` and ``callbacks__name__parameter``."""
 
+    callbacks: list[Any] | None
+
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the parameters.
 

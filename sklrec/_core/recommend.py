@@ -14,13 +14,14 @@ from torch import Tensor
 from sklrec._data.checks import check_booleans, check_positive
 from sklrec._data.tables import as_column
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.types import Whole
 
 # Scores in memory at once: 8 MiB of float32, which fit into the processor's cache.
 SCORES_AT_ONCE = 2**21
 
 
 def recommended(
-    model: Any, users: Any, n_items: int, exclude_seen: bool, candidates: Any
+    model: Any, users: Any, n_items: Whole, exclude_seen: bool, candidates: Any
 ) -> pd.DataFrame:
     """Recommend the items with the highest predicted ratings."""
     _check_has_ids(model)
@@ -62,7 +63,7 @@ def table_of_lists(
     return _as_frame({"user": users, "item": ids, "rank": rank, "score": score})
 
 
-def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFrame:
+def similar(model: Any, side: str, ids: Any, n: Whole, metric: str) -> pd.DataFrame:
     """Find the users or items with the most similar factors."""
     _check_has_ids(model)
     which = ("user", "item").index(side)

@@ -1,10 +1,10 @@
 """IDEncoder: encodes columns of IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import ceil
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
@@ -25,6 +25,7 @@ from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.conditional import missing_if
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
+from sklrec._utils.types import Whole
 from sklrec._utils.versions import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["IDEncoder"]
@@ -78,7 +79,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     column_indices_ : tuple of int
         The positions of `columns`.
     n_features_in_ : int
-        Number of columns seen during `fit`.
+        float of columns seen during `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns seen during `fit`, if they all are strings.
 
@@ -137,14 +138,20 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     vocabularies_: list[Vocabulary]
     column_indices_: tuple[int, ...]
 
-    def __init__(self, columns="auto", *, handle_unknown="use_encoded_value", min_frequency=None):
+    def __init__(
+        self,
+        columns: Iterable[int | str] = "auto",
+        *,
+        handle_unknown: Literal["use_encoded_value", "error"] = "use_encoded_value",
+        min_frequency: Whole | float | None = None,
+    ):
         self.columns = columns
         self.handle_unknown = handle_unknown
         self.min_frequency = min_frequency
 
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def fit(self, X: Any, y: Any = None) -> "IDEncoder":
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the IDs in the given columns.
 
         Parameters
@@ -186,7 +193,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     @missing_if(_why_no_partial_fit)
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def partial_fit(self, X: Any, y: Any = None) -> "IDEncoder":
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Add the IDs that are new; those already known keep their codes.
 
         With `min_frequency` there is no `partial_fit`, because only `fit` sees all rows and can

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from sklrec._data.timestamps import learn_timestamp, read_timestamps
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Choice, Int, Many, Maybe, Part, Strings
+from sklrec._utils.types import Column, Whole
 from sklrec._utils.versions import Interval, check_feature_names_in, fit_context
 from sklrec.preprocessing._sequence_padder import LARGEST_MAX_LEN
 
@@ -76,7 +77,7 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     histories_ : Histories
         The interactions of `fit`, by user and in time order.
     n_features_in_ : int
-        Number of columns seen during `fit`.
+        float of columns seen during `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns seen during `fit`, if they all are strings.
 
@@ -155,7 +156,15 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     timestamp_kind_: str | None
     histories_: Histories
 
-    def __init__(self, max_len=10, *, user="auto", item="auto", timestamp="auto", ratings=False):
+    def __init__(
+        self,
+        max_len: Whole = 10,
+        *,
+        user: Column = "auto",
+        item: Column = "auto",
+        timestamp: Column | None = "auto",
+        ratings: bool = False,
+    ):
         self.max_len = max_len
         self.user = user
         self.item = item
@@ -173,7 +182,7 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def fit(self, X: Any, y: Any = None) -> "SequenceWindower":
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Store the log of interactions.
 
         Parameters

@@ -540,10 +540,23 @@ def test_normal_use_prints_and_warns_of_nothing(name, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = fit(name, validation=(rows, STARS))
-        model.predict(rows.assign(user=-1, item=-1))
+        model.predict(rows.assign(user=-1))
+        model.predict(rows[:1].assign(user=-1, item=-1))
         model.recommend([rows["user"].iloc[0]])
         getattr(model, "partial_fit", model.fit)(rows, STARS)
     assert capsys.readouterr() == ("", "")
+
+
+@every
+def test_rows_without_any_known_id_are_warned_of(name):
+    model, rows = fitted(name), REGRESSORS[name][1]
+    with pytest.warns(
+        UserWarning,
+        match="No row has a user or an item that fit saw: all 400 rows .* Check that the column "
+        r"'user', with 1\d\d\d in row 0, holds users such as \d+, and that the column 'item'",
+    ) as caught:
+        model.predict(rows.assign(user=rows["user"] + 1000, item=rows["item"] + 1000))
+    assert len(caught) == 1
 
 
 # Sequence models rate at a later time: tests/estimators/test_sequence.py.
@@ -585,7 +598,7 @@ def test_unusual_ratings_are_predicted(name, kind):
     assert np.std(found - y) <= (0.97 if name in EXACT else 1.01) * np.std(y) + 1e-9
     assert y.min() <= found.min() and found.max() <= y.max()
     assert np.isfinite(outputs(model, rows)).all()
-    assert np.isfinite(outputs(model, rows.assign(user=-1, item=-1))).all()
+    assert np.isfinite(outputs(model, rows[:1].assign(user=-1, item=-1))).all()
 
 
 HARD_TABLES = {

@@ -94,7 +94,9 @@ class CallbackParameters(BaseEstimator):
 
 def named_callbacks(callbacks: Any) -> list[tuple[str, Any]]:
     """Pairs of names and callbacks; several callbacks of a class get numbers, as in skorch."""
-    pairs = [c if isinstance(c, tuple | list) else (None, c) for c in callbacks or []]
+    if not isinstance(callbacks, list):  # None, or a value that fit refuses
+        return []
+    pairs = [c if isinstance(c, tuple | list) and len(c) == 2 else (None, c) for c in callbacks]
     of_classes = [
         (callback if isinstance(callback, type) else type(callback)).__name__
         for _, callback in pairs

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Mapping, Sequence
+from datetime import date
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -169,7 +171,10 @@ def _as_frame(columns: dict[str, Any]) -> pd.DataFrame:
 def read_ids(values: Any, name: str) -> Any:
     """Read a list of IDs as a one-dimensional array; messages call it `name`."""
     if not is_list_like(values):
-        raise ValueError(f"{name} must be a list of IDs, got {values!r}. Pass [{values!r}].")
+        is_scalar = isinstance(values, str | bytes | Number | date | np.generic)
+        is_id = is_scalar and not pd.isna(values)
+        advice = f"[{values!r}]" if is_id else "a list, an array or a column of IDs"
+        raise ValueError(f"{name} must be a list of IDs, got {values!r:.200}. Pass {advice}.")
     is_table = len(getattr(values, "shape", (0,))) != 1
     if is_table or not (isinstance(values, Sequence) or hasattr(values, "__array__")):
         raise ValueError(

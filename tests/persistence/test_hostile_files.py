@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
+import pickle
 import warnings
 
 import example_models
 import fuzz_model_files
+import joblib
 import numpy as np
 import pytest
+import torch
 
 import sklrec
 from sklrec._persistence import files as _files
@@ -229,3 +232,23 @@ def test_the_fuzzer_notices_events_that_a_load_must_not_cause(tmp_path):
         fuzz_model_files._audit("subprocess.Popen", ("sh",))
     fuzz_model_files._audit("subprocess.Popen", ("sh",))
     assert [event.split()[0] for event in found] == ["open", "subprocess.Popen"]
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (
+            lambda path: path.write_bytes(pickle.dumps({"a": 1})),
+            "is a pickle, such as pickle.dump",
+        ),
+        (lambda path: joblib.dump({"a": 1}, path), "is a pickle, such as pickle.dump or joblib.d"),
+        (
+            lambda path: torch.save({"a": torch.ones(2)}, path),
+            "is a zip archive, such as torch",
+        ),
+    ],
+)
+def test_files_of_other_libraries_are_named(tmp_path, write, message):
+    write(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"{message}.*load reads the files of sklrec.save"):
+        sklrec.load(tmp_path / "model")

@@ -95,7 +95,7 @@ CASES = [
     ("mf", ENCODER + "column_indices_", [0], "vocabularies_ should be a list of length 1"),
     ("padder", LEARNED + "max_len_", 10**12, "max_len_ should be finite.* below 16777217"),
     ("windower", PARAMETERS + "max_len", 10**12, "max_len should be at most 16777216"),
-    ("windower", LEARNED + "column_indices_", [0], "should be a list of length 3"),
+    ("windower", LEARNED + "column_indices_", [0], "should have times if there is a column of t"),
     ("padded", LEARNED + "n_outputs_", 3, "n_outputs_ should be one of 1, 4"),
     ("sequence", LEARNED + "timestamp_index_", 9, "timestamp_index_ .* below 3"),
     ("sequence", PARAMETERS + "input", "sequences", "is not known"),

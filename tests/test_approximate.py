@@ -80,6 +80,8 @@ def test_other_estimators_and_wrong_numbers_are_refused(model):
         ApproximateItems(model, n_links=0)
     with pytest.raises(ValueError, match="n_items must be an integer of at least 1, got 0"):
         ApproximateItems(model).recommend([1], 0)
+    with pytest.raises(ValueError, match="exclude_seen must be True or False, got 'no'"):
+        ApproximateItems(model).recommend([1], exclude_seen="no")
 
 
 def test_an_error_names_the_missing_faiss(model, monkeypatch):

@@ -26,6 +26,7 @@ from sklearn.base import (
 )
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from skorch.callbacks import EarlyStopping, EpochTimer
 from torch_settings import SETTINGS, settings_of_torch
 
 import sklrec
@@ -48,6 +49,7 @@ ESTIMATORS = [
     BiasRegressor(),
     BiasRegressor(user_penalty=5, item_penalty=2.5),
     MFRegressor(),
+    MFRegressor(biased=False),
     MFRegressor(svdpp=True),
     MFRegressor(optimizer=torch.optim.Adam, svdpp=True),
     MFRegressor(loss="quantile", quantile=0.9),
@@ -68,7 +70,8 @@ ESTIMATORS = [
     IDEncoder(),
     IDEncoder(min_frequency=2),
     SequencePadder(),
-    SequenceWindower(timestamp=2, ratings=True),
+    SequenceWindower(),
+    SequenceWindower(ratings=True),
 ]
 X, Y = make_ratings(40, 30, 400, random_state=0)
 
@@ -77,17 +80,6 @@ STOCHASTIC = {
         "the solver is stochastic: repeated rows change its start and the order of its batches"
     )
 }
-TOO_NARROW = dict.fromkeys(
-    (
-        "check_estimators_fit_returns_self",
-        "check_estimators_overwrite_params",
-        "check_fit_check_is_fitted",
-        "check_fit_idempotent",
-        "check_n_features_in",
-        "check_readonly_memmap_input",
-    ),
-    "its X has two columns, but users, items and timestamps are three",
-)
 # scikit-learn 1.7 subtracts a float from its integers, which numpy refuses.
 BROKEN = {"check_positive_only_tag_during_fit": "an error of the check in scikit-learn 1.7"}
 if Version(sklearn.__version__) >= Version("1.8"):
@@ -95,8 +87,6 @@ if Version(sklearn.__version__) >= Version("1.8"):
 
 
 def expected_failures(estimator):
-    if isinstance(estimator, SequenceWindower):
-        return TOO_NARROW | BROKEN
     is_exact = isinstance(estimator, BayesianMFRegressor | BiasRegressor)
     is_stochastic = isinstance(estimator, RegressorMixin) and not is_exact
     return STOCHASTIC | BROKEN if is_stochastic else BROKEN
@@ -275,12 +265,46 @@ def test_fitted_attributes_are_documented(estimator):
     learned |= {
         name
         for name, value in inspect.getmembers(type(fitted), lambda v: isinstance(v, property))
-        if name.endswith("_") and not name.startswith("_")
+        if name.endswith("_") and not name.startswith("_") and hasattr(fitted, name)
     }
     sections = NumpyDocString(inspect.getdoc(type(fitted)))
     documented = {a.name: " ".join(a.desc) for a in sections["Attributes"]}
     assert learned <= set(documented)
     assert all("Only" in documented[name] for name in set(documented) - learned)
+    for name in set(documented) - learned:
+        with pytest.raises(AttributeError):
+            getattr(fitted, name)
+
+
+@pytest.mark.parametrize(
+    "estimator", [e for e in ESTIMATORS if "callbacks" in e.get_params()], ids=repr
+)
+def test_parameters_of_callbacks_are_set_by_name(estimator):
+    given = [("stop", EarlyStopping(patience=7)), EpochTimer, EpochTimer()]
+    model = small(estimator).set_params(callbacks=given)
+    shown = model.get_params()
+    assert model.get_params(deep=False).keys() == estimator.get_params().keys()
+    assert shown["callbacks"] is given and shown["callbacks__stop"] is given[0][1]
+    assert shown["callbacks__stop__patience"] == 7
+    assert shown["callbacks__EpochTimer_1"] is EpochTimer
+    searched = clone(model).set_params(callbacks__stop__patience=1, callbacks__EpochTimer_2=None)
+    assert given[0][1].patience == 7  # a search does not change the original
+    assert searched.callbacks[0][1].patience == 1
+    searched.fit(X, Y, X_val=X, y_val=Y)
+    assert [name for name, _ in searched.net_.callbacks_].count("EpochTimer_1") == 1
+    model.set_params(callbacks__stop=EarlyStopping(), callbacks__stop__patience=2, max_epochs=3)
+    assert model.callbacks[0][1].patience == 2 and model.max_epochs == 3
+    assert given[0][1].patience == 7
+    model.set_params(callbacks=[EarlyStopping], callbacks__EarlyStopping__patience=4)
+    assert model.callbacks[0][1].patience == 4
+    name = type(estimator).__name__
+    with pytest.raises(
+        ValueError,
+        match=f"'callbacks__rate__lr' for estimator {name}: the names in callbacks are .'EarlySt",
+    ):
+        model.set_params(callbacks__rate__lr=1)
+    with pytest.raises(ValueError, match="Invalid parameter 'lr' for estimator <skorch"):
+        model.set_params(callbacks__EarlyStopping__lr=1)
 
 
 @pytest.mark.parametrize(
@@ -469,6 +493,17 @@ def test_settings_of_torch_change_nothing_and_stay(name, setting, tmp_path_facto
 
 
 @exact
+def test_standard_deviations_are_asked_for_by_keyword_and_with_a_boolean(name):
+    model, rows = fitted(name), REGRESSORS[name][1]
+    with pytest.raises(TypeError, match="positional argument"):
+        model.predict(rows, True)
+    with pytest.raises(ValueError, match="return_std must be True or False, got 'no'"):
+        model.predict(rows, return_std="no")
+    with pytest.raises(ValueError, match="exclude_seen must be True or False, got 'no'"):
+        model.recommend([1], exclude_seen="no")
+
+
+@exact
 def test_the_order_of_rows_and_the_names_of_ids_do_not_matter(name):
     rng, rows = np.random.default_rng(0), REGRESSORS[name][1]
     order, codes = rng.permutation(len(rows)), rng.permutation(1000)
@@ -542,10 +577,23 @@ def test_normal_use_prints_and_warns_of_nothing(name, capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         model = fit(name, validation=(rows, STARS))
-        model.predict(rows.assign(user=-1, item=-1))
+        model.predict(rows.assign(user=-1))
+        model.predict(rows[:1].assign(user=-1, item=-1))
         model.recommend([rows["user"].iloc[0]])
         getattr(model, "partial_fit", model.fit)(rows, STARS)
     assert capsys.readouterr() == ("", "")
+
+
+@every
+def test_rows_without_any_known_id_are_warned_of(name):
+    model, rows = fitted(name), REGRESSORS[name][1]
+    with pytest.warns(
+        UserWarning,
+        match="No row has a user or an item that fit saw: all 400 rows .* Check that the column "
+        r"'user', with 1\d\d\d in row 0, holds users such as \d+, and that the column 'item'",
+    ) as caught:
+        model.predict(rows.assign(user=rows["user"] + 1000, item=rows["item"] + 1000))
+    assert len(caught) == 1
 
 
 # Sequence models rate at a later time: tests/estimators/test_sequence.py.
@@ -587,7 +635,7 @@ def test_unusual_ratings_are_predicted(name, kind):
     assert np.std(found - y) <= (0.97 if name in EXACT else 1.01) * np.std(y) + 1e-9
     assert y.min() <= found.min() and found.max() <= y.max()
     assert np.isfinite(outputs(model, rows)).all()
-    assert np.isfinite(outputs(model, rows.assign(user=-1, item=-1))).all()
+    assert np.isfinite(outputs(model, rows[:1].assign(user=-1, item=-1))).all()
 
 
 HARD_TABLES = {

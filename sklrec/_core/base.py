@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
-from collections.abc import Callable
-from functools import update_wrapper
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from tempfile import TemporaryDirectory
-from types import MethodType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import RegressorMixin
 
+from sklrec._core.callback_params import CallbackParameters
 from sklrec._core.chunks import Chunks
 from sklrec._core.fit import Plan, fit_model
 from sklrec._core.predict import fitted_copy, predicted
@@ -23,8 +24,10 @@ from sklrec._data.seen import SeenPairs
 from sklrec._solvers.base import Solver
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.steps import notify_sklearn_callbacks
+from sklrec._utils.conditional import missing_if
 from sklrec._utils.state.estimators import DeclaredEstimator, Fitted
 from sklrec._utils.state.kinds import Floats, Int, Maybe, Optional, Strings
+from sklrec._utils.types import IDList, Whole
 from sklrec._utils.versions import (
     CallbackSupportMixin,
     Interval,
@@ -62,27 +65,6 @@ def _numbers_of_ids(encoder: IDEncoder) -> dict[str, int]:
     return {"n_users": len(users), "n_items": len(items)}
 
 
-class missing_if:
-    """Decorator of a method that an estimator lacks if a function gives a reason."""
-
-    # Unlike available_if of scikit-learn, the error is the reason.
-
-    def __init__(self, reason: Callable[[Any], str | None]):
-        self.reason = reason
-
-    def __call__(self, method: Callable[..., Any]) -> Self:
-        self.method = method
-        update_wrapper(self, method)
-        return self
-
-    def __get__(self, estimator: Any, owner: Any = None) -> Any:
-        if estimator is None:
-            return self.method
-        if (reason := self.reason(estimator)) is not None:
-            raise AttributeError(reason)
-        return MethodType(self.method, estimator)
-
-
 def _lacks_factors(side: str) -> Callable[[Any], str | None]:
     """Make a function that tells why a model cannot compare users or items."""
 
@@ -97,7 +79,9 @@ def _lacks_factors(side: str) -> Callable[[Any], str | None]:
     return reason
 
 
-class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimator):
+class BaseRatingRegressor(
+    CallbackSupportMixin, RegressorMixin, CallbackParameters, DeclaredEstimator
+):
     """Base of the estimators that predict the ratings of interactions."""
 
     _state = {
@@ -161,14 +145,14 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X,
-        y=None,
-        sample_weight=None,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Fit the model to rated interactions.
 
         Parameters
@@ -221,7 +205,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
 
     @missing_if(lambda estimator: estimator._why_no_partial_fit())
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Continue the model with further interactions, or start one.
 
         `BayesianMFRegressor`, and `MFRegressor` with ``svdpp=True``, have no `partial_fit`.
@@ -259,7 +243,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         """
         return fit_model(self, Table(X, y, sample_weight, is_partial=True))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Predict the ratings of interactions.
 
         An unknown user or item gets the prediction for an average one.
@@ -281,7 +265,14 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         """
         return predicted(self, X)
 
-    def recommend(self, users, n_items=10, *, exclude_seen=True, candidates=None):
+    def recommend(
+        self,
+        users: IDList,
+        n_items: Whole = 10,
+        *,
+        exclude_seen: bool = True,
+        candidates: IDList | Mapping[Any, IDList] | None = None,
+    ) -> pd.DataFrame:
         """Recommend the items with the highest predicted ratings.
 
         Parameters
@@ -290,7 +281,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
             User IDs. An unknown user gets the items that are rated highest regardless of the
             user.
         n_items : int, default=10
-            Number of items for each user, or fewer if not enough items are left.
+            float of items for each user, or fewer if not enough items are left.
         exclude_seen : bool, default=True
             Whether to leave out the items that the user rated in `fit` and `partial_fit`.
         candidates : array-like of shape (n_candidates,) or dict, default=None
@@ -319,7 +310,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         return recommended(model, users, n_items, exclude_seen, candidates)
 
     @missing_if(_lacks_factors("item"))
-    def similar_items(self, items, n_items=10, metric="cosine"):
+    def similar_items(
+        self, items: IDList, n_items: Whole = 10, metric: Literal["cosine", "dot"] = "cosine"
+    ) -> pd.DataFrame:
         """Find the items whose factors are most similar; `BiasRegressor` has no factors.
 
         Parameters
@@ -327,7 +320,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         items : array-like of shape (n,)
             Known item IDs.
         n_items : int, default=10
-            Number of similar items for each item, or fewer if there are not enough items.
+            float of similar items for each item, or fewer if there are not enough items.
         metric : {'cosine', 'dot'}, default='cosine'
             The cosine of the factors of the two items, from -1 to 1, or their dot product. The
             dot product grows with the size of the factors.
@@ -345,7 +338,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         return similar(fitted_copy(self), "item", items, n_items, metric)
 
     @missing_if(_lacks_factors("user"))
-    def similar_users(self, users, n_users=10, metric="cosine"):
+    def similar_users(
+        self, users: IDList, n_users: Whole = 10, metric: Literal["cosine", "dot"] = "cosine"
+    ) -> pd.DataFrame:
         """Find the users whose factors are most similar, if the model has factors of users.
 
         Parameters
@@ -353,7 +348,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         users : array-like of shape (n,)
             Known user IDs.
         n_users : int, default=10
-            Number of similar users for each user, or fewer if there are not enough users.
+            float of similar users for each user, or fewer if there are not enough users.
         metric : {'cosine', 'dot'}, default='cosine'
             The cosine of the factors of the two users, from -1 to 1, or their dot product. The
             dot product grows with the size of the factors.
@@ -371,23 +366,23 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         return similar(fitted_copy(self), "user", users, n_users, metric)
 
     @property
-    def global_mean_(self):
+    def global_mean_(self) -> float:
         """Weighted mean of the training ratings."""
         return self.module_.global_mean.item()
 
     @property
-    def n_users_(self):
-        """Number of known users."""
+    def n_users_(self) -> int:
+        """float of known users."""
         return len(self.encoder_.vocabularies_[0])
 
     @property
-    def n_items_(self):
-        """Number of known items."""
+    def n_items_(self) -> int:
+        """float of known items."""
         return self.module_.n_items
 
     @property
-    def n_ratings_(self):
-        """Number of different pairs of a user and an item in the training data."""
+    def n_ratings_(self) -> int:
+        """float of different pairs of a user and an item in the training data."""
         return self.seen_.nnz
 
     def __sklearn_tags__(self):

@@ -31,11 +31,10 @@ from sklrec._data.tables import (
     resolve_columns,
     take_rows,
 )
-from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
+from sklrec._data.timestamps import learn_timestamp, read_timestamps, resolve_timestamp
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._utils.runtime import threads_for
-from sklrec._utils.warnings import warn
 
 # Of a longer history, a target reads the nearest ratings on each side: at least this many, and at
 # most twice as many.
@@ -57,7 +56,8 @@ class HistoryReader(PairReader):
         if timestamp_index is not None:  # raises if it is the column of users or of items
             resolve_columns(model, (*find_id_columns(model, X, previous), timestamp_index), X)
         if previous is None:
-            _learn_timestamps(model, X, timestamp_index)
+            reads = "predict reads the whole history of a user"
+            model.timestamp_index_, model.timestamp_kind_ = learn_timestamp(model, X, reads)
         elif timestamp_index != model.timestamp_index_:
             raise ValueError(
                 f"timestamp={model.timestamp!r} was asked for, but the training continues a model "
@@ -222,18 +222,6 @@ def check_input_unchanged(model: Any) -> None:
         raise ValueError(
             f"input={model.input!r} was asked for, but the model was fitted with "
             f"input={fitted!r}. Set it back, or fit anew with warm_start=False."
-        )
-
-
-def _learn_timestamps(model: Any, X: Any, index: int | None) -> None:
-    model.timestamp_index_, model.timestamp_kind_ = index, None
-    if index is not None:
-        model.timestamp_kind_ = timestamp_kind(*named_column(model, X, index))
-    elif model.timestamp == "auto" and X.shape[1] > 2:
-        warn(
-            "timestamp='auto' found no column named 'timestamp'. The order of the rows is "
-            "taken as time order, and predict reads the whole history of a user. Set "
-            "timestamp to the position or name of a column, or to None if there is none."
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._data.checks import check_ratings
+from sklrec._data.checks import check_ratings, plain_scalar
 from sklrec._data.features.side_features import (
     OWNERS,
     KnownFeatures,
@@ -74,9 +74,20 @@ class PairReader:
         return {"users": users, "items": items}
 
     def warn_of_kind(self, model: Any, X: Any, n_unknown: np.ndarray) -> None:
-        """Warn if users or items are unknown because their IDs are of another kind."""
-        for (vocabulary, values), n in zip(id_columns(model, X), n_unknown.tolist(), strict=True):
-            vocabulary.warn_of_kind(values, n)
+        """Warn if IDs are of another kind than in `fit`, or if no row has a known one."""
+        columns, n_rows = id_columns(model, X), X.shape[0]
+        for (vocabulary, values), n in zip(columns, n_unknown.tolist(), strict=True):
+            if vocabulary.warn_of_kind(values, n):
+                return
+        # A single row of a new user and a new item is usual where predictions are served.
+        if n_rows > 1 and (n_unknown == n_rows).all():
+            (users, of_rows), (items, _) = columns
+            warn(
+                f"No row has a user or an item that fit saw: all {n_rows} rows are predicted as "
+                f"an unknown user and an unknown item. Check that the column {users.name!r}, with "
+                f"{plain_scalar(of_rows[0])!r} in row 0, holds users such as "
+                f"{plain_scalar(users.ids[0])!r}, and that the column {items.name!r} holds items."
+            )
 
     def training_data(self, model: Any, rated: Rated, previous: Any) -> InteractionTensors:
         """Make the tensors to train on."""

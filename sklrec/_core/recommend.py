@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Mapping, Sequence
+from datetime import date
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,11 @@ from pandas.api.types import is_list_like
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._data.checks import check_choice, check_positive
+from sklrec._data.checks import check_booleans, check_choice, check_positive
 from sklrec._data.tables import as_column
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.runtime import own_settings
+from sklrec._utils.types import Whole
 
 # Scores in memory at once: 8 MiB of float32, which fit into the processor's cache.
 SCORES_AT_ONCE = 2**21
@@ -22,12 +25,11 @@ SCORES_AT_ONCE = 2**21
 
 @own_settings()
 def recommended(
-    model: Any, users: Any, n_items: int, exclude_seen: bool, candidates: Any
+    model: Any, users: Any, n_items: Whole, exclude_seen: bool, candidates: Any
 ) -> pd.DataFrame:
     """Recommend the items with the highest predicted ratings."""
     _check_has_ids(model)
-    if not isinstance(exclude_seen, bool | np.bool_):
-        raise ValueError(f"exclude_seen must be True or False, got {exclude_seen!r}.")
+    check_booleans(exclude_seen=exclude_seen)
     user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
     users = read_ids(users, "users")
     user_codes = user_vocabulary.codes(users)
@@ -66,7 +68,7 @@ def table_of_lists(
 
 
 @own_settings()
-def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFrame:
+def similar(model: Any, side: str, ids: Any, n: Whole, metric: str) -> pd.DataFrame:
     """Find the users or items with the most similar factors."""
     _check_has_ids(model)
     which = ("user", "item").index(side)
@@ -171,7 +173,10 @@ def _as_frame(columns: dict[str, Any]) -> pd.DataFrame:
 def read_ids(values: Any, name: str) -> Any:
     """Read a list of IDs as a one-dimensional array; messages call it `name`."""
     if not is_list_like(values):
-        raise ValueError(f"{name} must be a list of IDs, got {values!r}. Pass [{values!r}].")
+        is_scalar = isinstance(values, str | bytes | Number | date | np.generic)
+        is_id = is_scalar and not pd.isna(values)
+        advice = f"[{values!r}]" if is_id else "a list, an array or a column of IDs"
+        raise ValueError(f"{name} must be a list of IDs, got {values!r:.200}. Pass {advice}.")
     is_table = len(getattr(values, "shape", (0,))) != 1
     if is_table or not (isinstance(values, Sequence) or hasattr(values, "__array__")):
         raise ValueError(

@@ -117,6 +117,13 @@ def check_positive(value: Any, name: str) -> int:
     return int(value)
 
 
+def check_booleans(**values: Any) -> None:
+    """Raise if one of the arguments, given by their names, is not a boolean."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False, got {value!r}.")
+
+
 def check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
     """Check that a parameter is one of some words."""
     if not (value is None or isinstance(value, str)) or value not in choices:

@@ -1,7 +1,7 @@
 """Tables of every kind: their columns as arrays, and the roles of the columns."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import Any, TypeAlias
 
@@ -67,6 +67,16 @@ def read_table(X: Any) -> Any:
         return native
     if isinstance(native, pd.DataFrame):
         return Frame(native, native.columns, len(native), lambda k: native.iloc[:, k])
+    if isinstance(native, pd.Series):
+        raise ValueError(
+            "Expected 2D array, got a Series, which is one column or one row. Pass a DataFrame: "
+            "several columns such as X[['user', 'item']], or one row such as X.iloc[[0]]."
+        )
+    if isinstance(native, Mapping):
+        raise TypeError(
+            f"Expected 2D array, got a {type(native).__name__}. Pass pandas.DataFrame(X) if it "
+            "has a list for each column, and pandas.DataFrame([X]) if it has one value for each."
+        )
     if issparse(native):
         raise TypeError(
             "Sparse data was passed, but a table was expected that has a row for each rating. "

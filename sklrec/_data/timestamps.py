@@ -15,8 +15,9 @@ from sklrec._data.checks import (
     plain_scalar,
     timestamp_kinds,
 )
-from sklrec._data.tables import Table, resolve_columns
+from sklrec._data.tables import Table, named_column, resolve_columns
 from sklrec._utils.versions import to_datetimes
+from sklrec._utils.warnings import warn
 
 _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",
@@ -47,6 +48,20 @@ def need_timestamp(estimator: Any, timestamp: int | str, X: Table) -> int:
             "'timestamp'. Give timestamp= the position or the name of a column of X."
         )
     return position
+
+
+def learn_timestamp(estimator: Any, X: Table, consequence: str) -> tuple[int | None, str | None]:
+    """Position and kind of the column of timestamps, None if the rows are in time order."""
+    index = resolve_timestamp(estimator, estimator.timestamp, X)
+    if index is not None:
+        return index, timestamp_kind(*named_column(estimator, X, index))
+    if estimator.timestamp == "auto" and X.shape[1] > 2:
+        warn(
+            "timestamp='auto' found no column named 'timestamp'. The order of the rows is "
+            f"taken as time order, and {consequence}. Set timestamp to the position or name of "
+            "a column, or to None if there is none."
+        )
+    return None, None
 
 
 def timestamp_kind(values: Any, name: int | str, *, first_row: int = 0) -> str:

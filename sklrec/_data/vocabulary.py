@@ -175,10 +175,10 @@ class Vocabulary(Declared):
         """Whether an ID, which is a string, ends in '.0'."""
         return has_decimal_form(self._ids)
 
-    def warn_of_kind(self, values: Any, n_unknown: int | np.integer) -> None:
-        """Warn if unknown IDs are of another kind than the IDs of `fit`."""
+    def warn_of_kind(self, values: Any, n_unknown: int | np.integer) -> bool:
+        """Warn if unknown IDs are of another kind than the IDs of `fit`, and tell whether."""
         if n_unknown == 0 or len(self) == 0 or self.kind == OBJECTS:
-            return
+            return False
         values = as_array(values, self.name)
         kind = id_kind(values)
         if kind == STRINGS == self.kind:
@@ -186,7 +186,7 @@ class Vocabulary(Declared):
             if self._has_decimal_form or has_decimal_form(sample):
                 warn_of_another_form(self, sample, self.name)
         if can_equal(kind, self.kind):
-            return
+            return False
         conversion = _CONVERSIONS.get(self.kind)
         warn(
             f"Column {self.name!r} was fitted on {self.kind}{_such_as(self._ids)} but "
@@ -194,6 +194,7 @@ class Vocabulary(Declared):
             f"{len(values)} rows are unknown. Convert it first"
             f"{f', for example with {conversion}' if conversion else ''}."
         )
+        return True
 
     def check_same_kind(self, values: Any, here: str, before: str) -> None:
         """Raise if other IDs are of another kind, and so can equal none of these."""

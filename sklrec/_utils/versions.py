@@ -3,13 +3,13 @@
 
 from collections.abc import Callable
 from inspect import signature
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 from narwhals.exceptions import DuplicateError
-from sklearn.base import _fit_context as fit_context
+from sklearn.base import _fit_context
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils import column_or_1d as _column_or_1d
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
@@ -33,6 +33,14 @@ __all__ = [
     "take_rows",
     "to_datetimes",
 ]
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]:
+    """Decorate a method that fits, with its type, which scikit-learn's decorator hides."""
+    return _fit_context(prefer_skip_nested_validation=prefer_skip_nested_validation)
+
 
 # torch 2.6 cannot tell an export from a compilation, in which the same operations are correct.
 # Remove this when the floor of torch is 2.7.

@@ -3,21 +3,25 @@
 
 from copy import copy, deepcopy
 from numbers import Integral, Real
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from sklrec._core.base import BaseRatingRegressor, missing_if
+from sklrec._core.base import BaseRatingRegressor
 from sklrec._core.fit import auto_n_factors, check_unchanged
-from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_with_std
+from sklrec._core.predict import by_blocks, fitted_copy, predicted_with_std
 from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
 from sklrec._core.rows import read_rated
 from sklrec._data.features.side_features import SIDES, SideBlock
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
+from sklrec._utils.conditional import missing_if
 from sklrec._utils.runtime import own_settings
 from sklrec._utils.state.kinds import Array, Only, Part, Record
 from sklrec._utils.state.modules import Module
+from sklrec._utils.types import Auto, Categories, Column, Device, RandomState, RatingScale, Whole
 from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules import GaussianMatrixFactorization
 
@@ -61,7 +65,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        Number of factors of each user, each item and each value of their side features, at most
+        float of factors of each user, each item and each value of their side features, at most
         32, because each user and item has a joint covariance matrix of
         ``2 * (n_factors + 1) * (n_factors + 2)`` bytes. ``'auto'`` is 16, or 8 if there are fewer
         than 5 ratings for each user and item on average.
@@ -128,13 +132,13 @@ class BayesianMFRegressor(BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
-        Number of known users.
+        float of known users.
     n_items_ : int
-        Number of known items.
+        float of known items.
     n_ratings_ : int
-        Number of pairs of a user and an item that were seen together.
+        float of pairs of a user and an item that were seen together.
     n_iter_ : int
-        Number of sweeps that were run.
+        float of sweeps that were run.
     loss_curve_ : list of float
         Mean squared error on the training ratings after each sweep, as its expectation under the
         posterior; with ``loss='ordinal'`` the last one is that of the mean star.
@@ -144,7 +148,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` has seen.
     n_features_in_ : int
-        Number of columns of X.
+        float of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 
@@ -265,21 +269,21 @@ class BayesianMFRegressor(BaseRatingRegressor):
 
     def __init__(
         self,
-        n_factors="auto",
+        n_factors: Whole | Auto = "auto",
         *,
-        loss="squared_error",
-        svdpp=False,
-        n_iter=20,
-        tol=1e-3,
-        side_features=None,
-        categorical_features="from_dtype",
-        rating_scale="auto",
-        user="auto",
-        item="auto",
-        warm_start=False,
-        device="cpu",
-        random_state=None,
-        verbose=0,
+        loss: Literal["squared_error", "ordinal"] = "squared_error",
+        svdpp: bool = False,
+        n_iter: Whole = 20,
+        tol: float = 1e-3,
+        side_features: Literal["all"] | ArrayLike | None = None,
+        categorical_features: Categories = "from_dtype",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        warm_start: bool = False,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
     ):
         self.n_factors = n_factors
         self.loss = loss
@@ -296,7 +300,16 @@ class BayesianMFRegressor(BaseRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def predict(self, X, return_std=False):
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: bool) -> Any: ...
+
+    def predict(self, X: Any, *, return_std: bool = False) -> Any:
         """Predict the ratings of interactions.
 
         An unknown user or item is predicted from the mean of all others and from its side
@@ -322,10 +335,10 @@ class BayesianMFRegressor(BaseRatingRegressor):
         UserWarning
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
-        return predicted_with_std(self, X) if return_std else predicted(self, X)
+        return predicted_with_std(self, X, return_std)
 
     @missing_if(_has_no_stars)
-    def predict_rating_proba(self, X):
+    def predict_rating_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each rating.
 
         Only with ``loss="ordinal"``.
@@ -356,7 +369,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
         )
 
     @own_settings()
-    def fold_in(self, X, y, sample_weight=None):
+    def fold_in(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Add users or items that `fit` did not see, without a new fit.
 
         One exact solve computes the distribution of each new row from its ratings. All other rows

@@ -1,6 +1,7 @@
 """A dense net over embeddings as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -17,6 +18,16 @@ from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._utils.runtime import is_shared
 from sklrec._utils.state.kinds import Array, Optional, Part
 from sklrec._utils.state.modules import Module
+from sklrec._utils.types import (
+    Auto,
+    Categories,
+    Column,
+    Device,
+    Loss,
+    RandomState,
+    RatingScale,
+    Whole,
+)
 from sklrec._utils.versions import Interval, StrOptions
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import DenseNet
@@ -59,9 +70,9 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int, default=64
-        Number of columns of all embeddings.
+        float of columns of all embeddings.
     hidden_layer_sizes : array-like of int, default=(32,)
-        Number of units of each hidden layer of the net.
+        float of units of each hidden layer of the net.
     products : bool, default=True
         Whether to add products of embeddings to the output of the net: user with item, and
         both of them with each side feature.
@@ -84,7 +95,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     quantile : float, default=0.5
         The quantile that ``loss='quantile'`` predicts, between 0 and 1.
     max_epochs : int, default=8
-        Number of passes over the ratings.
+        float of passes over the ratings.
     lr : float or 'auto', default='auto'
         Learning rate of the first batch. It falls linearly to 0 over `max_epochs`. The layers of
         the net learn at a twentieth of it, unless ``products=False``. ``'auto'`` is 0.015.
@@ -172,13 +183,13 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
-        Number of known users.
+        float of known users.
     n_items_ : int
-        Number of known items.
+        float of known items.
     n_ratings_ : int
-        Number of pairs of a user and an item that were seen together.
+        float of pairs of a user and an item that were seen together.
     n_iter_ : int
-        Number of epochs that were run.
+        float of epochs that were run.
     loss_curve_ : list of float
         Mean loss of each epoch's batches, each before its step, without the penalty: the mean
         squared error, or that of another `loss`, in units of the ratings.
@@ -187,7 +198,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
-        Number of columns of X.
+        float of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 
@@ -292,30 +303,30 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
 
     def __init__(
         self,
-        n_factors=64,
-        hidden_layer_sizes=(32,),
+        n_factors: Whole | Auto = 64,
+        hidden_layer_sizes: Iterable[Whole] = (32,),
         *,
-        products=True,
-        biased=True,
-        dropout=0.0,
-        alpha="auto",
-        loss="squared_error",
-        quantile=0.5,
-        max_epochs=8,
-        lr="auto",
-        batch_size=1024,
-        optimizer=None,
-        init_std=0.05,
-        early_stopping="auto",
-        rating_scale="auto",
-        user="auto",
-        item="auto",
-        categorical_features="from_dtype",
-        warm_start=False,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
+        products: bool = True,
+        biased: bool = True,
+        dropout: float = 0.0,
+        alpha: float | Auto = "auto",
+        loss: Loss = "squared_error",
+        quantile: float = 0.5,
+        max_epochs: Whole = 8,
+        lr: float | Auto = "auto",
+        batch_size: Whole = 1024,
+        optimizer: type[torch.optim.Optimizer] | None = None,
+        init_std: float = 0.05,
+        early_stopping: bool | float | Auto = "auto",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        categorical_features: Categories = "from_dtype",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
     ):
         self.n_factors = n_factors
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -385,7 +396,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
             lr = AUTO_LR if self.lr == "auto" else self.lr
             params["param_groups"] = [("layers.*", {"lr": LAYERS_SHARE_OF_LR * lr})]
         optimizer = self.optimizer or (RowwiseAdam if sparse else torch.optim.Adam)
-        alpha = self.alpha
+        alpha: Any = self.alpha
         if alpha == "auto":
             alpha = None if self.biased else AUTO_ALPHA
         optimization = Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)

@@ -3,6 +3,9 @@
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
+
+import torch
 
 from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
 from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
@@ -11,6 +14,7 @@ from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._utils.state.kinds import Optional, Part
 from sklrec._utils.state.modules import Module
+from sklrec._utils.types import Auto, Column, Device, Loss, RandomState, RatingScale, Whole
 from sklrec._utils.versions import Interval, StrOptions
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import MatrixFactorization
@@ -49,7 +53,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        Number of factors of each user and item. ``'auto'`` is 100, and 80 with `svdpp`.
+        float of factors of each user and item. ``'auto'`` is 100, and 80 with `svdpp`.
     biased : bool, default=True
         Whether the model has a global mean and biases. Without them, a rating is the dot product
         alone, and an unknown user or item gets the mean rating.
@@ -72,7 +76,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         each item by the users who rated it, whatever the ratings were. This is more accurate,
         mainly for users and items with few ratings, and slower.
     max_epochs : int, default=15
-        Number of passes over the ratings.
+        float of passes over the ratings.
     lr : float or 'auto', default='auto'
         Learning rate of the first batch: the step for one rating, whatever the batch size. It
         falls linearly to 0 over `max_epochs`. ``'auto'`` is ``1.2 / max_epochs``, at most 0.2.
@@ -132,9 +136,9 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     item_factors_ : ndarray of shape (n_items, n_factors)
         The items' factors, in the order of ``encoder_.categories_[1]``.
     user_biases_ : ndarray of shape (n_users,)
-        The users' biases, in units of the ratings.
+        The users' biases, in units of the ratings. Only if ``biased=True``.
     item_biases_ : ndarray of shape (n_items,)
-        The items' biases, in units of the ratings.
+        The items' biases, in units of the ratings. Only if ``biased=True``.
     global_mean_ : float
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
         weighted mean of the training ratings. Another `loss` adds what minimises it. `partial_fit`
@@ -150,13 +154,13 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
-        Number of known users.
+        float of known users.
     n_items_ : int
-        Number of known items.
+        float of known items.
     n_ratings_ : int
-        Number of pairs of a user and an item that were seen together.
+        float of pairs of a user and an item that were seen together.
     n_iter_ : int
-        Number of epochs that were run.
+        float of epochs that were run.
     loss_curve_ : list of float
         Mean loss of each epoch's batches, each before its step, without the penalty: the mean
         squared error, or that of another `loss`, in units of the ratings.
@@ -165,7 +169,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
-        Number of columns of X.
+        float of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 
@@ -262,27 +266,27 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
 
     def __init__(
         self,
-        n_factors="auto",
+        n_factors: Whole | Auto = "auto",
         *,
-        biased=True,
-        alpha="auto",
-        loss="squared_error",
-        quantile=0.5,
-        svdpp=False,
-        max_epochs=15,
-        lr="auto",
-        batch_size=4096,
-        optimizer=None,
-        init_std="auto",
-        early_stopping="auto",
-        rating_scale="auto",
-        user="auto",
-        item="auto",
-        warm_start=False,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
+        biased: bool = True,
+        alpha: float | Auto = "auto",
+        loss: Loss = "squared_error",
+        quantile: float = 0.5,
+        svdpp: bool = False,
+        max_epochs: Whole = 15,
+        lr: float | Auto = "auto",
+        batch_size: Whole = 4096,
+        optimizer: type[torch.optim.Optimizer] | None = None,
+        init_std: float | Auto = "auto",
+        early_stopping: bool | float | Auto = "auto",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
     ):
         self.n_factors = n_factors
         self.biased = biased
@@ -338,7 +342,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         return module
 
     def _new_solver(self, plan):
-        alpha = self.alpha
+        alpha: Any = self.alpha
         if alpha == "auto":
             alpha = None if self.biased else AUTO_ALPHA[bool(self.svdpp)]
         optimization = SGD

@@ -1,10 +1,12 @@
 """A network that the user wrote, as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Callable
 from copy import deepcopy
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
@@ -23,6 +25,16 @@ from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._utils.runtime import is_shared, own_random_state
 from sklrec._utils.state.kinds import NUMBER, Array, Choice, Int, Maybe, Optional, Part
 from sklrec._utils.state.networks import Network
+from sklrec._utils.types import (
+    Auto,
+    Categories,
+    Column,
+    Device,
+    Loss,
+    RandomState,
+    RatingScale,
+    Whole,
+)
 from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules._network_checks import check_network, scale_tables
 from sklrec.modules._network_inputs import check_forward, check_module, make_network, part_read_by
@@ -98,7 +110,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         side features that a rating reads. ``'auto'`` learns penalties of rows and layers from the
         ratings, see Notes.
     max_epochs : int or 'auto', default='auto'
-        Number of passes over the ratings. ``'auto'`` chooses it, up to 20: a copy is first trained
+        float of passes over the ratings. ``'auto'`` chooses it, up to 20: a copy is first trained
         on nine tenths of the ratings, and its error on the others tells the best number. With
         validation data, early stopping decides.
     lr : float or 'auto', default='auto'
@@ -186,13 +198,13 @@ class ModuleRecRegressor(BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
-        Number of known users.
+        float of known users.
     n_items_ : int
-        Number of known items.
+        float of known items.
     n_ratings_ : int
-        Number of pairs of a user and an item that were seen together.
+        float of pairs of a user and an item that were seen together.
     n_iter_ : int
-        Number of epochs that were run.
+        float of epochs that were run.
     loss_curve_ : list of float
         Mean squared error of each epoch's batches, each before its step, without the penalty.
     validation_curve_ : list of float
@@ -200,7 +212,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
-        Number of columns of X.
+        float of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 
@@ -300,30 +312,30 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     def __init__(
         self,
-        module,
+        module: Callable[..., torch.nn.Module],
         *,
-        output="auto",
-        loss="squared_error",
-        quantile=0.5,
-        alpha="auto",
-        max_epochs="auto",
-        lr="auto",
-        batch_size="auto",
-        optimizer=None,
-        init_std=0.01,
-        max_len=50,
-        early_stopping="auto",
-        rating_scale="auto",
-        user="auto",
-        item="auto",
-        timestamp="auto",
-        categorical_features="from_dtype",
-        warm_start=False,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
-        **module__,
+        output: Literal["auto", "residual", "standardized", "rating"] = "auto",
+        loss: Loss = "squared_error",
+        quantile: float = 0.5,
+        alpha: float | Auto = "auto",
+        max_epochs: Whole | Auto = "auto",
+        lr: float | Auto = "auto",
+        batch_size: Whole | Auto = "auto",
+        optimizer: type[torch.optim.Optimizer] | None = None,
+        init_std: float | None = 0.01,
+        max_len: Whole = 50,
+        early_stopping: bool | float | Auto = "auto",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        timestamp: Column | None = "auto",
+        categorical_features: Categories = "from_dtype",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
+        **module__: Any,
     ):
         self.module = module
         self.output = output
@@ -356,25 +368,28 @@ class ModuleRecRegressor(BaseRatingRegressor):
                 )
             setattr(self, name, value)
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the parameters, with those of the module.
 
         Parameters
         ----------
         deep : bool, default=True
-            Not used, because no parameter is an estimator.
+            Whether to include the callbacks as ``callbacks__name``, and their parameters as
+            ``callbacks__name__parameter``.
 
         Returns
         -------
         dict
             The parameters by name.
         """
-        return super().get_params(deep=False) | {
+        return super().get_params(deep) | {
             name: value for name, value in vars(self).items() if name.startswith(PREFIX)
         }
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters, those of the module as ``module__name=value``.
+
+        Parameters of callbacks are ``callbacks__name__parameter=value``, as in other estimators.
 
         Parameters
         ----------
@@ -397,7 +412,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
             setattr(self, name, params[name])
         return self
 
-    def predict(self, X, *, history=None):
+    def predict(self, X: Any, *, history: tuple[Any, Any] | None = None) -> np.ndarray:
         """Predict the ratings of interactions.
 
         An unknown user or item gets the prediction for an average one.
@@ -428,7 +443,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         return predicted(self, X, history)
 
     @property
-    def output_(self):
+    def output_(self) -> str:
         """What the network predicts: 'residual', 'standardized' or 'rating'."""
         if self.module_.has_biases:
             return "residual"

@@ -3,7 +3,7 @@
 
 from copy import deepcopy
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from sklrec._solvers.static_part import StaticPartSolver
 from sklrec._utils.runtime import is_shared
 from sklrec._utils.state.kinds import BOOL, NUMBER, Choice, Int, Only, Optional, Part
 from sklrec._utils.state.modules import Module
+from sklrec._utils.types import Auto, Column, Device, Loss, RandomState, RatingScale, Whole
 from sklrec._utils.versions import Interval, StrOptions
 from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import LSTMRating, ResidualLSTMRating
@@ -95,11 +96,11 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        Number of factors of each item, at most 32 with a static part. ``'auto'`` is 16 with a
+        float of factors of each item, at most 32 with a static part. ``'auto'`` is 16 with a
         static part, or 8 if there are fewer than 5 ratings for each user and item on average. It
         is 32 without a static part.
     hidden_size : int, default=16
-        Number of hidden units of the LSTM.
+        float of hidden units of the LSTM.
     input : {'interactions', 'sequences'}, default='interactions'
         Form of X. ``'interactions'``: each row has a user, an item and a timestamp, and `fit`
         sorts the rows of each user by time. ``'sequences'``: each row has padded item codes, see
@@ -134,7 +135,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     quantile : float, default=0.5
         The quantile that ``loss='quantile'`` predicts, between 0 and 1.
     max_epochs : int, default=9
-        Number of passes over the sequences.
+        float of passes over the sequences.
     lr : float or 'auto', default='auto'
         Learning rate of the first batch. It falls linearly to 0 over `max_epochs`. ``'auto'`` is
         0.02.
@@ -199,12 +200,12 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     item_factors_ : ndarray of shape (n_items, n_factors)
         The items' factors :math:`q`, in the order of ``encoder_.categories_[1]`` or of the codes.
     n_users_ : int
-        Number of known users. Only if ``input='interactions'``.
+        float of known users. Only if ``input='interactions'``.
     n_ratings_ : int
-        Number of pairs of a user and an item that were seen together. Only if
+        float of pairs of a user and an item that were seen together. Only if
         ``input='interactions'``.
     n_items_ : int
-        Number of items.
+        float of items.
     timestamp_index_ : int or None
         Position of the column of timestamps. Only if ``input='interactions'``.
     timestamp_kind_ : {'numbers', 'datetimes', 'datetimes with a time zone'} or None
@@ -214,7 +215,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     with_ratings_ : bool
         Whether the second half of X's columns holds ratings. Only if ``input='sequences'``.
     n_outputs_ : int
-        Number of ratings that `predict` returns for a sequence. Only if ``input='sequences'``.
+        float of ratings that `predict` returns for a sequence. Only if ``input='sequences'``.
     noise_variance_ : float
         Variance of the ratings around the static part, which the model learned, in squared units
         of the ratings. Only with a static part.
@@ -225,7 +226,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_iter_ : int
-        Number of epochs that were run.
+        float of epochs that were run.
     loss_curve_ : list of float
         Mean loss of each epoch's batches, each before its step and with dropout, without the
         penalty: the mean squared error, or that of another `loss`, in units of the ratings.
@@ -235,7 +236,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen. Only if
         ``input='interactions'``.
     n_features_in_ : int
-        Number of columns of X.
+        float of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 
@@ -371,31 +372,31 @@ class SequenceRatingRegressor(BaseRatingRegressor):
 
     def __init__(
         self,
-        n_factors="auto",
-        hidden_size=16,
+        n_factors: Whole | Auto = "auto",
+        hidden_size: Whole = 16,
         *,
-        input="interactions",
-        bidirectional=False,
-        items_only=False,
-        dropout=0.4,
-        alpha="auto",
-        loss="squared_error",
-        quantile=0.5,
-        max_epochs=9,
-        lr="auto",
-        batch_size=2048,
-        optimizer=None,
-        init_std=0.2,
-        early_stopping="auto",
-        rating_scale="auto",
-        user="auto",
-        item="auto",
-        timestamp="auto",
-        warm_start=False,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
+        input: Literal["interactions", "sequences"] = "interactions",
+        bidirectional: bool = False,
+        items_only: bool = False,
+        dropout: float = 0.4,
+        alpha: float | Auto = "auto",
+        loss: Loss = "squared_error",
+        quantile: float = 0.5,
+        max_epochs: Whole = 9,
+        lr: float | Auto = "auto",
+        batch_size: Whole = 2048,
+        optimizer: type[torch.optim.Optimizer] | None = None,
+        init_std: float = 0.2,
+        early_stopping: bool | float | Auto = "auto",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        timestamp: Column | None = "auto",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
     ):
         self.n_factors = n_factors
         self.hidden_size = hidden_size
@@ -422,7 +423,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def predict(self, X, *, history=None):
+    def predict(self, X: Any, *, history: tuple[Any, Any] | None = None) -> np.ndarray:
         """Predict ratings from histories.
 
         Parameters
@@ -459,7 +460,14 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         """
         return predicted(self, X, history)
 
-    def score(self, X, y, sample_weight=None, *, history=None):
+    def score(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        history: tuple[Any, Any] | None = None,
+    ) -> float:
         """Compute the coefficient of determination of the predictions.
 
         Parameters
@@ -498,7 +506,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         return r2_score(y, predictions, sample_weight=sample_weight)
 
     @property
-    def noise_variance_(self):
+    def noise_variance_(self) -> float:
         """Variance of the ratings around the static part."""
         if not self.module_.has_static_part:
             raise AttributeError(
@@ -508,7 +516,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         return (self.module_.scale.square() / self.module_.users.precision).item()
 
     @property
-    def item_factors_(self):
+    def item_factors_(self) -> np.ndarray:
         """Factors of the known items."""
         return self.module_.item_factors.weight.detach().cpu().numpy()[1:].copy()
 

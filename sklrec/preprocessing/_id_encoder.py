@@ -1,14 +1,13 @@
 """IDEncoder: encodes columns of IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import ceil
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import kind_of_output
@@ -23,8 +22,10 @@ from sklrec._data.tables import (
     with_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.conditional import missing_if
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
+from sklrec._utils.types import Whole
 from sklrec._utils.versions import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["IDEncoder"]
@@ -32,14 +33,14 @@ __all__ = ["IDEncoder"]
 N_IDS_SHOWN = 10
 
 
-def _check_partial_fit(encoder: Any) -> bool:
-    """Raise if an encoder has no `partial_fit`."""
-    if encoder.min_frequency is not None:
-        raise AttributeError(
-            f"partial_fit sees only some of the rows and cannot apply min_frequency="
-            f"{encoder.min_frequency!r}. Set min_frequency=None, or call fit with all rows."
-        )
-    return True
+def _why_no_partial_fit(encoder: Any) -> str | None:
+    """Reason why an encoder has no `partial_fit`."""
+    if encoder.min_frequency is None:
+        return None
+    return (
+        f"partial_fit sees only some of the rows and cannot apply min_frequency="
+        f"{encoder.min_frequency!r}. Set min_frequency=None, or call fit with all rows."
+    )
 
 
 class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
@@ -78,7 +79,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     column_indices_ : tuple of int
         The positions of `columns`.
     n_features_in_ : int
-        Number of columns seen during `fit`.
+        float of columns seen during `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns seen during `fit`, if they all are strings.
 
@@ -137,14 +138,20 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     vocabularies_: list[Vocabulary]
     column_indices_: tuple[int, ...]
 
-    def __init__(self, columns="auto", *, handle_unknown="use_encoded_value", min_frequency=None):
+    def __init__(
+        self,
+        columns: Iterable[int | str] = "auto",
+        *,
+        handle_unknown: Literal["use_encoded_value", "error"] = "use_encoded_value",
+        min_frequency: Whole | float | None = None,
+    ):
         self.columns = columns
         self.handle_unknown = handle_unknown
         self.min_frequency = min_frequency
 
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def fit(self, X: Any, y: Any = None) -> "IDEncoder":
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the IDs in the given columns.
 
         Parameters
@@ -183,10 +190,10 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         self.vocabularies_ = [vocabulary for vocabulary, _ in learned]
         return self._replace(X, [codes for _, codes in learned], kind_of_output(self))
 
-    @available_if(_check_partial_fit)
+    @missing_if(_why_no_partial_fit)
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def partial_fit(self, X: Any, y: Any = None) -> "IDEncoder":
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Add the IDs that are new; those already known keep their codes.
 
         With `min_frequency` there is no `partial_fit`, because only `fit` sees all rows and can

@@ -3,7 +3,7 @@
 
 from itertools import chain
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 from narwhals.exceptions import DuplicateError
@@ -14,6 +14,7 @@ from sklrec._data.checks import as_codes
 from sklrec._data.tables import Frame, as_column, read_table
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Maybe, Strings
+from sklrec._utils.types import Whole
 from sklrec._utils.versions import Interval, StrOptions, check_feature_names_in, fit_context
 
 LARGEST_MAX_LEN = 2**24  # in a file: longer sequences would need too much memory
@@ -39,7 +40,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
     max_len_ : int
         Width of the matrix, without the mask.
     n_features_in_ : int
-        Number of columns seen during `fit`; only if X was a matrix.
+        float of columns seen during `fit`; only if X was a matrix.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns seen during `fit`; only if X was a DataFrame whose column names
         all are strings.
@@ -90,7 +91,14 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
 
     max_len_: int
 
-    def __init__(self, max_len=None, *, padding="pre", truncating="pre", mask=False):
+    def __init__(
+        self,
+        max_len: Whole | None = None,
+        *,
+        padding: Literal["pre", "post"] = "pre",
+        truncating: Literal["pre", "post"] = "pre",
+        mask: bool = False,
+    ):
         self.max_len = max_len
         self.padding = padding
         self.truncating = truncating
@@ -98,7 +106,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def fit(self, X: Any, y: Any = None) -> "SequencePadder":
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the width of the matrix.
 
         Parameters

@@ -358,6 +358,10 @@ def test_a_data_home_without_permission_or_room(
         ({"n_retries": 1.5}, TypeError, "n_retries must be an instance of"),
         ({"delay": -0.5}, ValueError, r"delay == -0\.5, must be >= 0"),
         ({"delay": "1"}, TypeError, "delay must be an instance of"),
+        *(
+            ({name: "no"}, ValueError, f"{name} must be True or False, got 'no'")
+            for name in ("download_if_missing", "return_X_y", "as_frame", "mirror")
+        ),
     ],
 )
 def test_wrong_parameters_are_refused(parameters, error, message):

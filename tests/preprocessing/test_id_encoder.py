@@ -256,7 +256,7 @@ def test_partial_fit_does_not_support_min_frequency(frame):
     assert not hasattr(encoder, "partial_fit")
     with pytest.raises(AttributeError) as raised:
         encoder.partial_fit(frame)
-    assert str(raised.value.__cause__) == (
+    assert str(raised.value) == (
         "partial_fit sees only some of the rows and cannot apply min_frequency=2. Set "
         "min_frequency=None, or call fit with all rows."
     )
@@ -311,7 +311,7 @@ def test_invalid_ids_are_refused(frame, method):
 @pytest.mark.parametrize("method", ["fit", "fit_transform", "partial_fit"])
 def test_invalid_tables_and_parameters_are_refused(parameters, X, error, text, method):
     if method == "partial_fit" and "min_frequency" in parameters:
-        error, text = AttributeError, "has no attribute 'partial_fit'"
+        error, text = AttributeError, "cannot apply min_frequency"
     with pytest.raises(error, match=text):
         getattr(IDEncoder(**parameters), method)(X)
 

@@ -69,10 +69,12 @@ class Described(Factors):
         found = super().forward(users, items)
         if self.numbers is not None:
             found = found + self.numbers(features["numeric"].nan_to_num()).squeeze(1)
-        for name in ("categorical", "multi_valued"):
-            if name in features:
-                codes = features[name].flatten(1)
-                found = found + (self.values(codes).squeeze(2) * (codes > 0)).sum(1)
+        if "categorical" in features:
+            found = found + self.values(features["categorical"]).sum((1, 2))
+        if "multi_valued" in features:  # (n, n_columns, max_values)
+            is_known = features["multi_valued"] > 0
+            of_values = self.values(features["multi_valued"]).squeeze(3) * is_known
+            found = found + (of_values.sum(2) / is_known.sum(2).clamp(min=1)).sum(1)
         return found
 
 

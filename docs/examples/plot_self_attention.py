@@ -46,7 +46,8 @@ class SelfAttention(nn.Module):
 # earlier ratings of its user, also those among the test rows.
 X, y = fetch_movielens("100k", return_X_y=True)
 train, test = next(LastInteractionsSplit(10, random_state=0).split(X))
-attention = ModuleRecRegressor(SelfAttention, random_state=0).fit(X.iloc[train], y.iloc[train])
+attention = ModuleRecRegressor(SelfAttention, max_len=20, max_epochs=3, output="residual")
+attention.set_params(random_state=0).fit(X.iloc[train], y.iloc[train])
 errors = {"biases": BiasRegressor().fit(X.iloc[train], y.iloc[train]).predict(X.iloc[test])}
 errors["self-attention"] = attention.predict(X.iloc[test])
 errors["self-attention, later ratings too"] = attention.predict(X.iloc[test], history=(X, y))

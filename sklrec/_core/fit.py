@@ -115,7 +115,7 @@ def _train_once(model: Any, rows: Rows, plan: Plan) -> bool:
     model.module_.to(device)
     data = rows.training_data().to(device)
     _clear_absent_rows(model.module_, data, previous)
-    if hasattr(model.module_, "set_chances"):
+    if hasattr(model.module_, "_set_chances"):
         sides = zip(("users", "items"), n_ids(model), strict=True)
         model.module_._set_chances(**{name: data.row_weights(name, n + 1) for name, n in sides})
     valid = None if rows.validation_data is None else rows.validation_data(data).to(device)

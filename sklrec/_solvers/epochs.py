@@ -38,7 +38,8 @@ class Chooser:
     ) -> FitResult:
         """Train a copy for each output, and then the module on all ratings."""
         solver = self.solver
-        parts = (data, valid) if valid is not None else _held_out(data, generator)
+        is_given = valid is not None and solver.early_stopping
+        parts = (data, valid) if is_given else _held_out(data, generator)
         if parts is not None:
             options = [(False, solver)]
             if self.chooses_epochs:

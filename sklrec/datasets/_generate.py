@@ -232,7 +232,6 @@ def _draw_pairs(
         arrival /= _popularity(n_users, long_tail)[np.argsort(user_by_rank), None]
         arrival /= _popularity(n_items, long_tail)[np.argsort(item_by_rank)]
         pairs = np.argpartition(arrival, n_pairs - 1, axis=None)[:n_pairs]
-        pairs.sort()  # the order of a partition depends on the processor
         rng.shuffle(pairs)
         return pairs
 

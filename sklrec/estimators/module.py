@@ -231,13 +231,13 @@ class ModuleRecRegressor(BaseRatingRegressor):
     **Penalties.** A small trial before the training finds the tables: parameters with one row for
     each code, of which a rating reads one row. With ``alpha='auto'`` a row with n ratings has the
     penalty :math:`s (0.07\, n + 7)`. A table of one column is taken as biases, with the penalties
-    of `BiasRegressor`, ten times as large beside ``output='residual'``. All other weights with
-    two or more dimensions have :math:`10^{-4} s` for each rating. The strength :math:`s` starts at
-    the variance of the noise around the biases, and falls with the root of the training error, as
-    in `DenseRecRegressor`.
+    of `BiasRegressor`, ten times as large beside ``output='residual'``. All other weights with two
+    or more dimensions have :math:`10^{-4} s` for each rating. The strength :math:`s` starts at the
+    variance of the noise around the biases, and falls with the root of the training error, as in
+    `DenseRecRegressor`.
 
     **Side features.** ``forward(users, items, features)`` gets a dict of tensors: ``numeric`` of
-    shape (n, n_numeric), quantile positions from -8 to 8, NaN if missing; ``categorical`` of shape
+    shape (n, n_numeric), quantile positions from -1 to 1, NaN if missing; ``categorical`` of shape
     (n, n_categorical) and ``multi_valued`` of shape (n, n_multi_valued, max_values), codes of
     values, 0 if unknown or padding. The constructor gets ``side_features``, with the names of the
     columns in ``side_features.numeric`` and so on, and with ``side_features.n_values``; a table of

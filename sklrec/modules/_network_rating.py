@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
+from sklrec._data.features.columns import N_BINS
 from sklrec.modules._losses import Loss
 from sklrec.modules._network_inputs import (
     FEATURES,
@@ -455,7 +456,10 @@ class NetworkRating(RatingModule):
             inputs = inputs | {PAST[1]: past_ratings}
         given: dict[str, Any] = {name: inputs[name] for name in self.arguments if name in inputs}
         if "features" in self.arguments:
-            given["features"] = {name: inputs[name] for name in FEATURES if name in inputs}
+            features = {name: inputs[name] for name in FEATURES if name in inputs}
+            if "numeric" in features:  # from -1 to 1
+                features["numeric"] = features["numeric"] / (N_BINS / 2)
+            given["features"] = features
         if "histories" in self.arguments:
             read = {name: inputs[name] for name in (*PAST, *TARGETS[:2])}
             given["histories"] = _windows(self.sizes["max_len"], **read)

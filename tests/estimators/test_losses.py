@@ -104,7 +104,7 @@ def test_huber_resists_wild_ratings():
         np.sqrt(np.mean((new("mf", loss=loss).fit(X, wild).predict(X) - Y) ** 2))
         for loss in ("huber", "squared_error")
     ]
-    assert errors[0] < 0.95 * errors[1]
+    assert errors[0] < 0.98 * errors[1]
 
 
 def test_another_loss_in_a_warm_start_begins_at_its_own_constant():

@@ -35,7 +35,7 @@ NEW = IDS[:4].assign(user=["x", "y", "x", "y"], item=[901, 901, 902, 1])
 
 
 def own(module, **params):
-    defaults = {"max_epochs": 4, "batch_size": 200, "random_state": 0}
+    defaults = {"max_epochs": 4, "batch_size": 200, "random_state": 0, "output": "residual"}
     return ModuleRecRegressor(module, **defaults | params)
 
 
@@ -297,7 +297,10 @@ def test_forward_may_name_single_kinds_of_features(names):
 
     class Dictionary(direct):
         def forward(self, users, items, features):
-            return super().forward(users, items, **{name: features[name] for name in names})
+            given = {name: features[name] for name in names}
+            if "numeric" in given:  # positions from -8 to 8 in place of -1 to 1
+                given["numeric"] = 8 * given["numeric"]
+            return super().forward(users, items, **given)
 
     one, other = own(direct).fit(SIDE, Y), own(Dictionary).fit(SIDE, Y)
     assert np.array_equal(one.predict(SIDE), other.predict(SIDE))

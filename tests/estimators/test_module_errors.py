@@ -22,7 +22,7 @@ IDS = X[["user", "item"]]
 
 
 def own(module, **params):
-    defaults = {"max_epochs": 2, "batch_size": 200, "random_state": 0}
+    defaults = {"max_epochs": 2, "batch_size": 200, "random_state": 0, "output": "residual"}
     return ModuleRecRegressor(module, **defaults | params)
 
 

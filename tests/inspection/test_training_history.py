@@ -84,7 +84,7 @@ def test_styles_and_axes_are_used(mf):
 @pytest.mark.parametrize(
     ("loss", "validation", "kind", "message"),
     [
-        ([1.0], None, "r2", "kind must be one of 'rmse', 'mse', got 'r2'"),
+        ([1.0], None, "r2", "kind must be one of 'rmse', 'mse', 'loss', got 'r2'"),
         ([-1, 2], None, "rmse", "loss must be a list of mean squared errors, not negative"),
         (3, None, "rmse", "loss must be a list of mean squared errors"),
         ([1.0], [1.0, 2.0], "rmse", "loss must have a value for each epoch, got 1 values and 2"),

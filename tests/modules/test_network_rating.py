@@ -60,6 +60,9 @@ def batch_of(model, table):
 def test_gradients_of_autograd_are_those_in_closed_form(pair, weight, monkeypatch):
     monkeypatch.setattr("sklrec.modules._network_rating.UNKNOWN_SHARE", 0.0)
     own, other, table = pair
+    for model in (own, other):
+        if hasattr(model.module_, "chances"):
+            monkeypatch.setattr(model.module_, "chances", {})
     ratings, found = torch.tensor(Y.to_numpy()), []
     for model in (own, other):
         module = model.module_.train()

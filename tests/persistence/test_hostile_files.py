@@ -75,7 +75,7 @@ CASES = [
     ("mf", PARAMETERS + "lr", ..., "model.parameters.lr is missing"),
     ("mf", PARAMETERS + "lr2", 1, "model.parameters.lr2 is not known"),
     ("mf", PARAMETERS + "callbacks", ["x"], "model.parameters.callbacks is not known"),
-    ("mf", PARAMETERS + "optimizer", {"optimizer": "os"}, "'os'"),
+    ("mf", PARAMETERS + "optimizer", {"class": "os"}, "'os', which is code"),
     ("mf", PARAMETERS + "device", {"device": "x"}, "[Ee]xpected one of cpu"),
     ("mf", PARAMETERS + "verbose", {"call": "x"}, "a value is of the unknown kind 'call'"),
     ("mf", PARAMETERS + "verbose", {"estimator": {}}, "verbose.class is missing"),

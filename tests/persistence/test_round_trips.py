@@ -271,10 +271,6 @@ ENCODER = IDEncoder().fit(pd.DataFrame({"user": [1], "item": [2]}))
         ),
         (make_pipeline(ENCODER, memory="cache"), TypeError, "with memory='cache'.*memory=None"),
         (
-            changed(optimizer=OwnOptimizer),
-            *(TypeError, r"optimizer of MFRegressor: .*OwnOptimizer.* no optimizer of torch"),
-        ),
-        (
             changed(random_state=np.random.RandomState(np.random.PCG64(0))),
             *(TypeError, "random_state of MFRegressor: .* no random state of the Mersenne"),
         ),

@@ -57,7 +57,7 @@ def data_of(name):
 @pytest.fixture(params=["like CUDA", "like MPS"])
 def device(request, monkeypatch):
     """A device on which nothing is grouped by users, as on any but the CPU."""
-    for module in (sklrec.modules._rating_module, sklrec._solvers.tensors):
+    for module in (sklrec.modules._pairs, sklrec._solvers.tensors):
         monkeypatch.setattr(module, "can_group", lambda codes: False)
     monkeypatch.setattr(  # dropout draws on the CPU
         sklrec._solvers.minibatch, "own_random_state", lambda g, _: own_random_state(g, "cpu")

@@ -37,10 +37,10 @@ class ApproximateItems:
         The fitted estimator. If it is fitted again, this index still recommends from the model
         that it was made of: make a new one.
     n_links : int, default=32
-        float of neighbours of each item in the graph. A larger number finds more items and uses
+        Number of neighbours of each item in the graph. A larger number finds more items and uses
         more memory.
     ef_construction : int, default=200
-        float of candidates that are compared when an item is added.
+        Number of candidates that are compared when an item is added.
     ef_search : int, default=128
         Least number of candidates in a search. A larger number finds more items and takes longer.
 

@@ -281,7 +281,7 @@ class BaseRatingRegressor(
             User IDs. An unknown user gets the items that are rated highest regardless of the
             user.
         n_items : int, default=10
-            float of items for each user, or fewer if not enough items are left.
+            Number of items for each user, or fewer if not enough items are left.
         exclude_seen : bool, default=True
             Whether to leave out the items that the user rated in `fit` and `partial_fit`.
         candidates : array-like of shape (n_candidates,) or dict, default=None
@@ -320,7 +320,7 @@ class BaseRatingRegressor(
         items : array-like of shape (n,)
             Known item IDs.
         n_items : int, default=10
-            float of similar items for each item, or fewer if there are not enough items.
+            Number of similar items for each item, or fewer if there are not enough items.
         metric : {'cosine', 'dot'}, default='cosine'
             The cosine of the factors of the two items, from -1 to 1, or their dot product. The
             dot product grows with the size of the factors.
@@ -348,7 +348,7 @@ class BaseRatingRegressor(
         users : array-like of shape (n,)
             Known user IDs.
         n_users : int, default=10
-            float of similar users for each user, or fewer if there are not enough users.
+            Number of similar users for each user, or fewer if there are not enough users.
         metric : {'cosine', 'dot'}, default='cosine'
             The cosine of the factors of the two users, from -1 to 1, or their dot product. The
             dot product grows with the size of the factors.
@@ -372,17 +372,17 @@ class BaseRatingRegressor(
 
     @property
     def n_users_(self) -> int:
-        """float of known users."""
+        """Number of known users."""
         return len(self.encoder_.vocabularies_[0])
 
     @property
     def n_items_(self) -> int:
-        """float of known items."""
+        """Number of known items."""
         return self.module_.n_items
 
     @property
     def n_ratings_(self) -> int:
-        """float of different pairs of a user and an item in the training data."""
+        """Number of different pairs of a user and an item in the training data."""
         return self.seen_.nnz
 
     def __sklearn_tags__(self):

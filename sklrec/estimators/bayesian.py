@@ -65,7 +65,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        float of factors of each user, each item and each value of their side features, at most
+        Number of factors of each user, each item and each value of their side features, at most
         32, because each user and item has a joint covariance matrix of
         ``2 * (n_factors + 1) * (n_factors + 2)`` bytes. ``'auto'`` is 16, or 8 if there are fewer
         than 5 ratings for each user and item on average.
@@ -132,13 +132,13 @@ class BayesianMFRegressor(BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
-        float of known users.
+        Number of known users.
     n_items_ : int
-        float of known items.
+        Number of known items.
     n_ratings_ : int
-        float of pairs of a user and an item that were seen together.
+        Number of pairs of a user and an item that were seen together.
     n_iter_ : int
-        float of sweeps that were run.
+        Number of sweeps that were run.
     loss_curve_ : list of float
         Mean squared error on the training ratings after each sweep, as its expectation under the
         posterior; with ``loss='ordinal'`` the last one is that of the mean star.
@@ -148,7 +148,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` has seen.
     n_features_in_ : int
-        float of columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 

@@ -78,13 +78,13 @@ class BiasRegressor(BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
-        float of known users.
+        Number of known users.
     n_items_ : int
-        float of known items.
+        Number of known items.
     n_ratings_ : int
-        float of pairs of a user and an item that were seen together.
+        Number of pairs of a user and an item that were seen together.
     n_iter_ : int
-        float of calls of `fit` and `partial_fit` that the model comes from.
+        Number of calls of `fit` and `partial_fit` that the model comes from.
     loss_curve_ : list of float
         Mean squared error on the training ratings of each of these calls.
     validation_curve_ : list of float
@@ -93,7 +93,7 @@ class BiasRegressor(BaseRatingRegressor):
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` has seen.
     n_features_in_ : int
-        float of columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 

@@ -70,9 +70,9 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int, default=64
-        float of columns of all embeddings.
+        Number of columns of all embeddings.
     hidden_layer_sizes : array-like of int, default=(32,)
-        float of units of each hidden layer of the net.
+        Number of units of each hidden layer of the net.
     products : bool, default=True
         Whether to add products of embeddings to the output of the net: user with item, and
         both of them with each side feature.
@@ -95,7 +95,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     quantile : float, default=0.5
         The quantile that ``loss='quantile'`` predicts, between 0 and 1.
     max_epochs : int, default=8
-        float of passes over the ratings.
+        Number of passes over the ratings.
     lr : float or 'auto', default='auto'
         Learning rate of the first batch. It falls linearly to 0 over `max_epochs`. The layers of
         the net learn at a twentieth of it, unless ``products=False``. ``'auto'`` is 0.015.
@@ -183,13 +183,13 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
-        float of known users.
+        Number of known users.
     n_items_ : int
-        float of known items.
+        Number of known items.
     n_ratings_ : int
-        float of pairs of a user and an item that were seen together.
+        Number of pairs of a user and an item that were seen together.
     n_iter_ : int
-        float of epochs that were run.
+        Number of epochs that were run.
     loss_curve_ : list of float
         Mean loss of each epoch's batches, each before its step, without the penalty: the mean
         squared error, or that of another `loss`, in units of the ratings.
@@ -198,7 +198,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
-        float of columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 

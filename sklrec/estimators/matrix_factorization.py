@@ -53,7 +53,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        float of factors of each user and item. ``'auto'`` is 100, and 80 with `svdpp`.
+        Number of factors of each user and item. ``'auto'`` is 100, and 80 with `svdpp`.
     biased : bool, default=True
         Whether the model has a global mean and biases. Without them, a rating is the dot product
         alone, and an unknown user or item gets the mean rating.
@@ -76,7 +76,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         each item by the users who rated it, whatever the ratings were. This is more accurate,
         mainly for users and items with few ratings, and slower.
     max_epochs : int, default=15
-        float of passes over the ratings.
+        Number of passes over the ratings.
     lr : float or 'auto', default='auto'
         Learning rate of the first batch: the step for one rating, whatever the batch size. It
         falls linearly to 0 over `max_epochs`. ``'auto'`` is ``1.2 / max_epochs``, at most 0.2.
@@ -154,13 +154,13 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
-        float of known users.
+        Number of known users.
     n_items_ : int
-        float of known items.
+        Number of known items.
     n_ratings_ : int
-        float of pairs of a user and an item that were seen together.
+        Number of pairs of a user and an item that were seen together.
     n_iter_ : int
-        float of epochs that were run.
+        Number of epochs that were run.
     loss_curve_ : list of float
         Mean loss of each epoch's batches, each before its step, without the penalty: the mean
         squared error, or that of another `loss`, in units of the ratings.
@@ -169,7 +169,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
-        float of columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 

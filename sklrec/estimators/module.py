@@ -110,7 +110,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         side features that a rating reads. ``'auto'`` learns penalties of rows and layers from the
         ratings, see Notes.
     max_epochs : int or 'auto', default='auto'
-        float of passes over the ratings. ``'auto'`` chooses it, up to 20: a copy is first trained
+        Number of passes over the ratings. ``'auto'`` chooses it, up to 20: a copy is first trained
         on nine tenths of the ratings, and its error on the others tells the best number. With
         validation data, early stopping decides.
     lr : float or 'auto', default='auto'
@@ -198,13 +198,13 @@ class ModuleRecRegressor(BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_users_ : int
-        float of known users.
+        Number of known users.
     n_items_ : int
-        float of known items.
+        Number of known items.
     n_ratings_ : int
-        float of pairs of a user and an item that were seen together.
+        Number of pairs of a user and an item that were seen together.
     n_iter_ : int
-        float of epochs that were run.
+        Number of epochs that were run.
     loss_curve_ : list of float
         Mean squared error of each epoch's batches, each before its step, without the penalty.
     validation_curve_ : list of float
@@ -212,7 +212,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
-        float of columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 

@@ -96,11 +96,11 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        float of factors of each item, at most 32 with a static part. ``'auto'`` is 16 with a
+        Number of factors of each item, at most 32 with a static part. ``'auto'`` is 16 with a
         static part, or 8 if there are fewer than 5 ratings for each user and item on average. It
         is 32 without a static part.
     hidden_size : int, default=16
-        float of hidden units of the LSTM.
+        Number of hidden units of the LSTM.
     input : {'interactions', 'sequences'}, default='interactions'
         Form of X. ``'interactions'``: each row has a user, an item and a timestamp, and `fit`
         sorts the rows of each user by time. ``'sequences'``: each row has padded item codes, see
@@ -135,7 +135,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     quantile : float, default=0.5
         The quantile that ``loss='quantile'`` predicts, between 0 and 1.
     max_epochs : int, default=9
-        float of passes over the sequences.
+        Number of passes over the sequences.
     lr : float or 'auto', default='auto'
         Learning rate of the first batch. It falls linearly to 0 over `max_epochs`. ``'auto'`` is
         0.02.
@@ -200,12 +200,12 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     item_factors_ : ndarray of shape (n_items, n_factors)
         The items' factors :math:`q`, in the order of ``encoder_.categories_[1]`` or of the codes.
     n_users_ : int
-        float of known users. Only if ``input='interactions'``.
+        Number of known users. Only if ``input='interactions'``.
     n_ratings_ : int
-        float of pairs of a user and an item that were seen together. Only if
+        Number of pairs of a user and an item that were seen together. Only if
         ``input='interactions'``.
     n_items_ : int
-        float of items.
+        Number of items.
     timestamp_index_ : int or None
         Position of the column of timestamps. Only if ``input='interactions'``.
     timestamp_kind_ : {'numbers', 'datetimes', 'datetimes with a time zone'} or None
@@ -215,7 +215,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     with_ratings_ : bool
         Whether the second half of X's columns holds ratings. Only if ``input='sequences'``.
     n_outputs_ : int
-        float of ratings that `predict` returns for a sequence. Only if ``input='sequences'``.
+        Number of ratings that `predict` returns for a sequence. Only if ``input='sequences'``.
     noise_variance_ : float
         Variance of the ratings around the static part, which the model learned, in squared units
         of the ratings. Only with a static part.
@@ -226,7 +226,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     rating_statistics_ : tuple of (float, float, float)
         Sum of the weights of all training ratings so far, and their weighted mean and variance.
     n_iter_ : int
-        float of epochs that were run.
+        Number of epochs that were run.
     loss_curve_ : list of float
         Mean loss of each epoch's batches, each before its step and with dropout, without the
         penalty: the mean squared error, or that of another `loss`, in units of the ratings.
@@ -236,7 +236,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen. Only if
         ``input='interactions'``.
     n_features_in_ : int
-        float of columns of X.
+        Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the columns of X. Only if all are strings.
 

@@ -79,7 +79,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     column_indices_ : tuple of int
         The positions of `columns`.
     n_features_in_ : int
-        float of columns seen during `fit`.
+        Number of columns seen during `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns seen during `fit`, if they all are strings.
 

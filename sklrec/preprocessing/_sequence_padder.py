@@ -40,7 +40,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
     max_len_ : int
         Width of the matrix, without the mask.
     n_features_in_ : int
-        float of columns seen during `fit`; only if X was a matrix.
+        Number of columns seen during `fit`; only if X was a matrix.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns seen during `fit`; only if X was a DataFrame whose column names
         all are strings.

@@ -77,7 +77,7 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     histories_ : Histories
         The interactions of `fit`, by user and in time order.
     n_features_in_ : int
-        float of columns seen during `fit`.
+        Number of columns seen during `fit`.
     feature_names_in_ : ndarray of shape (`n_features_in_`,)
         Names of the columns seen during `fit`, if they all are strings.
 

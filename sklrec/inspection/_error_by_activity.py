@@ -62,8 +62,8 @@ class ErrorByActivityDisplay:
     >>> X, y = make_ratings(n_users=100, n_items=50, n_ratings=2000, random_state=0)
     >>> mf = MFRegressor(n_factors=8, random_state=0).fit(X[:1000], y[:1000])
     >>> display = ErrorByActivityDisplay.from_estimator(mf, X[1000:], y[1000:], by="user")
-    >>> display.bins[-1]
-    '10-29'
+    >>> "10-29" in display.bins
+    True
     """
 
     def __init__(

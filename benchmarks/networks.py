@@ -77,7 +77,7 @@ def run(
         "title": f"Own networks, {title}",
         "notes": [
             f"ModuleRecRegressor with default parameters. Split: {split}. "
-            f"NeuMF and self-attention are those of the gallery; "
+            "NeuMF and self-attention come from the gallery; "
             "self-attention reads the ratings of the training rows that are earlier than a row. "
             f"{100 * share:.1f} % of the test ratings of the first random split lie between the "
             f"predictions of two networks with loss='quantile', {QUANTILES[0]} and "

@@ -125,7 +125,7 @@ def sequences(log, padding):
 # -----------------------
 # A step takes one sample and moves the weights by plain gradient descent. The post's loop for
 # matrix factorisation, with its learning rate of 0.000001, never sets the gradients to zero. Each
-# step adds its gradient to those of all steps before, and moves the weights by the sum. The post
+# step adds its gradient to all earlier gradients, and moves the weights by the sum. The post
 # does not give the sizes and the rate of the dense net, nor the number of epochs. These are our
 # choices, the same as in the benchmark `post`.
 
@@ -256,8 +256,8 @@ print(table.to_string(float_format="{:.4f}".format, na_rep=""))
 # factors to 0.44. This is still more than the errors of the other networks, which add a constant
 # to their output. The dense net and the LSTM gain little from the fair loop. On these rows, the
 # defaults of the estimators have the lowest error of each network. The post's settings have higher
-# ones: 0.66 for the factors, which still start as standard normal numbers, and about those of the
-# post's loops for the other two.
+# errors: 0.66 for the factors, which still start as standard normal numbers, and about as much as
+# the post's loops for the other two.
 figure, axes = plt.subplots(3, 1, figsize=(8, 7), sharex=True, layout="constrained")
 for place, name in zip(axes, NETWORKS, strict=True):
     rows = table.loc[name]

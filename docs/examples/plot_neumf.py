@@ -40,7 +40,7 @@ class NeuMF(nn.Module):
 
 # %%
 # MovieLens 100K, the first of five shuffled folds. The estimator learns the penalties from the
-# training ratings, so that there is nothing to set.
+# training ratings. All parameters have their defaults.
 X, y = fetch_movielens("100k", return_X_y=True)
 train, test = next(KFold(5, shuffle=True, random_state=0).split(X))
 neumf = ModuleRecRegressor(NeuMF, random_state=0).fit(X.iloc[train], y.iloc[train])

@@ -32,9 +32,8 @@ def fit_loss(
     is_start = previous is None or (penalties is not None and penalties.loss_name != name)
     if isinstance(loss, SquaredError) and (previous is None or not is_start):
         return loss, penalties
-    is_static = getattr(module, "has_static_part", False)
     # A new module that knows nothing yet starts at a constant.
-    is_empty = previous is None and penalties is None and not is_static
+    is_empty = previous is None and penalties is None and not module.has_static_part
     mean = module.global_mean if is_empty else None
     predictions, ratings, weights = predicted(module, data, mean)
     noise = 0.0 if penalties is None else penalties.noise_variance**0.5

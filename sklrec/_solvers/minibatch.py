@@ -93,7 +93,6 @@ class MinibatchSolver:
     verbose: int
     early_stopping: bool = False  # stop by the validation loss, and restore the best epoch
     constant_lr: bool = False  # otherwise the learning rate falls linearly to 0
-    n_scheduled: int | None = None  # epochs until the learning rate is 0; None is all
     svdpp: bool = False  # whether the rows of a `MatrixFactorization` have SVD++ terms
     snapshot: Any = None  # function of a module and a `FitResult` that makes a fitted estimator
     is_shared: bool = False  # whether several launched processes train together
@@ -287,7 +286,7 @@ class MinibatchSolver:
             kept = KeepEarlier(data, previous, self._is_rowwise())
             callbacks.insert(0, ("keep_earlier", kept))
         elif not (self.constant_lr or has_schedule):
-            n_steps = (self.n_scheduled or self.max_epochs) * data.n_batches(self.batch_size)
+            n_steps = self.max_epochs * data.n_batches(self.batch_size)
             callbacks.insert(0, ("lr_schedule", LinearDecay(n_steps)))
         # Last, because they raise: the other callbacks see that epoch too.
         callbacks += [("epoch_notifier", EpochNotifier()), settings]

@@ -206,9 +206,9 @@ class ModuleRecRegressor(BaseRatingRegressor):
     n_iter_ : int
         Number of epochs that were run.
     loss_curve_ : list of float
-        Mean squared error of each epoch's batches, each before its step, without the penalty.
+        Mean loss of each epoch's batches, each before its step, without the penalty.
     validation_curve_ : list of float
-        Mean squared error on the validation data after each epoch. Only with validation data.
+        Mean loss on the validation data after each epoch. Only with validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` and `partial_fit` have seen.
     n_features_in_ : int
@@ -369,7 +369,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
             setattr(self, name, value)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Get the parameters, with those of the module.
+        """Get the parameters of the estimator and of the module.
 
         Parameters
         ----------
@@ -387,7 +387,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         }
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, those of the module as ``module__name=value``.
+        """Set parameters of the estimator, and of the module as ``module__name=value``.
 
         Parameters of callbacks are ``callbacks__name__parameter=value``, as in other estimators.
 

@@ -130,7 +130,7 @@ class PinballLoss(Loss):
 
     # Koenker, Bassett (1978), doi:10.2307/1913643. Training smooths the kink at 0, as He et al.
     # (2023), doi:10.1016/j.jeconom.2021.07.010: the slope is that of a logistic function.
-    # Predictions of new ratings are wrong by more than those of the training ratings. Without the
+    # Errors are larger for new ratings than for the training ratings. Without the
     # smoothing, which is as if predictions had errors of its width, the quantiles 0.1 and 0.9 held
     # 73 to 78 % of new ratings between them in place of 80 %.
     quantile: float
@@ -141,7 +141,7 @@ class PinballLoss(Loss):
 
     @property
     def factor(self) -> float:  # type: ignore[override]
-        """Factor that gives the slopes about the variance of those of the squared error."""
+        """Factor that gives the slopes about the variance of squared-error slopes."""
         # The slopes of the pinball loss are -q with probability q, and 1 - q otherwise. The factor
         # lies between the one of equal variance, and that of equal curvature at normal errors.
         q, normal = self.quantile, NormalDist()
@@ -269,7 +269,7 @@ class CallableLoss(Loss):
         self._tried = abs(values.mean().item()) or 1.0
 
     def resize(self, predictions: Tensor, ratings: Tensor) -> None:
-        """Set the factor that gives the slopes the mean square of those of the squared error."""
+        """Set the factor that gives the slopes the mean square of squared-error slopes."""
         self.factor = 1.0
         errors = predictions - ratings
         slopes = self.half_slopes(errors, ratings, torch.ones_like(ratings[0]))

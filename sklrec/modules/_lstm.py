@@ -94,8 +94,8 @@ class LSTMRating(SequenceModule):
 
     _tensors = {"n_lookups": Maybe(Array("float32", ("n_items+1",)))}
 
-    # A fifth of these targets read no history. This prepares the model for old histories and for
-    # new users.
+    # Half of the targets read only a random first part of their history, and a fifth of these read
+    # no history. This prepares the model for old histories and for new users.
     history_dropout = 0.5
 
     def __init__(

@@ -41,7 +41,7 @@ class Module(Part):
     """
 
     def pack_object(self, value, raw):
-        arguments, tensors = _arguments(type(value)), _tensors(value)
+        arguments, tensors = _arguments(type(value)), tensors_of(value)
         return {
             "device": str(next(iter(tensors.values())).device),
             "arguments": arguments.pack({n: _plain(value, n) for n in arguments.fields}, raw),
@@ -62,7 +62,7 @@ class Module(Part):
             module = cls(**arguments)
         expected = {
             name: Array(str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
-            for name, tensor in _tensors(module).items()
+            for name, tensor in tensors_of(module).items()
         }
         expected |= getattr(cls, "_tensors", {})
         for name, values in Record(expected).unpack(tensors, place.to("tensors")).items():
@@ -86,7 +86,7 @@ def _numpy(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
-def _tensors(module: nn.Module) -> dict[str, torch.Tensor]:
+def tensors_of(module: nn.Module) -> dict[str, torch.Tensor]:
     """All parameters and buffers, also those that are not in the state_dict."""
     return dict([*module.named_parameters(), *module.named_buffers()])
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from sklrec._utils.runtime import this_or_cpu
 from sklrec._utils.state.kinds import NUMBER, Choice, Kind, Plain, Record
-from sklrec._utils.state.modules import DEVICE
+from sklrec._utils.state.modules import DEVICE, tensors_of
 
 OWNERS = Choice("user", "item", "value")
 
@@ -28,7 +28,7 @@ class StoredNetwork:
 
     def into(self, rating: Any) -> Any:
         """Copy the tensors into a new rating module, and return it."""
-        expected = tensors_of(rating)
+        expected = _tensors(rating)
         if expected.keys() != self.tensors.keys():
             different = sorted(expected.keys() ^ self.tensors.keys())[0]
             raise ValueError(
@@ -65,7 +65,7 @@ class Network(Kind):
             "global_mean": value.global_mean.item(),
             "scale": value.scale.item(),
             "tables": dict(value.tables),
-            "tensors": {n: v.detach().cpu().numpy() for n, v in tensors_of(value).items()},
+            "tensors": {n: v.detach().cpu().numpy() for n, v in _tensors(value).items()},
         }
 
     def unpack(self, packed, place):
@@ -85,7 +85,7 @@ class Network(Kind):
         return StoredNetwork(torch.device(device), mean, scale, tables, tensors)
 
 
-def tensors_of(rating: nn.Module) -> dict[str, torch.Tensor]:
-    """All tensors but the mean and the scale, also those that are not in the state_dict."""
-    tensors = dict([*rating.named_parameters(), *rating.named_buffers()])
-    return {n: v for n, v in tensors.items() if n not in ("global_mean", "scale")}
+def _tensors(rating: nn.Module) -> dict[str, torch.Tensor]:
+    """Tensors of a rating module without its mean and scale."""
+    numbers = "global_mean", "scale"
+    return {name: v for name, v in tensors_of(rating).items() if name not in numbers}

@@ -17,10 +17,10 @@ from sklrec._data.checks import (
     plain_scalar,
 )
 from sklrec._data.histories import Histories
+from sklrec._data.numbers import numbers_of
 from sklrec._data.tables import (
     check_interactions,
     named_column,
-    numbers_of,
     resolve_columns,
     resolve_sides,
 )
@@ -307,7 +307,7 @@ def _check_not_negative(users: Any, name: int | str) -> None:
     """Raise if a user is a negative number, as scikit-learn's tag `positive_only` demands."""
     if users.dtype.kind not in "if":
         return
-    if (rows := np.flatnonzero(numbers_of(users) < 0)).size:
+    if (rows := np.flatnonzero(numbers_of(users, f"Column {name!r}") < 0)).size:
         value = plain_scalar(users[rows[0]])
         raise ValueError(
             f"{_sklearn_message(value)}Column {name!r} holds {value!r} in row {rows[0]}. Users "

@@ -5,13 +5,16 @@ from copy import copy
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._core.recommend import read_ids, table_of_lists
-from sklrec._data.checks import check_positive
+from sklrec._data.checks import check_booleans, check_positive
 from sklrec._utils.extras import import_extra
 from sklrec._utils.runs import place_in_run
+from sklrec._utils.runtime import own_settings
+from sklrec._utils.types import IDList, Whole
 from sklrec.modules import MatrixFactorization
 
 __all__ = ["ApproximateItems"]
@@ -76,6 +79,7 @@ class ApproximateItems:
     ['user', 'item', 'rank', 'score']
     """
 
+    @own_settings()
     def __init__(
         self,
         estimator: Any,
@@ -107,7 +111,10 @@ class ApproximateItems:
         self._index.hnsw.efConstruction = int(ef_construction)
         self._index.add(np.ascontiguousarray(items, dtype=np.float32))
 
-    def recommend(self, users, n_items=10, *, exclude_seen=True):
+    @own_settings()
+    def recommend(
+        self, users: IDList, n_items: Whole = 10, *, exclude_seen: bool = True
+    ) -> pd.DataFrame:
         """Recommend items with high predicted ratings, almost always the highest.
 
         Parameters
@@ -126,6 +133,7 @@ class ApproximateItems:
             Columns user, item, rank (from 1) and score (the predicted rating), with users in the
             order of `users`.
         """
+        check_booleans(exclude_seen=exclude_seen)
         n_items = check_positive(n_items, "n_items")
         model = self.estimator
         users = read_ids(users, "users")

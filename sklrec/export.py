@@ -18,7 +18,9 @@ from sklrec._core.history_reader import HistoryReader
 from sklrec._core.padded_reader import PaddedReader
 from sklrec._core.rows import check_X
 from sklrec._utils.extras import import_extra
+from sklrec._utils.runtime import own_settings
 from sklrec._utils.tensor_file import write_whole
+from sklrec._utils.versions import check_onnx_operators
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
 from sklrec.estimators.module import ModuleRecRegressor
@@ -88,6 +90,7 @@ class _LSTM(nn.Module):
         return (hidden.squeeze(1).transpose(0, 1),)
 
 
+@own_settings()
 def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     """Write the network of a fitted estimator as an ONNX graph.
 
@@ -107,7 +110,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     Raises
     ------
     ImportError
-        If onnx or onnxscript is not installed.
+        If onnx or onnxscript is not installed, or torch is older than 2.8.
     NotFittedError
         If the estimator is not fitted.
     TypeError
@@ -137,6 +140,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     module = _module_of(estimator)
     for name in ("onnx", "onnxscript"):
         import_extra(name, "onnx", "to_onnx")
+    check_onnx_operators("to_onnx")
     n_bytes = sum(table.nbytes for table in module.state_dict().values())
     if n_bytes > MAX_BYTES:
         raise ValueError(
@@ -168,6 +172,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     write_whole(path, program.model_proto.SerializeToString())
 
 
+@own_settings()
 def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.ndarray]:
     """Compute the inputs of the ONNX graph of an estimator.
 

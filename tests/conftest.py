@@ -1,7 +1,8 @@
-"""What all tests share: one thread, and MovieLens 100K for tests marked `movielens`."""
+"""What all tests share: one thread, and what the marks `movielens`, `needs` and `prints` do."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import functools
+import importlib.metadata
 import os
 import sys
 import warnings
@@ -17,11 +18,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import pytest
 import torch
 from hypothesis import settings
+from packaging.requirements import Requirement
 
 from sklrec.datasets import fetch_movielens
 
 settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")
+# Versions whose output doctests and pages show.
+NEWEST = ("numpy>=2.4", "pandas>=3.1", "scikit-learn>=1.9", "torch>=2.13")
 collect_ignore = ["remote"]  # changes torch for good: test_gpu.py runs it in a process of its own
 
 
@@ -62,10 +66,15 @@ def pytest_sessionstart(session):
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Skip what needs MovieLens 100K if it cannot be had; doctests that load it need it too."""
+    """Skip what needs newer versions, or MovieLens 100K if it cannot be had; doctests do too."""
     for item in items:
         if any("fetch_movielens" in example.source for example in _examples(item)):
             item.add_marker("movielens")
+        needs = [r for mark in item.iter_markers("needs") for r in mark.args]
+        if _examples(item) or item.get_closest_marker("prints"):
+            needs += NEWEST
+        if missing := [requirement for requirement in needs if not _is_installed(requirement)]:
+            item.add_marker(pytest.mark.skip(reason=f"needs {', '.join(missing)}"))
     result = yield
     marked = [item for item in items if item.get_closest_marker("movielens")]
     if marked and not config.option.collectonly:
@@ -73,6 +82,13 @@ def pytest_collection_modifyitems(config, items):
         for item in marked if reason else []:
             item.add_marker(pytest.mark.skip(reason=reason))
     return result
+
+
+@functools.cache
+def _is_installed(requirement):
+    wanted = Requirement(requirement)
+    installed = importlib.metadata.version(wanted.name)
+    return wanted.specifier.contains(installed, prereleases=True)
 
 
 def _examples(item):

@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
+from torch_settings import SETTINGS
 
 from sklrec import BayesianMFRegressor, DenseRecRegressor, MFRegressor
 from sklrec.approximate import ApproximateItems
@@ -32,6 +33,13 @@ def test_most_items_are_those_of_the_exact_lists(model, exclude_seen):
     both = found[found["user"] != 99_999].merge(exact, on=["user", "item"])
     assert len(both) > 0.95 * 10 * len(USERS)
     assert both["score_x"].to_numpy() == pytest.approx(both["score_y"], rel=1e-5)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_torch_change_nothing(model, setting):
+    wanted = ApproximateItems(model).recommend(USERS[:50])
+    with setting():
+        assert ApproximateItems(model).recommend(USERS[:50]).equals(wanted)
 
 
 def test_a_larger_search_finds_more(model):
@@ -72,6 +80,8 @@ def test_other_estimators_and_wrong_numbers_are_refused(model):
         ApproximateItems(model, n_links=0)
     with pytest.raises(ValueError, match="n_items must be an integer of at least 1, got 0"):
         ApproximateItems(model).recommend([1], 0)
+    with pytest.raises(ValueError, match="exclude_seen must be True or False, got 'no'"):
+        ApproximateItems(model).recommend([1], exclude_seen="no")
 
 
 def test_an_error_names_the_missing_faiss(model, monkeypatch):

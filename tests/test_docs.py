@@ -37,7 +37,7 @@ def examples_of(page):
 
 
 def marks_of(page):
-    text, marks = (DOCS / page).read_text(), []
+    text, marks = (DOCS / page).read_text(), [pytest.mark.prints]
     if "fetch_movielens(" in text:
         marks.append(pytest.mark.movielens)
     if ">>> import onnxruntime" in text:

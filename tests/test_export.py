@@ -10,6 +10,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
+from torch_settings import SETTINGS, settings_of_torch
 
 import sklrec.export
 from sklrec import (
@@ -25,6 +26,7 @@ from sklrec.datasets import make_ratings
 from sklrec.export import onnx_inputs, to_onnx
 
 onnxruntime = pytest.importorskip("onnxruntime")
+pytestmark = pytest.mark.needs("torch>=2.8")
 
 SIZES = 1, 7, 1000
 
@@ -62,6 +64,16 @@ def assert_parity(session, estimator, X, sizes=SIZES, **history):
         [found] = session.run(["ratings"], onnx_inputs(estimator, X[:n], **history))
         expected = estimator.predict(X[:n], **history).ravel()
         np.testing.assert_allclose(found, expected[~np.isnan(expected)], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_settings_of_torch_change_nothing_and_stay(ratings, queries, tmp_path, setting):
+    mf = MFRegressor(n_factors=4, random_state=0).fit(*ratings)
+    with setting():
+        before = settings_of_torch()
+        session = session_of(mf, tmp_path)
+        assert settings_of_torch() == before
+    assert_parity(session, mf, queries)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +174,13 @@ def test_an_error_names_the_missing_package(ratings, tmp_path, monkeypatch, name
     mf = MFRegressor(n_factors=4, random_state=0).fit(*ratings)
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(ImportError, match=rf"to_onnx requires {name}\. .*sklrec\[onnx\]"):
+        to_onnx(mf, tmp_path / "model.onnx")
+
+
+def test_an_error_names_the_version_of_torch(ratings, tmp_path, monkeypatch):
+    mf = MFRegressor(n_factors=4, max_epochs=1).fit(*ratings)
+    monkeypatch.delattr(torch.onnx, "ops")  # as in torch 2.7
+    with pytest.raises(ImportError, match=r"requires torch 2\.8 .*, but torch 2.* is installed\."):
         to_onnx(mf, tmp_path / "model.onnx")
 
 

@@ -2,37 +2,39 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
-from collections.abc import Callable
-from functools import update_wrapper
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from tempfile import TemporaryDirectory
-from types import MethodType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import RegressorMixin
-from sklearn.callback import CallbackSupportMixin
 
+from sklrec._core.callback_params import CallbackParameters
 from sklrec._core.chunks import Chunks
 from sklrec._core.fit import Plan, fit_model
 from sklrec._core.predict import fitted_copy, predicted
 from sklrec._core.readers import PairReader
 from sklrec._core.recommend import recommended, similar
 from sklrec._core.rows import Rows, Table
-from sklrec._data.checks import (
-    STATISTICS,
-    Interval,
-    RatingStatistics,
-    RealNotInt,
-    StrOptions,
-    fit_context,
-)
+from sklrec._data.checks import STATISTICS, RatingStatistics
 from sklrec._data.seen import SeenPairs
 from sklrec._solvers.base import Solver
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.steps import notify_sklearn_callbacks
+from sklrec._utils.conditional import missing_if
 from sklrec._utils.state.estimators import DeclaredEstimator, Fitted
 from sklrec._utils.state.kinds import Floats, Int, Maybe, Optional, Strings
+from sklrec._utils.types import IDList, Whole
+from sklrec._utils.versions import (
+    CallbackSupportMixin,
+    Interval,
+    RealNotInt,
+    StrOptions,
+    fit_context,
+)
 from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._losses import LOSSES
 from sklrec.modules._rating_module import RatingModule
@@ -63,27 +65,6 @@ def _numbers_of_ids(encoder: IDEncoder) -> dict[str, int]:
     return {"n_users": len(users), "n_items": len(items)}
 
 
-class missing_if:
-    """Decorator of a method that an estimator lacks if a function gives a reason."""
-
-    # Unlike available_if of scikit-learn, the error is the reason.
-
-    def __init__(self, reason: Callable[[Any], str | None]):
-        self.reason = reason
-
-    def __call__(self, method: Callable[..., Any]) -> Self:
-        self.method = method
-        update_wrapper(self, method)
-        return self
-
-    def __get__(self, estimator: Any, owner: Any = None) -> Any:
-        if estimator is None:
-            return self.method
-        if (reason := self.reason(estimator)) is not None:
-            raise AttributeError(reason)
-        return MethodType(self.method, estimator)
-
-
 def _lacks_factors(side: str) -> Callable[[Any], str | None]:
     """Make a function that tells why a model cannot compare users or items."""
 
@@ -98,7 +79,9 @@ def _lacks_factors(side: str) -> Callable[[Any], str | None]:
     return reason
 
 
-class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimator):
+class BaseRatingRegressor(
+    CallbackSupportMixin, RegressorMixin, CallbackParameters, DeclaredEstimator
+):
     """Base of the estimators that predict the ratings of interactions."""
 
     _state = {
@@ -162,14 +145,14 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
     @fit_context(prefer_skip_nested_validation=True)
     def fit(
         self,
-        X,
-        y=None,
-        sample_weight=None,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
         *,
-        X_val=None,
-        y_val=None,
-        sample_weight_val=None,
-    ):
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> Self:
         """Fit the model to rated interactions.
 
         Parameters
@@ -222,7 +205,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
 
     @missing_if(lambda estimator: estimator._why_no_partial_fit())
     @fit_context(prefer_skip_nested_validation=True)
-    def partial_fit(self, X, y, sample_weight=None):
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Continue the model with further interactions, or start one.
 
         `BayesianMFRegressor`, and `MFRegressor` with ``svdpp=True``, have no `partial_fit`.
@@ -260,7 +243,7 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         """
         return fit_model(self, Table(X, y, sample_weight, is_partial=True))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Predict the ratings of interactions.
 
         An unknown user or item gets the prediction for an average one.
@@ -282,7 +265,14 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         """
         return predicted(self, X)
 
-    def recommend(self, users, n_items=10, *, exclude_seen=True, candidates=None):
+    def recommend(
+        self,
+        users: IDList,
+        n_items: Whole = 10,
+        *,
+        exclude_seen: bool = True,
+        candidates: IDList | Mapping[Any, IDList] | None = None,
+    ) -> pd.DataFrame:
         """Recommend the items with the highest predicted ratings.
 
         Parameters
@@ -320,7 +310,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         return recommended(model, users, n_items, exclude_seen, candidates)
 
     @missing_if(_lacks_factors("item"))
-    def similar_items(self, items, n_items=10, metric="cosine"):
+    def similar_items(
+        self, items: IDList, n_items: Whole = 10, metric: Literal["cosine", "dot"] = "cosine"
+    ) -> pd.DataFrame:
         """Find the items whose factors are most similar; `BiasRegressor` has no factors.
 
         Parameters
@@ -346,7 +338,9 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         return similar(fitted_copy(self), "item", items, n_items, metric)
 
     @missing_if(_lacks_factors("user"))
-    def similar_users(self, users, n_users=10, metric="cosine"):
+    def similar_users(
+        self, users: IDList, n_users: Whole = 10, metric: Literal["cosine", "dot"] = "cosine"
+    ) -> pd.DataFrame:
         """Find the users whose factors are most similar, if the model has factors of users.
 
         Parameters
@@ -372,22 +366,22 @@ class BaseRatingRegressor(CallbackSupportMixin, RegressorMixin, DeclaredEstimato
         return similar(fitted_copy(self), "user", users, n_users, metric)
 
     @property
-    def global_mean_(self):
+    def global_mean_(self) -> float:
         """Weighted mean of the training ratings."""
         return self.module_.global_mean.item()
 
     @property
-    def n_users_(self):
+    def n_users_(self) -> int:
         """Number of known users."""
         return len(self.encoder_.vocabularies_[0])
 
     @property
-    def n_items_(self):
+    def n_items_(self) -> int:
         """Number of known items."""
         return self.module_.n_items
 
     @property
-    def n_ratings_(self):
+    def n_ratings_(self) -> int:
         """Number of different pairs of a user and an item in the training data."""
         return self.seen_.nnz
 

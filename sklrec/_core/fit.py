@@ -15,7 +15,7 @@ from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._solvers.penalties import Diverged
 from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT, set_model_of_callbacks
 from sklrec._solvers.tensors import sum_of_weights
-from sklrec._utils.runtime import is_shared
+from sklrec._utils.runtime import is_shared, own_settings
 from sklrec.modules._losses import loss_of
 from sklrec.modules._rating_module import RatingModule
 
@@ -34,6 +34,7 @@ class Plan:
     snapshot: Any = None  # function of a module and a `FitResult` that makes a fitted estimator
 
 
+@own_settings()
 def fit_model(estimator: Any, source: Any) -> Any:
     """Fit an estimator to the rows of a source, and return it."""
     # All work is done on a copy. The estimator gets its attributes in one step, so that a failed

@@ -16,24 +16,25 @@ from sklrec._core.readers import (
     PairReader,
     Rated,
     count_unknown,
+    find_id_columns,
     id_columns,
     learn_pairs,
     n_ids,
 )
 from sklrec._core.rows import check_X
-from sklrec._data.checks import (
+from sklrec._data.checks import check_ratings
+from sklrec._data.histories import Histories
+from sklrec._data.tables import (
     check_interactions,
-    check_ratings,
     column_values,
     named_column,
+    resolve_columns,
     take_rows,
 )
-from sklrec._data.histories import Histories
-from sklrec._data.timestamps import read_timestamps, resolve_timestamp, timestamp_kind
+from sklrec._data.timestamps import learn_timestamp, read_timestamps, resolve_timestamp
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
 from sklrec._utils.runtime import threads_for
-from sklrec._utils.warnings import warn
 
 # Of a longer history, a target reads the nearest ratings on each side: at least this many, and at
 # most twice as many.
@@ -52,8 +53,11 @@ class HistoryReader(PairReader):
 
     def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         timestamp_index = resolve_timestamp(model, model.timestamp, X)
+        if timestamp_index is not None:  # raises if it is the column of users or of items
+            resolve_columns(model, (*find_id_columns(model, X, previous), timestamp_index), X)
         if previous is None:
-            _learn_timestamps(model, X, timestamp_index)
+            reads = "predict reads the whole history of a user"
+            model.timestamp_index_, model.timestamp_kind_ = learn_timestamp(model, X, reads)
         elif timestamp_index != model.timestamp_index_:
             raise ValueError(
                 f"timestamp={model.timestamp!r} was asked for, but the training continues a model "
@@ -221,18 +225,6 @@ def check_input_unchanged(model: Any) -> None:
         )
 
 
-def _learn_timestamps(model: Any, X: Any, index: int | None) -> None:
-    model.timestamp_index_, model.timestamp_kind_ = index, None
-    if index is not None:
-        model.timestamp_kind_ = timestamp_kind(*named_column(model, X, index))
-    elif model.timestamp == "auto" and X.shape[1] > 2:
-        warn(
-            "timestamp='auto' found no column named 'timestamp'. The order of the rows is "
-            "taken as time order, and predict reads the whole history of a user. Set "
-            "timestamp to the position or name of a column, or to None if there is none."
-        )
-
-
 def _histories(model: Any, inputs: Inputs, y: np.ndarray, previous: Any) -> Histories:
     """Make the histories of all users, with the histories of `previous` before them."""
     n_users = n_ids(model)[0] + 1
@@ -274,7 +266,7 @@ def _check_history(model: Any, X: Any, history: Any) -> tuple[Any, np.ndarray]:
             f"and their ratings, got {type(history).__name__}. Pass history=(X_past, y_past)."
         ) from error
     if hasattr(X_past, "shape") and X_past.shape[0] == 0:  # no history yet
-        X_past, y_past = X[:1], np.array([np.nan])
+        X_past, y_past = take_rows(X, slice(1)), np.array([np.nan])
     else:
         X_past = check_interactions(model, X_past, reset=False)
         y_past = check_ratings(model, y_past, input_name="y_past")

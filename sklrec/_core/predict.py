@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklrec._core.readers import Inputs, count_unknown
 from sklrec._core.rows import check_X
-from sklrec._utils.runtime import threads_for
+from sklrec._data.checks import check_booleans
+from sklrec._utils.runtime import own_settings, threads_for
 
 # Rows that are computed at once: many enough to keep torch busy, and few enough that the gathered
 # factors fit into the processor's cache.
@@ -25,6 +26,7 @@ def fitted_copy(estimator: Any) -> Any:
     return model
 
 
+@own_settings()
 def predicted(estimator: Any, X: Any, history: Any = None) -> np.ndarray:
     """Predict ratings."""
     model = fitted_copy(estimator)
@@ -39,8 +41,11 @@ def predicted(estimator: Any, X: Any, history: Any = None) -> np.ndarray:
     return clipped(model, ratings)
 
 
-def predicted_with_std(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Predict ratings and their standard deviations."""
+def predicted_with_std(estimator: Any, X: Any, return_std: bool) -> Any:
+    """Predict ratings, and their standard deviations if they are wanted."""
+    check_booleans(return_std=return_std)
+    if not return_std:
+        return predicted(estimator, X)
     model = fitted_copy(estimator)
     found = by_blocks(
         model, X, lambda **inputs: torch.stack(model.module_.moments(**inputs), 1).cpu().numpy()
@@ -48,6 +53,7 @@ def predicted_with_std(estimator: Any, X: Any) -> tuple[np.ndarray, np.ndarray]:
     return clipped(model, found[:, 0].copy()), found[:, 1]
 
 
+@own_settings()
 def by_blocks(model: Any, X: Any, compute: Callable[..., np.ndarray]) -> np.ndarray:
     """Compute values for rows in float64, from the arguments of the module, block by block."""
     X, reader = check_X(model, X, reset=False), model._reader

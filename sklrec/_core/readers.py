@@ -9,12 +9,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._data.checks import (
-    check_interactions,
-    check_ratings,
-    column_values,
-    resolve_columns,
-)
+from sklrec._data.checks import check_ratings, plain_scalar
 from sklrec._data.features.side_features import (
     OWNERS,
     KnownFeatures,
@@ -22,6 +17,7 @@ from sklrec._data.features.side_features import (
     SideFeatures,
     assign_sides,
 )
+from sklrec._data.tables import check_interactions, column_values, resolve_sides
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.warnings import warn
@@ -78,9 +74,20 @@ class PairReader:
         return {"users": users, "items": items}
 
     def warn_of_kind(self, model: Any, X: Any, n_unknown: np.ndarray) -> None:
-        """Warn if users or items are unknown because their IDs are of another kind."""
-        for (vocabulary, values), n in zip(id_columns(model, X), n_unknown.tolist(), strict=True):
-            vocabulary.warn_of_kind(values, n)
+        """Warn if IDs are of another kind than in `fit`, or if no row has a known one."""
+        columns, n_rows = id_columns(model, X), X.shape[0]
+        for (vocabulary, values), n in zip(columns, n_unknown.tolist(), strict=True):
+            if vocabulary.warn_of_kind(values, n):
+                return
+        # A single row of a new user and a new item is usual where predictions are served.
+        if n_rows > 1 and (n_unknown == n_rows).all():
+            (users, of_rows), (items, _) = columns
+            warn(
+                f"No row has a user or an item that fit saw: all {n_rows} rows are predicted as "
+                f"an unknown user and an unknown item. Check that the column {users.name!r}, with "
+                f"{plain_scalar(of_rows[0])!r} in row 0, holds users such as "
+                f"{plain_scalar(users.ids[0])!r}, and that the column {items.name!r} holds items."
+            )
 
     def training_data(self, model: Any, rated: Rated, previous: Any) -> InteractionTensors:
         """Make the tensors to train on."""
@@ -105,9 +112,9 @@ class FeatureReader(PairReader):
 
     def learn(self, model: Any, X: Any, y: Any, weight: Any, previous: Any) -> Learned:
         if previous is None:
-            ids = resolve_columns(model, (model.user, model.item), X)
+            ids = resolve_sides(model, X, user=model.user, item=model.item)
             options = {"categorical_features": model.categorical_features, "weight": weight}
-            side = SideFeatures.learn(model, X, ids, **options)
+            side = SideFeatures.learn(model, X, ids, **options, y=y)
             known = KnownFeatures()
         else:
             side, known = previous.side_features_.extend(X), previous.known_features_
@@ -150,10 +157,11 @@ class BlockReader(PairReader):
         side = SideFeatures.learn(
             model,
             X,
-            resolve_columns(model, (model.user, model.item), X),
+            resolve_sides(model, X, user=model.user, item=model.item),
             categorical_features=model.categorical_features,
             columns=model.side_features,
             weight=weight,
+            y=y,
         )
         inputs = learn_pairs(model, X, y, previous)
         blocks = model.side_blocks_ = assign_sides(side, X, inputs["users"], inputs["items"])
@@ -187,7 +195,7 @@ def learn_pairs(model: Any, X: Any, y: np.ndarray, previous: Any) -> Inputs:
 
 def find_id_columns(model: Any, X: Any, previous: Any) -> tuple[int, ...]:
     """Find the positions of the columns of users and items."""
-    columns = resolve_columns(model, (model.user, model.item), X)
+    columns = resolve_sides(model, X, user=model.user, item=model.item)
     if previous is not None and columns != previous.encoder_.column_indices_:
         raise ValueError(
             f"user={model.user!r} and item={model.item!r} are other columns than those of the "

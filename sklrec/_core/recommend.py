@@ -1,7 +1,9 @@
 """Recommendations from a fitted rating model."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import date
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -11,18 +13,23 @@ from pandas.api.types import is_list_like
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._data.checks import check_positive
+from sklrec._data.checks import check_booleans, check_choice, check_positive
+from sklrec._data.tables import as_column
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.runtime import own_settings
+from sklrec._utils.types import Whole
 
 # Scores in memory at once: 8 MiB of float32, which fit into the processor's cache.
 SCORES_AT_ONCE = 2**21
 
 
+@own_settings()
 def recommended(
-    model: Any, users: Any, n_items: int, exclude_seen: bool, candidates: Any
+    model: Any, users: Any, n_items: Whole, exclude_seen: bool, candidates: Any
 ) -> pd.DataFrame:
     """Recommend the items with the highest predicted ratings."""
     _check_has_ids(model)
+    check_booleans(exclude_seen=exclude_seen)
     user_vocabulary, item_vocabulary = model.encoder_.vocabularies_
     users = read_ids(users, "users")
     user_codes = user_vocabulary.codes(users)
@@ -60,7 +67,8 @@ def table_of_lists(
     return _as_frame({"user": users, "item": ids, "rank": rank, "score": score})
 
 
-def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFrame:
+@own_settings()
+def similar(model: Any, side: str, ids: Any, n: Whole, metric: str) -> pd.DataFrame:
     """Find the users or items with the most similar factors."""
     _check_has_ids(model)
     which = ("user", "item").index(side)
@@ -74,8 +82,7 @@ def similar(model: Any, side: str, ids: Any, n: int, metric: str) -> pd.DataFram
             f"Pass IDs that are among encoder_.categories_[{which}]."
         )
     n = min(check_positive(n, f"n_{side}s"), len(vocabulary) - 1)
-    if metric not in ("cosine", "dot"):
-        raise ValueError(f"metric must be 'cosine' or 'dot', got {metric!r}.")
+    check_choice("metric", metric, ("cosine", "dot"))
     with torch.inference_mode():
         table = model.module_._vectors(side)[1:]
         if metric == "cosine":
@@ -165,12 +172,17 @@ def _as_frame(columns: dict[str, Any]) -> pd.DataFrame:
 
 def read_ids(values: Any, name: str) -> Any:
     """Read a list of IDs as a one-dimensional array; messages call it `name`."""
-    if not is_list_like(values, allow_sets=False) or getattr(values, "ndim", 1) != 1:
-        raise ValueError(f"{name} must be a list of IDs, got {values!r}. Pass [{values!r}].")
+    if not is_list_like(values):
+        is_scalar = isinstance(values, str | bytes | Number | date | np.generic)
+        is_id = is_scalar and not pd.isna(values)
+        advice = f"[{values!r}]" if is_id else "a list, an array or a column of IDs"
+        raise ValueError(f"{name} must be a list of IDs, got {values!r:.200}. Pass {advice}.")
+    is_table = len(getattr(values, "shape", (0,))) != 1
+    if is_table or not (isinstance(values, Sequence) or hasattr(values, "__array__")):
+        raise ValueError(
+            f"{name} must be a list or a column of IDs, got a {type(values).__name__}. Pass "
+            f"{'one of its columns' if is_table else f'list({name})'}."
+        )
     if len(values) == 0:
         raise ValueError(f"{name} must hold at least one ID, got none.")
-    try:
-        ids = pd.Index(values, tupleize_cols=False)
-    except UnicodeEncodeError:  # pandas' strings cannot hold half of a surrogate pair
-        ids = pd.Index(values, dtype=object, tupleize_cols=False)
-    return ids.to_numpy() if isinstance(ids.dtype, np.dtype) else ids.array
+    return as_column(values)

@@ -12,7 +12,8 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_consistent_length, check_random_state
 
 from sklrec._core.readers import Rated, Start, count_unknown
-from sklrec._data.checks import RatingStatistics, check_sample_weight, take_rows
+from sklrec._data.checks import RatingStatistics, check_weights
+from sklrec._data.tables import take_rows
 from sklrec._utils.runtime import (
     accelerate_device,
     common_random_state,
@@ -136,13 +137,7 @@ def read_rows(
     check_consistent_length(X, y)
     weight = np.ones(len(y))
     if sample_weight is not None:
-        weight = check_sample_weight(
-            sample_weight,
-            X,
-            dtype=np.float64,
-            ensure_non_negative=True,
-            allow_all_zero_weights=allow_all_zero_weights,
-        )
+        weight = check_weights(sample_weight, X, allow_all_zero_weights=allow_all_zero_weights)
     # The training uses float32, where a weight far below the largest one becomes 0.
     is_kept = (weight / (weight.max(initial=0.0) or 1.0)).astype(np.float32) > 0
     is_kept &= ~np.isnan(y).reshape(len(y), -1).all(axis=1)

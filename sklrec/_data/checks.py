@@ -1,41 +1,22 @@
-"""Checks of X, y and item codes, and kinds of values."""
+"""Checks of ratings and item codes, and kinds of values."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Sequence
 from datetime import date
-from numbers import Integral, Real
-from os import PathLike
-from typing import Any, NamedTuple, Self, TypeAlias
+from numbers import Integral, Number, Real
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_list_like
-from sklearn.base import _fit_context as fit_context
-from sklearn.utils import _safe_indexing as take_rows
-from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
-from sklearn.utils.validation import _check_feature_names_in as check_feature_names_in
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
-from sklearn.utils.validation import check_array, column_or_1d, validate_data
+from sklearn.utils.validation import check_array
 
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import LARGEST_FLOAT_CODE, hint_about_wide_tables, unmasked
 from sklrec._utils.state.kinds import NUMBER, Plain, Record
+from sklrec._utils.versions import check_sample_weight, column_or_1d, get_output_config
 
-# Only this module imports scikit-learn's private names.
-__all__ = [
-    "Interval",
-    "RealNotInt",
-    "StrOptions",
-    "check_feature_names_in",
-    "check_sample_weight",
-    "fit_context",
-    "take_rows",
-]
-
-Table: TypeAlias = pd.DataFrame | np.ndarray  # checked interactions, (n_samples, n_features)
-Rows: TypeAlias = slice | np.ndarray  # some rows of a table
-
-N_NAMES_SHOWN = 20
+LARGEST_INTEGER = 2**63 - 1
 LARGEST_RATING = 1e18  # its square is still finite in float32
-LARGEST_FLOAT_CODE = 2.0**53  # floats represent all integers up to here
 
 # Kinds of values. The names appear in messages.
 INTEGERS, FLOATS, DECIMALS, BOOLEANS = "integers", "floats", "decimals", "booleans"
@@ -66,115 +47,6 @@ _OF_INFERRED = {
 }
 
 
-def check_interactions(estimator: Any, X: Any, *, reset: bool, min_features: int = 2) -> Any:
-    """Check the shape of X, and set or compare the number and names of its columns."""
-    check_not_path(X)
-    # When `reset` is false, `validate_data` reports a wrong number of columns.
-    min_features = min_features if reset else 0
-    if isinstance(X, pd.DataFrame):
-        _check_frame_shape(estimator, X, min_features)
-        checked = X
-    else:
-        checked = _as_array(estimator, X, min_features)
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
-    return checked
-
-
-def check_not_path(X: Any) -> None:
-    """Raise if X is the path of a file."""
-    if isinstance(X, str | PathLike):
-        raise TypeError(
-            f"Expected 2D array, got a path instead: {str(X)!r}. Read the file first, for example "
-            "with pandas.read_csv or pandas.read_parquet. To fit an MFRegressor to Parquet files "
-            "that do not fit into memory, pass sklrec.datasets.ParquetRatings(path, rating=...)."
-        )
-
-
-def _check_frame_shape(estimator: Any, X: pd.DataFrame, min_features: int) -> None:
-    for n, minimum, unit in zip(X.shape, (1, min_features), ("sample", "feature"), strict=True):
-        if n < minimum:
-            raise ValueError(
-                f"Found array with {n} {unit}(s) (shape={X.shape}) while a minimum of "
-                f"{minimum} is required by {type(estimator).__name__}."
-            )
-
-
-def _as_array(estimator: Any, X: Any, min_features: int) -> np.ndarray:
-    options = {
-        "ensure_all_finite": False,
-        "ensure_min_features": min_features,
-        "estimator": estimator,
-    }
-    array = check_array(X, dtype=None, **options)
-    if array.dtype.kind in "US" and not hasattr(X, "dtype"):
-        # NumPy has turned the numbers in a list of rows such as ["a", 1] into text.
-        array = check_array(X, dtype=object, **options)
-    return array
-
-
-def resolve_columns(estimator: Any, columns: Sequence[int | str], X: Table) -> tuple[int, ...]:
-    """Positions of columns that are given by position or by name."""
-    names = getattr(estimator, "feature_names_in_", None)
-    positions = tuple(_resolve_column(column, names, X.shape[1]) for column in columns)
-    for k, position in enumerate(positions):
-        first = positions.index(position)
-        if first < k:
-            raise ValueError(
-                f"Columns {columns[first]!r} and {columns[k]!r} are one and the same, at "
-                f"position {position} of X. Give different columns."
-            )
-    return positions
-
-
-def _resolve_column(column: Any, names: np.ndarray | None, n_features: int) -> int:
-    by_position = f"a position from 0 to {n_features - 1}"
-    if isinstance(column, str):
-        if names is None:
-            raise ValueError(
-                f"Column {column!r} was asked for by name, but X has no column names. "
-                f"Pass X as a DataFrame whose column names are strings, or give {by_position}."
-            )
-        found = np.flatnonzero(names == column)
-        if len(found) == 0:
-            raise ValueError(
-                f"Column {column!r} was asked for, but X has no column of that name: its columns "
-                f"are {listed(names)}. Give one of these names, or {by_position}."
-            )
-        return int(found[0])
-    if isinstance(column, int | np.integer) and not isinstance(column, bool):
-        if not 0 <= column < n_features:
-            raise ValueError(
-                f"Column {column} was asked for, but X has {n_features} columns: give "
-                f"{by_position}, or the name of a DataFrame's column."
-            )
-        return int(column)
-    raise TypeError(
-        "A column is given by its position (an integer) or by its name (a string), got "
-        f"{column!r} of type {type(column).__name__}."
-    )
-
-
-def listed(names: Sequence[str] | np.ndarray) -> str:
-    """Names of columns, for messages."""
-    more = ", ..." if len(names) > N_NAMES_SHOWN else ""
-    return ", ".join(map(repr, names[:N_NAMES_SHOWN])) + more
-
-
-def column_values(X: Table, position: int) -> Any:
-    """Values of one column, not copied if possible."""
-    if not isinstance(X, pd.DataFrame):
-        return X[:, position]
-    column = X.iloc[:, position]
-    # `Series.array` wraps arrays of NumPy in a class of pandas.
-    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
-
-
-def named_column(estimator: Any, X: Table, position: int) -> tuple[Any, int | str]:
-    """Values and name of one column."""
-    names = getattr(estimator, "feature_names_in_", range(X.shape[1]))
-    return column_values(X, position), names[position]
-
-
 def check_rows(
     wrong: Any, problem: str, lack: str, values: Any, name: int | str, first_row: int
 ) -> None:
@@ -193,29 +65,22 @@ def check_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> np.ndarra
     name = type(estimator).__name__
     if y is None:
         raise ValueError(
-            f"This {name} estimator requires y to be passed, but the target y is None."
+            f"This {name} estimator requires y to be passed, but the target y is None. "
+            f"{hint_about_wide_tables()}"
         )
-    y = column_or_1d(y, warn=True, input_name=input_name)
-    if y.dtype.kind in "mM":
-        raise ValueError(
-            f"{input_name} holds the ratings for {name} and must be numeric, got {y.dtype}. "
-            "Pass the column of ratings."
-        )
-    if y.dtype.kind not in "biuf":
-        y = np.where(pd.isna(y), np.nan, y.astype(object))
-        for row, rating in enumerate(y.tolist()):
-            if not isinstance(rating, Real):
-                raise ValueError(
-                    f"{input_name} holds the ratings for {name} and must be numeric, got "
-                    f"{rating!r} of type {type(rating).__name__} in row {row}. Convert it first, "
-                    "for example with pandas.to_numeric."
-                )
+    try:
+        y = column_or_1d(unmasked(y), warn=True, input_name=input_name)
+    except ValueError as error:
+        if "should be a 1d array" not in str(error):
+            raise
+        raise ValueError(f"{error} {hint_about_wide_tables()}") from error
+    y = numbers_of(y, f"{input_name} holds the ratings for {name} and")
     try:
         ratings = check_array(
             y, ensure_2d=False, dtype=np.float64, input_name=input_name, estimator=name
         )
     except ValueError as error:
-        bad = np.flatnonzero(~np.isfinite(y.astype(np.float64)))
+        bad = np.flatnonzero(~np.isfinite(y))
         if len(bad) == 0:
             raise
         raise ValueError(
@@ -236,16 +101,32 @@ def check_rating_size(ratings: np.ndarray, input_name: str) -> None:
         )
 
 
+def check_weights(weight: Any, X: Any, *, allow_all_zero_weights: bool = False) -> np.ndarray:
+    """Check that there is one weight of at least 0 for each row, and return float64."""
+    if not (weight is None or isinstance(weight, Number)):
+        weight = numbers_of(weight, "sample_weight")
+    return check_sample_weight(weight, X, allow_all_zero_weights=allow_all_zero_weights)
+
+
 def check_positive(value: Any, name: str) -> int:
     """Return a value as an int, or raise if it is not an integer of at least 1."""
     if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, got {value!r}.")
+    if int(value) > LARGEST_INTEGER:
+        raise ValueError(f"{name} must be at most {LARGEST_INTEGER}, got {value!r}.")
     return int(value)
+
+
+def check_booleans(**values: Any) -> None:
+    """Raise if one of the arguments, given by their names, is not a boolean."""
+    for name, value in values.items():
+        if not isinstance(value, bool | np.bool_):
+            raise ValueError(f"{name} must be True or False, got {value!r}.")
 
 
 def check_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
     """Check that a parameter is one of some words."""
-    if value not in choices:
+    if not (value is None or isinstance(value, str)) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}.")
 
 
@@ -273,6 +154,11 @@ def whole_numbers(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     with np.errstate(invalid="ignore"):
         integers = values.astype(np.int64)
     return integers, (integers == values) & (values >= -(2.0**63)) & (values < 2.0**63)
+
+
+def kind_of_output(transformer: Any) -> str:
+    """Kind of table that `set_output` asked for: "default", "pandas" or "polars"."""
+    return str(get_output_config("transform", transformer)["dense"])
 
 
 class RatingStatistics(NamedTuple):

@@ -31,7 +31,7 @@ class GrowingVocabulary:
             n_known += len(part)
         if len(unknown):
             new, found = Vocabulary.build(values[unknown], oldest.name)
-            oldest.check_same_kind(new)
+            oldest.check_same_kind(new._ids, "here", "in earlier chunks")
             codes[unknown] = found + n_known
             self._parts.append(new)
             while len(self._parts) > 1 and 2 * len(self._parts[-1]) >= len(self._parts[-2]):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sklrec._data.seen import check_starts
-from sklrec._utils.runs import is_new
+from sklrec._utils.runs import is_new, place_in_run
 from sklrec._utils.state.kinds import Array, Declared, Optional
 
 
@@ -38,8 +38,7 @@ class Histories(Declared):
         # Sequence k has the positions starts[k] to starts[k + 1] - 1.
         self.starts = np.zeros(n_sequences + 1, dtype=np.int64)
         np.cumsum(np.bincount(sequences, minlength=n_sequences), out=self.starts[1:])
-        position = np.arange(len(order)) - np.repeat(self.starts[:-1], self.lengths)
-        self.times = position if times is None else times[order]
+        self.times = self._places if times is None else times[order]
 
     @classmethod
     def _from_state(
@@ -53,9 +52,8 @@ class Histories(Declared):
         found = cls.__new__(cls)  # sorting again would take most of the time of loading
         found.items, found.ratings, found.starts = items, ratings, starts
         found.timed = given_times is not None
-        position = np.arange(len(items)) - np.repeat(starts[:-1], found.lengths)
-        found.times = position if given_times is None else given_times
-        if not ((found.times[1:] >= found.times[:-1]) | (position[1:] == 0)).all():
+        found.times = found._places if given_times is None else given_times
+        if not ((found.times[1:] >= found.times[:-1]) | (found._places[1:] == 0)).all():
             raise ValueError("times should rise within each sequence")
         return found
 
@@ -68,6 +66,11 @@ class Histories(Declared):
     def lengths(self) -> np.ndarray:
         """Number of interactions of each sequence."""
         return np.diff(self.starts)
+
+    @property
+    def _places(self) -> np.ndarray:
+        """Number of interactions of the same sequence before each interaction."""
+        return np.arange(len(self.items)) - np.repeat(self.starts[:-1], self.lengths)
 
     @property
     def sequences(self) -> np.ndarray:
@@ -113,6 +116,27 @@ class Histories(Declared):
             owners, self.items[positions], self.ratings[positions], times, len(copied)
         )
         return copies, copy_of_target.reshape(-1)
+
+    def latest_without(self, sequences: np.ndarray, items: np.ndarray, n: int) -> np.ndarray:
+        """Positions of the last n interactions of each target's sequence with other items.
+
+        The shape is (n_targets, n), with -1 in front of shorter sequences.
+        """
+        n_items = 1 + int(max(self.items.max(initial=0), items.max(initial=0)))
+        pairs = self.sequences * n_items + self.items
+        order = np.argsort(pairs, kind="stable")
+        pairs, own = pairs[order], sequences * n_items + items
+        first, end = (np.searchsorted(pairs, own, side) for side in ("left", "right"))
+        longest = 1 + int(self.lengths.max(initial=0))
+        # Number of earlier interactions of the same sequence with another item.
+        n_others = self._places[order] - place_in_run(pairs)
+        # The q-th interaction with another item stands after q of them, and after the own ones
+        # that have at most q others before them.
+        q = (self.lengths[sequences] - (end - first))[:, np.newaxis] - np.arange(n, 0, -1)
+        keys = own[:, np.newaxis] * longest + q.clip(0)
+        n_own = np.searchsorted(pairs * longest + n_others, keys, side="right")
+        positions = self.starts[sequences][:, np.newaxis] + q + n_own - first[:, np.newaxis]
+        return np.where(q >= 0, positions, -1)
 
     def latest_positions(self, sequences: np.ndarray) -> np.ndarray:
         """Find where in their sequences the last interactions stand, given their sequences."""

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import check_array, validate_data
 
-from sklrec._data.checks import as_codes, check_not_path, check_rating_size, check_ratings
+from sklrec._data.checks import as_codes, check_rating_size, check_ratings
 from sklrec._data.histories import Histories
+from sklrec._data.tables import read_table, unmasked
 
 # Larger item codes need a proportionate number of items.
 LARGEST_CODE = 1_000_000
@@ -15,9 +16,11 @@ LARGEST_CODE = 1_000_000
 
 def check_sequences(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     """Check padded sequences, and return them as float64."""
-    check_not_path(X)
+    read_table(X)  # raises for what is no table
     try:
-        array = check_array(X, dtype=np.float64, ensure_all_finite=False, estimator=estimator)
+        array = check_array(
+            unmasked(X), dtype=np.float64, ensure_all_finite=False, estimator=estimator
+        )
     except ValueError as error:
         if "inhomogeneous" in str(error) or "sequence" in str(error):
             raise ValueError(
@@ -87,7 +90,7 @@ def check_sequence_ratings(estimator: Any, y: Any, *, input_name: str = "y") -> 
     if np.ndim(y) < 2 or np.shape(y)[1] == 1:
         return check_ratings(estimator, y, input_name=input_name)
     y = check_array(
-        y,
+        unmasked(y),
         dtype=np.float64,
         ensure_all_finite="allow-nan",
         input_name=input_name,

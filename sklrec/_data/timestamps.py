@@ -11,12 +11,13 @@ from sklrec._data.checks import (
     DATETIMES,
     NUMBERS,
     ZONED,
-    Table,
     check_rows,
     plain_scalar,
-    resolve_columns,
     timestamp_kinds,
 )
+from sklrec._data.tables import Table, named_column, resolve_columns
+from sklrec._utils.versions import to_datetimes
+from sklrec._utils.warnings import warn
 
 _CONVERSIONS = {
     NUMBERS: "numbers in the unit that fit saw",
@@ -47,6 +48,20 @@ def need_timestamp(estimator: Any, timestamp: int | str, X: Table) -> int:
             "'timestamp'. Give timestamp= the position or the name of a column of X."
         )
     return position
+
+
+def learn_timestamp(estimator: Any, X: Table, consequence: str) -> tuple[int | None, str | None]:
+    """Position and kind of the column of timestamps, None if the rows are in time order."""
+    index = resolve_timestamp(estimator, estimator.timestamp, X)
+    if index is not None:
+        return index, timestamp_kind(*named_column(estimator, X, index))
+    if estimator.timestamp == "auto" and X.shape[1] > 2:
+        warn(
+            "timestamp='auto' found no column named 'timestamp'. The order of the rows is "
+            f"taken as time order, and {consequence}. Set timestamp to the position or name of "
+            "a column, or to None if there is none."
+        )
+    return None, None
 
 
 def timestamp_kind(values: Any, name: int | str, *, first_row: int = 0) -> str:
@@ -112,10 +127,13 @@ def _nanoseconds(values: Any, name: int | str, first_row: int) -> np.ndarray:
                 "be compared with others. Convert it first, with .astype('datetime64[ns]')."
             )
         times = pd.DatetimeIndex(values)
+        years = times.year
     else:
-        times = pd.to_datetime(np.asarray(values, dtype=object), utc=True)
-    outside = (times.year < _FIRST_YEAR) | (times.year > _LAST_YEAR)
-    years = f"{_FIRST_YEAR} to {_LAST_YEAR}"
-    lack = f"a timestamp: correct or drop these rows, since times lie in the years {years}"
+        times, years = to_datetimes(np.asarray(values, dtype=object))
+    outside = (years < _FIRST_YEAR) | (years > _LAST_YEAR)
+    lack = (
+        "a timestamp: correct or drop these rows, since times lie in the years "
+        f"{_FIRST_YEAR} to {_LAST_YEAR}"
+    )
     check_rows(outside, "a time out of range", lack, values, name, first_row)
     return times.as_unit("ns").asi8

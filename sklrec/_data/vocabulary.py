@@ -25,6 +25,13 @@ from sklrec._data.checks import (
     plain_scalar,
     whole_numbers,
 )
+from sklrec._data.id_forms import (
+    has_decimal_form,
+    warn_of_another_form,
+    warn_of_mixed_forms,
+    warn_of_mixed_types,
+)
+from sklrec._data.tables import as_column
 from sklrec._utils.state.ids import IDs
 from sklrec._utils.state.kinds import NAME, Declared
 from sklrec._utils.warnings import warn
@@ -37,9 +44,13 @@ _CONVERSIONS = {
     DATETIMES: "pandas.to_datetime",
     DURATIONS: "pandas.to_timedelta",
 }
+ROWS_EXAMINED = 10_000  # for a warning that needs a second look-up
 _WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tuples of these."
 # The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
 _TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
+# Scalars of NumPy that files cannot hold, and the kinds of IDs among which they may be.
+_NOT_STORED = (np.longdouble, np.complexfloating, np.datetime64, np.timedelta64)
+_OF_TWO_LIBRARIES = {FLOATS, DATETIMES, DURATIONS}
 
 
 class Vocabulary(Declared):
@@ -55,7 +66,7 @@ class Vocabulary(Declared):
         self.name = name
         self.rare = ids[:0] if rare is None else rare
         self.kind = id_kind(ids)
-        if self.kind == OBJECTS:
+        if self.kind == OBJECTS or (ids.dtype == object and self.kind in _OF_TWO_LIBRARIES):
             _check_types(_objects(ids), name)
         self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
@@ -69,7 +80,7 @@ class Vocabulary(Declared):
             with suppress(TypeError):  # if an ID is invalid, `build` raises the error
                 ids = pd.unique(values)  # for integers twice as fast as with codes
                 if not (pd.isna(ids).any() or _is_infinite(ids).any()):
-                    return cls(ids, name)
+                    return cls(ids, name)._warned_of_mixtures(values)
         return cls.build(values, name, min_frequency)[0]
 
     @classmethod
@@ -84,9 +95,10 @@ class Vocabulary(Declared):
         if min_frequency > 1:
             frequent = np.bincount(codes, minlength=len(ids)) >= min_frequency
             new_codes = np.where(frequent, np.cumsum(frequent), 0)
-            return cls(ids[frequent], name, rare=ids[~frequent]), new_codes[codes]
+            found = cls(ids[frequent], name, rare=ids[~frequent])
+            return found._warned_of_mixtures(values), new_codes[codes]
         codes += 1
-        return cls(ids, name), codes
+        return cls(ids, name)._warned_of_mixtures(values), codes
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -150,14 +162,31 @@ class Vocabulary(Declared):
             unseen = unseen[Vocabulary(self.rare, self.name).codes(unseen) == 0]
         return np.asarray(unseen)
 
-    def warn_of_kind(self, values: Any, n_unknown: int | np.integer) -> None:
-        """Warn if unknown IDs are of another kind than the IDs of `fit`."""
+    def _warned_of_mixtures(self, values: Any) -> "Vocabulary":
+        """Warn if the IDs are a mixture of types or forms, and return the vocabulary."""
+        if self.kind == OBJECTS:
+            warn_of_mixed_types(self.ids, _objects(values), self.name)
+        elif self.kind == STRINGS and self._has_decimal_form:
+            warn_of_mixed_forms(self.ids, values, self.name)
+        return self
+
+    @cached_property
+    def _has_decimal_form(self) -> bool:
+        """Whether an ID, which is a string, ends in '.0'."""
+        return has_decimal_form(self._ids)
+
+    def warn_of_kind(self, values: Any, n_unknown: int | np.integer) -> bool:
+        """Warn if unknown IDs are of another kind than the IDs of `fit`, and tell whether."""
         if n_unknown == 0 or len(self) == 0 or self.kind == OBJECTS:
-            return
+            return False
         values = as_array(values, self.name)
         kind = id_kind(values)
+        if kind == STRINGS == self.kind:
+            sample = values[:: max(1, len(values) // ROWS_EXAMINED)]
+            if self._has_decimal_form or has_decimal_form(sample):
+                warn_of_another_form(self, sample, self.name)
         if can_equal(kind, self.kind):
-            return
+            return False
         conversion = _CONVERSIONS.get(self.kind)
         warn(
             f"Column {self.name!r} was fitted on {self.kind}{_such_as(self._ids)} but "
@@ -165,15 +194,17 @@ class Vocabulary(Declared):
             f"{len(values)} rows are unknown. Convert it first"
             f"{f', for example with {conversion}' if conversion else ''}."
         )
+        return True
 
-    def check_same_kind(self, other: "Vocabulary") -> None:
-        """Raise if the IDs of a later vocabulary are of another kind."""
-        found = other.kind, self.kind
-        if len(self) == 0 or OBJECTS in found or can_equal(*found):
+    def check_same_kind(self, values: Any, here: str, before: str) -> None:
+        """Raise if other IDs are of another kind, and so can equal none of these."""
+        values = as_array(values, self.name)
+        found = id_kind(values), self.kind
+        if len(self) == 0 or len(values) == 0 or OBJECTS in found or can_equal(*found):
             return
         raise ValueError(
-            f"Column {self.name!r} holds {other.kind}{_such_as(other._ids)} here but {self.kind}"
-            f"{_such_as(self._ids)} before. Convert the column to one type in all chunks."
+            f"Column {self.name!r} holds {found[0]}{_such_as(values)} {here} but {self.kind}"
+            f"{_such_as(self._ids)} {before}. Convert the column to one type."
         )
 
     @cached_property
@@ -208,17 +239,23 @@ class Vocabulary(Declared):
 
 def as_array(values: Any, name: int | str) -> Any:
     """Array of NumPy or, if the dtype is one of pandas, of pandas."""
-    if isinstance(values, list | tuple):
-        values = pd.Index(values, tupleize_cols=False)
-    if isinstance(values, pd.Series | pd.Index):
-        is_numpy = isinstance(values.dtype, np.dtype)
-        values = values.to_numpy() if is_numpy else values.array
-    if isinstance(values.dtype, pd.SparseDtype):
-        values = np.asarray(values)
+    values = as_column(values)
+    if not hasattr(values, "dtype") or np.ndim(values) != 1:
+        raise TypeError(
+            f"Column {name!r} must be one column of IDs, got a {type(values).__name__}. {_WANTED}"
+        )
     if values.dtype.kind == "c":
         raise ValueError(
             f"Complex data not supported: column {name!r} has dtype {values.dtype}. {_WANTED}"
         )
+    if values.dtype == np.longdouble != np.float64:
+        floats = values.astype(np.float64)
+        if (floats != values).any():
+            raise ValueError(
+                f"Column {name!r} has dtype {values.dtype}, and holds numbers that float64 cannot "
+                "represent. Convert it, for example with .astype(str)."
+            )
+        return floats
     return values
 
 
@@ -350,7 +387,7 @@ def _is_valid(value: Any) -> bool:
     """Whether the type of a value is one that IDs can have."""
     if isinstance(value, tuple):
         return all(v is None or _is_valid(v) for v in value)
-    return isinstance(value, _TYPES)
+    return isinstance(value, _TYPES) and not isinstance(value, _NOT_STORED)
 
 
 def _unhashable(values: Any, name: int | str, error: Exception) -> Exception:

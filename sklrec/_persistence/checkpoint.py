@@ -65,8 +65,9 @@ class ModelCheckpoint(Callback):
         check_positive(self.every_n_epochs, "every_n_epochs")
         if not hasattr(net, "snapshot_"):
             raise TypeError(
-                "ModelCheckpoint is a callback of MFRegressor, DenseRecRegressor and "
-                f"SequenceRatingRegressor, got a {type(net).__name__} that they did not make."
+                "ModelCheckpoint is a callback of MFRegressor, DenseRecRegressor, "
+                "SequenceRatingRegressor and ModuleRecRegressor, got a "
+                f"{type(net).__name__} that they did not make."
             )
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:

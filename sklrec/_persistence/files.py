@@ -14,6 +14,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 
 from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT
+from sklrec._utils.runtime import own_settings
 from sklrec._utils.state.estimators import pack_estimator, unpack_estimator
 from sklrec._utils.state.kinds import Place
 from sklrec._utils.state.plain import named_objects
@@ -22,6 +23,7 @@ from sklrec._utils.version import __version__
 from sklrec._utils.warnings import warn
 
 
+@own_settings()
 def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     """Save a fitted estimator to a model file.
 
@@ -34,8 +36,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     ----------
     estimator : estimator instance
         A fitted `MFRegressor`, `DenseRecRegressor`, `SequenceRatingRegressor`,
-        `BayesianMFRegressor`, `BiasRegressor`, `IDEncoder`, `SequencePadder` or
-        `SequenceWindower`, or a `sklearn.pipeline.Pipeline` of these.
+        `ModuleRecRegressor`, `BayesianMFRegressor`, `BiasRegressor`, `IDEncoder`,
+        `SequencePadder` or `SequenceWindower`, or a `sklearn.pipeline.Pipeline` of these.
     path : str or PathLike
         Path of the file. An existing file is replaced when the new one is complete, and stays
         if saving fails.
@@ -101,6 +103,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
             warn(f"{what}: {', '.join(sorted(lost))}. The loaded estimator will lack them.")
 
 
+@own_settings()
 def load(path: str | os.PathLike[str], *, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """Load a fitted estimator from a model file.
 

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from skorch.callbacks import EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 from skorch.helper import predefined_split
 from torch import Tensor
 
@@ -266,6 +266,12 @@ class MinibatchSolver:
     ) -> list[Any]:
         """Callbacks of the solver and of the user."""
         callbacks = list(self.callbacks or [])
+        for callback in callbacks:
+            if not _is_callback(callback, Callback):
+                raise TypeError(
+                    "callbacks must hold callbacks of skorch, or pairs of a name and a callback, "
+                    f"got {callback!r:.100}."
+                )
         stopping = [c for c in callbacks if _is_callback(c, EarlyStopping)]
         if stopping and not has_validation:
             if not self.constant_lr:
@@ -300,7 +306,7 @@ class MinibatchSolver:
 
 def _is_callback(callback: Any, kind: type) -> bool:
     """Whether an entry of `callbacks` is of a kind: an object, a class, or (name, object)."""
-    if isinstance(callback, tuple):
+    if isinstance(callback, tuple) and len(callback) == 2:
         callback = callback[1]
     is_class = isinstance(callback, type) and issubclass(callback, kind)
     return is_class or isinstance(callback, kind)

@@ -7,6 +7,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from sklrec._utils.versions import is_exporting
+
 # Numbers of whole matrices in memory at once: they stay in the processor's cache.
 NUMBERS_AT_ONCE = 2**17
 NUMBERS_AT_ONCE_ELSEWHERE = 2**24
@@ -20,7 +22,7 @@ JITTERS = (1e-8, 1e-6, 1e-4)
 def triangle(n_columns: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Give the rows and columns of packed numbers, and the packed place of each whole entry."""
     # The tensors of an export are no values to keep.
-    find = _triangle.__wrapped__ if torch.compiler.is_exporting() else _triangle
+    find = _triangle.__wrapped__ if is_exporting() else _triangle
     return find(n_columns, device)
 
 

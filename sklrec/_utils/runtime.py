@@ -6,7 +6,7 @@ import ctypes
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
 from threading import Lock, Thread
 from typing import Any
@@ -33,6 +33,48 @@ LARGEST_BLOCK = 31 * 2**20  # glibc does not adapt to larger blocks
 # Numbers of glibc's settings M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, and the values that glibc
 # sets itself after it has freed a block of 32 MiB.
 THRESHOLDS = {-1: 64 * 2**20, -3: 32 * 2**20}
+
+
+class _Float32:
+    """Context in which float32 is the default dtype; blocks in several threads share it."""
+
+    # The default dtype belongs to the process. So the first block sets it, and the last one
+    # restores it.
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._n_blocks = 0
+        self._before = torch.float32
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._n_blocks == 0:
+                self._before = torch.get_default_dtype()
+                torch.set_default_dtype(torch.float32)
+            self._n_blocks += 1
+
+    def __exit__(self, *error: Any) -> None:
+        with self._lock:
+            self._n_blocks -= 1
+            if self._n_blocks == 0:
+                torch.set_default_dtype(self._before)
+
+
+_float32 = _Float32()
+
+
+@contextmanager
+def own_settings() -> Iterator[None]:
+    """Run a public function with torch's usual settings, and restore those of the user."""
+    # Deterministic algorithms stay as the user has set them: on CPUs they change no result.
+    with _float32, torch.inference_mode(False), ExitStack() as stack:  # turns gradients on, too
+        if torch.get_default_device().type != "cpu":  # in the block, each call takes longer
+            stack.enter_context(torch.device("cpu"))
+        accelerator = torch.accelerator.current_accelerator()
+        for name in {"cpu"} if accelerator is None else {"cpu", accelerator.type}:
+            if torch.is_autocast_enabled(name):
+                stack.enter_context(torch.autocast(name, enabled=False))
+        yield
 
 
 def is_there(device: str | torch.device) -> bool:

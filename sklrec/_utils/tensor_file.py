@@ -20,6 +20,15 @@ from sklrec._utils.checksum import sha256
 # sklrec cannot read new files.
 FORMAT = "2"
 MAX_HEADER_BYTES = 16 * 2**20
+# First bytes of other files that are taken for models. As the length of a header, they would be
+# far too much.
+_OTHER_FORMATS = {
+    **{
+        bytes([0x80, version]): "a pickle, such as pickle.dump or joblib.dump write it"
+        for version in range(2, 6)
+    },
+    b"PK\x03\x04": "a zip archive, such as torch.save or numpy.savez write it",
+}
 _LENGTH_BYTES = 8  # the first bytes of a safetensors file hold the length of the header
 
 
@@ -101,6 +110,13 @@ def _check_header_bytes(path: str) -> None:
     with open(path, "rb") as file:
         length = file.read(_LENGTH_BYTES)
         n_left = os.fstat(file.fileno()).st_size - _LENGTH_BYTES
+    for start, kind in _OTHER_FORMATS.items():
+        if length.startswith(start):
+            raise ValueError(
+                f"{path!r} is {kind}, and not a model file. sklrec.load reads the files of "
+                "sklrec.save. Open the file with the function that matches the one that wrote "
+                "it, if you trust its source."
+            )
     if n_left < 0:
         refuse(path, f"it is {len(length)} bytes long")
     if (n_header := _header_bytes(length)) > min(n_left, MAX_HEADER_BYTES):

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +10,9 @@ from scipy.special import ndtr
 from sklearn.utils import Bunch, check_random_state, gen_batches
 from sklearn.utils.validation import check_scalar
 
+from sklrec._data.checks import check_booleans
 from sklrec._utils.runs import is_new
+from sklrec._utils.types import RandomState, RatingScale
 
 CHUNK_ROWS = 1 << 18  # rows computed at once: about 10 MB at 8 factors
 
@@ -31,20 +34,20 @@ START, PERIOD, ACTIVE = 1_000_000_000, 2 * 365 * 86_400, 60 * 86_400  # seconds
 
 
 def make_ratings(
-    n_users=1000,
-    n_items=500,
-    n_ratings=20_000,
+    n_users: int = 1000,
+    n_items: int = 500,
+    n_ratings: int = 20_000,
     *,
-    n_factors=8,
-    noise=0.5,
-    long_tail=1.0,
-    rating_scale=(1, 5),
-    step=None,
-    timestamps=True,
-    return_truth=False,
-    as_frame=True,
-    random_state=None,
-):
+    n_factors: int = 8,
+    noise: float = 0.5,
+    long_tail: float = 1.0,
+    rating_scale: RatingScale = (1, 5),
+    step: float | None = None,
+    timestamps: bool = True,
+    return_truth: bool = False,
+    as_frame: bool = True,
+    random_state: RandomState = None,
+) -> Any:
     """Generate ratings from known biases and factors (regression).
 
     A rating is a sum: the middle of the rating scale, the bias of the user, the bias of the item,
@@ -145,6 +148,7 @@ def make_ratings(
     for name, value in {"n_users": n_users, "n_items": n_items, "n_ratings": n_ratings}.items():
         check_scalar(value, name, Integral, min_val=1)
     check_scalar(n_factors, "n_factors", Integral, min_val=0)
+    check_booleans(timestamps=timestamps, return_truth=return_truth, as_frame=as_frame)
     _check_finite(noise, "noise", min_val=0)
     _check_finite(long_tail, "long_tail", min_val=0, max_val=10)
     low, high = _check_rating_scale(rating_scale, step)

@@ -4,14 +4,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral, Real
+from os import PathLike
 from pathlib import Path
+from typing import Any, Literal
 from zipfile import ZipFile
 
 from sklearn.datasets import get_data_home
 from sklearn.utils import Bunch
 from sklearn.utils.validation import check_scalar
 
-from sklrec._data.checks import check_choice
+from sklrec._data.checks import check_booleans, check_choice
 from sklrec._utils.checksum import file_sha256
 from sklrec._utils.warnings import warn
 from sklrec.datasets._download import DownloadError, download, pip_download
@@ -43,16 +45,16 @@ Transactions on Interactive Intelligent Systems 5(4), 19. https://doi.org/10.114
 
 
 def fetch_movielens(
-    name="100k",
+    name: Literal["100k", "1m", "10m", "20m", "25m", "32m"] = "100k",
     *,
-    data_home=None,
-    download_if_missing=True,
-    return_X_y=False,
-    as_frame=True,
-    mirror=True,
-    n_retries=3,
-    delay=1.0,
-):
+    data_home: str | PathLike[str] | None = None,
+    download_if_missing: bool = True,
+    return_X_y: bool = False,
+    as_frame: bool = True,
+    mirror: bool = True,
+    n_retries: int = 3,
+    delay: float = 1.0,
+) -> Any:
     """Load a MovieLens data set (regression), downloading it if necessary.
 
     =====  ==========  =======  ======  ===============  ===========
@@ -159,6 +161,12 @@ def fetch_movielens(
     check_choice("name", name, tuple(SETS))
     check_scalar(n_retries, "n_retries", Integral, min_val=0)
     check_scalar(delay, "delay", Real, min_val=0)
+    check_booleans(
+        download_if_missing=download_if_missing,
+        return_X_y=return_X_y,
+        as_frame=as_frame,
+        mirror=mirror,
+    )
 
     with _explained(data_home or "the default data home"):
         folder = Path(get_data_home(data_home), "movielens")
@@ -260,7 +268,7 @@ def _by_hand(archive: Archive, folder: Path) -> str:
     )
 
 
-def _present(name: str, tables: Tables, *, return_X_y: bool, as_frame: bool):
+def _present(name: str, tables: Tables, *, return_X_y: bool, as_frame: bool) -> Any:
     """Return the tables in the form of the loaders of scikit-learn."""
     data, target = tables.ratings[FEATURES], tables.ratings[TARGET]
     frame = tables.ratings[[*FEATURES, TARGET]] if as_frame and not return_X_y else None

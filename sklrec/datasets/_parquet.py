@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
-from sklrec._data.checks import check_positive, listed
+from sklrec._data.checks import check_positive
+from sklrec._data.tables import as_pandas, listed
 from sklrec._utils.extras import import_extra
 from sklrec.datasets._chunks import CHUNK_SIZE, Chunk, ChunkedRatings
 
@@ -89,7 +90,7 @@ class ParquetRatings(ChunkedRatings):
                 for batch in _batches(fragment, schema, self.chunk_size):
                     where = f"{path}, rows {n_read} to {n_read + len(batch) - 1}"
                     n_read += len(batch)
-                    frame = batch.to_pandas(split_blocks=True)
+                    frame = as_pandas(batch)
                     ratings = [frame.pop(name) for name in targets]
                     del batch  # free its memory before the next one is read
                     yield Chunk(where, frame, *ratings)
@@ -119,6 +120,8 @@ class ParquetRatings(ChunkedRatings):
         wanted = {"columns": given, "rating": targets[:1], "sample_weight": targets[1:]}
         for parameter, names in wanted.items():
             for name in names:
+                if not isinstance(name, str):
+                    raise TypeError(f"{parameter} must hold names of columns, got {name!r:.100}.")
                 if name not in present:
                     is_path = isinstance(self.source, str | PathLike)
                     where = fspath(self.source) if is_path else "The dataset"
@@ -202,7 +205,8 @@ def _check_same_types(
 ) -> None:
     """Raise if a column has another kind of values than in the first file."""
     for field, first_field in zip(schema, first, strict=True):
-        if _kind(field.type) != _kind(first_field.type):
+        kinds = {_kind(field.type), _kind(first_field.type)} - {"null"}  # an empty column
+        if len(kinds) > 1:
             raise ValueError(
                 f"Column {field.name!r} is of type {field.type} in {path}, but of type "
                 f"{first_field.type} in {first_path}, so equal IDs would differ. Write all files "

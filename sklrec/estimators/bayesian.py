@@ -3,21 +3,26 @@
 
 from copy import copy, deepcopy
 from numbers import Integral, Real
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
-from sklrec._core.base import BaseRatingRegressor, missing_if
+from sklrec._core.base import BaseRatingRegressor
 from sklrec._core.fit import auto_n_factors, check_unchanged
-from sklrec._core.predict import by_blocks, fitted_copy, predicted, predicted_with_std
+from sklrec._core.predict import by_blocks, fitted_copy, predicted_with_std
 from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
 from sklrec._core.rows import read_rated
-from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.features.side_features import SIDES, SideBlock
 from sklrec._solvers.fold_in import fold_in
 from sklrec._solvers.variational import VariationalSolver
+from sklrec._utils.conditional import missing_if
+from sklrec._utils.runtime import own_settings
 from sklrec._utils.state.kinds import Array, Only, Part, Record
 from sklrec._utils.state.modules import Module
+from sklrec._utils.types import Auto, Categories, Column, Device, RandomState, RatingScale, Whole
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules import GaussianMatrixFactorization
 
 # A row's joint covariance matrix has about half the square of the number of factors as numbers.
@@ -90,10 +95,12 @@ class BayesianMFRegressor(BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs.
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs.
     warm_start : bool, default=False
         Whether `fit` starts from the posterior of the last fit instead of a random start. New
         users and items start from the prior. Pass all ratings, old and new: a user or item without
@@ -262,21 +269,21 @@ class BayesianMFRegressor(BaseRatingRegressor):
 
     def __init__(
         self,
-        n_factors="auto",
+        n_factors: Whole | Auto = "auto",
         *,
-        loss="squared_error",
-        svdpp=False,
-        n_iter=20,
-        tol=1e-3,
-        side_features=None,
-        categorical_features="from_dtype",
-        rating_scale="auto",
-        user=0,
-        item=1,
-        warm_start=False,
-        device="cpu",
-        random_state=None,
-        verbose=0,
+        loss: Literal["squared_error", "ordinal"] = "squared_error",
+        svdpp: bool = False,
+        n_iter: Whole = 20,
+        tol: float = 1e-3,
+        side_features: Literal["all"] | ArrayLike | None = None,
+        categorical_features: Categories = "from_dtype",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        warm_start: bool = False,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
     ):
         self.n_factors = n_factors
         self.loss = loss
@@ -293,7 +300,16 @@ class BayesianMFRegressor(BaseRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def predict(self, X, return_std=False):
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: bool) -> Any: ...
+
+    def predict(self, X: Any, *, return_std: bool = False) -> Any:
         """Predict the ratings of interactions.
 
         An unknown user or item is predicted from the mean of all others and from its side
@@ -319,10 +335,10 @@ class BayesianMFRegressor(BaseRatingRegressor):
         UserWarning
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
-        return predicted_with_std(self, X) if return_std else predicted(self, X)
+        return predicted_with_std(self, X, return_std)
 
     @missing_if(_has_no_stars)
-    def predict_rating_proba(self, X):
+    def predict_rating_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each rating.
 
         Only with ``loss="ordinal"``.
@@ -352,7 +368,8 @@ class BayesianMFRegressor(BaseRatingRegressor):
             model, X, lambda **inputs: model.module_.star_probabilities(**inputs).cpu().numpy()
         )
 
-    def fold_in(self, X, y, sample_weight=None):
+    @own_settings()
+    def fold_in(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Add users or items that `fit` did not see, without a new fit.
 
         One exact solve computes the distribution of each new row from its ratings. All other rows

@@ -3,13 +3,17 @@
 
 from copy import deepcopy
 from numbers import Real
+from typing import Any, Literal, overload
+
+import numpy as np
 
 from sklrec._core.base import BaseRatingRegressor
-from sklrec._core.predict import predicted, predicted_with_std
+from sklrec._core.predict import predicted_with_std
 from sklrec._core.readers import n_ids
-from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.least_squares.bias_solver import BiasSolver
 from sklrec._utils.state.modules import Module
+from sklrec._utils.types import Auto, Column, RatingScale
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules import BiasModel
 
 
@@ -40,10 +44,12 @@ class BiasRegressor(BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs.
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs.
 
     Attributes
     ----------
@@ -156,12 +162,12 @@ class BiasRegressor(BaseRatingRegressor):
 
     def __init__(
         self,
-        user_penalty="auto",
-        item_penalty="auto",
+        user_penalty: float | Auto = "auto",
+        item_penalty: float | Auto = "auto",
         *,
-        rating_scale="auto",
-        user=0,
-        item=1,
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
     ):
         self.user_penalty = user_penalty
         self.item_penalty = item_penalty
@@ -169,7 +175,16 @@ class BiasRegressor(BaseRatingRegressor):
         self.user = user
         self.item = item
 
-    def predict(self, X, *, return_std=False):
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[False] = False) -> np.ndarray: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+
+    @overload
+    def predict(self, X: Any, *, return_std: bool) -> Any: ...
+
+    def predict(self, X: Any, *, return_std: bool = False) -> Any:
         """Predict the ratings of interactions.
 
         Parameters
@@ -192,7 +207,7 @@ class BiasRegressor(BaseRatingRegressor):
         UserWarning
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
-        return predicted_with_std(self, X) if return_std else predicted(self, X)
+        return predicted_with_std(self, X, return_std)
 
     def _new_module(self, rows):
         return BiasModel(*n_ids(self))
@@ -205,36 +220,36 @@ class BiasRegressor(BaseRatingRegressor):
         return BiasSolver(*(None if isinstance(p, str) else float(p) for p in penalties))
 
     @property
-    def user_biases_(self):
+    def user_biases_(self) -> np.ndarray:
         """Biases of the known users."""
         return self.module_.user_biases[1:].numpy().copy()
 
     @property
-    def item_biases_(self):
+    def item_biases_(self) -> np.ndarray:
         """Biases of the known items."""
         return self.module_.item_biases[1:].numpy().copy()
 
     @property
-    def user_penalty_(self):
+    def user_penalty_(self) -> float:
         """Penalty of users."""
         return self.module_.user_penalty.item()
 
     @property
-    def item_penalty_(self):
+    def item_penalty_(self) -> float:
         """Penalty of items."""
         return self.module_.item_penalty.item()
 
     @property
-    def noise_variance_(self):
+    def noise_variance_(self) -> float:
         """Variance of a rating around its expected value."""
         return self.module_.noise_variance.item()
 
     @property
-    def unknown_user_variance_(self):
+    def unknown_user_variance_(self) -> float:
         """Variance of the biases of unknown users."""
         return self.module_.unknown_user_variance.item()
 
     @property
-    def unknown_item_variance_(self):
+    def unknown_item_variance_(self) -> float:
         """Variance of the biases of unknown items."""
         return self.module_.unknown_item_variance.item()

@@ -1,6 +1,7 @@
 """A dense net over embeddings as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
@@ -9,7 +10,6 @@ import torch
 from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
 from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
 from sklrec._core.readers import FeatureReader, n_ids
-from sklrec._data.checks import Interval, StrOptions
 from sklrec._data.features.columns import N_BINS
 from sklrec._data.features.side_features import KnownFeatures, SideFeatures
 from sklrec._solvers.minibatch import Optimization
@@ -18,6 +18,17 @@ from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._utils.runtime import is_shared
 from sklrec._utils.state.kinds import Array, Optional, Part
 from sklrec._utils.state.modules import Module
+from sklrec._utils.types import (
+    Auto,
+    Categories,
+    Column,
+    Device,
+    Loss,
+    RandomState,
+    RatingScale,
+    Whole,
+)
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import DenseNet
 
@@ -102,10 +113,12 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs. All other columns are side
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs. All other columns are side
         features.
     categorical_features : 'from_dtype' or array-like, default='from_dtype'
         Columns of numbers to treat as categories: positions, names, or a mask with one boolean
@@ -290,30 +303,30 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
 
     def __init__(
         self,
-        n_factors=64,
-        hidden_layer_sizes=(32,),
+        n_factors: Whole | Auto = 64,
+        hidden_layer_sizes: Iterable[Whole] = (32,),
         *,
-        products=True,
-        biased=True,
-        dropout=0.0,
-        alpha="auto",
-        loss="squared_error",
-        quantile=0.5,
-        max_epochs=8,
-        lr="auto",
-        batch_size=1024,
-        optimizer=None,
-        init_std=0.05,
-        early_stopping="auto",
-        rating_scale="auto",
-        user=0,
-        item=1,
-        categorical_features="from_dtype",
-        warm_start=False,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
+        products: bool = True,
+        biased: bool = True,
+        dropout: float = 0.0,
+        alpha: float | Auto = "auto",
+        loss: Loss = "squared_error",
+        quantile: float = 0.5,
+        max_epochs: Whole = 8,
+        lr: float | Auto = "auto",
+        batch_size: Whole = 1024,
+        optimizer: type[torch.optim.Optimizer] | None = None,
+        init_std: float = 0.05,
+        early_stopping: bool | float | Auto = "auto",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        categorical_features: Categories = "from_dtype",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
     ):
         self.n_factors = n_factors
         self.hidden_layer_sizes = hidden_layer_sizes
@@ -383,7 +396,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
             lr = AUTO_LR if self.lr == "auto" else self.lr
             params["param_groups"] = [("layers.*", {"lr": LAYERS_SHARE_OF_LR * lr})]
         optimizer = self.optimizer or (RowwiseAdam if sparse else torch.optim.Adam)
-        alpha = self.alpha
+        alpha: Any = self.alpha
         if alpha == "auto":
             alpha = None if self.biased else AUTO_ALPHA
         optimization = Optimization(optimizer, "mean", lambda _: AUTO_LR, params, FURTHER)

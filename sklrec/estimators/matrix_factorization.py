@@ -3,15 +3,19 @@
 
 from dataclasses import replace
 from numbers import Integral, Real
+from typing import Any
+
+import torch
 
 from sklrec._core.base import TRAINING_CONSTRAINTS, BaseRatingRegressor
 from sklrec._core.fit import check_unchanged, converted_module, minibatch_solver
 from sklrec._core.readers import n_ids
-from sklrec._data.checks import Interval, StrOptions
 from sklrec._solvers.minibatch import DENSE_GRADIENTS, SGD
 from sklrec._solvers.penalties import LearnedPenalties
 from sklrec._utils.state.kinds import Optional, Part
 from sklrec._utils.state.modules import Module
+from sklrec._utils.types import Auto, Column, Device, Loss, RandomState, RatingScale, Whole
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.estimators._factors import FactorsMixin
 from sklrec.modules import MatrixFactorization
 
@@ -95,10 +99,12 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs. Columns other than these
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs. Columns other than these
         two are not used.
     warm_start : bool, default=False
         Whether `fit` continues with the model of the previous call. It then trains for
@@ -130,9 +136,9 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     item_factors_ : ndarray of shape (n_items, n_factors)
         The items' factors, in the order of ``encoder_.categories_[1]``.
     user_biases_ : ndarray of shape (n_users,)
-        The users' biases, in units of the ratings.
+        The users' biases, in units of the ratings. Only if ``biased=True``.
     item_biases_ : ndarray of shape (n_items,)
-        The items' biases, in units of the ratings.
+        The items' biases, in units of the ratings. Only if ``biased=True``.
     global_mean_ : float
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
         weighted mean of the training ratings. Another `loss` adds what minimises it. `partial_fit`
@@ -260,27 +266,27 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
 
     def __init__(
         self,
-        n_factors="auto",
+        n_factors: Whole | Auto = "auto",
         *,
-        biased=True,
-        alpha="auto",
-        loss="squared_error",
-        quantile=0.5,
-        svdpp=False,
-        max_epochs=15,
-        lr="auto",
-        batch_size=4096,
-        optimizer=None,
-        init_std="auto",
-        early_stopping="auto",
-        rating_scale="auto",
-        user=0,
-        item=1,
-        warm_start=False,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
+        biased: bool = True,
+        alpha: float | Auto = "auto",
+        loss: Loss = "squared_error",
+        quantile: float = 0.5,
+        svdpp: bool = False,
+        max_epochs: Whole = 15,
+        lr: float | Auto = "auto",
+        batch_size: Whole = 4096,
+        optimizer: type[torch.optim.Optimizer] | None = None,
+        init_std: float | Auto = "auto",
+        early_stopping: bool | float | Auto = "auto",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
     ):
         self.n_factors = n_factors
         self.biased = biased
@@ -336,7 +342,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         return module
 
     def _new_solver(self, plan):
-        alpha = self.alpha
+        alpha: Any = self.alpha
         if alpha == "auto":
             alpha = None if self.biased else AUTO_ALPHA[bool(self.svdpp)]
         optimization = SGD

@@ -1,10 +1,12 @@
 """A network that the user wrote, as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Callable
 from copy import deepcopy
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 from torch.nn.parameter import is_lazy
 
@@ -13,7 +15,7 @@ from sklrec._core.fit import minibatch_solver
 from sklrec._core.history_reader import HistoryReader
 from sklrec._core.predict import predicted
 from sklrec._core.readers import FeatureReader, PairReader, n_ids
-from sklrec._data.checks import TIMESTAMP_KINDS, Interval, StrOptions
+from sklrec._data.checks import TIMESTAMP_KINDS
 from sklrec._data.features.side_features import KnownFeatures, SideFeatures
 from sklrec._data.histories import Histories
 from sklrec._solvers.epochs import Chooser
@@ -23,6 +25,17 @@ from sklrec._solvers.rowwise import RowwiseAdam
 from sklrec._utils.runtime import is_shared, own_random_state
 from sklrec._utils.state.kinds import NUMBER, Array, Choice, Int, Maybe, Optional, Part
 from sklrec._utils.state.networks import Network
+from sklrec._utils.types import (
+    Auto,
+    Categories,
+    Column,
+    Device,
+    Loss,
+    RandomState,
+    RatingScale,
+    Whole,
+)
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules._network_checks import check_network, scale_tables
 from sklrec.modules._network_inputs import check_forward, check_module, make_network, part_read_by
 from sklrec.modules._network_rating import NetworkRating
@@ -123,10 +136,12 @@ class ModuleRecRegressor(BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs.
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs.
     timestamp : int, str, 'auto' or None, default='auto'
         Position or name of the column of timestamps. Only networks with histories read it.
         ``'auto'`` is the column named ``timestamp``, if there is one. ``None`` takes the order of
@@ -297,30 +312,30 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     def __init__(
         self,
-        module,
+        module: Callable[..., torch.nn.Module],
         *,
-        output="auto",
-        loss="squared_error",
-        quantile=0.5,
-        alpha="auto",
-        max_epochs="auto",
-        lr="auto",
-        batch_size="auto",
-        optimizer=None,
-        init_std=0.01,
-        max_len=50,
-        early_stopping="auto",
-        rating_scale="auto",
-        user=0,
-        item=1,
-        timestamp="auto",
-        categorical_features="from_dtype",
-        warm_start=False,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
-        **module__,
+        output: Literal["auto", "residual", "standardized", "rating"] = "auto",
+        loss: Loss = "squared_error",
+        quantile: float = 0.5,
+        alpha: float | Auto = "auto",
+        max_epochs: Whole | Auto = "auto",
+        lr: float | Auto = "auto",
+        batch_size: Whole | Auto = "auto",
+        optimizer: type[torch.optim.Optimizer] | None = None,
+        init_std: float | None = 0.01,
+        max_len: Whole = 50,
+        early_stopping: bool | float | Auto = "auto",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        timestamp: Column | None = "auto",
+        categorical_features: Categories = "from_dtype",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
+        **module__: Any,
     ):
         self.module = module
         self.output = output
@@ -353,25 +368,28 @@ class ModuleRecRegressor(BaseRatingRegressor):
                 )
             setattr(self, name, value)
 
-    def get_params(self, deep=True):
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Get the parameters of the estimator and of the module.
 
         Parameters
         ----------
         deep : bool, default=True
-            Not used, because no parameter is an estimator.
+            Whether to include the callbacks as ``callbacks__name``, and their parameters as
+            ``callbacks__name__parameter``.
 
         Returns
         -------
         dict
             The parameters by name.
         """
-        return super().get_params(deep=False) | {
+        return super().get_params(deep) | {
             name: value for name, value in vars(self).items() if name.startswith(PREFIX)
         }
 
-    def set_params(self, **params):
+    def set_params(self, **params: Any) -> Self:
         """Set parameters of the estimator, and of the module as ``module__name=value``.
+
+        Parameters of callbacks are ``callbacks__name__parameter=value``, as in other estimators.
 
         Parameters
         ----------
@@ -394,7 +412,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
             setattr(self, name, params[name])
         return self
 
-    def predict(self, X, *, history=None):
+    def predict(self, X: Any, *, history: tuple[Any, Any] | None = None) -> np.ndarray:
         """Predict the ratings of interactions.
 
         An unknown user or item gets the prediction for an average one.
@@ -425,7 +443,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         return predicted(self, X, history)
 
     @property
-    def output_(self):
+    def output_(self) -> str:
         """What the network predicts: 'residual', 'standardized' or 'rating'."""
         if self.module_.has_biases:
             return "residual"

@@ -3,7 +3,7 @@
 
 from copy import deepcopy
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,8 +19,8 @@ from sklrec._core.fit import (
 )
 from sklrec._core.history_reader import HistoryReader
 from sklrec._core.padded_reader import PaddedReader
-from sklrec._core.predict import fitted_copy
-from sklrec._data.checks import TIMESTAMP_KINDS, Interval, StrOptions
+from sklrec._core.predict import predicted
+from sklrec._data.checks import TIMESTAMP_KINDS
 from sklrec._data.histories import Histories
 from sklrec._solvers.minibatch import Optimization
 from sklrec._solvers.rowwise import RowwiseAdam
@@ -28,6 +28,8 @@ from sklrec._solvers.static_part import StaticPartSolver
 from sklrec._utils.runtime import is_shared
 from sklrec._utils.state.kinds import BOOL, NUMBER, Choice, Int, Only, Optional, Part
 from sklrec._utils.state.modules import Module
+from sklrec._utils.types import Auto, Column, Device, Loss, RandomState, RatingScale, Whole
+from sklrec._utils.versions import Interval, StrOptions
 from sklrec.estimators.bayesian import MAX_FACTORS
 from sklrec.modules import LSTMRating, ResidualLSTMRating
 
@@ -152,10 +154,12 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     rating_scale : (float, float), 'auto' or None, default='auto'
         Lowest and highest rating, to which predictions are clipped. ``'auto'`` takes them from
         the ratings; ``None`` does not clip.
-    user : int or str, default=0
-        Position, or name in a DataFrame, of the column of user IDs.
-    item : int or str, default=1
-        Position, or name in a DataFrame, of the column of item IDs.
+    user : int or str, default='auto'
+        Position or name of the column of user IDs. ``'auto'`` takes the columns named ``user``
+        and ``item`` if X has both, and the first two columns if it has neither. If it has one of
+        them, name the other column.
+    item : int or str, default='auto'
+        Position or name of the column of item IDs.
     timestamp : int, str or None, default='auto'
         Position, or name in a DataFrame, of the column of timestamps: numbers or datetimes.
         Datetimes without a time zone are read as UTC. ``'auto'`` is the column named
@@ -368,31 +372,31 @@ class SequenceRatingRegressor(BaseRatingRegressor):
 
     def __init__(
         self,
-        n_factors="auto",
-        hidden_size=16,
+        n_factors: Whole | Auto = "auto",
+        hidden_size: Whole = 16,
         *,
-        input="interactions",
-        bidirectional=False,
-        items_only=False,
-        dropout=0.4,
-        alpha="auto",
-        loss="squared_error",
-        quantile=0.5,
-        max_epochs=9,
-        lr="auto",
-        batch_size=2048,
-        optimizer=None,
-        init_std=0.2,
-        early_stopping="auto",
-        rating_scale="auto",
-        user=0,
-        item=1,
-        timestamp="auto",
-        warm_start=False,
-        callbacks=None,
-        device="cpu",
-        random_state=None,
-        verbose=0,
+        input: Literal["interactions", "sequences"] = "interactions",
+        bidirectional: bool = False,
+        items_only: bool = False,
+        dropout: float = 0.4,
+        alpha: float | Auto = "auto",
+        loss: Loss = "squared_error",
+        quantile: float = 0.5,
+        max_epochs: Whole = 9,
+        lr: float | Auto = "auto",
+        batch_size: Whole = 2048,
+        optimizer: type[torch.optim.Optimizer] | None = None,
+        init_std: float = 0.2,
+        early_stopping: bool | float | Auto = "auto",
+        rating_scale: RatingScale | Auto | None = "auto",
+        user: Column = "auto",
+        item: Column = "auto",
+        timestamp: Column | None = "auto",
+        warm_start: bool = False,
+        callbacks: list[Any] | None = None,
+        device: Device = "cpu",
+        random_state: RandomState = None,
+        verbose: Whole = 0,
     ):
         self.n_factors = n_factors
         self.hidden_size = hidden_size
@@ -419,7 +423,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
-    def predict(self, X, *, history=None):
+    def predict(self, X: Any, *, history: tuple[Any, Any] | None = None) -> np.ndarray:
         """Predict ratings from histories.
 
         Parameters
@@ -454,10 +458,16 @@ class SequenceRatingRegressor(BaseRatingRegressor):
             If IDs are unknown because they are of another kind than the IDs of `fit` or of the
             history.
         """
-        model = fitted_copy(self)
-        return model._reader.predicted(model, X, history)
+        return predicted(self, X, history)
 
-    def score(self, X, y, sample_weight=None, *, history=None):
+    def score(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        history: tuple[Any, Any] | None = None,
+    ) -> float:
         """Compute the coefficient of determination of the predictions.
 
         Parameters
@@ -496,7 +506,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         return r2_score(y, predictions, sample_weight=sample_weight)
 
     @property
-    def noise_variance_(self):
+    def noise_variance_(self) -> float:
         """Variance of the ratings around the static part."""
         if not self.module_.has_static_part:
             raise AttributeError(
@@ -506,7 +516,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         return (self.module_.scale.square() / self.module_.users.precision).item()
 
     @property
-    def item_factors_(self):
+    def item_factors_(self) -> np.ndarray:
         """Factors of the known items."""
         return self.module_.item_factors.weight.detach().cpu().numpy()[1:].copy()
 

@@ -4,9 +4,12 @@
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils import check_consistent_length
 from sklearn.utils.validation import check_array, check_is_fitted
 
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import unmasked
+from sklrec._utils.versions import column_or_1d
 from sklrec.inspection._drawing import check_matplotlib
 from sklrec.metrics._test_rows import unwrap
 
@@ -36,7 +39,7 @@ def check_numbers(**columns: Any) -> tuple[np.ndarray, ...]:
     for name, values in columns.items():
         if values is None:
             raise ValueError(f"{name} is None. Give a number for each row.")
-        flat = column_or_1d(values, input_name=name)
+        flat = numbers_of(column_or_1d(unmasked(values), input_name=name), name)
         checked.append(check_array(flat, ensure_2d=False, dtype=np.float64, input_name=name))
     check_consistent_length(*checked)
     return tuple(checked)

@@ -56,7 +56,7 @@ def coverage_at_k(y_pred: Any, catalog: Any, *, k: int = 10) -> float:
     """
     k = check_positive(k, "k")
     lists, ranks = read_lists(y_pred)
-    items = Vocabulary.from_values(pd.Index(catalog, tupleize_cols=False), "catalog")
+    items = Vocabulary.from_values(catalog, "catalog")
     _look_up(items, lists, "catalog")
     return len(np.unique(lists.pairs.items[ranks <= k])) / len(items)
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklrec._data.checks import check_choice, check_positive, column_values
+from sklrec._data.checks import check_choice, check_positive
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import Frame, read_table
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.runs import place_in_run
 from sklrec.metrics._hits import Hits, Pairs
@@ -17,13 +19,7 @@ class Interactions:
 
     def __init__(self, table: Any, name: str, *, may_repeat: bool = False):
         self.name = name  # of the parameter, for messages
-        try:
-            self.frame = pd.DataFrame(table)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"{name} must be a DataFrame, or something that pandas can convert to one, got "
-                f"{type(table).__name__} ({error})."
-            ) from error
+        self.frame = _read_frame(table, name)
         if len(self.frame) == 0:
             raise ValueError(f"{name} is empty. Give a table with at least one row.")
         self.users, user_codes = self._codes("user")
@@ -34,24 +30,23 @@ class Interactions:
 
     def numbers(self, column: str) -> np.ndarray:
         """Return a column of numbers as float64."""
-        position = self._position(column)
-        try:
-            values = self.frame.iloc[:, position].to_numpy(np.float64, na_value=np.nan)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"Column {column!r} of {self.name} must hold numbers ({error}). Convert it "
-                "first, for example with pandas.to_numeric."
-            ) from error
+        values = self.frame.column(self._position(column))
+        values = numbers_of(values, f"Column {column!r} of {self.name}")
         self._check_none_missing(np.isnan(values), column)
         return values
 
     def describe_row(self, row: int) -> str:
         """Name the user and the item of a row, for messages."""
-        user, item = self.frame["user"].iloc[[row]], self.frame["item"].iloc[[row]]
-        return f"user {user.tolist()[0]!r} and item {item.tolist()[0]!r}"
+        user, item = self.pairs.users[row], self.pairs.items[row]
+        return (
+            f"user {self.users.ids[user - 1 : user].tolist()[0]!r} and item "
+            f"{self.items.ids[item - 1 : item].tolist()[0]!r}"
+        )
 
     def _position(self, column: str) -> int:
-        found = self.frame.columns.to_list()
+        found = self.frame.names
+        if not isinstance(column, str):
+            raise TypeError(f"A column is given by its name, a string, got {column!r:.100}.")
         if found.count(column) != 1:
             raise ValueError(
                 f"{self.name} must have one column {column!r}, but its columns are {found}. "
@@ -61,7 +56,7 @@ class Interactions:
 
     def _codes(self, column: str) -> tuple[Vocabulary, np.ndarray]:
         """Return the IDs of a column, and the code of each row."""
-        values = column_values(self.frame, self._position(column))
+        values = self.frame.column(self._position(column))
         self._check_none_missing(np.asarray(pd.isna(values)), column)
         return Vocabulary.build(values, column)
 
@@ -82,11 +77,25 @@ class Interactions:
             )
 
 
+def _read_frame(table: Any, name: str) -> Frame:
+    """Table with columns, or what pandas can convert to one."""
+    found = read_table(table)
+    if isinstance(found, Frame):
+        return found
+    try:
+        return read_table(pd.DataFrame(found))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name} must be a DataFrame, or something that pandas can convert to one, got "
+            f"{type(table).__name__} ({error})."
+        ) from error
+
+
 def read_lists(y_pred: Any) -> tuple[Interactions, np.ndarray]:
     """Check lists of recommendations, and return them and the rank of each row in its list."""
     lists = Interactions(y_pred, "y_pred")
     users = lists.pairs.users
-    if "rank" in lists.frame.columns:
+    if "rank" in lists.frame.names:
         ranks = lists.numbers("rank")
         expected = ranks_by_score(users, -ranks)
         wrong = ranks != expected
@@ -100,11 +109,11 @@ def read_lists(y_pred: Any) -> tuple[Interactions, np.ndarray]:
                 "column to rank by a column 'score'."
             )
         return lists, expected
-    if "score" in lists.frame.columns:
+    if "score" in lists.frame.names:
         return lists, ranks_by_score(users, lists.numbers("score"))
     raise ValueError(
         f"y_pred must have a column 'rank' or 'score', but its columns are "
-        f"{lists.frame.columns.to_list()}. Rename or add it."
+        f"{lists.frame.names}. Rename or add it."
     )
 
 
@@ -133,7 +142,11 @@ def find_hits(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, 
             f"{truth.users.ids[:1].tolist()[0]!r}. Recommend to the users of y_true, with IDs of "
             "the same kind."
         )
-    hits = Hits.find(relevant, gains[is_relevant], Pairs(users, items), ranks)
+    truth.items.check_same_kind(lists.items.ids, "in y_pred", "in y_true")
+    truth.items.warn_of_kind(lists.items.ids, np.count_nonzero(items == 0))
+    hits = Hits.find(
+        relevant, _scaled(gains[is_relevant], relevant.users), Pairs(users, items), ranks
+    )
     return hits, truth.users.ids_of(np.unique(relevant.users))
 
 
@@ -148,6 +161,13 @@ def summarise(values: np.ndarray, users: Any, name: str, average: str | None) ->
     if average is not None:
         return float(values.mean())
     return pd.Series(values, pd.Index(users, name="user", tupleize_cols=False), name=name)
+
+
+def _scaled(gains: np.ndarray, users: np.ndarray) -> np.ndarray:
+    """Divide the gains of each user by a power of 2, so that sums of large ones are finite."""
+    largest = np.zeros(users.max() + 1)
+    np.maximum.at(largest, users, gains)
+    return np.ldexp(gains, -np.frexp(largest)[1][users])
 
 
 def _check_gains(truth: Interactions, gain: str) -> np.ndarray:

@@ -1,7 +1,7 @@
 """A scorer that ranks items for each user and looks for the relevant items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -13,17 +13,22 @@ from sklearn.utils import check_consistent_length
 
 from sklrec._data.checks import check_choice, check_positive, check_ratings
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.warnings import warn
+from sklrec.metrics import _ranking
 from sklrec.metrics._hits import METRICS, Hits, Pairs
 from sklrec.metrics._lists import ranks_by_score
 from sklrec.metrics._test_rows import RowIDs, read_rows
 from sklrec.preprocessing import IDEncoder
 
+MOST = 0.9  # share of relevant rows
+_FUNCTIONS = {getattr(_ranking, f"{name}_at_k"): name for name in METRICS}
+
 
 def make_ranking_scorer(
-    metric: str | Sequence[str] = "ndcg",
+    metric: str | Callable[..., Any] | Sequence[Any] = "ndcg",
     k: int = 10,
     *,
-    threshold: float | None = None,
+    threshold: float | None,
     candidates: str = "all",
     counts: bool = False,
 ) -> "RankingScorer":
@@ -35,15 +40,16 @@ def make_ranking_scorer(
 
     Parameters
     ----------
-    metric : {'hit_rate', 'map', 'mrr', 'ndcg', 'precision', 'recall'} or list, default='ndcg'
-        The metrics to compute. Several metrics are computed from the same lists. See `ndcg_at_k`
-        and the other functions of these names; all gains are 1.
+    metric : {'hit_rate', 'map', 'mrr', 'ndcg', 'precision', 'recall'}, callable or list, \
+            default='ndcg'
+        The metrics to compute: names, or functions such as `ndcg_at_k`. Several metrics are
+        computed from the same lists. All gains are 1.
     k : int, default=10
         Length of the lists.
-    threshold : float, default=None
+    threshold : float or None
         Lowest rating that makes an item relevant to its user, such as 4 of 5 stars. None makes
-        all test rows relevant. This needs a y with a single value, as for clicks: of ratings, you
-        have to say which are good.
+        all test rows relevant. This needs a y with a single value, as for clicks. There is no
+        default: of ratings, you have to say which are good.
     candidates : {'all', 'rated'}, default='all'
         Items to rank for each user. 'all' ranks all items that the model can recommend. 'rated'
         ranks the test items of the user by their predictions. It measures which of the rated
@@ -65,6 +71,12 @@ def make_ranking_scorer(
     ValueError
         If a parameter has a value that is not listed above.
 
+    Warns
+    -----
+    UserWarning
+        By the scorer, if the model was trained on most of the relevant rows, and leaves their
+        items out of its lists.
+
     See Also
     --------
     ndcg_at_k : The metric for given lists.
@@ -85,7 +97,7 @@ def make_ranking_scorer(
 
     The model is the estimator, the last step of a `Pipeline`, or the best model of a search. In a
     `Pipeline` the steps before it transform X, and `recommend` is called in the transformed space.
-    The scorer reads the columns in the model's parameters `user` and `item`, by default 0 and 1.
+    The scorer reads the columns in the model's parameters `user` and `item`, by default "auto".
     Unknown users that an `IDEncoder` gave the same code stay different users, and so do items: the
     scorer takes IDs from before the steps that keep columns in place
     (`sklearn.base.OneToOneFeatureMixin`).
@@ -116,15 +128,18 @@ def make_ranking_scorer(
     >>> bool(0 < scores[0] < 1)
     True
     """
-    metrics: tuple[Any, ...] = tuple(metric) if is_list_like(metric) else (metric,)
+    given: Any = metric if is_list_like(metric) else (metric,)
+    metrics = tuple(_FUNCTIONS.get(m, m) if callable(m) else m for m in given)
     for name in metrics:
         check_choice("metric", name, tuple(METRICS))
     if not metrics:
         raise ValueError(f"metric is empty. Give one or more of {', '.join(METRICS)}.")
     if threshold is not None and (not isinstance(threshold, Real) or np.isnan(threshold)):
         raise ValueError(f"threshold must be a rating or None, got {threshold!r}.")
+    if not isinstance(counts, bool | np.bool_):
+        raise ValueError(f"counts must be True or False, got {counts!r:.100}.")
     check_choice("candidates", candidates, ("all", "rated"))
-    k, is_one = check_positive(k, "k"), isinstance(metric, str)
+    k, is_one = check_positive(k, "k"), not is_list_like(metric)
     return RankingScorer(metrics, is_one, k, threshold, candidates, bool(counts))
 
 
@@ -169,6 +184,7 @@ class RankingScorer:
             listed, ranks = _rank_rated(users, items, rows, estimator.predict(X))
         else:
             listed, ranks = _recommended(model, users, items, rows, self.k)
+            _warn_of_training_rows(model, users, items, np.flatnonzero(relevant))
         hits = Hits.find(wanted, np.ones(len(wanted.users)), listed, ranks)
         counts: dict[str, float] = {}
         if self.counts:
@@ -230,6 +246,7 @@ def _recommended(
     lists = model.recommend(user_vocabulary.ids, n_items=k, exclude_seen=True)
     item_vocabulary, item_codes = Vocabulary.build(items.seen[~items.is_lost], "item")
     _, first = np.unique(item_codes, return_index=True)
+    item_vocabulary.check_same_kind(lists["item"], "in the lists", "in X")
     found = item_vocabulary.codes(lists["item"]) - 1
     is_tested = found >= 0
     shared = pd.DataFrame(
@@ -241,6 +258,24 @@ def _recommended(
     )
     listed = pd.DataFrame({"user": codes, "as_seen": as_seen}).merge(shared)
     return Pairs(listed["user"].to_numpy(), listed["item"].to_numpy()), listed["rank"].to_numpy()
+
+
+def _warn_of_training_rows(model: Any, users: RowIDs, items: RowIDs, rows: np.ndarray) -> None:
+    """Warn if the model has seen most of the relevant rows, whose items it leaves out."""
+    encoder = getattr(model, "encoder_", None)
+    if not (isinstance(encoder, IDEncoder) and hasattr(model, "seen_")):
+        return
+    codes = (
+        vocabulary.codes(side.seen[rows])
+        for vocabulary, side in zip(encoder.vocabularies_, (users, items), strict=True)
+    )
+    share = np.asarray(model.seen_[tuple(codes)]).mean()
+    if share > MOST:
+        warn(
+            f"The model was trained on {share:.0%} of the {len(rows)} relevant rows. Its lists "
+            "leave out what a user has rated in training, so the score cannot be much above 0. "
+            "Score other rows, or set candidates='rated'."
+        )
 
 
 def _count_cold(model: Any, users: RowIDs, rows: np.ndarray) -> int | float:

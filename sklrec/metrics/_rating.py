@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.metrics import make_scorer
 from sklearn.utils.validation import check_array
 
-from sklrec._data.checks import check_sample_weight
+from sklrec._data.checks import check_weights
+from sklrec._data.numbers import numbers_of
 
 
 def masked_root_mean_squared_error(
@@ -56,8 +57,12 @@ def masked_root_mean_squared_error(
     1.0
     """
     options = {"ensure_2d": False, "dtype": np.float64}
-    y_true = check_array(y_true, ensure_all_finite="allow-nan", input_name="y_true", **options)
-    y_pred = check_array(y_pred, ensure_all_finite=False, input_name="y_pred", **options)
+    y_true = check_array(
+        numbers_of(y_true, "y_true"), ensure_all_finite="allow-nan", input_name="y_true", **options
+    )
+    y_pred = check_array(
+        numbers_of(y_pred, "y_pred"), ensure_all_finite=False, input_name="y_pred", **options
+    )
     if y_true.shape != y_pred.shape:
         raise ValueError(
             f"y_true has the shape {y_true.shape}, but y_pred has {y_pred.shape}. Give one "
@@ -77,7 +82,7 @@ def masked_root_mean_squared_error(
             f"{y_pred[tuple(bad[0])]} at row {place}, and {len(bad)} of {known.sum()} known "
             "ratings have no finite prediction."
         )
-    weight = check_sample_weight(sample_weight, y_true, dtype=np.float64, ensure_non_negative=True)
+    weight = check_weights(sample_weight, y_true)
     weights = np.broadcast_to(weight.reshape(-1, *[1] * (y_true.ndim - 1)), y_true.shape)[known]
     if not weights.any():
         raise ValueError(

@@ -7,7 +7,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin
 from sklearn.pipeline import Pipeline
 
-from sklrec._data.checks import check_interactions, column_values, resolve_columns
+from sklrec._data.tables import (
+    POSITIONS,
+    check_interactions,
+    column_values,
+    resolve_sides,
+)
 from sklrec._data.vocabulary import Vocabulary
 from sklrec.preprocessing import IDEncoder
 
@@ -30,8 +35,8 @@ def read_rows(estimator: Any, X: Any) -> tuple[Any, RowIDs, RowIDs]:
     knows_columns = hasattr(model, "n_features_in_")
     of_columns = model if knows_columns else BaseEstimator()
     last = check_interactions(of_columns, views[-1], reset=not knows_columns)
-    columns = (getattr(model, "user", 0), getattr(model, "item", 1))
-    positions = resolve_columns(of_columns, columns, last)
+    sides = {side: getattr(model, side, "auto") for side in POSITIONS}
+    positions = resolve_sides(of_columns, last, **sides)
     seen = [column_values(last, position) for position in positions]
     is_lost = [np.zeros(last.shape[0], dtype=bool) for _ in positions]
     # Go back over the steps that keep columns in place: a step may have made different IDs equal.

@@ -24,7 +24,7 @@ class _ColdSplitter(InteractionSplitter):
     def _split(self, columns: SplitColumns) -> Iterator[Split]:
         splitter = self._group_splitter()
         check_random_state(self.random_state)
-        codes = columns.codes(getattr(self, self._side))
+        codes = columns.codes(self._side, getattr(self, self._side))
         try:
             yield from splitter.split(codes, groups=codes)
         except ValueError as error:
@@ -65,8 +65,9 @@ class ColdUserKFold(_ColdKFold):
     ----------
     n_splits : int, default=5
         Number of folds, at least 2 and at most as many as there are users.
-    user : int or str, default=0
-        The column of users, by position or by a DataFrame's column name.
+    user : int or str, default="auto"
+        The column of users, by position or by name. "auto" takes the column named `user`, or
+        the first column if X has neither a column `user` nor a column `item`.
     shuffle : bool, default=False
         Whether to assign users to folds at random, in equal numbers. Otherwise the users with
         the most rows come first, and each goes to the fold with the fewest rows so far. The
@@ -113,7 +114,7 @@ class ColdUserKFold(_ColdKFold):
 
     _side = "user"
 
-    def __init__(self, n_splits=5, *, user=0, shuffle=False, random_state=None):
+    def __init__(self, n_splits=5, *, user="auto", shuffle=False, random_state=None):
         self.n_splits = n_splits
         self.user = user
         self.shuffle = shuffle
@@ -129,8 +130,9 @@ class ColdItemKFold(_ColdKFold):
     ----------
     n_splits : int, default=5
         Number of folds, at least 2 and at most as many as there are items.
-    item : int or str, default=1
-        The column of items, by position or by a DataFrame's column name.
+    item : int or str, default="auto"
+        The column of items, by position or by name. "auto" takes the column named `item`, or
+        the second column if X has neither a column `user` nor a column `item`.
     shuffle : bool, default=False
         Whether to assign items to folds at random, in equal numbers. Otherwise the items with
         the most rows come first, and each goes to the fold with the fewest rows so far. The
@@ -176,7 +178,7 @@ class ColdItemKFold(_ColdKFold):
 
     _side = "item"
 
-    def __init__(self, n_splits=5, *, item=1, shuffle=False, random_state=None):
+    def __init__(self, n_splits=5, *, item="auto", shuffle=False, random_state=None):
         self.n_splits = n_splits
         self.item = item
         self.shuffle = shuffle
@@ -192,8 +194,9 @@ class ColdUserShuffleSplit(_ColdShuffleSplit):
     ----------
     n_splits : int, default=5
         Number of splits.
-    user : int or str, default=0
-        The column of users, by position or by a DataFrame's column name.
+    user : int or str, default="auto"
+        The column of users, by position or by name. "auto" takes the column named `user`, or
+        the first column if X has neither a column `user` nor a column `item`.
     test_size : int or float, default=None
         Number of test users or, if a float between 0 and 1, their share, rounded up. None takes
         the users that are not in training, or 0.2 if `train_size` is None too.
@@ -236,7 +239,9 @@ class ColdUserShuffleSplit(_ColdShuffleSplit):
 
     _side = "user"
 
-    def __init__(self, n_splits=5, *, user=0, test_size=None, train_size=None, random_state=None):
+    def __init__(
+        self, n_splits=5, *, user="auto", test_size=None, train_size=None, random_state=None
+    ):
         self.n_splits = n_splits
         self.user = user
         self.test_size = test_size
@@ -253,8 +258,9 @@ class ColdItemShuffleSplit(_ColdShuffleSplit):
     ----------
     n_splits : int, default=5
         Number of splits.
-    item : int or str, default=1
-        The column of items, by position or by a DataFrame's column name.
+    item : int or str, default="auto"
+        The column of items, by position or by name. "auto" takes the column named `item`, or
+        the second column if X has neither a column `user` nor a column `item`.
     test_size : int or float, default=None
         Number of test items or, if a float between 0 and 1, their share, rounded up. None takes
         the items that are not in training, or 0.2 if `train_size` is None too.
@@ -297,7 +303,9 @@ class ColdItemShuffleSplit(_ColdShuffleSplit):
 
     _side = "item"
 
-    def __init__(self, n_splits=5, *, item=1, test_size=None, train_size=None, random_state=None):
+    def __init__(
+        self, n_splits=5, *, item="auto", test_size=None, train_size=None, random_state=None
+    ):
         self.n_splits = n_splits
         self.item = item
         self.test_size = test_size

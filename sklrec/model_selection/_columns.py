@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator
-from sklearn.utils import indexable
+from sklearn.utils import check_consistent_length
 
-from sklrec._data.checks import check_interactions, named_column, resolve_columns
+from sklrec._data.tables import check_interactions, named_column, resolve_sides
 from sklrec._data.timestamps import need_timestamp, read_timestamps, resolve_timestamp
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.warnings import warn
@@ -21,14 +21,14 @@ class SplitColumns:
         self._name = type(splitter).__name__
         if groups is not None:
             warn(f"{self._name} ignores the parameter groups: it reads the columns of X.")
-        X, y, groups = indexable(X, y, groups)
         # The checks find columns by the names that an estimator stores, and splitters store none.
         self._estimator = type(self._name, (BaseEstimator,), {})()
         self._X = check_interactions(self._estimator, X, reset=True, min_features=1)
+        check_consistent_length(self._X, y, groups)
 
-    def codes(self, column: int | str) -> np.ndarray:
+    def codes(self, side: str, column: int | str) -> np.ndarray:
         """Return the codes of users or items from 0, in the order of IDs that can be sorted."""
-        positions = resolve_columns(self._estimator, (column,), self._X)
+        positions = resolve_sides(self._estimator, self._X, **{side: column})
         vocabulary, codes = Vocabulary.build(*self._column(positions[0]))
         try:
             return pd.factorize(vocabulary.ids, sort=True)[0][codes - 1]

@@ -122,7 +122,8 @@ class GlobalTimeSplit(InteractionSplitter):
         if self.test_size is None:
             return n_rows // (n_splits + 1)
         if isinstance(self.test_size, Integral):
-            return int(check_scalar(self.test_size, "test_size", Integral, min_val=1))
+            size = int(check_scalar(self.test_size, "test_size", Integral, min_val=1))
+            return min(size, n_rows)
         share = check_scalar(
             self.test_size, "test_size", Real, min_val=0, max_val=1, include_boundaries="neither"
         )

@@ -19,8 +19,9 @@ class LastInteractionsSplit(InteractionSplitter):
     ----------
     n_interactions : int, default=10
         Number of test rows of each user.
-    user : int or str, default=0
-        The column of users, by position or by a DataFrame's column name.
+    user : int or str, default="auto"
+        The column of users, by position or by name. "auto" takes the column named `user`, or
+        the first column if X has neither a column `user` nor a column `item`.
     timestamp : int or str, default="auto"
         The column of timestamps, by position or by a DataFrame's column name. It holds numbers or
         datetimes; datetimes without a time zone are read as UTC. "auto" is the column of a
@@ -73,7 +74,7 @@ class LastInteractionsSplit(InteractionSplitter):
     """
 
     def __init__(
-        self, n_interactions=10, *, user=0, timestamp="auto", min_train=1, random_state=None
+        self, n_interactions=10, *, user="auto", timestamp="auto", min_train=1, random_state=None
     ):
         self.n_interactions = n_interactions
         self.user = user
@@ -84,7 +85,7 @@ class LastInteractionsSplit(InteractionSplitter):
     def _split(self, columns: SplitColumns) -> Iterator[Split]:
         n_interactions = check_scalar(self.n_interactions, "n_interactions", Integral, min_val=1)
         min_train = check_scalar(self.min_train, "min_train", Integral, min_val=0)
-        users = columns.codes(self.user)
+        users = columns.codes("user", self.user)
         times = columns.times(self.timestamp, users)
 
         if self.random_state is None:

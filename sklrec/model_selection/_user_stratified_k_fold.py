@@ -23,11 +23,14 @@ class UserStratifiedKFold(InteractionSplitter):
     ----------
     n_splits : int, default=5
         Number of folds, at least 2 and at most as many as there are rows.
-    user : int or str, default=0
-        The column of users, by position or by a DataFrame's column name.
-    item : int or str, default=1
-        The column of items, by position or by a DataFrame's column name. It is read only to warn
-        if a pair of user and item is on both sides of a split. None turns the warning off.
+    user : int or str, default="auto"
+        The column of users, by position or by name. "auto" takes the column named `user`, or
+        the first column if X has neither a column `user` nor a column `item`.
+    item : int or str, default="auto"
+        The column of items, by position or by name. "auto" takes the column named `item`, or
+        the second column if X has neither a column `user` nor a column `item`. It is read only
+        to warn if a pair of user and item is on both sides of a split. None turns the warning
+        off.
     shuffle : bool, default=False
         Whether to assign the rows of a user to folds at random. Otherwise each fold has
         consecutive rows of the user.
@@ -71,7 +74,7 @@ class UserStratifiedKFold(InteractionSplitter):
     [0 1 2] [3 4 5]
     """
 
-    def __init__(self, n_splits=5, *, user=0, item=1, shuffle=False, random_state=None):
+    def __init__(self, n_splits=5, *, user="auto", item="auto", shuffle=False, random_state=None):
         self.n_splits = n_splits
         self.user = user
         self.item = item
@@ -80,14 +83,14 @@ class UserStratifiedKFold(InteractionSplitter):
 
     def _split(self, columns: SplitColumns) -> Iterator[Split]:
         n_splits = self._n_splits()
-        users = columns.codes(self.user)
+        users = columns.codes("user", self.user)
         if len(users) < n_splits:
             raise ValueError(
                 f"X has {len(users)} rows, too few for n_splits={n_splits} folds. Lower n_splits."
             )
         folds = self._deal(users, n_splits)
         if self.item is not None:
-            _warn_of_repeats(users, columns.codes(self.item), folds)
+            _warn_of_repeats(users, columns.codes("item", self.item), folds)
         yield from PredefinedSplit(folds).split()
 
     def _n_splits(self) -> int:

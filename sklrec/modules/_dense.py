@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklrec._utils.versions import is_exporting
 from sklrec.modules._rating_module import (
     FactorModule,
     Penalty,
@@ -377,7 +378,7 @@ class DenseNet(FactorModule):
 
     def _mean_rows(self, table: Tensor, codes: Tensor) -> Tensor:
         """Return the mean rows of the known values."""
-        if torch.compiler.is_exporting():  # ONNX has no embedding bags
+        if is_exporting():  # ONNX has no embedding bags
             n_known = (codes > 0).sum(2, keepdim=True)
             return F.embedding(codes, table, padding_idx=0).sum(2) / n_known.clamp(min=1)
         # Unlike the mean of a tensor, its order of additions does not depend on the padding.

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from sklrec._utils.state.kinds import Array, Maybe
+from sklrec._utils.versions import is_exporting
 from sklrec.modules._rating_module import (
     biases_of,
     embedding,
@@ -187,7 +188,7 @@ class LSTMRating(SequenceModule):
         Tensor of shape (n,)
             Ratings as float64, not clipped.
         """
-        if self.items_only and torch.compiler.is_exporting():
+        if self.items_only and is_exporting():
             return self._rate_row_by_row(past_items, lengths, sequences, before, items, after)
         states = self.read(past_items, past_ratings, past_gaps, lengths)
         return self.rate(states, sequences, before, items, after)

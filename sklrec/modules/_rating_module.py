@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from sklrec._utils.runtime import is_plain, to_widest
 from sklrec._utils.state.kinds import Fields
+from sklrec._utils.versions import is_exporting
 from sklrec.modules._losses import SQUARED_ERROR, Loss, SquaredError
 
 Layer = TypeVar("Layer", bound=nn.Module)
@@ -193,7 +194,7 @@ def wide(values: Tensor) -> Tensor:
     """Convert to float64 outside training, except on devices and in exported graphs without it."""
     # The order in which a product of matrices adds up depends on the position of a row. In float64
     # this does not change the result in float32: a prediction is a function of its row alone.
-    is_float32 = is_plain(values.device) or torch.compiler.is_exporting()
+    is_float32 = is_plain(values.device) or is_exporting()
     return values if is_float32 else values.double()
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sklrec._utils.versions import is_exporting
 from sklrec.modules._rating_module import RatingModule, uniform_start, wide
 
 # Limit of memory: scores that are held at once.
@@ -185,7 +186,7 @@ def _from_end(steps: dict[str, Tensor], lengths: Tensor) -> dict[str, Tensor]:
 
 def _run_lstm(lstm: nn.LSTM, inputs: Tensor) -> Tensor:
     """Return the hidden states after each step."""
-    if lstm.training or torch.compiler.is_exporting():
+    if lstm.training or is_exporting():
         return lstm(inputs)[0]
     weights = [wide(lstm.get_parameter(name)) for name in WEIGHTS]
     start = wide(inputs.new_zeros(1, len(inputs), lstm.hidden_size))

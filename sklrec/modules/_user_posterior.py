@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from sklrec._utils.packed import n_packed, outer, unpack
+from sklrec._utils.versions import is_exporting
 from sklrec.modules._gaussian import longer, with_one
 from sklrec.modules._rating_module import wide
 
@@ -76,7 +77,7 @@ class UserPosterior(nn.Module):
     def rows(self, sums: Tensor, counts: Tensor) -> Tensor:  # (..., n_statistics), (...)
         """Compute means of users from the sums and the counts of their ratings."""
         matrices, targets = self._equations(sums, counts)
-        if torch.compiler.is_exporting():
+        if is_exporting():
             found = _eliminate(matrices, targets)
         else:
             found = _solve(matrices, targets)

@@ -1,33 +1,46 @@
 """IDEncoder: encodes columns of IDs."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from math import ceil
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._data.checks import (
-    Interval,
-    RealNotInt,
-    StrOptions,
+from sklrec._data.checks import kind_of_output
+from sklrec._data.tables import (
+    POSITIONS,
+    Table,
     check_interactions,
     column_values,
-    fit_context,
     named_column,
     resolve_columns,
+    resolve_sides,
+    with_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.conditional import missing_if
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Many, Maybe, Part, Strings
+from sklrec._utils.types import Whole
+from sklrec._utils.versions import Interval, RealNotInt, StrOptions, fit_context
 
 __all__ = ["IDEncoder"]
 
 N_IDS_SHOWN = 10
+
+
+def _why_no_partial_fit(encoder: Any) -> str | None:
+    """Reason why an encoder has no `partial_fit`."""
+    if encoder.min_frequency is None:
+        return None
+    return (
+        f"partial_fit sees only some of the rows and cannot apply min_frequency="
+        f"{encoder.min_frequency!r}. Set min_frequency=None, or call fit with all rows."
+    )
 
 
 class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
@@ -43,9 +56,10 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
 
     Parameters
     ----------
-    columns : array-like of int or str, default=(0, 1)
-        The columns that hold IDs, each by its position, counted from 0, or by its name
-        in a DataFrame.
+    columns : array-like of int or str, or "auto", default="auto"
+        The columns that hold IDs, each by its position, counted from 0, or by its name. "auto"
+        takes the columns named `user` and `item` if X has both, and the first two columns if it
+        has neither. If it has one of them, name the columns.
     handle_unknown : {"use_encoded_value", "error"}, default="use_encoded_value"
         Treatment of IDs that `fit` did not see: `transform` gives them the code 0, or raises
         an error that names them.
@@ -112,7 +126,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     }
 
     _parameter_constraints: dict = {
-        "columns": ["array-like"],
+        "columns": ["array-like", StrOptions({"auto"})],
         "handle_unknown": [StrOptions({"use_encoded_value", "error"})],
         "min_frequency": [
             Interval(Integral, 1, None, closed="left"),
@@ -124,14 +138,20 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
     vocabularies_: list[Vocabulary]
     column_indices_: tuple[int, ...]
 
-    def __init__(self, columns=(0, 1), *, handle_unknown="use_encoded_value", min_frequency=None):
+    def __init__(
+        self,
+        columns: Iterable[int | str] = "auto",
+        *,
+        handle_unknown: Literal["use_encoded_value", "error"] = "use_encoded_value",
+        min_frequency: Whole | float | None = None,
+    ):
         self.columns = columns
         self.handle_unknown = handle_unknown
         self.min_frequency = min_frequency
 
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def fit(self, X: Any, y: Any = None) -> "IDEncoder":
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the IDs in the given columns.
 
         Parameters
@@ -168,12 +188,16 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         """
         X, learned = self._learn(X, Vocabulary.build)
         self.vocabularies_ = [vocabulary for vocabulary, _ in learned]
-        return self._replace(X, [codes for _, codes in learned])
+        return self._replace(X, [codes for _, codes in learned], kind_of_output(self))
 
+    @missing_if(_why_no_partial_fit)
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def partial_fit(self, X: Any, y: Any = None) -> "IDEncoder":
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Add the IDs that are new; those already known keep their codes.
+
+        With `min_frequency` there is no `partial_fit`, because only `fit` sees all rows and can
+        count IDs.
 
         Parameters
         ----------
@@ -186,17 +210,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         -------
         IDEncoder
             The encoder.
-
-        Raises
-        ------
-        ValueError
-            If `min_frequency` is set. Only `fit` sees all rows and can count IDs.
         """
-        if self.min_frequency is not None:
-            raise ValueError(
-                f"partial_fit sees only some of the rows and cannot apply min_frequency="
-                f"{self.min_frequency!r}. Set min_frequency=None, or call fit with all rows."
-            )
         if not hasattr(self, "vocabularies_"):
             return self.fit(X)
         X = check_interactions(self, X, reset=False)
@@ -231,7 +245,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
             vocabulary.warn_of_kind(values, np.count_nonzero(codes[-1] == 0))
             if self.handle_unknown == "error":
                 _check_known(vocabulary, values, codes[-1])
-        return self._replace(X, codes)
+        return self._replace(X, codes, kind_of_output(self))
 
     def inverse_transform(self, X: Any) -> Any:
         """Turn codes back into IDs.
@@ -250,7 +264,7 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
         ids = [vocabulary.ids_of(codes) for vocabulary, codes in self._id_columns(X)]
-        return self._replace(X, ids)
+        return self._replace(X, ids, "default")
 
     @property
     def categories_(self) -> list[np.ndarray]:
@@ -271,11 +285,15 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
 
     def _learn(self, X: Any, learn: Callable[..., Any]) -> tuple[Any, list[Any]]:
         """Check X, and return it and what a function learns from each of its ID columns."""
-        columns = list(self.columns)
+        is_auto = isinstance(self.columns, str)
+        columns = list(POSITIONS if is_auto else self.columns)
         if not columns:
             raise ValueError("columns is empty: give the position or name of a column of IDs.")
         X = check_interactions(self, X, reset=True, min_features=len(columns))
-        self.column_indices_ = resolve_columns(self, columns, X)
+        if is_auto:
+            self.column_indices_ = resolve_sides(self, X, user="auto", item="auto")
+        else:
+            self.column_indices_ = resolve_columns(self, columns, X)
         min_frequency = 1 if self.min_frequency is None else self.min_frequency
         if not isinstance(min_frequency, Integral):
             min_frequency = ceil(min_frequency * X.shape[0])
@@ -287,31 +305,10 @@ class IDEncoder(OneToOneFeatureMixin, TransformerMixin, DeclaredEstimator):
         columns = (column_values(X, position) for position in self.column_indices_)
         return zip(self.vocabularies_, columns, strict=True)
 
-    def _replace(self, X: Any, columns: list[Any]) -> Any:
-        """Copy of X with other values in its ID columns."""
+    def _replace(self, X: Table, columns: list[Any], kind: str) -> Any:
+        """Copy of a table with other values in its ID columns."""
         replaced = dict(zip(self.column_indices_, columns, strict=True))
-        if isinstance(X, pd.DataFrame):
-            X = X.copy(deep=False)
-            for position, values in replaced.items():
-                # Without a dtype, pandas would convert objects.
-                column = pd.Series(values, index=X.index, dtype=values.dtype, copy=False)
-                X.isetitem(position, column)
-            return X
-        untouched = [X[:0]] if len(replaced) < X.shape[1] else []
-        out = np.empty(X.shape, dtype=_common_dtype([*replaced.values(), *untouched]))
-        for position in range(X.shape[1]):
-            out[:, position] = replaced.get(position, X[:, position])
-        return out
-
-
-def _common_dtype(columns: list[Any]) -> np.dtype:
-    """Dtype that keeps the values of all columns."""
-    dtypes = [column.dtype for column in columns]
-    kinds = {dtype.kind for dtype in dtypes}
-    is_common = len(kinds) == 1 or kinds <= set("bif")
-    if is_common and all(isinstance(dtype, np.dtype) for dtype in dtypes):
-        return np.result_type(*dtypes)
-    return np.dtype(object)
+        return with_columns(X, replaced, kind)
 
 
 def _check_known(vocabulary: Vocabulary, values: Any, codes: np.ndarray) -> None:

@@ -3,21 +3,19 @@
 
 from itertools import chain
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
+from narwhals.exceptions import DuplicateError
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklrec._data.checks import (
-    Interval,
-    StrOptions,
-    as_codes,
-    check_feature_names_in,
-    fit_context,
-)
+from sklrec._data.checks import as_codes
+from sklrec._data.tables import Frame, as_column, read_table
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Int, Maybe, Strings
+from sklrec._utils.types import Whole
+from sklrec._utils.versions import Interval, StrOptions, check_feature_names_in, fit_context
 
 LARGEST_MAX_LEN = 2**24  # in a file: longer sequences would need too much memory
 
@@ -93,7 +91,14 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
 
     max_len_: int
 
-    def __init__(self, max_len=None, *, padding="pre", truncating="pre", mask=False):
+    def __init__(
+        self,
+        max_len: Whole | None = None,
+        *,
+        padding: Literal["pre", "post"] = "pre",
+        truncating: Literal["pre", "post"] = "pre",
+        mask: bool = False,
+    ):
         self.max_len = max_len
         self.padding = padding
         self.truncating = truncating
@@ -101,7 +106,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def fit(self, X: Any, y: Any = None) -> "SequencePadder":
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the width of the matrix.
 
         Parameters
@@ -123,8 +128,9 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
             If there are no sequences, if one holds anything but codes, or if all are empty and
             `max_len` is None.
         """
+        X = _read(X)
         if _is_matrix(X):
-            longest = validate_data(self, X, reset=True).shape[1]
+            longest = self._check_matrix(X, reset=True).shape[1]
         else:
             for name in {"n_features_in_", "feature_names_in_"} & set(vars(self)):
                 delattr(self, name)  # from an earlier fit on a matrix
@@ -158,9 +164,10 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
             If there are no sequences, or if one holds anything but codes.
         """
         check_is_fitted(self)
+        X = _read(X)
         if _is_matrix(X):
             reset = not hasattr(self, "n_features_in_")
-            padded = self._pad_columns(validate_data(self, X, reset=reset))
+            padded = self._pad_columns(self._check_matrix(X, reset=reset))
         else:
             padded = self._pad_sequences(*_flatten(X))
         if self.mask:
@@ -191,6 +198,12 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
         tags.input_tags.categorical = True
         return tags
 
+    def _check_matrix(self, X: Any, *, reset: bool) -> Any:
+        try:
+            return validate_data(self, X, reset=reset)
+        except (TypeError, DuplicateError) as error:  # of pandas or narwhals
+            raise TypeError(f"X must be a matrix of item codes: {error}") from error
+
     def _pad_columns(self, X: np.ndarray) -> np.ndarray:
         kept = X[:, -self.max_len_ :] if self.truncating == "pre" else X[:, : self.max_len_]
         n_missing = self.max_len_ - kept.shape[1]
@@ -208,6 +221,11 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
         padded = np.zeros(filled.shape, dtype=np.int64)
         padded[filled] = codes[(starts + places)[filled]]
         return padded
+
+
+def _read(X: Any) -> Any:
+    """Array of the sequences in a column, and anything else as it is."""
+    return X if isinstance(X, list | tuple) or isinstance(read_table(X), Frame) else as_column(X)
 
 
 def _is_matrix(X: Any) -> bool:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -12,22 +12,27 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import (
     TIMESTAMP_KINDS,
-    Interval,
     as_codes,
-    check_feature_names_in,
-    check_interactions,
     check_ratings,
-    fit_context,
-    named_column,
     plain_scalar,
-    resolve_columns,
 )
 from sklrec._data.histories import Histories
-from sklrec._data.timestamps import need_timestamp, read_timestamps, timestamp_kind
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import (
+    check_interactions,
+    named_column,
+    resolve_columns,
+    resolve_sides,
+)
+from sklrec._data.timestamps import learn_timestamp, read_timestamps
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.estimators import DeclaredEstimator, in_one_step
 from sklrec._utils.state.kinds import Choice, Int, Many, Maybe, Part, Strings
+from sklrec._utils.types import Column, Whole
+from sklrec._utils.versions import Interval, check_feature_names_in, fit_context
 from sklrec.preprocessing._sequence_padder import LARGEST_MAX_LEN
+
+_ENCODER = "Put an IDEncoder in front, for example make_pipeline(IDEncoder(), SequenceWindower())."
 
 
 class SequenceWindower(TransformerMixin, DeclaredEstimator):
@@ -45,15 +50,17 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     ----------
     max_len : int, default=10
         Width of the window, including the item of the row itself.
-    user : int or str, default=0
-        The column of users: a position, or a column name of a DataFrame. Users are IDs of any
-        kind.
-    item : int or str, default=1
+    user : int or str, default="auto"
+        The column of users, by position or by name. "auto" takes the columns named `user` and
+        `item` if X has both, and the first two columns if it has neither. If it has one of them,
+        name the other column. Users are IDs of any kind.
+    item : int or str, default="auto"
         The column of items. Items must be codes from `IDEncoder`: whole numbers from 0 upwards,
         where 0 stands for an unknown item.
-    timestamp : int or str, default="auto"
+    timestamp : int, str, "auto" or None, default="auto"
         The column of timestamps: numbers or datetimes. Datetimes without a time zone are read as
-        UTC. "auto" is the column `timestamp` of a DataFrame.
+        UTC. "auto" is the column `timestamp` of a DataFrame, if there is one. None takes the
+        order of the rows in `fit` as time order.
     ratings : bool, default=False
         Whether to append `max_len` columns with the ratings of the items, from the y of `fit`.
         Padding and the row itself, whose rating is to be predicted, have NaN.
@@ -61,11 +68,12 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     Attributes
     ----------
     column_indices_ : tuple of int
-        The positions of users, items and timestamps.
+        The positions of users, items and, if there are any, timestamps.
     vocabulary_ : Vocabulary
         The map from users to their codes.
-    timestamp_kind_ : {"numbers", "datetimes", "datetimes with a time zone"}
-        Kind of the timestamps in `fit`. Those of `transform` must be of the same kind.
+    timestamp_kind_ : {"numbers", "datetimes", "datetimes with a time zone"} or None
+        Kind of the timestamps in `fit`. Those of `transform` must be of the same kind. None
+        without timestamps.
     histories_ : Histories
         The interactions of `fit`, by user and in time order.
     n_features_in_ : int
@@ -80,6 +88,10 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
 
     Notes
     -----
+    Without timestamps, a row has no place in the time order. Its window holds the latest
+    interactions of its user in `fit` with other items, as in `SequenceRatingRegressor`. Windows of
+    training rows then hold later items too. A score on them says nothing about a forecast.
+
     Unknown users have no history, so that their window holds only the item of the row. Items of
     one user and timestamp are sorted by code. Unknown items, with the code 0, keep their place
     in a window.
@@ -125,8 +137,8 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     _state = {
         "n_features_in_": Int(size="n_columns"),
         "feature_names_in_": Maybe(Strings("n_columns")),
-        "column_indices_": Many(Int(below="n_columns"), 3, into=tuple),
-        "timestamp_kind_": Choice(*TIMESTAMP_KINDS),
+        "column_indices_": Many(Int(below="n_columns"), "n_roles", into=tuple),
+        "timestamp_kind_": Choice(*TIMESTAMP_KINDS, None),
         "vocabulary_": Part(Vocabulary, lambda vocabulary: {"n_users": len(vocabulary)}),
         "histories_": Part(Histories),
     }
@@ -135,16 +147,24 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
         "max_len": [Interval(Integral, 1, None, closed="left")],
         "user": [Interval(Integral, 0, None, closed="left"), str],
         "item": [Interval(Integral, 0, None, closed="left"), str],
-        "timestamp": [Interval(Integral, 0, None, closed="left"), str],
+        "timestamp": [Interval(Integral, 0, None, closed="left"), str, None],
         "ratings": ["boolean"],
     }
 
     column_indices_: tuple[int, ...]
     vocabulary_: Vocabulary
-    timestamp_kind_: str
+    timestamp_kind_: str | None
     histories_: Histories
 
-    def __init__(self, max_len=10, *, user=0, item=1, timestamp="auto", ratings=False):
+    def __init__(
+        self,
+        max_len: Whole = 10,
+        *,
+        user: Column = "auto",
+        item: Column = "auto",
+        timestamp: Column | None = "auto",
+        ratings: bool = False,
+    ):
         self.max_len = max_len
         self.user = user
         self.item = item
@@ -154,10 +174,15 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     def _check_state(self) -> None:
         if self.max_len > LARGEST_MAX_LEN:
             raise ValueError(f"max_len should be at most {LARGEST_MAX_LEN} in a model file")
+        n_columns = 2 + self.histories_.timed
+        if len(self.column_indices_) != n_columns or (self.timestamp_kind_ is None) == (
+            self.histories_.timed
+        ):
+            raise ValueError("histories_ should have times if there is a column of timestamps")
 
     @fit_context(prefer_skip_nested_validation=True)
     @in_one_step
-    def fit(self, X: Any, y: Any = None) -> "SequenceWindower":
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Store the log of interactions.
 
         Parameters
@@ -175,26 +200,34 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
         Raises
         ------
         ValueError
-            If X lacks a column, if items are not codes, if timestamps are missing or infinite, or
-            if `ratings` is set and y is not given.
+            If X lacks a column, if items are not codes, if users are negative numbers, if
+            timestamps are missing or infinite, or if `ratings` is set and y is not given.
         TypeError
             If timestamps are neither numbers nor datetimes.
+
+        Warns
+        -----
+        UserWarning
+            If ``timestamp="auto"`` finds no column in an X of more than two columns.
         """
         X = check_interactions(self, X, reset=True)
         ratings = check_ratings(self, y) if self.ratings else np.full(X.shape[0], np.nan)
         check_consistent_length(X, ratings)
-        position = need_timestamp(self, self.timestamp, X)
-        columns = resolve_columns(self, (self.user, self.item, position), X)
-        users, items, times = (named_column(self, X, column) for column in columns)
+        sides = resolve_sides(self, X, user=self.user, item=self.item)
+        reads = "transform reads the whole history of a user"
+        position, kind = learn_timestamp(self, X, reads)
+        columns = resolve_columns(self, sides if position is None else (*sides, position), X)
+        users, items, *times = (named_column(self, X, column) for column in columns)
+        _check_not_negative(*users)
         vocabulary, codes = Vocabulary.build(*users)
-        timestamps = read_timestamps(*times)
+        timestamps = read_timestamps(*times[0]) if times else None
 
         self.histories_ = Histories(
             codes, _check_item_codes(*items), ratings, timestamps, len(vocabulary) + 1
         )
         self.column_indices_ = columns
         self.vocabulary_ = vocabulary
-        self.timestamp_kind_ = timestamp_kind(*times)
+        self.timestamp_kind_ = kind
         return self
 
     def transform(self, X: Any) -> Any:
@@ -212,17 +245,21 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
         """
         check_is_fitted(self)
         X = check_interactions(self, X, reset=False)
-        (users, _), items, times = (named_column(self, X, k) for k in self.column_indices_)
+        (users, name), items, *times = (named_column(self, X, k) for k in self.column_indices_)
+        _check_not_negative(users, name)
         codes = self.vocabulary_.codes(users)
         self.vocabulary_.warn_of_kind(users, np.count_nonzero(codes == 0))
-        timestamps = read_timestamps(*times, self.timestamp_kind_)
         own_items = _check_item_codes(*items)
 
-        histories = self.histories_
-        starts = histories.starts[codes][:, np.newaxis]
-        ends = starts + histories.count_earlier(codes, timestamps)[:, np.newaxis]
-        positions = ends + np.arange(1 - self.max_len, 0)  # (n_samples, max_len - 1)
-        positions[positions < starts] = -1
+        histories, n_past = self.histories_, self.max_len - 1
+        if times:
+            timestamps = read_timestamps(*times[0], self.timestamp_kind_)
+            starts = histories.starts[codes][:, np.newaxis]
+            ends = starts + histories.count_earlier(codes, timestamps)[:, np.newaxis]
+            positions = ends + np.arange(-n_past, 0)  # (n_samples, n_past)
+            positions[positions < starts] = -1
+        else:
+            positions = histories.latest_without(codes, own_items, n_past)
         windows = _windows(histories.items, positions, 0, own_items)
         if not self.ratings:
             return windows
@@ -266,6 +303,18 @@ def _windows(values: np.ndarray, positions: np.ndarray, padding: float, own: Any
     return windows
 
 
+def _check_not_negative(users: Any, name: int | str) -> None:
+    """Raise if a user is a negative number, as scikit-learn's tag `positive_only` demands."""
+    if users.dtype.kind not in "if":
+        return
+    if (rows := np.flatnonzero(numbers_of(users, f"Column {name!r}") < 0)).size:
+        value = plain_scalar(users[rows[0]])
+        raise ValueError(
+            f"{_sklearn_message(value)}Column {name!r} holds {value!r} in row {rows[0]}. Users "
+            f"that are numbers must be at least 0. {_ENCODER}"
+        )
+
+
 def _check_item_codes(values: Any, name: int | str) -> np.ndarray:
     """Return the codes in the column of items, or raise."""
     codes, valid = as_codes(values)
@@ -274,8 +323,7 @@ def _check_item_codes(values: Any, name: int | str) -> np.ndarray:
         value = plain_scalar(values[row])
         raise ValueError(
             f"{_sklearn_message(value)}Column {name!r} holds {value!r} in row {row} where the "
-            "code of an item was expected, a whole number from 0 upwards. Put an IDEncoder in "
-            "front, for example make_pipeline(IDEncoder(), SequenceWindower())."
+            f"code of an item was expected, a whole number from 0 upwards. {_ENCODER}"
         )
     return codes
 

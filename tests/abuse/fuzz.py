@@ -22,6 +22,7 @@ def main():
     n = parser.parse_args().n_sequences
     commands = {
         "calls, threads, memory": ["-m", "pytest", "-q", str(HERE)],
+        "wrong calls": [HERE / "wrong_calls.py"],
         "model files": [TESTS / "persistence/fuzz_model_files.py", f"--examples={3 * n}"],
     }
     # One thread each: programs that share a core wait for the threads of each other.

@@ -251,7 +251,7 @@ FAULTS = {
     ),
     "other kind": (
         lambda log: broken(log, user=["a"] * 1_000),
-        r"In chunk 2, .*'user' holds strings \(such as 'a'\) here but integers .* before",
+        r"In chunk 2, .*'user' holds strings \(such as 'a'\) here but integers .* in earl",
     ),
     "other columns": (
         lambda log: broken(log, day=0),

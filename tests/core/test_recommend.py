@@ -213,6 +213,8 @@ def test_models_without_factors_have_no_similar_ids(model, name):
 
 
 MUST_BE_LIST = r"{} must be a list of IDs, got {}. Pass [{}]."
+OTHER = ". Pass a list, an array or a column of IDs."
+NO_LIST = "{} must be a list or a column of IDs, got a {}. Pass {}."
 NOT_POSITIVE = "n_items must be an integer of at least 1, got {}"
 NOT_SEEN = "fit saw, and it did not see 77. Pass IDs that are among encoder_.categories_[1]."
 
@@ -222,8 +224,21 @@ NOT_SEEN = "fit saw, and it did not see 77. Pass IDs that are among encoder_.cat
     [
         (lambda m: m.recommend("ann"), MUST_BE_LIST.format("users", "'ann'", "'ann'")),
         (lambda m: m.recommend(4), MUST_BE_LIST.format("users", 4, 4)),
-        (lambda m: m.recommend({4}), MUST_BE_LIST.format("users", {4}, {4})),
-        (lambda m: m.recommend(X), "users must be a list of IDs, got "),
+        *(
+            (lambda m, wrong=wrong: m.recommend(wrong), f"got {shown}{OTHER}")
+            for wrong, shown in ((None, "None"), (len, "<built-in function len>"), (np.nan, "nan"))
+        ),
+        (lambda m: m.similar_items(None), f"items must be a list of IDs, got None{OTHER}"),
+        (lambda m: m.recommend({4}), NO_LIST.format("users", "set", "list(users)")),
+        (
+            lambda m: m.recommend(u for u in [4]),
+            NO_LIST.format("users", "generator", "list(users)"),
+        ),
+        (lambda m: m.recommend(X), NO_LIST.format("users", "DataFrame", "one of its columns")),
+        (
+            lambda m: m.recommend([1], exclude_seen="no"),
+            "exclude_seen must be True or False, got 'no'",
+        ),
         (lambda m: m.recommend([]), "users must hold at least one ID, got none"),
         (lambda m: m.recommend([1, None]), "Input X contains NaN.\nColumn 'user' holds "),
         (lambda m: m.recommend([1], n_items=0), NOT_POSITIVE.format(0)),

@@ -85,6 +85,20 @@ def test_only_the_item_of_the_target_is_removed(rows, asked, timed):
     assert apart.timed == timed
 
 
+@given(rows=interactions, asked=interactions, n=st.integers(0, 4))
+def test_the_latest_interactions_with_other_items_are_found(rows, asked, n):
+    histories = histories_of(rows, timed=False)
+    of, items, _ = columns(asked)
+    positions = histories.latest_without(of, items, n)
+    assert positions.shape == (len(asked), n)
+    for k in range(len(asked)):
+        others = [row for item, row in contents(histories)[of[k]] if item != items[k]]
+        latest = others[-n:] if n else []
+        found = positions[k][positions[k] >= 0]
+        assert histories.ratings[found].tolist() == latest
+        assert (positions[k] == -1).tolist() == [True] * (n - len(latest)) + [False] * len(latest)
+
+
 @given(rows=interactions, later=interactions, timed=st.booleans())
 @settings(max_examples=50)
 def test_later_interactions_replace_the_same_ones(rows, later, timed):

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator
 
-from sklrec._data.checks import check_interactions
 from sklrec._data.features.side_features import (
     SIDES,
     SideBlock,
     SideFeatures,
     assign_sides,
 )
+from sklrec._data.tables import check_interactions, read_table
 
 NAN = np.nan
 UTC = [pd.Timestamp("2020-01-01", tz="UTC"), pd.Timestamp("2020-01-03", tz="UTC")]
@@ -23,7 +23,7 @@ UTC = [pd.Timestamp("2020-01-01", tz="UTC"), pd.Timestamp("2020-01-03", tz="UTC"
 
 def frame(**columns):
     n = len(next(iter(columns.values())))
-    return pd.DataFrame({"user": range(n), "item": range(n), **columns})
+    return read_table(pd.DataFrame({"user": range(n), "item": range(n), **columns}))
 
 
 def learn(X, **options):
@@ -356,7 +356,7 @@ def rated(**columns):
 
 
 def assigned(X):
-    return assign_sides(learn(X), X, USERS, ITEMS)
+    return assign_sides(learn(X), read_table(X), USERS, ITEMS)
 
 
 OF_USERS, OF_ITEMS = np.array([3.5, 4.5, 9.0])[USERS - 1], np.array([1.0, 2.0])[ITEMS - 1]

@@ -143,6 +143,7 @@ def test_numbers_and_strings_are_different_ids():
         assert vocabulary.codes(objects([number, (22,)])).tolist() == [code, 0]
 
 
+@pytest.mark.needs("pandas>=3.0")  # pandas 2 compares strings up to a zero byte only
 def test_strings_with_zero_bytes_and_surrogates_are_distinct():
     values = objects(["a", "a\0", "a\0b", "", "\0", "\ud800", "\ud801"])
     vocabulary, codes = Vocabulary.build(values, "user")
@@ -169,7 +170,7 @@ def test_categories_that_do_not_occur_are_not_known(part):
         (
             pd.array(["a"], dtype="str"),
             pd.array(["b"], dtype="str"),
-            pd.StringDtype(na_value=np.nan),
+            pd.array(["a"], dtype="str").dtype,
         ),
         (pd.array([1], dtype="Int64"), pd.array([2], dtype="Int64"), pd.Int64Dtype()),
         (np.array([2**62 + 1]), np.array([0.5]), np.dtype(object)),
@@ -236,6 +237,7 @@ def test_ids_that_cannot_be_hashed_are_refused(value):
             objects([value, "a"])
             for value in (frozenset({1}), UUID(int=1), Decimal(1), 1j, object)
         ),
+        *map(objects, ([np.datetime64(1, "D")], [np.longdouble(1)], [np.timedelta64(1, "D")])),
         *(objects([(1, Fraction(1, 2))]), pd.period_range("2020", periods=2, freq="D")),
         pd.Series(pd.interval_range(0, 3)),
     ],

@@ -11,6 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
+from sklrec import BiasRegressor, MFRegressor
 from sklrec.datasets import ArrayRatings, ChunkedRatings, ParquetRatings
 
 
@@ -26,6 +27,23 @@ def frame():
             "trust": rng.random(1_000),
         }
     )
+
+
+def test_the_index_of_pandas_is_a_column_like_any_other(frame, tmp_path):
+    frame.set_index("user").to_parquet(tmp_path / "log.parquet")
+    ratings = ParquetRatings(tmp_path, rating="stars", columns=["user", "item", "day"])
+    found = pd.concat([X for X, _, _ in ratings], ignore_index=True)
+    pd.testing.assert_frame_equal(found, frame[["user", "item", "day"]])
+
+
+def test_a_file_may_have_empty_columns_or_no_rows(frame, tmp_path):
+    frame[:0].astype(object).to_parquet(tmp_path / "a.parquet")
+    frame[:500].assign(comment="nice").to_parquet(tmp_path / "b.parquet")
+    frame[500:].assign(comment=None).to_parquet(tmp_path / "c.parquet")
+    ratings = ParquetRatings(tmp_path, rating="stars", columns=["user", "item"])
+    assert BiasRegressor().fit(*joined(ratings)[:2]).n_features_in_ == 2
+    model = MFRegressor(n_factors=2, max_epochs=1, random_state=0).fit(ratings)
+    assert model.n_ratings_ == len(frame[["user", "item"]].drop_duplicates())
 
 
 def joined(ratings):

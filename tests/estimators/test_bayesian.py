@@ -296,6 +296,7 @@ class CtrlC:
             raise KeyboardInterrupt
 
 
+@pytest.mark.needs("scikit-learn>=1.9")
 @pytest.mark.parametrize("after", [0, 1, 4])
 @pytest.mark.parametrize("options", [{}, {"svdpp": True}, {"loss": "ordinal"}], ids=str)
 def test_ctrl_c_keeps_the_sweeps_so_far(after, options):

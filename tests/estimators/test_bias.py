@@ -4,7 +4,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.callback import ScoringMonitor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
@@ -252,10 +251,16 @@ def test_a_first_call_of_partial_fit_is_a_fit():
 # --- as a scikit-learn estimator
 
 
-def test_pipelines_searches_and_callbacks_work():
+def test_pipelines_and_searches_work():
     pipeline = make_pipeline(IDEncoder(), BiasRegressor())
     assert cross_val_score(pipeline, X, Y, cv=3).min() > 0
     search = GridSearchCV(BiasRegressor(), {"user_penalty": ["auto", 1e6]}, cv=3).fit(X, Y)
     assert search.best_params_ == {"user_penalty": "auto"}
-    monitor = ScoringMonitor(scoring="r2")
-    BiasRegressor().set_callbacks(monitor).fit(X, Y)
+
+
+@pytest.mark.needs("scikit-learn>=1.9")
+def test_callbacks_get_the_score_of_the_fit():
+    monitor = pytest.importorskip("sklearn.callback").ScoringMonitor(scoring="r2")
+    model = BiasRegressor().set_callbacks(monitor).fit(X, Y)
+    scores = [row["r2"] for row in monitor.get_logs().data if row["task_name"] == "fit"]
+    assert scores and scores == pytest.approx([model.score(X, Y)] * len(scores))

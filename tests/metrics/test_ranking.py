@@ -205,7 +205,7 @@ def test_tables_that_pandas_can_convert(convert):
         (TRUE, PRED.assign(rank=[0, 1, 2, 0, 1, 2]), r"must be 1, 2, 3 and so on, each once"),
         (TRUE, PRED.assign(rank=[1, 2.5, 3, 1, 2, 3]), r"ranks of user 'ann' are 1, 2\.5, 3"),
         (TRUE, PRED.assign(rank=[1, 2, np.nan] * 2), r"Column 'rank' of y_pred has .* in row 2\."),
-        (TRUE, PRED.assign(rank="first"), r"Column 'rank' of y_pred must hold numbers"),
+        (TRUE, PRED.assign(rank="first"), r"Column 'rank' of y_pred must be numeric"),
         (
             TRUE,
             PRED.drop(columns="rank").assign(score=[np.nan, 1, 2, 3, 4, 5]),
@@ -233,7 +233,7 @@ def test_bad_tables_are_refused(true, pred, message):
         ([1, np.inf, 1], r"Gains must be finite"),
         ([1, np.nan, 1], r"Column 'gain' of y_true has 1 missing .* in row 1"),
         ([0, 0, 0], r"Column 'gain' of y_true holds only 0"),
-        (["good", "bad", "bad"], r"Column 'gain' of y_true must hold numbers"),
+        (["good", "bad", "bad"], r"Column 'gain' of y_true must be numeric"),
     ],
 )
 def test_bad_gains_are_refused(gains, message):

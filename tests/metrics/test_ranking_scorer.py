@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import pickle
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -229,9 +230,29 @@ def test_a_pair_that_occurs_twice_is_relevant_if_one_of_its_rows_is():
 
 def test_without_a_threshold_all_rows_of_a_constant_y_are_relevant():
     X = rows(("ann", "b"), ("bob", "c"))
-    assert make_ranking_scorer("hit_rate", 2)(LISTED, X, [1, 1]) == 1
+    assert make_ranking_scorer("hit_rate", 2, threshold=None)(LISTED, X, [1, 1]) == 1
     with pytest.raises(ValueError, match=r"y has ratings from 1 to 5, but .*threshold=4 for 4 st"):
-        make_ranking_scorer()(LISTED, X, [1, 5])
+        make_ranking_scorer(threshold=None)(LISTED, X, [1, 5])
+    # In cross_val_score, an error of the scorer would only be a NaN.
+    with pytest.raises(TypeError, match="required keyword-only argument: 'threshold'"):
+        make_ranking_scorer()
+
+
+def test_functions_name_metrics():
+    by_name = make_ranking_scorer(["ndcg", "recall"], 3, threshold=4)
+    assert make_ranking_scorer([ndcg_at_k, "recall"], 3, threshold=4) == by_name
+    assert make_ranking_scorer(ndcg_at_k, threshold=4) == make_ranking_scorer(threshold=4)
+
+
+def test_training_rows_cause_a_warning(ratings, split):
+    model = fitted(a_model(), ratings, split)
+    X, y = (values.iloc[split[0]] for values in ratings)
+    scorer = make_ranking_scorer(threshold=4)
+    with pytest.warns(UserWarning, match=r"trained on 100% of the \d+ relevant rows.*'rated'"):
+        assert scorer(model, X, y) == 0
+    with warnings.catch_warnings(action="error"):
+        scorer(model, *held_out(ratings, split))
+        make_ranking_scorer(threshold=4, candidates="rated")(model, X, y)
 
 
 def test_in_cross_validation_and_search(ratings):
@@ -286,6 +307,7 @@ def test_scorers_can_be_compared_pickled_and_cloned():
     [
         ({"metric": "auc"}, "metric must be one of 'hit_rate', 'map', 'mrr', .* got 'auc'"),
         ({"metric": ["ndcg", "auc"]}, "got 'auc'"),
+        ({"metric": len}, r"metric must be one of .*, got <built-in function len>"),
         ({"metric": 3}, r"metric must be one of .*, got 3\."),
         ({"metric": []}, "metric is empty. Give one or more of hit_rate"),
         ({"k": 0}, "k must be an integer of at least 1, got 0"),
@@ -296,7 +318,7 @@ def test_scorers_can_be_compared_pickled_and_cloned():
 )
 def test_bad_parameters_are_refused(params, message):
     with pytest.raises(ValueError, match=message):
-        make_ranking_scorer(**params)
+        make_ranking_scorer(**{"threshold": 4, **params})
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_weights_belong_to_rows():
             None,
             "Input y_true contains infinity",
         ),
-        (["a", "b"], [1, 2], None, "could not convert string to float"),
+        (["a", "b"], [1, 2], None, "y_true must be numeric, got 'a' of type str in row 0"),
         ([], [], None, r"Found array with 0 sample\(s\)"),
         ([1, NAN], [1, 2], [0, 1], "All known ratings have sample_weight 0. Give one of them"),
         ([1, 2], [1, 2], [1, -1], "Negative values in data passed to `sample_weight`"),

@@ -7,7 +7,15 @@ import torch
 from scipy.sparse import csr_array
 
 # Computed from other attributes, or not stored.
-DERIVED = {"net_", "_index", "_index_of_objects", "_distinct_times", "_tie_keys", "ties"}
+DERIVED = {
+    "net_",
+    "_index",
+    "_index_of_objects",
+    "_distinct_times",
+    "_tie_keys",
+    "ties",
+    "_has_decimal_form",
+}
 
 
 def assert_same(got, wanted, place=""):

@@ -145,7 +145,7 @@ def _pipeline() -> tuple[Any, Any]:
 
 def _pipeline_of_transformers() -> tuple[Any, Any]:
     X, _ = log()
-    return make_pipeline(IDEncoder(), SequenceWindower(), SequencePadder()).fit(X), X
+    return make_pipeline(IDEncoder(), SequenceWindower(timestamp=None), SequencePadder()).fit(X), X
 
 
 BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {

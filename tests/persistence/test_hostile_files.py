@@ -2,12 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import copy
+import pickle
 import warnings
 
 import example_models
 import fuzz_model_files
+import joblib
 import numpy as np
 import pytest
+import torch
 
 import sklrec
 from sklrec._persistence import files as _files
@@ -92,7 +95,7 @@ CASES = [
     ("mf", ENCODER + "column_indices_", [0], "vocabularies_ should be a list of length 1"),
     ("padder", LEARNED + "max_len_", 10**12, "max_len_ should be finite.* below 16777217"),
     ("windower", PARAMETERS + "max_len", 10**12, "max_len should be at most 16777216"),
-    ("windower", LEARNED + "column_indices_", [0], "should be a list of length 3"),
+    ("windower", LEARNED + "column_indices_", [0], "should have times if there is a column of t"),
     ("padded", LEARNED + "n_outputs_", 3, "n_outputs_ should be one of 1, 4"),
     ("sequence", LEARNED + "timestamp_index_", 9, "timestamp_index_ .* below 3"),
     ("sequence", PARAMETERS + "input", "sequences", "is not known"),
@@ -229,3 +232,23 @@ def test_the_fuzzer_notices_events_that_a_load_must_not_cause(tmp_path):
         fuzz_model_files._audit("subprocess.Popen", ("sh",))
     fuzz_model_files._audit("subprocess.Popen", ("sh",))
     assert [event.split()[0] for event in found] == ["open", "subprocess.Popen"]
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (
+            lambda path: path.write_bytes(pickle.dumps({"a": 1})),
+            "is a pickle, such as pickle.dump",
+        ),
+        (lambda path: joblib.dump({"a": 1}, path), "is a pickle, such as pickle.dump or joblib.d"),
+        (
+            lambda path: torch.save({"a": torch.ones(2)}, path),
+            "is a zip archive, such as torch",
+        ),
+    ],
+)
+def test_files_of_other_libraries_are_named(tmp_path, write, message):
+    write(tmp_path / "model")
+    with pytest.raises(ValueError, match=f"{message}.*load reads the files of sklrec.save"):
+        sklrec.load(tmp_path / "model")

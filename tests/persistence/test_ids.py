@@ -114,8 +114,6 @@ class OwnString(str):
     [
         (objects(OwnString("a"), "b"), "'a' of type OwnString"),
         (objects((1, OwnString("a")), 1), "of type OwnString"),
-        (objects(np.datetime64("2024-01-01")), "of type datetime64"),
-        (np.array([1, 2], dtype="longdouble"), "array of dtype (float|longdouble)"),
         (pd.array([1, 2], dtype="int64[pyarrow]"), r"array of dtype int64\[pyarrow\]"),
     ],
 )

@@ -174,6 +174,7 @@ def test_empty_sequences_need_max_len():
     assert SequencePadder(max_len=2).fit_transform([[], []]).tolist() == [[0, 0], [0, 0]]
 
 
+@pytest.mark.needs("scikit-learn>=1.9")  # keeps the index of a Series
 def test_names_and_set_output():
     padder = SequencePadder(max_len=2, mask=True).set_output(transform="pandas")
     names = ["code0", "code1", "mask0", "mask1"]

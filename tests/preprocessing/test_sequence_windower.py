@@ -151,17 +151,32 @@ def test_columns_are_given_by_position_or_name(log):
     assert (array == expected).all()
 
 
-def test_a_missing_timestamp_is_named(log):
-    with pytest.raises(
-        ValueError,
-        match="SequenceWindower sorts interactions by time, but X has no column named "
-        r"'timestamp'\. Give timestamp= the position or the name of a column of X\.",
+@pytest.mark.parametrize("timestamp", ["auto", None])
+def test_without_timestamps_a_row_reads_all_other_items_of_its_user(log, timestamp):
+    windower = SequenceWindower(max_len=3, timestamp=timestamp, ratings=True)
+    nan = np.nan
+    expected = [
+        [3, 1, 4, 4, 1.5, nan],
+        [0, 1, 4, nan, 5, nan],
+        [3, 1, 2, 4, 1.5, nan],
+        [2, 1, 3, 3, 1.5, nan],
+        [0, 4, 1, nan, 2, nan],
+        [2, 3, 1, 3, 4, nan],
+    ]
+    pairs = log[["user", "item"]]
+    np.testing.assert_array_equal(windower.fit_transform(pairs, RATINGS), expected)
+    assert windower.column_indices_ == (0, 1) and windower.timestamp_kind_ is None
+    new = pd.DataFrame({"user": ["ann", "eve"], "item": [9, 4]})
+    assert windower.transform(new)[:, :3].tolist() == [[3, 1, 9], [0, 0, 4]]
+
+
+def test_missing_timestamps_are_named(log):
+    renamed = log.rename(columns={"timestamp": "when"})
+    with pytest.warns(
+        UserWarning,
+        match="(?s)'auto' found no column named 'timestamp'.*, and transform reads the whole hi",
     ):
-        SequenceWindower().fit(log[["user", "item"]])
-    with pytest.raises(
-        ValueError, match=r"no column named 'timestamp'\. Give timestamp= the position"
-    ):
-        SequenceWindower().fit(log.to_numpy())
+        SequenceWindower().fit(renamed)
     with pytest.raises(ValueError, match="Column 'when' was asked for, but X has no column of th"):
         SequenceWindower(timestamp="when").fit(log)
     with pytest.raises(ValueError, match="yet now missing:\n- timestamp"):
@@ -175,7 +190,12 @@ def test_a_missing_timestamp_is_named(log):
         ("timestamp", [1, 2, np.nan, 4, 5, 6], "contains NaN.\nColumn 'timestamp' holds nan in"),
         ("timestamp", [1, 2, np.inf, 4, 5, 6], "contains infinity.\nColumn 'timestamp' holds inf"),
         ("timestamp", list("abcdef"), "Column 'timestamp' holds 'a' of type str in row 0"),
-        ("user", ["ann", None] * 3, "contains NaN.\nColumn 'user' holds nan in row 1"),
+        (
+            "user",
+            [1, 2, -1, 2, 1, 2],
+            r"Negative values .*\nColumn 'user' holds -1 in row 2. Users t",
+        ),
+        ("user", ["ann", None] * 3, "contains NaN.\nColumn 'user' holds (nan|None) in row 1"),
         ("item", [1, 2, -3, 4, 5, 6], r"Negative values .*\nColumn 'item' holds -3 in row 2"),
         ("item", [1, 2, 0.5, 4, 5, 6], r"^Column 'item' holds 0\.5 in row 2 where"),
         ("item", [1, 2, None, 4, 5, 6], "contains NaN.\nColumn 'item' holds nan in row 2"),
@@ -224,7 +244,7 @@ def test_ratings_need_y(log):
 @pytest.mark.parametrize(
     ("parameters", "text"),
     [
-        ({"item": "user"}, "Columns 0 and 'user' are one and the same"),
+        ({"item": "user"}, "Columns 'user' and 'user' are one and the same"),
         ({"timestamp": "item"}, "Columns 1 and 1 are one and the same"),
     ],
 )

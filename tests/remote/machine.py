@@ -16,7 +16,8 @@ READS |= {"masked_select", "bincount", "equal", "is_nonzero", "repeat_interleave
 
 
 backend_registration._setup_privateuseone_for_python_backend("remote")
-torch.inference_mode = torch.no_grad  # wrapper tensors do not support inference mode
+# Wrapper tensors do not support inference mode.
+torch.inference_mode = lambda mode=True: torch.no_grad() if mode else torch.enable_grad()
 
 
 class Remote(torch.Tensor):

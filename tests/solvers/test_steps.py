@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 from sklearn.base import clone
-from sklearn.callback import ScoringMonitor
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 
@@ -18,6 +17,8 @@ from sklrec import (
     SequenceRatingRegressor,
 )
 from sklrec.datasets import make_ratings
+
+ScoringMonitor = pytest.importorskip("sklearn.callback").ScoringMonitor  # scikit-learn 1.9
 
 X, Y = make_ratings(n_users=20, n_items=15, n_ratings=200, random_state=0)
 

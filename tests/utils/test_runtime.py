@@ -18,6 +18,7 @@ from sklrec._solvers.variational import Posterior
 from sklrec._utils.runtime import (
     BATCHES_PER_SWEEP,
     VALUES_PER_THREAD,
+    own_settings,
     threads_for,
     threads_for_sweeps,
 )
@@ -62,6 +63,19 @@ def test_the_number_follows_the_size_of_the_batch(rows, columns, n_threads):
     with threads_for_sweeps(rows * BATCHES_PER_SWEEP, columns):
         assert torch.get_num_threads() == n_threads
     assert_three_threads()
+
+
+def test_blocks_of_two_threads_share_the_default_dtype():
+    torch.set_default_dtype(torch.float64)
+    try:
+        first, second = own_settings(), own_settings()
+        with first:
+            second.__enter__()
+        assert torch.get_default_dtype() is torch.float32  # the second block still runs
+        second.__exit__(None, None, None)
+        assert torch.get_default_dtype() is torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_an_inner_block_can_only_lower_the_number():

@@ -1,6 +1,7 @@
 """Kinds of columns of side features: a class and an entry in `COLUMN_TYPES` for each."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Set
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from sklrec._data.checks import (
     LISTS,
     NUMBERS,
     OBJECTS,
+    STRINGS,
     check_rows,
     column_kind,
     plain_scalar,
@@ -34,6 +36,8 @@ INPUTS: dict[str, np.generic] = {
     "categorical": np.int64(0),
     "multi_valued": np.int64(0),
 }
+N_DATES = 100  # strings that must all be dates
+_DATE = re.compile(r"(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{4})([T ].*)?$")
 _COMPARED = COMPARED & set(COLUMN_KINDS)
 
 
@@ -316,14 +320,27 @@ def learn_column(
 ) -> Column:
     """Choose how to read a column, and learn it."""
     kind = column_kind(as_plain_array(values, name))
+    if kind == STRINGS and not (as_category or isinstance(values.dtype, pd.CategoricalDtype)):
+        _check_no_dates(values, name)
     types = reversed(COLUMN_TYPES.values())
     found = next(t for t in types if t.suits(values, kind, as_category=as_category))
     return found.learn(name, position, kind, values, n_before, weight)
 
 
+def _check_no_dates(values: Any, name: int | str) -> None:
+    """Raise if all strings are dates, each of which would become a category."""
+    present = pd.Series(values).dropna()
+    if all(_DATE.match(value) for value in present[:N_DATES]):
+        raise ValueError(
+            f"Column {name!r} holds dates as strings, such as {present.iloc[0]!r}, and would have "
+            f"{present.nunique()} categories. Convert it with pandas.to_datetime, or name it in "
+            "categorical_features."
+        )
+
+
 def as_plain_array(values: Any, name: int | str) -> Any:
-    """Values without sparse and categorical dtypes."""
-    if isinstance(values.dtype, pd.CategoricalDtype | pd.SparseDtype):
+    """Values without a categorical dtype."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
         values = np.asarray(values)
     if values.dtype.kind == "c":
         raise ValueError(

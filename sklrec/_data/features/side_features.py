@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from sklrec._data.checks import Rows, Table, column_values, resolve_columns
+from sklrec._data.checks import NUMBERS
 from sklrec._data.features.columns import COLUMN_TYPES, INPUTS, N_BINS, Column, learn_column
+from sklrec._data.numbers import numbers_of
+from sklrec._data.tables import Rows, Table, column_values, resolve_columns
 from sklrec._utils.state.kinds import NAME, Array, Choice, Many, Maybe, Part, Record
+from sklrec._utils.warnings import warn
 
 OWNERS = ("user", "item")
 SIDES = (*OWNERS, "context")
@@ -60,6 +63,7 @@ class SideFeatures:
         categorical_features: Any = "from_dtype",
         columns: Any = "all",
         weight: np.ndarray | None = None,  # (n_rows,), 1 if None
+        y: np.ndarray | None = None,  # (n_rows,), ratings that no column may equal
     ) -> "SideFeatures":
         """Learn the given columns, or all columns that hold no IDs."""
         categorical = _categorical_positions(estimator, categorical_features, X)
@@ -71,6 +75,8 @@ class SideFeatures:
             column = learn_column(
                 names[position], position, values, n_values, as_category=as_category, weight=weight
             )
+            if y is not None and column.kind == NUMBERS:
+                _warn_of_ratings(values, column.name, y)
             n_values += column.n_values
             learned.append(column)
         return cls(learned)
@@ -238,6 +244,15 @@ def _cells(column: Column, X: Table, rows: Rows) -> tuple[Any, int]:
     """Values of a column in some rows, and the number of the first row."""
     first_row = (rows.start or 0) if isinstance(rows, slice) else 0
     return column_values(X, column.position)[rows], first_row
+
+
+def _warn_of_ratings(values: Any, name: int | str, y: np.ndarray) -> None:
+    """Warn if a column equals the ratings, unless they are all the same."""
+    if y.min() < y.max() and np.array_equal(numbers_of(values, repr(name)), y):
+        warn(
+            f"Column {name!r} of X equals y, so that the model reads the ratings that it should "
+            "predict. Drop the column from X."
+        )
 
 
 def _first_rows(codes: np.ndarray) -> np.ndarray:

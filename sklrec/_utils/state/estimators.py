@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from copy import copy
 from functools import partial, wraps
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import sklearn
 from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklrec._utils.runtime import own_settings
 from sklrec._utils.state.kinds import Choice, Fields, Kind, Only, Part, Place, Record
 from sklrec._utils.state.plain import PARAMETER_CODECS, Codec, pack_plain, unpack_plain
+
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 PACKED = "_packed"  # in a pickle, the names of the attributes that are written as declared
 
@@ -44,6 +47,7 @@ class DeclaredEstimator(BaseEstimator):
                 packed[name] = self._state[name].pack(state[name], raw=True)
         return state | packed | {PACKED: sorted(packed)}
 
+    @own_settings()
     def __setstate__(self, state):
         state = dict(state)
         packed = {name: state.pop(name) for name in state.pop(PACKED)}
@@ -58,7 +62,7 @@ class DeclaredEstimator(BaseEstimator):
         return copied
 
 
-def in_one_step(fit: Callable[..., Any]) -> Callable[..., Any]:
+def in_one_step(fit: Method) -> Method:
     """Let a method work on a copy, whose attributes replace those of the estimator at the end."""
 
     @wraps(fit)
@@ -68,7 +72,7 @@ def in_one_step(fit: Callable[..., Any]) -> Callable[..., Any]:
         self.__dict__ = vars(model)
         return self if result is model else result
 
-    return wrapper
+    return cast(Method, wrapper)
 
 
 class Fitted(Part):

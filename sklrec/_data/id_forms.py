@@ -1,0 +1,61 @@
+"""Warnings about IDs that are the same for people, but not for Python."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import re
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklrec._utils.warnings import warn
+
+_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
+
+
+def warn_of_mixed_types(ids: Any, values: np.ndarray, name: int | str) -> None:
+    """Warn if a column holds numbers, and strings that read as numbers."""
+    texts = [v for v in ids if isinstance(v, str) and _NUMBER.fullmatch(v)]
+    numbers = [v for v in ids if isinstance(v, Real) and not isinstance(v, np.timedelta64)]
+    if texts and numbers:
+        share = pd.Series(values, dtype=object).isin(texts).mean()
+        warn(
+            f"Column {name!r} holds numbers such as {numbers[0]!r} and strings that read as "
+            f"numbers such as {texts[0]!r} ({share:.1%} of {len(values)} rows), which are "
+            "different IDs. Convert the column to one type, for example with .astype(str), or "
+            "read the file with a dtype for it."
+        )
+
+
+def warn_of_mixed_forms(ids: Any, values: Any, name: int | str) -> None:
+    """Warn if a column holds a whole number as a string in two forms, such as '7' and '7.0'."""
+    known = set(ids)
+    twins = [v for v in ids if v.endswith(".0") and v[:-2] in known]
+    if twins:
+        both = [*twins, *(v[:-2] for v in twins)]
+        share = np.mean(pd.Series(values, dtype=object).isin(both))
+        warn(
+            f"Column {name!r} holds {twins[0]!r} and {twins[0][:-2]!r}, which are different IDs. "
+            f"{len(twins)} numbers have both forms, in {share:.1%} of {len(values)} rows. "
+            "Convert them to one form before they become strings, for example with .astype(int)."
+        )
+
+
+def warn_of_another_form(vocabulary: Any, values: Any, name: int | str) -> None:
+    """Warn if unknown strings, such as '7.0', are known in another form, such as '7'."""
+    unknown = np.asarray(values[vocabulary.codes(values) == 0], dtype=object)
+    forms = np.array([v[:-2] if v.endswith(".0") else f"{v}.0" for v in unknown], dtype=object)
+    is_known = vocabulary.codes(forms) > 0
+    if is_known.any():
+        first = np.argmax(is_known)
+        warn(
+            f"Column {name!r} holds {unknown[first]!r}, which is unknown, while "
+            f"{forms[first]!r} is known. {is_known.mean():.1%} of {len(unknown)} unknown IDs "
+            "differ in this way. Convert the column to the form that fit saw."
+        )
+
+
+def has_decimal_form(values: Any) -> bool:
+    """Whether one of some strings ends in '.0'."""
+    dtype = object if isinstance(values, np.ndarray) else values.dtype
+    return bool(pd.Series(values, dtype=dtype).str.endswith(".0").any())

@@ -2,32 +2,26 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import RegressorMixin
 
 from sklrec._core.callback_params import CallbackParameters
 from sklrec._core.chunks import Chunks
 from sklrec._core.fit import Plan, fit_model
-from sklrec._core.predict import fitted_copy, predicted
-from sklrec._core.readers import PairReader
-from sklrec._core.recommend import recommended, similar
+from sklrec._core.predict import predicted
+from sklrec._core.recommender import BaseRecommender
 from sklrec._core.rows import Rows, Table
 from sklrec._data.checks import STATISTICS, RatingStatistics
-from sklrec._data.seen import SeenPairs
 from sklrec._solvers.base import Solver
 from sklrec._solvers.net import RatingNet
 from sklrec._solvers.steps import notify_sklearn_callbacks
 from sklrec._utils.conditional import missing_if
-from sklrec._utils.state.estimators import DeclaredEstimator, Fitted
-from sklrec._utils.state.kinds import Floats, Int, Maybe, Optional, Strings
-from sklrec._utils.types import IDList, Whole
+from sklrec._utils.state.kinds import Floats, Int, Maybe, Optional
 from sklrec._utils.versions import (
     CallbackSupportMixin,
     Interval,
@@ -38,7 +32,6 @@ from sklrec._utils.versions import (
 from sklrec.datasets._chunks import ChunkedRatings
 from sklrec.modules._losses import LOSSES
 from sklrec.modules._rating_module import RatingModule
-from sklrec.preprocessing import IDEncoder
 
 # Constraints of the parameters of estimators that skorch trains.
 TRAINING_CONSTRAINTS = {
@@ -60,46 +53,23 @@ TRAINING_CONSTRAINTS = {
 }
 
 
-def _numbers_of_ids(encoder: IDEncoder) -> dict[str, int]:
-    users, items = encoder.vocabularies_
-    return {"n_users": len(users), "n_items": len(items)}
-
-
-def _lacks_factors(side: str) -> Callable[[Any], str | None]:
-    """Make a function that tells why a model cannot compare users or items."""
-
-    def reason(estimator: Any) -> str | None:
-        if side in estimator._sides_with_factors:
-            return None
-        return (
-            f"{type(estimator).__name__} has no similar_{side}s: it compares {side}s by their "
-            "factors, which this model does not have. Use MFRegressor."
-        )
-
-    return reason
-
-
 class BaseRatingRegressor(
-    CallbackSupportMixin, RegressorMixin, CallbackParameters, DeclaredEstimator
+    CallbackSupportMixin, RegressorMixin, CallbackParameters, BaseRecommender
 ):
     """Base of the estimators that predict the ratings of interactions."""
 
     _state = {
-        "n_features_in_": Int(size="n_columns"),
-        "feature_names_in_": Maybe(Strings("n_columns")),
+        **BaseRecommender._state,
         "rating_scale_": Optional(Floats(2, tuple)),
         "rating_statistics_": STATISTICS,
         "loss_curve_": Floats("n_iter"),
         "validation_curve_": Maybe(Floats()),
         "n_iter_": Int(size="n_iter"),
-        "encoder_": Fitted(IDEncoder, _numbers_of_ids),
-        "seen_": SeenPairs(),
     }
     _not_kept = ("net_",)
 
     _parameter_constraints = {
-        "user": [Interval(Integral, 0, None, closed="left"), str],
-        "item": [Interval(Integral, 0, None, closed="left"), str],
+        **BaseRecommender._parameter_constraints,
         "rating_scale": [StrOptions({"auto"}), tuple, list, None],
         "device": [str, torch.device],
         "random_state": ["random_state"],
@@ -110,16 +80,12 @@ class BaseRatingRegressor(
     warm_start = False
     early_stopping: bool | float | str = False
     # What differs between estimators.
-    _reader: Any = PairReader()
     _takes_accelerate = False
     _takes_chunks: Any = False
     _needs_float64 = False
-    _sides_with_factors: tuple[str, ...] = ("user", "item")
     # Bounds of the sum of the weights if their size matters; otherwise their mean becomes 1.
     _sum_of_weights: tuple[float, float] | None = None
 
-    encoder_: IDEncoder
-    module_: Any  # a RatingModule
     net_: RatingNet
     rating_scale_: tuple[float, float] | None
     rating_statistics_: RatingStatistics
@@ -265,130 +231,13 @@ class BaseRatingRegressor(
         """
         return predicted(self, X)
 
-    def recommend(
-        self,
-        users: IDList,
-        n_items: Whole = 10,
-        *,
-        exclude_seen: bool = True,
-        candidates: IDList | Mapping[Any, IDList] | None = None,
-    ) -> pd.DataFrame:
-        """Recommend the items with the highest predicted ratings.
-
-        Parameters
-        ----------
-        users : array-like of shape (n_users,)
-            User IDs. An unknown user gets the items that are rated highest regardless of the
-            user.
-        n_items : int, default=10
-            Number of items for each user, or fewer if not enough items are left.
-        exclude_seen : bool, default=True
-            Whether to leave out the items that the user rated in `fit` and `partial_fit`.
-        candidates : array-like of shape (n_candidates,) or dict, default=None
-            IDs of the items to choose from. ``None`` means all known items. A dict maps each
-            user of `users` to a list of item IDs.
-
-        Returns
-        -------
-        DataFrame of shape (n_recommendations, 4)
-            Columns user, item, rank (from 1) and score (the predicted rating). The users have the
-            order of `users`. Items with the same score have the order of
-            ``encoder_.categories_[1]``.
-
-        Raises
-        ------
-        ValueError
-            If a candidate is not a known item, or if a user has no candidates.
-
-        Warns
-        -----
-        UserWarning
-            If users are unknown because their IDs are of another kind than the IDs that `fit`
-            saw.
-        """
-        model = fitted_copy(self)
-        return recommended(model, users, n_items, exclude_seen, candidates)
-
-    @missing_if(_lacks_factors("item"))
-    def similar_items(
-        self, items: IDList, n_items: Whole = 10, metric: Literal["cosine", "dot"] = "cosine"
-    ) -> pd.DataFrame:
-        """Find the items whose factors are most similar; `BiasRegressor` has no factors.
-
-        Parameters
-        ----------
-        items : array-like of shape (n,)
-            Known item IDs.
-        n_items : int, default=10
-            Number of similar items for each item, or fewer if there are not enough items.
-        metric : {'cosine', 'dot'}, default='cosine'
-            The cosine of the factors of the two items, from -1 to 1, or their dot product. The
-            dot product grows with the size of the factors.
-
-        Returns
-        -------
-        DataFrame of shape (n_similar, 4)
-            Columns item, similar_item, rank (from 1) and score (by `metric`).
-
-        Raises
-        ------
-        ValueError
-            If an item is unknown.
-        """
-        return similar(fitted_copy(self), "item", items, n_items, metric)
-
-    @missing_if(_lacks_factors("user"))
-    def similar_users(
-        self, users: IDList, n_users: Whole = 10, metric: Literal["cosine", "dot"] = "cosine"
-    ) -> pd.DataFrame:
-        """Find the users whose factors are most similar, if the model has factors of users.
-
-        Parameters
-        ----------
-        users : array-like of shape (n,)
-            Known user IDs.
-        n_users : int, default=10
-            Number of similar users for each user, or fewer if there are not enough users.
-        metric : {'cosine', 'dot'}, default='cosine'
-            The cosine of the factors of the two users, from -1 to 1, or their dot product. The
-            dot product grows with the size of the factors.
-
-        Returns
-        -------
-        DataFrame of shape (n_similar, 4)
-            Columns user, similar_user, rank (from 1) and score (by `metric`).
-
-        Raises
-        ------
-        ValueError
-            If a user is unknown.
-        """
-        return similar(fitted_copy(self), "user", users, n_users, metric)
-
     @property
     def global_mean_(self) -> float:
         """Weighted mean of the training ratings."""
         return self.module_.global_mean.item()
 
-    @property
-    def n_users_(self) -> int:
-        """Number of known users."""
-        return len(self.encoder_.vocabularies_[0])
-
-    @property
-    def n_items_(self) -> int:
-        """Number of known items."""
-        return self.module_.n_items
-
-    @property
-    def n_ratings_(self) -> int:
-        """Number of different pairs of a user and an item in the training data."""
-        return self.seen_.nnz
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
         # IDs have no order, and scikit-learn's check wants a function of numbers to be fitted.
         tags.regressor_tags.poor_score = True
         return tags

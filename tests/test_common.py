@@ -308,7 +308,10 @@ def test_parameters_of_callbacks_are_set_by_name(estimator):
 
 
 @pytest.mark.parametrize(
-    "estimator", [e for e in ESTIMATORS if isinstance(e, RegressorMixin)], ids=repr
+    "estimator",
+    # without biases, a rating is the product of factors and has no mean
+    [e for e in ESTIMATORS if isinstance(e, RegressorMixin) and getattr(e, "biased", True)],
+    ids=repr,
 )
 def test_ratings_far_from_0_are_as_precise_as_those_near_0(estimator, tmp_path):
     is_ordinal = estimator.get_params().get("loss") == "ordinal"

@@ -80,7 +80,7 @@ class PairReader:
             if vocabulary.warn_of_kind(values, n):
                 return
         # A single row of a new user and a new item is usual where predictions are served.
-        if n_rows > 1 and (n_unknown == n_rows).all():
+        if n_rows > 1 and (n_unknown == n_rows).all() and not _reads_features(model):
             (users, of_rows), (items, _) = columns
             warn(
                 f"No row has a user or an item that fit saw: all {n_rows} rows are predicted as "
@@ -307,6 +307,13 @@ def _block_arrays(blocks: dict[str, SideBlock], X: Any, rows: slice = slice(None
         if block.names:
             inputs[f"{name}_values"], inputs[f"{name}_weights"] = block.arrays(X, rows)
     return inputs
+
+
+def _reads_features(model: Any) -> bool:
+    """Whether side features can tell unknown IDs apart."""
+    of_rows = getattr(model, "side_features_", None)
+    blocks = getattr(model, "side_blocks_", {})
+    return bool(of_rows and of_rows.columns) or any(block.names for block in blocks.values())
 
 
 def _different_ratings(y: np.ndarray) -> np.ndarray:

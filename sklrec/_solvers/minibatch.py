@@ -265,7 +265,10 @@ class MinibatchSolver:
         previous: WarmStart | None,
     ) -> list[Any]:
         """Callbacks of the solver and of the user."""
-        callbacks = list(self.callbacks or [])
+        # As in skorch, the name of a callback stays when None replaces the callback.
+        callbacks = [
+            c for c in self.callbacks or [] if not (isinstance(c, tuple) and c[1] is None)
+        ]
         for callback in callbacks:
             if not _is_callback(callback, Callback):
                 raise TypeError(

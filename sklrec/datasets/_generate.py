@@ -231,7 +231,8 @@ def _draw_pairs(
         arrival = rng.exponential(size=(n_users, n_items))
         arrival /= _popularity(n_users, long_tail)[np.argsort(user_by_rank), None]
         arrival /= _popularity(n_items, long_tail)[np.argsort(item_by_rank)]
-        pairs = np.argpartition(arrival, n_pairs - 1, axis=None)[:n_pairs]
+        # The order of a partition depends on the processor.
+        pairs = np.sort(np.argpartition(arrival, n_pairs - 1, axis=None)[:n_pairs])
         rng.shuffle(pairs)
         return pairs
 

@@ -266,7 +266,7 @@ NOT_SEEN = "fit saw, and it did not see 77. Pass IDs that are among encoder_.cat
         ),
         (
             lambda m: m.similar_users([USERS[0]], metric="euclidean"),
-            "metric must be 'cosine' or 'dot', got 'euclidean'",
+            "metric must be one of 'cosine', 'dot', got 'euclidean'",
         ),
         (lambda m: m.similar_items("film"), MUST_BE_LIST.format("items", "'film'", "'film'")),
         (lambda m: m.similar_items([ITEMS[0]], n_items=-1), NOT_POSITIVE.format(-1)),

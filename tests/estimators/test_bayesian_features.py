@@ -8,6 +8,7 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from sklrec import BayesianMFRegressor
+from sklrec._data.tables import read_table
 from sklrec.datasets import make_ratings
 
 X, REAL = make_ratings(60, 40, 1200, random_state=0)
@@ -270,7 +271,7 @@ def test_a_warm_start_gives_side_features_to_their_users():
     model.fit(SIDE[late], Y[late])
     rows = SIDE[late].drop_duplicates("user")
     codes = model.encoder_.vocabularies_[0].codes(rows["user"])
-    values, weights = model.side_blocks_["user"].arrays(rows)
+    values, weights = model.side_blocks_["user"].arrays(read_table(rows))
     assert np.array_equal(model.module_.user_values[codes], values)
     assert np.array_equal(model.module_.user_weights[codes], weights)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sklrec import DenseRecRegressor, MFRegressor, ModuleRecRegressor, SequenceRatingRegressor
+from sklrec._data.tables import read_table
 from sklrec.datasets import make_ratings
 from sklrec.modules import DenseNet, LSTMRating, MatrixFactorization
 
@@ -50,6 +51,7 @@ def test_the_predictions_are_those_of_the_own_estimator(pair):
 
 def batch_of(model, table):
     """Inputs of the module for all rows."""
+    table = read_table(table)
     if hasattr(model._reader, "targets"):
         return model._reader.targets(model, table, None).in_one_batch()
     inputs = model._reader.inputs(model, table)

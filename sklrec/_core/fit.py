@@ -10,12 +10,14 @@ import torch
 
 from sklrec._core.readers import n_ids
 from sklrec._core.rows import Rows, device_of
+from sklrec._data.checks import RatingStatistics
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.minibatch import MinibatchSolver, Optimization
 from sklrec._solvers.penalties import Diverged
 from sklrec._solvers.steps import ATTRIBUTES_OF_A_RUNNING_FIT, set_model_of_callbacks
 from sklrec._solvers.tensors import sum_of_weights
 from sklrec._utils.runtime import is_shared, own_settings
+from sklrec._utils.warnings import warn
 from sklrec.modules._losses import loss_of
 from sklrec.modules._rating_module import RatingModule
 
@@ -51,6 +53,8 @@ def fit_model(estimator: Any, source: Any) -> Any:
         model._validate_params()  # fit_context skips this for a fitted estimator
     set_model_of_callbacks(model)
     rows = source.read(model, previous)
+    if not is_partial and previous is None:
+        _warn_of_constant_ratings(rows.statistics)
     model.rating_statistics_ = rows.statistics
     if previous is not None:
         model.rating_statistics_ = previous.rating_statistics_.pooled(rows.statistics)
@@ -65,6 +69,17 @@ def fit_model(estimator: Any, source: Any) -> Any:
     if interrupted:
         raise KeyboardInterrupt
     return estimator
+
+
+def _warn_of_constant_ratings(statistics: RatingStatistics) -> None:
+    """Warn if all ratings are equal, as those of a log of events are."""
+    if statistics.variance**0.5 <= 1e-12 * abs(statistics.mean):  # the rest is rounding
+        rating = f"{statistics.mean:g}"
+        warn(
+            f"All ratings are {rating}, so that the model predicts {rating} for every user and "
+            "item. If X holds events without ratings, such as purchases, fit an "
+            "ImplicitMFRecommender, which ranks items."
+        )
 
 
 def _fitted_names(model: Any) -> set[str]:

@@ -44,8 +44,8 @@ CASES = {
     "dense, side features": DenseRecRegressor(**DENSE),
     "dense by row, side features": DenseRecRegressor(**{**DENSE, **BY_ROW}),
     "LSTM": SequenceRatingRegressor(**SEQUENCE),
-    "LSTM by row": SequenceRatingRegressor(**{**SEQUENCE, "batch_size": 14}),
-    "bidirectional LSTM": SequenceRatingRegressor(**SEQUENCE, bidirectional=True),
+    "LSTM by row": SequenceRatingRegressor(**{**SEQUENCE, "batch_size": 14, "alpha": 10.0}),
+    "bidirectional LSTM": SequenceRatingRegressor(**SEQUENCE, bidirectional=True, alpha=10.0),
     "LSTM of items": SequenceRatingRegressor(**SEQUENCE, items_only=True),
 }
 

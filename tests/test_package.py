@@ -103,9 +103,9 @@ def test_no_method_of_the_base_class_is_overridden_once():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "fit"), structure.fits().items())
 def test_a_fit_enters_few_files(name, fit):
-    limits = {"BiasRegressor": 19, "BayesianMFRegressor, all": 27, "SequenceRatingRegressor": 38}
-    limits["SequenceRatingRegressor, alpha=1"] = 28
-    assert len(structure.entered(fit)) <= limits.get(name, 26)
+    limits = {"BiasRegressor": 21, "BayesianMFRegressor, all": 29, "SequenceRatingRegressor": 40}
+    limits["SequenceRatingRegressor, alpha=1"] = 30
+    assert len(structure.entered(fit)) <= limits.get(name, 28)
 
 
 @pytest.mark.parametrize(

@@ -479,8 +479,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         if self.output != "rating":
             mean, scale = rows.statistics.mean, rows.statistics.scale
         with own_random_state(rows.generator, "cpu"):
-            has_biases = self.output in ("auto", "residual")
-            return _new_rating(self, mean, scale, has_biases=has_biases)
+            return _new_rating(self, mean, scale, has_biases=self.output in ("auto", "residual"))
 
     def _continued_module(self, previous, rows):
         before = previous.module_
@@ -503,7 +502,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         optimizer = self.optimizer or torch.optim.Adam
         params: dict[str, Any] = {}
         if self.optimizer is None:
-            if _is_sparse(self.module_):
+            if any(getattr(layer, "sparse", False) for layer in self.module_.modules()):
                 optimizer = RowwiseAdam
             else:
                 params["fused"] = True  # the step of a table in one pass over it
@@ -550,10 +549,8 @@ def _new_rating(
     """Make a network and the rating module around it."""
     sizes = _sizes(model)
     part = part_read_by(model.module)
-    given: dict[str, Any] = dict(sizes)
-    if part == "features":
-        given["side_features"] = model.side_features_
-    network = make_network(model.module, given, _parameters(model))
+    features = {"side_features": model.side_features_} if part == "features" else {}
+    network = make_network(model.module, sizes | features, _parameters(model))
     arguments = check_forward(network, part, model.module)
     rating = NetworkRating(
         network, arguments, sizes, part, has_biases=has_biases, global_mean=mean, scale=scale
@@ -575,7 +572,3 @@ def _takes_sparse(model: Any) -> bool:
         return False
     of_torch = (model.optimizer or RowwiseAdam).__module__.startswith("torch.optim")
     return not of_torch or issubclass(model.optimizer, SPARSE)
-
-
-def _is_sparse(rating: Any) -> bool:
-    return any(getattr(layer, "sparse", False) for layer in rating.modules())

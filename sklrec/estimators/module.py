@@ -247,7 +247,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
     that are strictly earlier than each rating, at most `max_len`: ``histories.items``,
     ``histories.ratings`` and ``histories.gaps`` of shape (n, max_len), with zeros in front, and
     ``histories.lengths`` of shape (n,). The ratings are in units of the output. Gaps are times
-    since the interaction before, on a logarithmic scale.
+    since the interaction before, on a logarithmic scale. Of interactions of the same user, item
+    and time (without timestamps: of the same user and item), a history holds the last one.
 
     **Recommending.** `recommend` calls ``forward`` for all pairs of a user and an item. It is much
     faster if the network has the methods ``user_vectors(users)`` and ``item_vectors(items)``, of

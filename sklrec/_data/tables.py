@@ -116,6 +116,8 @@ def as_column(values: Any) -> Any:
     if isinstance(values, ExtensionArray):
         if isinstance(values.dtype, pd.SparseDtype):
             return np.asarray(values)
+        if isinstance(values, pd.arrays.NumpyExtensionArray):
+            return values.to_numpy()
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values
         values = pd.Series(values)
@@ -176,10 +178,12 @@ def _texts(series: nw.Series[Any]) -> Any:
     try:
         arrow = series.to_arrow()
     except ImportError:
-        return pd.array(series.cast(nw.String()).to_list(), dtype="str")
+        return as_column(series.cast(nw.String()).to_list())
     if isinstance(series.dtype, nw.String):
-        return pd.array(arrow, dtype="str")
-    return arrow.to_pandas().array
+        return as_column(arrow.to_pandas())
+    from pyarrow import dictionary, int64  # pyarrow 20 does not convert unsigned codes
+
+    return as_column(arrow.cast(dictionary(int64(), arrow.type.value_type)).to_pandas())
 
 
 def unmasked(values: Any) -> Any:

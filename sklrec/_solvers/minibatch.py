@@ -267,7 +267,9 @@ class MinibatchSolver:
         """Callbacks of the solver and of the user."""
         callbacks = list(self.callbacks or [])
         for callback in callbacks:
-            if not _is_callback(callback, Callback):
+            # `set_params(callbacks__name=None)` puts None in its place, which skorch leaves out.
+            is_removed = isinstance(callback, tuple) and callback[1:] == (None,)
+            if not (is_removed or _is_callback(callback, Callback)):
                 raise TypeError(
                     "callbacks must hold callbacks of skorch, or pairs of a name and a callback, "
                     f"got {callback!r:.100}."

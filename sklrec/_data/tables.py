@@ -67,20 +67,10 @@ def read_table(X: Any) -> Any:
         return native
     if isinstance(native, pd.DataFrame):
         return Frame(native, native.columns, len(native), lambda k: native.iloc[:, k])
-    if isinstance(native, pd.Series):
-        raise ValueError(
-            "Expected 2D array, got a Series, which is one column or one row. Pass a DataFrame: "
-            "several columns such as X[['user', 'item']], or one row such as X.iloc[[0]]."
-        )
-    if issparse(native):  # before mappings, of which dok_array is one
+    if issparse(native):
         raise TypeError(
             "Sparse data was passed, but a table was expected that has a row for each rating. "
             + _WIDE.format(function="interactions_from_matrix")
-        )
-    if isinstance(native, Mapping):
-        raise TypeError(
-            f"Expected 2D array, got a {type(native).__name__}. Pass pandas.DataFrame(X) if it "
-            "has a list for each column, and pandas.DataFrame([X]) if it has one value for each."
         )
     given = nw.from_native(native, pass_through=True)
     if given is native and hasattr(native, "__arrow_c_array__") and hasattr(native, "schema"):
@@ -237,6 +227,16 @@ def _check_frame_shape(estimator: Any, X: Frame, min_features: int) -> None:
 
 
 def _as_array(estimator: Any, X: Any, min_features: int) -> np.ndarray:
+    if isinstance(X, pd.Series):
+        raise ValueError(
+            "Expected 2D array, got a Series, which is one column or one row. Pass a DataFrame: "
+            "several columns such as X[['user', 'item']], or one row such as X.iloc[[0]]."
+        )
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"Expected 2D array, got a {type(X).__name__}. Pass pandas.DataFrame(X) if it "
+            "has a list for each column, and pandas.DataFrame([X]) if it has one value for each."
+        )
     options = {
         "ensure_all_finite": False,
         "ensure_min_features": min_features,

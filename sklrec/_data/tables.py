@@ -226,7 +226,8 @@ def _check_frame_shape(estimator: Any, X: Frame, min_features: int) -> None:
         )
 
 
-def _as_array(estimator: Any, X: Any, min_features: int) -> np.ndarray:
+def check_two_dimensional(X: Any) -> None:
+    """Raise if X is a Series or a dict."""
     if isinstance(X, pd.Series):
         raise ValueError(
             "Expected 2D array, got a Series, which is one column or one row. Pass a DataFrame: "
@@ -237,6 +238,10 @@ def _as_array(estimator: Any, X: Any, min_features: int) -> np.ndarray:
             f"Expected 2D array, got a {type(X).__name__}. Pass pandas.DataFrame(X) if it "
             "has a list for each column, and pandas.DataFrame([X]) if it has one value for each."
         )
+
+
+def _as_array(estimator: Any, X: Any, min_features: int) -> np.ndarray:
+    check_two_dimensional(X)
     options = {
         "ensure_all_finite": False,
         "ensure_min_features": min_features,
@@ -343,53 +348,3 @@ def listed(names: Sequence[str] | np.ndarray) -> str:
     """Names of columns, for messages."""
     more = ", ..." if len(names) > N_NAMES_SHOWN else ""
     return ", ".join(map(repr, names[:N_NAMES_SHOWN])) + more
-
-
-def with_columns(X: Table, replaced: dict[int, Any], kind: str) -> Any:
-    """Copy of a table with other columns: of its own kind, or of "pandas" or "polars"."""
-    native = X.native if isinstance(X, Frame) else X
-    if isinstance(native, pd.DataFrame):
-        native = native.copy(deep=False)
-        for position, values in replaced.items():
-            # Without a dtype, pandas would convert objects.
-            column = pd.Series(values, index=native.index, dtype=values.dtype, copy=False)
-            native.isetitem(position, column)
-        return native
-    table = nw.from_native(native, pass_through=True)
-    if isinstance(table, nw.DataFrame) and kind in ("default", table.implementation.value):
-        changed = [
-            nw.new_series(table.columns[k], _without_nan(values), backend=table.implementation)
-            for k, values in replaced.items()
-        ]
-        return table.with_columns(*changed).to_native()
-    if kind == "default" and not isinstance(X, Frame):
-        untouched = [X[:0]] if len(replaced) < X.shape[1] else []
-        out = np.empty(X.shape, dtype=_common_dtype([*replaced.values(), *untouched]))
-        for position in range(X.shape[1]):
-            out[:, position] = replaced.get(position, X[:, position])
-        return out
-    columns = {str(k): column_values(X, k) for k in range(X.shape[1]) if k not in replaced}
-    columns = {name: pd.Series(values).infer_objects() for name, values in columns.items()}
-    columns = {str(k): columns.get(str(k), replaced.get(k)) for k in range(X.shape[1])}
-    if kind == "pandas":
-        return pd.DataFrame(columns)
-    lists = {name: _without_nan(as_column(values)) for name, values in columns.items()}
-    return nw.from_dict(lists, backend="polars").to_native()
-
-
-def _without_nan(values: Any) -> Any:
-    """Numbers of a column as an array, and other values as a list with None for missing ones."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        return values
-    objects = pd.Series(values, dtype=values.dtype).astype(object)
-    return objects.where(objects.notna(), None).tolist()
-
-
-def _common_dtype(columns: list[Any]) -> np.dtype:
-    """Dtype that keeps the values of all columns."""
-    dtypes = [column.dtype for column in columns]
-    kinds = {dtype.kind for dtype in dtypes}
-    is_common = len(kinds) == 1 or kinds <= set("bif")
-    if is_common and all(isinstance(dtype, np.dtype) for dtype in dtypes):
-        return np.result_type(*dtypes)
-    return np.dtype(object)

@@ -11,7 +11,7 @@ INTEGRATIONS := .venv-integrations
 
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-oldest test-integrations lint types tests coverage audit fuzz docs docs-test bench wheel format clean
+.PHONY: help demo test test-oldest test-integrations lint types tests coverage audit fuzz sweep docs docs-test bench wheel format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -70,6 +70,9 @@ audit: $(VENV)/.extra-test  ## known vulnerabilities of the pinned versions
 
 fuzz: $(VENV)/.extra-test  ## random data, calls and model files for an hour; FUZZ=number of calls
 	$(BIN)/python tests/abuse/fuzz.py $(FUZZ)
+
+sweep: $(VENV)/.extra-test  ## about 22,000 calls of public functions with wrong arguments
+	$(BIN)/python tests/abuse/wrong_calls.py
 
 docs: $(VENV)/.extra-docs  ## build the documentation into docs/_build/html; warnings are errors
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html

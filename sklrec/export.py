@@ -216,7 +216,8 @@ def onnx_inputs(estimator: Any, X: Any, *, history: Any = None) -> dict[str, np.
     >>> onnx_inputs(mf, [["bob", "rum"], ["eve", "tea"]])
     {'users': array([2, 0]), 'items': array([2, 1])}
     """
-    estimator = copy(estimator)  # so that a fit in another thread changes nothing here
+    if isinstance(estimator, EXPORTED):
+        estimator = copy(estimator)  # so that a fit in another thread changes nothing here
     _module_of(estimator)
     if isinstance(estimator._reader, HistoryReader | PaddedReader):
         targets = estimator._reader.targets(estimator, X, history)

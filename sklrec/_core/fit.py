@@ -23,6 +23,8 @@ from sklrec.modules._rating_module import RatingModule
 
 # Starts of a training with lr="auto", each with half the learning rate of the one before.
 N_STARTS = 8
+# Largest batch, beyond the memory of any machine.
+LARGEST_BATCH = 2**31
 
 
 @dataclass(frozen=True)
@@ -243,8 +245,9 @@ def minibatch_solver(
         loss=loss_of(model.loss, model.quantile),
         lr=auto_lr(max_epochs) if model.lr == "auto" else model.lr,
         max_epochs=1 if plan.is_partial else int(max_epochs),
-        batch_size=int(model.batch_size if batch_size is None else batch_size),
-        alpha=alpha,
+        # torch takes no larger slices.
+        batch_size=min(int(batch_size or model.batch_size), LARGEST_BATCH),
+        alpha=None if alpha is None else float(alpha),
         callbacks=model.callbacks,
         verbose=int(model.verbose),
         early_stopping=plan.stops_early,

@@ -23,7 +23,7 @@ from sklrec._core.readers import (
 )
 from sklrec._core.rows import check_X
 from sklrec._data.checks import check_ratings
-from sklrec._data.histories import Histories
+from sklrec._data.histories import Histories, last_rows
 from sklrec._data.tables import (
     check_interactions,
     column_values,
@@ -84,12 +84,15 @@ class HistoryReader(PairReader):
         inputs, y, weight = rated
         histories = _histories(model, inputs, y, previous)
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
+        places = _places(model, inputs, previous)
         if times is None:
-            times = histories.latest_positions(users)
+            times = places - histories.starts[users]
         targets = histories, users, items, times, y, weight
         if model.module_.has_static_part:
             data = sequence_tensors(model, *targets)
-            data.places, data.past_weights = _places_and_weights(model, inputs, weight, previous)
+            past_weights = np.ones(len(histories.items))  # also of the rows of earlier fits
+            past_weights[places] = weight
+            data.places, data.past_weights = map(torch.from_numpy, (places, past_weights))
             return data
         module = model.module_
         options = {"history_dropout": module.history_dropout, "users": users}
@@ -160,7 +163,8 @@ class HistoryReader(PairReader):
         inputs = self.inputs(model, X_past)
         _warn_of_items(model, X_past, inputs["items"])
         times = inputs.get("times")
-        return Histories(users, inputs["items"], y_past, times, len(is_read)), sequences
+        histories = Histories.of_last(users, inputs["items"], y_past, times, len(is_read))
+        return histories, sequences
 
     def scores(self, model: Any, users: np.ndarray, items: np.ndarray) -> Tensor:
         module = model.module_
@@ -228,26 +232,23 @@ def check_input_unchanged(model: Any) -> None:
 def _histories(model: Any, inputs: Inputs, y: np.ndarray, previous: Any) -> Histories:
     """Make the histories of all users, with the histories of `previous` before them."""
     n_users = n_ids(model)[0] + 1
-    histories = Histories(inputs["users"], inputs["items"], y, inputs.get("times"), n_users)
+    users, items, times = inputs["users"], inputs["items"], inputs.get("times")
+    histories = Histories.of_last(users, items, y, times, n_users)
     return histories if previous is None else previous.histories_.extended(histories)
 
 
-def _places_and_weights(
-    model: Any, inputs: Inputs, weight: np.ndarray, previous: Any
-) -> tuple[Tensor, Tensor]:
-    """Find the rows in the histories, and give weights there: 1 for rows of earlier fits."""
-    numbers = _histories(model, inputs, np.arange(len(weight)), None)
+def _places(model: Any, inputs: Inputs, previous: Any) -> np.ndarray:
+    """Find the place of each row in the histories, where only the last of equal rows stand."""
+    last = last_rows(inputs["users"], inputs["items"], inputs.get("times"))
+    numbers = _histories(model, inputs, np.arange(len(last)), None)
     if previous is not None:
         before = copy(previous.histories_)
         before.ratings = np.full(len(before.items), -1)
         numbers = before.extended(numbers)
-    rows = torch.from_numpy(numbers.ratings)
-    is_here = rows >= 0
-    weights = torch.ones(len(rows), dtype=torch.float64)
-    weights[is_here] = torch.from_numpy(weight).double()[rows[is_here]]
-    places = torch.empty(len(weight), dtype=torch.int64)
-    places[rows[is_here]] = torch.nonzero(is_here).squeeze(1)
-    return places, weights
+    is_here = numbers.ratings >= 0
+    places = np.empty(len(last), dtype=np.int64)
+    places[numbers.ratings[is_here]] = np.flatnonzero(is_here)
+    return places[last]
 
 
 def _warn_of_items(model: Any, X: Any, items: np.ndarray) -> None:

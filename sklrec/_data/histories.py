@@ -41,6 +41,21 @@ class Histories(Declared):
         self.times = self._places if times is None else times[order]
 
     @classmethod
+    def of_last(
+        cls,
+        sequences: np.ndarray,
+        items: np.ndarray,
+        ratings: np.ndarray,
+        times: np.ndarray | None,
+        n_sequences: int,
+    ) -> "Histories":
+        """Make histories of the last interactions of each sequence, item and time."""
+        last = last_rows(sequences, items, times)
+        keep = last == np.arange(len(last))
+        kept_times = None if times is None else times[keep]
+        return cls(sequences[keep], items[keep], ratings[keep], kept_times, n_sequences)
+
+    @classmethod
     def _from_state(
         cls,
         items: np.ndarray,
@@ -138,14 +153,6 @@ class Histories(Declared):
         positions = self.starts[sequences][:, np.newaxis] + q + n_own - first[:, np.newaxis]
         return np.where(q >= 0, positions, -1)
 
-    def latest_positions(self, sequences: np.ndarray) -> np.ndarray:
-        """Find where in their sequences the last interactions stand, given their sequences."""
-        n_latest = np.bincount(sequences, minlength=len(self.lengths))
-        order = np.argsort(sequences, kind="stable")
-        rank = np.empty(len(order), dtype=np.int64)  # among the latest of the sequence
-        rank[order] = np.arange(len(order)) - np.repeat(np.cumsum(n_latest) - n_latest, n_latest)
-        return rank + (self.lengths - n_latest)[sequences]
-
     def median_gap(self) -> float:
         """Median of the positive time differences between neighbours, or 1 if there are none."""
         # Differences of int64 can overflow.
@@ -194,3 +201,10 @@ class Histories(Declared):
         """Integer key of the sequence and the time of each interaction, in rising order."""
         ranks = np.searchsorted(self._distinct_times, self.times)
         return self.sequences * self._n_ranks + ranks
+
+
+def last_rows(sequences: np.ndarray, items: np.ndarray, times: np.ndarray | None) -> np.ndarray:
+    """Find the row of the last interaction of the same sequence, item and time, for each row."""
+    columns = [sequences, items] if times is None else [sequences, items, times]
+    rows = pd.Series(np.arange(len(items)))
+    return rows.groupby(columns, sort=False).transform("max").to_numpy()

@@ -8,7 +8,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from sklrec._data.checks import as_codes, check_rating_size, check_ratings
 from sklrec._data.histories import Histories
-from sklrec._data.tables import read_table, unmasked
+from sklrec._data.tables import check_two_dimensional, read_table, unmasked
 
 # Larger item codes need a proportionate number of items.
 LARGEST_CODE = 1_000_000
@@ -16,7 +16,7 @@ LARGEST_CODE = 1_000_000
 
 def check_sequences(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     """Check padded sequences, and return them as float64."""
-    read_table(X)  # raises for what is no table
+    check_two_dimensional(read_table(X))  # raises for what is no table
     try:
         array = check_array(
             unmasked(X), dtype=np.float64, ensure_all_finite=False, estimator=estimator

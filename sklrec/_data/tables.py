@@ -67,20 +67,10 @@ def read_table(X: Any) -> Any:
         return native
     if isinstance(native, pd.DataFrame):
         return Frame(native, native.columns, len(native), lambda k: native.iloc[:, k])
-    if isinstance(native, pd.Series):
-        raise ValueError(
-            "Expected 2D array, got a Series, which is one column or one row. Pass a DataFrame: "
-            "several columns such as X[['user', 'item']], or one row such as X.iloc[[0]]."
-        )
-    if issparse(native):  # before mappings, since dok_array is one
+    if issparse(native):
         raise TypeError(
             "Sparse data was passed, but a table was expected that has a row for each rating. "
             + _WIDE.format(function="interactions_from_matrix")
-        )
-    if isinstance(native, Mapping):
-        raise TypeError(
-            f"Expected 2D array, got a {type(native).__name__}. Pass pandas.DataFrame(X) if it "
-            "has a list for each column, and pandas.DataFrame([X]) if it has one value for each."
         )
     given = nw.from_native(native, pass_through=True)
     if given is native and hasattr(native, "__arrow_c_array__") and hasattr(native, "schema"):
@@ -116,6 +106,8 @@ def as_column(values: Any) -> Any:
     if isinstance(values, ExtensionArray):
         if isinstance(values.dtype, pd.SparseDtype):
             return np.asarray(values)
+        if isinstance(values, pd.arrays.NumpyExtensionArray):
+            return values.to_numpy()
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values
         values = pd.Series(values)
@@ -176,10 +168,12 @@ def _texts(series: nw.Series[Any]) -> Any:
     try:
         arrow = series.to_arrow()
     except ImportError:
-        return pd.array(series.cast(nw.String()).to_list(), dtype="str")
+        return as_column(series.cast(nw.String()).to_list())
     if isinstance(series.dtype, nw.String):
-        return pd.array(arrow, dtype="str")
-    return arrow.to_pandas().array
+        return as_column(arrow.to_pandas())
+    from pyarrow import dictionary, int64  # pyarrow 20 does not convert unsigned codes
+
+    return as_column(arrow.cast(dictionary(int64(), arrow.type.value_type)).to_pandas())
 
 
 def unmasked(values: Any) -> Any:
@@ -232,7 +226,22 @@ def _check_frame_shape(estimator: Any, X: Frame, min_features: int) -> None:
         )
 
 
+def check_two_dimensional(X: Any) -> None:
+    """Raise if X is a Series or a dict."""
+    if isinstance(X, pd.Series):
+        raise ValueError(
+            "Expected 2D array, got a Series, which is one column or one row. Pass a DataFrame: "
+            "several columns such as X[['user', 'item']], or one row such as X.iloc[[0]]."
+        )
+    if isinstance(X, Mapping):
+        raise TypeError(
+            f"Expected 2D array, got a {type(X).__name__}. Pass pandas.DataFrame(X) if it "
+            "has a list for each column, and pandas.DataFrame([X]) if it has one value for each."
+        )
+
+
 def _as_array(estimator: Any, X: Any, min_features: int) -> np.ndarray:
+    check_two_dimensional(X)
     options = {
         "ensure_all_finite": False,
         "ensure_min_features": min_features,
@@ -339,53 +348,3 @@ def listed(names: Sequence[str] | np.ndarray) -> str:
     """Names of columns, for messages."""
     more = ", ..." if len(names) > N_NAMES_SHOWN else ""
     return ", ".join(map(repr, names[:N_NAMES_SHOWN])) + more
-
-
-def with_columns(X: Table, replaced: dict[int, Any], kind: str) -> Any:
-    """Copy of a table with other columns: of its own kind, or of "pandas" or "polars"."""
-    native = X.native if isinstance(X, Frame) else X
-    if isinstance(native, pd.DataFrame):
-        native = native.copy(deep=False)
-        for position, values in replaced.items():
-            # Without a dtype, pandas would convert objects.
-            column = pd.Series(values, index=native.index, dtype=values.dtype, copy=False)
-            native.isetitem(position, column)
-        return native
-    table = nw.from_native(native, pass_through=True)
-    if isinstance(table, nw.DataFrame) and kind in ("default", table.implementation.value):
-        changed = [
-            nw.new_series(table.columns[k], _without_nan(values), backend=table.implementation)
-            for k, values in replaced.items()
-        ]
-        return table.with_columns(*changed).to_native()
-    if kind == "default" and not isinstance(X, Frame):
-        untouched = [X[:0]] if len(replaced) < X.shape[1] else []
-        out = np.empty(X.shape, dtype=_common_dtype([*replaced.values(), *untouched]))
-        for position in range(X.shape[1]):
-            out[:, position] = replaced.get(position, X[:, position])
-        return out
-    columns = {str(k): column_values(X, k) for k in range(X.shape[1]) if k not in replaced}
-    columns = {name: pd.Series(values).infer_objects() for name, values in columns.items()}
-    columns = {str(k): columns.get(str(k), replaced.get(k)) for k in range(X.shape[1])}
-    if kind == "pandas":
-        return pd.DataFrame(columns)
-    lists = {name: _without_nan(as_column(values)) for name, values in columns.items()}
-    return nw.from_dict(lists, backend="polars").to_native()
-
-
-def _without_nan(values: Any) -> Any:
-    """Numbers of a column as an array, and other values as a list with None for missing ones."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "biuf":
-        return values
-    objects = pd.Series(values, dtype=values.dtype).astype(object)
-    return objects.where(objects.notna(), None).tolist()
-
-
-def _common_dtype(columns: list[Any]) -> np.dtype:
-    """Dtype that keeps the values of all columns."""
-    dtypes = [column.dtype for column in columns]
-    kinds = {dtype.kind for dtype in dtypes}
-    is_common = len(kinds) == 1 or kinds <= set("bif")
-    if is_common and all(isinstance(dtype, np.dtype) for dtype in dtypes):
-        return np.result_type(*dtypes)
-    return np.dtype(object)

@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from contextlib import suppress
-from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -25,8 +24,11 @@ from sklrec._data.checks import (
     plain_scalar,
     whole_numbers,
 )
-from sklrec._data.id_forms import (
+from sklrec._data.id_checks import (
+    WANTED,
+    check_types,
     has_decimal_form,
+    unhashable,
     warn_of_another_form,
     warn_of_mixed_forms,
     warn_of_mixed_types,
@@ -45,11 +47,7 @@ _CONVERSIONS = {
     DURATIONS: "pandas.to_timedelta",
 }
 ROWS_EXAMINED = 10_000  # for a warning that needs a second look-up
-_WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tuples of these."
-# The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
-_TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
-# Scalars of NumPy that files cannot hold, and the kinds of IDs among which they may be.
-_NOT_STORED = (np.longdouble, np.complexfloating, np.datetime64, np.timedelta64)
+# Kinds of IDs among which scalars of NumPy may be that files cannot hold.
 _OF_TWO_LIBRARIES = {FLOATS, DATETIMES, DURATIONS}
 
 
@@ -67,7 +65,7 @@ class Vocabulary(Declared):
         self.rare = ids[:0] if rare is None else rare
         self.kind = id_kind(ids)
         if self.kind == OBJECTS or (ids.dtype == object and self.kind in _OF_TWO_LIBRARIES):
-            _check_types(_objects(ids), name)
+            check_types(_objects(ids), name)
         self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
             raise ValueError(f"The IDs of column {name!r} must be unique.")
@@ -230,7 +228,7 @@ class Vocabulary(Declared):
         try:
             codes = index.get_indexer(_as_index(keys)).astype(np.int64, copy=False)
         except (TypeError, ValueError, Warning) as error:  # from == of an invalid ID
-            raise _unhashable(values, self.name, error) from error
+            raise unhashable(values, self.name, error) from error
         codes += 1
         if exact is not None:
             codes[~exact] = 0
@@ -242,11 +240,11 @@ def as_array(values: Any, name: int | str) -> Any:
     values = as_column(values)
     if not hasattr(values, "dtype") or np.ndim(values) != 1:
         raise TypeError(
-            f"Column {name!r} must be one column of IDs, got a {type(values).__name__}. {_WANTED}"
+            f"Column {name!r} must be one column of IDs, got a {type(values).__name__}. {WANTED}"
         )
     if values.dtype.kind == "c":
         raise ValueError(
-            f"Complex data not supported: column {name!r} has dtype {values.dtype}. {_WANTED}"
+            f"Complex data not supported: column {name!r} has dtype {values.dtype}. {WANTED}"
         )
     if values.dtype == np.longdouble != np.float64:
         floats = values.astype(np.float64)
@@ -335,7 +333,7 @@ def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
     try:
         places, distinct = pd.factorize(values)
     except TypeError as error:
-        raise _unhashable(values, name, error) from error
+        raise unhashable(values, name, error) from error
     return places.astype(np.int64, copy=False), as_array(distinct, name)
 
 
@@ -371,33 +369,3 @@ def _check_missing_ids(values: Any, rows: np.ndarray, name: int | str, first_row
     for problem, found in (("NaN", pd.isna(suspects)), ("infinity", _is_infinite(suspects))):
         wrong = np.isin(np.arange(len(values)), rows[np.asarray(found)])
         check_rows(wrong, problem, lack, values, name, first_row)
-
-
-def _check_types(ids: np.ndarray, name: int | str) -> None:
-    """Raise if an ID has a type that IDs cannot have."""
-    for value in ids:
-        if not _is_valid(value):
-            raise TypeError(
-                f"Column {name!r} holds {value!r} of type {type(value).__name__}, which is no "
-                f"valid type. {_WANTED} Convert it, for example with .astype(str)."
-            )
-
-
-def _is_valid(value: Any) -> bool:
-    """Whether the type of a value is one that IDs can have."""
-    if isinstance(value, tuple):
-        return all(v is None or _is_valid(v) for v in value)
-    return isinstance(value, _TYPES) and not isinstance(value, _NOT_STORED)
-
-
-def _unhashable(values: Any, name: int | str, error: Exception) -> Exception:
-    """Error that names the ID that cannot be hashed, else the error itself."""
-    for value in values:
-        try:
-            hash(value)
-        except TypeError:
-            return TypeError(
-                f"Column {name!r} holds {value!r}, which cannot be an ID ({error}): the argument "
-                f"must be a string, a number or another valid ID. {_WANTED}"
-            )
-    return error

@@ -270,7 +270,9 @@ class MinibatchSolver:
             c for c in self.callbacks or [] if not (isinstance(c, tuple) and c[1] is None)
         ]
         for callback in callbacks:
-            if not _is_callback(callback, Callback):
+            # `set_params(callbacks__name=None)` puts None in its place, which skorch leaves out.
+            is_removed = isinstance(callback, tuple) and callback[1:] == (None,)
+            if not (is_removed or _is_callback(callback, Callback)):
                 raise TypeError(
                     "callbacks must hold callbacks of skorch, or pairs of a name and a callback, "
                     f"got {callback!r:.100}."

@@ -168,7 +168,7 @@ class SequenceTensors(InteractionTensors):
     def _batch_ends(self, batch_size: int) -> np.ndarray:
         """Ends of the batches among the pieces, which are sorted by length."""
         lengths = np.sort(self._last - self._first).clip(min=1)
-        count = np.arange(1, batch_size + 1)
+        count = np.arange(1, min(batch_size, len(lengths)) + 1)
         ends = [0]
         while ends[-1] < len(lengths):
             # As many pieces as fit, padded to the length of the longest.

@@ -186,7 +186,7 @@ def add_expected_ratings(
         items = rows_of_past[places]
         is_missing = items[:, 0].isnan()  # no target of a long history reads them
         at = places[is_missing]
-        z = module._from_ratings(data.y[is_missing], items)
+        z = module._from_ratings(torch.from_numpy(data.histories.ratings)[at], items)
         codes = users[at], data.X["items"][is_missing]
         items[is_missing], _ = left_out.without(*codes, z, weights[at])
     names = ["past_expected"] + ["past_expected_after"] * module.bidirectional

@@ -1,9 +1,11 @@
 """Files with arrays and a JSON document, written completely or not at all."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import codecs
 import contextlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Mapping
@@ -20,16 +22,30 @@ from sklrec._utils.checksum import sha256
 # sklrec cannot read new files.
 FORMAT = "2"
 MAX_HEADER_BYTES = 16 * 2**20
-# First bytes of other files that are taken for models. As the length of a header, they would be
-# far too much.
+_WRITER = "the function that matches the one that wrote it, if you trust its source"
+_READ_TABLE = "pandas, and fit an estimator to the table"
+_PICKLE = "a pickle, such as pickle.dump or joblib.dump write it", _WRITER
+_COMPRESSED = "a compressed file, such as joblib.dump(compress=) or gzip write it", _WRITER
+# Kinds of other files that are taken for models, by the bytes that they start with, and what
+# opens them.
 _OTHER_FORMATS = {
-    **{
-        bytes([0x80, version]): "a pickle, such as pickle.dump or joblib.dump write it"
-        for version in range(2, 6)
-    },
-    b"PK\x03\x04": "a zip archive, such as torch.save or numpy.savez write it",
+    **{bytes([0x80, version]): _PICKLE for version in range(2, 6)},
+    b"PK\x03\x04": ("a zip archive, such as torch.save or numpy.savez write it", _WRITER),
+    **dict.fromkeys([b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"]\0\0"], _COMPRESSED),
+    **dict.fromkeys([b"x\x01", b"x\x5e", b"x\x9c", b"x\xda"], _COMPRESSED),  # zlib
+    b"\x93NUMPY": ("an array that numpy.save wrote", "numpy.load"),
+    b"PAR1": ("a Parquet file", _READ_TABLE),
+}
+# The same for texts, by patterns. The last one is any other text.
+_TEXTS = {
+    r"version https://git-lfs": ("a pointer of Git LFS", "git lfs pull, and load it again"),
+    r"\s*[{[]": ("a JSON file", "json.load or pandas.read_json"),
+    r"\s*<": ("a page in HTML or XML, such as a failed download leaves it", "a browser"),
+    r"[^\n]*[,;\t]": ("a table as text, such as a CSV file", _READ_TABLE),
+    r"": ("a text file", "a text editor"),
 }
 _LENGTH_BYTES = 8  # the first bytes of a safetensors file hold the length of the header
+_BYTES_SHOWN = 512  # of a file whose kind is searched
 
 
 def write_tensor_file(
@@ -108,23 +124,40 @@ def _check_header_bytes(path: str) -> None:
     if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
         refuse(path, "it is not a regular file")  # reading a pipe may never end
     with open(path, "rb") as file:
-        length = file.read(_LENGTH_BYTES)
+        start = file.read(_BYTES_SHOWN)
         n_left = os.fstat(file.fileno()).st_size - _LENGTH_BYTES
-    for start, kind in _OTHER_FORMATS.items():
-        if length.startswith(start):
-            raise ValueError(
-                f"{path!r} is {kind}, and not a model file. sklrec.load reads the files of "
-                "sklrec.save. Open the file with the function that matches the one that wrote "
-                "it, if you trust its source."
-            )
+    n_header = _header_bytes(start)
+    # The length of a valid header may be the first bytes of another kind of file.
+    is_header = n_header <= MAX_HEADER_BYTES and start[_LENGTH_BYTES:].startswith(b"{")
+    if not is_header and (found := _other_format(start)):
+        kind, opener = found
+        raise ValueError(
+            f"{path!r} seems to be {kind}, and not a model file. sklrec.load reads the files of "
+            f"sklrec.save. Open this one with {opener}."
+        )
     if n_left < 0:
-        refuse(path, f"it is {len(length)} bytes long")
-    if (n_header := _header_bytes(length)) > min(n_left, MAX_HEADER_BYTES):
+        refuse(path, f"it is {len(start)} bytes long")
+    if n_header > min(n_left, MAX_HEADER_BYTES):
         refuse(
             path,
             f"it declares a header of {n_header:,} bytes, but {n_left:,} bytes follow and at most "
             f"{MAX_HEADER_BYTES:,} are allowed",
         )
+
+
+def _other_format(start: bytes) -> tuple[str, str] | None:
+    """Kind of a file that is no model, and what opens it, or None if it is not known."""
+    for magic, found in _OTHER_FORMATS.items():
+        if start.startswith(magic):
+            return found
+    try:
+        # The last bytes may be a part of a character.
+        text = codecs.getincrementaldecoder("utf-8-sig")().decode(start)
+    except UnicodeDecodeError:
+        return None
+    if not text or not all(character.isprintable() or character.isspace() for character in text):
+        return None
+    return next(found for pattern, found in _TEXTS.items() if re.match(pattern, text))
 
 
 def _check_format(path: str, metadata: Mapping[str, str]) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "fit_context",
     "get_output_config",
     "is_exporting",
+    "string_dtype",
     "take_rows",
     "to_datetimes",
 ]
@@ -76,6 +77,12 @@ def check_onnx_operators(caller: str) -> None:
 def _known(function: Callable[..., Any], **options: Any) -> dict[str, Any]:
     """Select the options that a function has in the installed version."""
     return {name: v for name, v in options.items() if name in signature(function).parameters}
+
+
+def string_dtype(storage: str, na_value: Any) -> pd.StringDtype:
+    """Dtype of strings; pandas 2.2 has only one with `pandas.NA` for missing ones."""
+    # Remove this when the floor of pandas is 2.3.
+    return pd.StringDtype(storage, **_known(pd.StringDtype, na_value=na_value))
 
 
 def check_sample_weight(

@@ -146,8 +146,8 @@ def make_ratings(
     0.6
     """
     for name, value in {"n_users": n_users, "n_items": n_items, "n_ratings": n_ratings}.items():
-        check_scalar(value, name, Integral, min_val=1)
-    check_scalar(n_factors, "n_factors", Integral, min_val=0)
+        check_scalar(value, name, Integral, min_val=1, max_val=2**31)
+    check_scalar(n_factors, "n_factors", Integral, min_val=0, max_val=2**31)
     check_booleans(timestamps=timestamps, return_truth=return_truth, as_frame=as_frame)
     _check_finite(noise, "noise", min_val=0)
     _check_finite(long_tail, "long_tail", min_val=0, max_val=10)

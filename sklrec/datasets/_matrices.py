@@ -130,7 +130,10 @@ def interactions_from_wide(
     1  ann  rum     3.0
     2  bob  rum     4.0
     """
-    frame = read_table(pd.DataFrame(table) if isinstance(table, np.ndarray | list) else table)
+    if isinstance(table, np.ndarray | list):
+        # pandas cannot make strings of half of a surrogate pair.
+        table = pd.DataFrame(table, dtype=object if isinstance(table, list) else None)
+    frame = read_table(table)
     if not isinstance(frame, Frame):
         raise ValueError(
             "table must have a row for each user and a column for each item, got "

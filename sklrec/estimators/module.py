@@ -247,7 +247,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
     that are strictly earlier than each rating, at most `max_len`: ``histories.items``,
     ``histories.ratings`` and ``histories.gaps`` of shape (n, max_len), with zeros in front, and
     ``histories.lengths`` of shape (n,). The ratings are in units of the output. Gaps are times
-    since the interaction before, on a logarithmic scale.
+    since the interaction before, on a logarithmic scale. Of interactions of the same user, item
+    and time (without timestamps: of the same user and item), a history holds the last one.
 
     **Recommending.** `recommend` calls ``forward`` for all pairs of a user and an item. It is much
     faster if the network has the methods ``user_vectors(users)`` and ``item_vectors(items)``, of
@@ -479,8 +480,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         if self.output != "rating":
             mean, scale = rows.statistics.mean, rows.statistics.scale
         with own_random_state(rows.generator, "cpu"):
-            has_biases = self.output in ("auto", "residual")
-            return _new_rating(self, mean, scale, has_biases=has_biases)
+            return _new_rating(self, mean, scale, has_biases=self.output in ("auto", "residual"))
 
     def _continued_module(self, previous, rows):
         before = previous.module_
@@ -503,7 +503,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
         optimizer = self.optimizer or torch.optim.Adam
         params: dict[str, Any] = {}
         if self.optimizer is None:
-            if _is_sparse(self.module_):
+            if any(getattr(layer, "sparse", False) for layer in self.module_.modules()):
                 optimizer = RowwiseAdam
             else:
                 params["fused"] = True  # the step of a table in one pass over it
@@ -550,10 +550,8 @@ def _new_rating(
     """Make a network and the rating module around it."""
     sizes = _sizes(model)
     part = part_read_by(model.module)
-    given: dict[str, Any] = dict(sizes)
-    if part == "features":
-        given["side_features"] = model.side_features_
-    network = make_network(model.module, given, _parameters(model))
+    features = {"side_features": model.side_features_} if part == "features" else {}
+    network = make_network(model.module, sizes | features, _parameters(model))
     arguments = check_forward(network, part, model.module)
     rating = NetworkRating(
         network, arguments, sizes, part, has_biases=has_biases, global_mean=mean, scale=scale
@@ -575,7 +573,3 @@ def _takes_sparse(model: Any) -> bool:
         return False
     of_torch = (model.optimizer or RowwiseAdam).__module__.startswith("torch.optim")
     return not of_torch or issubclass(model.optimizer, SPARSE)
-
-
-def _is_sparse(rating: Any) -> bool:
-    return any(getattr(layer, "sparse", False) for layer in rating.modules())

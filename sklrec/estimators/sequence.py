@@ -253,10 +253,12 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     **Histories.** With timestamps, a row reads the ratings that its user gave strictly
     earlier. Ratings with the same timestamp do not read each other, in training or in prediction.
     Their order in a history is that of the items; without a static part each epoch draws it anew.
-    Rows may come in any order. Validation rows read the histories of the training rows.
+    Rows may come in any order. Validation rows read the histories of the training rows. Of rows
+    with the same user, item and timestamp, a history holds the last one.
 
     Without timestamps, `fit` takes the order of the rows as time order, and `predict` reads the
-    user's whole history except ratings of the same item. A score on the training rows then says
+    user's whole history except ratings of the same item. Of rows with the same user and item, a
+    history holds the last one. A score on the training rows then says
     nothing about a forecast, because each row also reads later ratings. It is also slow, because
     each row has its own history. Score held-out rows, or give timestamps.
 

@@ -7,8 +7,9 @@ from typing import Any, Self
 import numpy as np
 from scipy.special import ndtri
 
+from sklrec._data.numbers import numbers_of
 from sklrec.inspection._drawing import GREY, axes_for, style
-from sklrec.inspection._inputs import check_numbers, check_rated, fitted_model
+from sklrec.inspection._inputs import check_name, check_numbers, check_rated, fitted_model
 
 LEVELS = np.linspace(0.05, 0.95, 19)
 
@@ -163,10 +164,11 @@ class CalibrationDisplay:
         CalibrationDisplay
             The display.
         """
+        check_name(name)
         y_true, y_pred, y_std = check_numbers(y_true=y_true, y_pred=y_pred, y_std=y_std)
         if y_std.min() < 0:
             raise ValueError(f"y_std must not be negative, got {y_std.min():g}.")
-        nominal = LEVELS.copy() if levels is None else np.asarray(levels, dtype=np.float64)
+        nominal = LEVELS.copy() if levels is None else numbers_of(levels, "levels")
         if nominal.ndim != 1 or len(nominal) == 0 or not ((nominal > 0) & (nominal < 1)).all():
             raise ValueError(f"levels must be a list of numbers between 0 and 1, got {levels!r}.")
         widths = ndtri((1 + nominal) / 2)

@@ -46,6 +46,8 @@ def axes_for(display: Any, ax: Any, grid: str = "both") -> Any:
 
         _, ax = plt.subplots(layout="constrained")
         ax.set_prop_cycle(cycler(color=COLORS) + cycler(marker=MARKERS))
+    elif not isinstance(ax, import_module("matplotlib.axes").Axes):
+        raise TypeError(f"ax must be Axes of matplotlib or None, got {ax!r:.100}.")
     ax.grid(axis=grid, alpha=0.3)
     display.ax_, display.figure_ = ax, ax.figure
     return ax
@@ -55,6 +57,11 @@ def style(artist: str, given: Mapping[str, Any] | None, **defaults: Any) -> dict
     """Merge the style of the user with default values, under long names such as `linewidth`."""
     from matplotlib.cbook import normalize_kwargs
 
+    if not isinstance(given, Mapping | None):
+        raise TypeError(
+            f"The style of a {artist.split('.')[-1]} must be a dict of arguments of matplotlib, "
+            f"got {given!r:.100}."
+        )
     module, _, name = artist.rpartition(".")  # such as "lines.Line2D"
     cls = getattr(import_module(f"matplotlib.{module}"), name)
     return defaults | normalize_kwargs(dict(given or {}), cls)

@@ -45,6 +45,12 @@ def check_numbers(**columns: Any) -> tuple[np.ndarray, ...]:
     return tuple(checked)
 
 
+def check_name(name: Any) -> None:
+    """Check the name of a model in a legend."""
+    if not isinstance(name, str | None):
+        raise TypeError(f"name must be a string or None, got {name!r:.100}.")
+
+
 def check_rated(X: Any, y: Any) -> np.ndarray:
     """Check that each row of X has a rating, and return the ratings as float64."""
     (y,) = check_numbers(y=y)

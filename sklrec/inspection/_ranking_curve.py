@@ -8,7 +8,7 @@ import numpy as np
 
 from sklrec._data.checks import check_positive
 from sklrec.inspection._drawing import axes_for, style
-from sklrec.inspection._inputs import check_rated, fitted_model
+from sklrec.inspection._inputs import check_name, check_rated, fitted_model
 from sklrec.metrics import make_ranking_scorer
 from sklrec.metrics._hits import METRICS
 
@@ -123,6 +123,7 @@ class RankingCurveDisplay:
             )
             for metric_name in scorer.metrics
         }
+        check_name(name)
         name = type(model).__name__ if name is None else name
         return cls(scores, estimator_name=name).plot(ax, line_kwargs=line_kwargs)
 

@@ -107,6 +107,7 @@ class TrainingHistoryDisplay:
             If the estimator has no `loss_curve_`.
         """
         model = fitted_model(cls, estimator, needs="loss_curve_")
+        check_choice("kind", kind, ("auto", *LABELS))
         if kind == "auto":
             is_squared = getattr(model, "loss", "squared_error") in ("squared_error", "ordinal")
             kind = "rmse" if is_squared else "loss"

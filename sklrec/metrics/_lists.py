@@ -1,7 +1,6 @@
 """Checks of the tables that ranking metrics compare."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,7 +79,7 @@ class Interactions:
 
 def _read_frame(table: Any, name: str) -> Frame:
     """Table with columns, or what pandas can convert to one."""
-    found = table if isinstance(table, Mapping) else read_table(table)
+    found = read_table(table)
     if isinstance(found, Frame):
         return found
     try:

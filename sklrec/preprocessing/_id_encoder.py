@@ -11,6 +11,7 @@ from sklearn.base import OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._data.checks import kind_of_output
+from sklrec._data.output_tables import with_columns
 from sklrec._data.tables import (
     POSITIONS,
     Table,
@@ -19,7 +20,6 @@ from sklrec._data.tables import (
     named_column,
     resolve_columns,
     resolve_sides,
-    with_columns,
 )
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.conditional import missing_if

@@ -6,7 +6,6 @@ from numbers import Integral
 from typing import Any, Literal, Self
 
 import numpy as np
-import pandas as pd
 from narwhals.exceptions import DuplicateError
 from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -226,10 +225,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
 
 def _read(X: Any) -> Any:
     """Array of the sequences in a column, and anything else as it is."""
-    if isinstance(X, list | tuple):
-        return X
-    is_column = isinstance(X, pd.Series) or not isinstance(read_table(X), Frame)
-    return as_column(X) if is_column else X
+    return X if isinstance(X, list | tuple) or isinstance(read_table(X), Frame) else as_column(X)
 
 
 def _is_matrix(X: Any) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklrec._data.histories import Histories
+from sklrec._data.histories import Histories, last_rows
 
 N_SEQUENCES, N_ITEMS = 4, 5
 interactions = st.lists(
@@ -54,9 +54,19 @@ def test_without_times_the_rows_are_in_time_order(rows):
         own = [(row[1], k) for k, row in enumerate(rows) if row[0] == number]
         assert contents(histories)[number] == own
     assert not histories.timed
-    sequences = columns(rows)[0]
-    places = histories.latest_positions(sequences)
-    assert (histories.ratings[histories.starts[sequences] + places] == np.arange(len(rows))).all()
+
+
+@given(rows=interactions, timed=st.booleans())
+def test_the_last_of_equal_interactions_is_kept(rows, timed):
+    sequences, items, times = columns(rows)
+    times = times if timed else None
+    found = Histories.of_last(sequences, items, np.arange(len(rows)), times, N_SEQUENCES)
+    keys = rows if timed else [row[:2] for row in rows]
+    last = [len(keys) - 1 - keys[::-1].index(key) for key in keys]
+    assert last_rows(sequences, items, times).tolist() == last
+    keep = [row for k, row in enumerate(rows) if last[k] == k]
+    assert np.array_equal(found.items, histories_of(keep, timed).items)
+    assert sorted(found.ratings) == sorted(set(last))
 
 
 @given(rows=interactions, asked=interactions, shift=st.sampled_from([0.0, 0.5, -0.5]))
@@ -108,12 +118,6 @@ def test_later_interactions_replace_the_same_ones(rows, later, timed):
     whole = histories_of(stay + later, timed)
     for name in ("items", "starts", *(["times"] if timed else [])):
         assert np.array_equal(getattr(extended, name), getattr(whole, name))
-    if not timed:
-        second = np.array([row[0] for row in later])
-        places = extended.latest_positions(second)
-        found = extended.starts[second] + places
-        assert (extended.items[found] == columns(later)[1]).all()
-        assert (extended.ratings[found] == np.arange(len(later))).all()
 
 
 def test_more_sequences_may_come_later():

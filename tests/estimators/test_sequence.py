@@ -459,6 +459,23 @@ def test_repeated_rows_are_read_once_and_never_by_themselves(timestamp):
             assert (item, rating) not in list(zip(*(v.tolist() for v in read), strict=True))
 
 
+@pytest.mark.parametrize("timestamp", ["auto", None])
+@pytest.mark.parametrize("alpha", ["auto", 1.0])
+def test_repeated_rows_do_no_harm(timestamp, alpha):
+    ratings, stars = make_ratings(100, 60, 3000, step=1, random_state=0)
+    train = np.random.RandomState(0).permutation(3000)
+    train, test = train[:2400], train[2400:]
+    errors = []
+    for rows in (train, np.r_[train[::-1], train]):
+        model = SequenceRatingRegressor(4, alpha=alpha, timestamp=timestamp, random_state=0)
+        model.fit(ratings.iloc[rows], stars.iloc[rows])
+        assert len(model.histories_.items) == len(train)
+        errors.append(model.predict(ratings.iloc[test]) - stars.iloc[test])
+    once, twice = (np.sqrt(np.mean(error**2)) for error in errors)
+    assert once < 0.9 * stars.std()
+    assert twice < 1.02 * once
+
+
 def test_the_penalty_counts_all_ratings_so_far():
     model = sequence(warm_start=True, alpha=10.0).fit(X[:20], Y[:20])
     assert model.module_.n_ratings == 20

@@ -9,6 +9,7 @@ import example_models
 import fuzz_model_files
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -234,21 +235,38 @@ def test_the_fuzzer_notices_events_that_a_load_must_not_cause(tmp_path):
     assert [event.split()[0] for event in found] == ["open", "subprocess.Popen"]
 
 
+TABLE = pd.DataFrame({"user": [1, 2], "item": [3, 4]})
+
+
 @pytest.mark.parametrize(
     ("write", "message"),
     [
         (
             lambda path: path.write_bytes(pickle.dumps({"a": 1})),
-            "is a pickle, such as pickle.dump",
+            "a pickle, such as pickle.dump.*function that matches the one that wrote it",
         ),
-        (lambda path: joblib.dump({"a": 1}, path), "is a pickle, such as pickle.dump or joblib.d"),
-        (
-            lambda path: torch.save({"a": torch.ones(2)}, path),
-            "is a zip archive, such as torch",
+        (lambda path: joblib.dump({"a": 1}, path), "a pickle, such as pickle.dump or joblib.dump"),
+        *(
+            (
+                lambda path, method=method: joblib.dump({"a": 1}, path, compress=(method, 3)),
+                "a compressed file, such as joblib.dump.*function that matches",
+            )
+            for method in ("zlib", "gzip", "bz2", "lzma", "xz")
         ),
+        (lambda path: torch.save({"a": torch.ones(2)}, path), "a zip archive, such as torch"),
+        (lambda path: np.save(path.open("wb"), np.ones(2)), "an array .*with numpy.load"),
+        (lambda path: TABLE.to_csv(path), "a table as text, such as a CSV file.*with pandas"),
+        (lambda path: TABLE.to_parquet(path), "a Parquet file.*with pandas"),
+        (lambda path: TABLE.to_json(path), "a JSON file.*with json.load"),
+        (lambda path: path.write_text("<!DOCTYPE html>"), "a page in HTML.*failed download"),
+        (lambda path: path.write_text("version https://git-lfs."), "a pointer .*git lfs pull"),
+        (lambda path: path.write_text("読む " * 500, "utf-8"), "a text file.*a text editor"),
     ],
 )
-def test_files_of_other_libraries_are_named(tmp_path, write, message):
+def test_other_files_are_named(tmp_path, write, message):
     write(tmp_path / "model")
-    with pytest.raises(ValueError, match=f"{message}.*load reads the files of sklrec.save"):
+    message = rf"seems to be {message}"
+    with pytest.raises(ValueError, match=message):
+        sklrec.load(tmp_path / "model")
+    with pytest.raises(ValueError, match=r"not a model file. .*load reads the files of .*save"):
         sklrec.load(tmp_path / "model")

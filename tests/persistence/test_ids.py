@@ -15,9 +15,11 @@ from sklrec import IDEncoder
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.state.ids import IDs
 from sklrec._utils.state.kinds import Part, Place
+from sklrec._utils.versions import string_dtype
 
 DAYS = pd.date_range("2024-02-28", periods=3, unit="us")
 PARIS = ZoneInfo("Europe/Paris")
+USHUAIA = ZoneInfo("America/Argentina/Ushuaia")
 HOUR_EARLIER = dt.timezone(dt.timedelta(hours=-1, microseconds=5))
 
 
@@ -38,10 +40,10 @@ KINDS = {
     "S": np.array([b"ann", b"\xff\x01"]),
     "strings": objects("ann", "", "日本", "\ud800", "a\0"),
     "bytes": objects(b"ann", b"\xff\x00"),
-    "str": pd.array(["ann", "日本"], dtype="str"),
+    "str": pd.array(["ann", "日本"], dtype=string_dtype("pyarrow", np.nan)),
     "string": pd.array(["ann", "日本"], dtype="string"),
     "python strings": pd.array(["ann", "\ud800"], dtype="string[python]"),
-    "python str": pd.array(["ann"], dtype=pd.StringDtype("python", na_value=np.nan)),
+    "python str": pd.array(["ann"], dtype=string_dtype("python", np.nan)),
     "Int64": pd.array([3, 1], dtype="Int64"),
     "UInt8": pd.array([3, 1], dtype="UInt8"),
     "Float32": pd.array([0.5, 1], dtype="Float32"),
@@ -52,7 +54,7 @@ KINDS = {
     "UTC": DAYS.tz_localize("UTC").array,
     "zone": DAYS.tz_localize(PARIS).array,
     "offset": DAYS.tz_localize(HOUR_EARLIER).array,
-    "seconds in a zone": DAYS.as_unit("s").tz_localize("America/Argentina/Ushuaia").array,
+    "seconds in a zone": DAYS.as_unit("s").tz_localize(USHUAIA).array,
     "categories": pd.Categorical(["b", "a"], categories=["a", "b", "c"], ordered=True),
     "categories of numbers": pd.Categorical([5, 3]),
     "categories of datetimes": pd.Categorical(DAYS.tz_localize(PARIS)),
@@ -127,6 +129,15 @@ def test_ids_that_a_file_cannot_hold_are_refused_there_and_pickled(tmp_path, ids
     np.testing.assert_array_equal(found, np.arange(1, len(ids) + 1))
 
 
+def test_zones_of_pytz_are_stored_by_name():
+    zone = pytest.importorskip("pytz").timezone("America/Argentina/Ushuaia")
+    ids = DAYS.tz_localize(zone).array
+    found = again(Vocabulary(ids, "user"))
+    assert found.ids[0].tzinfo == USHUAIA
+    np.testing.assert_array_equal(found.codes(ids), np.arange(1, len(ids) + 1))
+
+
+@pytest.mark.needs("pandas>=3.0")
 def test_strings_are_read_without_pyarrow(monkeypatch):
     pytest.importorskip("pyarrow")
     ids = pd.array(["ann", "bob"], dtype=pd.StringDtype("pyarrow", na_value=np.nan))

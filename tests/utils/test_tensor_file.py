@@ -94,13 +94,25 @@ def test_a_header_that_is_too_long_is_refused(path, length):
         read_tensor_file(path)
 
 
+@pytest.mark.parametrize("n_header", [0x280, 0x480, 0x10380])
+def test_a_length_may_look_like_the_start_of_another_file(path, n_header):
+    write_tensor_file(path, {"a": ""}, {})
+    n_more = n_header - int.from_bytes(path.read_bytes()[:8], "little")
+    write_tensor_file(path, {"a": "x" * n_more}, {})
+    assert path.read_bytes()[:8] == n_header.to_bytes(8, "little")
+    assert read_tensor_file(path)[0] == {"a": "x" * n_more}
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match="cannot be read as a model: it declares a header of"):
+        read_tensor_file(path)
+
+
 def test_other_files_are_refused(path):
     path.write_bytes(b"")
     with pytest.raises(
         ValueError, match=r"cannot be read as a model: it is 0 bytes long. It is not"
     ):
         read_tensor_file(path)
-    path.write_bytes(b"user,item,rating\n" * 99)
+    path.write_bytes(b"\xff\xfe" * 99)
     with pytest.raises(ValueError, match="declares a header of"):
         read_tensor_file(path)
     safetensors.numpy.save_file({"a": np.zeros(1)}, path)

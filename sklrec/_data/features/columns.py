@@ -291,7 +291,7 @@ class MultiValuedColumn(CategoricalColumn):
     def _read(self, values, first_row):
         values, _ = self.checked(values, first_row)
         rows = [
-            [v for v in row if is_list_like(v) or not pd.isna(v)] if is_present else []
+            [v for v in _in_order(row) if is_list_like(v) or not pd.isna(v)] if is_present else []
             for row, is_present in zip(
                 np.asarray(values, dtype=object), ~pd.isna(values), strict=True
             )
@@ -299,6 +299,11 @@ class MultiValuedColumn(CategoricalColumn):
         lengths = np.fromiter(map(len, rows), int, len(rows))
         is_place = np.arange(lengths.max(initial=1)) < lengths[:, np.newaxis]
         return list(chain.from_iterable(rows)), is_place
+
+
+def _in_order(values: Any) -> Any:
+    """Values of a list, or of a set in an order that does not depend on the seed of hashes."""
+    return sorted(values, key=repr) if isinstance(values, Set) else values
 
 
 # The last one that suits a column reads it.

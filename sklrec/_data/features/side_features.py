@@ -265,7 +265,7 @@ def _categorical_positions(estimator: Any, features: Any, X: Any) -> set[int]:
     """Positions of the columns to read as categorical, whatever they hold."""
     if isinstance(features, str):  # "from_dtype"
         return set()
-    if np.ndim(features) != 1:
+    if np.ndim(np.asarray(features, dtype=object)) != 1:
         raise ValueError(
             "categorical_features must be 'from_dtype' or a list of positions, of names or of "
             f"one boolean for each column of X, got {features!r}."

@@ -9,6 +9,7 @@ import pandas as pd
 
 from sklrec._utils.state.kinds import BOOL, Array, Choice, Kind, Plain, Record
 from sklrec._utils.state.plain import ID_CODECS, pack_plain, pack_zone, unpack_plain, unpack_zone
+from sklrec._utils.versions import string_dtype
 
 NUMBERS = tuple(np.dtype(code).name for code in "?bhiqBHIQefd")
 UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms", "us", "ns")
@@ -89,9 +90,9 @@ def _read_categories(values: Any, ordered: bool, codes: np.ndarray) -> Any:
 def _read_pandas_strings(values: Any, storage: str, missing: str) -> Any:
     na_value = pd.NA if missing == "NA" else np.nan
     try:
-        return pd.array(values, dtype=pd.StringDtype(storage, na_value=na_value))
+        return pd.array(values, dtype=string_dtype(storage, na_value))
     except ImportError:  # pyarrow is not installed here
-        return pd.array(values, dtype=pd.StringDtype("python", na_value=na_value))
+        return pd.array(values, dtype=string_dtype("python", na_value))
 
 
 def _read_pandas_numbers(values: Any) -> Any:

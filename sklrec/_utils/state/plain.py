@@ -71,6 +71,8 @@ def pack_zone(zone: tzinfo | None) -> Any:
         return zone and zone.key
     if type(zone) is timezone:
         return zone.utcoffset(None).total_seconds()
+    if isinstance(name := getattr(zone, "zone", None), str):  # of pytz, which pandas 2 uses
+        return name
     raise TypeError(f"the time zone {zone!r} of type {type(zone).__name__}")
 
 

@@ -1,7 +1,8 @@
-"""Warnings about IDs that are the same for people, but not for Python."""
+"""Checks of the types of IDs, and of IDs that are the same for people but not for Python."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import re
+from datetime import date, timedelta
 from numbers import Real
 from typing import Any
 
@@ -10,6 +11,11 @@ import pandas as pd
 
 from sklrec._utils.warnings import warn
 
+WANTED = "IDs and categories are strings, numbers, bytes, dates, times, or tuples of these."
+# The types that objects may have as IDs. Integers include booleans, and dates include datetimes.
+_TYPES = (str, bytes, int, float, np.number, np.bool_, date, timedelta)
+# Scalars of NumPy that files cannot hold.
+_NOT_STORED = (np.longdouble, np.complexfloating, np.datetime64, np.timedelta64)
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?")
 
 
@@ -59,3 +65,33 @@ def has_decimal_form(values: Any) -> bool:
     """Whether one of some strings ends in '.0'."""
     dtype = object if isinstance(values, np.ndarray) else values.dtype
     return bool(pd.Series(values, dtype=dtype).str.endswith(".0").any())
+
+
+def check_types(ids: np.ndarray, name: int | str) -> None:
+    """Raise if an ID has a type that IDs cannot have."""
+    for value in ids:
+        if not _is_valid(value):
+            raise TypeError(
+                f"Column {name!r} holds {value!r} of type {type(value).__name__}, which is no "
+                f"valid type. {WANTED} Convert it, for example with .astype(str)."
+            )
+
+
+def _is_valid(value: Any) -> bool:
+    """Whether the type of a value is one that IDs can have."""
+    if isinstance(value, tuple):
+        return all(v is None or _is_valid(v) for v in value)
+    return isinstance(value, _TYPES) and not isinstance(value, _NOT_STORED)
+
+
+def unhashable(values: Any, name: int | str, error: Exception) -> Exception:
+    """Error that names the ID that cannot be hashed, else the error itself."""
+    for value in values:
+        try:
+            hash(value)
+        except TypeError:
+            return TypeError(
+                f"Column {name!r} holds {value!r}, which cannot be an ID ({error}): the argument "
+                f"must be a string, a number or another valid ID. {WANTED}"
+            )
+    return error

@@ -307,25 +307,70 @@ class GaussianMatrixFactorization(MatrixFactorization):
         return torch.stack([ends[0], *below, ends[1]], -1).diff(dim=-1)
 
     @torch.no_grad()
-    def _pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """Compute the ratings of all pairs, without mean and scale."""
-        latent = super()._pair_scores(users, items) + self._of_context(self.context_biases, {})
-        if self.stars is None:
-            return latent
-        products, covariances = [], []
-        for side, codes in (("user", users), ("item", items)):
-            covariances.append(self._row_covariances(side, codes, {}))
-            products.append(outer(with_one(self.means(side)[codes])))
+    def _pair_scores(
+        self, users: Tensor, items: Tensor, n_std: float = 0.0, **features: Tensor
+    ) -> Tensor:
+        """Compute ratings of all pairs less some standard deviations, without mean and scale."""
+        if n_std == 0 and not features and self.stars is None:
+            scores = super()._pair_scores(users, items)
+            return scores + self._of_context(self.context_biases, {})
+        rows, covariances = (
+            find("user", users, {}) for find in (self._rows, self._row_covariances)
+        )
+        return self._scores_of_rows(
+            rows, covariances, self.user_noise[users], items, n_std, **features
+        )
+
+    @torch.no_grad()
+    def _scores_of_rows(
+        self,
+        users: Tensor,  # (n_users, d), means of rows with the bias first
+        covariances: Tensor,  # (n_users, d(d+1)/2)
+        noise: Tensor,  # (n_users,), as `user_noise`
+        items: Tensor,
+        n_std: float = 0.0,
+        **features: Tensor,  # of the items, as in `forward`
+    ) -> Tensor:
+        """Compute the scores of `_pair_scores` for given distributions of users."""
+        # Some items at a time: their packed matrices are far larger than their scores.
+        arguments = {"items": items, **features}
+        n_rows = max(1, NUMBERS_AT_ONCE // self.user_covariances.shape[1])
+        found = []
+        for part in zip(*(values.split(n_rows) for values in arguments.values()), strict=True):
+            some, *of_items = part
+            given = dict(zip(features, of_items, strict=True))
+            rows = self._rows("item", some, given)
+            scores = torch.addmm(rows[:, 0], users[:, 1:], rows[:, 1:].T) + users[:, :1]
+            scores += self._of_context(self.context_biases, {})
+            if n_std != 0 or self.stars is not None:
+                T = self._row_covariances("item", some, given)
+                variance = self._variances_of_rows(users, covariances, rows, T)
+                scores = self._lowered(scores, variance, noise.unsqueeze(1), n_std)
+            found.append(scores)
+        return torch.cat(found, 1)
+
+    def _variances_of_rows(self, p: Tensor, S: Tensor, q: Tensor, T: Tensor) -> Tensor:
+        """Compute the variances of all pairs of rows with packed covariances."""
         times, of_factors = self._times()
-        S, T = covariances
-        variance = S @ (products[1] * times).T + (products[0] * times) @ T.T
-        variance += (S * of_factors) @ T.T
-        variance += self._of_context(self.context_variances, {}, 2)
-        spread = self._spread(variance, self.user_noise[users].unsqueeze(1))
-        mean = torch.full_like(latent, self.stars[-1].item())
-        for cut, step in zip(self.thresholds, self.stars.diff(), strict=True):
-            mean -= step * torch.special.ndtr((cut - latent) / spread)
-        return self._from_ratings(mean, latent)
+        variance = S @ (outer(with_one(q)) * times + T * of_factors).T
+        variance += (outer(with_one(p)) * times) @ T.T
+        return variance + self._of_context(self.context_variances, {}, 2)
+
+    def _lowered(self, latent: Tensor, variance: Tensor, noise: Tensor, n_std: float) -> Tensor:
+        """Subtract standard deviations of ratings from their means, without mean and scale."""
+        spread = self._spread(variance, noise)
+        if self.stars is None:
+            return latent - n_std * spread
+        middle = self.stars.mean()
+        stars = self.stars - middle  # so that the squares are small
+        mean, square = (torch.full_like(latent, v.item()) for v in (stars[-1], stars[-1] ** 2))
+        steps = zip(self.thresholds, stars.diff(), stars.square().diff(), strict=True)
+        for cut, step, step_of_squares in steps:
+            below = torch.special.ndtr((cut - latent) / spread)
+            mean -= step * below
+            square -= step_of_squares * below
+        std = (square - mean.square()).clamp(min=0).sqrt()
+        return self._from_ratings(mean - n_std * std + middle, latent)
 
     def _spread(self, variance: Tensor, noise: Tensor) -> Tensor:
         """Compute the standard deviation of latent values with their noise."""

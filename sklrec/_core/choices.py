@@ -13,7 +13,8 @@ import pandas as pd
 from pandas.api.types import is_list_like
 from scipy.sparse import csr_array
 
-from sklrec._data.tables import Frame, as_column, pair_positions, read_table
+from sklrec._data.pair_columns import pair_positions
+from sklrec._data.tables import Frame, as_column, read_table
 from sklrec._data.vocabulary import Vocabulary
 
 
@@ -190,11 +191,12 @@ def _pairs_by_user(
 
 def _described_items(model: Any, table: Frame) -> Items:
     """Read items with their side features, which fit may not have seen."""
-    vocabulary = model.encoder_.vocabularies_[1]
+    users, vocabulary = model.encoder_.vocabularies_
     if not model._reader.item_features(model):
         raise ValueError(
-            f"candidates is a table of items without a column of users, but this "
-            f"{type(model).__name__} reads no side features of items. Pass a list of item IDs."
+            f"candidates is a table of items without a column {users.name!r} of users, "
+            f"but this {type(model).__name__} reads no side features of items. Pass a "
+            "list of item IDs."
         )
     ids = table.column(table.names.index(vocabulary.name))
     own, _ = Vocabulary.build(ids, vocabulary.name)

@@ -24,6 +24,7 @@ from sklrec._data.tables import (
     listed,
     resolve_sides,
 )
+from sklrec._data.user_ratings import UserRatings
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.warnings import warn
@@ -188,17 +189,21 @@ class BlockReader(PairReader):
         inputs = learn_pairs(model, X, y, previous)
         blocks = model.side_blocks_ = assign_sides(side, X, inputs["users"], inputs["items"])
         start = described_ids(blocks, X, inputs, (0, 0))
-        return inputs | _block_arrays({"context": blocks["context"]}, X), start
+        vars(model).pop("user_ratings_", None)  # of the fit that this one continues
+        if model.loss == "squared_error" and not blocks["context"].names:
+            columns = inputs["users"], inputs["items"], y, weight
+            model.user_ratings_ = UserRatings.of(*columns, n_ids(model)[0])
+        return inputs | block_arrays({"context": blocks["context"]}, X), start
 
     def inputs(self, model: Any, X: Any, rows: slice = slice(None)) -> Inputs:
-        return super().inputs(model, X, rows) | _block_arrays(model.side_blocks_, X, rows)
+        return super().inputs(model, X, rows) | block_arrays(model.side_blocks_, X, rows)
 
     def item_features(self, model: Any) -> list[Any]:
         return model.side_blocks_["item"].names
 
     def features_of_items(self, model: Any, table: Frame) -> dict[str, Any]:
         rows = _as_rows_of_X(model, table, self.item_features(model))
-        return _block_arrays({"item": model.side_blocks_["item"]}, rows)
+        return block_arrays({"item": model.side_blocks_["item"]}, rows)
 
 
 def _as_rows_of_X(model: Any, table: Frame, names: list[Any]) -> Frame:
@@ -346,7 +351,7 @@ def new_rating_scale(
     return low, high
 
 
-def _block_arrays(blocks: dict[str, SideBlock], X: Any, rows: slice = slice(None)) -> Inputs:
+def block_arrays(blocks: dict[str, SideBlock], X: Any, rows: slice = slice(None)) -> Inputs:
     """Make the rows of tables and the weights of blocks that have columns."""
     inputs = {}
     for name, block in blocks.items():

@@ -9,7 +9,8 @@ import pandas as pd
 
 from sklrec._data.checks import check_choice, check_positive
 from sklrec._data.numbers import numbers_of
-from sklrec._data.tables import Frame, pair_positions, read_table
+from sklrec._data.pair_columns import pair_positions
+from sklrec._data.tables import Frame, read_table
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.runs import place_in_run
 from sklrec.metrics._hits import Hits, Pairs

@@ -12,7 +12,7 @@ from pandas.api.types import is_list_like
 from sklearn.utils import check_consistent_length
 
 from sklrec._data.checks import check_choice, check_positive, check_ratings
-from sklrec._data.tables import pair_positions
+from sklrec._data.pair_columns import pair_positions
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.warnings import warn
 from sklrec.metrics import _ranking

@@ -116,6 +116,10 @@ class GaussianMatrixFactorization(MatrixFactorization):
         self.noise_variance: Tensor
         self.residual_variance: Tensor
         self.user_noise: Tensor
+        self.user_values: Tensor
+        self.user_weights: Tensor
+        self.item_values: Tensor
+        self.item_weights: Tensor
         self.user_covariances: Tensor
         self.item_covariances: Tensor
         self.user_prior_mean: Tensor
@@ -195,6 +199,25 @@ class GaussianMatrixFactorization(MatrixFactorization):
         """
         getattr(self, f"{side}_biases").copy_(means[:, 0])
         getattr(self, f"{side}_factors").weight.copy_(means[:, 1:])
+
+    @torch.no_grad()
+    def set_rows(self, side: str, codes: Tensor, means: Tensor, covariances: Tensor) -> None:
+        """Set the distributions of some rows.
+
+        Parameters
+        ----------
+        side : {'user', 'item'}
+            The side.
+        codes : Tensor of shape (n_rows,)
+            Codes of users, or of items.
+        means : Tensor of shape (n_rows, n_factors + 1)
+            The means, with the bias first.
+        covariances : Tensor of shape (n_rows, (n_factors + 1) * (n_factors + 2) / 2)
+            The packed covariance matrices.
+        """
+        getattr(self, f"{side}_biases")[codes] = means[:, 0]
+        getattr(self, f"{side}_factors").weight[codes] = means[:, 1:]
+        getattr(self, f"{side}_covariances")[codes] = covariances.float()
 
     def set_features(self, side: str, codes: Tensor, values: Tensor, weights: Tensor) -> None:
         """Set the side features of users, or of items.
@@ -310,7 +333,8 @@ class GaussianMatrixFactorization(MatrixFactorization):
     def _pair_scores(
         self, users: Tensor, items: Tensor, n_std: float = 0.0, **features: Tensor
     ) -> Tensor:
-        """Compute ratings of all pairs less some standard deviations, without mean and scale."""
+        """Compute ratings of all pairs, without mean and scale, from values of the model that are
+        lowered by standard deviations of the posterior."""
         if n_std == 0 and not features and self.stars is None:
             scores = super()._pair_scores(users, items)
             return scores + self._of_context(self.context_biases, {})
@@ -345,7 +369,10 @@ class GaussianMatrixFactorization(MatrixFactorization):
             if n_std != 0 or self.stars is not None:
                 T = self._row_covariances("item", some, given)
                 variance = self._variances_of_rows(users, covariances, rows, T)
-                scores = self._lowered(scores, variance, noise.unsqueeze(1), n_std)
+                scores -= n_std * variance.clamp(min=0).sqrt()
+            if self.stars is not None:
+                spread = self._spread(variance, noise.unsqueeze(1))
+                scores = self._from_ratings(self._mean_stars(scores, spread), scores)
             found.append(scores)
         return torch.cat(found, 1)
 
@@ -356,21 +383,13 @@ class GaussianMatrixFactorization(MatrixFactorization):
         variance += (outer(with_one(p)) * times) @ T.T
         return variance + self._of_context(self.context_variances, {}, 2)
 
-    def _lowered(self, latent: Tensor, variance: Tensor, noise: Tensor, n_std: float) -> Tensor:
-        """Subtract standard deviations of ratings from their means, without mean and scale."""
-        spread = self._spread(variance, noise)
-        if self.stars is None:
-            return latent - n_std * spread
-        middle = self.stars.mean()
-        stars = self.stars - middle  # so that the squares are small
-        mean, square = (torch.full_like(latent, v.item()) for v in (stars[-1], stars[-1] ** 2))
-        steps = zip(self.thresholds, stars.diff(), stars.square().diff(), strict=True)
-        for cut, step, step_of_squares in steps:
-            below = torch.special.ndtr((cut - latent) / spread)
-            mean -= step * below
-            square -= step_of_squares * below
-        std = (square - mean.square()).clamp(min=0).sqrt()
-        return self._from_ratings(mean - n_std * std + middle, latent)
+    def _mean_stars(self, latent: Tensor, spread: Tensor) -> Tensor:
+        """Compute the mean stars of latent values with a standard deviation."""
+        assert self.stars is not None
+        mean = torch.full_like(latent, self.stars[-1].item())
+        for cut, step in zip(self.thresholds, self.stars.diff(), strict=True):
+            mean -= step * torch.special.ndtr((cut - latent) / spread)
+        return mean
 
     def _spread(self, variance: Tensor, noise: Tensor) -> Tensor:
         """Compute the standard deviation of latent values with their noise."""

@@ -356,9 +356,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
         **features: Tensor,  # of the items, as in `forward`
     ) -> Tensor:
         """Compute the scores of `_pair_scores` for given distributions of users."""
-        # Some items at a time: their packed matrices are far larger than their scores.
+        # Some items at a time: the several packed matrices of each are far larger than its scores.
         arguments = {"items": items, **features}
-        n_rows = max(1, NUMBERS_AT_ONCE // self.user_covariances.shape[1])
+        n_rows = max(1, NUMBERS_AT_ONCE // (4 * self.user_covariances.shape[1]))
         found = []
         for part in zip(*(values.split(n_rows) for values in arguments.values()), strict=True):
             some, *of_items = part

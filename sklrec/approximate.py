@@ -11,6 +11,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklrec._core.choices import Items, choose_items, read_ids, users_of
+from sklrec._core.predict import clipped
 from sklrec._core.recommend import table_of_lists
 from sklrec._data.checks import check_booleans, check_positive
 from sklrec._utils.extras import import_extra
@@ -164,7 +165,7 @@ class ApproximateItems:
         rows, places, scores = rows[best], places[best], scores[best]
         rank = 1 + place_in_run(rows)
         keep = rank <= n_items
-        scores = scores[keep].astype(np.float64)
+        scores = clipped(model, scores[keep].astype(np.float64))
         ids = items.ids_of(places[keep])
         return table_of_lists(model, users[rows[keep]], ids, rank[keep], scores)
 

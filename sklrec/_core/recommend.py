@@ -25,7 +25,7 @@ class Users:
     """Users who get lists. The functions take a range of the users."""
 
     ids: Any  # (n_users,)
-    # Scores of all pairs of a user and an item, without mean and scale, on the CPU.
+    # Scores of all pairs of a user and an item, as the model's reader computes them, on the CPU.
     scores: Callable[[slice, Items], Tensor]
     seen: Callable[[slice], csr_array]  # by code of the items, (n_users, n_items + 1)
 
@@ -78,17 +78,14 @@ def lists_of(
         row, rank = np.nonzero(top_scores > -np.inf)
         found.append((first + row, top_items[row, rank], rank + 1, top_scores[row, rank]))
     rows, places, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
-    zero, scale = model.module_.zero.item(), model.module_.scale.item()
-    score = zero + scale * score.astype(np.float64)
+    score = model._output(score.astype(np.float64))
     return table_of_lists(model, users.ids[rows], items.ids_of(places), rank, score)
 
 
 def table_of_lists(
     model: Any, users: Any, items: Any, rank: np.ndarray, score: np.ndarray
 ) -> pd.DataFrame:
-    """Make the table of recommended items from their IDs, and clip their ratings."""
-    if getattr(model, "rating_scale_", None) is not None:
-        score = score.clip(*model.rating_scale_)
+    """Make the table of recommended items from their IDs."""
     names = names_of_ids(model, "rank", "score")
     columns = zip([*names, "rank", "score"], (users, items, rank, score), strict=True)
     return as_frame(dict(columns))
@@ -118,7 +115,7 @@ def similar(model: Any, side: str, ids: Any, n: Whole, metric: str) -> pd.DataFr
     n = min(check_positive(n, f"n_{side}s"), len(vocabulary) - 1)
     check_choice("metric", metric, ("cosine", "dot"))
     with torch.inference_mode():
-        table = model.module_._vectors(side)[1:]
+        table = model._vectors(side)
         if metric == "cosine":
             table = torch.nn.functional.normalize(table)
         found = []

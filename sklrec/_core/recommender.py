@@ -1,11 +1,14 @@
 """Base class of the estimators that recommend items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from sklrec._core.predict import fitted_copy
 from sklrec._core.readers import PairReader
@@ -59,6 +62,14 @@ class BaseRecommender(DeclaredEstimator):
 
     encoder_: IDEncoder
     module_: Any
+
+    @abstractmethod
+    def _output(self, scores: np.ndarray) -> np.ndarray:
+        """Convert the scores that rank items to the scores of the table, possibly in place."""
+
+    @abstractmethod
+    def _vectors(self, side: str) -> Tensor:
+        """Vectors by which known users or items are compared, on the CPU."""
 
     def recommend(
         self,

@@ -182,7 +182,7 @@ def _pairs_by_user(
             )
     numbers = {user: k for k, user in enumerate(dict.fromkeys(u for u in asked if u in given), 1)}
     found = {u: read_ids(given[u], f"{name}[{u!r}]", may_be_empty=True) for u in numbers}
-    filled = [pd.Series(ids) for ids in found.values() if len(ids)]
+    filled = [pd.Series(ids, dtype=ids.dtype) for ids in found.values() if len(ids)]
     items = pd.concat(filled, ignore_index=True) if filled else of_items.ids_of(np.zeros(0, int))
     lists = np.repeat(np.arange(1, len(found) + 1), [len(ids) for ids in found.values()])
     of_users = np.fromiter((numbers.get(user, 0) for user in asked), np.int64, len(asked))
@@ -201,7 +201,7 @@ def _described_items(model: Any, table: Frame) -> Items:
     ids = table.column(table.names.index(vocabulary.name))
     own, _ = Vocabulary.build(ids, vocabulary.name)
     if len(own) < len(ids):
-        repeated = pd.Series(ids)[pd.Series(ids).duplicated()].tolist()[0]
+        repeated = ids[pd.Series(ids, dtype=ids.dtype).duplicated()].tolist()[0]
         raise ValueError(
             f"candidates describes the item {repeated!r} more than once. Keep one row of each "
             f"item, for example with drop_duplicates({vocabulary.name!r})."

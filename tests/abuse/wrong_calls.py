@@ -114,6 +114,7 @@ def of_estimator(cls):
     yield "predict", on_copy("predict"), {"X": X}
     yield "score", on_copy("score"), {"X": X, "y": Y, "sample_weight": np.ones(60)}
     lists = {"users": [1, 2], "n_items": 3, "exclude_seen": True, "candidates": [1, 2]}
+    lists |= {"exclude": [1]}
     yield "recommend", on_copy("recommend"), lists
     if hasattr(model, "partial_fit"):
         yield "partial_fit", on_copy("partial_fit"), {"X": X, "y": Y}
@@ -121,7 +122,13 @@ def of_estimator(cls):
         items = {"items": [1, 2], "n_items": 2, "metric": "cosine"}
         yield "similar_items", on_copy("similar_items"), items
     if hasattr(model, "fold_in"):
-        yield "fold_in", on_copy("fold_in"), {"X": X[:3].assign(user=-1), "y": Y[:3]}
+        new = {"X": X[:3].assign(user=-1), "y": Y[:3]}
+        yield "fold_in", on_copy("fold_in"), new
+        lists |= {"n_std": 1.0}
+        yield "recommend with n_std", on_copy("recommend"), lists
+        del lists["users"]
+        yield "recommend_for", on_copy("recommend_for"), {**new, **lists}
+        yield "explain", on_copy("explain"), {"users": [1, 2], "items": [2, 1]}
 
     def with_parameter(**params):
         return fast(cls).set_params(**params).fit(X, Y)

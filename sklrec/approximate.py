@@ -1,6 +1,7 @@
 """Approximate index of items, for recommendations from large catalogues."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
@@ -9,7 +10,9 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.recommend import read_ids, table_of_lists
+from sklrec._core.choices import Items, choose_items, read_ids, users_of
+from sklrec._core.predict import clipped
+from sklrec._core.recommend import table_of_lists
 from sklrec._data.checks import check_booleans, check_positive
 from sklrec._utils.extras import import_extra
 from sklrec._utils.runs import place_in_run
@@ -113,68 +116,84 @@ class ApproximateItems:
 
     @own_settings()
     def recommend(
-        self, users: IDList, n_items: Whole = 10, *, exclude_seen: bool = True
+        self,
+        users: IDList | None = None,
+        n_items: Whole = 10,
+        *,
+        exclude_seen: bool = True,
+        exclude: IDList | Mapping[Any, IDList] | None = None,
     ) -> pd.DataFrame:
         """Recommend items with high predicted ratings, almost always the highest.
 
         Parameters
         ----------
-        users : array-like of shape (n_users,)
+        users : array-like of shape (n_users,), default=None
             User IDs. An unknown user gets the items with the highest ratings for an average
-            user.
+            user. ``None`` means all known users.
         n_items : int, default=10
             Number of items for each user. The list is shorter if fewer items are left.
         exclude_seen : bool, default=True
             Whether to leave out items that the user rated in `fit` and `partial_fit`.
+        exclude : array-like, dict or DataFrame, default=None
+            Items never to recommend, as in `MFRegressor.recommend`.
 
         Returns
         -------
         DataFrame of shape (n_recommendations, 4)
-            Columns user, item, rank (from 1) and score (the predicted rating), with users in the
-            order of `users`.
+            As in `MFRegressor.recommend`, with users in the order of `users`.
         """
         check_booleans(exclude_seen=exclude_seen)
         n_items = check_positive(n_items, "n_items")
         model = self.estimator
-        users = read_ids(users, "users")
+        users = users_of(model, None) if users is None else read_ids(users, "users")
         codes = model.encoder_.vocabularies_[0].codes(users)
-        n_seen = np.diff(model.seen_.indptr)[codes] if exclude_seen else np.zeros_like(codes)
+        items = choose_items(model, users, None, exclude)
+        n_left_out = items.n_excluded(len(users))
+        if exclude_seen:
+            n_left_out += np.diff(model.seen_.indptr)[codes]
         # A search finds the same number of items for each user of a block. So each block has users
-        # who have seen similar numbers of items.
-        order = np.argsort(n_seen, kind="stable")
-        found = []
+        # with similar numbers of items that are left out.
+        order = np.argsort(n_left_out, kind="stable")
+        found = [(order[:0], order[:0], np.zeros(0, np.float32))]
         for rows in np.split(order, range(USERS_AT_ONCE, len(order), USERS_AT_ONCE)):
-            found.append(
-                self._search(rows, codes[rows], n_items, int(n_seen[rows].max()), exclude_seen)
-            )
-        rows, items, scores = (np.concatenate(part) for part in zip(*found, strict=True))
+            n_found = n_items + int(n_left_out[rows].max(initial=0))
+            left_out = items.left_out(rows, model.seen_[codes[rows]] if exclude_seen else None)
+            found.append(self._search(rows, codes[rows], items, left_out, n_found))
+        rows, places, scores = (np.concatenate(part) for part in zip(*found, strict=True))
         # By user, then by score; among equal scores, the item with the smaller code is first.
-        best = np.lexsort([items, -scores, rows])
-        rows, items, scores = rows[best], items[best], scores[best]
+        best = np.lexsort([places, -scores, rows])
+        rows, places, scores = rows[best], places[best], scores[best]
         rank = 1 + place_in_run(rows)
         keep = rank <= n_items
-        scores = scores[keep].astype(np.float64)
-        return table_of_lists(model, users[rows[keep]], items[keep], rank[keep], scores)
+        scores = clipped(model, scores[keep].astype(np.float64))
+        ids = items.ids_of(places[keep])
+        return table_of_lists(model, users[rows[keep]], ids, rank[keep], scores)
 
     def _search(
-        self, rows: np.ndarray, codes: np.ndarray, n_items: int, n_seen: int, exclude_seen: bool
+        self,
+        rows: np.ndarray,
+        codes: np.ndarray,
+        items: Items,
+        left_out: tuple[np.ndarray, np.ndarray],
+        n_found: int,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Search items for users; return their rows, item codes and exact scores."""
+        """Search items for users; return their rows, the places of items and exact scores."""
         model = self.estimator
         users = _user_vectors(model.module_, codes)
-        n_found = min(self._index.ntotal, n_items + n_seen)
+        n_found = min(self._index.ntotal, n_found)
         parameters = _faiss().SearchParametersHNSW(efSearch=max(self._ef_search, n_found))
         nearest = self._index.search(users, n_found, params=parameters)[1]  # (n_users, n_found)
-        place, column = np.nonzero(nearest >= 0)
-        items = nearest[place, column] + 1
-        if exclude_seen:
-            seen = np.asarray(model.seen_[codes[place], items]).ravel()
-            place, items = place[~seen], items[~seen]
+        of_users, column = np.nonzero(nearest >= 0)
+        places = items.places_of_codes(nearest[of_users, column] + 1)
+        # One number for each pair of a user and an item.
+        pairs, wrong = (row * len(items) + place for row, place in ((of_users, places), left_out))
+        keep = (places >= 0) & ~np.isin(pairs, wrong)
+        of_users, places = of_users[keep], places[keep]
         with torch.inference_mode():
             device = model.module_.global_mean.device
-            pairs = (torch.from_numpy(part).to(device) for part in (codes[place], items))
-            scores = model.module_(*pairs).cpu().numpy()
-        return rows[place], items, scores
+            of_pairs = codes[of_users], items.codes[places]
+            scores = model.module_(*(torch.from_numpy(part).to(device) for part in of_pairs))
+        return rows[of_users], places, scores.cpu().numpy()
 
 
 def _item_vectors(module: MatrixFactorization) -> np.ndarray:

@@ -620,6 +620,66 @@ def test_recommended_scores_are_the_highest_predictions(name):
         assert found["score"].iloc[4] >= np.sort(scores)[-5] - 1e-4
 
 
+@every
+def test_lists_of_all_users_of_tables_and_with_the_fitted_names(name):
+    model, rows = fitted(name), REGRESSORS[name][1]
+    everyone = model.encoder_.categories_[0]
+    wanted = model.recommend(everyone, n_items=4)
+    pd.testing.assert_frame_equal(model.recommend(n_items=4), wanted)
+    best = wanted[wanted["rank"] == 1]
+    rest = model.recommend(n_items=3, exclude=best).merge(wanted, on=["user", "item"])
+    assert (rest["rank_y"] == rest["rank_x"] + 1).all()
+    pd.testing.assert_frame_equal(
+        model.recommend(everyone, n_items=4, candidates=wanted), wanted, atol=1e-5
+    )
+    common = best["item"].iloc[:2]
+    assert not model.recommend(n_items=4, exclude=common)["item"].isin(common).any()
+    renamed = rows.rename(columns={"user": "customer", "item": "sku"})
+    columns = {"user": "customer", "item": "sku", "max_epochs": 1, "n_iter": 1}
+    assert list(fit(name, renamed, **columns).recommend([1]))[:2] == ["customer", "sku"]
+
+
+def of_items(name, rows):
+    """Give the items of some rows with the side features of items."""
+    columns = [c for c in ("item", "genres", "shelf") if c in rows]
+    return rows.drop_duplicates("item")[columns]
+
+
+@pytest.mark.parametrize("name", ["bayesian sides", "ordinal", "dense", "described"])
+def test_items_may_be_described_by_their_side_features(name):
+    model, rows = fitted(name), SIDE
+    items = of_items(name, rows)
+    user, wanted = rows["user"].iloc[0], model.recommend([1, -1], 40)
+    found = model.recommend([1, -1], 40, candidates=items)
+    key = ["user", "item"]
+    pd.testing.assert_series_equal(
+        found.set_index(key)["score"],
+        wanted.set_index(key)["score"].loc[pd.MultiIndex.from_frame(found[key])],
+        atol=1e-5,
+    )
+    new = items[:7].assign(item=[f"new {k}" for k in range(7)])
+    new["item"] = np.arange(7) + 5000
+    both = pd.concat([items, new]).sample(frac=1, random_state=0)
+    found = model.recommend([user], 40, candidates=both, exclude=[5003], exclude_seen=False)
+    assert set(found["item"]) == set(both["item"]) - {5003}
+    of_user = rows[rows["user"] == user].iloc[0]
+    asked = both.set_index("item").loc[found["item"]].reset_index()
+    asked = asked.assign(user=user, age=of_user["age"], job=of_user["job"], timestamp=np.nan)
+    asked["tags"] = [[]] * len(asked)
+    scores = model.predict(asked[list(rows)])
+    assert np.allclose(found["score"], scores, atol=1e-4)
+    with pytest.raises(ValueError, match=r"it lacks the side feature 'shelf'\. Give it the"):
+        model.recommend([1], candidates=items.drop(columns="shelf"))
+    with pytest.raises(ValueError, match=r"candidates describes the item .* more than once"):
+        model.recommend([1], candidates=pd.concat([items, items[:1]]))
+
+
+@pytest.mark.parametrize("name", [n for n in REGRESSORS if n not in READ_ALL])
+def test_other_models_do_not_take_described_items(name):
+    with pytest.raises(ValueError, match=r"reads no side features of items\. Pass a list of item"):
+        fitted(name).recommend([1], candidates=of_items(name, SIDE))
+
+
 HARD_RATINGS = {
     "constant": lambda y: y * 0 + 3.7,
     "zero": lambda y: y * 0,

@@ -309,7 +309,7 @@ QUERIES = {
         lambda table: IDEncoder().fit(X).transform(table),
         lambda table: SequenceWindower().fit(table),
         lambda table: next(UserStratifiedKFold().split(table)),
-        lambda table: ndcg_at_k(table, X),
+        lambda table: ndcg_at_k(table, X[:1].assign(rank=1)),
         lambda table: novelty_at_k(X[:1].assign(rank=1), table),
     ],
 )

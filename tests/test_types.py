@@ -20,6 +20,9 @@ bayes = sklrec.BayesianMFRegressor(side_features=["genre"], n_iter=np.int64(5)).
 RIGHT = """
 ratings: np.ndarray = mf.predict(X)
 lists: pd.DataFrame = mf.recommend([1, 2], n_items=5, exclude_seen=False)
+everyone: pd.DataFrame = bayes.recommend(exclude={1: [2]}, candidates=lists, n_std=1)
+new: pd.DataFrame = bayes.recommend_for(X, y, 3)
+parts: pd.DataFrame = bayes.explain([1], [2])
 similar: pd.DataFrame = mf.similar_items(X["item"].unique(), 3, metric="dot")
 means, std = bayes.predict(X, return_std=True)
 plain: np.ndarray = bayes.predict(X)
@@ -39,7 +42,7 @@ WRONG = {
     'sklrec.SequenceWindower(max_len="3")': '"max_len" to "SequenceWindower" has incompatible',
     "mf.fit(X, y, eval_set=(X, y))": 'Unexpected keyword argument "eval_set" for "fit"',
     "mf.predict(X, return_std=True)": 'Unexpected keyword argument "return_std" for "predict"',
-    "mf.recommend(1)": 'Argument 1 to "recommend" .*; expected "IDList"',
+    "mf.recommend(1)": 'Argument 1 to "recommend" .*; expected "IDList | None"',
     'mf.recommend([1], n_items="5")': '"n_items" to "recommend" .* has incompatible type "str"',
     'mf.similar_items([1], metric="cos")': "expected .*'cosine', 'dot'",
     "bayes.predict(X, True)": 'No overload variant of "predict"',

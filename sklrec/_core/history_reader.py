@@ -166,7 +166,7 @@ class HistoryReader(PairReader):
         histories = Histories.of_last(users, inputs["items"], y_past, times, len(is_read))
         return histories, sequences
 
-    def scores(self, model: Any, users: np.ndarray, items: np.ndarray) -> Tensor:
+    def scores(self, model: Any, users: np.ndarray, items: np.ndarray, **options: Any) -> Tensor:
         module = model.module_
         targets = model.histories_, users, np.ones_like(users), None
         data = sequence_tensors(model, *targets, users=users)

@@ -17,7 +17,14 @@ from sklrec._data.features.side_features import (
     SideFeatures,
     assign_sides,
 )
-from sklrec._data.tables import check_interactions, column_values, resolve_sides
+from sklrec._data.tables import (
+    Frame,
+    check_interactions,
+    column_values,
+    listed,
+    resolve_sides,
+)
+from sklrec._data.user_ratings import UserRatings
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.warnings import warn
@@ -102,9 +109,18 @@ class PairReader:
         return {"user": model.seen_.sum(axis=1), "item": model.seen_.sum(axis=0)}
 
     @torch.no_grad()
-    def scores(self, model: Any, users: np.ndarray, items: np.ndarray) -> Tensor:
-        """Compute the ratings of all pairs of codes, without mean and scale, on the CPU."""
-        return pair_scores(model, users, items, {})
+    def scores(
+        self, model: Any, users: np.ndarray, items: np.ndarray, **options: Any
+    ) -> Tensor:  # (n_users, n_items)
+        """Compute the ratings of all pairs of codes, without mean and scale, on the CPU.
+
+        Options are the result of `features_of_items`, and other arguments of the module.
+        """
+        return pair_scores(model, users, items, options)
+
+    def item_features(self, model: Any) -> list[Any]:
+        """Names of the side features of items, which `features_of_items` reads from a table."""
+        return []
 
 
 class FeatureReader(PairReader):
@@ -137,14 +153,21 @@ class FeatureReader(PairReader):
         return super().row_counts(model) | {"value": model.value_counts_}
 
     @torch.no_grad()
-    def scores(self, model: Any, users: np.ndarray, items: np.ndarray) -> Tensor:
+    def scores(self, model: Any, users: np.ndarray, items: np.ndarray, **options: Any) -> Tensor:
         known = model.known_features_
         sides = {
             "user_side": known.rows("user", users),
-            "item_side": known.rows("item", items),
+            "item_side": options.get("item_side") or known.rows("item", items),
             "of_users": known.of_users,
         }
         return pair_scores(model, users, items, sides)
+
+    def item_features(self, model: Any) -> list[Any]:
+        return [name for name, side in model.known_features_.side_of.items() if side == "item"]
+
+    def features_of_items(self, model: Any, table: Frame) -> dict[str, Any]:
+        rows = _as_rows_of_X(model, table, self.item_features(model))
+        return {"item_side": model.side_features_.arrays(rows)}
 
 
 class BlockReader(PairReader):
@@ -166,10 +189,38 @@ class BlockReader(PairReader):
         inputs = learn_pairs(model, X, y, previous)
         blocks = model.side_blocks_ = assign_sides(side, X, inputs["users"], inputs["items"])
         start = described_ids(blocks, X, inputs, (0, 0))
-        return inputs | _block_arrays({"context": blocks["context"]}, X), start
+        vars(model).pop("user_ratings_", None)  # of the fit that this one continues
+        if model.loss == "squared_error" and not blocks["context"].names:
+            columns = inputs["users"], inputs["items"], y, weight
+            model.user_ratings_ = UserRatings.of(*columns, n_ids(model)[0])
+        return inputs | block_arrays({"context": blocks["context"]}, X), start
 
     def inputs(self, model: Any, X: Any, rows: slice = slice(None)) -> Inputs:
-        return super().inputs(model, X, rows) | _block_arrays(model.side_blocks_, X, rows)
+        return super().inputs(model, X, rows) | block_arrays(model.side_blocks_, X, rows)
+
+    def item_features(self, model: Any) -> list[Any]:
+        return model.side_blocks_["item"].names
+
+    def features_of_items(self, model: Any, table: Frame) -> dict[str, Any]:
+        rows = _as_rows_of_X(model, table, self.item_features(model))
+        return block_arrays({"item": model.side_blocks_["item"]}, rows)
+
+
+def _as_rows_of_X(model: Any, table: Frame, names: list[Any]) -> Frame:
+    """Make rows as in X of a table of items and their side features; the rest is missing."""
+    if missing := [name for name in names if name not in table.names]:
+        raise ValueError(
+            f"candidates describes items, but it lacks the side feature {missing[0]!r}. Give it "
+            f"the columns of all side features of items: {listed(names)}."
+        )
+    known: list[Any] = list(model.feature_names_in_)
+
+    def column(position: int) -> Any:
+        if (name := known[position]) in names:
+            return table.column(table.names.index(name))
+        return np.full(len(table), None)
+
+    return Frame(None, known, len(table), column)
 
 
 def _pair_tensors(rated: Rated) -> InteractionTensors:
@@ -249,7 +300,7 @@ def pair_scores(
     def to_device(values: Any) -> Any:
         if isinstance(values, dict):
             return {name: to_device(part) for name, part in values.items()}
-        return torch.from_numpy(values).to(device)
+        return torch.from_numpy(values).to(device) if isinstance(values, np.ndarray) else values
 
     return model.module_._pair_scores(*map(to_device, (users, items)), **to_device(sides)).cpu()
 
@@ -300,7 +351,7 @@ def new_rating_scale(
     return low, high
 
 
-def _block_arrays(blocks: dict[str, SideBlock], X: Any, rows: slice = slice(None)) -> Inputs:
+def block_arrays(blocks: dict[str, SideBlock], X: Any, rows: slice = slice(None)) -> Inputs:
     """Make the rows of tables and the weights of blocks that have columns."""
     inputs = {}
     for name, block in blocks.items():

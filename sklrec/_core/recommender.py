@@ -1,11 +1,14 @@
 """Base class of the estimators that recommend items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from sklrec._core.predict import fitted_copy
 from sklrec._core.readers import PairReader
@@ -60,49 +63,77 @@ class BaseRecommender(DeclaredEstimator):
     encoder_: IDEncoder
     module_: Any
 
+    @abstractmethod
+    def _output(self, scores: np.ndarray) -> np.ndarray:
+        """Convert the scores that rank items to the scores of the table, possibly in place."""
+
+    @abstractmethod
+    def _vectors(self, side: str) -> Tensor:
+        """Vectors by which known users or items are compared, on the CPU."""
+
     def recommend(
         self,
-        users: IDList,
+        users: IDList | None = None,
         n_items: Whole = 10,
         *,
         exclude_seen: bool = True,
         candidates: IDList | Mapping[Any, IDList] | None = None,
+        exclude: IDList | Mapping[Any, IDList] | None = None,
     ) -> pd.DataFrame:
         """Recommend the items with the highest predicted ratings.
 
         Parameters
         ----------
-        users : array-like of shape (n_users,)
+        users : array-like of shape (n_users,), default=None
             User IDs. An unknown user gets the items that are rated highest regardless of the
+            user. ``None`` means all known users, or the users of `candidates` if these differ by
             user.
         n_items : int, default=10
             Number of items for each user, or fewer if not enough items are left.
         exclude_seen : bool, default=True
-            Whether to leave out the items that the user rated in `fit` and `partial_fit`.
-        candidates : array-like of shape (n_candidates,) or dict, default=None
-            IDs of the items to choose from. ``None`` means all known items. A dict maps each
-            user of `users` to a list of item IDs.
+            Whether to leave out the items that the user had in `fit` and `partial_fit`.
+        candidates : array-like, dict or DataFrame, default=None
+            The items to choose from. ``None`` means all known items. A list of IDs is the same
+            for all users. A dict maps each user of `users` to a list of IDs. A table with a user
+            and an item in each row, such as the result of `recommend` of another model, has the
+            items of each user: see Notes. A table of items without a column of users describes
+            items, which may be unknown, by all side features of items that the model reads.
+        exclude : array-like, dict or DataFrame, default=None
+            Items never to recommend: a list of IDs, or a dict or a table by user as for
+            `candidates`. Items that are no candidates are ignored, and so are users who are not
+            asked for.
 
         Returns
         -------
         DataFrame of shape (n_recommendations, 4)
-            Columns user, item, rank (from 1) and score (the predicted rating). The users have the
-            order of `users`. Items with the same score have the order of
-            ``encoder_.categories_[1]``.
+            The user, the item, the rank (from 1) and the score (the predicted rating). The first
+            two columns have the names of the fitted columns, or the names user and item if the
+            fitted columns have no names. The users have the order of `users`. Items with the same
+            score have the order of ``encoder_.categories_[1]``, or that of a table of items.
 
         Raises
         ------
         ValueError
-            If a candidate is not a known item, or if a user has no candidates.
+            If a candidate without side features is not a known item, if a user of `users` is
+            missing in a dict of candidates, or if users are of another kind than those of
+            `candidates` or `exclude`.
 
         Warns
         -----
         UserWarning
-            If users are unknown because their IDs are of another kind than the IDs that `fit`
-            saw.
+            If users, or the items of `exclude`, are unknown because their IDs are of another kind
+            than the IDs that `fit` saw.
+
+        Notes
+        -----
+        A user without candidates, such as one with an empty list or with no row in a table, gets
+        no rows.
+
+        The columns of a table have the names of the fitted columns, or the names ``user`` and
+        ``item``, or are the first two. The other columns of a table by user are ignored.
         """
         model = fitted_copy(self)
-        return recommended(model, users, n_items, exclude_seen, candidates)
+        return recommended(model, users, n_items, exclude_seen, candidates, exclude)
 
     @missing_if(_lacks_factors("item"))
     def similar_items(
@@ -123,7 +154,9 @@ class BaseRecommender(DeclaredEstimator):
         Returns
         -------
         DataFrame of shape (n_similar, 4)
-            Columns item, similar_item, rank (from 1) and score (by `metric`).
+            The item, the similar item, the rank (from 1) and the score (by `metric`). The first
+            two columns have the name of the fitted column, such as ``sku`` and ``similar_sku``,
+            or are ``item`` and ``similar_item`` if the fitted columns have no names.
 
         Raises
         ------
@@ -151,7 +184,9 @@ class BaseRecommender(DeclaredEstimator):
         Returns
         -------
         DataFrame of shape (n_similar, 4)
-            Columns user, similar_user, rank (from 1) and score (by `metric`).
+            The user, the similar user, the rank (from 1) and the score (by `metric`). The first
+            two columns have the name of the fitted column, such as ``sku`` and ``similar_sku``,
+            or are ``user`` and ``similar_user`` if the fitted columns have no names.
 
         Raises
         ------

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from datetime import date
+from math import isfinite
 from numbers import Integral, Number, Real
 from typing import Any, NamedTuple, Self
 
@@ -115,6 +116,13 @@ def check_positive(value: Any, name: str) -> int:
     if int(value) > LARGEST_INTEGER:
         raise ValueError(f"{name} must be at most {LARGEST_INTEGER}, got {value!r}.")
     return int(value)
+
+
+def check_number(value: Any, name: str) -> float:
+    """Return a value as a float, or raise if it is not a finite number."""
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_) or not isfinite(value):
+        raise ValueError(f"{name} must be a finite number, got {value!r:.100}.")
+    return float(value)
 
 
 def check_booleans(**values: Any) -> None:

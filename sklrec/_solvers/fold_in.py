@@ -11,7 +11,6 @@ from torch import Tensor
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.gaussian_terms import Incidence, RatingMatrices, sparse_features
 from sklrec._solvers.posterior import activity
-from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import row_equations
 from sklrec._utils.packed import blocks, inverse, n_packed, pack, times, unpack
 from sklrec.modules import GaussianMatrixFactorization
@@ -19,33 +18,26 @@ from sklrec.modules._gaussian import SIDES
 
 
 @torch.no_grad()
-def fold_in(
-    module: GaussianMatrixFactorization,  # with rows for all users and items; changed in place
-    data: InteractionTensors,  # a new user with a known item, or the other way, in each row
-    n_known_users: int,
-    n_known_items: int,
-) -> None:
+def solve_rows(
+    module: GaussianMatrixFactorization,
+    side: str,
+    rows: np.ndarray,  # (n_ratings,), numbers of new rows from 0
+    ratings: dict[str, np.ndarray],  # (n_ratings, ...): partners' codes, y, weight and context
+    features: tuple[Tensor, Tensor],  # values and weights of the rows, (n_rows, n)
+) -> tuple[Tensor, Tensor]:  # (n_rows, d) and (n_rows, d(d+1)/2)
     """Compute the distributions of new rows from their ratings, with all other rows fixed."""
-    n_known = n_known_users, n_known_items
-    codes = [data.X[f"{side}s"] for side in SIDES]
-    for k, side in enumerate(SIDES):
-        is_new = codes[k] > n_known[k]
-        if is_new.any():
-            z = (data.y[is_new] - module.global_mean.cpu()) / module.scale.cpu()
-            context = {k: v[is_new] for k, v in data.X.items() if k.startswith("context")}
-            z = z - module._of_context(module.context_biases.cpu(), context)
-            columns = (
-                codes[k][is_new] - n_known[k] - 1,
-                codes[1 - k][is_new],
-                z,
-                data.weights[is_new],
-            )
-            log = Log(*(values.numpy() for values in columns))
-            rows = slice(n_known[k] + 1, None)
-            means, table = module.means(side), getattr(module, f"{side}_covariances")
-            means[rows], covariances = SideEquations.of(module, side, log, rows.start).solve()
-            table[rows] = covariances.float()
-            module.set_means(side, means)
+    log = log_of(module, rows, ratings)
+    return SideEquations.of(module, side, log, len(features[0]), features).solve()
+
+
+def log_of(
+    module: GaussianMatrixFactorization, rows: np.ndarray, ratings: dict[str, np.ndarray]
+) -> Log:
+    """Make a log of rows and the codes of their partners, without the context's biases."""
+    context = {k: torch.from_numpy(v) for k, v in ratings.items() if k.startswith("context")}
+    z = (torch.tensor(ratings["y"]) - module.global_mean.cpu()) / module.scale.cpu()
+    z = z - module._of_context(module.context_biases.cpu(), context)
+    return Log(rows, ratings["partners"], z.numpy(), ratings["weight"])
 
 
 @dataclass
@@ -68,31 +60,36 @@ class SideEquations:
         module: GaussianMatrixFactorization,
         side: str,
         log: Log,  # rows from 0, and codes of their partners
-        first: int,  # code of the first row
+        n: int,  # number of rows
+        features: tuple[Tensor, Tensor],  # values and weights of the rows
+        noise: Tensor | None = None,  # (), as `user_noise` of all rows; None is an unknown user
     ) -> Self:
         """Sum over the ratings of the rows."""
         k = SIDES.index(side)
         other = SIDES[1 - k]
-        d, n = module.n_factors + 1, module.means(side).shape[0] - first
-        means, device = module.means(other), module.global_mean.device
-        shape = n, len(means)
+        d, device = module.n_factors + 1, module.global_mean.device
+        # Only the partners that occur: a table of all would be large beside a few ratings.
+        distinct, partners = np.unique(log[1], return_inverse=True)
+        codes = torch.from_numpy(distinct).to(device)
+        log = Log(log[0], partners, *log[2:])
+        shape = n, len(codes)
         matrices = RatingMatrices(log, shape, np.float64, device, max(1, 2**20 // d**2))
-        shares = None if side == "user" else 1 / module.user_noise.double()
-        covariances = getattr(module, f"{other}_covariances").double()
+        shares = None if side == "user" else 1 / module.user_noise[codes].double()
+        covariances = getattr(module, f"{other}_covariances")[codes].double()
+        means = module._rows(other, codes, {})
         G, y, _ = row_equations(matrices.sides[0], means, covariances, shares)
         precision = 1 / module.residual_variance
         if side == "user":
-            precision = precision / module.user_noise[0].double()
+            precision = precision / (module.user_noise[0] if noise is None else noise).double()
         prior = torch.linalg.inv(unpack(getattr(module, f"{side}_prior_covariance"), d))
         centre = activity(matrices.sides[0].weights) @ getattr(module, f"{side}_prior_mean")
         spread = torch.zeros(n, n_packed(d), dtype=torch.float64, device=device)
         if module.svdpp:
             B = Incidence.of(matrices.partner_shares(0), np.float64, device)
-            centre += B.weights @ getattr(module, f"{side}_terms").double()
+            centre += B.weights @ getattr(module, f"{side}_terms")[codes].double()
             spread += getattr(module, f"{side}_term_covariance").double()
         if groups := module.groups[side]:
-            values, weights = (getattr(module, f"{side}_{name}") for name in ("values", "weights"))
-            X = sparse_features(values[first:], weights[first:], groups[-1].stop)
+            X = sparse_features(*features, groups[-1].stop)
             B = Incidence.of(X, np.float64, device)
             centre += B.weights @ getattr(module, f"{side}_value_terms")
             spread += B.squared @ getattr(module, f"{side}_value_covariances").double()

@@ -47,7 +47,8 @@ class LeftOutItems:
         self.rows, self.covariances = model.means("user").float(), model.user_covariances
         self.shares = 1 / model.user_noise
         by_item = Log(log.items - 1, log.users, log.y, log.weights)
-        self.equations = SideEquations.of(model, "item", by_item, 1)
+        features = model.item_values[1:], model.item_weights[1:]
+        self.equations = SideEquations.of(model, "item", by_item, len(features[0]), features)
         self.of_all = self.equations.float()  # enough for what training reads
 
     def without(

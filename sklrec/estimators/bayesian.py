@@ -1,27 +1,41 @@
 """Bayesian matrix factorisation as a scikit-learn regressor."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from copy import copy, deepcopy
+from collections.abc import Mapping
+from copy import deepcopy
 from numbers import Integral, Real
 from typing import Any, Literal, Self, overload
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import ArrayLike
 
 from sklrec._core.base import BaseRatingRegressor
+from sklrec._core.explain import explained
 from sklrec._core.fit import auto_n_factors, check_unchanged
+from sklrec._core.gaussian_rows import folded_in, parts_of_ratings, recommended_for
 from sklrec._core.predict import by_blocks, fitted_copy, predicted_with_std
-from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
-from sklrec._core.rows import read_rated
+from sklrec._core.readers import BlockReader, n_ids
+from sklrec._core.recommend import recommended
+from sklrec._data.checks import check_number
 from sklrec._data.features.side_features import SIDES, SideBlock
-from sklrec._solvers.fold_in import fold_in
+from sklrec._data.user_ratings import UserRatings
 from sklrec._solvers.variational import VariationalSolver
 from sklrec._utils.conditional import missing_if
 from sklrec._utils.runtime import own_settings
-from sklrec._utils.state.kinds import Array, Only, Part, Record
+from sklrec._utils.state.kinds import Array, Maybe, Only, Part, Record
 from sklrec._utils.state.modules import Module
-from sklrec._utils.types import Auto, Categories, Column, Device, RandomState, RatingScale, Whole
+from sklrec._utils.types import (
+    Auto,
+    Categories,
+    Column,
+    Device,
+    IDList,
+    RandomState,
+    RatingScale,
+    Whole,
+)
 from sklrec._utils.versions import Interval, StrOptions
 from sklrec.modules import GaussianMatrixFactorization
 
@@ -147,6 +161,10 @@ class BayesianMFRegressor(BaseRatingRegressor):
         validation data.
     seen_ : csr_array of shape (n_users + 1, n_items + 1)
         Pairs of a user code and an item code that `fit` has seen.
+    user_ratings_ : UserRatings
+        The ratings of each user, which `explain` reads: 8 bytes for each rating, or 12 to 20 bytes
+        with weights or with ratings that float32 cannot represent. Only with
+        ``loss='squared_error'`` and without side features of ratings.
     n_features_in_ : int
         Number of columns of X.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -252,6 +270,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
         **BaseRatingRegressor._state,
         "stars_": Only(Array("float64", (None,)), "loss", "ordinal"),
         "side_blocks_": Record({name: _block(name) for name in SIDES}),
+        "user_ratings_": Maybe(Part(UserRatings)),
         "module_": Module(GaussianMatrixFactorization),
     }
 
@@ -337,6 +356,65 @@ class BayesianMFRegressor(BaseRatingRegressor):
         """
         return predicted_with_std(self, X, return_std)
 
+    def recommend(
+        self,
+        users: IDList | None = None,
+        n_items: Whole = 10,
+        *,
+        exclude_seen: bool = True,
+        candidates: IDList | Mapping[Any, IDList] | None = None,
+        exclude: IDList | Mapping[Any, IDList] | None = None,
+        n_std: float = 0.0,
+    ) -> pd.DataFrame:
+        """Recommend the items with the highest predicted ratings, or the safest ones.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_users,), default=None
+            User IDs. An unknown user gets the items that are rated highest regardless of the
+            user. ``None`` means all known users, or the users of `candidates` if these differ by
+            user.
+        n_items : int, default=10
+            Number of items for each user, or fewer if not enough items are left.
+        exclude_seen : bool, default=True
+            Whether to leave out the items that the user had in `fit`.
+        candidates : array-like, dict or DataFrame, default=None
+            The items to choose from, as in `MFRegressor.recommend`. A table of items without a
+            column of users describes items, which may be unknown, by all side features of items.
+        exclude : array-like, dict or DataFrame, default=None
+            Items never to recommend, as in `MFRegressor.recommend`.
+        n_std : float, default=0.0
+            Number of standard deviations that are subtracted from the predicted rating. With a
+            positive number, items that the model is uncertain about, such as items with few
+            ratings, come later in the lists. A negative number prefers them.
+
+        Returns
+        -------
+        DataFrame of shape (n_recommendations, 4)
+            As in `MFRegressor.recommend`. The score is the predicted rating less `n_std` standard
+            deviations, clipped to the rating scale.
+
+        Raises
+        ------
+        ValueError
+            As in `MFRegressor.recommend`, or if `n_std` is not a finite number.
+
+        Warns
+        -----
+        UserWarning
+            As in `MFRegressor.recommend`.
+
+        Notes
+        -----
+        The standard deviation is that of the posterior, without the noise of single ratings: it
+        vanishes with many ratings. `predict` returns one with the noise, which ranked worse on
+        validation parts of two MovieLens logs. With ``loss='ordinal'`` the deviations are
+        subtracted from the latent value, and the score is the mean star.
+        """
+        model, n_std = fitted_copy(self), check_number(n_std, "n_std")
+        chosen = candidates, exclude
+        return recommended(model, users, n_items, exclude_seen, *chosen, n_std=n_std)
+
     @missing_if(_has_no_stars)
     def predict_rating_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each rating.
@@ -369,6 +447,111 @@ class BayesianMFRegressor(BaseRatingRegressor):
         )
 
     @own_settings()
+    def explain(self, users: IDList, items: IDList) -> pd.DataFrame:
+        """Explain predicted ratings by the ratings of the user.
+
+        Parameters
+        ----------
+        users : array-like of shape (n_pairs,)
+            User IDs.
+        items : array-like of shape (n_pairs,)
+            Item IDs. The rating of ``items[k]`` by ``users[k]`` is explained.
+
+        Returns
+        -------
+        DataFrame of shape (n_contributions, 6)
+            The user, the item, an item that the user rated in `fit` (``from_item``), the kind of
+            the contribution (``kind``), the rating of that item (``rating``), and the contribution
+            in units of the ratings (``contribution``). The first columns have the names of the
+            fitted columns, such as ``sku`` and ``from_sku``. The pairs have the order of `users`.
+            Each pair has four kinds of rows: ``'mean'`` is the global mean, ``'item'`` is the bias
+            of the item, ``'user'`` is what the model expects of the user whatever the ratings were
+            (from their number and from side features), and ``'interaction'`` is one rating of the
+            user, with the strongest first. The contributions of a pair add up to the prediction
+            before clipping.
+
+        Raises
+        ------
+        ValueError
+            If the model was fitted with ``loss='ordinal'`` or with side features of ratings, or
+            if `users` and `items` have different lengths.
+
+        Warns
+        -----
+        UserWarning
+            If IDs are unknown because they are of another kind than the IDs that `fit` saw.
+
+        Notes
+        -----
+        The user's bias and factors are the solution of linear equations in the user's ratings, so
+        that the prediction is a sum over these ratings. A rating contributes by how far it is from
+        the mean and the bias of its item, and by how similar its item is. With `svdpp` the fact
+        that the item was rated contributes too. The items' biases and factors are taken as given,
+        although the ratings of the user had a small part in them. `fit` stops before its equations
+        hold exactly. The difference is in the row ``'user'``: 0.001 stars on average, and at most
+        0.014, on MovieLens 100K.
+        """
+        return explained(fitted_copy(self), users, items, parts_of_ratings)
+
+    @own_settings()
+    def recommend_for(
+        self,
+        X: Any,
+        y: Any,
+        n_items: Whole = 10,
+        *,
+        sample_weight: Any = None,
+        exclude_seen: bool = True,
+        candidates: IDList | Mapping[Any, IDList] | None = None,
+        exclude: IDList | Mapping[Any, IDList] | None = None,
+        n_std: float = 0.0,
+    ) -> pd.DataFrame:
+        """Recommend items to new or returning users from their ratings.
+
+        One exact solve, that of `fold_in`, computes the distribution of each user. The estimator
+        stays as it is and is not copied. Several threads may call this method at once.
+
+        Parameters
+        ----------
+        X : {DataFrame, array-like} of shape (n_samples, n_features)
+            All interactions of the users, columns as in `fit`. Only these count, also for users
+            that `fit` saw. Unknown items count as average items.
+        y : array-like of shape (n_samples,)
+            The ratings.
+        n_items : int, default=10
+            Number of items for each user, or fewer if not enough items are left.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weight of each rating, not negative. A row of weight 2 equals two rows.
+        exclude_seen : bool, default=True
+            Whether to leave out the items of the user in X, and those that the user had in `fit`.
+        candidates : array-like, dict or DataFrame, default=None
+            The items to choose from, as in `recommend`.
+        exclude : array-like, dict or DataFrame, default=None
+            Items never to recommend, as in `recommend`.
+        n_std : float, default=0.0
+            Number of standard deviations that are subtracted from the predicted rating, as in
+            `recommend`.
+
+        Returns
+        -------
+        DataFrame of shape (n_recommendations, 4)
+            As in `recommend`. The users have the order of their first rows in X.
+
+        Raises
+        ------
+        ValueError
+            If X, y or another argument is not valid, or if the model was fitted with
+            ``loss='ordinal'``.
+
+        Warns
+        -----
+        UserWarning
+            If items are unknown because their IDs are of another kind than the IDs that `fit` saw.
+        """
+        rated, chosen = (X, y, sample_weight), (n_items, exclude_seen, candidates, exclude)
+        return recommended_for(fitted_copy(self), rated, chosen, check_number(n_std, "n_std"))
+
+    @own_settings()
     def fold_in(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Add users or items that `fit` did not see, without a new fit.
 
@@ -396,31 +579,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
             If X or y is not valid, if a row has neither a new user nor a new item, or both, or if
             the model was fitted with ``loss='ordinal'``.
         """
-        model = fitted_copy(self)
-        folded = copy(model)
-        if model.module_.stars is not None:
-            raise ValueError(
-                "fold_in takes ratings as numbers, but the model was fitted with loss='ordinal'. "
-                "Call fit with warm_start=True, or fit with loss='squared_error'."
-            )
-        X, y, weight = read_rated(model, X, y, sample_weight, reset=False)
-        learn_pairs(folded, X, y, model)
-        inputs = self._reader.inputs(folded, X)
-        n_known = n_ids(model)
-        is_new = inputs["users"] > n_known[0], inputs["items"] > n_known[1]
-        if len(odd := np.flatnonzero(is_new[0] == is_new[1])):
-            both = "a new user and a new item" if is_new[0][odd[0]] else "neither of the two"
-            raise ValueError(
-                "fold_in takes ratings by new users of known items, or by known users of new "
-                f"items. Row {odd[0]} has {both}. Leave such rows out, or call fit with "
-                "warm_start=True."
-            )
-        module = folded.module_ = deepcopy(model.module_).grow(*n_ids(folded))
-        for side, arrays in described_ids(model.side_blocks_, X, inputs, n_known).items():
-            module.set_features(side, *arrays)
-        data = self._reader.training_data(folded, Rated(inputs, y, weight), None)
-        fold_in(module, data, *n_known)
-        return folded
+        return folded_in(fitted_copy(self), X, y, sample_weight)
 
     def _why_no_partial_fit(self):
         return (

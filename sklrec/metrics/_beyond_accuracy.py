@@ -17,9 +17,10 @@ def coverage_at_k(y_pred: Any, catalog: Any, *, k: int = 10) -> float:
     Parameters
     ----------
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
-        column rank, rows are ranked by a column score: the highest score comes first, and equal
-        scores stay in the order of the rows.
+        Lists as `recommend` returns them: users and items, in the columns of these names or in
+        the first two, and a column rank (from 1). Without a column rank, rows are ranked by a
+        column score: the highest score comes first, and equal scores stay in the order of the
+        rows.
     catalog : array-like of shape (n_items,)
         IDs of all items that the model could recommend, in any order. Repeats do not matter, so
         the item column of the training data can be used.
@@ -73,11 +74,13 @@ def novelty_at_k(
     Parameters
     ----------
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
-        column rank, rows are ranked by a column score: the highest score comes first, and equal
-        scores stay in the order of the rows.
+        Lists as `recommend` returns them: users and items, in the columns of these names or in
+        the first two, and a column rank (from 1). Without a column rank, rows are ranked by a
+        column score: the highest score comes first, and equal scores stay in the order of the
+        rows.
     X_train : DataFrame of shape (n_interactions, n_columns)
-        The interactions that the model was fitted on, in the columns user and item. A pair that
+        The interactions that the model was fitted on. The columns of users and items have the
+        names of those of `y_pred`, or the names user and item, or are the first two. A pair that
         occurs more than once counts once.
     k : int, default=10
         Number of items at the top of each list that count.
@@ -118,7 +121,7 @@ def novelty_at_k(
     """
     k = check_k_and_average(k, average)
     lists, ranks = read_lists(y_pred)
-    train = Interactions(X_train, "X_train", may_repeat=True)
+    train = Interactions(X_train, "X_train", like=lists, may_repeat=True)
     codes = _look_up(train.items, lists, "X_train")
     n_users_of_item = np.bincount(train.pairs.items[~train.pairs.is_repeat()])
     near = lists.pairs.take(ranks <= k)
@@ -126,7 +129,8 @@ def novelty_at_k(
     bits = np.log2(len(train.users)) - np.log2(n_users)  # (n_near,)
     users = near.users - 1
     novelty = np.bincount(users, bits) / np.bincount(users)
-    return summarise(novelty, lists.users.ids, f"novelty@{k}", average)
+    everyone = lists.index_of(np.arange(1, len(novelty) + 1))
+    return summarise(novelty, everyone, f"novelty@{k}", average)
 
 
 def _look_up(items: Vocabulary, lists: Interactions, where: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Checks of the tables that ranking metrics compare."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 
 from sklrec._data.checks import check_choice, check_positive
 from sklrec._data.numbers import numbers_of
+from sklrec._data.pair_columns import pair_positions
 from sklrec._data.tables import Frame, read_table
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.runs import place_in_run
@@ -17,13 +19,24 @@ from sklrec.metrics._hits import Hits, Pairs
 class Interactions:
     """A checked table with a user and an item in each row."""
 
-    def __init__(self, table: Any, name: str, *, may_repeat: bool = False):
+    def __init__(
+        self,
+        table: Any,
+        name: str,
+        *,
+        like: "Interactions | None" = None,
+        may_repeat: bool = False,
+    ):
         self.name = name  # of the parameter, for messages
         self.frame = _read_frame(table, name)
         if len(self.frame) == 0:
             raise ValueError(f"{name} is empty. Give a table with at least one row.")
-        self.users, user_codes = self._codes("user")
-        self.items, item_codes = self._codes("item")
+        # Columns of the same names as those of the lists, if this table has both.
+        wanted = [] if like is None else like.columns
+        wanted = wanted if set(wanted) <= set(self.frame.names) else []
+        positions = pair_positions(self.frame.names, name, wanted)
+        self.columns: list[Any] = [self.frame.names[position] for position in positions]
+        (self.users, user_codes), (self.items, item_codes) = map(self._codes, positions)
         self.pairs = Pairs(user_codes, item_codes)
         if not may_repeat:
             self._check_no_repeats()
@@ -34,6 +47,10 @@ class Interactions:
         values = numbers_of(values, f"Column {column!r} of {self.name}")
         self._check_none_missing(np.isnan(values), column)
         return values
+
+    def index_of(self, users: np.ndarray) -> pd.Index:
+        """IDs of users by their codes, with the name of their column."""
+        return pd.Index(self.users.ids_of(users), name=self.columns[0], tupleize_cols=False)
 
     def describe_row(self, row: int) -> str:
         """Name the user and the item of a row, for messages."""
@@ -54,13 +71,13 @@ class Interactions:
             )
         return found.index(column)
 
-    def _codes(self, column: str) -> tuple[Vocabulary, np.ndarray]:
+    def _codes(self, position: int) -> tuple[Vocabulary, np.ndarray]:
         """Return the IDs of a column, and the code of each row."""
-        values = self.frame.column(self._position(column))
+        values, column = self.frame.column(position), self.frame.names[position]
         self._check_none_missing(np.asarray(pd.isna(values)), column)
         return Vocabulary.build(values, column)
 
-    def _check_none_missing(self, missing: np.ndarray, column: str) -> None:
+    def _check_none_missing(self, missing: np.ndarray, column: Any) -> None:
         if missing.any():
             raise ValueError(
                 f"Column {column!r} of {self.name} has {np.count_nonzero(missing)} missing values "
@@ -73,13 +90,13 @@ class Interactions:
             raise ValueError(
                 f"{self.name} has {repeated.sum()} rows that repeat an earlier pair, such as "
                 f"{self.describe_row(int(repeated.argmax()))}. Keep one row of each pair, for "
-                "example with drop_duplicates(['user', 'item'])."
+                f"example with drop_duplicates({self.columns})."
             )
 
 
 def _read_frame(table: Any, name: str) -> Frame:
     """Table with columns, or what pandas can convert to one."""
-    found = read_table(table)
+    found = table if isinstance(table, Mapping) else read_table(table)
     if isinstance(found, Frame):
         return found
     try:
@@ -125,10 +142,10 @@ def ranks_by_score(users: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return ranks
 
 
-def find_hits(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, Any]:
+def find_hits(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, pd.Index]:
     """Find the relevant items in the lists, and return these hits and the IDs of the users."""
-    truth = Interactions(y_true, "y_true")
     lists, ranks = read_lists(y_pred)
+    truth = Interactions(y_true, "y_true", like=lists)
     gains = np.ones(len(truth.frame)) if gain is None else _check_gains(truth, gain)
     is_relevant = gains > 0
     relevant = truth.pairs.take(is_relevant)
@@ -147,7 +164,7 @@ def find_hits(y_true: Any, y_pred: Any, gain: str | None = None) -> tuple[Hits, 
     hits = Hits.find(
         relevant, _scaled(gains[is_relevant], relevant.users), Pairs(users, items), ranks
     )
-    return hits, truth.users.ids_of(np.unique(relevant.users))
+    return hits, truth.index_of(np.unique(relevant.users))
 
 
 def check_k_and_average(k: Any, average: Any) -> int:
@@ -156,11 +173,11 @@ def check_k_and_average(k: Any, average: Any) -> int:
     return check_positive(k, "k")
 
 
-def summarise(values: np.ndarray, users: Any, name: str, average: str | None) -> float | pd.Series:
+def summarise(
+    values: np.ndarray, users: pd.Index, name: str, average: str | None
+) -> float | pd.Series:
     """Return the mean over users, or a Series of the values by user."""
-    if average is not None:
-        return float(values.mean())
-    return pd.Series(values, pd.Index(users, name="user", tupleize_cols=False), name=name)
+    return pd.Series(values, users, name=name) if average is None else float(values.mean())
 
 
 def _scaled(gains: np.ndarray, users: np.ndarray) -> np.ndarray:

@@ -19,12 +19,14 @@ def hit_rate_at_k(
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        The relevant items of each user, one in each row, in the columns user and item. Anything
+        The relevant items of each user, one in each row. The columns of users and items have the
+        names of those of `y_pred`, or the names user and item, or are the first two. Anything
         that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
-        column rank, rows are ranked by a column score: the highest score comes first, and equal
-        scores stay in the order of the rows.
+        Lists as `recommend` returns them: users and items, in the columns of these names or in
+        the first two, and a column rank (from 1). Without a column rank, rows are ranked by a
+        column score: the highest score comes first, and equal scores stay in the order of the
+        rows.
     k : int, default=10
         Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
@@ -85,12 +87,14 @@ def map_at_k(
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        The relevant items of each user, one in each row, in the columns user and item. Anything
+        The relevant items of each user, one in each row. The columns of users and items have the
+        names of those of `y_pred`, or the names user and item, or are the first two. Anything
         that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
-        column rank, rows are ranked by a column score: the highest score comes first, and equal
-        scores stay in the order of the rows.
+        Lists as `recommend` returns them: users and items, in the columns of these names or in
+        the first two, and a column rank (from 1). Without a column rank, rows are ranked by a
+        column score: the highest score comes first, and equal scores stay in the order of the
+        rows.
     k : int, default=10
         Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
@@ -149,12 +153,14 @@ def mrr_at_k(
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        The relevant items of each user, one in each row, in the columns user and item. Anything
+        The relevant items of each user, one in each row. The columns of users and items have the
+        names of those of `y_pred`, or the names user and item, or are the first two. Anything
         that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
-        column rank, rows are ranked by a column score: the highest score comes first, and equal
-        scores stay in the order of the rows.
+        Lists as `recommend` returns them: users and items, in the columns of these names or in
+        the first two, and a column rank (from 1). Without a column rank, rows are ranked by a
+        column score: the highest score comes first, and equal scores stay in the order of the
+        rows.
     k : int, default=10
         Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
@@ -219,12 +225,15 @@ def ndcg_at_k(
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        The relevant items of each user, one in each row, in the columns user and item (and
-        `gain`). Anything that pandas can convert to such a DataFrame is accepted.
+        The relevant items of each user, one in each row, with a column `gain` if it is named. The
+        columns of users and items have the names of those of `y_pred`, or the names user and
+        item, or are the first two. Anything that pandas can convert to such a DataFrame is
+        accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
-        column rank, rows are ranked by a column score: the highest score comes first, and equal
-        scores stay in the order of the rows.
+        Lists as `recommend` returns them: users and items, in the columns of these names or in
+        the first two, and a column rank (from 1). Without a column rank, rows are ranked by a
+        column score: the highest score comes first, and equal scores stay in the order of the
+        rows.
     k : int, default=10
         Number of items at the top of each list that count.
     gain : str, default=None
@@ -289,12 +298,14 @@ def precision_at_k(
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        The relevant items of each user, one in each row, in the columns user and item. Anything
+        The relevant items of each user, one in each row. The columns of users and items have the
+        names of those of `y_pred`, or the names user and item, or are the first two. Anything
         that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
-        column rank, rows are ranked by a column score: the highest score comes first, and equal
-        scores stay in the order of the rows.
+        Lists as `recommend` returns them: users and items, in the columns of these names or in
+        the first two, and a column rank (from 1). Without a column rank, rows are ranked by a
+        column score: the highest score comes first, and equal scores stay in the order of the
+        rows.
     k : int, default=10
         Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'
@@ -349,12 +360,14 @@ def recall_at_k(
     Parameters
     ----------
     y_true : DataFrame of shape (n_relevant, n_columns)
-        The relevant items of each user, one in each row, in the columns user and item. Anything
+        The relevant items of each user, one in each row. The columns of users and items have the
+        names of those of `y_pred`, or the names user and item, or are the first two. Anything
         that pandas can convert to such a DataFrame is accepted.
     y_pred : DataFrame of shape (n_recommendations, n_columns)
-        Lists as `recommend` returns them, in the columns user, item and rank (from 1). Without a
-        column rank, rows are ranked by a column score: the highest score comes first, and equal
-        scores stay in the order of the rows.
+        Lists as `recommend` returns them: users and items, in the columns of these names or in
+        the first two, and a column rank (from 1). Without a column rank, rows are ranked by a
+        column score: the highest score comes first, and equal scores stay in the order of the
+        rows.
     k : int, default=10
         Number of items at the top of each list that count.
     average : {'macro', None}, default='macro'

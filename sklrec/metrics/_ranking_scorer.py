@@ -12,6 +12,7 @@ from pandas.api.types import is_list_like
 from sklearn.utils import check_consistent_length
 
 from sklrec._data.checks import check_choice, check_positive, check_ratings
+from sklrec._data.pair_columns import pair_positions
 from sklrec._data.vocabulary import Vocabulary
 from sklrec._utils.warnings import warn
 from sklrec.metrics import _ranking
@@ -244,14 +245,16 @@ def _recommended(
     codes, first = np.unique(users.codes[rows], return_index=True)
     user_vocabulary, as_seen = Vocabulary.build(users.seen[rows[first]], "user")
     lists = model.recommend(user_vocabulary.ids, n_items=k, exclude_seen=True)
+    sides = pair_positions(lists.columns, "The table that recommend returns")
+    listed_users, listed_items = (lists.iloc[:, position] for position in sides)
     item_vocabulary, item_codes = Vocabulary.build(items.seen[~items.is_lost], "item")
     _, first = np.unique(item_codes, return_index=True)
-    item_vocabulary.check_same_kind(lists["item"], "in the lists", "in X")
-    found = item_vocabulary.codes(lists["item"]) - 1
+    item_vocabulary.check_same_kind(listed_items, "in the lists", "in X")
+    found = item_vocabulary.codes(listed_items) - 1
     is_tested = found >= 0
     shared = pd.DataFrame(
         {
-            "as_seen": user_vocabulary.codes(lists["user"])[is_tested],
+            "as_seen": user_vocabulary.codes(listed_users)[is_tested],
             "item": items.codes[~items.is_lost][first][found[is_tested]],
             "rank": lists["rank"].to_numpy()[is_tested],
         }

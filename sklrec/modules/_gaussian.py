@@ -116,6 +116,10 @@ class GaussianMatrixFactorization(MatrixFactorization):
         self.noise_variance: Tensor
         self.residual_variance: Tensor
         self.user_noise: Tensor
+        self.user_values: Tensor
+        self.user_weights: Tensor
+        self.item_values: Tensor
+        self.item_weights: Tensor
         self.user_covariances: Tensor
         self.item_covariances: Tensor
         self.user_prior_mean: Tensor
@@ -195,6 +199,25 @@ class GaussianMatrixFactorization(MatrixFactorization):
         """
         getattr(self, f"{side}_biases").copy_(means[:, 0])
         getattr(self, f"{side}_factors").weight.copy_(means[:, 1:])
+
+    @torch.no_grad()
+    def set_rows(self, side: str, codes: Tensor, means: Tensor, covariances: Tensor) -> None:
+        """Set the distributions of some rows.
+
+        Parameters
+        ----------
+        side : {'user', 'item'}
+            The side.
+        codes : Tensor of shape (n_rows,)
+            Codes of users, or of items.
+        means : Tensor of shape (n_rows, n_factors + 1)
+            The means, with the bias first.
+        covariances : Tensor of shape (n_rows, (n_factors + 1) * (n_factors + 2) / 2)
+            The packed covariance matrices.
+        """
+        getattr(self, f"{side}_biases")[codes] = means[:, 0]
+        getattr(self, f"{side}_factors").weight[codes] = means[:, 1:]
+        getattr(self, f"{side}_covariances")[codes] = covariances.float()
 
     def set_features(self, side: str, codes: Tensor, values: Tensor, weights: Tensor) -> None:
         """Set the side features of users, or of items.
@@ -307,25 +330,66 @@ class GaussianMatrixFactorization(MatrixFactorization):
         return torch.stack([ends[0], *below, ends[1]], -1).diff(dim=-1)
 
     @torch.no_grad()
-    def _pair_scores(self, users: Tensor, items: Tensor) -> Tensor:
-        """Compute the ratings of all pairs, without mean and scale."""
-        latent = super()._pair_scores(users, items) + self._of_context(self.context_biases, {})
-        if self.stars is None:
-            return latent
-        products, covariances = [], []
-        for side, codes in (("user", users), ("item", items)):
-            covariances.append(self._row_covariances(side, codes, {}))
-            products.append(outer(with_one(self.means(side)[codes])))
+    def _pair_scores(
+        self, users: Tensor, items: Tensor, n_std: float = 0.0, **features: Tensor
+    ) -> Tensor:
+        """Compute ratings of all pairs, without mean and scale, from values of the model that are
+        lowered by standard deviations of the posterior."""
+        if n_std == 0 and not features and self.stars is None:
+            scores = super()._pair_scores(users, items)
+            return scores + self._of_context(self.context_biases, {})
+        rows, covariances = (
+            find("user", users, {}) for find in (self._rows, self._row_covariances)
+        )
+        return self._scores_of_rows(
+            rows, covariances, self.user_noise[users], items, n_std, **features
+        )
+
+    @torch.no_grad()
+    def _scores_of_rows(
+        self,
+        users: Tensor,  # (n_users, d), means of rows with the bias first
+        covariances: Tensor,  # (n_users, d(d+1)/2)
+        noise: Tensor,  # (n_users,), as `user_noise`
+        items: Tensor,
+        n_std: float = 0.0,
+        **features: Tensor,  # of the items, as in `forward`
+    ) -> Tensor:
+        """Compute the scores of `_pair_scores` for given distributions of users."""
+        # Some items at a time: the several packed matrices of each are far larger than its scores.
+        arguments = {"items": items, **features}
+        n_rows = max(1, NUMBERS_AT_ONCE // (4 * self.user_covariances.shape[1]))
+        found = []
+        for part in zip(*(values.split(n_rows) for values in arguments.values()), strict=True):
+            some, *of_items = part
+            given = dict(zip(features, of_items, strict=True))
+            rows = self._rows("item", some, given)
+            scores = torch.addmm(rows[:, 0], users[:, 1:], rows[:, 1:].T) + users[:, :1]
+            scores += self._of_context(self.context_biases, {})
+            if n_std != 0 or self.stars is not None:
+                T = self._row_covariances("item", some, given)
+                variance = self._variances_of_rows(users, covariances, rows, T)
+                scores -= n_std * variance.clamp(min=0).sqrt()
+            if self.stars is not None:
+                spread = self._spread(variance, noise.unsqueeze(1))
+                scores = self._from_ratings(self._mean_stars(scores, spread), scores)
+            found.append(scores)
+        return torch.cat(found, 1)
+
+    def _variances_of_rows(self, p: Tensor, S: Tensor, q: Tensor, T: Tensor) -> Tensor:
+        """Compute the variances of all pairs of rows with packed covariances."""
         times, of_factors = self._times()
-        S, T = covariances
-        variance = S @ (products[1] * times).T + (products[0] * times) @ T.T
-        variance += (S * of_factors) @ T.T
-        variance += self._of_context(self.context_variances, {}, 2)
-        spread = self._spread(variance, self.user_noise[users].unsqueeze(1))
+        variance = S @ (outer(with_one(q)) * times + T * of_factors).T
+        variance += (outer(with_one(p)) * times) @ T.T
+        return variance + self._of_context(self.context_variances, {}, 2)
+
+    def _mean_stars(self, latent: Tensor, spread: Tensor) -> Tensor:
+        """Compute the mean stars of latent values with a standard deviation."""
+        assert self.stars is not None
         mean = torch.full_like(latent, self.stars[-1].item())
         for cut, step in zip(self.thresholds, self.stars.diff(), strict=True):
             mean -= step * torch.special.ndtr((cut - latent) / spread)
-        return self._from_ratings(mean, latent)
+        return mean
 
     def _spread(self, variance: Tensor, noise: Tensor) -> Tensor:
         """Compute the standard deviation of latent values with their noise."""

@@ -24,6 +24,9 @@ def answers(model, k):
     ]
     if hasattr(model, "similar_items"):
         found.append(model.similar_items(rows["item"].unique()[:5], n_items=3))
+    if hasattr(model, "user_ratings_"):
+        found.append(model.explain(rows["user"][:5], rows["item"][:5]))
+        found.append(model.recommend_for(rows.assign(user=-1), Y.iloc[k : k + 40], n_items=3))
     return found
 
 

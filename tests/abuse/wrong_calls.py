@@ -138,6 +138,7 @@ def of_estimator(cls, **options):
         yield "predict_rating_proba", on_copy("predict_rating_proba"), {"X": X}
     yield "score", on_copy("score"), {"X": X, "y": Y, "sample_weight": np.ones(60)}
     lists = {"users": [1, 2], "n_items": 3, "exclude_seen": True, "candidates": [1, 2]}
+    lists |= {"exclude": [1]}
     yield "recommend", on_copy("recommend"), lists
     if hasattr(model, "partial_fit"):
         yield "partial_fit", on_copy("partial_fit"), {"X": X, "y": Y}
@@ -148,7 +149,13 @@ def of_estimator(cls, **options):
         users = {"users": [1, 2], "n_users": 2, "metric": "cosine"}
         yield "similar_users", on_copy("similar_users"), users
     if hasattr(model, "fold_in"):
-        yield "fold_in", on_copy("fold_in"), {"X": X[:3].assign(user=-1), "y": Y[:3]}
+        new = {"X": X[:3].assign(user=-1), "y": Y[:3]}
+        yield "fold_in", on_copy("fold_in"), new
+        lists |= {"n_std": 1.0}
+        yield "recommend with n_std", on_copy("recommend"), lists
+        del lists["users"]
+        yield "recommend_for", on_copy("recommend_for"), {**new, **lists}
+        yield "explain", on_copy("explain"), {"users": [1, 2], "items": [2, 1]}
 
     def with_parameter(**params):
         return fast(cls, **options).set_params(**params).fit(X, Y)

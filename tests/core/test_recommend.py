@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from sklrec import BiasRegressor, MFRegressor, SequenceRatingRegressor
 from sklrec.datasets import make_ratings
+from sklrec.metrics import novelty_at_k, recall_at_k
 
 X, Y = make_ratings(30, 40, 500, random_state=0)
 X = X.assign(item=X["item"] + 100)
@@ -156,6 +159,91 @@ def test_partial_fit_adds_to_what_was_seen():
     assert not set(seen_before) & set(model.recommend([user], 1000)["item"])
 
 
+# --- candidates and exclusions by user, and names of columns
+
+TABLES = {
+    "pandas": lambda table: table,
+    "polars": pl.from_pandas,
+    "pyarrow": lambda table: pa.Table.from_pandas(table, preserve_index=False),
+    "other names": lambda table: table.set_axis(["u", "i", "rank", "score"], axis=1),
+    "other order": lambda table: table[["score", "item", "user"]],
+    "array": lambda table: table[["user", "item"]].to_numpy(),
+}
+of_tables = pytest.mark.parametrize("convert", TABLES.values(), ids=TABLES)
+
+
+def listed(table):
+    """Items of each user, in the order of the table."""
+    return {user: items.tolist() for user, items in table.groupby("user")["item"]}
+
+
+@of_tables
+def test_candidates_and_exclusions_may_be_a_table_of_another_model(fitted, convert):
+    other = BiasRegressor().fit(X, Y)
+    proposed = other.recommend([*USERS, STRANGER], n_items=6)
+    best = fitted.recommend(n_items=2, candidates=convert(proposed))
+    by_user = {user: [] for user in [*USERS, STRANGER]} | listed(proposed)
+    expected = fitted.recommend([*USERS, STRANGER], n_items=2, candidates=by_user)
+    assert_recommends(best.sort_values(["user", "rank"], ignore_index=True), expected)
+    rest = listed(fitted.recommend(USERS, 100, exclude=convert(proposed)))
+    for user, items in listed(fitted.recommend(USERS, 100)).items():
+        assert rest.get(user, []) == [item for item in items if item not in by_user[user]]
+
+
+def test_no_users_means_all_known_users_in_blocks(fitted, monkeypatch):
+    wanted = fitted.recommend(fitted.encoder_.categories_[0], 3, exclude=ITEMS[:5])
+    monkeypatch.setattr("sklrec._core.recommend.SCORES_AT_ONCE", 100)
+    found = fitted.recommend(n_items=3, exclude=ITEMS[:5])
+    assert_recommends(found, wanted)
+    assert not set(found["item"]) & set(ITEMS[:5])
+
+
+def test_a_user_without_candidates_gets_no_rows(fitted):
+    first, second = USERS[:2]
+    found = fitted.recommend([first, second], candidates={first: [], second: ITEMS[:9]})
+    assert_recommends(found, fitted.recommend([second], candidates=ITEMS[:9]))
+    assert fitted.recommend([first], candidates={first: []}).shape == (0, 4)
+    table = pd.DataFrame({"user": second, "item": ITEMS[:9]})
+    assert_recommends(fitted.recommend([first, second], candidates=table), found)
+    assert_recommends(fitted.recommend(candidates=table), found)
+    assert fitted.recommend([first], candidates=table[:0]).shape == (0, 4)
+    assert fitted.recommend([first], exclude=ITEMS).shape == (0, 4)
+
+
+def test_exclusions_that_are_unknown_are_ignored(fitted):
+    wanted = fitted.recommend(USERS, 3)
+    for exclude in ([], [77], {}, {STRANGER: [101]}, {USERS[0]: [77]}, {USERS[0]: []}):
+        assert_recommends(fitted.recommend(USERS, 3, exclude=exclude), wanted)
+    with pytest.warns(UserWarning, match="Column 'item' was fitted on integers .* got strings"):
+        assert_recommends(fitted.recommend(USERS, 3, exclude=["film"]), wanted)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_columns_have_the_fitted_names(reverse):
+    names = {"user": "customer", "item": "sku"}
+    renamed = X.rename(columns=names)[["sku", "customer"] if reverse else ["customer", "sku"]]
+    plain, named = mf().fit(X, Y), mf(user="customer", item="sku").fit(renamed, Y)
+    lists = named.recommend(n_items=3)
+    assert_recommends(
+        lists.set_axis(["user", "item", "rank", "score"], axis=1), plain.recommend(n_items=3)
+    )
+    assert list(lists)[:2] == ["customer", "sku"]
+    assert list(named.similar_items(ITEMS[:1]))[:2] == ["sku", "similar_sku"]
+    assert list(named.similar_users(USERS[:1]))[:2] == ["customer", "similar_customer"]
+    assert list(mf().fit(X.to_numpy(), Y).recommend([1]))[:2] == ["user", "item"]
+    liked, lists = renamed[Y >= 4], named.recommend(exclude_seen=False)
+    own = recall_at_k(liked, lists, average=None)
+    assert own.index.name == "customer"
+    plain_lists = plain.recommend(exclude_seen=False)
+    assert own.tolist() == recall_at_k(X[Y >= 4], plain_lists, average=None).tolist()
+    assert novelty_at_k(lists, renamed) == novelty_at_k(plain_lists, X)
+
+
+def test_names_that_lists_need_are_not_taken_from_X():
+    lists = mf(user="rank", item="score").fit(X.set_axis(["rank", "score", "time"], axis=1), Y)
+    assert list(lists.recommend([1])) == ["user", "item", "rank", "score"]
+
+
 # --- similar items
 
 
@@ -226,7 +314,7 @@ NOT_SEEN = "fit saw, and it did not see 77. Pass IDs that are among encoder_.cat
         (lambda m: m.recommend(4), MUST_BE_LIST.format("users", 4, 4)),
         *(
             (lambda m, wrong=wrong: m.recommend(wrong), f"got {shown}{OTHER}")
-            for wrong, shown in ((None, "None"), (len, "<built-in function len>"), (np.nan, "nan"))
+            for wrong, shown in ((len, "<built-in function len>"), (np.nan, "nan"))
         ),
         (lambda m: m.similar_items(None), f"items must be a list of IDs, got None{OTHER}"),
         (lambda m: m.recommend({4}), NO_LIST.format("users", "set", "list(users)")),
@@ -257,8 +345,37 @@ NOT_SEEN = "fit saw, and it did not see 77. Pass IDs that are among encoder_.cat
             "candidates must have a list of items for each user, got none for 2",
         ),
         (
-            lambda m: m.recommend([1], candidates={1: []}),
-            "candidates[1] must hold at least one ID, got none",
+            lambda m: m.recommend([1], candidates={1: 7}),
+            "candidates[1] must be a list of IDs, got",
+        ),
+        (
+            lambda m: m.recommend([1], candidates={"1": [ITEMS[0]]}),
+            "Column 'user' holds integers (such as 1) in users but strings (such as '1') in cand",
+        ),
+        (
+            lambda m: m.recommend([1], exclude={"1": [ITEMS[0]]}),
+            "Column 'user' holds integers (such as 1) in users but strings (such as '1') in excl",
+        ),
+        (
+            lambda m: m.recommend(candidates=pd.DataFrame({"user": [1], "film": [101]})),
+            "candidates must have one column 'item', but its columns are ['user', 'film']",
+        ),
+        (
+            lambda m: m.recommend([1], exclude=pd.DataFrame({"rank": [1], "score": [101]})),
+            "exclude must have a column of users and a column of items, named 'user' and 'item'",
+        ),
+        (
+            lambda m: m.recommend([1], candidates=pd.DataFrame({"item": [101], "year": [1999]})),
+            "MFRegressor reads no side features of items. Pass a list of item IDs.",
+        ),
+        (lambda m: m.recommend([1], exclude=7), MUST_BE_LIST.format("exclude", 7, 7)),
+        (
+            lambda m: m.recommend([1], exclude="film"),
+            MUST_BE_LIST.format("exclude", "'film'", "'film'"),
+        ),
+        (
+            lambda m: m.recommend([1], exclude=[None]),
+            "Input X contains NaN.\nColumn 'item' holds ",
         ),
         (
             lambda m: m.similar_items([ITEMS[0], 77]),

@@ -308,9 +308,13 @@ def test_parameters_of_callbacks_are_set_by_name(estimator):
         model.set_params(callbacks__EarlyStopping__lr=1)
 
 
-@pytest.mark.parametrize(
-    "estimator", [e for e in ESTIMATORS if isinstance(e, RegressorMixin)], ids=repr
-)
+# Without biases a model has no mean, so that 0 is no rating like any other.
+CENTRED = [
+    e for e in ESTIMATORS if isinstance(e, RegressorMixin) and e.get_params().get("biased", True)
+]
+
+
+@pytest.mark.parametrize("estimator", CENTRED, ids=repr)
 def test_ratings_far_from_0_are_as_precise_as_those_near_0(estimator, tmp_path):
     is_ordinal = estimator.get_params().get("loss") == "ordinal"
     far, y = (1e7, Y.round()) if is_ordinal else (1e9, Y)  # float32 has steps of 64 at 1e9

@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
-from sklearn.model_selection import train_test_split
+from sklearn.ensemble import StackingRegressor
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import root_mean_squared_error
+from sklearn.model_selection import KFold, train_test_split
 
 from benchmarks import _data as d
 from benchmarks import _models as m
@@ -127,6 +130,9 @@ def run(
         bar(f"RMSE of {name}", last.loc[name, "rmse"], lim, ".4f") for name, lim in limits.items()
     ]
     tables = [table(name, FORMS, rows) for name, rows in found.items()]
+    if comparison == "accuracy" and not (about or quick):
+        heading = "Stack of three models, first shuffled fold"
+        tables.append(table(heading, {"Model": "", "RMSE": ".4f"}, stacked(log)))
     if comparison == "bayesian":
         covered = list(coverage())
         off = max(
@@ -172,6 +178,17 @@ def compare(field: Field, entries: list[Entry], parts: list[d.Fold]) -> pd.DataF
         peak=("peak_mb", "median"),
     )
     return found.reset_index().sort_values("rmse", kind="stable")
+
+
+def stacked(log: pd.DataFrame) -> Iterator[list[Any]]:
+    """RMSE of three models of IDs and of their stack, which cross-validates on training rows."""
+    train, test = next(d.folds(log, shuffle=True))
+    models = [(of.name, m.make(of)) for of in (m.OURS, m.BAYESIAN_SVDPP, DENSE[0].model)]
+    folds = KFold(3, shuffle=True, random_state=0)
+    stack = StackingRegressor(models, LinearRegression(), cv=folds)
+    for name, model in [*models, ("StackingRegressor of the three", stack)]:
+        predicted = model.fit(train[IDS], train["rating"]).predict(test[IDS])
+        yield [name, root_mean_squared_error(test["rating"], predicted)]
 
 
 def coverage() -> Iterator[list[Any]]:

@@ -43,6 +43,7 @@ from sklrec import (
 )
 from sklrec.datasets import make_ratings
 from sklrec.export import EXPORTED, onnx_inputs
+from sklrec.model_selection import ColdItemShuffleSplit, ColdUserShuffleSplit
 
 OF_USERS = Described, FactorsWithVectors, Layers, Remembering, SparseFactors
 ESTIMATORS = [
@@ -272,7 +273,7 @@ def test_fitted_attributes_are_documented(estimator):
     assert learned <= set(documented)
     assert all("Only" in documented[name] for name in set(documented) - learned)
     for name in set(documented) - learned:
-        with pytest.raises(AttributeError):
+        with pytest.raises(AttributeError, match=name):
             getattr(fitted, name)
 
 
@@ -531,6 +532,27 @@ def test_weights_equal_repeated_rows(name):
     other = fit(name, rows.iloc[repeated], STARS.iloc[repeated])
     assert np.allclose(outputs(one, rows), outputs(other, rows), atol=1e-6)
     assert not np.allclose(outputs(one, rows), outputs(fitted(name), rows), rtol=1e-3)
+
+
+# SVD++ terms describe users by all that they rated, with any weight but 0.
+@pytest.mark.parametrize("name", ["bias", "bayesian"])
+def test_a_weight_near_0_equals_the_weight_0(name):
+    rows = REGRESSORS[name][1]
+    nothing, little = np.ones(len(rows)), np.ones(len(rows))
+    nothing[::3], little[::3] = 0, 1e-30
+    found = [outputs(fit(name, None, STARS, weight), rows) for weight in (nothing, little)]
+    assert np.allclose(*found, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["bias", "bayesian", "bayesian svdpp"])
+@pytest.mark.parametrize("split", [ColdUserShuffleSplit, ColdItemShuffleSplit])
+def test_standard_deviations_of_unknown_ids_are_as_large_as_the_errors(name, split):
+    ratings, y = make_ratings(300, 200, 12_000, random_state=0)
+    train, test = next(split(1, test_size=0.2, random_state=0).split(ratings))
+    model = clone(REGRESSORS[name][0]).fit(ratings.iloc[train], y.iloc[train])
+    mean, std = model.predict(ratings.iloc[test], return_std=True)
+    sizes = (np.sqrt(np.mean(values**2)) for values in (y.iloc[test] - mean, std))
+    assert next(sizes) == pytest.approx(next(sizes), rel=0.12)
 
 
 @exact

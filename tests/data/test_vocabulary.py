@@ -16,6 +16,10 @@ from hypothesis import strategies as st
 
 from sklrec._data.growing_vocabulary import GrowingVocabulary
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.versions import string_dtype
+
+TEXTS = string_dtype("pyarrow", np.nan)  # "str" of pandas 3
+
 
 EMAILS = st.emails()
 INTEGERS = st.integers(-(2**70), 2**70)
@@ -168,9 +172,9 @@ def test_categories_that_do_not_occur_are_not_known(part):
         (np.array([1], dtype=np.int32), np.array([2**40]), np.dtype(np.int64)),
         (np.array(["a"]), np.array(["long"]), np.dtype("U4")),
         (
-            pd.array(["a"], dtype="str"),
-            pd.array(["b"], dtype="str"),
-            pd.array(["a"], dtype="str").dtype,
+            pd.array(["a"], dtype=TEXTS),
+            pd.array(["b"], dtype=TEXTS),
+            TEXTS,
         ),
         (pd.array([1], dtype="Int64"), pd.array([2], dtype="Int64"), pd.Int64Dtype()),
         (np.array([2**62 + 1]), np.array([0.5]), np.dtype(object)),
@@ -191,7 +195,7 @@ INVALID = {
     "NA object": (objects(["a", pd.NA, "b", pd.NA]), "<NA>"),
     "NaT object": (objects([1, pd.NaT, 2, pd.NaT]), "NaT"),
     "True and None": (objects([True, None, False, None]), "None"),
-    "str": (pd.array(["a", None, "b", None], dtype="str"), "nan"),
+    "str": (pd.array(["a", None, "b", None], dtype=TEXTS), "(nan|<NA>)"),
     "string": (pd.array(["a", None, "b", None], dtype="string"), "<NA>"),
     "Int64": (pd.array([1, None, 2, None], dtype="Int64"), "<NA>"),
     "category": (pd.Categorical(["a", None, "b", None]), "nan"),

@@ -119,6 +119,27 @@ def test_the_unit_of_the_ratings_does_not_matter(optimizer, factor, offset):
 # --- parameters
 
 
+@optimizers
+def test_without_biases_an_unknown_pair_gets_the_mean_and_biases_are_named_as_absent(optimizer):
+    model = mf(optimizer=optimizer, biased=False).fit(X[["user", "item"]], Y)
+    unknown = pd.DataFrame({"user": [10**6], "item": [10**6]})
+    assert model.predict(unknown) == pytest.approx([Y.mean()], abs=0.5)
+    for name in ("user_biases_", "item_biases_"):
+        with pytest.raises(AttributeError, match=f"no {name}: it was fitted with biased=False"):
+            getattr(model, name)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 4, 16])
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_small_batches_do_not_diverge(batch_size, warm_start):
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=30)
+    for table in (rng.integers(0, 5, (30, 2)), rng.normal(size=(30, 2))):
+        model = MFRegressor(3, svdpp=True, batch_size=batch_size, warm_start=warm_start)
+        model.set_params(random_state=0).fit(table, y)
+        assert np.abs(model.predict(table) - y).max() < 2 * np.ptp(y)
+
+
 def test_a_larger_penalty_gives_smaller_tables():
     weak, strong = mf(alpha=0.0).fit(X, Y), mf(alpha=2.0).fit(X, Y)
     for name in ("user_factors_", "item_factors_", "user_biases_", "item_biases_"):

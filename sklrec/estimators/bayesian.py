@@ -547,6 +547,11 @@ class BayesianMFRegressor(BaseRatingRegressor):
         -----
         UserWarning
             If items are unknown because their IDs are of another kind than the IDs that `fit` saw.
+
+        Notes
+        -----
+        The noise of the ratings of a user is learned in `fit`. Here all users have the mean noise,
+        as in `fold_in`.
         """
         rated, chosen = (X, y, sample_weight), (n_items, exclude_seen, candidates, exclude)
         return recommended_for(fitted_copy(self), rated, chosen, check_number(n_std, "n_std"))

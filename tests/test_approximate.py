@@ -35,6 +35,21 @@ def test_most_items_are_those_of_the_exact_lists(model, exclude_seen):
     assert both["score_x"].to_numpy() == pytest.approx(both["score_y"], rel=1e-5)
 
 
+def test_lists_of_all_users_leave_out_exclusions(model):
+    index = ApproximateItems(model)
+    best = index.recommend(n_items=3)
+    assert best["user"].tolist() == np.repeat(model.encoder_.categories_[0], 3).tolist()
+    common = best["item"].value_counts().index[:50]
+    by_user = dict(zip(USERS, [common] * len(USERS), strict=True))
+    for exclude in (best, common, by_user):
+        exact = model.recommend(USERS, 10, exclude=exclude)
+        found = index.recommend(USERS, 10, exclude=exclude)
+        assert len(found) == len(exact)
+        assert len(found.merge(exact, on=["user", "item"])) > 0.95 * len(exact)
+        wrong = best if exclude is best else best[best["item"].isin(common)]
+        assert not len(found.merge(wrong, on=["user", "item"]))
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_settings_of_torch_change_nothing(model, setting):
     wanted = ApproximateItems(model).recommend(USERS[:50])

@@ -84,6 +84,13 @@ class Items:
         codes = self.codes[keep]
         return replace(self, codes=codes, ids=ids, features=features, allowed=allowed)
 
+    def is_candidate(self, users: slice) -> np.ndarray | None:
+        """Mask (n_users, n_items) of the candidates of some users, None if all items are."""
+        if self.allowed is None:
+            return None
+        numbers, lists = self.allowed
+        return lists[numbers[users]].toarray()
+
     def n_excluded(self, n_users: int) -> np.ndarray:
         """Number of items of the model that each user may not get."""
         found = np.full(n_users, len(self.vocabulary) - len(self))
@@ -95,12 +102,9 @@ class Items:
     def left_out(
         self, users: slice | np.ndarray, seen: csr_array | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the pairs of a user and an item that are not candidates, excluded or seen."""
+        """Find the pairs of a user and an item that are excluded or seen."""
         none = np.zeros(0, dtype=np.int64)
         parts = [(none, none)]
-        if self.allowed is not None:
-            numbers, lists = self.allowed
-            parts.append((~lists[numbers[users]].toarray()).nonzero())
         if self.excluded is not None:
             numbers, lists = self.excluded
             parts.append(lists[numbers[users]].nonzero())

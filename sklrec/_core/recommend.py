@@ -72,6 +72,8 @@ def lists_of(
     for first in range(0, len(users.ids) if len(items) else 0, block):
         some = slice(first, first + block)
         scores = users.scores(some, items)
+        if (is_candidate := items.is_candidate(some)) is not None:
+            scores.masked_fill_(torch.from_numpy(~is_candidate), -torch.inf)
         pairs = items.left_out(some, users.seen(some) if exclude_seen else None)
         scores[tuple(map(torch.from_numpy, pairs))] = -torch.inf
         top_scores, top_items = top(scores, n_items)

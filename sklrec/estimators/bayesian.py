@@ -203,8 +203,9 @@ class BayesianMFRegressor(BaseRatingRegressor):
     Otherwise, one that has one value in all rows of each item belongs to the item. All others
     belong to the rating (``'context'``) and have only a bias. For the effect of a context on some
     items or users, add a column that joins both. `predict` reads all features from its own rows,
-    so that they describe unknown users and items too. `recommend` uses the features that `fit`
-    saw, and treats the context as missing. `similar_items` and `similar_users` compare the sums
+    so that they describe unknown users and items too. `recommend` and `explain` use the features
+    that `fit` saw, unless a table of `candidates` describes the items, and treat the context as
+    missing. `similar_items` and `similar_users` compare the sums
     of all parts.
 
     **Missing values** (NaN, None, NaT, an empty list) are a category of their own. A column that
@@ -219,8 +220,9 @@ class BayesianMFRegressor(BaseRatingRegressor):
     **Validation data** measure `validation_curve_`. They do not stop the training.
 
     Ctrl-C during the training ends `fit` with a KeyboardInterrupt. The estimator then holds the
-    model of the sweeps so far, and a warning says so. There is no `partial_fit`. `fold_in` adds
-    new users or new items, and ``warm_start=True`` continues with new ratings.
+    model of the sweeps so far, and a warning says so. There is no `partial_fit`. `recommend_for`
+    solves new users for one list, `fold_in` adds new users or new items, and ``warm_start=True``
+    continues with new ratings.
 
     References
     ----------
@@ -547,6 +549,11 @@ class BayesianMFRegressor(BaseRatingRegressor):
         -----
         UserWarning
             If items are unknown because their IDs are of another kind than the IDs that `fit` saw.
+
+        Notes
+        -----
+        The noise of the ratings of a user is learned in `fit`. Here all users have the mean noise,
+        as in `fold_in`.
         """
         rated, chosen = (X, y, sample_weight), (n_items, exclude_seen, candidates, exclude)
         return recommended_for(fitted_copy(self), rated, chosen, check_number(n_std, "n_std"))

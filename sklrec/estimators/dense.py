@@ -241,9 +241,9 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
 
     **Recommending.** A side feature that has one value in all rows of each user belongs to the
     user. Otherwise, one that has one value in all rows of each item belongs to the item.
-    `recommend` uses the values of users and items that `fit` or `partial_fit` saw last, and
-    treats all other side features as missing. If those matter, rate the candidates with
-    `predict`.
+    `recommend` uses the values of users and items that `fit` or `partial_fit` saw last, or those
+    of a table of `candidates`, and treats all other side features as missing. If those matter,
+    rate the candidates with `predict`.
 
     **Many users and items.** Row-wise Adam takes over when users, items and values of side
     features number more than 16 for each rating of a batch (16,384 by default). A step then

@@ -68,17 +68,29 @@ def with_small_whole_numbers(seed, biased):
     n_items=st.integers(1, 45),
     exclude_seen=st.booleans(),
     per_user=st.booleans(),
+    exclusions=st.sampled_from(["none", "list", "dict", "table"]),
     data=st.data(),
 )
-def test_ties_seen_items_and_candidates_equal_brute_force(
-    seed, biased, n_items, exclude_seen, per_user, data
+def test_ties_seen_items_candidates_and_exclusions_equal_brute_force(
+    seed, biased, n_items, exclude_seen, per_user, exclusions, data
 ):
     model = with_small_whole_numbers(seed, biased)
     users = data.draw(st.lists(st.sampled_from([*USERS, STRANGER]), min_size=1, max_size=6))
     some = st.lists(st.sampled_from(ITEMS), min_size=1, max_size=30)
     candidates = {user: data.draw(some) for user in users} if per_user else data.draw(some)
+    few = st.lists(st.sampled_from([*ITEMS, 77]), max_size=15)
+    unwanted = {user: data.draw(few) for user in [*users[1:], USERS[0]]}
+    if exclusions == "list":
+        unwanted = dict.fromkeys(users, unwanted[USERS[0]])
+    pairs = [(user, item) for user, items in unwanted.items() for item in items]
+    exclude = {
+        "none": None,
+        "list": unwanted.get(users[0]),
+        "dict": unwanted,
+        "table": pd.DataFrame(pairs, columns=["user", "item"], dtype=int),
+    }[exclusions]
     found = model.recommend(
-        users, n_items=n_items, exclude_seen=exclude_seen, candidates=candidates
+        users, n_items, exclude_seen=exclude_seen, candidates=candidates, exclude=exclude
     )
     expected = []
     ordered = model.encoder_.categories_[1]
@@ -86,6 +98,8 @@ def test_ties_seen_items_and_candidates_equal_brute_force(
         own = ordered[np.isin(ordered, candidates[user] if per_user else candidates)]
         if exclude_seen:
             own = own[~np.isin(own, X.loc[X["user"] == user, "item"])]
+        if exclude is not None:
+            own = own[~np.isin(own, unwanted.get(user, []))]
         asked = pd.DataFrame({"user": user, "item": own, "timestamp": 0})
         asked["score"] = model.predict(asked) if len(own) else 0.0
         best = asked.sort_values("score", ascending=False, kind="stable").head(n_items)

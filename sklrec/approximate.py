@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from sklrec._core.predict import clipped
 from sklrec._core.recommend import read_ids, table_of_lists
 from sklrec._data.checks import check_booleans, check_positive
 from sklrec._utils.extras import import_extra
@@ -153,7 +154,7 @@ class ApproximateItems:
         rows, items, scores = rows[best], items[best], scores[best]
         rank = 1 + place_in_run(rows)
         keep = rank <= n_items
-        scores = scores[keep].astype(np.float64)
+        scores = clipped(model, scores[keep].astype(np.float64))
         return table_of_lists(model, users[rows[keep]], items[keep], rank[keep], scores)
 
     def _search(

@@ -13,7 +13,7 @@ from sklearn.base import RegressorMixin
 from sklrec._core.callback_params import CallbackParameters
 from sklrec._core.chunks import Chunks
 from sklrec._core.fit import Plan, fit_model
-from sklrec._core.predict import predicted
+from sklrec._core.predict import clipped, predicted
 from sklrec._core.recommender import BaseRecommender
 from sklrec._core.rows import Rows, Table
 from sklrec._data.checks import STATISTICS, RatingStatistics
@@ -230,6 +230,13 @@ class BaseRatingRegressor(
             If IDs are unknown because they are of another kind than the IDs that `fit` saw.
         """
         return predicted(self, X)
+
+    def _output(self, scores):
+        zero, scale = self.module_.zero.item(), self.module_.scale.item()
+        return clipped(self, zero + scale * scores)
+
+    def _vectors(self, side):
+        return self.module_._vectors(side)[1:]
 
     @property
     def global_mean_(self) -> float:

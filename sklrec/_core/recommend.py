@@ -52,17 +52,14 @@ def recommended(
         chosen = item_codes[top_items[row, rank]]
         found.append((first + row, chosen, rank + 1, top_scores[row, rank]))
     rows, items, rank, score = (np.concatenate(part) for part in zip(*found, strict=True))
-    zero, scale = model.module_.zero.item(), model.module_.scale.item()
-    score = zero + scale * score.astype(np.float64)
+    score = model._output(score.astype(np.float64))
     return table_of_lists(model, users[rows], items, rank, score)
 
 
 def table_of_lists(
     model: Any, users: Any, items: np.ndarray, rank: np.ndarray, score: np.ndarray
 ) -> pd.DataFrame:
-    """Make the table of recommended items from their codes, and clip their ratings."""
-    if model.rating_scale_ is not None:
-        score = score.clip(*model.rating_scale_)
+    """Make the table of recommended items from their codes."""
     ids = model.encoder_.vocabularies_[1].ids_of(items)
     return _as_frame({"user": users, "item": ids, "rank": rank, "score": score})
 
@@ -84,7 +81,7 @@ def similar(model: Any, side: str, ids: Any, n: Whole, metric: str) -> pd.DataFr
     n = min(check_positive(n, f"n_{side}s"), len(vocabulary) - 1)
     check_choice("metric", metric, ("cosine", "dot"))
     with torch.inference_mode():
-        table = model.module_._vectors(side)[1:]
+        table = model._vectors(side)
         if metric == "cosine":
             table = torch.nn.functional.normalize(table)
         found = []

@@ -1,11 +1,14 @@
 """Base class of the estimators that recommend items."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from numbers import Integral
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
+from torch import Tensor
 
 from sklrec._core.predict import fitted_copy
 from sklrec._core.readers import PairReader
@@ -32,7 +35,8 @@ def _lacks_factors(side: str) -> Callable[[Any], str | None]:
             return None
         return (
             f"{type(estimator).__name__} has no similar_{side}s: it compares {side}s by their "
-            "factors, which this model does not have. Use MFRegressor."
+            "factors, which this model does not have. Use MFRegressor, or for events "
+            "ImplicitMFRecommender."
         )
 
     return reason
@@ -59,6 +63,14 @@ class BaseRecommender(DeclaredEstimator):
 
     encoder_: IDEncoder
     module_: Any
+
+    @abstractmethod
+    def _output(self, scores: np.ndarray) -> np.ndarray:
+        """Convert the scores that rank items to the scores of the table, possibly in place."""
+
+    @abstractmethod
+    def _vectors(self, side: str) -> Tensor:
+        """Vectors by which known users or items are compared, on the CPU."""
 
     def recommend(
         self,

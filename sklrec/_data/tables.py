@@ -72,15 +72,15 @@ def read_table(X: Any) -> Any:
             "Expected 2D array, got a Series, which is one column or one row. Pass a DataFrame: "
             "several columns such as X[['user', 'item']], or one row such as X.iloc[[0]]."
         )
+    if issparse(native):  # some kinds of these are mappings, too
+        raise TypeError(
+            "Sparse data was passed, but a table was expected that has a row for each rating. "
+            + _WIDE.format(function="interactions_from_matrix")
+        )
     if isinstance(native, Mapping):
         raise TypeError(
             f"Expected 2D array, got a {type(native).__name__}. Pass pandas.DataFrame(X) if it "
             "has a list for each column, and pandas.DataFrame([X]) if it has one value for each."
-        )
-    if issparse(native):
-        raise TypeError(
-            "Sparse data was passed, but a table was expected that has a row for each rating. "
-            + _WIDE.format(function="interactions_from_matrix")
         )
     given = nw.from_native(native, pass_through=True)
     if given is native and hasattr(native, "__arrow_c_array__") and hasattr(native, "schema"):

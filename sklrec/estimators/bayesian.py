@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from sklrec._core.base import BaseRatingRegressor
 from sklrec._core.fit import auto_n_factors, check_unchanged
-from sklrec._core.predict import by_blocks, fitted_copy, predicted_with_std
+from sklrec._core.predict import by_blocks, fitted_copy, on_module, predicted_with_std
 from sklrec._core.readers import BlockReader, Rated, described_ids, learn_pairs, n_ids
 from sklrec._core.rows import read_rated
 from sklrec._data.features.side_features import SIDES, SideBlock
@@ -364,9 +364,10 @@ class BayesianMFRegressor(BaseRatingRegressor):
                 "The model was fitted with another loss and has no probabilities of ratings. Fit "
                 "it again with loss='ordinal'."
             )
-        return by_blocks(
-            model, X, lambda **inputs: model.module_.star_probabilities(**inputs).cpu().numpy()
+        chances = on_module(
+            model, lambda **inputs: model.module_.star_probabilities(**inputs).cpu().numpy()
         )
+        return by_blocks(model, X, chances)
 
     @own_settings()
     def fold_in(self, X: Any, y: Any, sample_weight: Any = None) -> Self:

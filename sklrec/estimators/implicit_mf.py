@@ -21,7 +21,7 @@ from sklrec._utils.versions import Interval, StrOptions
 # MovieLens 100K, ml-latest-small, goodbooks, lastfm-plays and foodcom.
 UNOBSERVED_SHARE = 20.0
 # Penalty, chosen on the same rows.
-ALPHA = 0.01
+FACTOR_PENALTY = 0.01
 
 
 class ImplicitMFRecommender(BaseImplicitRecommender):
@@ -39,7 +39,7 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
 
     Parameters
     ----------
-    n_factors : int, default=64
+    n_factors : int, default=128
         Number of factors of each user and item.
     alpha : float or 'auto', default='auto'
         The penalty :math:`\alpha`. ``'auto'`` is 0.01.
@@ -154,7 +154,7 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
 
     def __init__(
         self,
-        n_factors: Whole = 64,
+        n_factors: Whole = 128,
         *,
         alpha: float | Auto = "auto",
         unobserved_weight: float | Auto = "auto",
@@ -180,7 +180,7 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
     def _learn(self, positives):
         self.positives_ = positives.astype(np.float32)
         matrix = self.positives_[1:, 1:]
-        self.alpha_ = ALPHA if self.alpha == "auto" else float(self.alpha)
+        self.alpha_ = FACTOR_PENALTY if self.alpha == "auto" else float(self.alpha)
         share = UNOBSERVED_SHARE * float(positives.sum()) / (self.n_users_ * self.n_items_)
         weight = self.unobserved_weight
         self.unobserved_weight_ = share if weight == "auto" else float(weight)

@@ -47,9 +47,9 @@ def test_more_items_than_one_block_are_inverted():
 
 def test_the_automatic_penalty_grows_with_the_squares_of_the_weights():
     model = EASERecommender().fit(X)
-    assert model.alpha_ == 400
+    assert model.alpha_ == 200
     heavy = EASERecommender().fit(X, sample_weight=np.full(len(X), 3.0))
-    assert heavy.alpha_ == 3600
+    assert heavy.alpha_ == 1800
     assert np.allclose(heavy.item_weights_, model.item_weights_, rtol=1e-4)
 
 

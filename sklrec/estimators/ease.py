@@ -146,10 +146,8 @@ class EASERecommender(BaseImplicitRecommender):
 
     def _learn(self, positives):
         self.positives_ = positives.astype(np.float32)
-        alpha = self.alpha
-        self.alpha_ = (
-            ITEM_PENALTY * np.mean(positives.data**2) if alpha == "auto" else float(alpha)
-        )
+        usual = ITEM_PENALTY * float(np.mean(positives.data**2))
+        self.alpha_ = usual if self.alpha == "auto" else float(self.alpha)
         self.item_weights_ = item_weights(self.positives_[1:, 1:], self.alpha_)
 
     def _has_list(self, users):

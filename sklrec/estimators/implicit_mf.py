@@ -181,9 +181,9 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
         self.positives_ = positives.astype(np.float32)
         matrix = self.positives_[1:, 1:]
         self.alpha_ = FACTOR_PENALTY if self.alpha == "auto" else float(self.alpha)
-        share = UNOBSERVED_SHARE * float(positives.sum()) / (self.n_users_ * self.n_items_)
+        usual = UNOBSERVED_SHARE * float(positives.sum()) / (self.n_users_ * self.n_items_)
         weight = self.unobserved_weight
-        self.unobserved_weight_ = share if weight == "auto" else float(weight)
+        self.unobserved_weight_ = usual if weight == "auto" else float(weight)
         solver = ImplicitALS(
             int(self.n_factors), self.alpha_, self.unobserved_weight_, int(self.n_iter)
         )

@@ -6,7 +6,7 @@ The logs are MovieLens 100K (`ml-100k`), generated logs (`10 strong` has 10 rati
 strong signal) and each given log, with the name of its folder. Of each, the script reads the
 training part of the first split of the benchmark `logs`, and holds out a tenth of it: no test row
 is read. A log with timestamps is also split by time for sequences: the last rows of each user are
-held out.
+held out. Recommenders are compared on the real logs only, by the NDCG of their lists of 10.
 """
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -33,6 +33,7 @@ from sklrec.model_selection import LastInteractionsSplit
 
 GENERATED = [(3, "no"), (3, "low"), (3, "high"), (50, "no"), (50, "low"), (50, "high")]
 GENERATED += [(10, "strong"), (50, "strong")]
+MADE = {f"{n} {signal}": (n, signal) for n, signal in GENERATED}
 FACTORS = [0.5, 2.0]
 
 
@@ -63,12 +64,21 @@ CANDIDATES: dict[str, tuple[str, dict[str, Any], list[dict[str, Any]]]] = {
         {"module": MatrixFactorization},
         vary("UNKNOWN_SHARE", "LEFT_OF_BIASES", lr=[0.005, 0.02], init_std=[0.05]),
     ),
+    "implicit_mf": (
+        "ImplicitMFRecommender",
+        {},
+        vary("FACTOR_PENALTY", "UNOBSERVED_SHARE", n_factors=[64, 256], n_iter=[5, 20]),
+    ),
+    "ease": ("EASERecommender", {}, vary("ITEM_PENALTY")),
     "sequence": (
         "SequenceRatingRegressor",
         {},
         vary(n_factors=[8, 24], hidden_size=[8, 32], alpha=[10.0], **STEPS),
     ),
 }
+
+
+RECOMMENDERS = ["implicit_mf", "ease"]
 
 
 def main() -> None:
@@ -88,7 +98,7 @@ def main() -> None:
 
 def read_logs(entries: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
     yield "ml-100k", split_genres(next(folds(described_movielens(), shuffle=True))[0])
-    logs = {f"{n} {signal}": generate(n, signal, NORMAL) for n, signal in GENERATED}
+    logs = {name: generate(*made, NORMAL) for name, made in MADE.items()}
     for entry in entries:
         path, *columns = entry.split(":")
         logs[Path(path).resolve().parent.name] = read_log(path, *columns)
@@ -113,26 +123,38 @@ def parts(name: str, log: pd.DataFrame, n_splits: int) -> Iterator[tuple[str, An
 
 
 def compare(name: str, logs: dict[str, pd.DataFrame], n_splits: int) -> str:
-    """RMSE of each candidate over that of two ridge biases on each log, their mean and largest.
+    """Ratio of each candidate on each log, and their mean and largest.
 
-    `change` is the mean change of the RMSE from that of the defaults, as a share of it, and
-    `error` its standard error over all splits of all logs.
+    It is the RMSE over that of two ridge biases, or for recommenders the NDCG of popular items
+    over that of the candidate. `change` is the mean change from that of the defaults, as a share
+    of it, and `error` its standard error over all splits of all logs.
     """
     estimator, fixed, candidates = CANDIDATES[name]
     ratios: dict[tuple[str, int], list[float]] = {}
     for log_name, log in logs.items():
+        if name in RECOMMENDERS and log_name in MADE:
+            continue
         for split, (columns, indices) in parts(name, log, n_splits):
             for seed, (train, held_out) in enumerate(indices):
                 known, asked = log.iloc[train], log.iloc[held_out]
-                truth = asked["rating"].to_numpy()
-                biases = rmse(truth, ridge_biases(known, seed)(asked))
+                known_y, y = (part["rating"].to_numpy() for part in (known, asked))
+                known_X, X = known[columns], asked[columns]
+                if name in RECOMMENDERS:
+                    of_baseline = sklrec.PopularityRecommender().fit(known_X).score(X)
+                else:
+                    of_baseline = rmse(y, ridge_biases(known, seed)(asked))
                 found = ratios[log_name + split, seed] = []
                 for candidate in candidates:
                     parameters = {k: v for k, v in candidate.items() if not k.isupper()}
-                    model = getattr(sklrec, estimator)(random_state=seed, **fixed, **parameters)
+                    model = getattr(sklrec, estimator)(**fixed, **parameters)
+                    if "random_state" in model.get_params():
+                        model.set_params(random_state=seed)
                     with changed_constants(candidate):
-                        model.fit(known[columns], known["rating"])
-                    found.append(rmse(truth, model.predict(asked[columns])) / biases)
+                        model.fit(known_X, known_y)
+                    if name in RECOMMENDERS:
+                        found.append(of_baseline / model.score(X))
+                    else:
+                        found.append(rmse(y, model.predict(X)) / of_baseline)
                 print(name, log_name + split, seed, np.round(found, 4), flush=True)
     pairs = [pair for candidate in candidates for pair in candidate.items()]
     settings = [f"{k} x {v}" if k.isupper() else f"{k}={v}" for k, v in pairs]

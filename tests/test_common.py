@@ -34,9 +34,12 @@ from sklrec import (
     BayesianMFRegressor,
     BiasRegressor,
     DenseRecRegressor,
+    EASERecommender,
     IDEncoder,
+    ImplicitMFRecommender,
     MFRegressor,
     ModuleRecRegressor,
+    PopularityRecommender,
     SequencePadder,
     SequenceRatingRegressor,
     SequenceWindower,
@@ -68,6 +71,9 @@ ESTIMATORS = [
     SequenceRatingRegressor(),
     SequenceRatingRegressor(loss="absolute_error", max_epochs=1),
     SequenceRatingRegressor(items_only=True),
+    PopularityRecommender(),
+    EASERecommender(),
+    ImplicitMFRecommender(),
     IDEncoder(),
     IDEncoder(min_frequency=2),
     SequencePadder(),
@@ -81,6 +87,8 @@ STOCHASTIC = {
         "the solver is stochastic: repeated rows change its start and the order of its batches"
     )
 }
+ONE_POSITIVE = {"check_sample_weight_equivalence_on_dense_data": "a repeated pair is one positive"}
+RECOMMENDERS = EASERecommender, ImplicitMFRecommender, PopularityRecommender
 # scikit-learn 1.7 subtracts a float from its integers, which numpy refuses.
 BROKEN = {"check_positive_only_tag_during_fit": "an error of the check in scikit-learn 1.7"}
 if Version(sklearn.__version__) >= Version("1.8"):
@@ -88,6 +96,8 @@ if Version(sklearn.__version__) >= Version("1.8"):
 
 
 def expected_failures(estimator):
+    if isinstance(estimator, ImplicitMFRecommender | PopularityRecommender):
+        return ONE_POSITIVE | BROKEN
     is_exact = isinstance(estimator, BayesianMFRegressor | BiasRegressor)
     is_stochastic = isinstance(estimator, RegressorMixin) and not is_exact
     return STOCHASTIC | BROKEN if is_stochastic else BROKEN
@@ -125,7 +135,8 @@ def small(estimator):
 
 
 def output_of(estimator):
-    method = estimator.predict if hasattr(estimator, "predict") else estimator.transform
+    names = "predict", "transform", "decision_function"
+    method = next(getattr(estimator, name) for name in names if hasattr(estimator, name))
     return np.nan_to_num(method(X), nan=-1)  # NaN is not equal to itself
 
 
@@ -155,6 +166,8 @@ def test_only_the_necessary_tags_are_set(estimator):
         # IDs carry no order: scikit-learn's check wants a function of numbers to be fitted
         expected = {**ids, "regressor_tags.poor_score": True}
         usual = get_tags(UsualRegressor())
+    elif isinstance(estimator, RECOMMENDERS):
+        expected, usual = ids, get_tags(BaseEstimator())
     else:
         expected = {
             IDEncoder: {**ids, "transformer_tags.preserves_dtype": []},

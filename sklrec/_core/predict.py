@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
-from sklrec._core.readers import Inputs, count_unknown
+from sklrec._core.readers import count_unknown
 from sklrec._core.rows import check_X
 from sklrec._data.checks import check_booleans
 from sklrec._utils.runtime import own_settings, threads_for
@@ -37,7 +37,9 @@ def predicted(estimator: Any, X: Any, history: Any = None) -> np.ndarray:
             f"The network of this {type(model).__name__} reads no histories, got one. Set "
             "history=None, or give forward the argument histories."
         )
-    ratings = by_blocks(model, X, lambda **inputs: model.module_(**inputs).cpu().numpy())
+    ratings = by_blocks(
+        model, X, on_module(model, lambda **inputs: model.module_(**inputs).cpu().numpy())
+    )
     return clipped(model, ratings)
 
 
@@ -48,21 +50,25 @@ def predicted_with_std(estimator: Any, X: Any, return_std: bool) -> Any:
         return predicted(estimator, X)
     model = fitted_copy(estimator)
     found = by_blocks(
-        model, X, lambda **inputs: torch.stack(model.module_.moments(**inputs), 1).cpu().numpy()
+        model,
+        X,
+        on_module(
+            model, lambda **inputs: torch.stack(model.module_.moments(**inputs), 1).cpu().numpy()
+        ),
     )
     return clipped(model, found[:, 0].copy()), found[:, 1]
 
 
 @own_settings()
 def by_blocks(model: Any, X: Any, compute: Callable[..., np.ndarray]) -> np.ndarray:
-    """Compute values for rows in float64, from the arguments of the module, block by block."""
+    """Compute values for rows in float64, from what the reader makes of X, block by block."""
     X, reader = check_X(model, X, reset=False), model._reader
     n_unknown = np.zeros(2, dtype=int)
     found = np.empty(0)
     for first in range(0, max(1, X.shape[0]), ROWS_AT_ONCE):
         inputs = reader.inputs(model, X, slice(first, first + ROWS_AT_ONCE))
         n_unknown += count_unknown(inputs)
-        part = _call(model, compute, inputs)
+        part = compute(**inputs)
         if first == 0:
             found = np.empty((X.shape[0], *part.shape[1:]))
         found[first : first + len(part)] = part
@@ -77,8 +83,12 @@ def clipped(model: Any, ratings: np.ndarray) -> np.ndarray:
     return ratings
 
 
-def _call(model: Any, compute: Callable[..., np.ndarray], inputs: Inputs) -> np.ndarray:
-    """Compute values for the rows of some arrays."""
+def on_module(model: Any, compute: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+    """Make a function of arrays from one of tensors on the device of the module."""
     device = model.module_.global_mean.device
-    with torch.inference_mode(), threads_for(len(inputs["users"]), model.module_.width):
-        return compute(**{name: torch.from_numpy(v).to(device) for name, v in inputs.items()})
+
+    def of_arrays(**inputs: np.ndarray) -> np.ndarray:
+        with torch.inference_mode(), threads_for(len(inputs["users"]), model.module_.width):
+            return compute(**{name: torch.from_numpy(v).to(device) for name, v in inputs.items()})
+
+    return of_arrays

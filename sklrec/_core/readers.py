@@ -232,6 +232,11 @@ def _pair_tensors(rated: Rated) -> InteractionTensors:
 def learn_pairs(model: Any, X: Any, y: np.ndarray, previous: Any) -> Inputs:
     """Learn the rating scale, the IDs and the seen pairs, and return the codes."""
     model.rating_scale_ = new_rating_scale(model, y, getattr(previous, "rating_scale_", None))
+    return learn_ids(model, X, previous)
+
+
+def learn_ids(model: Any, X: Any, previous: Any) -> Inputs:
+    """Learn the IDs and the seen pairs, and return the codes."""
     columns = find_id_columns(model, X, previous)
     if previous is None:
         model.encoder_ = IDEncoder(columns=columns).fit(X)

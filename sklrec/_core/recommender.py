@@ -35,7 +35,8 @@ def _lacks_factors(side: str) -> Callable[[Any], str | None]:
             return None
         return (
             f"{type(estimator).__name__} has no similar_{side}s: it compares {side}s by their "
-            "factors, which this model does not have. Use MFRegressor."
+            "factors, which this model does not have. Use MFRegressor, or for events "
+            "ImplicitMFRecommender."
         )
 
     return reason

@@ -110,15 +110,21 @@ def read_rated(model: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool, y
             weight = weight / weight.max()  # so that their sum does not overflow
             weight /= weight.mean()
         return X, y, weight.astype(np.float32)
+    if len(weight):
+        check_sum_of_weights(weight, model._sum_of_weights)
+    return X, y, weight
+
+
+def check_sum_of_weights(weight: np.ndarray, bounds: tuple[float, float]) -> None:
+    """Raise if the sum of weights whose size matters is too small or too large."""
     with np.errstate(over="ignore"):
         total = weight.sum()
-    least, largest = model._sum_of_weights
-    if len(weight) and not least <= total <= largest:
+    least, largest = bounds
+    if not least <= total <= largest:
         raise ValueError(
             f"The sum of the sample weights must lie between {least:g} and {largest:g}, got "
             f"{total:g}. Scale them to a mean of 1."
         )
-    return X, y, weight
 
 
 def read_rows(

@@ -36,8 +36,9 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     ----------
     estimator : estimator instance
         A fitted `MFRegressor`, `DenseRecRegressor`, `SequenceRatingRegressor`,
-        `ModuleRecRegressor`, `BayesianMFRegressor`, `BiasRegressor`, `IDEncoder`,
-        `SequencePadder` or `SequenceWindower`, or a `sklearn.pipeline.Pipeline` of these.
+        `ModuleRecRegressor`, `BayesianMFRegressor`, `BiasRegressor`, `ImplicitMFRecommender`,
+        `EASERecommender`, `PopularityRecommender`, `IDEncoder`, `SequencePadder` or
+        `SequenceWindower`, or a `sklearn.pipeline.Pipeline` of these.
     path : str or PathLike
         Path of the file. An existing file is replaced when the new one is complete, and stays
         if saving fails.

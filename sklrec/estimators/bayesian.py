@@ -15,7 +15,7 @@ from sklrec._core.base import BaseRatingRegressor
 from sklrec._core.explain import explained
 from sklrec._core.fit import auto_n_factors, check_unchanged
 from sklrec._core.gaussian_rows import folded_in, parts_of_ratings, recommended_for
-from sklrec._core.predict import by_blocks, fitted_copy, predicted_with_std
+from sklrec._core.predict import by_blocks, fitted_copy, on_module, predicted_with_std
 from sklrec._core.readers import BlockReader, n_ids
 from sklrec._core.recommend import recommended
 from sklrec._data.checks import check_number
@@ -444,9 +444,10 @@ class BayesianMFRegressor(BaseRatingRegressor):
                 "The model was fitted with another loss and has no probabilities of ratings. Fit "
                 "it again with loss='ordinal'."
             )
-        return by_blocks(
-            model, X, lambda **inputs: model.module_.star_probabilities(**inputs).cpu().numpy()
+        chances = on_module(
+            model, lambda **inputs: model.module_.star_probabilities(**inputs).cpu().numpy()
         )
+        return by_blocks(model, X, chances)
 
     @own_settings()
     def explain(self, users: IDList, items: IDList) -> pd.DataFrame:

@@ -277,7 +277,8 @@ def _warn_of_training_rows(model: Any, users: RowIDs, items: RowIDs, rows: np.nd
         warn(
             f"The model was trained on {share:.0%} of the {len(rows)} relevant rows. Its lists "
             "leave out what a user has rated in training, so the score cannot be much above 0. "
-            "Score other rows, or set candidates='rated'."
+            "Score other rows, or rank the rated items with "
+            "make_ranking_scorer(candidates='rated')."
         )
 
 

@@ -1,0 +1,129 @@
+"""Alternating least squares for implicit feedback (Rendle et al. 2022, RecSys)."""
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# With weights c of the positives (u, i) and x_ui = p_u'q_i, the factors minimise
+#
+#   sum of c_ui (1 - x_ui)² over positives + w · (sum of x_ui² over all pairs)
+#     + alpha · (sum of k_u |p_u|² + sum of k_i |q_i|²)
+#
+# where k_u is the sum of the user's c plus w times the number of items, and k_i the sum of the
+# item's c plus w times the number of users. A row p_u solves
+#
+#   (w Q'Q + alpha k_u I + sum of c_ui q_i q_i') p_u = sum of c_ui q_i.
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import Tensor
+
+# Numbers in the gathered factors of a batch: 2 MiB of float32.
+NUMBERS_AT_ONCE = 2**19
+# Rows of a batch have at most this share of padding.
+LARGEST_PADDING = 0.15
+# Standard deviation of the norm of a new row of factors.
+START_NORM = 0.1
+
+
+class Batch(NamedTuple):
+    """Rows of one side with about the same number of positives."""
+
+    rows: Tensor  # (n_rows,)
+    partners: Tensor  # (n_rows, n), rows of the other side; 0 is padding
+    roots: Tensor  # (n_rows, n), roots of the weights; those of padding are 0
+
+
+@dataclass(frozen=True)
+class ImplicitALS:
+    """A solver that computes all users, and then all items, in turns."""
+
+    n_factors: int
+    alpha: float  # the penalty
+    unobserved_weight: float  # w
+    n_iter: int  # number of sweeps
+
+    @torch.no_grad()
+    def train(
+        self, positives: csr_array, generator: torch.Generator, device: torch.device
+    ) -> tuple[Tensor, Tensor]:  # (n_users, n_factors), (n_items, n_factors)
+        """Compute the factors of users and items; those of rows without positives are 0."""
+        n_items, d = positives.shape[1], self.n_factors
+        items = torch.randn((n_items, d), generator=generator) * (START_NORM / d**0.5)
+        tables = [torch.zeros((positives.shape[0], d), device=device), items.to(device)]
+        sides = []
+        for matrix in (positives, positives.T.tocsr()):
+            weights = np.asarray(matrix.sum(axis=1)).ravel()
+            penalty = self.alpha * (weights + self.unobserved_weight * matrix.shape[1])
+            penalties = torch.from_numpy(penalty.astype(np.float32)).to(device)
+            sides.append((list(batches(matrix, d, device)), penalties))
+        for _ in range(self.n_iter):
+            for k in (0, 1):
+                tables[1 - k], values = principal_axes(tables[1 - k])
+                tables[k].zero_()
+                solve_rows(tables[k], tables[1 - k], self.unobserved_weight * values, *sides[k])
+        return tables[0], tables[1]
+
+
+def principal_axes(factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Rotate the columns so that their products are 0; return their squared lengths, too."""
+    gram = (factors.T @ factors).double()
+    values, axes = torch.linalg.eigh(gram)
+    return factors @ axes.to(factors.dtype), values.clamp(min=0).to(factors.dtype)
+
+
+def solve_rows(
+    rows: Tensor,  # (n_rows, d), replaced
+    partners: Tensor,  # (n_partners, d), whose columns have products of 0
+    of_all: Tensor,  # (d,), squared lengths of these columns times the weight of all pairs
+    batches: list[Batch],
+    penalties: Tensor,  # (n_rows,)
+) -> None:
+    """Compute the rows of one side, given those of the other side."""
+    d = rows.shape[1]
+    for batch in batches:
+        # With C½Q the weighted factors of the partners, and D the diagonal of the other terms, a
+        # row is (D + Q'CQ)^-1 Q'C1. With few partners it is computed as
+        # D^-1 Q'C½ (I + C½Q D^-1 Q'C½)^-1 C½1, which solves a smaller system.
+        n = batch.partners.shape[1]
+        weighted = partners[batch.partners] * batch.roots.unsqueeze(2)  # (n_rows, n, d)
+        diagonal = of_all + penalties[batch.rows].unsqueeze(1)  # (n_rows, d)
+        roots = batch.roots.unsqueeze(2)  # (n_rows, n, 1)
+        if n < d:
+            scaled = weighted / diagonal.unsqueeze(1)
+            system = torch.bmm(scaled, weighted.mT)
+            system.diagonal(dim1=1, dim2=2).add_(1)
+            found = torch.bmm(scaled.mT, solve(system, roots))
+        else:
+            system = torch.bmm(weighted.mT, weighted)
+            system.diagonal(dim1=1, dim2=2).add_(diagonal)
+            found = solve(system, torch.bmm(weighted.mT, roots))
+        rows[batch.rows] = found.squeeze(2)
+
+
+def solve(system: Tensor, right: Tensor) -> Tensor:
+    """Solve symmetric positive definite systems."""
+    return torch.cholesky_solve(right, torch.linalg.cholesky(system))
+
+
+def batches(matrix: csr_array, d: int, device: torch.device) -> Iterator[Batch]:
+    """Group the rows that have positives by their number."""
+    counts = np.diff(matrix.indptr)
+    order = np.argsort(counts, kind="stable")
+    first = int(np.searchsorted(counts[order], 1))
+    while first < len(order):
+        most = int(counts[order[first]] / (1 - LARGEST_PADDING))
+        last = int(np.searchsorted(counts[order], most, side="right"))
+        # Systems of order d take memory, too.
+        last = min(last, first + max(1, NUMBERS_AT_ONCE // (max(most, min(most, d)) * d)))
+        rows = order[first:last]
+        n = counts[rows[-1]]
+        place = matrix.indptr[rows][:, np.newaxis] + np.arange(n)
+        is_there = np.arange(n) < counts[rows][:, np.newaxis]
+        place[~is_there] = 0
+        roots = np.where(is_there, np.sqrt(matrix.data[place]), 0).astype(np.float32)
+        partners = np.where(is_there, matrix.indices[place], 0).astype(np.int64)
+        yield Batch(*(torch.from_numpy(a).to(device) for a in (rows, partners, roots)))
+        first = last

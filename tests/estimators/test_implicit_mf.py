@@ -1,0 +1,80 @@
+"""ImplicitMFRecommender."""
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklrec import ImplicitMFRecommender
+from sklrec.datasets import make_ratings
+
+X, Y = make_ratings(80, 40, 900, random_state=0)
+
+
+@pytest.mark.parametrize("n_factors", [1, 3, 50])  # fewer and more than a row has positives
+@pytest.mark.parametrize("confidence", [None, "log"])
+def test_item_factors_solve_their_normal_equations(n_factors, confidence):
+    model = ImplicitMFRecommender(
+        n_factors, alpha=0.02, unobserved_weight=0.3, confidence=confidence, random_state=0
+    ).fit(X, Y)
+    P, Q = (table.astype(np.float64) for table in (model.user_factors_, model.item_factors_))
+    weights = model.positives_.toarray()[1:, 1:].astype(np.float64)
+    for item in range(len(Q)):
+        c = weights[:, item]
+        penalty = 0.02 * (c.sum() + 0.3 * len(P))
+        A = 0.3 * P.T @ P + (P.T * c) @ P + penalty * np.eye(n_factors)
+        assert np.allclose(Q[item], np.linalg.solve(A, P.T @ c), rtol=1e-3, atol=1e-4)
+
+
+def loss_of(model):
+    scores = model.user_factors_.astype(np.float64) @ model.item_factors_.T
+    c = model.positives_.toarray()[1:, 1:]
+    w, squares = model.unobserved_weight_, []
+    for factors, axis in ((model.user_factors_, 1), (model.item_factors_, 0)):
+        penalty = c.sum(axis) + w * c.shape[axis]
+        squares.append(penalty @ (factors.astype(np.float64) ** 2).sum(1))
+    return (c * (1 - scores) ** 2).sum() + w * (scores**2).sum() + model.alpha_ * sum(squares)
+
+
+def test_the_loss_falls_with_each_sweep():
+    losses = [
+        loss_of(ImplicitMFRecommender(4, n_iter=n, random_state=0).fit(X)) for n in (1, 2, 4, 8)
+    ]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[0] > 1.01 * losses[3]
+
+
+def test_automatic_weight_of_unobserved_pairs_is_a_multiple_of_the_positives():
+    model = ImplicitMFRecommender(2, random_state=0).fit(X)
+    n_pairs = model.n_users_ * model.n_items_
+    assert model.unobserved_weight_ * n_pairs == pytest.approx(20 * model.positives_.sum())
+    assert model.alpha_ == 0.01
+
+
+def test_users_get_the_items_of_users_like_them():
+    pairs = [(user, item) for user in range(30) for item in range(10) if (user + item) % 4]
+    pairs += [(user + 100, item + 10) for user, item in pairs]
+    rows = pd.DataFrame(pairs, columns=["user", "item"])
+    model = ImplicitMFRecommender(4, random_state=0).fit(rows)
+    found = model.recommend(rows["user"].unique(), 1)
+    assert ((found["item"] >= 10) == (found["user"] >= 100)).all()
+    similar = model.similar_items(range(20), 5)
+    assert ((similar["item"] >= 10) == (similar["similar_item"] >= 10)).all()
+    similar = model.similar_users([0, 100], 5)
+    assert ((similar["user"] >= 100) == (similar["similar_user"] >= 100)).all()
+
+
+def test_the_seed_decides():
+    scores = [
+        ImplicitMFRecommender(4, random_state=seed).fit(X).decision_function(X)
+        for seed in (0, 0, 1)
+    ]
+    assert np.array_equal(scores[0], scores[1])
+    assert not np.array_equal(scores[0], scores[2])
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ValueError, match="device='cuda:99' is not available"):
+        ImplicitMFRecommender(device="cuda:99").fit(X)
+    with pytest.raises(ValueError, match="trains in one process"):
+        ImplicitMFRecommender(device="accelerate").fit(X)

@@ -1,6 +1,7 @@
 """Models that the benchmarks compare, with settings that are the same for every log."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+from inspect import signature
 from typing import Any, NamedTuple
 
 
@@ -22,8 +23,11 @@ def ours(estimator: str, label: str = "", **params: Any) -> Model:
 def make(model: Model, **params: Any) -> Any:
     import sklrec
 
-    options = {"random_state": 0, **model.params, **params}
-    return getattr(sklrec, options.pop("estimator", "MFRegressor"))(**options)
+    options = {**model.params, **params}
+    kind = getattr(sklrec, options.pop("estimator", "MFRegressor"))
+    if "random_state" in signature(kind).parameters:
+        options.setdefault("random_state", 0)
+    return kind(**options)
 
 
 OURS = ours("MFRegressor")

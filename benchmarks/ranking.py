@@ -1,4 +1,4 @@
-"""Lists of rating models, of popularity and of an implicit-feedback model on MovieLens 100K."""
+"""Lists of rating models and of models of events, alone and in two stages, on MovieLens 100K."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator
@@ -17,8 +17,9 @@ from sklrec.model_selection import LastInteractionsSplit
 IDS = ["user", "item"]
 RELEVANT, K, SEEDS = 4, 10, range(3)
 SHORTLIST = 50
+N_CANDIDATES = 100  # of the first of two stages
 INFINITE = -np.inf, np.inf
-METRICS = ["NDCG", "Recall", "Hit rate", "Coverage", "NDCG, rated"]
+METRICS = ["NDCG", "Recall", "Hit rate", "NDCG, stars", "Coverage", "NDCG, rated"]
 FEATURES = [*USER_FEATURES, *ITEM_FEATURES]
 MODELS = [
     *((model, IDS) for model in (m.OURS, m.OURS_SVDPP, m.BAYESIAN, m.BAYESIAN_SVDPP)),
@@ -27,6 +28,7 @@ MODELS = [
     (m.ours("BayesianMFRegressor", svdpp=True, side_features="all"), [*IDS, *FEATURES]),
 ]
 AMONG_POPULAR = [m.OURS, m.BAYESIAN]
+EASE, IMPLICIT_MF = m.ours("EASERecommender"), m.ours("ImplicitMFRecommender")
 Row = dict[str, Any]
 
 
@@ -44,7 +46,8 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     protocol = cut(described_movielens())
     seeds = SEEDS[:1] if quick else SEEDS
     field = Field([m.SURPRISE, m.IMPLICIT_ALS], time_limit=300)
-    rows = [*simple(protocol), *estimators(protocol, seeds), *peers(field, protocol, seeds)]
+    rows = [*simple(protocol), *estimators(protocol, seeds), *of_events(protocol, seeds)]
+    rows += peers(field, protocol, seeds)
     by_model = pd.DataFrame(rows).groupby("model", sort=False)[METRICS]
     means = by_model.mean().sort_values("NDCG", ascending=False, na_position="last")
     return {
@@ -53,14 +56,15 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             f"The last 10 ratings of each user are held out, ties in random order; those of "
             f"{RELEVANT} stars or more are relevant, to {len(protocol.users):,} users. The first "
             f"{K} of all items, without those rated in training, and beside them the order of "
-            "the held-out items of the user. Models have their defaults; scores are not clipped; "
+            "the held-out items of the user. NDCG, stars: all held-out items are relevant, with "
+            "the stars above 2 as gains. Models have their defaults; scores are not clipped; "
             f"means over {len(seeds)} seeds. SequenceRatingRegressor reads timestamps, the model "
             f"with side features reads {', '.join(FEATURES)}, the others read users and items."
         ],
         "tables": [
             table(
                 f"@{K}, each user's last 10",
-                {"Model": "", **dict.fromkeys([*METRICS[:4], "NDCG, rated items only"], ".3f")},
+                {"Model": "", **dict.fromkeys([*METRICS[:-1], "NDCG, rated items only"], ".3f")},
                 means.reset_index(),
             )
         ],
@@ -82,6 +86,8 @@ def measure(protocol: Protocol, name: str, lists: pd.DataFrame | None, scores: A
     if lists is not None:
         for metric, score in zip(METRICS, (ndcg_at_k, recall_at_k, hit_rate_at_k), strict=False):
             row[metric] = score(protocol.liked, lists, k=K)
+        gains = protocol.test.assign(gain=(protocol.test["rating"] - 2).clip(lower=0))
+        row["NDCG, stars"] = ndcg_at_k(gains, lists, k=K, gain="gain")
         row["Coverage"] = coverage_at_k(lists, protocol.train["item"], k=K)
     if scores is not None:
         scored = protocol.test[IDS].assign(score=scores)
@@ -116,8 +122,29 @@ def estimators(protocol: Protocol, seeds: range) -> Iterator[Row]:
                 yield measure(protocol, name, lists)
 
 
+def of_events(protocol: Protocol, seeds: range) -> Iterator[Row]:
+    """Rows of our models of events, and of lists that a rating model then orders."""
+    asked = protocol.test[IDS]
+    ease = m.make(EASE).fit(protocol.train[IDS])
+    scores = ease.decision_function(asked)
+    yield measure(protocol, EASE.name, ease.recommend(protocol.users, K), scores)
+    for seed in seeds:
+        events = m.make(IMPLICIT_MF, random_state=seed).fit(protocol.train[IDS])
+        scores = events.decision_function(asked)
+        yield measure(protocol, IMPLICIT_MF.name, events.recommend(protocol.users, K), scores)
+        stars = fitted(m.BAYESIAN_SVDPP, protocol, IDS, seed)
+        lists = events.recommend(protocol.users, N_CANDIDATES)
+        ordered = stars.recommend(protocol.users, N_CANDIDATES, candidates=lists)
+        name = f"{IMPLICIT_MF.name}, its first {N_CANDIDATES} ordered by {m.BAYESIAN_SVDPP.name}"
+        yield measure(protocol, name, ordered)
+        both = lists.merge(ordered, on=IDS, suffixes=("", "_stars"))
+        gain = both["score_stars"] - stars.rating_scale_[0]
+        both = both[IDS].assign(score=both["score"].clip(lower=0) * gain)
+        yield measure(protocol, f"{name}, times the score", both)
+
+
 def peers(field: Field, protocol: Protocol, seeds: range) -> Iterator[Row]:
-    """Rows of other libraries, and of an implicit-feedback model whose lists ours reorders."""
+    """Rows of other libraries."""
     items = protocol.popularity.index
     everything = pd.MultiIndex.from_product([protocol.users, items], names=IDS)
     asked = pd.concat([everything.to_frame(index=False), protocol.test[IDS]])
@@ -125,17 +152,11 @@ def peers(field: Field, protocol: Protocol, seeds: range) -> Iterator[Row]:
     jobs = [{"random_state": seed} for seed in seeds]
     for model in list(field.models):
         answers = field.run(model, train, asked, jobs, warm_up=False, scale=INFINITE) or []
-        for seed, answer in zip(seeds, answers, strict=False):
+        for answer in answers:
             found = answer.prediction[: len(everything)].reshape(-1, len(items))
             scores = pd.DataFrame(found, protocol.users, items)
             rated = answer.prediction[len(everything) :]
             yield measure(protocol, model.name, highest(scores, train), rated)
-            if model is m.IMPLICIT_ALS:
-                best = highest(scores, train, SHORTLIST).groupby("user")["item"].agg(list)
-                second = fitted(m.BAYESIAN_SVDPP, protocol, IDS, seed)
-                lists = second.recommend(protocol.users, K, candidates=best.to_dict())
-                name = f"{model.name}, its first {SHORTLIST} reordered by {m.BAYESIAN_SVDPP.name}"
-                yield measure(protocol, name, lists)
 
 
 def highest(scores: pd.DataFrame, train: pd.DataFrame, n: int = K) -> pd.DataFrame:

@@ -10,10 +10,11 @@ from typing import Any
 from benchmarks._measure import settle_environment
 
 NAMES = """accuracy logs curves bayesian post dense sequence networks scaling profile parallel
-distributed out_of_core predict overhead encoding ranking recommend approximate serving""".split()
+distributed out_of_core predict overhead encoding ranking implicit recommend approximate
+serving""".split()
 COMPARISONS = ["bayesian", "dense"]  # of the module of accuracy
 # These benchmarks read the log of --ratings; the result gets the name of the log.
-READ_A_LOG = ["accuracy", "logs", "curves", "networks", "out_of_core", "recommend"]
+READ_A_LOG = ["accuracy", "logs", "curves", "networks", "out_of_core", "implicit", "recommend"]
 
 
 def main() -> None:
@@ -44,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
     log.add_argument("--user", default="user_id", metavar="COL", help="default: %(default)s")
     log.add_argument("--item", default="item_id", metavar="COL", help="default: %(default)s")
     log.add_argument("--rating", default="rating", metavar="COL", help="default: %(default)s")
+    log.add_argument(
+        "--threshold",
+        type=float,
+        metavar="RATING",
+        help="implicit reads the ratings above it as events (default: all, as counts)",
+    )
     log.add_argument("--timestamp", metavar="COL", help="only logs reads it (default: none)")
     log.add_argument("--only-log", action="store_true", help="no results without this log")
     log.add_argument("--name", help="name of the log in the results (default: that of the file)")
@@ -60,6 +67,8 @@ def tasks(name: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[st
         if name == "logs":
             columns.append(options.timestamp)
         log = import_module("benchmarks._data").read_log(options.ratings, *columns)
+        if name == "implicit" and options.threshold is not None:
+            log = log[log["rating"] > options.threshold]
         log = log.sample(min(len(log), 50_000), random_state=0) if options.quick else log
         yield f"{name}_{title}", {"log": log, "title": title}
 

@@ -10,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import sklrec
 from benchmarks import (
     _results,
     choose,
     curves,
+    implicit,
     logs,
     ranking,
 )
@@ -21,6 +23,7 @@ from benchmarks._baselines import SHRINKAGE, causal_biases, item_means, ridge, r
 from benchmarks._data import read_log
 from benchmarks._models import CORNAC, SURPRISE
 from benchmarks._peers import run
+from benchmarks.peers import lists
 from benchmarks.peers._serve import serve
 from benchmarks.post import cut_windows
 
@@ -110,6 +113,76 @@ def test_highest_scores_become_lists_without_what_was_rated():
     found = ranking.highest(scores, train, 2)
     expected = pd.DataFrame({"user": [7, 7, 4, 4], "item": [40, 10, 20, 30], "rank": [1, 2, 1, 2]})
     pd.testing.assert_frame_equal(found, expected, check_dtype=False)
+
+
+EVENTS = pd.DataFrame(
+    [(user, item) for user in range(30) for item in range(20) if (user + item) % 3],
+    columns=["user", "item"],
+).assign(count=1.0, timestamp=np.arange(400))
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_events_of_each_user_are_held_out(is_last):
+    train, test = implicit.cut(EVENTS, 0, is_last)
+    assert len(train) + len(test) == len(EVENTS) == len(train.index.union(test.index))
+    sizes = EVENTS.groupby("user").size()
+    wanted = 10 if is_last else (0.2 * sizes).round()
+    assert (test.groupby("user").size() == wanted).all()
+    if is_last:
+        assert (test.groupby("user")["item"].min() > train.groupby("user")["item"].max()).all()
+
+
+def test_lists_of_events_come_from_a_process_and_are_scored(monkeypatch):
+    jobs = [{"random_state": 0}, {"random_state": 0, "confidence": "log"}]
+    part = implicit.cut(EVENTS, 0, False)
+    contender = implicit.CONTENDERS[0]
+
+    def call(command, time_limit=None, threads=None):
+        monkeypatch.setattr("sys.argv", command[-2:])
+        lists.sklrec_events()
+
+    monkeypatch.setattr("benchmarks._peers._call", call)
+    one, other = implicit.evaluate(contender, jobs, part)
+    model = sklrec.PopularityRecommender().fit(part.train[["user", "item"]])
+    # IDs in the other process are codes, so that ties may be broken in another order.
+    assert one[0] == other[0] == pytest.approx(model.score(part.test[["user", "item"]]), abs=0.1)
+    assert 0 < one[0] < 1 and 0 < one[1] <= 1
+
+
+def test_the_best_setting_is_chosen_and_half_of_the_settings_read_counts(monkeypatch):
+    found = [(0.1, 0, 0), (0.3, 0, 0), (0.2, 0, 0)]
+    monkeypatch.setattr(implicit, "evaluate", lambda *_: found)
+    ease = next(c for c in implicit.CONTENDERS if c.name == implicit.EASE)
+    settings = implicit.with_counts(ease, True)[:3]
+    assert settings == [{"alpha": 12}, {"alpha": 25, "confidence": "log"}, {"alpha": 50}]
+    assert implicit.choose(ease, settings, None) == settings[1]
+    assert implicit.with_counts(ease, False) == ease.settings
+
+
+def test_time_to_reach_is_that_of_the_first_fit_as_good_as_the_best_of_the_peer():
+    als, ours = implicit.ALS, implicit.OURS
+    rows = [[als, 1, 1.0, 0.5], [als, 2, 2.0, 0.9], [als, 3, 3.0, 0.9], [ours, 1, 0.5, 0.8]]
+    assert implicit.time_to_reach(rows, als) == 2.0
+    assert implicit.time_to_reach(rows, ours) == np.inf
+    assert implicit.time_to_reach([*rows, [ours, 2, 0.7, 0.95]], ours) == 0.7
+
+
+def test_bars_compare_ours_with_each_peer_in_paired_standard_errors():
+    names = [implicit.EASE, implicit.POPULARITY, implicit.ALS]
+    scores = [(0, [0.3, 0.1, 0.31]), (1, [0.3, 0.1, 0.29]), (2, [0.36, 0.1, 0.3])]
+    frame = pd.DataFrame(
+        [
+            {"seed": seed, "model": name, "ndcg": ndcg}
+            for seed, values in scores
+            for name, ndcg in zip(names, values, strict=True)
+        ]
+    )
+    found = {bar["what"]: bar for bar in implicit.bars(frame)}
+    of_als = found[f"NDCG of {implicit.EASE} minus that of {implicit.ALS}, in standard errors"]
+    gaps = np.array([-0.01, 0.01, 0.06])
+    assert of_als["value"] == pytest.approx(gaps.mean() / (gaps.std(ddof=1) / 3**0.5))
+    assert of_als["limit"] == -1 and of_als["met"]
+    assert len(found) == 2
 
 
 POINTS = pd.DataFrame(

@@ -11,6 +11,7 @@ import pandas as pd
 
 from benchmarks._measure import THREADS, seconds
 from benchmarks.peers._serve import WARM_UP_ROWS, measured, read_request, serve, write_reply
+from benchmarks.peers.lists import implicit_events, lenskit_events, sklrec_events  # noqa: F401
 
 ROWS_AT_ONCE = 16_384
 ENOUGH, MOST = 2.0, 5  # short fits are repeated for so many seconds, or so often

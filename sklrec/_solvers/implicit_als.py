@@ -12,13 +12,17 @@
 #   (w Q'Q + alpha k_u I + sum of c_ui q_i q_i') p_u = sum of c_ui q_i.
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import Tensor
+
+from sklrec._utils.runtime import threads_for
 
 # Numbers in the gathered factors of a batch: 2 MiB of float32.
 NUMBERS_AT_ONCE = 2**19
@@ -54,16 +58,23 @@ class ImplicitALS:
         items = torch.randn((n_items, d), generator=generator) * (START_NORM / d**0.5)
         tables = [torch.zeros((positives.shape[0], d), device=device), items.to(device)]
         sides = []
+        n_workers = torch.get_num_threads() if device.type == "cpu" else 1
         for matrix in (positives, positives.T.tocsr()):
             weights = np.asarray(matrix.sum(axis=1)).ravel()
             penalty = self.alpha * (weights + self.unobserved_weight * matrix.shape[1])
             penalties = torch.from_numpy(penalty.astype(np.float32)).to(device)
             sides.append((list(batches(matrix, d, device)), penalties))
-        for _ in range(self.n_iter):
-            for k in (0, 1):
+        # With two torch threads, each operation on a batch waits for the slower one: a fit took
+        # ten times as long while another program used a core. So each worker solves batches of
+        # its own in one torch thread, and the result does not depend on the number of threads.
+        with ThreadPoolExecutor(n_workers) as pool, threads_for(1, 1):
+            for k in (0, 1) * self.n_iter:
                 tables[1 - k], values = principal_axes(tables[1 - k])
                 tables[k].zero_()
-                solve_rows(tables[k], tables[1 - k], self.unobserved_weight * values, *sides[k])
+                of_all, (parts, penalties) = self.unobserved_weight * values, sides[k]
+                solve = partial(solve_rows, tables[k], tables[1 - k], of_all, penalties)
+                # Neighbours in the list take about the same time.
+                list(pool.map(solve, [parts[first::n_workers] for first in range(n_workers)]))
         return tables[0], tables[1]
 
 
@@ -78,29 +89,37 @@ def solve_rows(
     rows: Tensor,  # (n_rows, d), replaced
     partners: Tensor,  # (n_partners, d), whose columns have products of 0
     of_all: Tensor,  # (d,), squared lengths of these columns times the weight of all pairs
-    batches: list[Batch],
     penalties: Tensor,  # (n_rows,)
+    batches: list[Batch],
 ) -> None:
-    """Compute the rows of one side, given those of the other side."""
+    """Compute the rows of some batches, given those of the other side, in one torch thread."""
+    with threads_for(1, 1):
+        for batch in batches:
+            solve_batch(rows, partners, of_all, penalties, batch)
+
+
+def solve_batch(
+    rows: Tensor, partners: Tensor, of_all: Tensor, penalties: Tensor, batch: Batch
+) -> None:
+    """Compute the rows of a batch."""
     d = rows.shape[1]
-    for batch in batches:
-        # With C½Q the weighted factors of the partners, and D the diagonal of the other terms, a
-        # row is (D + Q'CQ)^-1 Q'C1. With few partners it is computed as
-        # D^-1 Q'C½ (I + C½Q D^-1 Q'C½)^-1 C½1, which solves a smaller system.
-        n = batch.partners.shape[1]
-        weighted = partners[batch.partners] * batch.roots.unsqueeze(2)  # (n_rows, n, d)
-        diagonal = of_all + penalties[batch.rows].unsqueeze(1)  # (n_rows, d)
-        roots = batch.roots.unsqueeze(2)  # (n_rows, n, 1)
-        if n < d:
-            scaled = weighted / diagonal.unsqueeze(1)
-            system = torch.bmm(scaled, weighted.mT)
-            system.diagonal(dim1=1, dim2=2).add_(1)
-            found = torch.bmm(scaled.mT, solve(system, roots))
-        else:
-            system = torch.bmm(weighted.mT, weighted)
-            system.diagonal(dim1=1, dim2=2).add_(diagonal)
-            found = solve(system, torch.bmm(weighted.mT, roots))
-        rows[batch.rows] = found.squeeze(2)
+    # With C½Q the weighted factors of the partners, and D the diagonal of the other terms, a
+    # row is (D + Q'CQ)^-1 Q'C1. With few partners it is computed as
+    # D^-1 Q'C½ (I + C½Q D^-1 Q'C½)^-1 C½1, which solves a smaller system.
+    n = batch.partners.shape[1]
+    weighted = partners[batch.partners] * batch.roots.unsqueeze(2)  # (n_rows, n, d)
+    diagonal = of_all + penalties[batch.rows].unsqueeze(1)  # (n_rows, d)
+    roots = batch.roots.unsqueeze(2)  # (n_rows, n, 1)
+    if n < d:
+        scaled = weighted / diagonal.unsqueeze(1)
+        system = torch.bmm(scaled, weighted.mT)
+        system.diagonal(dim1=1, dim2=2).add_(1)
+        found = torch.bmm(scaled.mT, solve(system, roots))
+    else:
+        system = torch.bmm(weighted.mT, weighted)
+        system.diagonal(dim1=1, dim2=2).add_(diagonal)
+        found = solve(system, torch.bmm(weighted.mT, roots))
+    rows[batch.rows] = found.squeeze(2)
 
 
 def solve(system: Tensor, right: Tensor) -> Tensor:

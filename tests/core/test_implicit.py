@@ -143,6 +143,15 @@ def test_rows_of_weight_0_are_not_read(name):
 
 
 @every
+def test_ids_of_another_kind_are_warned_of(name):
+    model = fit(name)
+    with pytest.warns(UserWarning, match="user"):
+        model.recommend([str(USERS[0])])
+    with pytest.warns(UserWarning, match="item"):
+        model.decision_function(X[:5].astype({"item": str}))
+
+
+@every
 def test_the_order_of_rows_and_the_names_of_ids_do_not_matter(name):
     order = np.random.default_rng(0).permutation(len(X))
     if name != "mf":  # the codes decide the random start

@@ -4,6 +4,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from sklrec import ImplicitMFRecommender
 from sklrec.datasets import make_ratings
@@ -71,6 +72,17 @@ def test_the_seed_decides():
     ]
     assert np.array_equal(scores[0], scores[1])
     assert not np.array_equal(scores[0], scores[2])
+
+
+def test_the_number_of_threads_changes_nothing():
+    wanted = ImplicitMFRecommender(4, random_state=0).fit(X).user_factors_
+    torch.set_num_threads(3)
+    try:
+        found = ImplicitMFRecommender(4, random_state=0).fit(X).user_factors_
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(1)
+    assert np.array_equal(found, wanted)
 
 
 def test_a_device_that_is_not_there_is_refused():

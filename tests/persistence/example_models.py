@@ -14,8 +14,11 @@ from sklrec import (
     BayesianMFRegressor,
     BiasRegressor,
     DenseRecRegressor,
+    EASERecommender,
     IDEncoder,
+    ImplicitMFRecommender,
     MFRegressor,
+    PopularityRecommender,
     SequencePadder,
     SequenceRatingRegressor,
     SequenceWindower,
@@ -116,6 +119,11 @@ def _biases() -> tuple[Any, Any]:
     return model.partial_fit(more, [1.0, 2.0, 3.0, 4.0, 9.0]), pd.concat([X, more])
 
 
+def _recommender(model: Any) -> tuple[Any, Any]:
+    X, y = log()
+    return model.set_params(threshold=1, confidence="log").fit(X, y), X
+
+
 def _encoder() -> tuple[Any, Any]:
     X, _ = log_with_sides()
     encoder = IDEncoder(columns=["user", "country"], min_frequency=3)
@@ -170,6 +178,9 @@ BUILDERS: dict[str, Callable[[], tuple[Any, Any]]] = {
     "padded": _padded,
     "padded items": partial(_padded, items_only=True, bidirectional=True),
     "padded ratings": partial(_padded, each=True),
+    "ease": lambda: _recommender(EASERecommender()),
+    "implicit mf": lambda: _recommender(ImplicitMFRecommender(2, random_state=0)),
+    "popularity": lambda: _recommender(PopularityRecommender(half_life=1e6)),
     "encoder": _encoder,
     "padder": _padder,
     "padder of a matrix": _matrix_padder,

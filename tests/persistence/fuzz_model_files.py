@@ -96,7 +96,7 @@ class Base:
 
     def use(self, estimator):
         """Predict, recommend and transform."""
-        calls = [(name, self.X) for name in ("predict", "transform")]
+        calls = [(name, self.X) for name in ("predict", "decision_function", "transform")]
         if isinstance(self.X, pd.DataFrame):
             calls += [("predict", self.X.assign(item=-5))] * ("item" in self.X)
             calls += [("recommend", [*self.X.iloc[:2, 0], "unknown"])]

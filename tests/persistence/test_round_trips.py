@@ -65,6 +65,9 @@ def test_loaded_models_are_equal_and_work_like_the_original_ones(models, save_an
         assert_same(clone(same), clone(estimator))
         if hasattr(estimator, "predict"):
             np.testing.assert_array_equal(same.predict(X), estimator.predict(X))
+        elif hasattr(estimator, "decision_function"):
+            wanted = estimator.decision_function(X)
+            np.testing.assert_array_equal(same.decision_function(X), wanted)
         elif isinstance(wanted := estimator.transform(X), pd.DataFrame):
             pd.testing.assert_frame_equal(same.transform(X), wanted)
         else:

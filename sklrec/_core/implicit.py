@@ -30,9 +30,7 @@ class ScoreReader(PairReader):
     """Reads users and items. The estimator computes the scores."""
 
     @torch.no_grad()
-    def scores(
-        self, model: Any, users: np.ndarray, items: np.ndarray, **options: Any
-    ) -> Tensor:
+    def scores(self, model: Any, users: np.ndarray, items: np.ndarray, **options: Any) -> Tensor:
         has_list = model._has_list(users)
         if has_list.all():
             return model._all_scores(users, items)

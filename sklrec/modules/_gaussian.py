@@ -143,7 +143,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
             ("user", n_users + 1, n_items + 1, n_user_values),
             ("item", n_items + 1, n_users + 1, n_item_values),
         ):
-            groups = self._group(side, sizes)
+            groups = self.groups[side] = groups_of(sizes)
             buffer(f"{side}_covariances", n_rows, n, dtype=torch.float32)
             # Of the own parts of rows. The mean is quadratic in the logarithm of the number of
             # ratings. Row 0 of the tables adds the terms.
@@ -157,7 +157,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
             missing = torch.tensor([group.start for group in groups], dtype=torch.int64)
             self.register_buffer(f"{side}_values", missing.repeat(n_rows, 1))
             self.register_buffer(f"{side}_weights", torch.ones(n_rows, len(groups)))
-        self._group("context", n_context_values)
+        self.groups["context"] = groups_of(n_context_values)
         buffer("context_biases", sum(n_context_values))
         buffer("context_variances", sum(n_context_values))
         self.register_buffer("stars", None if stars is None else stars.double())
@@ -165,11 +165,6 @@ class GaussianMatrixFactorization(MatrixFactorization):
 
         self.n_user_values, self.n_item_values = tuple(n_user_values), tuple(n_item_values)
         self.n_context_values = tuple(n_context_values)
-
-    def _group(self, side: str, sizes: Sequence[int]) -> list[slice]:
-        ends = pairwise(accumulate(sizes, initial=0))
-        groups = self.groups[side] = [slice(first, last) for first, last in ends]
-        return groups
 
     def means(self, side: str) -> Tensor:  # (n_rows + 1, n_factors + 1)
         """Return the means of all rows, with the bias first.
@@ -324,7 +319,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
         """
         latent = self._by_parts(self._latent, users, items, features)
         variance = self._by_parts(self._variances, users, items, features)
-        spread = self._spread(variance, self.user_noise[users])
+        spread = spread_of(variance, self.noise_variance * self.user_noise[users])
         ends = torch.zeros_like(latent), torch.ones_like(latent)
         below = [torch.special.ndtr((cut - latent) / spread) for cut in self.thresholds]
         return torch.stack([ends[0], *below, ends[1]], -1).diff(dim=-1)
@@ -371,29 +366,18 @@ class GaussianMatrixFactorization(MatrixFactorization):
                 variance = self._variances_of_rows(users, covariances, rows, T)
                 scores -= n_std * variance.clamp(min=0).sqrt()
             if self.stars is not None:
-                spread = self._spread(variance, noise.unsqueeze(1))
-                scores = self._from_ratings(self._mean_stars(scores, spread), scores)
+                spread = spread_of(variance, self.noise_variance * noise.unsqueeze(1))
+                stars = mean_stars(scores, spread, self.stars, self.thresholds)
+                scores = self._from_ratings(stars, scores)
             found.append(scores)
         return torch.cat(found, 1)
 
     def _variances_of_rows(self, p: Tensor, S: Tensor, q: Tensor, T: Tensor) -> Tensor:
         """Compute the variances of all pairs of rows with packed covariances."""
-        times, of_factors = self._times()
+        times, of_factors = occurrences_of_parts(self.n_factors, self.scale.double())
         variance = S @ (outer(with_one(q)) * times + T * of_factors).T
         variance += (outer(with_one(p)) * times) @ T.T
         return variance + self._of_context(self.context_variances, {}, 2)
-
-    def _mean_stars(self, latent: Tensor, spread: Tensor) -> Tensor:
-        """Compute the mean stars of latent values with a standard deviation."""
-        assert self.stars is not None
-        mean = torch.full_like(latent, self.stars[-1].item())
-        for cut, step in zip(self.thresholds, self.stars.diff(), strict=True):
-            mean -= step * torch.special.ndtr((cut - latent) / spread)
-        return mean
-
-    def _spread(self, variance: Tensor, noise: Tensor) -> Tensor:
-        """Compute the standard deviation of latent values with their noise."""
-        return (self.noise_variance * noise + variance.clamp(min=0)).sqrt()
 
     def _by_parts(
         self,
@@ -428,7 +412,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
             outer(with_one(self._rows(side, codes, features)))
             for side, codes in (("user", users), ("item", items))
         )
-        times, of_factors = self._times()
+        times, of_factors = occurrences_of_parts(self.n_factors, self.scale.double())
         # Products of a matrix with a vector would depend on the position of a row.
         variance = ((S * x + T * y) * times).sum(1) + (S * T * of_factors).sum(1)
         return variance + self._of_context(self.context_variances, features, 2)
@@ -467,13 +451,6 @@ class GaussianMatrixFactorization(MatrixFactorization):
         if names[0] in given:
             return given[names[0]], given[names[1]]
         return getattr(self, names[0])[codes], getattr(self, names[1])[codes]
-
-    def _times(self) -> tuple[Tensor, Tensor]:
-        """Return how often a whole matrix holds each packed number, and the same of factors."""
-        times = occurrences(self.n_factors + 1, self.scale.double())
-        of_factors = times.clone()
-        of_factors[: self.n_factors + 1] = 0  # the numbers of the bias come first
-        return times, of_factors
 
     @torch.no_grad()
     def grow(
@@ -526,6 +503,33 @@ class GaussianMatrixFactorization(MatrixFactorization):
         state = {k: v for k, v in other.state_dict().items() if not re.match(own, k)}
         self.load_state_dict(state, strict=False)
         return self
+
+
+def groups_of(sizes: Sequence[int]) -> list[slice]:
+    """Give each side feature a range of rows, one row for each value."""
+    ends = pairwise(accumulate(sizes, initial=0))
+    return [slice(first, last) for first, last in ends]
+
+
+def spread_of(variance: Tensor, noise: Tensor) -> Tensor:
+    """Compute the standard deviation of latent values with their noise."""
+    return (noise + variance.clamp(min=0)).sqrt()
+
+
+def mean_stars(latent: Tensor, spread: Tensor, stars: Tensor, thresholds: Tensor) -> Tensor:
+    """Compute the mean stars of latent values with a standard deviation."""
+    mean = torch.full_like(latent, stars[-1].item())
+    for cut, step in zip(thresholds, stars.diff(), strict=True):
+        mean -= step * torch.special.ndtr((cut - latent) / spread)
+    return mean
+
+
+def occurrences_of_parts(n_factors: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how often a whole matrix holds each packed number, and the same of factors."""
+    times = occurrences(n_factors + 1, like)
+    of_factors = times.clone()
+    of_factors[: n_factors + 1] = 0  # the numbers of the bias come first
+    return times, of_factors
 
 
 def with_one(rows: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from sklrec._utils.versions import Interval, StrOptions, fit_context
 from sklrec.metrics._ranking_scorer import RankingScorer
 
 # Sums of weights outside this range overflow or vanish in float32.
-SUM_OF_WEIGHTS = 1e-20, 1e20
+SUM_OF_WEIGHTS = 1e-10, 1e20
 # Length of the lists that `score` measures.
 LIST_LENGTH = 10
 

@@ -105,16 +105,17 @@ def solve_batch(
     d = rows.shape[1]
     # With C½Q the weighted factors of the partners, and D the diagonal of the other terms, a
     # row is (D + Q'CQ)^-1 Q'C1. With few partners it is computed as
-    # D^-1 Q'C½ (I + C½Q D^-1 Q'C½)^-1 C½1, which solves a smaller system.
+    # D^-½ S' (I + SS')^-1 C½1 with S = C½Q D^-½, which solves a smaller system.
     n = batch.partners.shape[1]
-    weighted = partners[batch.partners] * batch.roots.unsqueeze(2)  # (n_rows, n, d)
-    diagonal = of_all + penalties[batch.rows].unsqueeze(1)  # (n_rows, d)
     roots = batch.roots.unsqueeze(2)  # (n_rows, n, 1)
+    weighted = partners[batch.partners].mul_(roots)  # (n_rows, n, d)
+    diagonal = of_all + penalties[batch.rows].unsqueeze(1)  # (n_rows, d)
     if n < d:
-        scaled = weighted / diagonal.unsqueeze(1)
-        system = torch.bmm(scaled, weighted.mT)
+        scale = diagonal.rsqrt_()
+        scaled = weighted.mul_(scale.unsqueeze(1))
+        system = torch.bmm(scaled, scaled.mT)
         system.diagonal(dim1=1, dim2=2).add_(1)
-        found = torch.bmm(scaled.mT, solve(system, roots))
+        found = torch.bmm(scaled.mT, solve(system, roots)).mul_(scale.unsqueeze(2))
     else:
         system = torch.bmm(weighted.mT, weighted)
         system.diagonal(dim1=1, dim2=2).add_(diagonal)
@@ -124,7 +125,12 @@ def solve_batch(
 
 def solve(system: Tensor, right: Tensor) -> Tensor:
     """Solve symmetric positive definite systems."""
-    return torch.cholesky_solve(right, torch.linalg.cholesky(system))
+    factor, failed = torch.linalg.cholesky_ex(system)
+    if failed.any():
+        raise ValueError(
+            "The factors have no unique solution in float32 with this alpha. Give a larger alpha."
+        )
+    return torch.cholesky_solve(right, factor)
 
 
 def batches(matrix: csr_array, d: int, device: torch.device) -> Iterator[Batch]:

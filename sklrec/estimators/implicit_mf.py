@@ -42,10 +42,10 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
     n_factors : int, default=128
         Number of factors of each user and item.
     alpha : float or 'auto', default='auto'
-        The penalty :math:`\alpha`. ``'auto'`` is 0.01.
+        The penalty :math:`\alpha`, from 1e-10 to 1e10. ``'auto'`` is 0.01.
     unobserved_weight : float or 'auto', default='auto'
-        The weight :math:`w` of each pair of a user and an item. ``'auto'`` gives all pairs
-        together 20 times the weight of the positives.
+        The weight :math:`w` of each pair of a user and an item, from 1e-10 to 1e10. ``'auto'``
+        gives all pairs together 20 times the weight of the positives.
     n_iter : int, default=10
         Number of sweeps.
     threshold : float, default=None
@@ -142,8 +142,8 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
     _parameter_constraints = {
         **BaseImplicitRecommender._parameter_constraints,
         "n_factors": [Interval(Integral, 1, None, closed="left")],
-        "alpha": [StrOptions({"auto"}), Interval(Real, 0, 1e10, closed="neither")],
-        "unobserved_weight": [StrOptions({"auto"}), Interval(Real, 0, 1e10, closed="neither")],
+        "alpha": [StrOptions({"auto"}), Interval(Real, 1e-10, 1e10, closed="both")],
+        "unobserved_weight": [StrOptions({"auto"}), Interval(Real, 1e-10, 1e10, closed="both")],
         "n_iter": [Interval(Integral, 1, None, closed="left")],
         "device": [str, torch.device],
         "random_state": ["random_state"],

@@ -85,6 +85,23 @@ def test_the_number_of_threads_changes_nothing():
     assert np.array_equal(found, wanted)
 
 
+@pytest.mark.parametrize("alpha", [1e-10, 1e-3, 1e10])
+@pytest.mark.parametrize("unobserved_weight", [1e-10, 1e10])
+@pytest.mark.parametrize("weight", [1e-12, 1e15])
+def test_extreme_parameters_and_weights_give_finite_scores_or_an_error(
+    alpha, unobserved_weight, weight
+):
+    model = ImplicitMFRecommender(
+        20, alpha=alpha, unobserved_weight=unobserved_weight, random_state=0
+    )
+    try:
+        model.fit(X, sample_weight=np.full(len(X), weight))
+    except ValueError as error:
+        assert "Give a larger alpha" in str(error)
+    else:
+        assert np.isfinite(model.decision_function(X)).all()
+
+
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ValueError, match="device='cuda:99' is not available"):
         ImplicitMFRecommender(device="cuda:99").fit(X)

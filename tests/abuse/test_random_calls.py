@@ -251,7 +251,8 @@ class Calls:
         self.counts["lists of recommendations"] += 1
         assert list(found) == ["user", "item", "rank", "score"]
         self.check(found["score"].to_numpy(), found)
-        assert len(found) <= len(users) * n_items
+        n_users = self.estimator.n_users_ if users is None else len(users)
+        assert len(found) <= n_users * n_items
         assert (found["rank"] >= 1).all()
         follows = found["rank"].diff() == 1
         assert (follows | (found["rank"] == 1)).all()

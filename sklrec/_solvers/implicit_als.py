@@ -25,7 +25,7 @@ NUMBERS_AT_ONCE = 2**19
 # Rows of a batch have at most this share of padding.
 LARGEST_PADDING = 0.15
 # Partners of which a copy in float64 is in memory at once.
-PARTNERS_AT_ONCE = 4096
+PARTNERS_AT_ONCE = 256
 # Standard deviation of the norm of a new row of factors.
 START_NORM = 0.1
 
@@ -71,12 +71,12 @@ class ImplicitALS:
         solve_rows(tables[0], tables[1], self.of_all(tables[1]), *sides[0])
         return tables[0], tables[1]
 
-    def side(self, positives: csr_array, device: torch.device) -> tuple[list[Batch], Tensor]:
-        """Group the rows of one side, and compute their penalties."""
+    def side(self, positives: csr_array, device: torch.device) -> tuple[Tensor, list[Batch]]:
+        """Compute the penalties of the rows of one side, and group the rows."""
         weights = np.asarray(positives.sum(axis=1)).ravel()
         penalties = self.alpha * (weights + self.unobserved_weight * positives.shape[1])
         parts = list(batches(positives, self.n_factors, device))
-        return parts, torch.from_numpy(penalties.astype(np.float32)).to(device)
+        return torch.from_numpy(penalties.astype(np.float32)).to(device), parts
 
     def of_all(self, items: Tensor) -> Tensor:  # (n_factors,)
         """Compute the diagonal of w Q'Q in float64, which is all of it after `train`."""
@@ -100,10 +100,10 @@ class ImplicitALS:
         some: Tensor,  # (n_some,), rows of the items whose scores are explained
     ) -> Tensor:  # (n_positives, n_some)
         """Compute the contributions of the positives to the user's scores."""
-        [batch], penalties = self.side(positives, items.device)
+        penalties, [batch] = self.side(positives, items.device)
         # With A the matrix of the user's equations, the score p'q is a sum of c_i q_i'A^-1 q.
-        roots = batch.roots[0].double().unsqueeze(1)
-        weighted = items[batch.partners[0]] * roots
+        roots = batch.roots[0].double().unsqueeze(1)  # (n_positives, 1)
+        weighted = items[batch.partners[0]] * roots  # (n_positives, n_factors)
         system = weighted.T @ weighted + torch.diag(of_all + penalties)
         return roots * weighted @ solve(system, items[some].double().T)
 
@@ -120,8 +120,8 @@ def solve_rows(
     partners: Tensor,  # (n_partners, d), whose columns have products of 0
     of_all: Tensor,  # (d,), squared lengths of these columns times the weight of all pairs, in
     # the dtype to compute in
-    batches: list[Batch],
     penalties: Tensor,  # (n_rows,)
+    batches: list[Batch],
 ) -> None:
     """Compute the rows of one side, given those of the other side."""
     d = rows.shape[1]

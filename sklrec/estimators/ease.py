@@ -92,7 +92,8 @@ class EASERecommender(BaseEventUsers):
     the entries of X.
 
     **Unknown users**, and users without a positive, get the list by popularity. Their scores are
-    `item_popularity_` divided by the number of users.
+    `item_popularity_` divided by the number of users. `recommend_for` ranks for new users by
+    their events.
 
     **Similar items.** `similar_items` compares the columns of `item_weights_`: two items are
     similar if the same items predict them.

@@ -34,7 +34,7 @@ class ImplicitMFRecommender(BaseEventUsers):
     where S are the positives, with weights :math:`c`, the second sum goes over all pairs of a
     user and an item, and the penalty of a row grows with its positives and with the number of
     pairs: :math:`k_u = \sum_i c_{ui} + w n_{items}`, and in the same way for items. Each sweep
-    computes all users exactly, and then all items.
+    computes all users exactly, and then all items. The last items give the users once more.
 
     Parameters
     ----------
@@ -106,7 +106,8 @@ class ImplicitMFRecommender(BaseEventUsers):
     out of the lists of that user.
 
     **Unknown users**, and users without a positive, get the list by popularity. Their scores are
-    `item_popularity_` divided by the number of users.
+    `item_popularity_` divided by the number of users. `recommend_for` computes the factors of
+    new users from their events.
 
     **Defaults.** The weight of unobserved pairs and the penalty were chosen on validation parts
     of five logs, with 2 to 106 events a user on average.

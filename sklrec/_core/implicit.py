@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from abc import abstractmethod
+from collections.abc import Callable
 from numbers import Real
 from typing import Any, Self
 
@@ -14,6 +15,7 @@ from sklrec._core.predict import by_blocks, fitted_copy
 from sklrec._core.readers import PairReader, learn_ids, n_ids
 from sklrec._core.recommender import BaseRecommender
 from sklrec._core.rows import check_sum_of_weights, check_X, read_rows
+from sklrec._utils.runs import is_new
 from sklrec._utils.runtime import own_settings
 from sklrec._utils.state.estimators import in_one_step
 from sklrec._utils.state.kinds import Array
@@ -32,14 +34,9 @@ class ScoreReader(PairReader):
     @torch.no_grad()
     def scores(self, model: Any, users: np.ndarray, items: np.ndarray, **options: Any) -> Tensor:
         has_list = model._has_list(users)
-        if has_list.all():
-            return model._all_scores(users, items)
-        popularity = torch.from_numpy(model._popularity_scores()[items - 1])
-        found = popularity.repeat(len(users), 1)
-        if has_list.any():
-            scores = model._all_scores(users[has_list], items)
-            found[torch.from_numpy(has_list)] = scores.to(found)
-        return found
+        return with_popularity(
+            model, has_list, items, lambda: model._all_scores(users[has_list], items)
+        )
 
 
 class BaseImplicitRecommender(BaseRecommender):
@@ -111,14 +108,8 @@ class BaseImplicitRecommender(BaseRecommender):
         """
         for name in self._state.keys() & vars(self).keys():  # of an earlier fit
             delattr(self, name)
-        X = check_X(self, X, reset=True)
-        X, y, weight = read_rows(
-            self, X, self._values(X, y), sample_weight, reset=True, allow_all_zero_weights=False
-        )
-        check_sum_of_weights(weight, SUM_OF_WEIGHTS)
-        is_positive = self._is_positive(y)
-        if self.confidence is not None:
-            weight = weight * (1 + np.log1p(y))
+        X, y, weight = self._read_events(X, y, sample_weight, reset=True)
+        is_positive = self._find_positives(y)
         codes = learn_ids(self, X, None)
         weight = (weight * self._age_weights(X))[is_positive]
         users, items = (codes[name][is_positive] for name in ("users", "items"))
@@ -200,7 +191,7 @@ class BaseImplicitRecommender(BaseRecommender):
         if model.threshold is None:
             is_positive = np.ones(X.shape[0], dtype=bool)
         else:
-            is_positive = model._is_positive(model._values(X, y))
+            is_positive = model._find_positives(model._values(X, y))
         scorer = RankingScorer(("ndcg",), True, LIST_LENGTH, 1.0, "all", False)
         found: Any = scorer(model, X, is_positive.astype(np.float64))
         return float(found)
@@ -225,11 +216,24 @@ class BaseImplicitRecommender(BaseRecommender):
             )
         return values
 
+    def _read_events(
+        self, X: Any, y: Any, sample_weight: Any, *, reset: bool
+    ) -> tuple[Any, np.ndarray, np.ndarray]:
+        """Check rows, drop those of weight 0, and compute the weights of positives."""
+        X = check_X(self, X, reset=reset)
+        X, y, weight = read_rows(
+            self, X, self._values(X, y), sample_weight, reset=reset, allow_all_zero_weights=False
+        )
+        check_sum_of_weights(weight, SUM_OF_WEIGHTS)
+        return X, y, weight if self.confidence is None else weight * (1 + np.log1p(y))
+
     def _is_positive(self, y: np.ndarray) -> np.ndarray:
+        """Return a mask of the positive rows."""
+        return np.ones(len(y), dtype=bool) if self.threshold is None else y > self.threshold
+
+    def _find_positives(self, y: np.ndarray) -> np.ndarray:
         """Return a mask of the positive rows, or raise if there is none."""
-        if self.threshold is None:
-            return np.ones(len(y), dtype=bool)
-        is_positive = y > self.threshold
+        is_positive = self._is_positive(y)
         if not is_positive.any():
             raise ValueError(
                 f"No row is a positive: the largest y is {y.max():g}, and threshold="
@@ -257,13 +261,26 @@ def largest_of_pairs(
     keys = users * np.int64(shape[1]) + items
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    first = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    first = np.flatnonzero(is_new(keys))
     largest = np.maximum.reduceat(weight[order], first)
     rows, columns = np.divmod(keys[first], shape[1])
     starts = np.searchsorted(rows, np.arange(shape[0] + 1))
     return csr_array((largest, columns.astype(np.int32), starts.astype(np.int32)), shape)
 
 
-def has_positives(positives: csr_array, users: np.ndarray) -> np.ndarray:
-    """Return a mask of the user codes that have positives."""
-    return np.asarray(np.diff(positives.indptr)[users] > 0)
+def with_popularity(
+    model: Any, has_list: np.ndarray, items: np.ndarray, compute: Callable[[], Tensor]
+) -> Tensor:
+    """Compute the scores of the users with scores of their own, and fill in the popularity."""
+    if has_list.all():
+        return compute()
+    popularity = torch.from_numpy(model._popularity_scores()[items - 1])
+    found = popularity.repeat(len(has_list), 1)
+    if has_list.any():
+        found[torch.from_numpy(has_list)] = compute().to(found)
+    return found
+
+
+def has_positives(positives: csr_array, rows: np.ndarray) -> np.ndarray:
+    """Return a mask of the rows that have positives."""
+    return np.asarray(positives.indptr[rows + 1] > positives.indptr[rows])

@@ -7,8 +7,7 @@ from typing import Literal
 import numpy as np
 import torch
 
-from sklrec._core.implicit import BaseImplicitRecommender, has_positives
-from sklrec._data.seen import WeightedPairs
+from sklrec._core.event_users import BaseEventUsers
 from sklrec._solvers.ease import item_weights
 from sklrec._utils.state.kinds import Array, Plain
 from sklrec._utils.types import Auto, Column
@@ -20,7 +19,7 @@ from sklrec._utils.versions import Interval, StrOptions
 ITEM_PENALTY = 200.0
 
 
-class EASERecommender(BaseImplicitRecommender):
+class EASERecommender(BaseEventUsers):
     r"""Item-item regression in closed form, for catalogues whose pairs of items fit in memory.
 
     The score of an item for a user is a sum over the user's positives,
@@ -94,7 +93,8 @@ class EASERecommender(BaseImplicitRecommender):
     the entries of X.
 
     **Unknown users**, and users without a positive, get the list by popularity. Their scores are
-    `item_popularity_` divided by the number of users.
+    `item_popularity_` divided by the number of users. `recommend_for` ranks for new users by
+    their events.
 
     **Similar items.** `similar_items` compares the columns of `item_weights_`: two items are
     similar if the same items predict them.
@@ -119,14 +119,13 @@ class EASERecommender(BaseImplicitRecommender):
     _sides_with_factors = ("item",)
 
     _state = {
-        **BaseImplicitRecommender._state,
-        "positives_": WeightedPairs(),
+        **BaseEventUsers._state,
         "item_weights_": Array("float32", ("n_items", "n_items")),
         "alpha_": Plain(float, low=0),
     }
 
     _parameter_constraints = {
-        **BaseImplicitRecommender._parameter_constraints,
+        **BaseEventUsers._parameter_constraints,
         "alpha": [StrOptions({"auto"}), Interval(Real, 0, None, closed="neither")],
     }
 
@@ -151,15 +150,24 @@ class EASERecommender(BaseImplicitRecommender):
         self.alpha_ = usual if self.alpha == "auto" else float(self.alpha)
         self.item_weights_ = item_weights(self.positives_[1:, 1:], self.alpha_)
 
-    def _has_list(self, users):
-        return has_positives(self.positives_, users)
+    def _rows_of(self, users):
+        return self.positives_[users]
 
-    def _all_scores(self, users, items):
-        history = self.positives_[users][:, 1:]
+    def _solved(self, positives):
+        return positives
+
+    def _scores_of(self, rows, items):
         weights = self.item_weights_
         if len(items) < len(weights):
             weights = weights[:, items - 1]
-        return torch.from_numpy(history @ weights)
+        return torch.from_numpy(rows[:, 1:] @ weights)
+
+    def _contributions(self):
+        def values_of(positives, items):
+            weights = self.item_weights_[np.ix_(positives.indices - 1, items - 1)]
+            return positives.data[:, np.newaxis] * weights.astype(np.float64)
+
+        return values_of
 
     def _pair_scores(self, users, items):
         history = self.positives_[users]

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from sklrec._core.implicit import BaseImplicitRecommender, has_positives
+from sklrec._core.event_users import BaseEventUsers
 from sklrec._core.rows import device_of
-from sklrec._data.seen import WeightedPairs
 from sklrec._solvers.implicit_als import ImplicitALS
 from sklrec._utils.runtime import new_generator
 from sklrec._utils.state.kinds import Array, Plain
@@ -24,7 +23,7 @@ UNOBSERVED_SHARE = 20.0
 FACTOR_PENALTY = 0.01
 
 
-class ImplicitMFRecommender(BaseImplicitRecommender):
+class ImplicitMFRecommender(BaseEventUsers):
     r"""Matrix factorisation of events by alternating least squares.
 
     The score of an item for a user is :math:`s_{ui} = p_u^T q_i`. The factors minimise
@@ -35,7 +34,7 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
     where S are the positives, with weights :math:`c`, the second sum goes over all pairs of a
     user and an item, and the penalty of a row grows with its positives and with the number of
     pairs: :math:`k_u = \sum_i c_{ui} + w n_{items}`, and in the same way for items. Each sweep
-    computes all users exactly, and then all items.
+    computes all users exactly, and then all items. The last items give the users once more.
 
     Parameters
     ----------
@@ -107,7 +106,8 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
     out of the lists of that user.
 
     **Unknown users**, and users without a positive, get the list by popularity. Their scores are
-    `item_popularity_` divided by the number of users.
+    `item_popularity_` divided by the number of users. `recommend_for` computes the factors of
+    new users from their events.
 
     **Defaults.** The weight of unobserved pairs and the penalty were chosen on validation parts
     of five logs, with 2 to 106 events a user on average.
@@ -131,8 +131,7 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
     """
 
     _state = {
-        **BaseImplicitRecommender._state,
-        "positives_": WeightedPairs(),
+        **BaseEventUsers._state,
         "user_factors_": Array("float32", ("n_users", "n_factors")),
         "item_factors_": Array("float32", ("n_items", "n_factors")),
         "alpha_": Plain(float, low=0),
@@ -140,7 +139,7 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
     }
 
     _parameter_constraints = {
-        **BaseImplicitRecommender._parameter_constraints,
+        **BaseEventUsers._parameter_constraints,
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "alpha": [StrOptions({"auto"}), Interval(Real, 1e-10, 1e10, closed="both")],
         "unobserved_weight": [StrOptions({"auto"}), Interval(Real, 1e-10, 1e10, closed="both")],
@@ -179,26 +178,43 @@ class ImplicitMFRecommender(BaseImplicitRecommender):
 
     def _learn(self, positives):
         self.positives_ = positives.astype(np.float32)
-        matrix = self.positives_[1:, 1:]
         self.alpha_ = FACTOR_PENALTY if self.alpha == "auto" else float(self.alpha)
         usual = UNOBSERVED_SHARE * float(positives.sum()) / (self.n_users_ * self.n_items_)
         weight = self.unobserved_weight
         self.unobserved_weight_ = usual if weight == "auto" else float(weight)
-        solver = ImplicitALS(
-            int(self.n_factors), self.alpha_, self.unobserved_weight_, int(self.n_iter)
-        )
         generator = new_generator(check_random_state(self.random_state))
-        tables = solver.train(matrix, generator, device_of(self))
+        solver = self._solver(int(self.n_factors))
+        tables = solver.train(
+            self.positives_[1:, 1:], int(self.n_iter), generator, device_of(self)
+        )
         self.user_factors_, self.item_factors_ = (table.cpu().numpy() for table in tables)
 
-    def _has_list(self, users):
-        return has_positives(self.positives_, users)
+    def _solver(self, n_factors):
+        return ImplicitALS(n_factors, self.alpha_, self.unobserved_weight_)
 
-    def _all_scores(self, users, items):
-        p, q = torch.from_numpy(self.user_factors_[users - 1]), self._vectors("item")
+    def _rows_of(self, users):
+        return torch.from_numpy(self.user_factors_[users - 1])
+
+    def _solved(self, positives):
+        items = self._vectors("item")
+        return self._solver(items.shape[1]).solve_users(positives[:, 1:], items)
+
+    def _scores_of(self, rows, items):
+        q = self._vectors("item")
         if len(items) < len(q):
             q = q[torch.from_numpy(items - 1)]
-        return p @ q.T
+        return rows @ q.T
+
+    def _contributions(self):
+        factors = self._vectors("item")
+        solver = self._solver(factors.shape[1])
+        of_all = solver.of_all(factors)
+
+        def values_of(positives, items):
+            some = torch.from_numpy(items - 1)
+            return solver.contributions(positives[:, 1:], factors, of_all, some).numpy()
+
+        return values_of
 
     def _pair_scores(self, users, items):
         p, q = self.user_factors_[users - 1], self.item_factors_[items - 1]

@@ -32,10 +32,13 @@ from sklrec import (
     BayesianMFRegressor,
     BiasRegressor,
     DenseRecRegressor,
+    EASERecommender,
     IDEncoder,
+    ImplicitMFRecommender,
     MFRegressor,
     ModelCheckpoint,
     ModuleRecRegressor,
+    PopularityRecommender,
     SequencePadder,
     SequenceRatingRegressor,
     SequenceWindower,
@@ -163,6 +166,25 @@ def of_estimator(cls, **options):
     yield "parameters", with_parameter, fast(cls, **options).get_params()
 
 
+def of_recommender(cls):
+    """Calls of a recommender that learns from events."""
+    model = fast(cls, threshold=2.0, confidence="log").fit(X, Y)
+    weights = {"sample_weight": np.ones(60)}
+    fit = {"X": X, "y": Y, **weights}
+    yield "fit", lambda **arguments: copy.copy(model).fit(**arguments), fit
+    yield "decision_function", model.decision_function, {"X": X}
+    yield "score", model.score, {"X": X.assign(item=X["item"].to_numpy()[::-1]), "y": Y}
+    if hasattr(model, "recommend_for"):
+        lists = {"n_items": 3, "exclude_seen": True, "candidates": [1, 2], "exclude": [1]}
+        yield "recommend_for", model.recommend_for, {**fit, **lists}
+        yield "explain", model.explain, {"users": [1, 2], "items": [2, 1]}
+
+    def with_parameter(**params):
+        return fast(cls).set_params(**params).fit(X, Y)
+
+    yield "parameters", with_parameter, fast(cls).get_params()
+
+
 def of_transformer(transformer):
     model = transformer.fit(X, Y)
     for name in ("fit", "transform", "fit_transform", "inverse_transform", "partial_fit"):
@@ -271,6 +293,8 @@ def all_calls(folder):
         for n, f, a in of_estimator(ModuleRecRegressor, module=module):
             if n != "parameters":
                 yield f"{module.__name__}.{n}", f, a
+    for cls in (EASERecommender, ImplicitMFRecommender, PopularityRecommender):
+        yield from ((f"{cls.__name__}.{n}", f, a) for n, f, a in of_recommender(cls))
     for transformer in (IDEncoder(), SequencePadder(), SequenceWindower()):
         cls = type(transformer).__name__
         yield from ((f"{cls}.{n}", f, a) for n, f, a in of_transformer(transformer))
@@ -304,7 +328,9 @@ def sweep(share=1.0, name="", seed=0):
                 for kind, value in WRONG.items():
                     writes = called in ("save", "to_onnx", "ModelCheckpoint")
                     left_out = writes and argument == "path"
-                    left_out |= argument == "max_epochs" and kind == "huge"  # would not end
+                    left_out |= (
+                        argument in ("max_epochs", "n_iter") and kind == "huge"
+                    )  # would not end
                     if rng.random() >= share or left_out:
                         continue
                     try:

@@ -14,17 +14,16 @@ X, Y = make_ratings(80, 40, 900, random_state=0)
 
 @pytest.mark.parametrize("n_factors", [1, 3, 50])  # fewer and more than a row has positives
 @pytest.mark.parametrize("confidence", [None, "log"])
-def test_item_factors_solve_their_normal_equations(n_factors, confidence):
+def test_user_factors_solve_their_normal_equations(n_factors, confidence):
     model = ImplicitMFRecommender(
         n_factors, alpha=0.02, unobserved_weight=0.3, confidence=confidence, random_state=0
     ).fit(X, Y)
     P, Q = (table.astype(np.float64) for table in (model.user_factors_, model.item_factors_))
     weights = model.positives_.toarray()[1:, 1:].astype(np.float64)
-    for item in range(len(Q)):
-        c = weights[:, item]
-        penalty = 0.02 * (c.sum() + 0.3 * len(P))
-        A = 0.3 * P.T @ P + (P.T * c) @ P + penalty * np.eye(n_factors)
-        assert np.allclose(Q[item], np.linalg.solve(A, P.T @ c), rtol=1e-3, atol=1e-4)
+    for c, p in zip(weights, P, strict=True):
+        penalty = 0.02 * (c.sum() + 0.3 * len(Q))
+        A = 0.3 * Q.T @ Q + (Q.T * c) @ Q + penalty * np.eye(n_factors)
+        assert np.allclose(p, np.linalg.solve(A, Q.T @ c), rtol=1e-4, atol=1e-6)
 
 
 def loss_of(model):
@@ -42,7 +41,7 @@ def test_the_loss_falls_with_each_sweep():
         loss_of(ImplicitMFRecommender(4, n_iter=n, random_state=0).fit(X)) for n in (1, 2, 4, 8)
     ]
     assert losses == sorted(losses, reverse=True)
-    assert losses[0] > 1.01 * losses[3]
+    assert losses[0] > 1.003 * losses[3]
 
 
 def test_automatic_weight_of_unobserved_pairs_is_a_multiple_of_the_positives():

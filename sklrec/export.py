@@ -19,8 +19,8 @@ from sklrec._core.padded_reader import PaddedReader
 from sklrec._core.rows import check_X
 from sklrec._utils.extras import import_extra
 from sklrec._utils.runtime import own_settings
-from sklrec._utils.tensor_file import write_whole
 from sklrec._utils.versions import check_onnx_operators
+from sklrec._utils.whole_files import check_file_path, write_whole
 from sklrec.estimators.dense import DenseRecRegressor
 from sklrec.estimators.matrix_factorization import MFRegressor
 from sklrec.estimators.module import ModuleRecRegressor
@@ -105,7 +105,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
         The fitted estimator.
     path : str or PathLike
         Path of the file, usually ``*.onnx``. An existing file is replaced when the new one is
-        complete.
+        complete, and keeps its owner and its mode.
 
     Raises
     ------
@@ -116,9 +116,10 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     TypeError
         If the estimator is of another class, or if `path` is neither a str nor a PathLike.
     ValueError
-        If the tables are larger than 2 GiB, the limit of an ONNX file.
+        If the tables are larger than 2 GiB, the limit of an ONNX file, or if `path` is a device,
+        a pipe or a socket.
     OSError
-        If the file cannot be written.
+        If the file cannot be written. This is checked before the export starts.
 
     See Also
     --------
@@ -136,6 +137,7 @@ def to_onnx(estimator: Any, path: str | os.PathLike[str]) -> None:
     >>> session = onnxruntime.InferenceSession("mf.onnx")  # doctest: +SKIP
     >>> [ratings] = session.run(None, onnx_inputs(mf, X))  # doctest: +SKIP
     """
+    check_file_path(path)
     estimator = copy(estimator)  # so that a fit in another thread changes nothing here
     module = _module_of(estimator)
     for name in ("onnx", "onnxscript"):

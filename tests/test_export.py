@@ -169,6 +169,15 @@ def test_the_old_file_stays_if_the_export_fails(ratings, tmp_path, monkeypatch):
     assert path.read_bytes() == b"before"
 
 
+def test_the_path_is_checked_before_the_export(ratings, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.export, "export", None)
+    mf = MFRegressor(n_factors=2, max_epochs=1).fit(*ratings)
+    with pytest.raises(FileNotFoundError, match=r"no_folder/model\.onnx"):
+        to_onnx(mf, tmp_path / "no_folder" / "model.onnx")
+    with pytest.raises(IsADirectoryError):
+        to_onnx(mf, tmp_path)
+
+
 @pytest.mark.parametrize("name", ["onnx", "onnxscript"])
 def test_an_error_names_the_missing_package(ratings, tmp_path, monkeypatch, name):
     mf = MFRegressor(n_factors=4, random_state=0).fit(*ratings)

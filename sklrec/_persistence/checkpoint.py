@@ -9,6 +9,7 @@ from skorch.callbacks import Callback
 from sklrec._data.checks import check_positive
 from sklrec._persistence.files import save
 from sklrec._utils.warnings import warn
+from sklrec._utils.whole_files import check_file_path
 
 
 class ModelCheckpoint(Callback):
@@ -29,10 +30,17 @@ class ModelCheckpoint(Callback):
     every_n_epochs : int, default=1
         Number of epochs between two saves.
 
+    Raises
+    ------
+    OSError
+        If the file cannot be written when the training starts.
+    ValueError
+        If `path` is a device, a pipe or a socket.
+
     Warns
     -----
     UserWarning
-        If the file cannot be written. The training continues.
+        If the file cannot be written later, such as on a full disk. The training continues.
 
     See Also
     --------
@@ -69,6 +77,8 @@ class ModelCheckpoint(Callback):
                 "SequenceRatingRegressor and ModuleRecRegressor, got a "
                 f"{type(net).__name__} that they did not make."
             )
+        if net.is_first_process:
+            check_file_path(self.path)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         if len(net.history) % self.every_n_epochs or not net.is_first_process:

@@ -21,6 +21,7 @@ from sklrec._utils.state.plain import named_objects
 from sklrec._utils.tensor_file import read_tensor_file, refuse, write_tensor_file
 from sklrec._utils.version import __version__
 from sklrec._utils.warnings import warn
+from sklrec._utils.whole_files import check_file_path
 
 
 @own_settings()
@@ -41,7 +42,8 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
         `SequenceWindower`, or a `sklearn.pipeline.Pipeline` of these.
     path : str or PathLike
         Path of the file. An existing file is replaced when the new one is complete, and stays
-        if saving fails.
+        if saving fails. The new file has the mode and, if the system allows it, the owner of the
+        one that it replaces. A link is followed.
 
     Raises
     ------
@@ -51,7 +53,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
         If the estimator is of another class, if a parameter or an ID is of a type that cannot be
         stored, or if `path` is neither a str nor a PathLike.
     ValueError
-        If a parameter has an invalid value.
+        If a parameter has an invalid value, or if `path` is a device, a pipe or a socket.
     OSError
         If the file cannot be written.
 
@@ -83,6 +85,7 @@ def save(estimator: BaseEstimator, path: str | os.PathLike[str]) -> None:
     >>> bool((again.predict(X) == mf.predict(X)).all())
     True
     """
+    check_file_path(path)
     try:
         with named_objects({}):
             document, arrays = _to_parts(estimator)

@@ -2,21 +2,19 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import codecs
-import contextlib
 import json
+import math
 import os
 import re
-import secrets
 import stat
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, NoReturn
+from collections.abc import Container, Mapping
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from sklrec._utils.checksum import sha256
+from sklrec._utils.whole_files import write_whole
 
 # Version of the format; only files of this version are read. Increase it when older versions of
 # sklrec cannot read new files.
@@ -46,6 +44,17 @@ _TEXTS = {
 }
 _LENGTH_BYTES = 8  # the first bytes of a safetensors file hold the length of the header
 _BYTES_SHOWN = 512  # of a file whose kind is searched
+# dtypes of NumPy by their names in safetensors files. The order of bytes is the little-endian one.
+_DTYPES = {
+    "BOOL": "?",
+    **{f"{kind.upper()}{8 * n}": f"<{kind}{n}" for kind in "iuf" for n in (1, 2, 4, 8)},
+    "C64": "<c8",
+}
+del _DTYPES["F8"]  # NumPy has no floats of one byte
+_ABOUT = "dtype", "shape", "data_offsets"  # what the header says about an array
+_MAX_AXES = 32  # those of NumPy 1
+# An array without elements takes no bytes, but a row of a large shape may be needed later.
+_MAX_EMPTY_BYTES = 2**20
 
 
 def write_tensor_file(
@@ -67,17 +76,24 @@ def write_tensor_file(
 
 def read_tensor_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Read the document and the arrays of a file."""
+    # The file is read and not mapped. A process ends if another one shortens a file that it maps.
     path = os.fsdecode(path)
-    _check_header_bytes(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            _check_format(path, metadata)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
-    # A header that does not fit the file causes all of these.
-    except (SafetensorError, KeyError, TypeError, OverflowError, MemoryError) as error:
-        refuse(path, f"its header and its length do not fit together ({error})")
-    if metadata.get("sha256") != _digest(text := metadata.get("document", ""), arrays):
+    with open(path, "rb", opener=_open_without_waiting) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            refuse(path, "it is not a regular file")
+        header = _read_header(path, file, status.st_size)
+        metadata = header.pop("__metadata__", {})
+        _check_format(path, metadata if isinstance(metadata, dict) else {})
+        n_left = status.st_size - file.tell()
+        places = _places(path, header, n_left)
+        arrays = {name: np.empty(shape, dtype) for name, (dtype, shape) in places.items()}
+        for array in arrays.values():
+            content = array.reshape(-1).view(np.uint8).data
+            if file.readinto(content) != array.nbytes:
+                refuse(path, "it became shorter while it was read")
+    text = metadata.get("document")
+    if not isinstance(text, str) or metadata.get("sha256") != _digest(text, arrays):
         refuse(path, "its content does not have the checksum that is stored in it")
     try:
         document = json.loads(text)
@@ -94,38 +110,52 @@ def refuse(path: str, reason: str) -> NoReturn:
     )
 
 
-def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace a file when the new one is complete; on failure the old file stays."""
-    path = Path(os.path.realpath(os.fsdecode(path)))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:  # Ctrl-C included
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):  # name the file of the caller, not the temporary one
-            error.filename = str(path)
-            del error.filename2  # else the message shows it
-        raise
-    if os.name == "posix":  # write the new name to the disk, too
-        descriptor = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _open_without_waiting(path: str, flags: int) -> int:
+    """Open a file; a pipe does not wait for a program that writes into it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def _check_header_bytes(path: str) -> None:
-    """Raise a ValueError if the header is longer than the file or than the limit."""
-    if not stat.S_ISREG(os.stat(path).st_mode) and not os.path.isdir(path):
-        refuse(path, "it is not a regular file")  # reading a pipe may never end
-    with open(path, "rb") as file:
-        start = file.read(_BYTES_SHOWN)
-        n_left = os.fstat(file.fileno()).st_size - _LENGTH_BYTES
+def _places(
+    path: str, header: dict[str, dict[str, Any]], n_bytes: int
+) -> dict[str, tuple[str, Any]]:
+    """Read the dtypes and shapes of all arrays, in the order of the file, or refuse it."""
+    found: list[tuple[int, int, str, tuple[str, Any]]] = []
+    for name, about in header.items():
+        described: Any = about if isinstance(about, dict) else {}
+        dtype, shape, offsets = map(described.get, _ABOUT)
+        if not isinstance(dtype, str) or dtype not in _DTYPES:
+            refuse(path, f"the array {name[:100]!r} has the unknown dtype {str(dtype)[:20]!r}")
+        if not (_are_counts(shape, range(_MAX_AXES + 1)) and _are_counts(offsets, [2])):
+            refuse(path, f"the array {name[:100]!r} has a shape or a place that is not valid")
+        # In the integers of Python, which are as long as needed.
+        n_array = math.prod(shape) * np.dtype(_DTYPES[dtype]).itemsize
+        n_row = math.prod(filter(None, shape)) * np.dtype(_DTYPES[dtype]).itemsize
+        if offsets[1] - offsets[0] != n_array or (n_array == 0 and n_row > _MAX_EMPTY_BYTES):
+            refuse(path, f"the array {name[:100]!r} has another size than its place in the file")
+        found.append((offsets[0], offsets[1], name, (_DTYPES[dtype], shape)))
+    start = 0
+    for first, end, name, _ in sorted(found):
+        if first != start:
+            refuse(path, f"the place of the array {name[:100]!r} does not follow the one before")
+        start = end
+    if start != n_bytes:
+        refuse(path, f"its arrays take {start:,} bytes, but {n_bytes:,} bytes are left for them")
+    return {name: about for _, _, name, about in sorted(found)}
+
+
+def _are_counts(values: Any, lengths: Container[int]) -> bool:
+    """Whether a value of JSON is a list of integers from 0, of one of some lengths."""
+    return (
+        isinstance(values, list)
+        and len(values) in lengths
+        and all(type(value) is int and value >= 0 for value in values)
+    )
+
+
+def _read_header(path: str, file: BinaryIO, n_bytes: int) -> dict[str, Any]:
+    """Read the header of a file, or raise a ValueError if it is not one of a model file."""
+    start = file.read(_BYTES_SHOWN)
+    n_left = n_bytes - _LENGTH_BYTES
     n_header = _header_bytes(start)
     # The length of a valid header may be the first bytes of another kind of file.
     is_header = n_header <= MAX_HEADER_BYTES and start[_LENGTH_BYTES:].startswith(b"{")
@@ -143,6 +173,12 @@ def _check_header_bytes(path: str) -> None:
             f"it declares a header of {n_header:,} bytes, but {n_left:,} bytes follow and at most "
             f"{MAX_HEADER_BYTES:,} are allowed",
         )
+    file.seek(_LENGTH_BYTES)
+    try:
+        header = json.loads(file.read(n_header))
+    except (ValueError, RecursionError) as error:
+        refuse(path, f"its header is not valid JSON ({error})")
+    return header if isinstance(header, dict) else refuse(path, "its header is no JSON object")
 
 
 def _other_format(start: bytes) -> tuple[str, str] | None:
@@ -160,13 +196,13 @@ def _other_format(start: bytes) -> tuple[str, str] | None:
     return next(found for pattern, found in _TEXTS.items() if re.match(pattern, text))
 
 
-def _check_format(path: str, metadata: Mapping[str, str]) -> None:
+def _check_format(path: str, metadata: Mapping[str, Any]) -> None:
     if metadata.get("format") != "sklrec model":
         refuse(path, "its metadata do not say that sklrec wrote it")
     if (version := metadata.get("version", "")) != FORMAT:
         raise ValueError(
-            f"{path!r} has version {version[:20]!r} of the format, and this sklrec reads version "
-            f"{FORMAT!r}. Update sklrec, or save the model again with this version of sklrec."
+            f"{path!r} has version {str(version)[:20]!r} of the format, and this sklrec reads "
+            f"version {FORMAT!r}. Update sklrec, or save the model again with this version of sklrec."
         )
 
 

@@ -17,7 +17,8 @@ from sklrec._utils.state.kinds import Int, Maybe, Strings
 from sklrec._utils.types import Whole
 from sklrec._utils.versions import Interval, StrOptions, check_feature_names_in, fit_context
 
-LARGEST_MAX_LEN = 2**24  # in a file: longer sequences would need too much memory
+# In a file, so that a small file cannot ask for more than 1 MiB for each row.
+LARGEST_MAX_LEN = 2**17
 
 
 class SequencePadder(TransformerMixin, DeclaredEstimator):
@@ -59,6 +60,8 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
     A two-dimensional array or a DataFrame of numbers is already rectangular. Columns are cut or
     columns of zeros are added. The values and the dtype stay as they are, also if the values are
     no codes. The mask is 0 for zeros.
+
+    A file of `sklrec.save` holds a `max_len_` of at most 131,072.
 
     Examples
     --------

@@ -80,7 +80,21 @@ CASES = [
     ("mf", PARAMETERS + "device", {"device": "x"}, "[Ee]xpected one of cpu"),
     ("mf", PARAMETERS + "verbose", {"call": "x"}, "a value is of the unknown kind 'call'"),
     ("mf", PARAMETERS + "verbose", {"estimator": {}}, "verbose.class is missing"),
-    ("mf", PARAMETERS + "random_state", {"random state": [[0] * 624, 625, 0, 0.0]}, "624 keys"),
+    *(
+        ("mf", PARAMETERS + "random_state", {"random state": [keys, *rest]}, problem)
+        for keys, *rest, problem in [
+            ([0] * 624, 625, 0, 0.0, "624 keys and the position of one"),
+            ([1] * 624, -1, 0, 0.0, "624 keys and the position of one"),
+            ([1] * 624, 0.5, 0, 0.0, "624 keys and the position of one"),
+            ([1] * 623, 3, 0, 0.0, "624 keys and the position of one"),
+            ([1] * 623 + [2**32], 3, 0, 0.0, "624 keys and the position of one"),
+            ([1] * 623 + [True], 3, 0, 0.0, "624 keys and the position of one"),
+            ("1" * 624, 3, 0, 0.0, "624 keys and the position of one"),
+            ([7] + [0] * 623, 3, 0, 0.0, "keys of a random state are all 0"),  # would never end
+            ([1] * 624, 3, 2, 0.0, "0 or 1 normal number"),
+            ([1] * 624, 3, 1, "0", "0 or 1 normal number"),
+        ]
+    ),
     ("mf", "model/settings/output", "os", "output should be one of None, 'default', 'pandas'"),
     ("mf", "model/settings/requests", {"fit": {"more": True}}, "more"),
     ("mf", "model/settings/requests", {"params": {}}, "set_params_request"),
@@ -94,8 +108,8 @@ CASES = [
     ("mf", LEARNED + "n_iter_", 3, "n_iter_ should be 2, got 3"),
     ("mf", ENCODER + "column_indices_", [0, 9], "1 should be finite, at least 0 and below 3"),
     ("mf", ENCODER + "column_indices_", [0], "vocabularies_ should be a list of length 1"),
-    ("padder", LEARNED + "max_len_", 10**12, "max_len_ should be finite.* below 16777217"),
-    ("windower", PARAMETERS + "max_len", 10**12, "max_len should be at most 16777216"),
+    ("padder", LEARNED + "max_len_", 10**12, "max_len_ should be finite.* below 131073"),
+    ("windower", PARAMETERS + "max_len", 10**12, "max_len should be at most 131072"),
     ("windower", LEARNED + "column_indices_", [0], "should have times if there is a column of t"),
     ("padded", LEARNED + "n_outputs_", 3, "n_outputs_ should be one of 1, 4"),
     ("sequence", LEARNED + "timestamp_index_", 9, "timestamp_index_ .* below 3"),

@@ -135,9 +135,22 @@ def test_the_validation_curve_is_saved(tmp_path):
     assert load(path).validation_curve_ == model.validation_curve_
 
 
+class RemoveFolder(Callback):
+    """Remove the folder of the file during the training."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def on_epoch_begin(self, net, **kwargs):
+        if self.folder.exists():
+            self.folder.rmdir()
+
+
 def test_a_fit_continues_if_the_file_cannot_be_written(tmp_path):
     path = tmp_path / "missing" / "model.sklrec"
-    model = MFRegressor(**COMMON, callbacks=[ModelCheckpoint(path, every_n_epochs=8)])
+    path.parent.mkdir()
+    callbacks = [ModelCheckpoint(path, every_n_epochs=8), RemoveFolder(path.parent)]
+    model = MFRegressor(**COMMON, callbacks=callbacks)
     message = f"could not be saved to '{path}': .*No such file.* The training continues"
     with pytest.warns(UserWarning, match=message) as caught:
         model.fit(X, Y)
@@ -146,6 +159,16 @@ def test_a_fit_continues_if_the_file_cannot_be_written(tmp_path):
         warnings.simplefilter("error")
         plain = MFRegressor(**COMMON).fit(X, Y)
     assert np.array_equal(model.predict(X), plain.predict(X))
+
+
+def test_the_path_is_checked_before_the_training(tmp_path):
+    model = MFRegressor(**COMMON, callbacks=[ModelCheckpoint(tmp_path / "no_folder" / "model")])
+    with pytest.raises(FileNotFoundError, match=r"no_folder/model'$"):
+        model.fit(X, Y)
+    with pytest.raises(IsADirectoryError):
+        model.set_params(callbacks=[ModelCheckpoint(tmp_path)]).fit(X, Y)
+    assert not hasattr(model, "module_")
+    assert not os.listdir(tmp_path)
 
 
 @pytest.mark.parametrize("every_n_epochs", [0, -1, 1.5, None, "1"])

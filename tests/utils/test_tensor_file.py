@@ -170,6 +170,59 @@ def test_missing_files_raise_errors_of_the_system(path, tmp_path):
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize(
+    ("about", "problem"),
+    [
+        (("X9", [1], [0, 1]), "the unknown dtype 'X9'"),
+        ((3, [1], [0, 1]), "the unknown dtype '3'"),
+        (("F8_E5M2", [1], [0, 1]), "the unknown dtype 'F8_E5M2'"),
+        (("U8", [-1, -1], [0, 1]), "a shape or a place that is not valid"),
+        (("U8", [1.0], [0, 1]), "a shape or a place that is not valid"),
+        (("U8", [True], [0, 1]), "a shape or a place that is not valid"),
+        (("U8", [1] * 200, [0, 1]), "a shape or a place that is not valid"),
+        (("U8", [1], [0]), "a shape or a place that is not valid"),
+        (("U8", None, [0, 1]), "a shape or a place that is not valid"),
+        (("U8", [2], [0, 1]), "another size than its place"),
+        (("U8", [2**40], [0, 2**40]), "its arrays take 1,099,511,627,776 bytes, but 1 bytes are"),
+        (("U8", [0, 2**62, 2**62], [0, 0]), "another size than its place"),
+        (("U8", [0, 2**40], [0, 0]), "another size than its place"),
+        (("U8", [1], [1, 2]), "does not follow the one before"),
+        (("U8", [0], [0, 0]), "its arrays take 0 bytes, but 1 bytes are left"),
+    ],
+)
+def test_arrays_that_do_not_fit_the_file_are_refused(path, about, problem):
+    header = {
+        "__metadata__": {"format": "sklrec model", "version": _tensor_file.FORMAT},
+        "a": dict(zip(("dtype", "shape", "data_offsets"), about, strict=True)),
+    }
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + b"1")
+    with pytest.raises(ValueError, match=rf"'.*/file' cannot be read as a model: .*{problem}"):
+        read_tensor_file(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"), [(b"[]", "is no JSON object"), (b"{" * 10**5, "is not valid JSON")]
+)
+def test_headers_that_are_no_objects_are_refused(path, header, problem):
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ValueError, match=f"cannot be read as a model: its header {problem}"):
+        read_tensor_file(path)
+
+
+def test_a_file_that_is_overwritten_while_it_is_read_is_refused(path, monkeypatch):
+    places = _tensor_file._places
+
+    def shorten(*arguments):
+        os.truncate(path, path.stat().st_size - 5)
+        return places(*arguments)
+
+    write_tensor_file(path, {}, {"a": np.ones(10**5)})
+    monkeypatch.setattr(_tensor_file, "_places", shorten)
+    with pytest.raises(ValueError, match="it became shorter while it was read"):
+        read_tensor_file(path)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 def test_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe")

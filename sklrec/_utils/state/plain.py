@@ -33,7 +33,7 @@ def pack_plain(value: Any, codecs: Mapping[str, Codec]) -> Any:
     if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufUSO":
         value = value.tolist()
     kind = type(value)
-    if value is None or kind in (bool, int, str) or (kind is float and math.isfinite(value)):
+    if value is None or kind in (bool, int, str) or _is_finite_float(value):
         return value
     if kind is list:
         return [pack_plain(element, codecs) for element in value]
@@ -63,6 +63,11 @@ def unpack_plain(packed: Any, codecs: Mapping[str, Codec]) -> Any:
     if name not in codecs:
         raise ValueError(f"a value is of the unknown kind {name[:50]!r}")
     return codecs[name].unpack(content)
+
+
+def _is_finite_float(value: Any) -> bool:
+    """Whether a value is a float that is neither infinite nor NaN."""
+    return type(value) is float and math.isfinite(value)
 
 
 def pack_zone(zone: tzinfo | None) -> Any:
@@ -178,9 +183,22 @@ def _pack_random_state(value: np.random.RandomState) -> list[Any]:
 
 
 def _unpack_random_state(content: Any) -> np.random.RandomState:
+    # NumPy does not check these numbers, and reads other memory at a position that is too high.
     keys, position, has_gauss, gauss = content
-    if not (len(keys) == N_KEYS and 0 <= position <= N_KEYS):
+    if not (
+        isinstance(keys, list)
+        and len(keys) == N_KEYS
+        and all(type(key) is int and 0 <= key < 2**32 for key in keys)
+        and type(position) is int
+        and 0 <= position <= N_KEYS
+    ):
         raise ValueError(f"a random state has {N_KEYS} keys and the position of one of them")
+    # Of the first key, only the first bit counts. From zeros alone come only zeros, and the loop
+    # that makes normal numbers of them never ends.
+    if keys[0] < 2**31 and not any(keys[1:]):
+        raise ValueError("the keys of a random state are all 0")
+    if type(has_gauss) is not int or has_gauss not in (0, 1) or not _is_finite_float(gauss):
+        raise ValueError("a random state has 0 or 1 normal number in stock")
     state = np.random.RandomState(0)
     state.set_state(("MT19937", np.array(keys, np.uint32), position, has_gauss, gauss))
     return state

@@ -4,7 +4,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
-from functools import cached_property
 from numbers import Number
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ from scipy.sparse import csr_array
 from sklrec._data.pair_columns import pair_positions
 from sklrec._data.tables import Frame, as_column, read_table
 from sklrec._data.vocabulary import Vocabulary
+from sklrec._utils.forks import cached_property
 
 
 class PairsByUser(NamedTuple):

@@ -1,12 +1,12 @@
 """Histories of many users, stored in a few flat arrays."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from sklrec._data.seen import check_starts
+from sklrec._utils.forks import cached_property
 from sklrec._utils.runs import is_new, place_in_run
 from sklrec._utils.state.kinds import Array, Declared, Optional
 

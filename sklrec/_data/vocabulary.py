@@ -2,7 +2,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 from contextlib import suppress
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,6 +33,7 @@ from sklrec._data.id_checks import (
     warn_of_mixed_types,
 )
 from sklrec._data.tables import as_column
+from sklrec._utils.forks import cached_property
 from sklrec._utils.state.ids import IDs
 from sklrec._utils.state.kinds import NAME, Declared
 from sklrec._utils.warnings import warn

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
-from threading import Lock, Thread
+from threading import Thread, local
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ import torch
 from torch import distributed
 
 from sklrec._utils.extras import import_extra
+from sklrec._utils.forks import ForkLock
 
 # Devices that have neither float64 nor products of sparse rows (CSR), as on Apple's chips.
 PLAIN = {"mps"}
@@ -28,7 +29,7 @@ VALUES_PER_THREAD = 2**19
 BATCHES_PER_SWEEP = 8
 # torch.set_num_threads also changes the default of new Python threads. `threads_for` holds this
 # lock until it has restored the default.
-_default_lock = Lock()
+_default_lock = ForkLock()
 LARGEST_BLOCK = 31 * 2**20  # glibc does not adapt to larger blocks
 # Numbers of glibc's settings M_TRIM_THRESHOLD and M_MMAP_THRESHOLD, and the values that glibc
 # sets itself after it has freed a block of 32 MiB.
@@ -42,9 +43,10 @@ class _Float32:
     # restores it.
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self._lock = ForkLock(self._after_fork)
         self._n_blocks = 0
         self._before = torch.float32
+        self._of_thread = local()
 
     def __enter__(self) -> None:
         with self._lock:
@@ -52,12 +54,21 @@ class _Float32:
                 self._before = torch.get_default_dtype()
                 torch.set_default_dtype(torch.float32)
             self._n_blocks += 1
+        self._of_thread.n_blocks = getattr(self._of_thread, "n_blocks", 0) + 1
 
     def __exit__(self, *error: Any) -> None:
+        self._of_thread.n_blocks -= 1
         with self._lock:
             self._n_blocks -= 1
             if self._n_blocks == 0:
                 torch.set_default_dtype(self._before)
+
+    def _after_fork(self) -> None:
+        """Forget the blocks of the threads that a forked process does not have."""
+        n_blocks = getattr(self._of_thread, "n_blocks", 0)
+        if self._n_blocks and not n_blocks:
+            torch.set_default_dtype(self._before)
+        self._n_blocks = n_blocks
 
 
 _float32 = _Float32()

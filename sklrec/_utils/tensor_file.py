@@ -202,7 +202,8 @@ def _check_format(path: str, metadata: Mapping[str, Any]) -> None:
     if (version := metadata.get("version", "")) != FORMAT:
         raise ValueError(
             f"{path!r} has version {str(version)[:20]!r} of the format, and this sklrec reads "
-            f"version {FORMAT!r}. Update sklrec, or save the model again with this version of sklrec."
+            f"version {FORMAT!r}. Update sklrec, or save the model again with this version of "
+            "sklrec."
         )
 
 

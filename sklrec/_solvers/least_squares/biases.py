@@ -3,13 +3,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from scipy.linalg import norm
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, cg
+
+from sklrec._utils.forks import cached_property
 
 Penalty: TypeAlias = float | np.ndarray  # one for all rows of a side, or one for each
 Solution: TypeAlias = tuple[float, np.ndarray, np.ndarray]  # mean, biases of users and of items

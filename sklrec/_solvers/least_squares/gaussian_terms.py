@@ -3,7 +3,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from sklrec._solvers.least_squares.biases import Log
+from sklrec._utils.forks import cached_property
 from sklrec._utils.packed import (
     blocks,
     inner,

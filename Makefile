@@ -85,7 +85,7 @@ bench: $(VENV)/.extra-benchmarks  ## all benchmarks beside the peers; BENCH="--r
 
 wheel: $(VENV)/.extra-test  ## build sdist and wheel into dist/; the wheel is the same for the same commit
 	@$(PIP) build
-	SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct)} $(BIN)/python -m build
+	umask 022; SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct || date +%s)} $(BIN)/python -m build
 
 format: $(VENV)/.extra-test  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

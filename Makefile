@@ -83,9 +83,9 @@ docs-test: docs  ## open the built pages in headless Chromium, if there is one: 
 bench: $(VENV)/.extra-benchmarks  ## all benchmarks beside the peers; BENCH="--ratings FILE" adds a log
 	$(BIN)/python -m benchmarks $(BENCH)
 
-wheel: $(VENV)/.extra-test  ## build sdist and wheel into dist/
+wheel: $(VENV)/.extra-test  ## build sdist and wheel into dist/; the wheel is the same for the same commit
 	@$(PIP) build
-	$(BIN)/python -m build
+	umask 022; SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct || date +%s)} $(BIN)/python -m build
 
 format: $(VENV)/.extra-test  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

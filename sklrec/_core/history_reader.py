@@ -106,7 +106,7 @@ class HistoryReader(PairReader):
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         histories, sequences = training.histories, users
         if times is None:
-            histories, sequences = histories.without_targets(users, items)
+            histories, sequences = histories.without_targets(users, items, MAX_LEN)
         targets = histories, sequences, items, times, y, weight
         return sequence_tensors(model, *targets, users=users)
 
@@ -120,9 +120,11 @@ class HistoryReader(PairReader):
         ratings = np.empty(len(users))
         # Each row reads a copy of the history without its item. Copies for all rows at once could
         # exceed the memory.
-        block = np.cumsum(histories.lengths[sequences]) // INTERACTIONS_AT_ONCE
-        for rows in np.split(np.arange(len(users)), np.flatnonzero(np.diff(block)) + 1):
-            copies, of_rows = histories.without_targets(sequences[rows], items[rows])
+        order = np.lexsort((items, sequences))  # rows that share a copy are in one block
+        lengths = histories.lengths[sequences[order]].clip(max=2 * MAX_LEN)
+        block = np.cumsum(lengths) // INTERACTIONS_AT_ONCE
+        for rows in np.split(order, np.flatnonzero(np.diff(block)) + 1):
+            copies, of_rows = histories.without_targets(sequences[rows], items[rows], MAX_LEN)
             targets = copies, of_rows, items[rows], None
             ratings[rows] = rate(model, sequence_tensors(model, *targets, users=users[rows]))
         return ratings
@@ -132,7 +134,7 @@ class HistoryReader(PairReader):
         histories, sequences, inputs = self._read(model, X, history)
         users, items, times = inputs["users"], inputs["items"], inputs.get("times")
         if times is None:
-            histories, sequences = histories.without_targets(sequences, items)
+            histories, sequences = histories.without_targets(sequences, items, MAX_LEN)
         return sequence_tensors(model, histories, sequences, items, times, users=users)
 
     def _read(self, model: Any, X: Any, history: Any) -> tuple[Histories, np.ndarray, Inputs]:

@@ -1,7 +1,6 @@
 """Histories of many users, stored in a few flat arrays."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-
 import numpy as np
 import pandas as pd
 
@@ -112,18 +111,24 @@ class Histories(Declared):
         return ~keys.isin(others)
 
     def without_targets(
-        self, sequences: np.ndarray, items: np.ndarray
+        self, sequences: np.ndarray, items: np.ndarray, max_len: int
     ) -> tuple["Histories", np.ndarray]:
-        """Copy the sequence of each target without the target's item, and number the copies."""
-        distinct = np.unique(sequences)
-        positions, owners = self._positions_of(distinct)
-        keys = pd.MultiIndex.from_arrays([distinct[owners], self.items[positions]])
-        is_known = pd.MultiIndex.from_arrays([sequences, items]).isin(keys)
+        """Copy the sequence of each target without the target's item, and number the copies.
+
+        A copy has only the interactions that a prediction after all of them reads: at least
+        max_len and at most twice as many.
+        """
+        _, first, end = self._own(sequences, items)
         # Targets with equal pairs share a copy. No interaction has item -1, so that targets whose
         # item is not in the sequence share a copy of the whole sequence.
-        pairs = np.stack([sequences, np.where(is_known, items, -1)])
+        pairs = np.stack([sequences, np.where(first < end, items, -1)])
         (copied, removed), copy_of_target = np.unique(pairs, axis=1, return_inverse=True)
-        positions, owners = self._positions_of(copied)
+        own, first, end = self._own(copied, removed)
+        n_others = self.lengths[copied] - (end - first)
+        # The start is a multiple of max_len, as in sequences that are cut into pieces.
+        n_left_out = max_len * (-(-n_others // max_len) - 2).clip(0)
+        starts = self._position_of(copied, own, first, n_left_out)
+        positions, owners = _ranges(starts, self.starts[copied + 1])
         keep = self.items[positions] != removed[owners]
         positions, owners = positions[keep], owners[keep]
         times = self.times[positions] if self.timed else None
@@ -137,21 +142,45 @@ class Histories(Declared):
 
         The shape is (n_targets, n), with -1 in front of shorter sequences.
         """
-        n_items = 1 + int(max(self.items.max(initial=0), items.max(initial=0)))
+        own, first, end = (values[:, np.newaxis] for values in self._own(sequences, items))
+        sequences = sequences[:, np.newaxis]
+        q = self.lengths[sequences] - (end - first) - np.arange(n, 0, -1)
+        return np.where(q >= 0, self._position_of(sequences, own, first, q.clip(0)), -1)
+
+    @cached_property
+    def _by_item(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Sorted keys of sequence and item, the same with a number, and the factor of the keys.
+
+        The number is that of the earlier interactions of the sequence with another item."""
+        n_items = 2 + int(self.items.max(initial=0))  # one item that no sequence has
         pairs = self.sequences * n_items + self.items
         order = np.argsort(pairs, kind="stable")
-        pairs, own = pairs[order], sequences * n_items + items
-        first, end = (np.searchsorted(pairs, own, side) for side in ("left", "right"))
-        longest = 1 + int(self.lengths.max(initial=0))
-        # Number of earlier interactions of the same sequence with another item.
+        pairs = pairs[order]
         n_others = self._places[order] - place_in_run(pairs)
-        # The q-th interaction with another item stands after q of them, and after the own ones
-        # that have at most q others before them.
-        q = (self.lengths[sequences] - (end - first))[:, np.newaxis] - np.arange(n, 0, -1)
-        keys = own[:, np.newaxis] * longest + q.clip(0)
-        n_own = np.searchsorted(pairs * longest + n_others, keys, side="right")
-        positions = self.starts[sequences][:, np.newaxis] + q + n_own - first[:, np.newaxis]
-        return np.where(q >= 0, positions, -1)
+        return pairs, pairs * self._longest + n_others, n_items
+
+    @property
+    def _longest(self) -> int:
+        """Number that is larger than the length of each sequence."""
+        return 1 + int(self.lengths.max(initial=0))
+
+    def _own(
+        self, sequences: np.ndarray, items: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Find the keys of sequences and items, and their first and last places in `_by_item`."""
+        pairs, _, n_items = self._by_item
+        is_known = (items >= 0) & (items < n_items)
+        own = sequences * n_items + np.where(is_known, items, n_items - 1)
+        first, end = (np.searchsorted(pairs, own, side) for side in ("left", "right"))
+        return own, first, end
+
+    def _position_of(
+        self, sequences: np.ndarray, own: np.ndarray, first: np.ndarray, q: np.ndarray
+    ) -> np.ndarray:
+        """Find the position of the q-th interaction of a sequence with another item."""
+        # It stands after q of them, and after the own ones that have at most q others before them.
+        n_own = np.searchsorted(self._by_item[1], own * self._longest + q, side="right")
+        return self.starts[sequences] + q + n_own - first
 
     def median_gap(self) -> float:
         """Median of the positive time differences between neighbours, or 1 if there are none."""
@@ -179,13 +208,6 @@ class Histories(Declared):
         is_tied = (self._tie_keys[found] == keys) & (self.times[found] == times)
         return np.where(is_tied, self.ties[found], -1)
 
-    def _positions_of(self, sequences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of all interactions of `sequences`, and for each the index in `sequences`."""
-        lengths = self.lengths[sequences]
-        owners = np.repeat(np.arange(len(sequences)), lengths)
-        offset = self.starts[sequences] - (np.cumsum(lengths) - lengths)
-        return np.arange(len(owners)) + offset[owners], owners
-
     @cached_property
     def _distinct_times(self) -> np.ndarray:
         times = np.sort(self.times)  # np.unique hashes and takes far longer
@@ -201,6 +223,14 @@ class Histories(Declared):
         """Integer key of the sequence and the time of each interaction, in rising order."""
         ranks = np.searchsorted(self._distinct_times, self.times)
         return self.sequences * self._n_ranks + ranks
+
+
+def _ranges(first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers of all ranges, one range after the other, and the index of the range of each."""
+    lengths = end - first
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    offset = first - (np.cumsum(lengths) - lengths)
+    return np.arange(len(owners)) + offset[owners], owners
 
 
 def last_rows(sequences: np.ndarray, items: np.ndarray, times: np.ndarray | None) -> np.ndarray:

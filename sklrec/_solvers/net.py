@@ -1,6 +1,7 @@
 """The skorch net that trains a rating module, and its callbacks."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import dis
 from copy import deepcopy
 from typing import Any
 
@@ -13,6 +14,8 @@ from sklrec._solvers.steps import running_fit
 from sklrec._utils.runtime import this_or_cpu
 from sklrec.modules._losses import SQUARED_ERROR, SquaredError
 from sklrec.modules._svdpp import SVDPlusPlus
+
+RAISE_STATEMENT = dis.opmap["RAISE_VARARGS"]
 
 
 class RatingNet(NeuralNetRegressor):
@@ -104,6 +107,16 @@ class RatingNet(NeuralNetRegressor):
             batch.update(zip(names, numbers, strict=True))
         self.history.record(f"{prefix}_batch_count", len(iterator))
 
+    def fit_loop(self, X, y=None, epochs=None, **fit_params):
+        # skorch ends a training at every KeyboardInterrupt without an error. Callbacks raise one
+        # to stop between epochs; all others are Ctrl-C, also those during a callback.
+        try:
+            return super().fit_loop(X, y, epochs, **fit_params)
+        except KeyboardInterrupt as error:
+            if not _is_raised_by_code(error):
+                self.interrupted_ = True
+            raise
+
     def partial_fit(self, X, y=None, classes=None, **fit_params):
         self.interrupted_ = False
         return super().partial_fit(X, y, classes, **fit_params)
@@ -139,6 +152,16 @@ class RatingNet(NeuralNetRegressor):
         # skorch would warn about a missing device, and checks only for CUDA.
         super().__setstate__({**state, "device": str(this_or_cpu(state["device"]))})
         self.module = self.module_
+
+
+def _is_raised_by_code(error: BaseException) -> bool:
+    """Whether a raise statement raised an error, and not a signal."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return traceback is not None and (
+        traceback.tb_frame.f_code.co_code[traceback.tb_lasti] == RAISE_STATEMENT
+    )
 
 
 def _to_numbers(pairs: list[tuple[Tensor, int | Tensor]]) -> tuple[list[float], list[float]]:

@@ -18,27 +18,22 @@ class ForkLock:
     """A lock that a fork takes first, so that what it guards is complete in the child."""
 
     def __init__(self, in_child: Callable[[], Any] = lambda: None):
-        self._lock, self._is_taken, self._in_child = Lock(), False, in_child
+        # Use `with fork_lock.lock`: Ctrl-C in an `__enter__` in Python could leave it locked.
+        self.lock, self._is_taken, self._in_child = Lock(), False, in_child
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(
                 before=self._take, after_in_parent=self._release, after_in_child=self._renew
             )
 
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *error: Any) -> None:
-        self._lock.release()
-
     def _take(self) -> None:
-        self._is_taken = self._lock.acquire(timeout=SECONDS)
+        self._is_taken = self.lock.acquire(timeout=SECONDS)
 
     def _release(self) -> None:
         if self._is_taken:
-            self._lock.release()
+            self.lock.release()
 
     def _renew(self) -> None:
-        self._lock = Lock()
+        self.lock = Lock()
         self._in_child()
 
 

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
-from threading import Thread, local
+from threading import Thread, get_ident
 from typing import Any
 
 import numpy as np
@@ -37,38 +37,38 @@ THRESHOLDS = {-1: 64 * 2**20, -3: 32 * 2**20}
 
 
 class _Float32:
-    """Context in which float32 is the default dtype; blocks in several threads share it."""
+    """Blocks in which float32 is the default dtype; those of several threads share it."""
 
     # The default dtype belongs to the process. So the first block sets it, and the last one
     # restores it.
 
     def __init__(self) -> None:
         self._lock = ForkLock(self._after_fork)
-        self._n_blocks = 0
+        self._blocks: set[tuple[int, object]] = set()
         self._before = torch.float32
-        self._of_thread = local()
 
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._n_blocks == 0:
+    def enter(self, block: tuple[int, object]) -> None:
+        """Start a block, which is the number of its thread and an object of its own."""
+        with self._lock.lock:
+            if not self._blocks:
                 self._before = torch.get_default_dtype()
-                torch.set_default_dtype(torch.float32)
-            self._n_blocks += 1
-        self._of_thread.n_blocks = getattr(self._of_thread, "n_blocks", 0) + 1
+            self._blocks.add(block)
+            torch.set_default_dtype(torch.float32)
 
-    def __exit__(self, *error: Any) -> None:
-        self._of_thread.n_blocks -= 1
-        with self._lock:
-            self._n_blocks -= 1
-            if self._n_blocks == 0:
-                torch.set_default_dtype(self._before)
+    def leave(self, block: tuple[int, object]) -> None:
+        """End a block; nothing happens if it has not started."""
+        with self._lock.lock:
+            if block in self._blocks:
+                self._blocks.remove(block)
+                if not self._blocks:
+                    torch.set_default_dtype(self._before)
 
     def _after_fork(self) -> None:
-        """Forget the blocks of the threads that a forked process does not have."""
-        n_blocks = getattr(self._of_thread, "n_blocks", 0)
-        if self._n_blocks and not n_blocks:
-            torch.set_default_dtype(self._before)
-        self._n_blocks = n_blocks
+        """End the blocks of the threads that a forked process does not have."""
+        if self._blocks:
+            self._blocks = {block for block in self._blocks if block[0] == get_ident()}
+            if not self._blocks:
+                torch.set_default_dtype(self._before)
 
 
 _float32 = _Float32()
@@ -78,14 +78,27 @@ _float32 = _Float32()
 def own_settings() -> Iterator[None]:
     """Run a public function with torch's usual settings, and restore those of the user."""
     # Deterministic algorithms stay as the user has set them: on CPUs they change no result.
-    with _float32, torch.inference_mode(False), ExitStack() as stack:  # turns gradients on, too
-        if torch.get_default_device().type != "cpu":  # in the block, each call takes longer
-            stack.enter_context(torch.device("cpu"))
-        accelerator = torch.accelerator.current_accelerator()
-        for name in {"cpu"} if accelerator is None else {"cpu", accelerator.type}:
-            if torch.is_autocast_enabled(name):
-                stack.enter_context(torch.autocast(name, enabled=False))
-        yield
+    # Ctrl-C can end a context of torch before Python knows that it has begun, so that its end is
+    # never called. The mode of gradients and the dtype are restored in any case.
+    has_gradients, block = torch.is_grad_enabled(), (get_ident(), object())
+    try:
+        _float32.enter(block)
+        with torch.inference_mode(False), ExitStack() as stack:  # turns gradients on, too
+            if torch.get_default_device().type != "cpu":  # in the block, each call takes longer
+                stack.enter_context(torch.device("cpu"))
+            accelerator = torch.accelerator.current_accelerator()
+            for name in {"cpu"} if accelerator is None else {"cpu", accelerator.type}:
+                if torch.is_autocast_enabled(name):
+                    stack.enter_context(torch.autocast(name, enabled=False))
+            yield
+    except SystemError as error:
+        # Functions in C that do not expect Ctrl-C raise this from it.
+        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        _float32.leave(block)
+        torch.set_grad_enabled(has_gradients)
 
 
 def is_there(device: str | torch.device) -> bool:
@@ -141,11 +154,11 @@ def new_generator(rng: np.random.RandomState) -> torch.Generator:
 def threads_for(batch_size: int, n_columns: int) -> Iterator[None]:
     """Use no more torch threads than a batch needs, in this Python thread only."""
     n_needed = max(1, batch_size * n_columns // VALUES_PER_THREAD)
-    with _default_lock:
+    with _default_lock.lock:
         before = torch.get_num_threads()
     try:
         if n_needed < before:
-            with _default_lock:
+            with _default_lock.lock:
                 torch.set_num_threads(n_needed)
                 _set_default_of_new_threads(before)
         yield

@@ -22,6 +22,7 @@ def main():
     n = parser.parse_args().n_sequences
     commands = {
         "calls, threads, memory": ["-m", "pytest", "-q", str(HERE)],
+        "interrupts": [HERE / "interrupts.py", str(max(300, 3 * n // 20))],
         "wrong calls": [HERE / "wrong_calls.py"],
         "model files": [TESTS / "persistence/fuzz_model_files.py", f"--examples={3 * n}"],
     }

@@ -84,14 +84,21 @@ def test_earlier_interactions_are_counted_and_ties_are_found(rows, asked, shift)
         assert set(tied) == set(np.flatnonzero(own & (times == at[k])))
 
 
-@given(rows=interactions, asked=interactions, timed=st.booleans())
-def test_only_the_item_of_the_target_is_removed(rows, asked, timed):
+@given(
+    rows=interactions, asked=interactions, timed=st.booleans(), max_len=st.sampled_from([1, 2, 99])
+)
+def test_only_the_item_of_the_target_and_what_is_not_read_are_removed(rows, asked, timed, max_len):
     histories = histories_of(rows, timed)
     of, items, _ = columns(asked)
-    apart, reads = histories.without_targets(of, items)
+    apart, reads = histories.without_targets(of, items, max_len)
     for k in range(len(asked)):
         whole = contents(histories)[of[k]]
-        assert contents(apart)[reads[k]] == [pair for pair in whole if pair[0] != items[k]]
+        others = [pair for pair in whole if pair[0] != items[k]]
+        found = contents(apart)[reads[k]]
+        assert found == others[len(others) - len(found) :]
+        assert len(found) == len(others) or max_len < len(found) <= 2 * max_len
+        assert len(found) <= 2 * max_len
+        assert (len(others) - len(found)) % max_len == 0
     assert apart.timed == timed
 
 

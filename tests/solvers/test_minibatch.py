@@ -286,14 +286,17 @@ def test_divergence_is_an_error_and_changes_nothing(method):
 
 
 class Interrupt(Callback):
-    """Send the signal of Ctrl-C at an event of an epoch."""
+    """Send the signal of Ctrl-C at an event of an epoch, or raise its error."""
 
-    def __init__(self, event, epoch=1):
+    def __init__(self, event, epoch=1, *, raises=False):
         self.event = event
         self.epoch = epoch
+        self.raises = raises
 
     def notify(self, event, net):
         if event == self.event and len(net.history) >= self.epoch:
+            if self.raises:
+                raise KeyboardInterrupt
             signal.raise_signal(signal.SIGINT)
 
     def on_train_begin(self, net, **kwargs):
@@ -355,10 +358,18 @@ def test_ctrl_c_keeps_the_steps_of_the_epoch():
 @pytest.mark.parametrize(("event", "n_epochs"), [("epoch begin", 1), ("epoch end", 2)])
 def test_a_callback_can_stop_the_training_between_epochs(event, n_epochs, recwarn):
     """EarlyStopping of skorch also raises KeyboardInterrupt."""
-    model = mf(max_epochs=50, callbacks=[Interrupt(event, epoch=2)]).fit(X, Y)
+    stop = Interrupt(event, epoch=2, raises=True)
+    model = mf(max_epochs=50, callbacks=[stop]).fit(X, Y)
     assert model.n_iter_ == len(model.loss_curve_) == n_epochs
     assert np.isfinite(model.predict(X)).all()
     assert not recwarn.list
+
+
+@pytest.mark.parametrize(("event", "n_epochs"), [("epoch begin", 1), ("epoch end", 2)])
+def test_ctrl_c_in_a_callback_between_epochs_is_no_stop_of_the_callback(event, n_epochs):
+    model = mf(max_epochs=50, callbacks=[Interrupt(event, epoch=2)])
+    interrupted(model, f"interrupted after {n_epochs} whole epochs of 50")
+    assert model.n_iter_ == len(model.loss_curve_) == n_epochs
 
 
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])

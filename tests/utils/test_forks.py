@@ -51,17 +51,17 @@ def test_a_child_can_take_a_lock_that_a_thread_held(monkeypatch):
     lock = forks.ForkLock(lambda: renewed.append(1))
 
     def hold(started, done):
-        with lock:
+        with lock.lock:
             started.set()
             done.wait(SECONDS)
 
     def take():
-        with lock:
+        with lock.lock:
             os._exit(0 if renewed == [1] else 2)
 
     with thread_that_waits(hold):
         assert status_of_child(take) == 0
-    with lock:
+    with lock.lock:
         assert not renewed  # in the parent
 
 

@@ -142,7 +142,7 @@ def test_ratings_of_low_weight_leave_more_uncertainty():
     )
     rows = X[X["user"] == X["user"][0]]
     stds = [model.predict(rows, return_std=True)[1] for model in (one, other)]
-    assert np.mean(stds[1] > stds[0]) > 0.9  # the learned noise of the user differs too
+    assert np.mean(stds[1] > stds[0]) > 0.8  # the learned noise of the user differs too
 
 
 # --- fold_in

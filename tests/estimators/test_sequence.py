@@ -473,7 +473,7 @@ def test_repeated_rows_do_no_harm(timestamp, alpha):
         errors.append(model.predict(ratings.iloc[test]) - stars.iloc[test])
     once, twice = (np.sqrt(np.mean(error**2)) for error in errors)
     assert once < 0.9 * stars.std()
-    assert twice < 1.02 * once
+    assert twice < 1.05 * once  # a training that reads copies has 1.3 times the error
 
 
 def test_the_penalty_counts_all_ratings_so_far():

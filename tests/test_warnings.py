@@ -216,5 +216,13 @@ def test_a_warning_while_saving_names_the_line_that_saves(tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_names_the_line_of_fit(tmp_path):
-    model = new("MF", callbacks=[ModelCheckpoint(tmp_path / "missing" / "model.sklrec")])
+    class Removal(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            with suppress(FileNotFoundError):
+                folder.rmdir()
+
+    folder = tmp_path / "missing"
+    folder.mkdir()
+    checkpoint = ModelCheckpoint(folder / "model.sklrec")
+    model = new("MF", callbacks=[Removal(), checkpoint])
     check_line(lambda: model.fit(X, Y), "The model could not be saved to .*missing")

@@ -12,6 +12,7 @@ DERIVED = {
     "_index",
     "_index_of_objects",
     "_distinct_times",
+    "_by_item",
     "_tie_keys",
     "ties",
     "_has_decimal_form",

@@ -13,14 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 
 from benchmarks._data import movielens
 from benchmarks._measure import seconds
 from benchmarks._peers import ROOT
 from benchmarks._results import table
-from sklrec import MFRegressor
+from sklrec import MFRegressor, save
 
 N_FACTORS, N_MANY = 64, 100
 PATIENCE = 60  # seconds until the service has to answer
@@ -40,7 +39,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         return {"users": rng.choice(users, n).tolist()}
 
     def pair() -> dict[str, Any]:
-        return {"pairs": [{"user": int(rng.choice(users)), "item": int(rng.choice(items))}]}
+        return {"rows": [{"user": int(rng.choice(users)), "item": int(rng.choice(items))}]}
 
     bodies = {
         "10 items for one user": ("/recommend", partial(some, 1)),
@@ -75,8 +74,8 @@ def service(model: MFRegressor) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "model.joblib"
-        joblib.dump(model, path)
+        path = Path(folder) / "model.sklrec"
+        save(model, path)
         command = [sys.executable, "-m", "uvicorn", "--app-dir", ROOT / "docs" / "serving"]
         command += ["--factory", "app:from_environment", "--port", str(port)]
         command += ["--log-level", "warning"]

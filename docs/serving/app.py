@@ -62,8 +62,8 @@ class Served:
             raise ValueError("The file changed while it was read. Load it again.")
         if not (hasattr(self.model, "recommend") and hasattr(self.model, "feature_names_in_")):
             raise ValueError("The file must hold a model that was fitted to a DataFrame.")
-        sides = map(pd.Series, self.model.encoder_.categories_)
-        self.types = [set(map(type, side.tolist())) for side in sides]
+        sides = map(pd.Series, self.model.encoder_.categories_)  # keeps the types of dates
+        self.types = [set(map(type, ids.tolist())) for ids in sides]
         if not set.union(*self.types) <= {int, str}:
             raise ValueError("Fit the model to IDs that are integers or strings, as in JSON.")
 
@@ -90,8 +90,8 @@ class Served:
         if any(set(row) != set(columns) for row in asked.rows):
             raise ValueError(f"Each row must have exactly the columns {columns}.")
         X = pd.DataFrame(asked.rows)[columns]
-        ids = (X[side.name].unique().tolist() for side in self.model.encoder_.vocabularies_)
-        self.check(*ids, n_items, n_scores)
+        users, items = (X[v.name].unique().tolist() for v in self.model.encoder_.vocabularies_)
+        self.check(users, items, n_items, n_scores)
         return X
 
     def check(self, users: list[Any], items: list[Any], n_items: int, n_scores: int = 0) -> None:

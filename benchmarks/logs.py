@@ -170,7 +170,8 @@ def measure(log: str, parts: Iterable[d.Fold]) -> Iterator[dict[str, Any]]:
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Means, standard errors and medians over splits; NaN where a fit failed."""
     by_model = rows.groupby(["Log", "Model"], sort=False)
-    means, errors = by_model[FIGURES].mean(skipna=False), by_model[FIGURES].sem(skipna=False)
+    means = by_model[FIGURES].agg(lambda values: values.mean(skipna=False))
+    errors = by_model[FIGURES].agg(lambda values: values.sem(skipna=False))
     found = means.join(errors.add_suffix(ERROR)).join(by_model["Fit, s"].median())
     return found.assign(Splits=by_model.size()).reset_index()[list(FORMS)]
 

@@ -1,4 +1,4 @@
-"""Lists from events, of our recommenders and of those of other libraries."""
+"""Lists that our recommenders and other libraries make from events."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Iterator

@@ -95,7 +95,7 @@ class Served:
         return X
 
     def check(self, users: list[Any], items: list[Any], n_items: int, n_scores: int = 0) -> None:
-        """Raise if IDs are of another type than those of the model, or if users are too many."""
+        """Raise if an ID has a type that the model does not know, or if users are too many."""
         for ids, side, types in zip((users, items), ("user", "item"), self.types, strict=True):
             if wrong := [one for one in ids if type(one) not in types]:
                 wanted = " or ".join(sorted(known.__name__ for known in types))
@@ -127,7 +127,7 @@ class Pool:
 
 
 def create_app(path: str | os.PathLike[str], custom_objects: Any = None) -> FastAPI:
-    """Make the service of a file of `sklrec.save`; `custom_objects` are those of `sklrec.load`."""
+    """Make a service of a model file; `custom_objects` go to `sklrec.load`."""
     # Requests have threads, with which torch's own would compete. The number is one for the whole
     # process, and `predict` lowers it for a moment. From one it cannot be lowered.
     torch.set_num_threads(1)

@@ -36,11 +36,11 @@ class PairsByUser(NamedTuple):
 
 @dataclass(frozen=True)
 class Items:
-    """Items to choose from, and those that users may not get or have to choose from."""
+    """Items to choose from, and the candidates and exclusions of each user."""
 
     codes: np.ndarray  # (n_items,), 0 for items that fit did not see
     vocabulary: Vocabulary  # of the model
-    ids: Any = None  # (n_items,), of items with side features; otherwise those of the codes
+    ids: Any = None  # (n_items,), only of items with side features
     features: dict[str, Any] = field(default_factory=dict)  # arguments of the reader's scores
     # The number of the list of each user, and (n_lists + 1, n_items) of the lists' items.
     allowed: tuple[np.ndarray, csr_array] | None = None

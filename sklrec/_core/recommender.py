@@ -81,14 +81,14 @@ class BaseRecommender(DeclaredEstimator):
         candidates: IDList | Mapping[Any, IDList] | None = None,
         exclude: IDList | Mapping[Any, IDList] | None = None,
     ) -> pd.DataFrame:
-        """Recommend the items with the highest predicted ratings.
+        """Recommend the items with the highest scores.
 
         Parameters
         ----------
         users : array-like of shape (n_users,), default=None
-            User IDs. An unknown user gets the items that are rated highest regardless of the
-            user. ``None`` means all known users, or the users of `candidates` if these differ by
-            user.
+            User IDs. An unknown user gets the items that are rated highest, or are most popular,
+            regardless of the user. ``None`` means all known users, or the users of `candidates`
+            if these differ by user.
         n_items : int, default=10
             Number of items for each user, or fewer if not enough items are left.
         exclude_seen : bool, default=True
@@ -107,10 +107,11 @@ class BaseRecommender(DeclaredEstimator):
         Returns
         -------
         DataFrame of shape (n_recommendations, 4)
-            The user, the item, the rank (from 1) and the score (the predicted rating). The first
-            two columns have the names of the fitted columns, or the names user and item if the
-            fitted columns have no names. The users have the order of `users`. Items with the same
-            score have the order of ``encoder_.categories_[1]``, or that of a table of items.
+            The user, the item, the rank (from 1) and the score. The score is the predicted
+            rating, or that of `decision_function` for recommenders of events. The first two
+            columns have the names of the fitted columns, or the names user and item if the fitted
+            columns have no names. The users have the order of `users`. Items with the same score
+            have the order of ``encoder_.categories_[1]``, or that of a table of items.
 
         Raises
         ------

@@ -32,7 +32,7 @@ from sklrec._data.id_checks import (
     warn_of_mixed_forms,
     warn_of_mixed_types,
 )
-from sklrec._data.tables import as_column
+from sklrec._data.tables import as_column, hint_about_wide_tables
 from sklrec._utils.forks import cached_property
 from sklrec._utils.state.ids import IDs
 from sklrec._utils.state.kinds import NAME, Declared
@@ -368,4 +368,6 @@ def _check_missing_ids(values: Any, rows: np.ndarray, name: int | str, first_row
     suspects = values[rows]
     for problem, found in (("NaN", pd.isna(suspects)), ("infinity", _is_infinite(suspects))):
         wrong = np.isin(np.arange(len(values)), rows[np.asarray(found)])
+        if wrong.sum() > max(len(values) / 2, 2):
+            lack += f". {hint_about_wide_tables().removesuffix('.')}"
         check_rows(wrong, problem, lack, values, name, first_row)

@@ -17,6 +17,7 @@ from torch import distributed
 
 from sklrec._utils.extras import import_extra
 from sklrec._utils.forks import ForkLock
+from sklrec._utils.versions import accelerator_types, default_device_type
 
 # Devices that have neither float64 nor products of sparse rows (CSR), as on Apple's chips.
 PLAIN = {"mps"}
@@ -84,10 +85,9 @@ def own_settings() -> Iterator[None]:
     try:
         _float32.enter(block)
         with torch.inference_mode(False), ExitStack() as stack:  # turns gradients on, too
-            if torch.get_default_device().type != "cpu":  # in the block, each call takes longer
+            if default_device_type() != "cpu":  # in the block, each call takes longer
                 stack.enter_context(torch.device("cpu"))
-            accelerator = torch.accelerator.current_accelerator()
-            for name in {"cpu"} if accelerator is None else {"cpu", accelerator.type}:
+            for name in {"cpu"} | accelerator_types():
                 if torch.is_autocast_enabled(name):
                     stack.enter_context(torch.autocast(name, enabled=False))
             yield

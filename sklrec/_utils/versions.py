@@ -73,7 +73,7 @@ def default_device_type() -> str:
     try:
         return torch.get_default_device().type
     except AttributeError:
-        # torch 2.6 raises this after set_default_device(None). Remove it when the floor is 2.7.
+        # torch 2.6 raises this after set_default_device(None). Remove it when the floor is newer.
         return "cpu"
 
 

@@ -36,7 +36,7 @@ SETTINGS = other_dtypes_without_gradients, another_device_in_inference_mode
 def settings_of_torch():
     return (
         torch.get_default_dtype(),
-        torch.get_default_device(),
+        torch.empty(0).device,
         torch.is_autocast_enabled("cpu"),
         torch.is_grad_enabled(),
         torch.is_inference_mode_enabled(),

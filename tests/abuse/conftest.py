@@ -25,7 +25,7 @@ class Abuse:
 
 sys.path.append(str(Path(__file__).parent))  # for the helper modules of this folder
 
-ABUSE = Abuse(VARIABLE in os.environ, int(os.environ.get(VARIABLE, 100)))
+ABUSE = Abuse(VARIABLE in os.environ, int(os.environ.get(VARIABLE, 48)))
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,10 @@ from pandas.testing import assert_frame_equal
 
 import sklrec
 
-N_THREADS = 24
+
+@pytest.fixture
+def n_threads(abuse):
+    return 24 if abuse.is_long else 5
 
 
 def answers(model, k):
@@ -36,25 +39,27 @@ def assert_equal(found, wanted):
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_many_threads_get_the_results_of_one(name, abuse):
+def test_many_threads_get_the_results_of_one(name, abuse, n_threads):
     # Fitted here, so that nothing is cached yet when the threads start.
     model = ESTIMATORS[name]().fit(X, Y)
-    barrier = Barrier(N_THREADS, timeout=60)
+    barrier = Barrier(n_threads, timeout=60)
 
     def read(k):
         barrier.wait()
         return answers(model, k)
 
     for _ in range(50 if abuse.is_long else 1):
-        with ThreadPoolExecutor(N_THREADS) as pool:
-            found = list(pool.map(read, range(N_THREADS)))
-        for k in range(N_THREADS):
+        with ThreadPoolExecutor(n_threads) as pool:
+            found = list(pool.map(read, range(n_threads)))
+        for k in range(n_threads):
             assert_equal(found[k], answers(model, k))
-        abuse.counts["threads that read one model"] += N_THREADS
+        abuse.counts["threads that read one model"] += n_threads
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)
-def test_threads_that_read_during_a_refit_see_the_old_model_or_the_new_one(name, abuse, tmp_path):
+def test_threads_that_read_during_a_refit_see_the_old_model_or_the_new_one(
+    name, abuse, n_threads, tmp_path
+):
     model = ESTIMATORS[name]().fit(X, Y)
     # Other users and items, in another order, and other ratings.
     later = X.iloc[::-2], 10 * Y.iloc[::-2] + 100
@@ -71,8 +76,8 @@ def test_threads_that_read_during_a_refit_see_the_old_model_or_the_new_one(name,
                 found.append(answers(sklrec.load(tmp_path / "model"), 0))
         return found
 
-    with ThreadPoolExecutor(N_THREADS) as pool:
-        readers = [pool.submit(read, k) for k in range(N_THREADS)]
+    with ThreadPoolExecutor(n_threads) as pool:
+        readers = [pool.submit(read, k) for k in range(n_threads)]
         try:
             for _ in range(20 if abuse.is_long else 1):
                 model.fit(X, Y).fit(*later)

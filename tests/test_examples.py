@@ -1,49 +1,39 @@
 """The examples that print tables run, and the tables are right."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import os
 import re
-import subprocess
-import sys
+import warnings
 from pathlib import Path
 
+import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
+
+from sklrec.datasets import fetch_movielens
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 DEMO, POST = EXAMPLES / "plot_movielens.py", EXAMPLES / "plot_from_the_post.py"
 POSTS_FIGURES = ("0.6600", "0.2800", "0.4300")  # of its three networks
-# The demo takes a minute for all ratings.
-WITH_FEWER_RATINGS = """
-import runpy, sys
-from sklrec import datasets
-
-def fetch_some(name):
-    found = all_of(name)
-    found.data, found.target = found.data[:8_000], found.target[:8_000]
-    return found
-
-all_of, datasets.fetch_movielens = datasets.fetch_movielens, fetch_some
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
 
 
-def run_python(*arguments, cwd):
-    run = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env={**os.environ, "MPLBACKEND": "agg", "PYTHONWARNINGS": "error::FutureWarning"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert run.returncode == 0, run.stderr
+@pytest.fixture
+def run_example(monkeypatch, tmp_path, capfd):
+    """Run the code of an example in an empty folder, and return what it prints."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(path, code):
+        width = pd.option_context("display.width", 100, "display.max_columns", 10)
+        with warnings.catch_warnings(action="error", category=FutureWarning), width:
+            exec(compile(code, path, "exec"), {"__name__": "__main__", "__file__": str(path)})
+        plt.close("all")
+        return capfd.readouterr()
+
     return run
 
 
 @pytest.mark.movielens
-def test_networks_of_the_post(movielens, tmp_path):
-    small = f"exec(open({str(POST)!r}).read().replace('<= 30', '<= 6'))"
-    lines = run_python("-c", small, cwd=tmp_path).stdout.splitlines()
+def test_networks_of_the_post(run_example):
+    lines = run_example(POST, POST.read_text().replace("<= 30", "<= 4")).out.splitlines()
     errors = [float(re.search(r"[a-z] {2,}(\d\.\d{4})", line)[1]) for line in lines[2:]]
     assert len(errors) == 13
     assert errors[0] > 1 and errors[1] > 1  # factors far from the ratings
@@ -53,15 +43,18 @@ def test_networks_of_the_post(movielens, tmp_path):
 
 
 @pytest.mark.movielens
-def test_movielens_demo(movielens, tmp_path):
-    run = run_python("-c", WITH_FEWER_RATINGS, DEMO, cwd=tmp_path)
-    last = run.stdout.rstrip().splitlines()[-1]
+def test_movielens_demo(run_example, monkeypatch, tmp_path):
+    movielens = fetch_movielens("100k")  # the demo takes a minute for all ratings
+    movielens.data, movielens.target = movielens.data[:5_000], movielens.target[:5_000]
+    monkeypatch.setattr("sklrec.datasets.fetch_movielens", lambda name: movielens)
+    printed = run_example(DEMO, DEMO.read_text())
+    last = printed.out.rstrip().splitlines()[-1]
     assert re.match(r" *10 .+ \(\d{4}\) ", last)  # the tenth film, with its title
-    assert "u1  each user's last 10" in run.stdout
+    assert "u1  each user's last 10" in printed.out
     for name in ("MFRegressor", "DenseRecRegressor", "SequenceRatingRegressor"):
-        assert f"\n{name} " in run.stdout
-    assert "Recommended to user 196 by " in run.stdout
-    assert "Films like Star Wars (1977):" in run.stdout
-    assert "Empire Strikes Back, The (1980)" in run.stdout
-    assert "15/15" in run.stderr  # the end of the progress bar
+        assert f"\n{name} " in printed.out
+    assert "Recommended to user 196 by " in printed.out
+    assert "Films like Star Wars (1977):" in printed.out
+    assert "Empire Strikes Back, The (1980)" in printed.out
+    assert "15/15" in printed.err  # the end of the progress bar
     assert (tmp_path / "demo_output" / "movielens.png").stat().st_size > 10_000

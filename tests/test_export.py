@@ -10,7 +10,7 @@ import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
-from torch_settings import SETTINGS, settings_of_torch
+from torch_settings import other_settings, settings_of_torch
 
 import sklrec.export
 from sklrec import (
@@ -66,10 +66,9 @@ def assert_parity(session, estimator, X, sizes=SIZES, **history):
         np.testing.assert_allclose(found, expected[~np.isnan(expected)], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_of_torch_change_nothing_and_stay(ratings, queries, tmp_path, setting):
+def test_settings_of_torch_change_nothing_and_stay(ratings, queries, tmp_path):
     mf = MFRegressor(n_factors=4, random_state=0).fit(*ratings)
-    with setting():
+    with other_settings():
         before = settings_of_torch()
         session = session_of(mf, tmp_path)
         assert settings_of_torch() == before
@@ -80,8 +79,7 @@ def test_settings_of_torch_change_nothing_and_stay(ratings, queries, tmp_path, s
     "params",
     [
         {},
-        {"optimizer": torch.optim.Adam, "biased": False, "rating_scale": None},
-        {"svdpp": True},
+        {"optimizer": torch.optim.Adam, "biased": False, "svdpp": True, "rating_scale": None},
     ],
 )
 def test_matrix_factorization(ratings, queries, tmp_path, params):
@@ -110,8 +108,6 @@ TIMED = ["user", "item", "timestamp"]
         (MFRegressor(**NET), TIMED[:2], SIZES),
         (DenseRecRegressor(**NET), ["user", "item", "hour", "genres", "weekend"], SIZES),
         (LSTM(), TIMED, SIZES),
-        (LSTM(bidirectional=True), TIMED, [7, 50]),
-        (LSTM(alpha=10.0), TIMED, [7, 50]),
         (LSTM(items_only=True, bidirectional=True), TIMED[:2], [1, 7, 50]),
     ],
     ids=str,

@@ -16,21 +16,18 @@ def default(set_default, ours, value):
 
 
 @contextlib.contextmanager
-def other_dtypes_without_gradients():
-    dtype = default(torch.set_default_dtype, torch.float32, torch.float64)
-    with dtype, torch.autocast("cpu", torch.bfloat16), torch.no_grad():
+def other_settings():
+    """Set all of them to something else at once."""
+    with contextlib.ExitStack() as stack:
+        for block in (
+            default(torch.set_default_dtype, torch.float32, torch.float64),
+            default(torch.set_default_device, None, "meta"),  # its tensors hold no values
+            default(torch.use_deterministic_algorithms, False, True),
+            torch.autocast("cpu", torch.bfloat16),
+            torch.inference_mode(),
+        ):
+            stack.enter_context(block)
         yield
-
-
-@contextlib.contextmanager
-def another_device_in_inference_mode():
-    device = default(torch.set_default_device, None, "meta")  # its tensors hold no values
-    deterministic = default(torch.use_deterministic_algorithms, False, True)
-    with device, deterministic, torch.inference_mode():
-        yield
-
-
-SETTINGS = other_dtypes_without_gradients, another_device_in_inference_mode
 
 
 def settings_of_torch():

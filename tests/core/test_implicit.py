@@ -13,7 +13,7 @@ import pytest
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
-from torch_settings import SETTINGS, settings_of_torch
+from torch_settings import other_settings, settings_of_torch
 
 import sklrec
 from sklrec import EASERecommender, ImplicitMFRecommender, PopularityRecommender
@@ -197,10 +197,9 @@ def test_columns_are_given_by_position_and_by_name(name):
 
 
 @every
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_of_torch_change_nothing_and_stay(name, setting, tmp_path):
+def test_settings_of_torch_change_nothing_and_stay(name, tmp_path):
     wanted, usual = outputs(fit(name)), settings_of_torch()
-    with setting():
+    with other_settings():
         before = settings_of_torch()
         model = fit(name)
         sklrec.save(model, tmp_path / "model")

@@ -11,7 +11,7 @@ from uuid import UUID
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklrec._data.growing_vocabulary import GrowingVocabulary
@@ -115,6 +115,7 @@ def test_look_up_and_extend_agree_with_a_dict(column):
         assert len(longer) == len(set(both)), name
 
 
+@settings(max_examples=40)
 @given(ANY_IDS, ANY_IDS)
 def test_objects_behave_as_in_a_dict(values, others):
     vocabulary, codes = Vocabulary.build(objects(values), "user")

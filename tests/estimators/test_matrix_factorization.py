@@ -93,7 +93,7 @@ def test_without_biases_the_rating_is_the_dot_product():
 def test_with_a_vanishing_start_it_is_a_ridge_regression_on_indicators():
     """Factors that start at 0 stay at 0, so that scikit-learn's Ridge solves the same problem."""
     alpha = 0.05
-    model = mf(init_std=1e-30, alpha=alpha, max_epochs=300, batch_size=200).fit(X, Y)
+    model = mf(init_std=1e-30, alpha=alpha, max_epochs=150, batch_size=200).fit(X, Y)
     indicators = pd.get_dummies(X[["user", "item"]], columns=["user", "item"], dtype=float)
     counts = indicators.sum()
     # The penalty applies once for each rating, so it grows with the number of ratings of a row.
@@ -127,17 +127,6 @@ def test_without_biases_an_unknown_pair_gets_the_mean_and_biases_are_named_as_ab
     for name in ("user_biases_", "item_biases_"):
         with pytest.raises(AttributeError, match=f"no {name}: it was fitted with biased=False"):
             getattr(model, name)
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 4, 16])
-@pytest.mark.parametrize("warm_start", [False, True])
-def test_small_batches_do_not_diverge(batch_size, warm_start):
-    rng = np.random.default_rng(0)
-    y = rng.normal(size=30)
-    for table in (rng.integers(0, 5, (30, 2)), rng.normal(size=(30, 2))):
-        model = MFRegressor(3, svdpp=True, batch_size=batch_size, warm_start=warm_start)
-        model.set_params(random_state=0).fit(table, y)
-        assert np.abs(model.predict(table) - y).max() < 2 * np.ptp(y)
 
 
 def test_a_larger_penalty_gives_smaller_tables():
@@ -244,15 +233,15 @@ def test_counts_of_plays_train_to_a_useful_model(svdpp, alpha):
 
 
 @pytest.mark.parametrize("svdpp", [False, True])
-@pytest.mark.parametrize("batch_size", [1, 4])
-def test_tiny_batches_train_to_finite_models(svdpp, batch_size):
+@pytest.mark.parametrize("batch_size", [1, 4, 16])
+def test_tiny_batches_do_not_diverge(svdpp, batch_size):
     rng = np.random.default_rng(0)
-    options = {"svdpp": svdpp, "batch_size": batch_size, "warm_start": True, "random_state": 0}
-    for n in (20, 60):
-        y = rng.normal(size=n)
-        for ids in (rng.integers(0, 5, (n, 2)), rng.normal(size=(n, 2))):
-            model = MFRegressor(n_factors=3, max_epochs=10, **options).fit(ids, y)
-            assert np.mean((model.predict(ids) - y) ** 2) < 1.5 * y.var()
+    n, options = 30, {"svdpp": svdpp, "batch_size": batch_size, "random_state": 0}
+    y = rng.normal(size=n)
+    for ids in (rng.integers(0, 5, (n, 2)), rng.normal(size=(n, 2))):
+        predictions = MFRegressor(n_factors=3, **options).fit(ids, y).predict(ids)
+        assert np.abs(predictions - y).max() < 2 * np.ptp(y)
+        assert np.mean((predictions - y) ** 2) < 1.5 * y.var()
 
 
 # --- SVD++ terms

@@ -264,7 +264,7 @@ WRONG_MODULES = {
         "got an object of Factors. Pass the class",
     ),
     "compiled object": (
-        torch.compile(Factors(40, 30)),
+        torch.compile(Factors(40, 30), backend="eager"),
         ValueError,
         "got an object of Factors. Pass the class",
     ),

@@ -310,7 +310,7 @@ def test_one_estimator_may_be_fitted_to_either_input():
 def drifting_log(seed=0):
     """Make ratings of users whose mean drifts, so that only recent ratings are informative."""
     rng = np.random.RandomState(seed)
-    n_users, length = 150, 40
+    n_users, length = 100, 40
     drift = np.cumsum(rng.normal(scale=0.5, size=(n_users, length)), axis=1)
     items = np.stack([rng.permutation(60)[:length] for _ in range(n_users)])
     ratings = 3 + drift + rng.normal(scale=0.2, size=drift.shape)
@@ -330,8 +330,8 @@ def test_it_follows_drift_and_later_ratings_help():
     errors = []
     for model in (
         MFRegressor(random_state=0),
-        SequenceRatingRegressor(max_epochs=30, random_state=0),
-        SequenceRatingRegressor(bidirectional=True, max_epochs=30, random_state=0),
+        SequenceRatingRegressor(max_epochs=20, random_state=0),
+        SequenceRatingRegressor(bidirectional=True, max_epochs=20, random_state=0),
     ):
         predictions = model.fit(log[~test], ratings[~test]).predict(log[test])
         errors.append(np.sqrt(np.mean((ratings[test] - predictions) ** 2)))
@@ -459,8 +459,7 @@ def test_repeated_rows_are_read_once_and_never_by_themselves(timestamp):
             assert (item, rating) not in list(zip(*(v.tolist() for v in read), strict=True))
 
 
-@pytest.mark.parametrize("timestamp", ["auto", None])
-@pytest.mark.parametrize("alpha", ["auto", 1.0])
+@pytest.mark.parametrize(("timestamp", "alpha"), [("auto", "auto"), (None, 1.0)])
 def test_repeated_rows_do_no_harm(timestamp, alpha):
     ratings, stars = make_ratings(100, 60, 3000, step=1, random_state=0)
     train = np.random.RandomState(0).permutation(3000)

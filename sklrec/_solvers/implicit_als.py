@@ -123,8 +123,10 @@ class ImplicitALS:
     def of_all(self, items: Tensor) -> Tensor:  # (n_factors,)
         """Compute the diagonal of w Q'Q in float64, which is all of it after `train`."""
         # In parts, because a copy of the table in float64 would be large beside a few users.
-        squares = (part.double().square().sum(0) for part in items.split(PARTNERS_AT_ONCE))
-        return self.unobserved_weight * torch.stack(list(squares)).sum(0)
+        found = torch.zeros(self.n_factors, dtype=torch.float64, device=items.device)
+        for part in items.split(PARTNERS_AT_ONCE):
+            found += part.double().square_().sum(0)
+        return found * self.unobserved_weight
 
     @torch.no_grad()
     def solve_users(self, positives: csr_array, items: Tensor) -> Tensor:  # (n, n_factors)

@@ -30,7 +30,8 @@ $(VENV)/.extra-%: $(BIN)/python pyproject.toml setup.cfg constraints.txt
 demo: $(VENV)/.extra-plot  ## MovieLens 100K to ratings and recommendations
 	$(BIN)/python docs/examples/plot_movielens.py
 
-test: lint types tests  ## lint, types, doctests and tests
+test: lint  ## lint, types, doctests and tests
+	@$(MAKE) --no-print-directory -j2 types tests  # mypy leaves all cores but one idle
 
 lint: $(VENV)/.extra-test
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 
 from sklrec.datasets import fetch_movielens
 
-settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+settings.register_profile("tests", max_examples=50, deadline=None, derandomize=True, database=None)
 settings.load_profile("tests")
 # Versions whose output doctests and pages show.
 NEWEST = ("numpy>=2.4", "pandas>=3.1", "scikit-learn>=1.9", "torch>=2.13")

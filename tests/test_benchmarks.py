@@ -5,6 +5,7 @@ import json
 import sys
 import zipfile
 from copy import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,8 @@ def in_process(monkeypatch):
         monkeypatch.setattr("benchmarks._peers.environment", lambda library: "python")
         monkeypatch.setattr("benchmarks._peers._call", call)
         monkeypatch.setattr("benchmarks.peers._serve.reset_peak", lambda: None)
+        # The objects of all tests are many, and nothing is measured here.
+        monkeypatch.setattr("benchmarks.peers._serve.gc", SimpleNamespace(collect=int))
 
     return use
 

@@ -1,6 +1,8 @@
 """Metrics of ranked lists, compared with trec_eval and scikit-learn."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +33,7 @@ PRED = pd.DataFrame(
 )
 
 
+@functools.cache
 def random_tables(seed, *, ties=False, n_users=60, n_items=40):
     """Relevant rows with ratings 1 to 4, and lists of different lengths, both in random order."""
     rng = np.random.default_rng(seed)
@@ -85,7 +88,7 @@ def by_user(values):
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("k", [1, 5, 10, 50])
+@pytest.mark.parametrize("k", [1, 5, 50])
 @pytest.mark.parametrize(
     ("metric", "measure", "gain"),
     [

@@ -42,6 +42,7 @@ from sklrec.model_selection import (
 
 SECONDS = 600  # after which a call hangs
 RARE = {"to_onnx": 0.1}  # an export takes seconds
+LOGGERS = "torch.onnx", "onnx_ir"
 N_THREADS = 2  # of torch: calls lower the number only where it is above one
 NEW, NEW_Y = X[:40].assign(user=X["user"][:40] + 1_000), Y[:40]
 SPLITTERS = [
@@ -191,7 +192,7 @@ def settings():
         "NumPy's errors": np.geterr(),
         "scikit-learn": sklearn.get_config(),
         "filters of warnings": warnings.filters[:],
-        "log level": logging.getLogger("torch.onnx").level,
+        "log levels": [logging.getLogger(name).level for name in LOGGERS],
     }
 
 
@@ -200,7 +201,8 @@ def restore(before):
     torch.set_grad_enabled(before["gradients"])
     torch.set_default_dtype(before["dtype"])
     torch.set_num_threads(before["threads"])
-    logging.getLogger("torch.onnx").setLevel(before["log level"])
+    for name, level in zip(LOGGERS, before["log levels"], strict=True):
+        logging.getLogger(name).setLevel(level)
     warnings.filters[:] = before["filters of warnings"]
 
 

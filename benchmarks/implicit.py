@@ -45,8 +45,8 @@ EASE, ALS = "sklrec EASERecommender", "implicit AlternatingLeastSquares"
 PENALTIES: list[Job] = [
     {"share": 20, "alpha": 0.01},
     {"share": 20, "alpha": 0.005},
-    {"share": 10, "alpha": 0.01},
-    {"share": 40, "alpha": 0.005},
+    {"share": 20, "alpha": 0.0025},
+    {"share": 20, "alpha": 0.001},
 ]
 CONFIDENCES: list[Job] = [
     {"alpha": 1, "regularization": 0.1},

@@ -30,7 +30,7 @@ from fitted_models import ESTIMATORS, OTHERS, X, Y, networks
 import sklrec
 from sklrec import IDEncoder, SequencePadder, SequenceWindower
 from sklrec.approximate import ApproximateItems
-from sklrec.datasets import ArrayRatings, interactions_from_wide, make_ratings
+from sklrec.datasets import ChunkedRatings, interactions_from_wide, make_ratings
 from sklrec.export import EXPORTED, onnx_inputs, to_onnx
 from sklrec.metrics import make_ranking_scorer, ndcg_at_k
 from sklrec.model_selection import (
@@ -100,8 +100,8 @@ class Fitted:
             calls["to_onnx"] = lambda: to_onnx(model, self.path)
             calls["onnx_inputs"] = lambda: onnx_inputs(model, X)
         if type(model) is sklrec.MFRegressor and not model.svdpp:
-            ids, index = X[["user", "item"]].to_numpy(), ApproximateItems(model)
-            calls["fit of chunks"] = lambda: self.train("fit", ArrayRatings(ids, Y))
+            index = ApproximateItems(model)
+            calls["fit of chunks"] = lambda: self.train("fit", ChunkedRatings([(X, Y)]))
             calls["ApproximateItems"] = lambda: ApproximateItems(model)
             calls["ApproximateItems.recommend"] = lambda: index.recommend(n_items=3)
         return calls

@@ -18,7 +18,7 @@ from torch import distributed
 
 from sklrec._utils.extras import import_extra
 from sklrec._utils.forks import ForkLock
-from sklrec._utils.versions import accelerator_types, default_device_type
+from sklrec._utils.versions import accelerator_types
 
 # Devices that have neither float64 nor products of sparse rows (CSR), as on Apple's chips.
 PLAIN = {"mps"}
@@ -107,6 +107,11 @@ def own_settings() -> Iterator[None]:
     finally:
         _float32.leave(block)
         torch.set_grad_enabled(has_gradients)
+
+
+def default_device_type() -> str:
+    """Type of the device on which torch now makes tensors."""
+    return torch.empty(0).device.type  # torch 2.6 tells another device in some cases
 
 
 def is_there(device: str | torch.device) -> bool:

@@ -29,7 +29,6 @@ __all__ = [
     "check_onnx_operators",
     "check_sample_weight",
     "column_or_1d",
-    "default_device_type",
     "factorize",
     "fit_context",
     "get_output_config",
@@ -66,15 +65,6 @@ except ModuleNotFoundError:
         def call_on_fit_task_begin(self, **kwargs: Any) -> None: ...
 
         def call_on_fit_task_end(self, **kwargs: Any) -> None: ...
-
-
-def default_device_type() -> str:
-    """Type of the device on which torch creates tensors by default."""
-    try:
-        return torch.get_default_device().type
-    except AttributeError:
-        # torch 2.6 raises this after set_default_device(None). Remove it when the floor is newer.
-        return "cpu"
 
 
 def accelerator_types() -> set[str]:

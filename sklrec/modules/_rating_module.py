@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec._utils.runtime import is_plain, to_widest
+from sklrec._utils.runtime import default_device_type, is_plain, to_widest
 from sklrec._utils.state.kinds import Fields
-from sklrec._utils.versions import default_device_type, is_exporting
+from sklrec._utils.versions import is_exporting
 from sklrec.modules._losses import SQUARED_ERROR, Loss, SquaredError
 
 Layer = TypeVar("Layer", bound=nn.Module)

@@ -96,7 +96,8 @@ def test_training_continues(name, device):
     x, y = data_of(name)
     more = x[:30].assign(user=x["user"] + 1000)
     expected = fitted(name, "cpu", x, y).partial_fit(more, y[:30]).predict(x)
-    for first in (device, "cpu"):
+    # All nets move in one way, and the LSTM is slow.
+    for first in [device] if name == "LSTM" else [device, "cpu"]:
         with MACHINE:
             model = fitted(name, first, x, y).set_params(device=device).partial_fit(more, y[:30])
             assert model.predict(x) == pytest.approx(expected, abs=1e-4)

@@ -69,7 +69,7 @@ audit: $(VENV)/.extra-test  ## known vulnerabilities of the pinned versions
 	@$(PIP) pip-audit
 	$(BIN)/pip-audit --strict --disable-pip --no-deps -r constraints.txt || { echo "audit: either the list above names vulnerable versions, or pip-audit could not ask for one; it needs the advisory database of the package index"; exit 1; }
 
-fuzz: $(VENV)/.extra-test  ## random data, calls and model files for an hour; FUZZ=number of calls
+fuzz: $(VENV)/.extra-test  ## random data, calls, interrupts, files and requests for hours; FUZZ=number of calls
 	$(BIN)/python tests/abuse/fuzz.py $(FUZZ)
 
 sweep: $(VENV)/.extra-test  ## about 22,000 calls of public functions with wrong arguments

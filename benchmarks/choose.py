@@ -163,7 +163,7 @@ def compare(name: str, logs: dict[str, pd.DataFrame], n_splits: int) -> str:
     changes = frame / frame.iloc[0] - 1
     means = means.assign(mean=means.mean(axis=1), largest=means.max(axis=1))
     means = means.assign(change=changes.mean(axis=1), error=changes.sem(axis=1))
-    return means.sort_values("change").to_string(float_format="{:.4f}".format)
+    return means.sort_values("change").to_string(float_format="{:.4g}".format)
 
 
 def changed_constants(candidate: dict[str, Any]) -> ExitStack:

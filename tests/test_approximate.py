@@ -57,11 +57,11 @@ def test_settings_of_torch_change_nothing(model):
 
 
 def test_a_larger_search_finds_more(model):
-    exact = set(map(tuple, model.recommend(USERS, 10)[["user", "item"]].to_numpy()))
+    exact = set(map(tuple, model.recommend(USERS, 100)[["user", "item"]].to_numpy()))
     shares = []
     for options in ({"n_links": 2, "ef_construction": 2, "ef_search": 1}, {}):
         index = ApproximateItems(model, **options)
-        pairs = set(map(tuple, index.recommend(USERS, 10)[["user", "item"]].to_numpy()))
+        pairs = set(map(tuple, index.recommend(USERS, 100)[["user", "item"]].to_numpy()))
         shares.append(len(pairs & exact) / len(exact))
     assert shares[0] < shares[1]
 

@@ -14,6 +14,7 @@ from sklrec import (
     BayesianMFRegressor,
     BiasRegressor,
     DenseRecRegressor,
+    EASERecommender,
     IDEncoder,
     MFRegressor,
     SequenceRatingRegressor,
@@ -149,6 +150,20 @@ def test_a_column_that_equals_y_is_reported(model):
         warnings.filterwarnings("ignore", "All ratings are 1")
         clone(model).fit(log.assign(stars=1), Y * 0 + 1)  # it says nothing about the ratings
         clone(model).fit(log.assign(stars=Y + 1), Y)
+
+
+@pytest.mark.parametrize("as_table", [np.asarray, pd.DataFrame, pl.DataFrame])
+def test_a_table_with_a_column_for_each_item_is_reported(as_table):
+    likes = np.random.default_rng(0).random((30, 12)) < 0.2
+    message = "first two columns .* both are 0 .* call sklrec.datasets.interactions_from_wide"
+    with pytest.warns(UserWarning, match=message):
+        EASERecommender().fit(as_table(likes.astype(int)))
+    with pytest.raises(ValueError, match=r"lack an ID.* call sklrec.datasets.interactions_from_w"):
+        EASERecommender().fit(as_table(np.where(likes, 1.0, np.nan)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        EASERecommender(user=0, item=1).fit(as_table(likes.astype(int)))
+        EASERecommender().fit(as_table(likes[:, :2].astype(int)))
 
 
 @pytest.mark.parametrize(

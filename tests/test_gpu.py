@@ -13,6 +13,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from torch.utils import backend_registration
 
 from sklrec import (
     BayesianMFRegressor,
@@ -131,6 +132,10 @@ def test_dropout_does_not_change_the_random_state_of_the_device(device):
 # --- without a GPU
 
 
+@pytest.mark.skipif(
+    not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"),
+    reason="this version of torch has no devices written in Python",
+)
 def test_estimators_stay_on_a_device_and_do_not_wait_for_it():
     folder = Path(__file__).parent / "remote"
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:doctest", "-o", "addopts="]

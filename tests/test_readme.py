@@ -20,6 +20,7 @@ def printed_table(text):
 
 
 @pytest.mark.movielens
+@pytest.mark.prints
 def test_code_runs_and_prints_what_is_shown(movielens, tmp_path, monkeypatch, capsys):
     films = fetch_movielens("100k")
     titles = films.item_frame.set_index("item")["title"]

@@ -17,6 +17,7 @@ from sklrec._data.features.side_features import (
     SideFeatures,
     assign_sides,
 )
+from sklrec._data.pair_columns import warn_of_wide_table
 from sklrec._data.tables import (
     Frame,
     check_interactions,
@@ -252,6 +253,9 @@ def learn_ids(model: Any, X: Any, previous: Any) -> Inputs:
 def find_id_columns(model: Any, X: Any, previous: Any) -> tuple[int, ...]:
     """Find the positions of the columns of users and items."""
     columns = resolve_sides(model, X, user=model.user, item=model.item)
+    is_automatic = model.user == "auto" == model.item
+    if previous is None and is_automatic and "user" not in getattr(model, "feature_names_in_", ()):
+        warn_of_wide_table(X)
     if previous is not None and columns != previous.encoder_.column_indices_:
         raise ValueError(
             f"user={model.user!r} and item={model.item!r} are other columns than those of the "

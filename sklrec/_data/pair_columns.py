@@ -1,10 +1,16 @@
-"""Columns of users and items in tables that no estimator was fitted to."""
+"""Columns of users and items that no parameter names."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Sequence
 from typing import Any
 
-from sklrec._data.tables import POSITIONS
+import numpy as np
+
+from sklrec._data.tables import POSITIONS, Table, column_values, hint_about_wide_tables
+from sklrec._utils.warnings import warn
+
+# Share of zeros in both columns of IDs from which a table seems to have a column for each item.
+SHARE_OF_ZEROS = 1 / 3
 
 
 def pair_positions(
@@ -34,3 +40,16 @@ def pair_positions(
             "them."
         )
     return 0, 1
+
+
+def warn_of_wide_table(X: Table) -> None:
+    """Warn if the first two columns, read as IDs, seem to hold counts or ratings of two items."""
+    if X.shape[1] < 3:
+        return
+    columns = [column_values(X, k) for k in POSITIONS.values()]
+    if all(v.dtype.kind in "biuf" and np.mean(v == 0) > SHARE_OF_ZEROS for v in columns):
+        warn(
+            "The first two columns of X were read as the IDs of users and items, and both are 0 "
+            f"in more than a third of the rows. {hint_about_wide_tables()} If they do hold IDs, "
+            "give their positions or names as user= and item=."
+        )

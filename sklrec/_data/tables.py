@@ -106,7 +106,7 @@ def as_column(values: Any) -> Any:
     if isinstance(values, ExtensionArray):
         if isinstance(values.dtype, pd.SparseDtype):
             return np.asarray(values)
-        if isinstance(values, pd.arrays.NumpyExtensionArray):
+        if type(values) is pd.arrays.NumpyExtensionArray:  # a base class of strings in pandas 2
             return values.to_numpy()
         if not isinstance(values.dtype, pd.ArrowDtype):
             return values

@@ -1,7 +1,6 @@
 """The map from the IDs of one column to codes and back."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -32,10 +31,11 @@ from sklrec._data.id_checks import (
     warn_of_mixed_forms,
     warn_of_mixed_types,
 )
-from sklrec._data.tables import as_column
+from sklrec._data.tables import as_column, hint_about_wide_tables
 from sklrec._utils.forks import cached_property
 from sklrec._utils.state.ids import IDs
 from sklrec._utils.state.kinds import NAME, Declared
+from sklrec._utils.versions import factorize
 from sklrec._utils.warnings import warn
 
 # The conversion of a column to a kind, where only one makes sense.
@@ -74,11 +74,10 @@ class Vocabulary(Declared):
     def from_values(cls, values: Any, name: int | str, min_frequency: int = 1) -> "Vocabulary":
         """Learn the IDs of a column."""
         values = as_array(values, name)
-        if _is_direct(values) and min_frequency == 1:
-            with suppress(TypeError):  # if an ID is invalid, `build` raises the error
-                ids = pd.unique(values)  # for integers twice as fast as with codes
-                if not (pd.isna(ids).any() or _is_infinite(ids).any()):
-                    return cls(ids, name)._warned_of_mixtures(values)
+        if values.dtype.kind in "biuf" and min_frequency == 1:
+            ids = pd.unique(values)  # twice as fast as with codes
+            if not (pd.isna(ids).any() or _is_infinite(ids).any()):
+                return cls(ids, name)
         return cls.build(values, name, min_frequency)[0]
 
     @classmethod
@@ -238,9 +237,11 @@ class Vocabulary(Declared):
 def as_array(values: Any, name: int | str) -> Any:
     """Array of NumPy or, if the dtype is one of pandas, of pandas."""
     values = as_column(values)
-    if not hasattr(values, "dtype") or np.ndim(values) != 1:
+    if not hasattr(values, "dtype") or np.ndim(values) != 1 or values.dtype.kind == "V":
+        dtype = f" of dtype {values.dtype}" if hasattr(values, "dtype") else ""
         raise TypeError(
-            f"Column {name!r} must be one column of IDs, got a {type(values).__name__}. {WANTED}"
+            f"Column {name!r} must be one column of IDs, got a {type(values).__name__}{dtype}. "
+            f"{WANTED}"
         )
     if values.dtype.kind == "c":
         raise ValueError(
@@ -331,7 +332,7 @@ def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
 def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
     """Positions in the distinct values, -1 if missing, and these in order of appearance."""
     try:
-        places, distinct = pd.factorize(values)
+        places, distinct = factorize(values)
     except TypeError as error:
         raise unhashable(values, name, error) from error
     return places.astype(np.int64, copy=False), as_array(distinct, name)
@@ -368,4 +369,6 @@ def _check_missing_ids(values: Any, rows: np.ndarray, name: int | str, first_row
     suspects = values[rows]
     for problem, found in (("NaN", pd.isna(suspects)), ("infinity", _is_infinite(suspects))):
         wrong = np.isin(np.arange(len(values)), rows[np.asarray(found)])
+        if wrong.sum() > max(len(values) / 2, 2):
+            lack += f". {hint_about_wide_tables().removesuffix('.')}"
         check_rows(wrong, problem, lack, values, name, first_row)

@@ -5,6 +5,7 @@ import atexit
 import ctypes
 import os
 import platform
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from functools import cache
@@ -17,6 +18,7 @@ from torch import distributed
 
 from sklrec._utils.extras import import_extra
 from sklrec._utils.forks import ForkLock
+from sklrec._utils.versions import accelerator_types
 
 # Devices that have neither float64 nor products of sparse rows (CSR), as on Apple's chips.
 PLAIN = {"mps"}
@@ -78,27 +80,38 @@ _float32 = _Float32()
 def own_settings() -> Iterator[None]:
     """Run a public function with torch's usual settings, and restore those of the user."""
     # Deterministic algorithms stay as the user has set them: on CPUs they change no result.
-    # Ctrl-C can end a context of torch before Python knows that it has begun, so that its end is
-    # never called. The mode of gradients and the dtype are restored in any case.
+    # Ctrl-C can end a context before Python knows that it has begun, so that its end is never
+    # called. The mode of gradients and the dtype are restored in any case. So are the settings of
+    # the contexts of NumPy and `warnings`, else Ctrl-C could silence all later warnings.
     has_gradients, block = torch.is_grad_enabled(), (get_ident(), object())
+    errors, filters = np.geterr(), warnings.filters
     try:
         _float32.enter(block)
         with torch.inference_mode(False), ExitStack() as stack:  # turns gradients on, too
-            if torch.get_default_device().type != "cpu":  # in the block, each call takes longer
+            if default_device_type() != "cpu":  # in the block, each call takes longer
                 stack.enter_context(torch.device("cpu"))
-            accelerator = torch.accelerator.current_accelerator()
-            for name in {"cpu"} if accelerator is None else {"cpu", accelerator.type}:
+            for name in {"cpu"} | accelerator_types():
                 if torch.is_autocast_enabled(name):
                     stack.enter_context(torch.autocast(name, enabled=False))
             yield
-    except SystemError as error:
-        # Functions in C that do not expect Ctrl-C raise this from it.
-        if isinstance(error.__cause__ or error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise
+    except (KeyboardInterrupt, SystemError) as error:
+        # Functions in C that do not expect Ctrl-C raise a SystemError from it.
+        is_ctrl_c = isinstance(error, KeyboardInterrupt)
+        if not (is_ctrl_c or isinstance(error.__cause__ or error.__context__, KeyboardInterrupt)):
+            raise
+        np.seterr(**errors)
+        warnings.filters = filters
+        if is_ctrl_c:
+            raise
+        raise KeyboardInterrupt from error
     finally:
         _float32.leave(block)
         torch.set_grad_enabled(has_gradients)
+
+
+def default_device_type() -> str:
+    """Type of the device on which torch now makes tensors."""
+    return torch.empty(0).device.type  # torch 2.6 tells another device in some cases
 
 
 def is_there(device: str | torch.device) -> bool:

@@ -175,7 +175,7 @@ def _read_header(path: str, file: BinaryIO, n_bytes: int) -> dict[str, Any]:
         )
     file.seek(_LENGTH_BYTES)
     try:
-        header = json.loads(file.read(n_header))
+        header = json.loads(file.read(n_header).decode())  # bytes may be of any Unicode encoding
     except (ValueError, RecursionError) as error:
         refuse(path, f"its header is not valid JSON ({error})")
     return header if isinstance(header, dict) else refuse(path, "its header is no JSON object")

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from narwhals.exceptions import DuplicateError
+from pandas.api.types import infer_dtype
 from sklearn.base import _fit_context
 from sklearn.utils import _safe_indexing as take_rows
 from sklearn.utils import column_or_1d as _column_or_1d
@@ -23,10 +24,12 @@ __all__ = [
     "Interval",
     "RealNotInt",
     "StrOptions",
+    "accelerator_types",
     "check_feature_names_in",
     "check_onnx_operators",
     "check_sample_weight",
     "column_or_1d",
+    "factorize",
     "fit_context",
     "get_output_config",
     "is_exporting",
@@ -62,6 +65,16 @@ except ModuleNotFoundError:
         def call_on_fit_task_begin(self, **kwargs: Any) -> None: ...
 
         def call_on_fit_task_end(self, **kwargs: Any) -> None: ...
+
+
+def accelerator_types() -> set[str]:
+    """Types of the devices besides the CPU that torch can use, at most one."""
+    try:
+        accelerator = torch.accelerator.current_accelerator()
+    except RuntimeError:
+        # torch 2.6 raises this where others return None. Remove it when the floor is 2.7.
+        return set()
+    return set() if accelerator is None else {accelerator.type}
 
 
 def check_onnx_operators(caller: str) -> None:
@@ -107,6 +120,21 @@ def column_or_1d(y: Any, *, input_name: str, warn: bool = False) -> np.ndarray:
         return _column_or_1d(y, warn=warn, **_known(_column_or_1d, input_name=input_name))
     except DuplicateError as error:  # from a table, and no ValueError
         raise ValueError(f"{input_name} should be a 1d array, got a table. {error}") from error
+
+
+def factorize(values: Any) -> tuple[np.ndarray, Any]:
+    """Positions in the distinct values, -1 if missing, and these in order of appearance."""
+    places, distinct = pd.factorize(values)
+    # pandas 2 compares strings up to the first null character only, but compares whole strings
+    # if there is another object. Remove this when the floor is 3.0.
+    if pd.__version__ < "3" and infer_dtype(distinct, skipna=False) == "string":
+        objects, found = np.asarray(values, dtype=object), np.asarray(distinct, dtype=object)
+        known = places >= 0
+        if (found[places[known]] != objects[known]).any():
+            places, found = pd.factorize(np.append(objects, 0))
+            places, found = places[:-1], found[:-1]
+            distinct = found if distinct.dtype == object else pd.array(found, distinct.dtype)
+    return places, distinct
 
 
 def to_datetimes(values: np.ndarray) -> tuple[pd.DatetimeIndex, Any]:

@@ -12,13 +12,14 @@ from pathlib import Path
 def check_file_path(path: str | os.PathLike[str]) -> None:
     """Raise an error if a file cannot be written to a path; call it before the work starts."""
     target, _ = _target(path)
+    temporary = _beside(target)
     try:
-        temporary = _beside(target)
         with open(temporary, "xb"):
             pass
-        temporary.unlink()
     except OSError as error:
         raise _named(error, target) from None
+    finally:  # Ctrl-C may have come
+        _remove(temporary)
 
 
 def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
@@ -34,8 +35,7 @@ def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(target)
     except BaseException as error:  # Ctrl-C included
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        _remove(temporary)
         if isinstance(error, OSError):
             raise _named(error, target) from None
         raise
@@ -70,6 +70,15 @@ def _target(path: str | os.PathLike[str]) -> tuple[Path, os.stat_result | None]:
 def _beside(target: Path) -> Path:
     """Path of a new file in the same folder; its name is short, as the target's may be long."""
     return target.with_name(f".{secrets.token_hex(8)}.tmp")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, if it is there."""
+    # A function in Python, such as Path.unlink, could be interrupted before it removes the file.
+    try:
+        os.unlink(path)
+    except OSError:
+        pass
 
 
 def _open_private(path: str, flags: int) -> int:

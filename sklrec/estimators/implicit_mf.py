@@ -34,7 +34,8 @@ class ImplicitMFRecommender(BaseEventUsers):
     where S are the positives, with weights :math:`c`, the second sum goes over all pairs of a
     user and an item, and the penalty of a row grows with its positives and with the number of
     pairs: :math:`k_u = \sum_i c_{ui} + w n_{items}`, and in the same way for items. Each sweep
-    computes all users exactly, and then all items. The last items give the users once more.
+    improves all users by two steps of conjugate gradients, and then all items. The users at the
+    end are exact, given the items.
 
     Parameters
     ----------
@@ -116,6 +117,9 @@ class ImplicitMFRecommender(BaseEventUsers):
     ----------
     Rendle, Krichene, Zhang, Koren (2022), "Revisiting the Performance of iALS on Item
     Recommendation Benchmarks", :doi:`10.1145/3523227.3548486`.
+
+    Takács, Pilászy, Tikk (2011), "Applications of the Conjugate Gradient Method for Implicit
+    Feedback Collaborative Filtering", :doi:`10.1145/2043932.2043987`.
 
     Hu, Koren, Volinsky (2008), "Collaborative Filtering for Implicit Feedback Datasets",
     :doi:`10.1109/ICDM.2008.22`.

@@ -353,10 +353,12 @@ class GaussianMatrixFactorization(MatrixFactorization):
         """Compute the scores of `_pair_scores` for given distributions of users."""
         # Some items at a time: the several packed matrices of each are far larger than its scores.
         arguments = {"items": items, **features}
-        n_rows = max(1, NUMBERS_AT_ONCE // (4 * self.user_covariances.shape[1]))
-        found = []
-        for part in zip(*(values.split(n_rows) for values in arguments.values()), strict=True):
-            some, *of_items = part
+        n_rows = max(1, NUMBERS_AT_ONCE // (8 * self.user_covariances.shape[1]))
+        # One table for all: a small result that stays after the far larger matrices of its part
+        # keeps the allocator from using their memory again.
+        found = users.new_empty(len(users), len(items))
+        parts = zip(*(values.split(n_rows) for values in arguments.values()), strict=True)
+        for of_found, (some, *of_items) in zip(found.split(n_rows, dim=1), parts, strict=True):
             given = dict(zip(features, of_items, strict=True))
             rows = self._rows("item", some, given)
             scores = torch.addmm(rows[:, 0], users[:, 1:], rows[:, 1:].T) + users[:, :1]
@@ -369,13 +371,13 @@ class GaussianMatrixFactorization(MatrixFactorization):
                 spread = spread_of(variance, self.noise_variance * noise.unsqueeze(1))
                 stars = mean_stars(scores, spread, self.stars, self.thresholds)
                 scores = self._from_ratings(stars, scores)
-            found.append(scores)
-        return torch.cat(found, 1)
+            of_found.copy_(scores)
+        return found
 
     def _variances_of_rows(self, p: Tensor, S: Tensor, q: Tensor, T: Tensor) -> Tensor:
         """Compute the variances of all pairs of rows with packed covariances."""
         times, of_factors = occurrences_of_parts(self.n_factors, self.scale.double())
-        variance = S @ (outer(with_one(q)) * times + T * of_factors).T
+        variance = S @ outer(with_one(q)).mul_(times).addcmul_(T, of_factors).T
         variance += (outer(with_one(p)) * times) @ T.T
         return variance + self._of_context(self.context_variances, {}, 2)
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sklrec._utils.versions import is_exporting
+
 IDS = ("users", "items")
 FEATURES = ("numeric", "categorical", "multi_valued")
 PAST = ("past_items", "past_ratings", "past_gaps", "lengths")
@@ -157,7 +159,7 @@ def call_network(
     network: nn.Module, given: dict[str, Any], n_rows: int, sizes: dict[str, int]
 ) -> Tensor:  # (n_rows,) or (n_rows, 1)
     """Call a network, and return its outputs, or raise."""
-    if torch.compiler.is_exporting():  # comparisons would fix the number of rows
+    if is_exporting():  # comparisons would fix the number of rows
         return network(**given)
     try:
         outputs = network(**given)

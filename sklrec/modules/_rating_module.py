@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sklrec._utils.runtime import is_plain, to_widest
+from sklrec._utils.runtime import default_device_type, is_plain, to_widest
 from sklrec._utils.state.kinds import Fields
 from sklrec._utils.versions import is_exporting
 from sklrec.modules._losses import SQUARED_ERROR, Loss, SquaredError
@@ -247,7 +247,7 @@ def normal(
 
 def is_meta() -> bool:
     """Whether new tensors are made on the device "meta", without values."""
-    return torch.get_default_device().type == "meta"
+    return default_device_type() == "meta"
 
 
 def zero_biases(n_rows: int) -> nn.Parameter:

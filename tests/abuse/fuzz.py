@@ -1,4 +1,4 @@
-"""Runs the random tests of estimators and model files at length."""
+"""Runs the random tests of estimators, model files and the serving example at length."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 # python tests/abuse/fuzz.py 20000
@@ -24,6 +24,9 @@ def main():
         "calls, threads, memory": ["-m", "pytest", "-q", str(HERE)],
         "interrupts": [HERE / "interrupts.py", str(max(300, 3 * n // 20))],
         "wrong calls": [HERE / "wrong_calls.py"],
+        "files that change": [HERE / "changed_files.py", str(max(50, n // 40))],
+        "forks": ["-m", "pytest", "-q", str(TESTS / "utils/test_forks.py")],
+        "requests": [HERE / "served_crowd.py", str(max(500, n // 2))],
         "model files": [TESTS / "persistence/fuzz_model_files.py", f"--examples={3 * n}"],
     }
     # One thread each: programs that share a core wait for the threads of each other.

@@ -68,6 +68,8 @@ COLUMNS = {
     "list": ["a", 1],
     "list of tuples": [(1, 2), (3, 4)],
     "str": pd.Series(["b", "a", "b"]),
+    "null characters": objects(["", "\0a\0", "a\0b", "a", "a\0b"]),
+    "string with null characters": pd.array(["", "\0a\0", "a"], dtype="string"),
     "string": pd.array(["x", "", "x"], dtype="string"),
     "Int64": pd.array([3, 1, 3], dtype="Int64"),
     "Float64": pd.array([1.5, 2, 3], dtype="Float64"),
@@ -225,6 +227,11 @@ def test_missing_and_infinite_ids_are_refused(case):
     for method in (*methods, *(lambda v, f=f: f(v, "user") for f in LEARN)):
         with pytest.raises(ValueError, match=text):
             method(values)
+
+
+def test_structured_arrays_are_refused():
+    with pytest.raises(TypeError, match=r"'user' must be one column of IDs, got a ndarray of dty"):
+        Vocabulary.from_values(np.zeros(2, dtype=[("user", "i8")]), "user")
 
 
 @pytest.mark.parametrize("value", [{"foo": "bar"}, [1], (1, [2])])

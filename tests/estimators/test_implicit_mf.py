@@ -26,6 +26,27 @@ def test_user_factors_solve_their_normal_equations(n_factors, confidence):
         assert np.allclose(p, np.linalg.solve(A, Q.T @ c), rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("confidence", [None, "log"])
+def test_item_factors_come_near_to_the_solution_of_their_equations(confidence):
+    model = ImplicitMFRecommender(
+        3, alpha=0.02, unobserved_weight=0.3, confidence=confidence, n_iter=200, random_state=0
+    ).fit(X, Y)
+    P, Q = (table.astype(np.float64) for table in (model.user_factors_, model.item_factors_))
+    weights = model.positives_.toarray()[1:, 1:].astype(np.float64)
+    for c, q in zip(weights.T, Q, strict=True):
+        penalty = 0.02 * (c.sum() + 0.3 * len(P))
+        A = 0.3 * P.T @ P + (P.T * c) @ P + penalty * np.eye(3)
+        assert np.allclose(q, np.linalg.solve(A, P.T @ c), rtol=1e-3, atol=1e-3)
+
+
+def test_the_size_of_the_blocks_changes_nothing(monkeypatch):
+    model = ImplicitMFRecommender(4, threshold=4, random_state=0)  # some rows have no positives
+    wanted = model.fit(X, Y).item_factors_
+    assert 0 < np.count_nonzero(~wanted.any(axis=1)) < len(wanted) / 2
+    monkeypatch.setattr("sklrec._solvers.implicit_als.BLOCK_SIZE", 7)
+    assert np.allclose(model.fit(X, Y).item_factors_, wanted, rtol=1e-4, atol=1e-5)
+
+
 def loss_of(model):
     scores = model.user_factors_.astype(np.float64) @ model.item_factors_.T
     c = model.positives_.toarray()[1:, 1:]

@@ -3,11 +3,12 @@
 
 # python tests/persistence/fuzz_model_files.py --examples 3000 --seed 0
 #
-# An example is a model file with a few changes. Some change bytes of the file. Others change the
-# document and the arrays, and correct the checksum. Example n of a seed is always the same;
-# `--only n` runs it alone.
+# An example is a model file with a few changes. Some change bytes of the file, or the dtypes,
+# shapes and places in its header. Others change the document and the arrays, and correct the
+# checksum. Example n of a seed is always the same; `--only n` runs it alone.
 
 import argparse
+import encodings.utf_8_sig  # noqa: F401  # Python imports it when a file that may be a text is read
 import json
 import os
 import random
@@ -26,6 +27,7 @@ import numpy as np
 import pandas as pd
 import safetensors.numpy
 import torch
+from sklearn.utils import check_random_state
 
 import sklrec
 from sklrec._utils import tensor_file as _tensor_file
@@ -106,6 +108,8 @@ class Base:
                 # A matrix may have become singular.
                 with suppress(ValueError, torch.linalg.LinAlgError):
                     getattr(estimator, name)(X)
+        if hasattr(estimator, "random_state"):
+            check_random_state(estimator.random_state).random_sample(3)
         with suppress(ValueError):
             repr(estimator)
 
@@ -135,7 +139,7 @@ def alter(bases, rng):
 
 
 def _alter_bytes(content, rng):
-    how = rng.choice(["flip", "cut", "length"])
+    how = rng.choice(["flip", "cut", "length", "header", "header"])
     altered = bytearray(content)
     if how == "flip":
         for _ in range(rng.choice([1, 1, 2, 8, 64])):
@@ -144,6 +148,13 @@ def _alter_bytes(content, rng):
     elif how == "cut":
         first, last = sorted(rng.randrange(len(content) + 1) for _ in range(2))
         altered = rng.choice([content[:first], content[first:], content[:first] + content[last:]])
+    elif how == "header":
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:end])
+        place = rng.choice([header, *header.values()])
+        done = _edit_document(place, {name: header[name] for name in list(header)[:1]}, rng)
+        text = json.dumps(header).encode()
+        return f"{done} in the header", len(text).to_bytes(8, "little") + text + content[end:]
     else:
         n = rng.choice([0, 1, 2**24, 2**31, 2**63, 2**64 - 1, len(content)])
         altered[:8] = n.to_bytes(8, "little")
@@ -193,7 +204,7 @@ def _edit_arrays(arrays, other, rng):
             done = _edit_document(values, CONTAINERS, rng)
             arrays[name] = np.frombuffer(json.dumps(values).encode("ascii"), np.uint8)
             return f"{done} in {name}"
-    how = rng.choice(["value", "value", "shape", "shape", "fill", "dtype", "drop", "swap"])
+    how = rng.choice(["value", "value", "shape", "shape", "fill", "dtype", "view", "drop", "swap"])
     if how in ("value", "fill") and array.size:
         changed = array.copy().reshape(-1)  # some are read-only views
         number = np.array(rng.choice(NUMBERS), np.float64)
@@ -202,6 +213,9 @@ def _edit_arrays(arrays, other, rng):
         arrays[name] = changed.reshape(array.shape)
     elif how == "dtype":
         arrays[name] = _cast(array, rng.choice(DTYPES))
+    elif how == "view":  # the same bytes as numbers of another kind
+        same_size = [dtype for dtype in DTYPES if np.dtype(dtype).itemsize == array.itemsize]
+        arrays[name] = array.view(rng.choice(same_size))
     elif how == "drop":
         del arrays[name]
     elif how == "swap":
@@ -231,9 +245,13 @@ def run_one(bases, seed, number, folder, seconds):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with _watching() as found, suppress(ValueError, OSError):
-                estimator = sklrec.load(path)
-                outcome = "opened"
+            with _watching() as found:
+                try:
+                    estimator = sklrec.load(path)
+                    outcome = "opened"
+                except ValueError as error:
+                    if path not in str(error):
+                        wrong = f"the error does not name the file: {error}"
             if found:
                 wrong = f"loading did {', '.join(found)}"
             if outcome == "opened":

@@ -202,7 +202,12 @@ def test_arrays_that_do_not_fit_the_file_are_refused(path, about, problem):
 
 
 @pytest.mark.parametrize(
-    ("header", "problem"), [(b"[]", "is no JSON object"), (b"{" * 10**5, "is not valid JSON")]
+    ("header", "problem"),
+    [
+        (b"[]", "is no JSON object"),
+        (b"{" * 10**5, "is not valid JSON"),
+        ("{}é".encode("utf-16"), "is not valid JSON"),
+    ],
 )
 def test_headers_that_are_no_objects_are_refused(path, header, problem):
     path.write_bytes(len(header).to_bytes(8, "little") + header)

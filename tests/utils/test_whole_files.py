@@ -73,17 +73,21 @@ def test_paths_that_cannot_be_written_are_refused(tmp_path, monkeypatch, functio
     os.mkfifo("pipe")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind("socket")
-    for path in ("pipe", "socket", os.devnull):
+    for name, target in (("link", "pipe"), ("link to a folder", "."), ("circle", "circle")):
+        os.symlink(target, name)
+    for path in ("pipe", "socket", "link", os.devnull):
         with pytest.raises(ValueError, match=f"'{path}' is a device, a pipe or a socket"):
             function(path)
-    for path in (".", "", "file/", str(tmp_path)):
+    with pytest.raises(OSError, match=r"symbolic links: '.*/circle'$"):
+        function("circle")
+    for path in (".", "", "file/", "link to a folder", str(tmp_path)):
         with pytest.raises(IsADirectoryError):
             function(path)
     with pytest.raises(OSError, match=r"too long: '.*a'$"):
         function("a" * 256)
     with pytest.raises(FileNotFoundError, match=r"'.*/no_folder/file'$"):
         function("no_folder/file")
-    assert sorted(os.listdir()) == ["pipe", "socket"]
+    assert sorted(os.listdir()) == ["circle", "link", "link to a folder", "pipe", "socket"]
 
 
 def test_a_check_leaves_no_file(tmp_path):

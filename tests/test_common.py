@@ -25,7 +25,7 @@ from sklearn.base import (
     clone,
 )
 from sklearn.utils import get_tags
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_fit_idempotent, parametrize_with_checks
 from skorch.callbacks import EarlyStopping, EpochTimer
 from torch_settings import other_settings, settings_of_torch
 
@@ -49,15 +49,15 @@ from sklrec.export import EXPORTED, onnx_inputs
 from sklrec.model_selection import ColdItemShuffleSplit, ColdUserShuffleSplit
 
 OF_USERS = Described, FactorsWithVectors, Layers, Remembering, SparseFactors
-# The defaults, and other ways of reading X and y.
+# The defaults except for the length of the training, and other ways of reading X and y.
 ESTIMATORS = [
     BiasRegressor(),
-    MFRegressor(),
-    BayesianMFRegressor(),
-    BayesianMFRegressor(loss="ordinal", n_iter=4, svdpp=True, side_features="all"),
-    DenseRecRegressor(),
-    ModuleRecRegressor(FactorsWithVectors, max_epochs=2),
-    SequenceRatingRegressor(),
+    MFRegressor(max_epochs=2),
+    BayesianMFRegressor(n_iter=4),
+    BayesianMFRegressor(loss="ordinal", n_iter=2, svdpp=True, side_features="all"),
+    DenseRecRegressor(max_epochs=2),
+    ModuleRecRegressor(FactorsWithVectors, max_epochs=1),
+    SequenceRatingRegressor(max_epochs=1),
     PopularityRecommender(),
     EASERecommender(),
     ImplicitMFRecommender(),
@@ -108,6 +108,14 @@ def expected_failures(estimator):
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
+
+
+@pytest.mark.filterwarnings("ignore:timestamp='auto' found no column")
+@pytest.mark.parametrize(
+    "cls", [BayesianMFRegressor, DenseRecRegressor, MFRegressor, SequenceRatingRegressor]
+)
+def test_the_defaults_pass_a_check_too(cls):
+    check_fit_idempotent(cls.__name__, cls())
 
 
 def public_estimators():

@@ -397,9 +397,9 @@ def with_sides(X):
 SIDE = with_sides(X)
 STARS = Y.round()
 IDS = X[["user", "item"]]
-NET = {"n_factors": 4, "max_epochs": 3, "batch_size": 100, "random_state": 0}
+NET = {"n_factors": 4, "max_epochs": 2, "batch_size": 100, "random_state": 0}
 WIDE = {**NET, "n_factors": 100}
-OWN = {"max_epochs": 3, "batch_size": 100, "random_state": 0, "module__n_factors": 4}
+OWN = {"max_epochs": 2, "batch_size": 100, "random_state": 0, "module__n_factors": 4}
 OWN["output"] = "residual"
 SWEEPS = {"n_factors": 4, "n_iter": 4, "random_state": 0}
 # An estimator, and the table that it is fitted to.
@@ -757,12 +757,13 @@ HARD_RATINGS = {
 def test_unusual_ratings_are_predicted(name, kind):
     rows, y = REGRESSORS[name][1], HARD_RATINGS[kind](STARS.to_numpy())
     model = fit(name, None, y)
-    found = model.predict(rows)
-    # Three epochs are few, but never much worse than the mean.
+    results = outputs(model, rows)
+    found = results[0]
+    # Two epochs are few, but never much worse than the mean.
     limit = 0.97 if name in EXACT else 1.05 if name == "remembering" else 1.01
     assert np.std(found - y) <= limit * np.std(y) + 1e-9
     assert y.min() <= found.min() and found.max() <= y.max()
-    assert np.isfinite(outputs(model, rows)).all()
+    assert np.isfinite(results).all()
     assert np.isfinite(outputs(model, rows[:1].assign(user=-1, item=-1))).all()
 
 
@@ -783,11 +784,12 @@ HARD_TABLES = {
 @every
 @pytest.mark.parametrize("kind", HARD_TABLES)
 def test_unusual_tables_are_fitted(name, kind):
-    rows = HARD_TABLES[kind](REGRESSORS[name][1][:100])
+    rows = HARD_TABLES[kind](REGRESSORS[name][1][:50])
     y = np.resize(STARS, len(rows))
     model = fit(name, rows, y, n_factors=20)
-    assert np.sqrt(np.mean((model.predict(rows) - y) ** 2)) <= 1.1 * np.std(y) + 1e-2
-    assert np.isfinite(outputs(model, rows)).all()
+    results = outputs(model, rows)
+    assert np.sqrt(np.mean((results[0] - y) ** 2)) <= 1.1 * np.std(y) + 1e-2
+    assert np.isfinite(results).all()
     assert np.isfinite(outputs(model, rows.assign(user=-1))).all()
     if hasattr(model, "partial_fit"):
         assert np.isfinite(model.partial_fit(rows, y).predict(rows)).all()

@@ -23,7 +23,7 @@ from sklrec import (
 )
 from sklrec.datasets import make_ratings
 
-X, Y = make_ratings(60, 40, n_ratings=1500, random_state=0)
+X, Y = make_ratings(60, 40, n_ratings=600, random_state=0)
 CV = KFold(2, shuffle=True, random_state=0)
 STEPS = LRScheduler("StepLR", step_size=1)
 MF = MFRegressor(max_epochs=3, callbacks=[STEPS], random_state=0)
@@ -33,7 +33,6 @@ SEQUENCE = SequenceRatingRegressor(hidden_size=8, max_epochs=2, random_state=0)
 SEARCHES = {
     "MF": (MF, {"n_factors": [2, 8]}),
     "Bayesian": (BAYESIAN, {"n_factors": [2, 4]}),
-    "Dense": (DENSE, {"hidden_layer_sizes": [(4,), ()]}),
     "dropout": (DENSE, {"dropout": [0.2, 0.5]}),
     "Sequence": (SEQUENCE, {"n_factors": [4, 8]}),
     "pipeline": (make_pipeline(IDEncoder(), MF), {"mfregressor__n_factors": [2, 8]}),
@@ -57,10 +56,10 @@ def threading():
 
 @contextmanager
 def dask():
-    """Two processes of a Dask cluster on this machine."""
+    """A process of a Dask cluster on this machine; user_guide/parallel.rst has two."""
     options = {"processes": True, "threads_per_worker": 1, "dashboard_address": "127.0.0.1:0"}
     with (
-        LocalCluster(n_workers=2, host="127.0.0.1", **options) as cluster,
+        LocalCluster(n_workers=1, host="127.0.0.1", **options) as cluster,
         Client(cluster) as client,
         parallel_config(backend="dask", client=client),
     ):

@@ -27,6 +27,9 @@ def test_code_runs_and_prints_what_is_shown(movielens, tmp_path, monkeypatch, ca
     log = films.data[["user"]].assign(item=films.data["item"].map(titles), rating=films.target)
     log.to_csv(tmp_path / "ratings.csv", index=False)
     monkeypatch.chdir(tmp_path)
+    # What is printed comes from all ratings. The searches and the network take half a minute then.
+    few = tuple(values[:10_000] for values in movielens)
+    monkeypatch.setattr("sklrec.datasets.fetch_movielens", lambda name, return_X_y: few)
 
     names: dict = {}
     for block in re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL):

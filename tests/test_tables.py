@@ -107,7 +107,7 @@ def logs(draw):
 
 
 @pytest.mark.filterwarnings("ignore:X does not have valid feature names")
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(logs())
 def test_a_log_gives_equal_results_as_a_table_of_any_kind(log):
     X, y = log

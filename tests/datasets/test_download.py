@@ -4,7 +4,6 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -117,24 +116,31 @@ def test_an_unreachable_server_is_tried_once(cache, wanted, no_waiting):
     assert os.listdir(cache) == []
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to a thread")
 def test_ctrl_c_leaves_no_file(server, answer, cache, wanted):
     url = server.serve("data.zip", answer(BODY[:1000], length=len(BODY), stall=True))
-    program = (
-        "import pathlib, runpy, signal, sys; path, url, to, sha256 = sys.argv[1:];"
-        # the shell may have made the process ignore SIGINT
-        "signal.signal(signal.SIGINT, signal.default_int_handler);"
-        "runpy.run_path(path)['download'](url, pathlib.Path(to), sha256)"
-    )
-    command = [sys.executable, "-c", program, _download.__file__, url, str(cache / "data.zip")]
-    process = subprocess.Popen([*command, wanted], stderr=subprocess.PIPE, text=True)
-    part = threading.Event()
-    while process.poll() is None and not os.listdir(cache):
-        part.wait(0.01)
-    assert [name.endswith(".part") for name in os.listdir(cache)] == [True]
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
-    assert "KeyboardInterrupt" in errors
+    main, ended, found = threading.get_ident(), threading.Event(), []
+
+    def press():
+        while not os.listdir(cache) and not ended.wait(0.01):
+            pass
+        found.extend(os.listdir(cache))
+        signal.pthread_kill(main, signal.SIGINT)
+
+    # the shell may have made the process ignore SIGINT
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    thread = threading.Thread(target=press)
+    try:
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            try:
+                download(url, cache / "data.zip", wanted)
+            finally:
+                ended.set()
+                thread.join()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert [name.endswith(".part") for name in found] == [True]
     assert os.listdir(cache) == []
 
 

@@ -23,7 +23,7 @@ MODELS = {
     "dense": DenseRecRegressor(**SMALL),
     "dense without biases": DenseRecRegressor(**SMALL, biased=False),
     "sequence": SequenceRatingRegressor(**SMALL, hidden_size=3, max_epochs=4),
-    "lstm": SequenceRatingRegressor(**SMALL, hidden_size=3, alpha=1.0),
+    "lstm": SequenceRatingRegressor(**SMALL, hidden_size=3, alpha=1.0, max_epochs=6),
 }
 each = pytest.mark.parametrize("name", MODELS)
 

@@ -330,8 +330,8 @@ def test_it_follows_drift_and_later_ratings_help():
     errors = []
     for model in (
         MFRegressor(random_state=0),
-        SequenceRatingRegressor(max_epochs=20, random_state=0),
-        SequenceRatingRegressor(bidirectional=True, max_epochs=20, random_state=0),
+        SequenceRatingRegressor(max_epochs=12, random_state=0),
+        SequenceRatingRegressor(bidirectional=True, max_epochs=12, random_state=0),
     ):
         predictions = model.fit(log[~test], ratings[~test]).predict(log[test])
         errors.append(np.sqrt(np.mean((ratings[test] - predictions) ** 2)))
@@ -340,7 +340,7 @@ def test_it_follows_drift_and_later_ratings_help():
 
 
 def test_a_static_part_beats_the_lstm_alone_and_serves_new_users_from_their_history():
-    log, ratings = make_ratings(300, 100, 9000, random_state=0)
+    log, ratings = make_ratings(200, 100, 6000, random_state=0)
     ratings = ratings.to_numpy()
     is_new = (log["user"] % 10 == 0).to_numpy()
     late = log.groupby("user")["timestamp"].rank(pct=True).to_numpy() > 0.7

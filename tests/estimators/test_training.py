@@ -23,7 +23,7 @@ from sklrec import (
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, 1000, step=1, random_state=0)
-SMALL = {"n_factors": 4, "max_epochs": 4, "batch_size": 250, "random_state": 0}
+SMALL = {"n_factors": 4, "max_epochs": 3, "batch_size": 250, "random_state": 0}
 TRAINED_BY_SKORCH = {
     "mf": MFRegressor(**SMALL),
     "svdpp": MFRegressor(svdpp=True, **SMALL),
@@ -31,7 +31,7 @@ TRAINED_BY_SKORCH = {
     "sequence": SequenceRatingRegressor(hidden_size=3, bidirectional=True, alpha=1.0, **SMALL),
 }
 BAYESIAN = {
-    loss: BayesianMFRegressor(4, loss=loss, n_iter=20, side_features="all", random_state=0)
+    loss: BayesianMFRegressor(4, loss=loss, n_iter=8, side_features="all", random_state=0)
     for loss in ("squared_error", "ordinal")
 }
 NETS = TRAINED_BY_SKORCH | {"static part": SequenceRatingRegressor(hidden_size=3, **SMALL)}
@@ -293,8 +293,8 @@ each_stream = pytest.mark.parametrize("estimator", STREAMED.values(), ids=STREAM
 
 @pytest.fixture(scope="module")
 def stream():
-    X, y = make_ratings(150, 80, 5000, step=1, random_state=1)
-    return X, y.to_numpy(), np.arange(4000), np.arange(4000, 5000)
+    X, y = make_ratings(150, 80, 4000, step=1, random_state=1)
+    return X, y.to_numpy(), np.arange(3000), np.arange(3000, 4000)
 
 
 def error_of(model, X, y):

@@ -23,13 +23,13 @@ from sklrec import (
 )
 from sklrec.datasets import ChunkedRatings, make_ratings
 
-X, Y = make_ratings(100, 50, 3000, random_state=0)
-TRAIN, TEST = slice(0, 2500), slice(2500, None)
-CHUNKS = [(X[["user", "item"]][k : k + 500], Y[k : k + 500]) for k in range(0, 2500, 500)]
+X, Y = make_ratings(100, 50, 2000, random_state=0)
+TRAIN, TEST = slice(0, 1500), slice(1500, None)
+CHUNKS = [(X[["user", "item"]][k : k + 500], Y[k : k + 500]) for k in range(0, 1500, 500)]
 COMMON = {"n_factors": 8, "max_epochs": 8, "random_state": 0}
 ESTIMATORS = {
     "MF": MFRegressor(**COMMON),
-    "Sequence": SequenceRatingRegressor(**COMMON, hidden_size=8),
+    "Sequence": SequenceRatingRegressor(**COMMON, hidden_size=4),
     "chunks": MFRegressor(**COMMON),
 }
 KILLED_IN_EPOCH = 5

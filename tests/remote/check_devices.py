@@ -19,14 +19,14 @@ from sklrec import (
 from sklrec._utils.runtime import is_plain, own_random_state
 from sklrec.datasets import make_ratings
 
-X, Y = make_ratings(40, 30, 120, random_state=0)
+X, Y = make_ratings(40, 30, 60, random_state=1)
 WEIGHT = np.random.default_rng(0).uniform(0.1, 3, len(Y))
 SIDE = X.assign(
     genre=(X["item"] % 3).astype(str).astype("category"),
     hour=np.arange(len(X)) % 24,
     tags=[["a", "b"] if item % 2 else ["c"] for item in X["item"]],
 )
-MF = {"n_factors": 3, "max_epochs": 1, "batch_size": 60, "random_state": 0}
+MF = {"n_factors": 3, "max_epochs": 1, "batch_size": 30, "random_state": 0}
 DENSE = {**MF, "hidden_layer_sizes": (4,), "dropout": 0.1}
 SEQUENCE = {**MF, "hidden_size": 4}
 SWEEPS = {"n_factors": 3, "n_iter": 2, "random_state": 0}
@@ -96,7 +96,8 @@ def test_training_continues(name, device):
     x, y = data_of(name)
     more = x[:30].assign(user=x["user"] + 1000)
     expected = fitted(name, "cpu", x, y).partial_fit(more, y[:30]).predict(x)
-    for first in (device, "cpu"):
+    # All nets move in one way, and the LSTM is slow.
+    for first in [device] if name == "LSTM" else [device, "cpu"]:
         with MACHINE:
             model = fitted(name, first, x, y).set_params(device=device).partial_fit(more, y[:30])
             assert model.predict(x) == pytest.approx(expected, abs=1e-4)

@@ -3,6 +3,7 @@
 
 import os
 import pickle
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from networks import SparseFactors
 from sklearn.base import clone
+from torch.multiprocessing import start_processes
 
 import sklrec
 from sklrec import (
@@ -114,9 +116,18 @@ def fit_all(rank, folder):
     return found
 
 
-if __name__ == "__main__":
-    rank, folder = int(os.environ["RANK"]), Path(sys.argv[1])
+def run(rank, port, folder):
+    """Fit in one of the processes, with the variables that torch.distributed.run sets."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "LOCAL_WORLD_SIZE": "2"}
     (folder / f"found_{rank}").write_bytes(pickle.dumps(fit_all(rank, folder)))
+
+
+if __name__ == "__main__":
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        free = server.getsockname()[1]
+    # Forks need not import torch again.
+    start_processes(run, (free, Path(sys.argv[1])), nprocs=2, start_method="fork")
 
 
 # --- tests
@@ -128,9 +139,8 @@ PYTHONPATH = os.pathsep.join([os.getcwd(), str(TESTS)])
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("together")
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", __file__]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH}
-    subprocess.run([sys.executable, *command, str(folder)], env=environment, check=True)
+    subprocess.run([sys.executable, __file__, str(folder)], env=environment, check=True)
     return folder
 
 

@@ -166,6 +166,12 @@ def test_a_table_with_a_column_for_each_item_is_reported(as_table):
         EASERecommender().fit(as_table(likes[:, :2].astype(int)))
 
 
+def test_columns_without_any_id_are_refused():
+    X = pd.DataFrame({name: pd.array([None, None], dtype="Int64") for name in "abc"})
+    with pytest.raises(ValueError, match="Input X contains NaN"):
+        EASERecommender().fit(X)
+
+
 @pytest.mark.parametrize(
     "dates",
     [

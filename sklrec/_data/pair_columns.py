@@ -4,7 +4,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
 from sklrec._data.tables import POSITIONS, Table, column_values, hint_about_wide_tables
 from sklrec._utils.warnings import warn
@@ -46,8 +46,8 @@ def warn_of_wide_table(X: Table) -> None:
     """Warn if the first two columns, read as IDs, seem to hold counts or ratings of two items."""
     if X.shape[1] < 3:
         return
-    columns = [column_values(X, k) for k in POSITIONS.values()]
-    if all(v.dtype.kind in "biuf" and np.mean(v == 0) > SHARE_OF_ZEROS for v in columns):
+    columns = [pd.Series(column_values(X, k)) for k in POSITIONS.values()]
+    if all(v.dtype.kind in "biuf" and v.eq(0).sum() > SHARE_OF_ZEROS * len(v) for v in columns):
         warn(
             "The first two columns of X were read as the IDs of users and items, and both are 0 "
             f"in more than a third of the rows. {hint_about_wide_tables()} If they do hold IDs, "

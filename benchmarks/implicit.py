@@ -130,9 +130,9 @@ def run(
     result = {
         "title": f"Lists from events of {title}",
         "notes": [
-            f"The {how} events of each user are held out. Lists of {K} from all items without "
-            f"those of the training rows, for a random sample of {MOST_USERS} users if there are "
-            f"more; means over {len(parts)} seeds. Each model has the best "
+            f"The {how} events of each user are held out. Lists of {K} from all items that the "
+            f"user does not have in the training rows. If there are more than {MOST_USERS} users, "
+            f"a random sample of them. Means over {len(parts)} seeds. Each model has the best "
             f"of its settings on a validation part that is cut from the training rows of the "
             "first seed in the same way. Counts, if there are any, are weights of "
             f"1 + log(1 + count) in half of the settings of {', '.join(READ_COUNTS)}."

@@ -395,7 +395,7 @@ def test_requests_leave_nothing_behind_in_the_model(client):
 def test_a_crowd_with_hostile_bodies_gets_right_answers_or_is_told_to_wait(client, service):
     client.app.state.small = service.Pool(2, 8)
     hostile = ["[" * 100_000, " " * 300_000, '{"users": [1e999]}', '{"users": 1', "\x00"]
-    newcomers = [
+    new_users = [
         ("/recommend_for", {"rows": [{"user": 100, "item": n}], "ratings": [5]}, False)
         for n in range(24)
     ]
@@ -405,7 +405,7 @@ def test_a_crowd_with_hostile_bodies_gets_right_answers_or_is_told_to_wait(clien
         else ("/predict", {"rows": [{"user": n, "item": m} for m in range(40)]}, False)
         for n in range(60)
     ]
-    asked = newcomers + usual * 3
+    asked = new_users + usual * 3
     for place in range(24, len(asked), 20):
         asked[place] = ("/recommend", hostile[place // 20 % len(hostile)], True)
 

@@ -10,8 +10,7 @@ from sklrec._utils.memory import available_memory
 # Rows of the matrix of products that are computed at once.
 ROWS_AT_ONCE = 512
 # Bound on the condition of the matrix up to which float32 is used. On MovieLens 100K and on the
-# 10,000 items of goodbooks, the weights then differ from those of float64 by less than 1e-4 of the
-# largest one.
+# 10,000 items of goodbooks, float32 then changes the weights by less than 1e-4 of the largest one.
 FLOAT32_CONDITION = 1e5
 GIB = 2**30
 

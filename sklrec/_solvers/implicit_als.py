@@ -212,7 +212,7 @@ def improve(
 
 
 def solve_batch(
-    rows: Tensor,  # (n_rows, d), of which those of the batch are replaced
+    rows: Tensor,  # (n_rows, d); the rows of the batch are replaced
     partners: Tensor,  # (n_partners, d), whose columns have products of 0
     of_all: Tensor,  # (d,), as for `improve`, in float64
     penalties: Tensor,  # (n_rows,)

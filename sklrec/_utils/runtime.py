@@ -39,7 +39,7 @@ THRESHOLDS = {-1: 64 * 2**20, -3: 32 * 2**20}
 
 
 class _Float32:
-    """Blocks in which float32 is the default dtype; those of several threads share it."""
+    """Blocks of all threads in which float32 is the default dtype."""
 
     # The default dtype belongs to the process. So the first block sets it, and the last one
     # restores it.

@@ -82,7 +82,7 @@ class Fitted:
         self.copy = copy(self.model)
 
     def calls(self):
-        """Give the calls by name; those that train do so with a copy."""
+        """Give the calls by name; calls that train use a copy."""
         model = self.model
         calls = {
             name: lambda name=name, given=given: getattr(model, name)(*given)

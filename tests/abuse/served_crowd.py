@@ -3,9 +3,10 @@
 
 # python tests/abuse/served_crowd.py 10000
 #
-# First 24 newcomers come at once. Then 24 clients send requests, of which 5 % are hostile, while
+# First 24 new users come at once. Then 24 clients send requests, of which 5 % are hostile, while
 # two further ones ask for large lists again and again. No answer may be a 5xx other than a 503 at
-# the limit, answers are those of the model, hostile requests are refused, and the memory stays.
+# the limit, all answers equal the predictions of the model, hostile requests are refused, and the
+# memory does not grow.
 # Then two forked workers answer while SIGHUP makes them read another file.
 
 import argparse
@@ -128,7 +129,7 @@ class Crowd:
             self.threads.client = Client(self.port)
         return self.threads.client
 
-    def newcomer(self, rng):
+    def new_user(self, rng):
         user = 10**6 + rng.randrange(1_000)
         items = rng.sample(self.items, rng.randint(1, 10))
         ratings = [rng.randint(1, 5) for _ in items]
@@ -153,7 +154,7 @@ class Crowd:
                 ]
             }
         else:
-            body = self.newcomer(rng)
+            body = self.new_user(rng)
         found = self.send("small", kind, body)
         if found is None:
             return
@@ -201,12 +202,12 @@ class Crowd:
         if not is_right:
             self.failures.append(f"hostile request {seed}: {status}")
 
-    def newcomers_at_once(self):
+    def new_users_at_once(self):
         barrier = Barrier(N_CLIENTS, timeout=PATIENCE)
 
         def come(seed):
             barrier.wait()
-            self.send("newcomers at once", "/recommend_for", self.newcomer(random.Random(seed)))
+            self.send("new users at once", "/recommend_for", self.new_user(random.Random(seed)))
 
         with ThreadPoolExecutor(N_CLIENTS) as pool:
             list(pool.map(come, range(N_CLIENTS)))
@@ -280,7 +281,7 @@ def run(n_requests, n_users=2_000, n_items=1_000):
         sklrec.save(model, path)
         with served(path) as (port, process):
             crowd = Crowd(model, X, port)
-            crowd.newcomers_at_once()
+            crowd.new_users_at_once()
             crowd.requests(n_requests // 10)  # caches, and the allocator, fill up
             used = [memory(process.pid)]
             for _ in range(2):

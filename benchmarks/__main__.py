@@ -15,6 +15,7 @@ serving""".split()
 COMPARISONS = ["bayesian", "dense"]  # of the module of accuracy
 # These benchmarks read the log of --ratings; the result gets the name of the log.
 READ_A_LOG = ["accuracy", "logs", "curves", "networks", "out_of_core", "implicit", "recommend"]
+READ_TIMES = ["logs", "curves"]
 
 
 def main() -> None:
@@ -51,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="RATING",
         help="implicit reads the ratings above it as events (default: all, as counts)",
     )
-    log.add_argument("--timestamp", metavar="COL", help="only logs reads it (default: none)")
+    readers = " and ".join(READ_TIMES)
+    log.add_argument("--timestamp", metavar="COL", help=f"for {readers} (default: none)")
     log.add_argument("--only-log", action="store_true", help="no results without this log")
     log.add_argument("--name", help="name of the log in the results (default: that of the file)")
     return found
@@ -64,7 +66,7 @@ def tasks(name: str, options: argparse.Namespace) -> Iterator[tuple[str, dict[st
     if options.ratings is not None and name in READ_A_LOG:
         title = options.name or options.ratings.name.split(".")[0]
         columns = [options.user, options.item, options.rating]
-        if name == "logs":
+        if name in READ_TIMES:
             columns.append(options.timestamp)
         log = import_module("benchmarks._data").read_log(options.ratings, *columns)
         if name == "implicit" and options.threshold is not None:

@@ -45,7 +45,12 @@ from sklrec._solvers.tensors import (
     padded,
     sum_of_weights,
 )
-from sklrec._utils.runtime import keep_freed_memory, own_random_state, threads_for
+from sklrec._utils.runtime import (
+    keep_freed_memory,
+    no_denormals,
+    own_random_state,
+    threads_for,
+)
 from sklrec.modules import MatrixFactorization
 from sklrec.modules._losses import Loss
 from sklrec.modules._pairs import PairModule
@@ -140,7 +145,11 @@ class MinibatchSolver:
         net.snapshot_ = lambda: self.snapshot(
             trained_module(net.module_), _outcome(net, n_before, attributes)
         )
-        with threads_for(self.batch_size, module.width), own_random_state(generator, net.device):
+        with (
+            threads_for(self.batch_size, module.width),
+            own_random_state(generator, net.device),
+            no_denormals(),
+        ):
             net.partial_fit(data, None, epochs=self.max_epochs)
         del net.snapshot_
         trained.eval()

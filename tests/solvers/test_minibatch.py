@@ -282,6 +282,14 @@ def test_divergence_is_an_error_and_changes_nothing(method):
     assert_close(state_of(model), before, rtol=0, atol=0)
 
 
+def test_factors_that_penalties_shrink_do_not_become_denormal():
+    # Products with denormal numbers take up to 100 times as long.
+    factors = mf(alpha=30, max_epochs=400).fit(X, Y).module_.user_factors.weight
+    assert factors.abs().max() < 1e-30
+    assert not ((factors != 0) & (factors.abs() < torch.finfo(torch.float32).tiny)).any()
+    assert 5e-324 * len(Y) > 0, "the setting was not restored"
+
+
 # --- interruption
 
 

@@ -24,10 +24,10 @@ ENVIRONMENTS = ROOT / "benchmarks" / ".envs"
 RECENT = ["numpy==2.4.6", "pandas==3.1.1"]
 REQUIREMENTS = {
     "surprise": ["scikit-surprise==1.1.5", "numpy==1.26.4", "pandas==2.3.3"],
-    "cornac": ["cornac==3.0.1", "numpy==2.4.6"],
+    "cornac": ["cornac==3.0.1", *RECENT],
     "lenskit": ["lenskit==2025.8.1", "torch==2.13.0", "numpy==2.4.6", "pandas==2.3.3"],
-    "myfm": ["myfm==0.4.0", "scikit-learn==1.9.1", "numpy==2.4.6"],
-    "libmf": ["libmf==0.9.2", "numpy==2.4.6", "pandas==3.1.1"],
+    "myfm": ["myfm==0.4.0", "scikit-learn==1.9.1", *RECENT],
+    "libmf": ["libmf==0.9.2", *RECENT],
     "implicit": ["implicit==0.7.3", "numpy==2.4.6", "scipy==1.17.1", "pandas==3.1.1"],
     # without a pin of torchvision it brings another torch
     "fastai": ["fastai==2.8.12", "torch==2.13.0", "torchvision==0.28.0", *RECENT],

@@ -14,7 +14,7 @@ from sklrec._solvers.fold_in import SideEquations
 from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.minibatch import MinibatchSolver
 from sklrec._solvers.posterior import activity
-from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors
+from sklrec._solvers.sequence_tensors import SequenceTensors
 from sklrec._solvers.steps import sweeps
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._solvers.variational import Posterior
@@ -26,6 +26,8 @@ from sklrec.modules._user_posterior import UserPosterior, expected_ratings, rati
 
 # Sweeps and tolerance of the variational model, as in BayesianMFRegressor.
 N_SWEEPS, TOL = 20, 1e-3
+# Number of places of histories, padding included, whose equations are in memory at once.
+PLACES_AT_ONCE = 2**12
 # Interactions whose statistics are in memory at once.
 INTERACTIONS_AT_ONCE = 2**15
 
@@ -154,9 +156,10 @@ def add_expected_ratings(
     LSTM reads in training is as wrong as it will be on new ratings."""
     n = max(1, len(data.histories.items))
     users = torch.from_numpy(data.histories.sequences)
-    of_targets = torch.empty(len(data), module.n_factors + 1)
-    items = module.users.item_distributions(data.X["items"])[0].float()
-    of_past, rows_of_past = torch.zeros(2, n), torch.full((n, of_targets.shape[1]), torch.nan)
+    if places is not None:
+        places = places[data.order]
+        z_of_past = module._from_ratings(torch.from_numpy(data.histories.ratings), torch.zeros(1))
+    of_past, of_targets = torch.zeros(2, n), torch.empty(len(data))
     columns = {"places": torch.arange(n)}
     for chosen, _, past, queries in data.planned_batches(PLACES_AT_ONCE, None, **columns):
         at, lengths = past.pop("places"), past["lengths"]
@@ -164,12 +167,20 @@ def add_expected_ratings(
         is_rated = known.squeeze(2)
         at = at[is_rated]
         rows, covariances = module.users.item_distributions(past["past_items"])
+        items = queries.pop("items")
         if left_out is not None:
-            assert weights is not None
+            assert weights is not None and places is not None
             asked = past["past_items"][is_rated], z[is_rated].squeeze(1), weights[at]
             found = left_out.without(users[at], *asked)
-            rows_of_past[at] = found[0]
             rows[is_rated], covariances[is_rated] = (values.to(rows) for values in found)
+            of_items = _rows_of(places[chosen], at, found[0])
+            # No target of a long history reads the interactions of these.
+            is_missing = of_items[:, 0].isnan()
+            own = places[chosen][is_missing]
+            codes = users[own], items[is_missing]
+            of_items[is_missing], _ = left_out.without(*codes, z_of_past[own], weights[own])
+        else:
+            of_items = module.users.item_distributions(items)[0].float()
         steps = module._static_steps(known, z, past["past_items"], rows, covariances)
         sums, read_users, expected = module._expect(steps)
         of_past[0, at] = expected[is_rated]
@@ -179,20 +190,22 @@ def add_expected_ratings(
             expected = _from_end({"": expected.unsqueeze(2)}, lengths)[""].squeeze(2)
             of_past[1, at] = expected[is_rated]
             states = States({"sums": sums}, {"sums": sums_after}, lengths)
-        queries.pop("items")
-        of_targets[chosen] = module._select(states, **queries)["users"].float()
-    if left_out is not None:
-        assert weights is not None and places is not None
-        places = places[data.order]
-        items = rows_of_past[places]
-        is_missing = items[:, 0].isnan()  # no target of a long history reads them
-        at = places[is_missing]
-        z = module._from_ratings(torch.from_numpy(data.histories.ratings)[at], items)
-        codes = users[at], data.X["items"][is_missing]
-        items[is_missing], _ = left_out.without(*codes, z, weights[at])
+        of_users = module._select(states, **queries)["users"].float()
+        of_targets[chosen] = expected_ratings(of_users, of_items)
     names = ["past_expected"] + ["past_expected_after"] * module.bidirectional
-    expected = expected_ratings(of_targets, items)
-    data.expect(expected, **dict(zip(names, of_past, strict=False)))
+    data.expect(of_targets, **dict(zip(names, of_past, strict=False)))
+
+
+def _rows_of(wanted: Tensor, at: Tensor, rows: Tensor) -> Tensor:
+    """Take the rows of some interactions out of those of others; NaN where there are none."""
+    order = at.argsort()
+    found = torch.searchsorted(at[order], wanted).clamp(max=max(0, len(at) - 1))
+    taken = rows.new_full((len(wanted), rows.shape[1]), torch.nan)
+    if len(at):
+        found = order[found]
+        is_there = at[found] == wanted
+        taken[is_there] = rows[found[is_there]]
+    return taken
 
 
 @torch.no_grad()

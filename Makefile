@@ -11,7 +11,7 @@ INTEGRATIONS := .venv-integrations
 
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-oldest test-integrations lint types tests coverage audit fuzz sweep docs docs-test bench wheel format clean
+.PHONY: help demo test test-oldest test-integrations lint types tests coverage audit fuzz sweep docs docs-test bench bench-quick wheel format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -83,6 +83,9 @@ docs-test: docs  ## open the built pages in headless Chromium, if there is one: 
 
 bench: $(VENV)/.extra-benchmarks  ## all benchmarks beside the peers; BENCH="--ratings FILE" adds a log
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-quick: $(VENV)/.extra-benchmarks  ## ratios to peers in minutes, beside those of the last release
+	$(BIN)/python -m benchmarks quick --quick
 
 wheel: $(VENV)/.extra-test  ## build sdist and wheel into dist/; the wheel is the same for the same commit
 	@$(PIP) build

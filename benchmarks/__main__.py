@@ -9,8 +9,8 @@ from typing import Any
 
 from benchmarks._measure import settle_environment
 
-NAMES = """accuracy logs curves bayesian post dense sequence networks scaling profile parallel
-distributed out_of_core predict overhead encoding ranking implicit recommend approximate
+NAMES = """quick accuracy logs curves bayesian post dense sequence networks scaling profile
+parallel distributed out_of_core predict overhead encoding ranking implicit recommend approximate
 serving""".split()
 COMPARISONS = ["bayesian", "dense"]  # of the module of accuracy
 # These benchmarks read the log of --ratings; the result gets the name of the log.

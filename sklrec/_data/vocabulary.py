@@ -1,6 +1,7 @@
 """The map from the IDs of one column to codes and back."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,9 @@ _CONVERSIONS = {
     DURATIONS: "pandas.to_timedelta",
 }
 ROWS_EXAMINED = 10_000  # for a warning that needs a second look-up
+# Objects are compared by address first if the first rows share objects, as they do in files that
+# pandas has read. This takes less than half the time.
+FIRST_ROWS, MOST_DISTINCT = 2**16, 0.95
 # Kinds of IDs among which scalars of NumPy may be that files cannot hold.
 _OF_TWO_LIBRARIES = {FLOATS, DATETIMES, DURATIONS}
 
@@ -111,7 +115,10 @@ class Vocabulary(Declared):
     def codes(self, values: Any, *, first_row: int = 0) -> np.ndarray:
         """Codes of IDs, 0 for unknown IDs."""
         values = as_array(values, self.name)
-        if _is_direct(values):
+        if (shared := _by_address(values)) is not None:
+            places, distinct = shared
+            codes = self._look_up(distinct)[places]
+        elif _is_direct(values):
             codes = self._look_up(values)
         else:  # categories, or values that are slow to turn into objects
             places, distinct = _distinct(values, self.name)
@@ -331,11 +338,31 @@ def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
 
 def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
     """Positions in the distinct values, -1 if missing, and these in order of appearance."""
+    if (shared := _by_address(values)) is not None:
+        places, objects = shared
+        of_objects, distinct = _factorize(objects, name)
+        return of_objects[places], distinct
     try:
         places, distinct = factorize(values)
     except TypeError as error:
         raise unhashable(values, name, error) from error
     return places.astype(np.int64, copy=False), as_array(distinct, name)
+
+
+def _by_address(values: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Positions in the different objects of an array, and these in order of appearance; None if
+    there are few rows or almost as many objects."""
+    if values.dtype != object or not isinstance(values, np.ndarray) or len(values) < FIRST_ROWS:
+        return None
+    objects = np.ascontiguousarray(values)  # stays alive, and so do its objects
+    memory = (ctypes.c_char * objects.nbytes).from_address(objects.ctypes.data)
+    addresses = np.frombuffer(memory, np.intp)
+    if len(pd.unique(addresses[:FIRST_ROWS])) > MOST_DISTINCT * FIRST_ROWS:
+        return None
+    places, _ = pd.factorize(addresses)
+    # a new object has a higher place than all objects before it
+    firsts = np.flatnonzero(np.diff(np.maximum.accumulate(places), prepend=-1))
+    return places, objects[firsts]
 
 
 def _join(ids: Any, more: Any) -> Any:

@@ -49,7 +49,7 @@ _CONVERSIONS = {
 }
 ROWS_EXAMINED = 10_000  # for a warning that needs a second look-up
 # Objects are compared by address first if the first rows share objects, as they do in files that
-# pandas has read. This takes less than half the time.
+# pandas has read. `fit` and `transform` of 3 million rows then take less than half the time.
 FIRST_ROWS, MOST_DISTINCT = 2**16, 0.95
 # Kinds of IDs among which scalars of NumPy may be that files cannot hold.
 _OF_TWO_LIBRARIES = {FLOATS, DATETIMES, DURATIONS}
@@ -356,7 +356,7 @@ def _by_address(values: Any) -> tuple[np.ndarray, np.ndarray] | None:
         return None
     objects = np.ascontiguousarray(values)  # stays alive, and so do its objects
     memory = (ctypes.c_char * objects.nbytes).from_address(objects.ctypes.data)
-    addresses = np.frombuffer(memory, np.intp)
+    addresses = np.frombuffer(memoryview(memory), np.intp)
     if len(pd.unique(addresses[:FIRST_ROWS])) > MOST_DISTINCT * FIRST_ROWS:
         return None
     places, _ = pd.factorize(addresses)

@@ -1,7 +1,6 @@
 """The map from the IDs of one column to codes and back."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-import ctypes
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from sklrec._data.id_checks import (
     warn_of_mixed_forms,
     warn_of_mixed_types,
 )
+from sklrec._data.id_tables import as_index, by_address, hash_table
 from sklrec._data.tables import as_column, hint_about_wide_tables
 from sklrec._utils.forks import cached_property
 from sklrec._utils.state.ids import IDs
@@ -48,9 +48,6 @@ _CONVERSIONS = {
     DURATIONS: "pandas.to_timedelta",
 }
 ROWS_EXAMINED = 10_000  # for a warning that needs a second look-up
-# Objects are compared by address first if the first rows share objects, as they do in files that
-# pandas has read. `fit` and `transform` of 3 million rows then take less than half the time.
-FIRST_ROWS, MOST_DISTINCT = 2**16, 0.95
 # Kinds of IDs among which scalars of NumPy may be that files cannot hold.
 _OF_TWO_LIBRARIES = {FLOATS, DATETIMES, DURATIONS}
 
@@ -70,7 +67,7 @@ class Vocabulary(Declared):
         self.kind = id_kind(ids)
         if self.kind == OBJECTS or (ids.dtype == object and self.kind in _OF_TWO_LIBRARIES):
             check_types(_objects(ids), name)
-        self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
+        self._index = hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
             raise ValueError(f"The IDs of column {name!r} must be unique.")
 
@@ -115,7 +112,7 @@ class Vocabulary(Declared):
     def codes(self, values: Any, *, first_row: int = 0) -> np.ndarray:
         """Codes of IDs, 0 for unknown IDs."""
         values = as_array(values, self.name)
-        if (shared := _by_address(values)) is not None:
+        if (shared := by_address(values)) is not None:
             places, distinct = shared
             codes = self._look_up(distinct)[places]
         elif _is_direct(values):
@@ -216,7 +213,7 @@ class Vocabulary(Declared):
         """Hash table for look-ups of values that are not all numbers."""
         if self._index.dtype == object:
             return self._index
-        return _hash_table(_objects(self._index.to_numpy()))
+        return hash_table(_objects(self._index.to_numpy()))
 
     def _look_up(self, values: Any) -> np.ndarray:
         """Codes from the hash table, 0 for unknown IDs."""
@@ -232,7 +229,7 @@ class Vocabulary(Declared):
             back, exact = whole_numbers(floats)
             keys, exact = floats, exact & (back == keys)
         try:
-            codes = index.get_indexer(_as_index(keys)).astype(np.int64, copy=False)
+            codes = index.get_indexer(as_index(keys)).astype(np.int64, copy=False)
         except (TypeError, ValueError, Warning) as error:  # from == of an invalid ID
             raise unhashable(values, self.name, error) from error
         codes += 1
@@ -311,18 +308,6 @@ def _numbers(values: Any) -> np.ndarray:
     return values.astype(np.int64, copy=False)
 
 
-def _as_index(keys: np.ndarray) -> pd.Index:
-    """An Index of the same dtype as the keys."""
-    return pd.Index(keys, dtype=keys.dtype, copy=False, tupleize_cols=False)
-
-
-def _hash_table(keys: np.ndarray) -> pd.Index:
-    """Index with a filled hash table."""
-    index = _as_index(keys)
-    index.is_unique  # noqa: B018 (fills the table; threads must not do this at the same time)
-    return index
-
-
 def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
     """Positions in the distinct values, -1 for missing values, and the distinct values."""
     if not isinstance(values.dtype, pd.CategoricalDtype):
@@ -338,7 +323,7 @@ def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
 
 def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
     """Positions in the distinct values, -1 if missing, and these in order of appearance."""
-    if (shared := _by_address(values)) is not None:
+    if (shared := by_address(values)) is not None:
         places, objects = shared
         of_objects, distinct = _factorize(objects, name)
         return of_objects[places], distinct
@@ -347,22 +332,6 @@ def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
     except TypeError as error:
         raise unhashable(values, name, error) from error
     return places.astype(np.int64, copy=False), as_array(distinct, name)
-
-
-def _by_address(values: Any) -> tuple[np.ndarray, np.ndarray] | None:
-    """Positions in the different objects of an array, and these in order of appearance; None if
-    there are few rows or almost as many objects."""
-    if values.dtype != object or not isinstance(values, np.ndarray) or len(values) < FIRST_ROWS:
-        return None
-    objects = np.ascontiguousarray(values)  # stays alive, and so do its objects
-    memory = (ctypes.c_char * objects.nbytes).from_address(objects.ctypes.data)
-    addresses = np.frombuffer(memoryview(memory), np.intp)
-    if len(pd.unique(addresses[:FIRST_ROWS])) > MOST_DISTINCT * FIRST_ROWS:
-        return None
-    places, _ = pd.factorize(addresses)
-    # a new object has a higher place than all objects before it
-    firsts = np.flatnonzero(np.diff(np.maximum.accumulate(places), prepend=-1))
-    return places, objects[firsts]
 
 
 def _join(ids: Any, more: Any) -> Any:

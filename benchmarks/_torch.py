@@ -1,4 +1,4 @@
-"""Timing of a training, and bounds of the machine: memory bandwidth and multiplications."""
+"""Timing of a training, and bounds of the machine: the largest cache and multiplications."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import re
@@ -22,15 +22,6 @@ def last_level_cache(folder: Path = _CACHES) -> int:
     sizes = [path.read_text().strip() for path in folder.glob("index*/size")]
     found = [re.fullmatch(r"(\d+)([KMG]?)", size) for size in sizes]
     return max((int(m[1]) * _UNITS.get(m[2], 1) for m in found if m), default=ASSUMED_CACHE)
-
-
-def streaming_bandwidth(n_bytes: int, repeats: int = 7) -> float:
-    """Bytes that are read and written in a second, the best of several copies of n bytes."""
-    source = torch.ones(n_bytes // 4)
-    target = torch.empty_like(source)
-    target.copy_(source)  # the first write allocates the pages
-    best = min(seconds(lambda: target.copy_(source)) for _ in range(repeats))
-    return 2 * 4 * len(source) / best
 
 
 def multiplication_rate(n: int = 2_048, repeats: int = 5) -> float:

@@ -12,7 +12,7 @@ import pandas as pd
 from benchmarks._data import grown
 from benchmarks._measure import seconds
 from benchmarks._models import Model, make
-from benchmarks._results import table
+from benchmarks._results import bar, table
 from benchmarks.scaling import MODELS, SIZES
 
 BUILT_IN = "~"  # path of functions without a file
@@ -36,6 +36,19 @@ FILES = {
     "sklrec/": ARITHMETIC,
     "/torch/": ARITHMETIC,
 }
+FIXED = "Fixed"  # share of a fit outside these functions, by the end of a path and by name
+TRAINING = {
+    ("skorch/net.py", "train_step"),
+    ("_solvers/tensors.py", "batches"),
+    ("_solvers/tensors.py", "_drawn"),
+    ("_solvers/tensors.py", "_batch"),
+    ("_solvers/sequence_tensors.py", "batches"),
+    ("_solvers/penalties.py", "learn_penalties"),
+    ("_solvers/variational.py", "train"),
+    ("_solvers/static_part.py", "fit_static_part"),
+    ("_solvers/static_part.py", "add_expected_ratings"),
+}
+FIXED_AT = SIZES[1]  # number of ratings
 
 
 def run(*, quick: bool = False) -> dict[str, Any]:
@@ -50,6 +63,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             rows += profile_model(model, n_ratings)
             print(f"{model.name}, {n_ratings:,}: {rows[-1]['longest']:.2f} s", flush=True)
     frame = pd.DataFrame(rows)
+    fits = frame[(frame["call"] == "fit") & (frame["n"] == FIXED_AT)]
     return {
         "title": "Where the time goes",
         "notes": [
@@ -62,15 +76,31 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             "seconds are those of another call without it. Made ratings as in the benchmark of "
             "scaling, with integer IDs; `predict` of all "
             f"training rows; `recommend` of {N_ITEMS} items to {N_USERS:,} users. Calls that "
-            f"should take over {TIME_LIMIT:g} seconds are left out."
+            f"should take over {TIME_LIMIT:g} seconds are left out.",
+            "The fixed cost of a fit is what it takes beside its training: checks, encoding, the "
+            "net, callbacks, the history, and the limits and penalties of rows in each epoch. The "
+            "training is the steps of the optimiser, the batches, the sweeps of the variational "
+            "model with their start, and the least-squares search for biases and penalties. As "
+            "the profiler slows Python down, the true share is lower.",
+        ],
+        "bars": [
+            bar(f"Fixed share of fit, {name}", share, 0.20, ".2f")
+            for name, share in zip(fits["model"], fits[FIXED], strict=True)
         ],
         "tables": [
             table(
-                f"`{call}`",
-                {"": "", "Ratings": ",d", "Seconds": ".3f"} | dict.fromkeys(SHARES, ".0%"),
-                found[["model", "n", "seconds", *SHARES]],
-            )
-            for call, found in frame.groupby("call", sort=False)
+                f"Fixed cost of `fit`, {FIXED_AT:,} ratings",
+                {"": "", "Seconds": ".3f", "Fixed share": ".0%"},
+                fits[["model", "seconds", FIXED]],
+            ),
+            *(
+                table(
+                    f"`{call}`",
+                    {"": "", "Ratings": ",d", "Seconds": ".3f"} | dict.fromkeys(SHARES, ".0%"),
+                    found[["model", "n", "seconds", *SHARES]],
+                )
+                for call, found in frame.groupby("call", sort=False)
+            ),
         ],
     }
 
@@ -106,7 +136,12 @@ def shares(function: Callable[[], object]) -> dict[str, float]:
         for (caller, _, _), (_, _, part, _) in callers.items() if path == BUILT_IN else ():
             total[kind_of(caller, name)] += part
     whole = sum(total.values())
-    return {name: part / whole for name, part in total.items()}
+    training = sum(
+        spent
+        for (path, _, name), (_, _, _, spent, _) in found.items()
+        if any(path.replace("\\", "/").endswith(end) and name == own for end, own in TRAINING)
+    )
+    return {name: part / whole for name, part in total.items()} | {FIXED: 1 - training / whole}
 
 
 def kind_of(path: str, built_in: str | None = None) -> str:

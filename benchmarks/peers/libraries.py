@@ -5,15 +5,17 @@ A task named after a library returns the arguments of `serve`; any other one wri
 # SPDX-License-Identifier: BSD-3-Clause
 
 import sys
+from functools import partial
 
 import numpy as np
 import pandas as pd
 
-from benchmarks._measure import THREADS, seconds
+from benchmarks._measure import THREADS, alternate, seconds
 from benchmarks.peers._serve import WARM_UP_ROWS, measured, read_request, serve, write_reply
 from benchmarks.peers.lists import implicit_events, lenskit_events, sklrec_events  # noqa: F401
 
 ROWS_AT_ONCE = 16_384
+BLOCKS = [2**k for k in range(10, 16)]  # of pairs, of which the bare loop takes the best size
 ENOUGH, MOST = 2.0, 5  # short fits are repeated for so many seconds, or so often
 
 
@@ -236,32 +238,50 @@ def sklrec_lists():
 
 
 def sklrec_codes():
-    """Ratings of codes from tables larger than any cache, and the bandwidth of the memory."""
+    """Seconds of `predict` and its parts, beside a bare gather-and-dot of the same codes."""
     import torch
 
-    from benchmarks._torch import streaming_bandwidth
     from sklrec import MFRegressor
 
     request, _ = read_request()
-    n_rows, rng = request["n_rows"], np.random.default_rng(0)
+    n_rows, n_pairs, rng = request["n_rows"], request["n_pairs"], np.random.default_rng(0)
     X = np.column_stack([rng.permutation(n_rows), rng.permutation(n_rows)])
     model = MFRegressor(n_factors=request["n_factors"], max_epochs=1, random_state=0)
-    module = model.fit(X, rng.uniform(1, 5, n_rows)).module_
-    sides = [
-        torch.from_numpy(side) for side in rng.integers(1, n_rows + 1, (2, request["n_pairs"]))
-    ]
+    model.fit(X, rng.uniform(1, 5, n_rows))
+    asked = np.column_stack([rng.choice(side, n_pairs) for side in X.T])
+    users, items = map(torch.from_numpy, model.encoder_.transform(asked).T.copy())
+    module = model.module_
+    mean, scale = module.global_mean.item(), module.scale.item()
+    P, Q = module.user_factors.weight, module.item_factors.weight
 
-    def rate():  # in blocks that stay in the cache
-        blocks = zip(*(side.split(ROWS_AT_ONCE) for side in sides), strict=True)
-        with torch.inference_mode():
-            return np.concatenate([module(*b).numpy() for b in blocks]).astype(np.float64)
+    def rate(n_at_once):  # as `predict` does
+        found = np.empty(n_pairs)
+        for first in range(0, n_pairs, n_at_once):
+            some = slice(first, first + n_at_once)
+            found[some] = module(users[some], items[some]).numpy()
+        return found.clip(*model.rating_scale_, out=found)
 
-    rate()  # warms up
-    times, bandwidths = [], []
-    for _ in range(request["repeats"]):  # the best of each counts
-        times.append(seconds(rate))
-        bandwidths.append(streaming_bandwidth(request["copied_bytes"], repeats=3))
-    write_reply({"seconds": min(times), "bandwidth": max(bandwidths)}, {})
+    def bare(n_at_once):
+        found = torch.empty(n_pairs)
+        parts = zip(*(v.split(n_at_once) for v in (found, users, items)), strict=True)
+        for out, u, i in parts:
+            torch.sum(P.index_select(0, u).mul_(Q.index_select(0, i)), 1, out=out)
+            out += module.user_biases.index_select(0, u)
+            out += module.item_biases.index_select(0, i)
+            out.mul_(scale).add_(mean)
+        return found
+
+    calls = {f"bare {n}": partial(bare, n) for n in BLOCKS}
+    calls |= {"codes to ratings": partial(rate, ROWS_AT_ONCE)}
+    calls |= {"predict": partial(model.predict, asked)}
+    calls |= {"encoding": partial(model.encoder_.transform, asked)}
+    with torch.inference_mode():
+        expected = bare(ROWS_AT_ONCE).numpy().clip(*model.rating_scale_)
+        if np.abs(rate(ROWS_AT_ONCE) - expected).max() > 1e-4:
+            raise RuntimeError("The ratings differ, so the times cannot be compared.")
+        for repeats in (1, request["repeats"]):  # the first warms up
+            times = alternate({k: partial(seconds, f) for k, f in calls.items()}, repeats)
+    write_reply(times, {})
 
 
 def sklrec_cost():

@@ -63,8 +63,9 @@ def warn_of_another_form(vocabulary: Any, values: Any, name: int | str) -> None:
 
 def has_decimal_form(values: Any) -> bool:
     """Whether one of some strings ends in '.0'."""
-    dtype = object if isinstance(values, np.ndarray) else values.dtype
-    return bool(pd.Series(values, dtype=dtype).str.endswith(".0").any())
+    if isinstance(values, np.ndarray):  # a loop is faster than pandas
+        return any(value.endswith(".0") for value in values.tolist())
+    return bool(pd.Series(values, dtype=values.dtype).str.endswith(".0").any())
 
 
 def check_types(ids: np.ndarray, name: int | str) -> None:

@@ -31,6 +31,7 @@ from sklrec._data.id_checks import (
     warn_of_mixed_forms,
     warn_of_mixed_types,
 )
+from sklrec._data.id_tables import as_index, by_address, hash_table
 from sklrec._data.tables import as_column, hint_about_wide_tables
 from sklrec._utils.forks import cached_property
 from sklrec._utils.state.ids import IDs
@@ -66,7 +67,7 @@ class Vocabulary(Declared):
         self.kind = id_kind(ids)
         if self.kind == OBJECTS or (ids.dtype == object and self.kind in _OF_TWO_LIBRARIES):
             check_types(_objects(ids), name)
-        self._index = _hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
+        self._index = hash_table(_numbers(ids) if _is_direct(ids) else _objects(ids))
         if not self._index.is_unique:
             raise ValueError(f"The IDs of column {name!r} must be unique.")
 
@@ -111,7 +112,10 @@ class Vocabulary(Declared):
     def codes(self, values: Any, *, first_row: int = 0) -> np.ndarray:
         """Codes of IDs, 0 for unknown IDs."""
         values = as_array(values, self.name)
-        if _is_direct(values):
+        if (shared := by_address(values)) is not None:
+            places, distinct = shared
+            codes = self._look_up(distinct)[places]
+        elif _is_direct(values):
             codes = self._look_up(values)
         else:  # categories, or values that are slow to turn into objects
             places, distinct = _distinct(values, self.name)
@@ -209,7 +213,7 @@ class Vocabulary(Declared):
         """Hash table for look-ups of values that are not all numbers."""
         if self._index.dtype == object:
             return self._index
-        return _hash_table(_objects(self._index.to_numpy()))
+        return hash_table(_objects(self._index.to_numpy()))
 
     def _look_up(self, values: Any) -> np.ndarray:
         """Codes from the hash table, 0 for unknown IDs."""
@@ -225,7 +229,7 @@ class Vocabulary(Declared):
             back, exact = whole_numbers(floats)
             keys, exact = floats, exact & (back == keys)
         try:
-            codes = index.get_indexer(_as_index(keys)).astype(np.int64, copy=False)
+            codes = index.get_indexer(as_index(keys)).astype(np.int64, copy=False)
         except (TypeError, ValueError, Warning) as error:  # from == of an invalid ID
             raise unhashable(values, self.name, error) from error
         codes += 1
@@ -304,18 +308,6 @@ def _numbers(values: Any) -> np.ndarray:
     return values.astype(np.int64, copy=False)
 
 
-def _as_index(keys: np.ndarray) -> pd.Index:
-    """An Index of the same dtype as the keys."""
-    return pd.Index(keys, dtype=keys.dtype, copy=False, tupleize_cols=False)
-
-
-def _hash_table(keys: np.ndarray) -> pd.Index:
-    """Index with a filled hash table."""
-    index = _as_index(keys)
-    index.is_unique  # noqa: B018 (fills the table; threads must not do this at the same time)
-    return index
-
-
 def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
     """Positions in the distinct values, -1 for missing values, and the distinct values."""
     if not isinstance(values.dtype, pd.CategoricalDtype):
@@ -331,6 +323,10 @@ def _distinct(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
 
 def _factorize(values: Any, name: int | str) -> tuple[np.ndarray, Any]:
     """Positions in the distinct values, -1 if missing, and these in order of appearance."""
+    if (shared := by_address(values)) is not None:
+        places, objects = shared
+        of_objects, distinct = _factorize(objects, name)
+        return of_objects[places], distinct
     try:
         places, distinct = factorize(values)
     except TypeError as error:

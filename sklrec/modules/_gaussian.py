@@ -8,9 +8,9 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
-from sklrec._utils.packed import n_packed, occurrences, outer
+from sklrec._utils.packed import GATHERED_AT_ONCE, n_packed, occurrences, outer
 from sklrec._utils.state.kinds import Array
-from sklrec.modules._matrix_factorization import NUMBERS_AT_ONCE, MatrixFactorization
+from sklrec.modules._matrix_factorization import MatrixFactorization
 
 SIDES = ("user", "item")
 
@@ -353,7 +353,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
         """Compute the scores of `_pair_scores` for given distributions of users."""
         # Some items at a time: the several packed matrices of each are far larger than its scores.
         arguments = {"items": items, **features}
-        n_rows = max(1, NUMBERS_AT_ONCE // (8 * self.user_covariances.shape[1]))
+        n_rows = max(1, GATHERED_AT_ONCE // (8 * self.user_covariances.shape[1]))
         # One table for all: a small result that stays after the far larger matrices of its part
         # keeps the allocator from using their memory again.
         found = users.new_empty(len(users), len(items))
@@ -389,7 +389,7 @@ class GaussianMatrixFactorization(MatrixFactorization):
         features: dict[str, Tensor],
     ) -> Tensor:
         """Compute values for some pairs at a time, which fit into the processor's cache."""
-        n_rows = max(1, NUMBERS_AT_ONCE // self.user_covariances.shape[1])
+        n_rows = max(1, GATHERED_AT_ONCE // self.user_covariances.shape[1])
         arguments = {"users": users, "items": items, **features}
         parts = zip(*(values.split(n_rows) for values in arguments.values()), strict=True)
         found = [compute(**dict(zip(arguments, part, strict=True))) for part in parts]

@@ -143,6 +143,25 @@ def test_equal_integers_and_floats_are_the_same_id(integers, floats):
     assert known_floats.codes(as_integers).tolist() == expected_codes(integers, floats)
 
 
+@pytest.mark.parametrize("is_contiguous", [True, False])
+def test_long_columns_of_shared_objects_are_encoded_by_equality(is_contiguous):
+    pool = np.empty(7, dtype=object)
+    pool[:] = ["ab", "".join(["a", "b"]), 1, 1.0, "1", (1, "a"), 2**70]
+    rows = np.random.default_rng(0).integers(7, size=70_000)
+    values = pool[rows] if is_contiguous else np.column_stack([pool[rows]] * 2)[:, 0]
+    with pytest.warns(UserWarning, match="numbers such as 1"):
+        vocabulary, codes = Vocabulary.build(values, "user")
+    known: dict = {}
+    expected = [known.setdefault(value, len(known) + 1) for value in values]
+    assert codes.tolist() == expected
+    assert vocabulary.ids.tolist() == list(known)
+    values[-1] = "new"
+    assert vocabulary.codes(values).tolist() == [*expected[:-1], 0]
+    values[-1] = None
+    with pytest.raises(ValueError, match="holds None in row 69999"):
+        Vocabulary.build(values, "user")
+
+
 def test_numbers_and_strings_are_different_ids():
     vocabulary = Vocabulary.from_values(np.array([196, 22]), "user")
     for number, code in ((196, 1), (196.0, 1), ("196", 0), (b"196", 0)):

@@ -45,6 +45,7 @@ TRAINING = {
     ("_solvers/sequence_tensors.py", "batches"),
     ("_solvers/penalties.py", "learn_penalties"),
     ("_solvers/variational.py", "train"),
+    ("least_squares/bias_solver.py", "train"),
     ("_solvers/static_part.py", "fit_static_part"),
     ("_solvers/static_part.py", "add_expected_ratings"),
 }

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks import _models as m
-from benchmarks import encoding, implicit, recommend, scaling
+from benchmarks import encoding, implicit, predict, recommend, scaling
 from benchmarks._data import SHUFFLED, described_movielens, folds, made, movielens, rmse
 from benchmarks._measure import alternate, seconds
 from benchmarks._peers import LeftOut
@@ -29,7 +29,8 @@ EVENTS = {
     implicit.OURS: {"share": 20, "alpha": 0.005, "n_factors": 64},
     implicit.ALS: {"alpha": 1, "regularization": 0.1, "factors": 64},
 }
-N_ROWS = 300_000  # that are encoded
+N_ROWS = 1_000_000  # that are encoded
+N_FACTORS, TABLE_MB = 32, 8
 Pair = tuple[str, float, float]  # what, ours and theirs
 
 
@@ -37,7 +38,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
     """Compare several times, and mark the ratios that differ from the stored ones."""
     rows: list[dict[str, Any]] = []
     left_out = []
-    for compare in (fits, events, encodings, lists, memory):
+    for compare in (fits, events, codes, encodings, lists, memory):
         try:
             for what, ours, theirs in compare(ROUNDS):
                 rows.append({"what": what, "ours": ours, "theirs": theirs})
@@ -101,8 +102,18 @@ def events(rounds: int) -> Iterator[Pair]:
         yield f"NDCG: {implicit.ALS} / {implicit.OURS}", theirs[0], ours[0]
 
 
+def codes(rounds: int) -> Iterator[Pair]:
+    for _ in range(rounds):
+        *_, ratio, _ = predict.codes(N_FACTORS, TABLE_MB, quick=True)
+        yield (
+            f"Ratings of codes, s: sklrec MFRegressor, {N_FACTORS} factors / bare loop",
+            ratio,
+            1.0,
+        )
+
+
 def encodings(rounds: int) -> Iterator[Pair]:
-    X = encoding.string_ids(N_ROWS, "str")
+    X = encoding.random_ids(N_ROWS, "str")
     (hashed, by_pandas), *_, (steps, ours) = list(encoding.CONTENDERS.items())[:3]
     for rows in (X.head(WARM), *[X] * rounds):
         both: dict[str, Callable[[], float]] = {

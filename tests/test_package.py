@@ -103,9 +103,9 @@ def test_no_method_of_the_base_class_is_overridden_once():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "fit"), structure.fits().items())
 def test_a_fit_enters_few_files(name, fit):
-    limits = {"BiasRegressor": 22, "BayesianMFRegressor, all": 30, "SequenceRatingRegressor": 41}
-    limits["SequenceRatingRegressor, alpha=1"] = 31
-    assert len(structure.entered(fit)) <= limits.get(name, 29)
+    limits = {"BiasRegressor": 23, "BayesianMFRegressor, all": 31, "SequenceRatingRegressor": 42}
+    limits["SequenceRatingRegressor, alpha=1"] = 32
+    assert len(structure.entered(fit)) <= limits.get(name, 30)
 
 
 @pytest.mark.parametrize(

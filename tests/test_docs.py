@@ -29,6 +29,8 @@ RUN_ELSEWHERE = {
     "from_surprise.py",  # with the other library, when the page was written
     "from_lenskit.py",
     "from_fastai.py",
+    "../other_tools/with_duckdb.py",  # the same
+    "../other_tools/with_optuna.py",
 }
 
 
@@ -89,6 +91,13 @@ def test_code_of_other_libraries_is_shown_completely():
         assert [found and found[1] for found in before] == after[1:] + [None]
         version = re.search(r"run with (\S+ \S+) on", path.read_text())[1]
         assert f"With {version}." in page
+
+
+def test_page_names_the_version_that_code_with_other_tools_was_run_with():
+    page = (DOCS / "user_guide" / "other_tools.rst").read_text()
+    for path in sorted((DOCS / "other_tools").glob("*.py")):
+        version = re.search(r"run with (\S+ \S+) on", path.read_text())[1]
+        assert f"Run with {version}" in page
 
 
 @pytest.mark.parametrize("page", [*PAGES, "../README.md"])

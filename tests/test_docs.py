@@ -5,6 +5,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 import warnings
@@ -132,6 +133,13 @@ def test_every_page_is_in_a_table_of_contents():
                     path = (DOCS / page).parent / f"{entry}.rst"
                     listed.add(path.relative_to(DOCS).as_posix())
     assert set(PAGES) - {"examples/GALLERY_HEADER.rst"} <= listed
+
+
+def test_pages_that_the_search_must_find_exist():
+    for page in runpy.run_path(str(DOCS / "check_pages.py"))["SEARCHES"].values():
+        folder, name = page.split("/")
+        exists = (DOCS / f"{page}.rst").exists()
+        assert exists or (folder == "generated" and hasattr(sklrec, name.split(".")[-1])), page
 
 
 def test_check_of_pages_is_skipped_without_chromium():

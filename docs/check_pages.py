@@ -36,7 +36,7 @@ SEARCHES = {
     "troubleshooting": "user_guide/troubleshooting",
     "explain": "user_guide/explanations",
     "baseline": "user_guide/bias",
-    "popularity": "generated/sklrec.PopularityRecommender",
+    "popularity": "user_guide/implicit",
     "cold start": "user_guide/cold_start",
     "new user": "user_guide/cold_start",
     "missing values": "user_guide/preparing_data",

@@ -10,19 +10,43 @@ from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 DOCS = Path(__file__).parent
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 # those that are drawn as pictures too: to be looked at, for no check sees ugliness
 DRAWN = {
     "start": "index.html",
+    "quickstart": "quickstart.html",
+    "choosing": "user_guide/choosing.html",
     "chapter": "user_guide/matrix_factorization.html",
     "coming_from": "coming_from/index.html",
     "api": "generated/sklrec.MFRegressor.html",
     "benchmarks": "benchmarks.html",
 }
-WORD = "recommend"  # what is searched for
+# What readers search for, and the page that must be among the first results.
+SEARCHES = {
+    "hyperparameter": "user_guide/tuning",
+    "uncertainty": "user_guide/uncertainty",
+    "confidence interval": "user_guide/uncertainty",
+    "deploy": "user_guide/deployment",
+    "monitoring": "user_guide/deployment",
+    "docker": "user_guide/deployment",
+    "FAQ": "user_guide/faq",
+    "troubleshooting": "user_guide/troubleshooting",
+    "explain": "user_guide/explanations",
+    "baseline": "user_guide/bias",
+    "popularity": "user_guide/implicit",
+    "cold start": "user_guide/cold_start",
+    "new user": "user_guide/cold_start",
+    "missing values": "user_guide/preparing_data",
+    "sparse matrix": "user_guide/preparing_data",
+    "GPU": "user_guide/gpu",
+    "save model": "user_guide/model_files",
+    "diversity": "user_guide/recommending",
+    "implicit": "user_guide/implicit",
+}
+N_RESULTS = 3
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -90,17 +114,40 @@ def check_page(page, faults):
         faults.append(f"picture {source} does not show")
 
 
-def check_search(page, address, faults):
-    """Type a word as a reader does, and expect pages that have it."""
+def first_results(page, faults):
+    """Return the paths of the first results on the search page, once they are there."""
+    links = "#search-results li a:first-of-type"
+    try:
+        page.wait_for_function(
+            "([links, n]) => document.querySelectorAll(links).length >= n"
+            " || /found|did not match/.test(document.querySelector('#search-results')?.innerText)",
+            arg=[links, N_RESULTS],
+            timeout=15_000,
+        )
+    except Exception as error:  # playwright's own, which is imported only where there is Chromium
+        faults.append(f"the search does not end: {error}")
+    found = page.locator(links).evaluate_all("found => found.map(link => link.pathname)")
+    return [path.removeprefix("/") for path in found[:N_RESULTS]]
+
+
+def check_search_box(page, address, faults):
+    """Type a word as a reader does, and expect results."""
     page.goto(address)
     page.keyboard.press("Control+k")
-    page.locator("input[type=search]:visible").first.fill(WORD)
+    page.locator("input[type=search]:visible").first.fill("recommend")
     page.keyboard.press("Enter")
     page.wait_for_url("**/search.html?q=*")
-    try:
-        page.wait_for_selector("#search-results li a", timeout=15_000)
-    except Exception as error:  # playwright's own, which is imported only where there is Chromium
-        faults.append(f"search for {WORD!r} finds nothing: {error}")
+    if not first_results(page, faults):
+        faults.append("search for 'recommend' finds nothing")
+
+
+def check_searches(page, address, faults):
+    """Search for the words of readers, and expect the page of each among the first results."""
+    for words, wanted in SEARCHES.items():
+        page.goto(f"{address}/search.html?{urlencode({'q': words})}")
+        found = first_results(page, faults)
+        if f"{wanted}.html" not in found:
+            faults.append(f"search for {words!r} finds {', '.join(found) or 'nothing'}")
 
 
 def draw(page, name, size, pictures):
@@ -130,8 +177,10 @@ def check_all(browser, address, pages, pictures):
             page, faults = context.new_page(), found.setdefault(f"search ({size})", [])
             page.set_viewport_size({"width": width, "height": height})
             watch(page, faults)
-            check_search(page, f"{address}/index.html", faults)
+            check_search_box(page, f"{address}/index.html", faults)
             page.screenshot(path=pictures / f"search_{size}.png")
+            if size == "desktop":
+                check_searches(page, address, faults)
             page.close()
     return {place: faults for place, faults in found.items() if faults}
 

@@ -35,6 +35,7 @@ exclude_patterns = ["_build", "_pictures", "_templates", "examples", "auto_examp
 templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
+html_search_scorer = str(Path(__file__).parent / "search_scorer.js")
 
 # --- references: all must resolve, except those to other projects, since a build does not download
 # their inventories

@@ -5,6 +5,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import runpy
 import subprocess
 import sys
 import warnings
@@ -29,6 +30,8 @@ RUN_ELSEWHERE = {
     "from_surprise.py",  # with the other library, when the page was written
     "from_lenskit.py",
     "from_fastai.py",
+    "../other_tools/with_duckdb.py",  # the same
+    "../other_tools/with_optuna.py",
 }
 
 
@@ -91,6 +94,13 @@ def test_code_of_other_libraries_is_shown_completely():
         assert f"With {version}." in page
 
 
+def test_page_names_the_version_that_code_with_other_tools_was_run_with():
+    page = (DOCS / "user_guide" / "other_tools.rst").read_text()
+    for path in sorted((DOCS / "other_tools").glob("*.py")):
+        version = re.search(r"run with (\S+ \S+) on", path.read_text())[1]
+        assert f"Run with {version}" in page
+
+
 @pytest.mark.parametrize("page", [*PAGES, "../README.md"])
 def test_make_targets_exist(page):
     makefile = (DOCS.parent / "Makefile").read_text()
@@ -123,6 +133,11 @@ def test_every_page_is_in_a_table_of_contents():
                     path = (DOCS / page).parent / f"{entry}.rst"
                     listed.add(path.relative_to(DOCS).as_posix())
     assert set(PAGES) - {"examples/GALLERY_HEADER.rst"} <= listed
+
+
+def test_pages_that_the_search_must_find_exist():
+    for page in runpy.run_path(str(DOCS / "check_pages.py"))["SEARCHES"].values():
+        assert (DOCS / f"{page}.rst").exists(), page
 
 
 def test_check_of_pages_is_skipped_without_chromium():

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklrec._solvers.least_squares.biases import Log
 from sklrec._solvers.least_squares.gaussian_terms import Incidence, RatingMatrices, sparse_features
+from sklrec._solvers.least_squares.pairs import Log
 from sklrec._solvers.posterior import activity
 from sklrec._solvers.variational import row_equations
 from sklrec._utils.packed import blocks, inverse, n_packed, pack, times, unpack

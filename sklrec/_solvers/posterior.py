@@ -9,7 +9,7 @@ import torch
 from scipy.sparse import hstack
 from torch import Tensor
 
-from sklrec._solvers.least_squares.biases import Log, fit_biases
+from sklrec._solvers.least_squares.biases import fit_biases
 from sklrec._solvers.least_squares.gaussian_terms import (
     ContextBiases,
     GaussianTerms,
@@ -19,6 +19,7 @@ from sklrec._solvers.least_squares.gaussian_terms import (
     ranks_of_users,
     sparse_features,
 )
+from sklrec._solvers.least_squares.pairs import Log, RatedPairs
 from sklrec._solvers.ordinal import Latent, Stars
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec._utils.packed import inner, n_packed, outer, pack, rows_at_once, unpack
@@ -135,7 +136,7 @@ class GaussianPosterior:
         at_once = max(1, NUMBERS_AT_ONCE // n_packed(d))
         self.matrices = RatingMatrices(log, self.sizes, self.np_dtype, self.device, at_once)
         self.totals = [side.weights for side in self.matrices.sides]
-        (mean, *biases), variances = fit_biases(log, *self.sizes)
+        (mean, *biases), variances = fit_biases(RatedPairs.of(log, self.sizes))
         self.penalties = variances.user_penalty, variances.item_penalty
         self.unknown = variances.unknown_user_variance, variances.unknown_item_variance
         self.precision = 1 / max(variances.noise_variance, LEAST_NOISE)

@@ -11,7 +11,7 @@ from sklrec._data.checks import RatingStatistics
 from sklrec._data.histories import Histories
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.fold_in import SideEquations
-from sklrec._solvers.least_squares.biases import Log
+from sklrec._solvers.least_squares.pairs import Log
 from sklrec._solvers.minibatch import MinibatchSolver
 from sklrec._solvers.posterior import activity
 from sklrec._solvers.sequence_tensors import PLACES_AT_ONCE, SequenceTensors

@@ -10,7 +10,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._solvers.least_squares.biases import Log
+from sklrec._solvers.least_squares.pairs import Log
 from sklrec._utils.forks import cached_property
 from sklrec._utils.packed import (
     blocks,

@@ -205,11 +205,10 @@ def _counts_of_pairs(
     keys = rows.cpu().numpy() * size[1]
     keys += columns.cpu().numpy()
     keys.sort()
-    counts = like.new_ones(1)
+    counts = like.new_ones(len(keys))
     if (keys[1:] == keys[:-1]).any():
         keys, found = np.unique(keys, return_counts=True)
-        counts = torch.from_numpy(found)
-    counts = counts.to(like).expand(len(keys))
+        counts = torch.from_numpy(found).to(like)
     starts = np.searchsorted(keys, np.arange(size[0] + 1) * size[1]).astype(np.int32)
     keys %= size[1]
     silence_beta_warning()

@@ -9,7 +9,13 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, cg
 
-from sklrec._solvers.least_squares.pairs import Log, Part, RatedPairs, Solution
+from sklrec._solvers.least_squares.pairs import (
+    Log,
+    Part,
+    RatedPairs,
+    Solution,
+    sums_of_sides,
+)
 from sklrec._utils.forks import cached_property
 
 Penalty: TypeAlias = float | np.ndarray  # one for all rows of a side, or one for each
@@ -49,11 +55,9 @@ class BiasEquations:
     def __init__(self, pairs: RatedPairs):
         self.pairs = pairs
         self.by_user, self.by_item = pairs.by_user, pairs.by_user.T
-        self.user_weight, self.item_weight = _sums(self.by_user)
-        parts = self.by_user.indices, self.by_user.indptr
-        self.user_sum, self.item_sum = _sums(
-            csr_array((self.by_user.data * pairs.means, *parts), self.by_user.shape)
-        )
+        self.user_weight, self.item_weight = sums_of_sides(self.by_user)
+        weighted = pairs.with_values(self.by_user.data * pairs.means)
+        self.user_sum, self.item_sum = sums_of_sides(weighted)
         self.total = float(self.user_weight.sum())
 
     def solve(
@@ -119,8 +123,7 @@ class BiasEquations:
         weights = self.by_user.data
         if (weights == 1).all():
             return self.by_user
-        parts = self.by_user.indices, self.by_user.indptr
-        return csr_array((weights**2, *parts), self.by_user.shape)  # (n_users, n_items)
+        return self.pairs.with_values(weights**2)  # (n_users, n_items)
 
     def for_search(self) -> "BiasEquations":
         """Give the equations of some whole users if there are many ratings."""
@@ -143,9 +146,7 @@ class BiasEquations:
                 (self.item_sum, self.item_weight, n_users),
             )
         )
-        ones = np.ones(len(self.by_user.data), np.uint64)
-        parts = self.by_user.indices, self.by_user.indptr
-        pattern = csr_array((ones, *parts), self.by_user.shape)
+        pattern = self.pairs.with_values(np.ones(len(self.by_user.data), np.uint64))
         return np.argsort(_mixed(users + pattern @ items), kind="stable")
 
 
@@ -162,12 +163,6 @@ def fit_biases(
     return (centre + scale * mean, scale * user, scale * item), Variances(
         *penalties, noise, *unknown
     )
-
-
-def _sums(matrix: csr_array) -> tuple[np.ndarray, np.ndarray]:
-    """Sum over the items of each user, and over the users of each item."""
-    n_users, n_items = matrix.shape
-    return matrix @ np.ones(n_items), matrix.T @ np.ones(n_users)
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

@@ -155,7 +155,7 @@ def add_expected_ratings(
     n = max(1, len(data.histories.items))
     users = torch.from_numpy(data.histories.sequences)
     of_targets = torch.empty(len(data), module.n_factors + 1)
-    items = module.users.item_distributions(data.X["items"])[0].float()
+    items = module.users.item_rows[data.X["items"]].float()
     of_past, rows_of_past = torch.zeros(2, n), torch.full((n, of_targets.shape[1]), torch.nan)
     columns = {"places": torch.arange(n)}
     for chosen, _, past, queries in data.planned_batches(PLACES_AT_ONCE, None, **columns):

@@ -251,7 +251,8 @@ def row_equations(
     x[:, 0] = 1
     counted = mean.new_zeros(len(x), n_packed(d) + d + 1)
     grams, c, squares = counted[:, : -d - 1], counted[:, -d - 1 : -1], counted[:, -1]
-    grams.copy_(outer(x))
+    for part in blocks(len(x), d, x.device):
+        grams[part] = outer(x[part])
     grams[:, d:] += covariance[:, d:]
     c.copy_(x * bias)
     c[:, 1:] += covariance[:, 1:d]

@@ -18,6 +18,8 @@ Solution: TypeAlias = tuple[float, np.ndarray, np.ndarray]  # mean, biases of us
 
 # Pairs that are in memory at once, besides the matrix.
 PAIRS_AT_ONCE = 2**18
+# Columns of a table that are multiplied by a matrix of pairs at once.
+COLUMNS_AT_ONCE = 64
 
 
 class Log(NamedTuple):
@@ -276,7 +278,10 @@ class PartnerShares:
     def of_terms(self, of_rows: Tensor, power: int = 1) -> Tensor:
         """Sum the values of the rows for each partner, times a power of its weights."""
         found = of_rows.new_empty(self.n_partners, of_rows.shape[1])
-        values = of_rows * self.shares**power
-        for rows, ones in self.blocks[1]:
-            found[rows] = ones @ values
+        # Some columns at a time, because the scaled rows are a copy.
+        for columns in torch.arange(of_rows.shape[1]).split(COLUMNS_AT_ONCE):
+            part = slice(int(columns[0]), int(columns[-1]) + 1)
+            values = of_rows[:, part] * self.shares**power
+            for rows, ones in self.blocks[1]:
+                found[rows, part] = ones @ values
         return found

@@ -222,7 +222,7 @@ class GaussianPosterior:
             values, shares = (getattr(module, f"{side}_{name}") for name in ("values", "weights"))
             X = sparse_features(values[1:], shares[1:], groups[-1].stop)
             features = Incidence.of(X, self.np_dtype, self.device)
-        if partners is features:  # both are None
+        if partners is None and features is None:
             return None
         precision = 10 * self.n_factors**0.5 * torch.eye(self.n_columns).to(start)
         priors = [TermPrior(place, start, precision) for place in places]

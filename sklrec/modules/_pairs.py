@@ -37,7 +37,7 @@ class Side:
         if not is_grouped:
             self.rows, self._is_unknown = codes, codes == 0  # (n_rows,)
             one = torch.ones(1, device=codes.device)
-            self._weights = one if sample_weight is None else sample_weight
+            self._weights: Tensor | None = one if sample_weight is None else sample_weight
             return
         if order is None:
             order, codes_in_order = sorted_by_code(codes)

@@ -205,13 +205,13 @@ def _counts_of_pairs(
     keys = rows.cpu().numpy() * size[1]
     keys += columns.cpu().numpy()
     keys.sort()
-    counts = like.new_ones(len(keys))
+    counts = torch.ones(len(keys), dtype=like.dtype)
     if (keys[1:] == keys[:-1]).any():
-        keys, found = np.unique(keys, return_counts=True)
-        counts = torch.from_numpy(found).to(like)
+        keys, n_each = np.unique(keys, return_counts=True)
+        counts = torch.from_numpy(n_each).to(like.dtype)
     starts = np.searchsorted(keys, np.arange(size[0] + 1) * size[1]).astype(np.int32)
     keys %= size[1]
     silence_beta_warning()
-    places = (torch.from_numpy(codes.astype(np.int32)).to(like.device) for codes in (starts, keys))
-    found = torch.sparse_csr_tensor(*places, counts, size, check_invariants=False)
-    return found.to_sparse_coo() if is_plain(like.device) else found
+    first, places = (torch.from_numpy(codes.astype(np.int32)) for codes in (starts, keys))
+    found = torch.sparse_csr_tensor(first, places, counts, size, check_invariants=False)
+    return (found.to_sparse_coo() if is_plain(like.device) else found).to(like.device)

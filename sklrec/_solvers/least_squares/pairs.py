@@ -125,8 +125,9 @@ class RatedPairs:
 
     def mean_square(self, solution: Solution) -> float:
         """Compute the weighted mean of the squared errors, in squared units of the ratings."""
-        mean, *biases = solution
-        deviations = (mean - self.centre) / self.scale, *(b / self.scale for b in biases)
+        mean, user, item = solution
+        scale = self.scale
+        deviations = (mean - self.centre) / scale, user / scale, item / scale
         total = sum(part.squares(deviations).sum() for part in self.parts())
         return float(self.scale**2 * total / self.by_user.data.sum())
 
@@ -157,9 +158,12 @@ def sums_of_sides(matrix: csr_array) -> tuple[np.ndarray, np.ndarray]:
 
 def to_torch(matrix: csr_array, device: torch.device) -> Tensor:
     """Copy a sparse matrix to torch."""
-    parts = (torch.from_numpy(v) for v in (matrix.indptr, matrix.indices, matrix.data))
+    starts, columns, values = (
+        torch.from_numpy(v) for v in (matrix.indptr, matrix.indices, matrix.data)
+    )
     silence_beta_warning()
-    return torch.sparse_csr_tensor(*parts, matrix.shape, check_invariants=False).to(device)
+    found = torch.sparse_csr_tensor(starts, columns, values, matrix.shape, check_invariants=False)
+    return found.to(device)
 
 
 class SideMatrices:

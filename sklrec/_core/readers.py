@@ -225,9 +225,10 @@ def _as_rows_of_X(model: Any, table: Frame, names: list[Any]) -> Frame:
 
 
 def _pair_tensors(rated: Rated) -> InteractionTensors:
-    # Weights of 1 change nothing. The copies are writable, as torch wants it.
+    # Weights of 1 change nothing. Arrays that are not writable are copied, as torch wants it.
     weight = torch.tensor(rated.weight) if (rated.weight != 1).any() else None
-    return InteractionTensors(rated.inputs, torch.tensor(rated.y), weight)
+    y = torch.from_numpy(rated.y) if rated.y.flags.writeable else torch.tensor(rated.y)
+    return InteractionTensors(rated.inputs, y, weight)
 
 
 def learn_pairs(model: Any, X: Any, y: np.ndarray, previous: Any) -> Inputs:

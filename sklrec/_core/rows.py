@@ -108,8 +108,8 @@ def read_rated(model: Any, X: Any, y: Any, sample_weight: Any, *, reset: bool, y
     if model._sum_of_weights is None:
         if sample_weight is not None and len(weight):
             weight = weight / weight.max()  # so that their sum does not overflow
-            weight /= weight.mean()
-        return X, y, weight.astype(np.float32)
+            weight = (weight / weight.mean()).astype(np.float32)
+        return X, y, weight
     if len(weight):
         check_sum_of_weights(weight, model._sum_of_weights)
     return X, y, weight
@@ -141,12 +141,13 @@ def read_rows(
     X = check_X(model, X, reset=reset)
     y = model._reader.check_y(model, y, input_name=y_name)
     check_consistent_length(X, y)
-    weight = np.ones(len(y))
+    weight = np.broadcast_to(1.0, len(y))  # takes no memory
     if sample_weight is not None:
         weight = check_weights(sample_weight, X, allow_all_zero_weights=allow_all_zero_weights)
-    # The training uses float32, where a weight far below the largest one becomes 0.
-    is_kept = (weight / (weight.max(initial=0.0) or 1.0)).astype(np.float32) > 0
-    is_kept &= ~np.isnan(y).reshape(len(y), -1).all(axis=1)
+    is_kept = ~np.isnan(y).reshape(len(y), -1).all(axis=1)
+    if sample_weight is not None:
+        # The training uses float32, where a weight far below the largest one becomes 0.
+        is_kept &= (weight / (weight.max(initial=0.0) or 1.0)).astype(np.float32) > 0
     if not is_kept.all():
         X, y, weight = take_rows(X, is_kept), y[is_kept], weight[is_kept]
     return X, y, weight

@@ -236,5 +236,11 @@ def _ranges(first: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 def last_rows(sequences: np.ndarray, items: np.ndarray, times: np.ndarray | None) -> np.ndarray:
     """Find the row of the last interaction of the same sequence, item and time, for each row."""
     columns = [sequences, items] if times is None else [sequences, items, times]
-    rows = pd.Series(np.arange(len(items)))
-    return rows.groupby(columns, sort=False).transform("max").to_numpy()
+    order = np.lexsort(columns)  # keeps the order of equal rows
+    starts = np.zeros(len(order), bool)
+    for column in columns:
+        starts |= is_new(column[order])
+    n_each = np.diff(np.append(np.flatnonzero(starts), len(order)))
+    found = np.empty_like(order)
+    found[order] = np.repeat(order[np.cumsum(n_each) - 1], n_each)
+    return found

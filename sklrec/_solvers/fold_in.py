@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sklrec._solvers.least_squares.biases import Log
-from sklrec._solvers.least_squares.gaussian_terms import Incidence, RatingMatrices, sparse_features
+from sklrec._solvers.least_squares.gaussian_terms import Incidence, sparse_features
+from sklrec._solvers.least_squares.pairs import Log, PartnerShares, RatedPairs, RatingMatrices
 from sklrec._solvers.posterior import activity
 from sklrec._solvers.variational import row_equations
 from sklrec._utils.packed import blocks, inverse, n_packed, pack, times, unpack
@@ -73,7 +73,8 @@ class SideEquations:
         codes = torch.from_numpy(distinct).to(device)
         log = Log(log[0], partners, *log[2:])
         shape = n, len(codes)
-        matrices = RatingMatrices(log, shape, np.float64, device, max(1, 2**20 // d**2))
+        pairs = RatedPairs.of(log, shape)
+        matrices = RatingMatrices(pairs, np.float64, device, max(1, 2**20 // d**2))
         shares = None if side == "user" else 1 / module.user_noise[codes].double()
         covariances = getattr(module, f"{other}_covariances")[codes].double()
         means = module._rows(other, codes, {})
@@ -85,8 +86,8 @@ class SideEquations:
         centre = activity(matrices.sides[0].weights) @ getattr(module, f"{side}_prior_mean")
         spread = torch.zeros(n, n_packed(d), dtype=torch.float64, device=device)
         if module.svdpp:
-            B = Incidence.of(matrices.partner_shares(0), np.float64, device)
-            centre += B.weights @ getattr(module, f"{side}_terms")[codes].double()
+            terms = getattr(module, f"{side}_terms")[codes].double()
+            centre += PartnerShares(matrices, 0).of_rows(terms)
             spread += getattr(module, f"{side}_term_covariance").double()
         if groups := module.groups[side]:
             X = sparse_features(*features, groups[-1].stop)

@@ -11,7 +11,8 @@ from skorch.callbacks import Callback
 from torch import Tensor
 
 from sklrec._data.features.columns import N_BINS
-from sklrec._solvers.least_squares.biases import Log, Solution, Variances, fit_biases
+from sklrec._solvers.least_squares.biases import Variances, fit_biases
+from sklrec._solvers.least_squares.pairs import Log, RatedPairs, Solution
 from sklrec._solvers.rowwise import RowwiseSGD
 from sklrec._solvers.stored import StoredInteractions
 from sklrec._solvers.tensors import PARTNERS as SIDES
@@ -77,9 +78,9 @@ def learn_penalties(module: Any, data: Any, *, start: bool) -> LearnedPenalties:
     if isinstance(data, StoredInteractions):
         (mean, *biases), found, loss = _fit_stored(data, module.n_users, module.n_items)
     else:
-        log = data.log()
-        solution, found = fit_biases(log, module.n_users, module.n_items)
-        loss = float(np.average(_errors(log, solution) ** 2, weights=log.weights))
+        pairs = RatedPairs.of(data.log(), (module.n_users, module.n_items))
+        solution, found = fit_biases(pairs)
+        loss = pairs.mean_square(solution)
         mean, *biases = solution
     if start:
         module.global_mean.fill_(mean)
@@ -109,7 +110,7 @@ def _fit_stored(
         rows = codes[log.users] >= 0
         parts.append([codes[log.users[rows]], *(values[rows] for values in log[1:])])
     part = Log(*map(np.concatenate, zip(*parts, strict=True)))
-    (mean, *_), found = fit_biases(part, n_read, n_items)
+    (mean, *_), found = fit_biases(RatedPairs.of(part, (n_read, n_items)))
     penalties = found.user_penalty, found.item_penalty
     # Each pass solves for the biases of one side, and for the mean.
     biases, loss = [np.zeros(n) for n in sizes], 0.0

@@ -1,26 +1,26 @@
 """Distributions of all rows, their priors and the noise, from a module and back into it."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
-from scipy.sparse import hstack
 from torch import Tensor
 
-from sklrec._solvers.least_squares.biases import Log, fit_biases
+from sklrec._solvers.least_squares.biases import fit_biases
 from sklrec._solvers.least_squares.gaussian_terms import (
     ContextBiases,
     GaussianTerms,
     Incidence,
-    RatingMatrices,
     TermPrior,
-    ranks_of_users,
+    TermSums,
     sparse_features,
 )
+from sklrec._solvers.least_squares.pairs import Log, PartnerShares, RatedPairs, RatingMatrices
 from sklrec._solvers.ordinal import Latent, Stars
-from sklrec._solvers.tensors import InteractionTensors
+from sklrec._solvers.tensors import PARTNERS, InteractionTensors
 from sklrec._utils.packed import inner, n_packed, outer, pack, rows_at_once, unpack
 from sklrec.modules import GaussianMatrixFactorization
 from sklrec.modules._gaussian import SIDES
@@ -32,6 +32,8 @@ SMALL = 100_000
 LARGE_WEIGHT = 1e4
 # Numbers of Gram products in memory at once.
 NUMBERS_AT_ONCE = 2**22
+# Ratings that are predicted at once.
+RATINGS_AT_ONCE = 2**18
 # Smallest noise variance, in units of the ratings' variance.
 LEAST_NOISE = 1e-6
 # Weight of ratings from which the noise is estimated, and steps of this.
@@ -127,21 +129,23 @@ class GaussianPosterior:
         self.n_columns = d = module.n_factors + 1
         self.sizes = module.n_users, module.n_items
         small = sum(self.sizes) * n_packed(d) <= SMALL
-        self.log = self.targets = log = data.log(module._from_ratings(data.y, module.scale))
-        weights = log.weights
+        self.data, weights = data, data.weights
+        self.to_units = partial(module._from_ratings, like=module.scale)
+        pairs = RatedPairs.of(data.log(self.to_units(data.y)), self.sizes)
         self.total = float(weights.sum())
         self.dtype = torch.float64 if small or weights.max() > LARGE_WEIGHT else torch.float32
         self.np_dtype = np.float64 if self.dtype == torch.float64 else np.float32
         at_once = max(1, NUMBERS_AT_ONCE // n_packed(d))
-        self.matrices = RatingMatrices(log, self.sizes, self.np_dtype, self.device, at_once)
+        (mean, *biases), variances = fit_biases(pairs)
+        ranks = pairs.ranks_of_users() if is_new else None
+        self.matrices = RatingMatrices(pairs, self.np_dtype, self.device, at_once)
+        del pairs
         self.totals = [side.weights for side in self.matrices.sides]
-        (mean, *biases), variances = fit_biases(log, *self.sizes)
         self.penalties = variances.user_penalty, variances.item_penalty
         self.unknown = variances.unknown_user_variance, variances.unknown_item_variance
         self.precision = 1 / max(variances.noise_variance, LEAST_NOISE)
         self.shares = torch.ones(self.sizes[0], dtype=self.dtype, device=self.device)
-        if is_new:
-            ranks = ranks_of_users(log, self.sizes)
+        if ranks is not None:
             self.rows = [self._start(k, mean / 2, biases[k], ranks, generator) for k in (0, 1)]
         else:
             self.rows = [self._read(module, side) for side in SIDES]
@@ -149,15 +153,17 @@ class GaussianPosterior:
             self.shares /= module.user_noise[1:].to(self.shares)
         self.terms = [self._terms(module, k) for k in (0, 1)]
         self.svdpp, self.own_shares = module.svdpp, [1.0, 1.0]
+        if module.stars is not None or module.groups["context"]:
+            self.log = self.targets = data.log(self.to_units(data.y))
         self.stars: Stars | None = None
         if module.stars is not None:
-            stars = module._from_ratings(module.stars, module.scale).cpu().numpy()
-            self.stars = Stars(stars, log.y, weights)
+            stars = self.to_units(module.stars).cpu().numpy()
+            self.stars = Stars(stars, self.log.y, self.log.weights)
         self.context: ContextBiases | None = None
         if groups := module.groups["context"]:
             values, shares = (data.X[f"context_{name}"] for name in ("values", "weights"))
             X = sparse_features(values, shares, groups[-1].stop)
-            self.context = ContextBiases(X, groups, log, *self.sizes, self.dtype, self.device)
+            self.context = ContextBiases(X, groups, self.log, *self.sizes, self.dtype, self.device)
 
     def _start(
         self,
@@ -199,13 +205,13 @@ class GaussianPosterior:
     def _terms(self, module: GaussianMatrixFactorization, k: int) -> GaussianTerms | None:
         """Make the terms of SVD++ and of side features, or continue with the terms of a fit."""
         side, groups = SIDES[k], module.groups[SIDES[k]]
-        weights, n_partners = [], self.sizes[1 - k] * module.svdpp
+        partners, features, n_partners = None, None, self.sizes[1 - k] * module.svdpp
         means = getattr(module, f"{side}_value_terms").to(self.dtype)
         covariances = getattr(module, f"{side}_value_covariances").to(self.dtype)
         places = [slice(n_partners + group.start, n_partners + group.stop) for group in groups]
         start = self._new(self.n_columns, dtype=torch.float64)
         if module.svdpp:
-            weights.append(self.matrices.partner_shares(k))
+            partners = PartnerShares(self.matrices, k)
             places.insert(0, slice(0, n_partners))
             table = getattr(module, f"{side}_terms")
             means = torch.cat([table[1:].to(self.dtype), means])
@@ -214,13 +220,13 @@ class GaussianPosterior:
             start = table[0].double()
         if groups:
             values, shares = (getattr(module, f"{side}_{name}") for name in ("values", "weights"))
-            weights.append(sparse_features(values[1:], shares[1:], groups[-1].stop))
-        if not weights:
+            X = sparse_features(values[1:], shares[1:], groups[-1].stop)
+            features = Incidence.of(X, self.np_dtype, self.device)
+        if partners is None and features is None:
             return None
         precision = 10 * self.n_factors**0.5 * torch.eye(self.n_columns).to(start)
         priors = [TermPrior(place, start, precision) for place in places]
-        B = Incidence.of(hstack(weights, format="csr"), self.np_dtype, self.device)
-        terms = GaussianTerms(B, means, covariances, priors)
+        terms = GaussianTerms(TermSums(partners, features), means, covariances, priors)
         if covariances.any():  # of an earlier fit
             terms.set_priors()
         return terms
@@ -305,26 +311,41 @@ class GaussianPosterior:
         # e / ((1 - h_u) (1 - h_i)). Its variance is the noise plus
         # v_u / (1 - h_u) + v_i / (1 - h_i) + v / ((1 - h_u) (1 - h_i)). The context is a third
         # side.
-        users, items, _, weights = columns = self._columns(self.log)
-        errors, variances, both = predict(columns, rows)
-        precision = (self.precision * self.shares)[users]
-        variance, keep_both = torch.zeros_like(precision), torch.ones_like(precision)
-        for v in variances:
-            keep = 1 - (precision * (v + PRODUCT_SHARE * both)).clamp(max=0.99)
+        square, variance = (self._new(len(self.data)) for _ in range(2))
+        of_users, of_context = self.precision * self.shares, self._of_context()[1]
+        for part, columns in self._parts():
+            errors, variances, both = predict(columns, rows)
+            precision = of_users[columns[0]]
+            keep_both = torch.ones_like(precision)
+            for v in variances:
+                keep = 1 - (precision * (v + PRODUCT_SHARE * both)).clamp(max=0.99)
+                keep_both *= keep
+                variance[part] += v / keep
+            variance[part] += both / keep_both
+            v = of_context[part] if len(of_context) > 1 else of_context
+            keep = 1 - (precision * v).clamp(max=0.99)
             keep_both *= keep
-            variance += v / keep
-        variance += both / keep_both
-        of_context = self._of_context()[1]
-        keep = 1 - (precision * of_context).clamp(max=0.99)
-        keep_both *= keep
-        variance += of_context / keep
-        square, noise = (errors / keep_both).square(), 1 / precision
-        count = weights * (torch.minimum(self.totals[0][users], self.totals[1][items]) > 1)
-        if count.sum() < MIN_WEIGHT:
-            return 1 / self.precision
+            variance[part] += v / keep
+            square[part] = (errors / keep_both).square()
         ratio = 1.0  # of the noise variance of left-out ratings to 1 / precision
         for _ in range(N_RATIO_STEPS):  # the mean squared standardised error becomes 1
-            standardised = (square / (ratio * noise + variance)).double()
-            excess = (count * standardised).sum() / count.sum()
-            ratio = min(max(ratio * float(excess), 0.1), 10.0)
+            total = excess = 0.0
+            for part, (users, items, _, weights) in self._parts():
+                count = weights * (torch.minimum(self.totals[0][users], self.totals[1][items]) > 1)
+                noise = ratio / of_users[users] + variance[part]
+                total += count.sum(dtype=torch.float64).item()
+                excess += (count * (square[part] / noise).double()).sum().item()
+            if total < MIN_WEIGHT:
+                return 1 / self.precision
+            ratio = min(max(ratio * excess / total, 0.1), 10.0)
         return ratio / self.precision
+
+    def _parts(self) -> Iterator[tuple[slice, list[Tensor]]]:
+        """Yield slices of the ratings, and the columns of their log."""
+        mean, weights = self._of_context()[0], self.data.weights
+        for first in range(0, len(self.data), RATINGS_AT_ONCE):
+            part = slice(first, first + RATINGS_AT_ONCE)
+            codes = [self.data.X[name][part] - 1 for name in PARTNERS]
+            z = self.to_units(self.data.y[part]).to(self.dtype)
+            z = z - (mean[part] if len(mean) > 1 else mean)
+            yield part, [*codes, z, weights[part].to(self.dtype)]

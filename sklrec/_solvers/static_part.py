@@ -11,7 +11,7 @@ from sklrec._data.checks import RatingStatistics
 from sklrec._data.histories import Histories
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.fold_in import SideEquations
-from sklrec._solvers.least_squares.biases import Log
+from sklrec._solvers.least_squares.pairs import Log
 from sklrec._solvers.minibatch import MinibatchSolver
 from sklrec._solvers.posterior import activity
 from sklrec._solvers.sequence_tensors import SequenceTensors
@@ -180,7 +180,7 @@ def add_expected_ratings(
             codes = users[own], items[is_missing]
             of_items[is_missing], _ = left_out.without(*codes, z_of_past[own], weights[own])
         else:
-            of_items = module.users.item_distributions(items)[0].float()
+            of_items = module.users.item_rows[items].float()
         steps = module._static_steps(known, z, past["past_items"], rows, covariances)
         sums, read_users, expected = module._expect(steps)
         of_past[0, at] = expected[is_rated]

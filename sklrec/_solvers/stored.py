@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from sklrec._data.checks import RatingStatistics
-from sklrec._solvers.least_squares.biases import Log
+from sklrec._solvers.least_squares.pairs import Log
 from sklrec._solvers.tensors import PARTNERS, Batch, InteractionTensors
 
 # Number of files. Each row goes to a random file. Rows of one file share a block in every epoch;

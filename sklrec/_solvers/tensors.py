@@ -10,7 +10,7 @@ import torch
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from sklrec._solvers.least_squares.biases import Log
+from sklrec._solvers.least_squares.pairs import Log
 from sklrec._utils.runtime import to_widest
 from sklrec.modules._pairs import Pairs, can_group, sorted_by_code
 
@@ -44,13 +44,13 @@ class InteractionTensors(Dataset):
     def weights(self) -> Tensor:
         """Weights of the interactions, in float64."""
         weight = self.X.get("sample_weight")
-        return torch.ones_like(self.y) if weight is None else weight.to(self.y)
+        return self.y.new_ones(1).expand_as(self.y) if weight is None else weight.to(self.y)
 
     def log(self, y: Tensor | None = None) -> Log:
         """Make the interactions a log, with their ratings or with other values."""
         y = self.y if y is None else y
-        columns = self.X["users"] - 1, self.X["items"] - 1, y, self.weights
-        return Log(*(values.cpu().numpy() for values in columns))
+        users, items = (self.X[name].int().sub_(1) for name in PARTNERS)
+        return Log(*(values.cpu().numpy() for values in (users, items, y, self.weights)))
 
     def row_weights(self, name: str, n_rows: int, of_partners: Tensor | None = None) -> Tensor:
         """Sum weights by the codes of an input, times values of the partners of users or items."""
@@ -150,7 +150,8 @@ class PairBatches:
 
     def __iter__(self) -> Iterator[tuple[dict[str, Any], Tensor]]:
         for k in torch.randperm(len(self), generator=self.generator).tolist():
-            yield self.batches[k]
+            X, y = self.batches[k]
+            yield X, y.double()
 
     def _batch(self, dataset: InteractionTensors, rows: Tensor) -> tuple[dict[str, Any], Tensor]:
         # Rows are sorted by user, so that the side of the users needs no order.
@@ -159,7 +160,9 @@ class PairBatches:
         users, items = X.pop("users"), X.pop("items")
         orders = torch.arange(len(users)), sorted_by_code(items)[0]
         X["pairs"] = Pairs(users, items, X.get("sample_weight"), orders)
-        return X, dataset.y.index_select(0, rows)
+        y = dataset.y.index_select(0, rows)
+        # float32 holds stars exactly, in half the memory.
+        return X, y.float() if torch.equal(y.float().double(), y) else y
 
     @staticmethod
     def suits(dataset: Any, batch_size: int) -> bool:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from sklrec._solvers.base import FitResult, WarmStart
-from sklrec._solvers.least_squares.gaussian_terms import WISHART, ContextBiases, SideMatrices
+from sklrec._solvers.least_squares.gaussian_terms import WISHART, ContextBiases
+from sklrec._solvers.least_squares.pairs import SideMatrices
 from sklrec._solvers.posterior import (
     LEAST_NOISE,
     GaussianPosterior,
@@ -131,10 +132,10 @@ class Posterior(GaussianPosterior):
         of_partners = partners.mean, partners.covariance, None if k == 0 else self.shares
         G, y, r = row_equations(self.matrices.sides[k], *of_partners)
         if k == 1:
-            self._solve(k, G.mul_(self.precision), y.mul_(self.precision))
+            self._solve(k, G, y, torch.full_like(r, self.precision).unsqueeze(1))
             return r
         precisions = (self.precision * self.shares).unsqueeze(1)
-        given_terms = self._solve(k, G * precisions, y * precisions)
+        given_terms = self._solve(k, G, y, precisions)
         if self.context is not None:
             change, of_squares = self._update_context(self.context, given_terms)
             y -= change[:, :-1] / precisions
@@ -162,8 +163,8 @@ class Posterior(GaussianPosterior):
         mean, variance = (v.double().cpu().numpy() for v in self._of_context())
         self.matrices.replace(self.targets._replace(y=self.targets.y - mean), variance)
 
-    def _solve(self, k: int, grams: Tensor, targets: Tensor) -> Tensor:
-        """Set the rows from their scaled Gram products and targets, and update the prior.
+    def _solve(self, k: int, grams: Tensor, targets: Tensor, scales: Tensor) -> Tensor:
+        """Set the rows from their Gram products and targets times scales, and update the prior.
 
         Return the covariances of rows whose terms are fixed, if the context needs them."""
         d, rows, terms = self.n_columns, self.rows[k], self.terms[k]
@@ -174,19 +175,20 @@ class Posterior(GaussianPosterior):
         own_sum, own_products = torch.zeros_like(rows.prior_mean), own_squares.clone()
         of_terms, given_terms = None, rows.covariance
         if terms is not None:
-            of_terms = terms.update(grams, targets, precision, centres, rows.covariance)
+            of_terms = terms.update(grams, targets, scales, precision, centres, rows.covariance)
             if k == 0 and self.context is not None:
                 given_terms = rows.covariance.clone()
         for part in blocks(len(grams), d, self.device):
+            target = targets[part] * scales[part]
             if of_terms is None:
-                S = inverse(unpack(grams[part], d) + precision)
-                own = mean = times(S, targets[part] + centres[part] @ precision)
+                S = inverse(unpack(grams[part] * scales[part], d) + precision)
+                own = mean = times(S, target + centres[part] @ precision)
                 spread = S
             else:
                 h, V = of_terms[0][part], unpack(of_terms[1][part], d)
                 S = unpack(rows.covariance[part], d)
                 # own = S (τy + Λm - τG h), and S τG = 1 - S Λ
-                mean = times(S, targets[part] + (centres[part] + h) @ precision)
+                mean = times(S, target + (centres[part] + h) @ precision)
                 own = mean - h
                 prior_part = S @ precision
                 data_part = torch.eye(d).to(S) - prior_part
@@ -249,7 +251,8 @@ def row_equations(
     x[:, 0] = 1
     counted = mean.new_zeros(len(x), n_packed(d) + d + 1)
     grams, c, squares = counted[:, : -d - 1], counted[:, -d - 1 : -1], counted[:, -1]
-    grams.copy_(outer(x))
+    for part in blocks(len(x), d, x.device):
+        grams[part] = outer(x[part])
     grams[:, d:] += covariance[:, d:]
     c.copy_(x * bias)
     c[:, 1:] += covariance[:, 1:d]
@@ -278,9 +281,12 @@ def expected_errors(
     """Compute the expected squared errors of all rows, and the multiple of the factors with the
     smallest total."""
     d = rows.mean.shape[1]
-    second = outer(rows.mean) + rows.covariance
-    squares = inner(G[:, d:], second[:, d:], d - 1)  # of the products of factors
-    covered = (rows.mean * y)[:, 1:].sum(1) - (G * second)[:, 1:d].sum(1)
+    squares, covered, errors = (torch.empty_like(r) for _ in range(3))
+    for part in blocks(len(r), d, r.device):
+        mean, grams, products = rows.mean[part], G[part], rows.mean[part] * y[part]
+        second = outer(mean) + rows.covariance[part]
+        squares[part] = inner(grams[:, d:], second[:, d:], d - 1)  # of the products of factors
+        covered[part] = products[:, 1:].sum(1) - (grams * second)[:, 1:d].sum(1)
+        errors[part] = r[part] - 2 * products.sum(1) + inner(grams, second, d)
     gain = (shares @ covered) / (shares @ squares)
-    errors = r - 2 * (rows.mean * y).sum(1) + inner(G, second, d)
     return errors, min(max(float(gain), 0.0), 1.0)

@@ -278,7 +278,7 @@ class MatrixFactorization(PairModule, FactorModule):
         slope = weighted if reduction == "sum" else weighted * factor
         for word, other in OTHER_SIDE.items():
             side, at = sides[word], sides[word].rows
-            slopes = side.arrange(slope)
+            slopes, weights = side.arrange(slope), side.weights
             gradients = {f"{word}_factors": side.sums(slopes, rows[f"{other}_factors"])}
             if self.biased:
                 gradients[f"{word}_biases"] = side.totals(slopes)
@@ -289,7 +289,7 @@ class MatrixFactorization(PairModule, FactorModule):
                 if sums is not None:
                     sums[name].index_add_(0, at, gradient)
                 penalty = alpha[name].index_select(0, at) if isinstance(alpha, dict) else alpha
-                decays = side.weights * penalty * factor
+                decays = weights * penalty * factor
                 gradient.addcmul_(own[name], decays if gradient.ndim == 1 else decays[:, None])
                 self._add_gradient(tables[name], side, gradient)
         return mean, predictions

@@ -22,7 +22,7 @@ class Side:
     # Of distinct rows; else each pair has a row of its own:
     place: Tensor  # (n,), row of each pair
     bounds: Tensor  # (n_rows + 1,), of the pairs of each row in their order by row
-    partners: Tensor  # (n,), rows of the partners in that order
+    partner_place: Tensor  # (n,), row of each pair's partner
     order: Tensor | None = None  # (n,), None if the pairs have that order already
 
     def __init__(
@@ -36,9 +36,8 @@ class Side:
         self.has_distinct_rows = is_grouped
         if not is_grouped:
             self.rows, self._is_unknown = codes, codes == 0  # (n_rows,)
-            # Weight of the pairs of each row, of shape (n_rows,) or (1,).
             one = torch.ones(1, device=codes.device)
-            self.weights = one if sample_weight is None else sample_weight
+            self._weights: Tensor | None = one if sample_weight is None else sample_weight
             return
         if order is None:
             order, codes_in_order = sorted_by_code(codes)
@@ -51,10 +50,20 @@ class Side:
         self.order = None if torch.equal(order, _positions(len(order))) else order.int()
         self.place = torch.empty_like(place).index_copy_(0, order, place).int()
         self.bounds = F.pad(counts.cumsum(0), (1, 0)).int()
-        self.weights = (
-            counts.float() if sample_weight is None else self.totals(self.arrange(sample_weight))
-        )
+        self._weights = None if sample_weight is None else self.totals(self.arrange(sample_weight))
         self._has_unknown = self.rows[0].item() == 0
+
+    # Two tensors that are quickly made again, so that the batches of all epochs take less memory.
+
+    @property
+    def weights(self) -> Tensor:
+        """Weight of the pairs of each row, of shape (n_rows,) or (1,)."""
+        return self.bounds.diff().float() if self._weights is None else self._weights
+
+    @property
+    def partners(self) -> Tensor:  # (n,)
+        """Rows of the partners in the order of the pairs by row."""
+        return self.arrange(self.partner_place)
 
     def spread(self, of_rows: Tensor) -> Tensor:  # (n_rows,) to (n,)
         """Return the value of each pair's row."""
@@ -109,7 +118,7 @@ class Pairs:
         )
         self.user, self.item = user, item
         if user.has_distinct_rows:
-            user.partners, item.partners = user.arrange(item.place), item.arrange(user.place)
+            user.partner_place, item.partner_place = item.place, user.place
 
     def products(self, p: Tensor, q: Tensor) -> Tensor:
         """Compute the dot product of the two rows of each pair."""

@@ -1,6 +1,7 @@
 """Matrix factorisation with SVD++ terms, for training."""
 # SPDX-License-Identifier: BSD-3-Clause
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,15 +49,13 @@ class SVDPlusPlus(PairModule):
             side: torch.bincount(codes[side], sample_weight, n_rows[side]).to(table)
             for side in OTHER_SIDE
         }
-        # Matrices with |R|^-1/2 for each interaction. Their product with the terms is the sum in
-        # each row. The transpose turns gradients of the rows into gradients of the terms.
-        self._spread, self._spread_transposed = {}, {}
+        # Numbers of interactions of each pair, and |R|^-1/2 of each row.
+        self._counts, self._shares = {}, {}
         for side, other in OTHER_SIDE.items():
-            counts = torch.bincount(codes[side], minlength=n_rows[side])
-            share = counts.to(table).rsqrt().index_select(0, codes[side])
             size = n_rows[side], n_rows[other]
-            self._spread[side] = _sparse(codes[side], codes[other], share, size)
-            self._spread_transposed[side] = _sparse(codes[other], codes[side], share, size[::-1])
+            self._counts[side] = _counts_of_pairs(codes[side], codes[other], size, table)
+            counts = torch.bincount(codes[side], minlength=n_rows[side]).to(table)
+            self._shares[side] = torch.where(counts > 0, counts.rsqrt(), 0).unsqueeze(1)
             terms = table.new_zeros(n_rows[other], own.n_factors + own.biased)
             self.register_parameter(f"{side}_terms", nn.Parameter(terms))
         # Results of `_term_sums`, and the versions of the terms that they belong to.
@@ -79,10 +78,21 @@ class SVDPlusPlus(PairModule):
         # Row sums of the matrix of second derivatives, which has no negative entries. If each term
         # moves by at most its gradient divided by its row sum, no sum overshoots (Gershgorin).
         return {
-            side: self._spread_transposed[side]
-            @ (row_loads[side] * (self._spread[side] @ torch.ones_like(row_loads[other])))
+            side: self._of_terms(
+                side,
+                row_loads[side].unsqueeze(1)
+                * self._of_rows(side, torch.ones_like(row_loads[other]).unsqueeze(1)),
+            ).squeeze(1)
             for side, other in OTHER_SIDE.items()
         }
+
+    def _of_rows(self, side: str, terms: Tensor) -> Tensor:
+        """Sum the terms in each row."""
+        return (self._counts[side] @ terms).mul_(self._shares[side])
+
+    def _of_terms(self, side: str, of_rows: Tensor) -> Tensor:
+        """Turn gradients of the rows into gradients of the terms."""
+        return self._counts[OTHER_SIDE[side]] @ (self._shares[side] * of_rows)
 
     @torch.no_grad()
     def _squared_norms(self) -> dict[str, Tensor]:
@@ -155,7 +165,7 @@ class SVDPlusPlus(PairModule):
             terms = getattr(self, f"{side}_terms")
             version = terms._version  # torch's count of in-place changes
             if self._versions.get(side) != version:
-                sums, k = self._spread[side] @ terms.detach(), self.own.n_factors
+                sums, k = self._of_rows(side, terms.detach()), self.own.n_factors
                 self._sums[f"{side}_factors"] = sums[:, :k].contiguous()
                 self._sums[f"{side}_biases"] = sums[:, k:].flatten()
                 self._versions[side] = version
@@ -170,7 +180,7 @@ class SVDPlusPlus(PairModule):
                 of_biases = self._row_gradients[f"{side}_biases"].unsqueeze(1)
                 of_rows = torch.cat([of_rows, of_biases], 1)
             n_ratings = self._n_ratings * self._weight[other] / self._weight[other].sum()
-            gradient = self._spread_transposed[side] @ of_rows
+            gradient = self._of_terms(side, of_rows)
             k = self.own.n_factors
             parts = {f"{side}_terms": slice(k), f"{side}_bias_terms": slice(k, None)}
             for name, columns in parts.items():
@@ -188,8 +198,20 @@ class SVDPlusPlus(PairModule):
         self._n_batches = 0
 
 
-def _sparse(rows: Tensor, columns: Tensor, values: Tensor, size: tuple[int, int]) -> Tensor:
+def _counts_of_pairs(
+    rows: Tensor, columns: Tensor, size: tuple[int, int], like: Tensor
+) -> Tensor:  # (n_rows, n_columns)
+    """Count the interactions of each pair."""
+    keys = rows.cpu().numpy() * size[1]
+    keys += columns.cpu().numpy()
+    keys.sort()
+    counts = torch.ones(len(keys), dtype=like.dtype)
+    if (keys[1:] == keys[:-1]).any():
+        keys, n_each = np.unique(keys, return_counts=True)
+        counts = torch.from_numpy(n_each).to(like.dtype)
+    starts = np.searchsorted(keys, np.arange(size[0] + 1) * size[1]).astype(np.int32)
+    keys %= size[1]
     silence_beta_warning()
-    places = torch.stack([rows, columns])
-    entries = torch.sparse_coo_tensor(places, values, size, check_invariants=False)
-    return entries.coalesce() if is_plain(rows.device) else entries.to_sparse_csr()
+    first, places = (torch.from_numpy(codes.astype(np.int32)) for codes in (starts, keys))
+    found = torch.sparse_csr_tensor(first, places, counts, size, check_invariants=False)
+    return (found.to_sparse_coo() if is_plain(like.device) else found).to(like.device)

@@ -7,6 +7,8 @@ import pytest
 from scipy.stats import norm
 
 from sklrec import BayesianMFRegressor, BiasRegressor
+from sklrec._solvers import posterior
+from sklrec._solvers.least_squares import pairs
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, 1200, random_state=0)
@@ -33,6 +35,15 @@ def model(request):
 
 
 # --- what it learns
+
+
+def test_the_number_of_ratings_in_memory_at_once_changes_nothing(monkeypatch, model):
+    for module, name in ((pairs, "PAIRS_AT_ONCE"), (posterior, "RATINGS_AT_ONCE")):
+        monkeypatch.setattr(module, name, 100)
+    monkeypatch.setattr(pairs, "COLUMNS_AT_ONCE", 4)
+    monkeypatch.setattr(posterior, "NUMBERS_AT_ONCE", 100)
+    again = bayes(svdpp=model.svdpp).fit(X, Y)
+    assert np.allclose(both(again, X), both(model, X), rtol=1e-6)
 
 
 def test_items_with_few_ratings_are_predicted_like_others_with_few_ratings():

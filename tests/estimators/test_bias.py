@@ -8,6 +8,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from sklrec import BiasRegressor, IDEncoder
+from sklrec._solvers.least_squares import pairs
 from sklrec.datasets import make_ratings
 
 X, Y = make_ratings(60, 40, 1500, random_state=0)
@@ -31,6 +32,17 @@ def rmse(model, X, y):
 
 
 # --- the fit
+
+
+@pytest.mark.parametrize("pairs_at_once", [1, 100])
+def test_the_number_of_pairs_in_memory_at_once_changes_nothing(monkeypatch, pairs_at_once):
+    log, ratings = log_of_biases(80, 50, 2000)  # with repeated pairs
+    weights = np.random.RandomState(0).rand(len(ratings)) + 0.5
+    models = [BiasRegressor().fit(log, ratings, sample_weight=weights)]
+    monkeypatch.setattr(pairs, "PAIRS_AT_ONCE", pairs_at_once)
+    models.append(BiasRegressor().fit(log, ratings, sample_weight=weights))
+    a, b = (np.stack(model.predict(log, return_std=True)) for model in models)
+    assert np.allclose(a, b, rtol=1e-9)
 
 
 @pytest.mark.parametrize("penalties", [(1, 1), (0.1, 20), (0.01, 3)])

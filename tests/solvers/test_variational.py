@@ -91,7 +91,8 @@ def test_terms_solve_their_equations(svdpp, sided):
     posterior.context = None
     posterior.sweep()
     terms = posterior.terms[0]
-    B, n_terms = terms.B.weights.to_dense().numpy(), len(terms.mean)
+    n_terms, one = len(terms.mean), torch.ones(N_USERS, 1)
+    B = terms.B.of_rows(torch.eye(n_terms).to(terms.mean)).numpy()
     assert n_terms == N_ITEMS * svdpp + 4 * sided
     G, y = zip(*(equations(posterior, user) for user in range(N_USERS)), strict=True)
     tau = posterior.precision * posterior.shares.numpy()
@@ -114,7 +115,7 @@ def test_terms_solve_their_equations(svdpp, sided):
     for _ in range(12):  # each call runs a few steps of conjugate gradients
         terms.priors = [replace(prior) for prior in priors]
         covariance = posterior.rows[0].covariance.clone()
-        h, _ = terms.update(pack(torch.tensor(A)), torch.tensor(b), L, m, covariance)
+        h, _ = terms.update(pack(torch.tensor(A)), torch.tensor(b), one, L, m, covariance)
     assert np.allclose(terms.mean, expected, atol=1e-6)
     assert np.allclose(h, B @ expected, atol=1e-6)
     parts = sum(terms.sums(prior) for prior in priors)

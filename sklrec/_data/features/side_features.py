@@ -137,7 +137,9 @@ def assign_sides(
     side_features: SideFeatures, X: Table, users: np.ndarray, items: np.ndarray
 ) -> dict[str, SideBlock]:
     """Assign columns to users or items if constant in all rows of each, else to the context."""
-    first = {"user": _first_rows(users), "item": _first_rows(items)}
+    first = {}
+    if side_features.columns:
+        first = {"user": _first_rows(users), "item": _first_rows(items)}
     found: dict[str, list[Column]] = {side: [] for side in SIDES}
     for column in sorted(side_features.columns, key=lambda column: column.position):
         arrays = SideBlock([column]).arrays(X)

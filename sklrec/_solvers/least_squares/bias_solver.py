@@ -7,6 +7,7 @@ import torch
 
 from sklrec._solvers.base import FitResult, WarmStart
 from sklrec._solvers.least_squares.biases import fit_biases, further_biases
+from sklrec._solvers.least_squares.pairs import RatedPairs
 from sklrec._solvers.steps import notified_steps, squared_error
 from sklrec._solvers.tensors import InteractionTensors
 from sklrec.modules import BiasModel
@@ -33,9 +34,9 @@ class BiasSolver:
         """Fit a module in place; see `Solver.train`."""
         for _ in notified_steps(range(1), "fit", lambda: module):
             if previous is None:
-                sizes = module.n_users, module.n_items
+                pairs = RatedPairs.of(data.log(), (module.n_users, module.n_items))
                 given = self.user_penalty, self.item_penalty
-                (mean, *biases), learned = fit_biases(data.log(), *sizes, *given)
+                (mean, *biases), learned = fit_biases(pairs, *given)
                 for name, value in vars(learned).items():
                     getattr(module, name).fill_(value)
             else:

@@ -1,19 +1,24 @@
 """Global mean and two biases by penalised least squares, in NumPy and SciPy."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from scipy.linalg import norm
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, cg
 
+from sklrec._solvers.least_squares.pairs import (
+    Log,
+    Part,
+    RatedPairs,
+    Solution,
+    sums_of_sides,
+)
 from sklrec._utils.forks import cached_property
 
 Penalty: TypeAlias = float | np.ndarray  # one for all rows of a side, or one for each
-Solution: TypeAlias = tuple[float, np.ndarray, np.ndarray]  # mean, biases of users and of items
 
 # Penalties at the start of the search, and factors of its steps: coarse, then fine.
 FIRST_PENALTY = 4.0
@@ -27,15 +32,6 @@ SEARCH_PAIRS = 100_000
 MAX_LEVERAGE = 0.999
 # Weight of ratings from which the variance of a noise or of unknown rows is estimated.
 MIN_WEIGHT = 50.0
-
-
-class Log(NamedTuple):
-    """Ratings, with codes from 0 and weights in units of ratings."""
-
-    users: np.ndarray  # (n,)
-    items: np.ndarray  # (n,)
-    y: np.ndarray  # (n,)
-    weights: np.ndarray  # (n,)
 
 
 @dataclass(frozen=True)
@@ -56,15 +52,13 @@ class BiasEquations:
     #   sum of w_ui (r_ui - m - b_u - b_i)^2 + sum of c_u b_u^2 + sum of c_i b_i^2.
     # The unknowns of the equations are the biases of the items and the mean.
 
-    def __init__(self, log: Log, n_users: int, n_items: int):
-        self.users, self.items, self.y, self.weights = users, items, y, weights = log
-        self.user_weight = np.bincount(users, weights, n_users)
-        self.item_weight = np.bincount(items, weights, n_items)
-        self.user_sum = np.bincount(users, weights * y, n_users)
-        self.item_sum = np.bincount(items, weights * y, n_items)
-        self.by_user = csr_array((weights, (users, items)), (n_users, n_items))
-        self.by_item = self.by_user.T.tocsr()
-        self.total = float(weights.sum())
+    def __init__(self, pairs: RatedPairs):
+        self.pairs = pairs
+        self.by_user, self.by_item = pairs.by_user, pairs.by_user.T
+        self.user_weight, self.item_weight = sums_of_sides(self.by_user)
+        weighted = pairs.with_values(self.by_user.data * pairs.means)
+        self.user_sum, self.item_sum = sums_of_sides(weighted)
+        self.total = float(self.user_weight.sum())
 
     def solve(
         self,
@@ -105,15 +99,10 @@ class BiasEquations:
         user = share * (self.user_sum - self.user_weight * mean - self.by_user @ item)
         return mean, user, item
 
-    def errors(self, solution: Solution) -> np.ndarray:
-        """Compute the errors of all ratings."""
-        mean, user, item = solution
-        return self.y - mean - user[self.users] - item[self.items]
-
-    def left_out_errors(
+    def left_out(
         self, solution: Solution, user_penalty: float, item_penalty: float
-    ) -> np.ndarray:
-        """Approximate the error of each rating in a fit without one unit of its weight."""
+    ) -> Iterator[tuple[Part, np.ndarray]]:
+        """Approximate the weighted squared errors of pairs in fits without one unit of weight."""
         # The error is e / (1 - h). With the users eliminated and only the diagonal D of the items'
         # equations, the leverage is
         #   h = 1 / A_u + (1 - w_ui / A_u)^2 / D_i + sum over j != i of (w_uj / A_u)^2 / D_j,
@@ -122,24 +111,19 @@ class BiasEquations:
         # RMSE of 1.474 in place of 1.463 on a log where many users have one or two ratings.
         share = 1 / (self.user_weight + user_penalty)
         diagonal = 1 / (self.item_weight + item_penalty - self.squares.T @ share)
-        spread = share**2 * (self.squares @ diagonal)
-        own = (1 - 2 * self.pair_weights * share[self.users]) * diagonal[self.items]
-        leverage = (share + spread)[self.users] + own
-        return self.errors(solution) / (1 - np.minimum(leverage, MAX_LEVERAGE))
+        of_user = share + share**2 * (self.squares @ diagonal)
+        for part in self.pairs.parts():
+            own = (1 - part.weights * (2 * share)[part.users]) * diagonal[part.items]
+            kept = 1 - np.minimum(of_user[part.users] + own, MAX_LEVERAGE)
+            yield part, part.squares(solution) / kept**2
 
     @cached_property
     def squares(self) -> csr_array:
         """Squared weights of the pairs."""
-        return self.by_user.power(2)  # (n_users, n_items)
-
-    @cached_property
-    def pair_weights(self) -> np.ndarray:
-        """Weight of the pair of each row."""
-        if self.by_user.nnz == len(self.y):
-            return self.weights
-        keys = self.users * np.int64(len(self.item_weight)) + self.items
-        _, pairs = np.unique(keys, return_inverse=True)
-        return np.bincount(pairs, self.weights)[pairs]  # (n,)
+        weights = self.by_user.data
+        if (weights == 1).all():
+            return self.by_user
+        return self.pairs.with_values(weights**2)  # (n_users, n_items)
 
     def for_search(self) -> "BiasEquations":
         """Give the equations of some whole users if there are many ratings."""
@@ -149,41 +133,31 @@ class BiasEquations:
             return self
         order = self._order_of_users()
         n_users = max(1, int((np.cumsum(n_pairs[order]) <= SEARCH_PAIRS).sum()))
-        codes = np.full(len(order), -1)
-        codes[order[:n_users]] = np.arange(n_users)
-        rows = np.flatnonzero(codes[self.users] >= 0)
-        log = Log(codes[self.users[rows]], self.items[rows], self.y[rows], self.weights[rows])
-        return BiasEquations(log, n_users, len(self.item_weight))
+        return BiasEquations(self.pairs.of_users(order[:n_users]))
 
     def _order_of_users(self) -> np.ndarray:
         """Order the users by hashes of their ratings, which the order of rows does not change."""
         # Codes have the order of the rows. Rounding removes the effect of the order on sums.
+        n_users = np.bincount(self.by_user.indices, minlength=len(self.item_weight))
         users, items = (
             _mixed((np.round(sums / weight, 6) + 0.0).view(np.uint64) + _mixed(n_pairs))
             for sums, weight, n_pairs in (
                 (self.user_sum, self.user_weight, np.diff(self.by_user.indptr)),
-                (self.item_sum, self.item_weight, np.diff(self.by_item.indptr)),
+                (self.item_sum, self.item_weight, n_users),
             )
         )
-        pattern = self.by_user.astype(bool).astype(np.uint64)
+        pattern = self.pairs.with_values(np.ones(len(self.by_user.data), np.uint64))
         return np.argsort(_mixed(users + pattern @ items), kind="stable")
 
 
 def fit_biases(
-    log: Log,
-    n_users: int,
-    n_items: int,
-    user_penalty: float | None = None,
-    item_penalty: float | None = None,
+    pairs: RatedPairs, user_penalty: float | None = None, item_penalty: float | None = None
 ) -> tuple[Solution, Variances]:
     """Fit biases; leave-one-out errors choose a penalty that is None."""
-    # Deviations from the mean in units of their standard deviation, for any size of ratings.
-    y, weights = log.y, log.weights
-    centre = float(y[0] if np.ptp(y) == 0 else np.average(y, weights=weights))
-    scale = float(norm(np.sqrt(weights) * (y - centre)) / np.sqrt(weights.sum())) or 1.0
-    equations = BiasEquations(log._replace(y=(y - centre) / scale), n_users, n_items)
+    equations = BiasEquations(pairs)
     penalties = _choose_penalties(equations.for_search(), (user_penalty, item_penalty))
     solution = equations.solve(*penalties)
+    centre, scale = pairs.centre, pairs.scale
     noise, *unknown = (scale**2 * v for v in _variances(equations, solution, penalties))
     mean, user, item = solution
     return (centre + scale * mean, scale * user, scale * item), Variances(
@@ -203,30 +177,38 @@ def _variances(
     equations: BiasEquations, solution: Solution, penalties: Sequence[float]
 ) -> tuple[float, float, float]:
     """Estimate the variances of the noise and of the biases of unknown users and items."""
-    e = equations
-    squares = e.left_out_errors(solution, *penalties) ** 2
-    # Weight of the other ratings of the row's user and of its item. Without any, the row says
-    # nothing about the noise: with such rows the noise was three times too high on one log.
-    others = [(e.user_weight - 1)[e.users], (e.item_weight - 1)[e.items]]
-    is_known = [weight > 1e-9 for weight in others]
+    # Weight of the other ratings of the pair's user and of its item. Without any, the pair says
+    # nothing about the noise: with such pairs the noise was three times too high on one log.
+    others = equations.user_weight - 1, equations.item_weight - 1
+    known = [weight > 1e-9 for weight in others]
     of_bias = [
         1 / (np.maximum(weight, 0) + penalty)
         for weight, penalty in zip(others, penalties, strict=True)
-    ]  # variances of the biases without the row, as multiples of the noise
-    both = is_known[0] & is_known[1]
-    if e.weights[both].sum() < MIN_WEIGHT:
-        both = np.ones(len(squares), bool)
-    stated = 1 + of_bias[0] + of_bias[1]
-    noise = float(np.average((squares / stated)[both], weights=e.weights[both]))
+    ]  # variances of the biases without the pair, as multiples of the noise
+    of_noise = np.zeros((2, 2))  # of all pairs, and of those with two known sides
+    of_unknown = np.zeros((2, 3))  # of pairs with an unknown user, and with an unknown item
+    for part, squares in equations.left_out(solution, *penalties):
+        codes, weights = (part.users, part.items), part.weights
+        is_known = [of_side[k] for of_side, k in zip(known, codes, strict=True)]
+        spread = [of_side[k] for of_side, k in zip(of_bias, codes, strict=True)]
+        standardised = squares / (1 + spread[0] + spread[1])
+        both = is_known[0] & is_known[1]
+        of_noise += [
+            [weights.sum(), standardised.sum()],
+            [weights[both].sum(), standardised[both].sum()],
+        ]
+        for side, other in ((0, 1), (1, 0)):
+            pairs = ~is_known[side] & is_known[other]
+            stated = weights[pairs] * (1 + spread[other][pairs])
+            of_unknown[side] += weights[pairs].sum(), squares[pairs].sum(), stated.sum()
+    weight, total = of_noise[int(of_noise[1, 0] >= MIN_WEIGHT)]
+    noise = float(total / weight)
     unknown = []
-    for side, other in ((0, 1), (1, 0)):
-        rows = ~is_known[side] & is_known[other]
-        variance = noise / penalties[side]
-        if e.weights[rows].sum() >= MIN_WEIGHT:
-            rest = squares[rows] - noise * (1 + of_bias[other][rows])
+    for penalty, (weight, total, stated) in zip(penalties, of_unknown, strict=True):
+        variance = noise / penalty
+        if weight >= MIN_WEIGHT:
             # At least that of a row with one rating, which is known better.
-            least = noise / (1 + penalties[side])
-            variance = max(least, float(np.average(rest, weights=e.weights[rows])))
+            variance = max(noise / (1 + penalty), float((total - noise * stated) / weight))
         unknown.append(variance)
     return noise, unknown[0], unknown[1]
 
@@ -243,8 +225,8 @@ def _choose_penalties(
     def loss(candidates: Sequence[float]) -> float:
         nonlocal solution
         solution = equations.solve(*candidates, start=solution, rtol=1e-6)
-        errors = equations.left_out_errors(solution, *candidates)
-        return float(np.average(errors**2, weights=equations.weights))
+        found = equations.left_out(solution, *candidates)
+        return float(sum(squares.sum() for _, squares in found) / equations.total)
 
     best = loss(penalties)
     for step in SEARCH_STEPS:
@@ -293,7 +275,7 @@ def further_biases(
     both = sums(weights) + np.concatenate([[total], user_weight, item_weight])
     diagonal = both + np.repeat([0.0, *penalties], [1, n_users, n_items])
     by_user = csr_array((weights, (users, items)), (n_users, n_items))
-    by_item = by_user.T.tocsr()
+    by_item = by_user.T
     parts = [1, 1 + n_users]
 
     def product(x: np.ndarray) -> np.ndarray:

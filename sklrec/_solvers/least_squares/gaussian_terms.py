@@ -1,4 +1,4 @@
-"""Gaussian terms that rows share, biases of contexts, and the sparse matrices of both."""
+"""Gaussian terms that rows share, and biases of contexts."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 from collections.abc import Callable, Sequence
@@ -10,8 +10,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
-from sklrec._solvers.least_squares.biases import Log
-from sklrec._utils.forks import cached_property
+from sklrec._solvers.least_squares.pairs import Log, PartnerShares, to_torch
 from sklrec._utils.packed import (
     blocks,
     inner,
@@ -23,7 +22,6 @@ from sklrec._utils.packed import (
     times,
     unpack,
 )
-from sklrec.modules._pairs import silence_beta_warning
 
 # Variance of the biases at the start, in units of the ratings' variance.
 START_VARIANCE = 0.05
@@ -31,81 +29,6 @@ START_VARIANCE = 0.05
 N_STEPS = 5
 # Scale of the Wishart priors of precisions.
 WISHART = 0.1
-
-
-@dataclass
-class SideMatrices:
-    """Ratings of one side's rows, in blocks of rows."""
-
-    blocks: list[tuple[slice, Tensor, Tensor]]  # rows, their weights, their weighted ratings
-    squares: Tensor  # (n_rows,), sums of w z²
-    weights: Tensor  # (n_rows,), sums of w
-
-
-class RatingMatrices:
-    """Matrices of both sides, whose ratings and weights can be replaced."""
-
-    def __init__(
-        self,
-        log: Log,
-        shape: tuple[int, int],
-        dtype: Any,
-        device: torch.device,
-        rows_at_once: int,
-    ):
-        self.codes, self.shape, self.dtype, self.device = log[:2], shape, dtype, device
-        self.by_user = csr_array((log.weights, log[:2]), shape)  # repeated pairs are one entry
-        of_ratings = csr_array((log.weights * log.y, log[:2]), shape)
-        self.sides = []
-        for k in (0, 1):
-            pair = self.by_user, of_ratings
-            weights, ratings = ((m if k == 0 else m.T.tocsr()).astype(dtype) for m in pair)
-            blocks = [
-                (
-                    rows := slice(first, min(first + rows_at_once, shape[k])),
-                    to_torch(weights[rows], device),
-                    to_torch(ratings[rows], device),
-                )
-                for first in range(0, shape[k], rows_at_once)
-            ]
-            self.sides.append(SideMatrices(blocks, *self._totals(k, log, 0.0)))
-
-    def replace(self, log: Log, variances: np.ndarray) -> None:
-        """Replace the ratings, the weights and the variances of the ratings."""
-        places, order = self._places
-        for k, side in enumerate(self.sides):
-            side.squares, side.weights = self._totals(k, log, variances)
-            of_pairs = [
-                np.bincount(places, values)[order if k else ...].astype(self.dtype)
-                for values in (log.weights, log.weights * log.y)
-            ]
-            first = 0
-            for _, *matrices in side.blocks:
-                last = first + len(matrices[0].values())
-                for matrix, values in zip(matrices, of_pairs, strict=True):
-                    matrix.values().copy_(torch.from_numpy(values[first:last]))
-                first = last
-
-    def partner_shares(self, k: int) -> csr_array:
-        """Make the matrix of one over the root of the number of partners of a row."""
-        pattern = self.by_user if k == 0 else self.by_user.T.tocsr()
-        n_partners = np.diff(pattern.indptr)
-        shares = pattern.copy()
-        shares.data = np.repeat(1 / np.sqrt(np.maximum(n_partners, 1)), n_partners)
-        return shares
-
-    def _totals(self, k: int, log: Log, variances: np.ndarray | float) -> list[Tensor]:
-        squares = log.weights * (log.y**2 + variances)
-        sums = (np.bincount(self.codes[k], v, self.shape[k]) for v in (squares, log.weights))
-        return [torch.from_numpy(v.astype(self.dtype)).to(self.device) for v in sums]
-
-    @cached_property
-    def _places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Places of the ratings in the matrix of users, and the order of these by item."""
-        users, items = self.codes
-        keys = users * np.int64(self.shape[1]) + items
-        pairs, places = np.unique(keys, return_inverse=True)
-        return places, np.argsort(pairs % self.shape[1], kind="stable")
 
 
 @dataclass
@@ -126,37 +49,40 @@ class Incidence:
         return cls(*(to_torch(matrix, device) for matrix in every))
 
 
+@dataclass
+class TermSums:
+    """Sums in the rows of the terms of their partners, and of the values of side features."""
+
+    partners: PartnerShares | None  # of SVD++ terms, which come first
+    features: Incidence | None
+
+    def of_rows(self, terms: Tensor, power: int = 1, out: Tensor | None = None) -> Tensor:
+        """Sum the terms in each row, times a power of their weights."""
+        found, of_values = None, terms
+        if self.partners is not None:
+            n = self.partners.n_partners
+            found, of_values = self.partners.of_rows(terms[:n], power, out), terms[n:]
+        if self.features is not None:
+            matrix = self.features.weights if power == 1 else self.features.squared
+            sums = matrix @ of_values
+            found = sums if found is None else found.add_(sums)
+        assert found is not None
+        return found
+
+    def of_terms(self, of_rows: Tensor, power: int = 1) -> Tensor:
+        """Sum the values of the rows for each term, times a power of its weights."""
+        found = [] if self.partners is None else [self.partners.of_terms(of_rows, power)]
+        if (B := self.features) is not None:
+            found.append((B.transposed if power == 1 else B.transposed_squared) @ of_rows)
+        return found[0] if len(found) == 1 else torch.cat(found)
+
+
 def sparse_features(values: Tensor, weights: Tensor, n_values: int) -> csr_array:
     """Make the matrix (n_rows, n_values) of the weights of side features."""
     columns, shares = values.cpu().numpy(), weights.double().cpu().numpy()
     rows, places = np.nonzero(shares)
     cells = shares[rows, places], (rows, columns[rows, places])
     return csr_array(cells, (len(columns), n_values))
-
-
-def ranks_of_users(log: Log, shape: tuple[int, int]) -> np.ndarray:  # (n_users,)
-    """Rank users by their ratings, whatever the order of rows and the IDs are."""
-    # Each round sums a nonlinear function of the partners' values. Only users whose ratings look
-    # the same, up to the IDs of the items, end with equal values. These get the same rank.
-    users, items, ratings, weights = log
-    values = [np.zeros(n) for n in shape]
-    for _ in range(3):
-        for k, codes, partners in ((1, items, users), (0, users, items)):
-            terms = weights * (ratings + np.cos(1 + values[1 - k][partners]))
-            sums = np.bincount(codes, terms, shape[k])
-            values[k] = 2 * sums / max(np.abs(sums).max(), 1e-300)
-    return np.unique(values[0].round(10), return_inverse=True)[1]
-
-
-def to_torch(matrix: csr_array, device: torch.device) -> Tensor:
-    """Copy a sparse matrix to torch."""
-    starts, columns = (
-        torch.from_numpy(part.astype(np.int64)) for part in (matrix.indptr, matrix.indices)
-    )
-    silence_beta_warning()
-    values = torch.from_numpy(matrix.data)
-    found = torch.sparse_csr_tensor(starts, columns, values, matrix.shape, check_invariants=False)
-    return found.to(device)
 
 
 def conjugate_gradients(
@@ -196,15 +122,16 @@ class TermPrior:
 class GaussianTerms:
     """Terms of one side's rows."""
 
-    B: Incidence  # weights of the terms in the rows
+    B: TermSums
     mean: Tensor  # (n_terms, d)
     covariance: Tensor  # (n_terms, d(d+1)/2)
     priors: list[TermPrior]
 
     def update(
         self,
-        grams: Tensor,  # (n, d(d+1)/2), times the precision of ratings
-        targets: Tensor,  # (n, d), too
+        grams: Tensor,  # (n, d(d+1)/2)
+        targets: Tensor,  # (n, d)
+        scales: Tensor,  # (n, 1), precisions of the rows' ratings
         precision: Tensor,  # (d, d), of own rows
         centre: Tensor,  # (n, d), prior means of own rows
         covariance: Tensor,  # (n, d(d+1)/2), of rows; its values are replaced
@@ -216,14 +143,14 @@ class GaussianTerms:
         B, (d, device, dtype) = self.B, (targets.shape[1], targets.device, targets.dtype)
         reduced, pulls = torch.empty_like(grams), torch.empty_like(targets)
         for part in blocks(len(grams), d, device):
-            S = inverse(unpack(grams[part], d) + precision)
+            S = inverse(unpack(grams[part] * scales[part], d) + precision)
             covariance[part] = pack(S)
             weighted = precision @ S
             A = precision - weighted @ precision
             reduced[part] = pack(A)
-            pulls[part] = times(weighted, targets[part]) - times(A, centre[part])
-        right = B.transposed @ pulls
-        self.covariance = B.transposed_squared @ reduced  # precisions, without the priors
+            pulls[part] = times(weighted, targets[part] * scales[part]) - times(A, centre[part])
+        right = B.of_terms(pulls)
+        self.covariance = B.of_terms(reduced, 2)  # precisions, without the priors
         precisions = [(prior.group, prior.precision.to(dtype)) for prior in self.priors]
         for prior, (group, of_terms) in zip(self.priors, precisions, strict=True):
             right[group] += of_terms @ prior.mean.to(dtype)
@@ -232,7 +159,7 @@ class GaussianTerms:
                 curvatures[part] = pack(inverse(unpack(curvatures[part], d) + of_terms))
 
         def product(t: Tensor) -> Tensor:
-            image = B.transposed @ multiply(reduced, B.weights @ t)
+            image = B.of_terms(multiply(reduced, B.of_rows(t)))
             for group, of_terms in precisions:
                 image[group] += t[group] @ of_terms
             return image
@@ -241,7 +168,7 @@ class GaussianTerms:
             product, right, self.mean, lambda t: multiply(self.covariance, t)
         )
         self.set_priors()
-        return B.weights @ self.mean, B.squared @ self.covariance
+        return B.of_rows(self.mean), B.of_rows(self.covariance, 2, out=reduced)
 
     def set_priors(self) -> None:
         """Set mean and precision of each prior in the same way as those of the rows."""
@@ -259,7 +186,7 @@ class GaussianTerms:
         some = torch.zeros_like(self.mean[:, columns])
         for prior in priors:
             some[prior.group] = self.mean[prior.group, columns]
-        return self.B.weights @ some
+        return self.B.of_rows(some)
 
 
 class ContextBiases:

@@ -145,10 +145,10 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         computes the constant together with the biases.
         With ``biased=False``, it is only the prediction for unknown users and items.
     penalties_ : LearnedPenalties or None
-        What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
-        ``noise_variance`` as in `BiasRegressor`, the mean training loss ``loss`` of its biases,
-        ``loss_name``, and ``n_ratings``, the number of ratings that they were learned from. None
-        with a number for `alpha` or ``biased=False``.
+        What was learned from the ratings. ``user_penalty``, ``item_penalty`` and
+        ``noise_variance`` are those of `BiasRegressor`. ``loss`` is the mean training loss of its
+        biases, by the loss ``loss_name``. ``n_ratings`` is the number of ratings that they were
+        learned from. None with a number for `alpha` or ``biased=False``.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
     rating_statistics_ : tuple of (float, float, float)
@@ -194,21 +194,21 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     where :math:`n` are numbers of ratings and :math:`c_U, c_I` the penalties of `BiasRegressor`.
     The strength :math:`s` is the variance of the noise, in units of the ratings' variance. From
     the third epoch it is multiplied by the cube of the training error over that of the biases
-    alone, at most 1 and at least 0.03. So factors stay near 0 on a log of noise, and grow on a log
-    with strong patterns. With `svdpp` 1.5 is 3, and the penalty of the terms y and x
-    is :math:`s (0.5\, n + 100)`, of their biases :math:`s (0.5\, n + 150)`. With an `optimizer`
+    alone, at most 1 and at least 0.03. Factors therefore stay near 0 on a log of noise, and grow
+    on a log with strong patterns. With `svdpp` 1.5 is 3, and the penalty of the terms y and x is
+    :math:`s (0.5\, n + 100)`, of their biases :math:`s (0.5\, n + 150)`. With an `optimizer`
     :math:`s` stays the variance of the noise. Later fits learn the penalties anew if they have
     more ratings than those that the penalties came from.
 
     **Updates.** `partial_fit` trains for one epoch with a constant learning rate. The more ratings
-    a user or item has had, the less further ratings move it, so that a few passes teach the model
-    new users without harm to what it knows. An `optimizer` takes 0.3 of the rate and starts its
-    state anew. There is no `partial_fit` with `svdpp`, since each further rating would change the
-    terms of others.
+    a user or item has had, the less further ratings move it. A few passes therefore teach the
+    model new users without harm to what it knows. An `optimizer` takes 0.3 of the rate and starts
+    its state anew. There is no `partial_fit` with `svdpp`, since each further rating would change
+    the terms of others.
 
     **Losses.** With another `loss` than the squared error, the start is the same with the
-    constant that minimises the loss, and the slopes of the loss are scaled to the size of those
-    of the squared error, so that `alpha` and `lr` keep their meaning. The kink of the loss of a
+    constant that minimises the loss. The slopes of the loss are scaled to the size of those of the
+    squared error, so that `alpha` and `lr` keep their meaning. The kink of the loss of a
     quantile or median is smooth over a seventh of the standard deviation of the noise. This is as
     if predictions had errors of this size, as they have on new ratings. The slopes
     of a function are scaled by one number. `partial_fit` moves constant and biases by
@@ -227,8 +227,11 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     rows and from terms of zero.
 
     A step moves only the users and items of its batch, except with an `optimizer`, which moves
-    all. A user or item with many ratings in a batch takes a bounded step: 0.8 of the step to the
-    minimum of the squared error in the batch if nothing else moved.
+    all. A user or item with many ratings in a batch takes a bounded step. It is 0.8 of the step to
+    the minimum of the squared error in the batch, if nothing else moved.
+
+    **Weights.** A row of weight 2 is not the same as two rows. SVD++ terms count a row once,
+    whatever its weight, unless that is 0.
 
     References
     ----------

@@ -58,8 +58,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
     r"""Rating model of a network of your own.
 
     `module` is an ``nn.Module`` that predicts a rating from the codes of a user and an item. The
-    estimator encodes IDs, makes the network, trains it, and does all that other rating models do:
-    `predict` for unknown users and items, `recommend`, `partial_fit` with new users and items,
+    estimator encodes IDs, makes the network and trains it. It does all that other rating models
+    do: `predict` for unknown users and items, `recommend`, `partial_fit` with new users and items,
     early stopping, saving, export to ONNX.
 
     .. code-block:: python
@@ -223,10 +223,11 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     Notes
     -----
-    **Unknown IDs.** In training, 2 % of the codes become 0, so that row 0 learns the prediction
-    for an average user or item. A rating's chance falls with the number of ratings of the user or
-    item, so that all have the same part. `partial_fit` starts the rows of new IDs there. IDs whose
-    ratings were all held out get this row, too.
+    **Unknown IDs.** In training, 2 % of the codes become 0, so that row 0 learns the
+    prediction for an average user or item. The chance of a rating falls with the number of ratings
+    of the user or item, so that each user or item has the same expected number of such ratings.
+    `partial_fit` starts the rows of new IDs there. IDs whose ratings were all held out get this
+    row, too.
 
     **Penalties.** A small trial before the training finds the tables: parameters with one row for
     each code, of which a rating reads one row. With ``alpha='auto'`` a row with n ratings has the
@@ -236,19 +237,19 @@ class ModuleRecRegressor(BaseRatingRegressor):
     variance of the noise around the biases, and falls with the root of the training error, as in
     `DenseRecRegressor`.
 
-    **Side features.** ``forward(users, items, features)`` gets a dict of tensors: ``numeric`` of
-    shape (n, n_numeric), quantile positions from -1 to 1, NaN if missing; ``categorical`` of shape
-    (n, n_categorical) and ``multi_valued`` of shape (n, n_multi_valued, max_values), codes of
-    values, 0 if unknown or padding. The constructor gets ``side_features``, with the names of the
-    columns in ``side_features.numeric`` and so on, and with ``side_features.n_values``; a table of
-    values needs one row more.
+    **Side features.** ``forward(users, items, features)`` gets a dict of tensors. ``numeric`` of
+    shape (n, n_numeric) holds quantile positions from -1 to 1, NaN if missing. ``categorical`` of
+    shape (n, n_categorical) and ``multi_valued`` of shape (n, n_multi_valued, max_values) hold
+    codes of values, 0 if unknown or padding. The constructor gets ``side_features``, with the
+    names of the columns in ``side_features.numeric`` and so on. A table of values needs
+    ``side_features.n_values + 1`` rows.
 
     **Histories.** ``forward(users, items, histories)`` gets the latest interactions of the user
-    that are strictly earlier than each rating, at most `max_len`: ``histories.items``,
-    ``histories.ratings`` and ``histories.gaps`` of shape (n, max_len), with zeros in front, and
-    ``histories.lengths`` of shape (n,). The ratings are in units of the output. Gaps are times
-    since the interaction before, on a logarithmic scale. Of interactions of the same user, item
-    and time (without timestamps: of the same user and item), a history holds the last one.
+    that are strictly earlier than each rating, at most `max_len`. ``histories.items``,
+    ``histories.ratings`` and ``histories.gaps`` have the shape (n, max_len), with zeros in front.
+    ``histories.lengths`` has the shape (n,). The ratings are in units of the output. Gaps are
+    times since the interaction before, on a logarithmic scale. Of interactions of the same user,
+    item and time (without timestamps: of the same user and item), a history holds the last one.
 
     **Recommending.** `recommend` calls ``forward`` for all pairs of a user and an item. It is much
     faster if the network has the methods ``user_vectors(users)`` and ``item_vectors(items)``, of

@@ -68,15 +68,15 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         \Lambda \Big(m + \frac{1}{\sqrt n} \sum_{j \le n} t_{i_j}\Big)\Big) \\
         M_j &= x_{i_j} x_{i_j}^\top + C_{i_j}, \quad v_j = (z_j - b_{i_j}) x_{i_j} - c_{i_j}
 
-    where z are the ratings in units of :math:`\sigma`, t are the SVD++ terms, C and c are the
-    covariances of the item's factors with themselves and with its bias, and the prior
+    where z are the ratings in units of :math:`\sigma`, and t are the SVD++ terms. C and c are the
+    covariances of the item's factors with themselves and with its bias. The prior
     :math:`m, \Lambda` and the precision :math:`\tau` of a rating are learned. At step j the LSTM
-    reads the error :math:`z_j - p_j` of the expectation from the ratings before, moving averages
-    of earlier errors, :math:`p_j`, the logarithm of the time since the rating before, and that of
-    j. A net of one hidden layer computes :math:`\delta_{ui}` from its state, the averages,
-    :math:`p_{ui}` and the logarithm of n. It is 0 without ratings. In training all expectations
-    come from items that do not know the user's rating, because otherwise the LSTM would see
-    smaller errors than those of new ratings.
+    reads the error :math:`z_j - p_j` of the expectation from the ratings before, and moving
+    averages of earlier errors. It also reads :math:`p_j`, the logarithm of the time since the
+    rating before, and that of j. A net of one hidden layer computes :math:`\delta_{ui}` from its
+    state, the averages, :math:`p_{ui}` and the logarithm of n. It is 0 without ratings. In
+    training all expectations come from items that do not know the user's rating, because otherwise
+    the LSTM would see smaller errors than those of new ratings.
 
     With a number for `alpha` there is no static part. A prediction then reads n ratings with
     deviations :math:`d_j = r_j - \mu - b_{i_j}` and shrunken mean
@@ -275,11 +275,11 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     reads the whole history that `fit` and `partial_fit` saw. With ``exclude_seen=False`` the score
     of an item that the user rated depends on that rating.
 
-    **Padded sequences.** With ``input='sequences'`` X has the shape (n_sequences, max_len): item
-    codes from 1 upwards, and 0 for padding. y is the rating of the item in the last column, in
-    the shape (n_sequences,). Or it has a rating for each position, in the shape
-    (n_sequences, max_len), with NaN where there is no rating. `predict` returns the same shape,
-    with NaN for padding. Sample weights belong to sequences.
+    **Padded sequences.** With ``input='sequences'`` X has the shape (n_sequences, max_len). It
+    holds item codes from 1 upwards, and 0 for padding. A y of shape (n_sequences,) has the rating
+    of the item in the last column. A y of shape (n_sequences, max_len) has a rating for each
+    position, with NaN where there is no rating. `predict` returns the same shape, with NaN for
+    padding. Sample weights belong to sequences.
 
     Unless ``items_only=True``, X has as many columns again: the ratings of the items, or NaN
     where the model must not read a rating. The last column must be NaN if y has the shape

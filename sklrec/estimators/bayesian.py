@@ -409,7 +409,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
         Notes
         -----
         The standard deviation is that of the posterior, without the noise of single ratings: it
-        vanishes with many ratings. `predict` returns one with the noise, which ranked worse on
+        approaches 0 with many ratings. `predict` returns one with the noise, which ranked worse on
         validation parts of two MovieLens logs. With ``loss='ordinal'`` the deviations are
         subtracted from the latent value, and the score is the mean star.
         """

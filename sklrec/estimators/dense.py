@@ -87,7 +87,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     loss : str or callable, default='squared_error'
         What training minimises. ``'squared_error'`` predicts the mean of a rating,
         ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
-        the squared error for small errors and linear for large ones, so that wild ratings count
+        the squared error for small errors and linear for large ones, so that outliers count
         less. The limit is 1.345 times a robust standard deviation of the errors of the start. A
         function or ``nn.Module`` ``loss(prediction, target)`` takes two tensors of shape (n,) in
         units of the ratings, and returns the loss of each rating. If it returns one number for a
@@ -220,13 +220,13 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
 
     where :math:`e` is the error over the standard deviation of the ratings. :math:`w_j` is the
     embedding of a user, an item or a value of a side feature with :math:`n_j` ratings.
-    :math:`L` are the weights of the layers. A row with few ratings thus has a higher penalty for
+    :math:`L` are the weights of the layers. A row with few ratings has a higher penalty for
     each of them than a row with many. :math:`s` is :math:`v`. After the second epoch it falls in
     proportion to the training error, if embeddings explain more than biases do. Penalties of
     `partial_fit` and warm starts follow the numbers of all ratings so far.
 
     **Updates.** `partial_fit` trains for one epoch with 0.3 of the learning rate, which is
-    constant, and starts the moments of Adam anew. The step of a row is multiplied by the square
+    constant, and sets the moments of Adam to 0. The step of a row is multiplied by the square
     root of the share that the new ratings have among all its ratings. A few ratings therefore
     change little but the rows of new users and items.
 

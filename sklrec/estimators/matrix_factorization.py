@@ -64,7 +64,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     loss : str or callable, default='squared_error'
         What training minimises. ``'squared_error'`` predicts the mean of a rating,
         ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
-        the squared error for small errors and linear for large ones, so that wild ratings count
+        the squared error for small errors and linear for large ones, so that outliers count
         less. The limit is 1.345 times a robust standard deviation of the errors of the start. A
         function or ``nn.Module`` ``loss(prediction, target)`` takes two tensors of shape (n,) in
         units of the ratings, and returns the loss of each rating. If it returns one number for a
@@ -197,14 +197,14 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     alone, at most 1 and at least 0.03. Factors therefore stay near 0 on a log of noise, and grow
     on a log with strong patterns. With `svdpp` 1.5 is 3, and the penalty of the terms y and x is
     :math:`s (0.5\, n + 100)`, of their biases :math:`s (0.5\, n + 150)`. With an `optimizer`
-    :math:`s` stays the variance of the noise. Later fits learn the penalties anew if they have
+    :math:`s` stays the variance of the noise. Later fits learn the penalties again if they have
     more ratings than those that the penalties came from.
 
     **Updates.** `partial_fit` trains for one epoch with a constant learning rate. The more ratings
-    a user or item has had, the less further ratings move it. A few passes therefore teach the
-    model new users without harm to what it knows. An `optimizer` takes 0.3 of the rate and starts
-    its state anew. There is no `partial_fit` with `svdpp`, since each further rating would change
-    the terms of others.
+    a user or item has had, the less further ratings move it. A few passes therefore adapt the
+    model to new users and change little else. An `optimizer` takes 0.3 of the rate and starts with
+    a new state. There is no `partial_fit` with `svdpp`, since each further rating would change the
+    terms of others.
 
     **Losses.** With another `loss` than the squared error, the start is the same with the
     constant that minimises the loss. The slopes of the loss are scaled to the size of those of the
@@ -219,7 +219,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
 
     With `svdpp` a user's row gains :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i`, and an
     item's :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, biases included, where R are the training
-    interactions. The fitted rows, ``user_factors_`` and the like, include these sums, so that
+    interactions. The fitted rows, such as ``user_factors_``, include these sums, so that
     predictions take no longer. With a number for `alpha` the loss has the penalty above for the
     rows themselves and :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. The
     terms y and x take eight steps an epoch, by the gradient of all batches since the step before,

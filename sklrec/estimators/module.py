@@ -87,19 +87,19 @@ class ModuleRecRegressor(BaseRatingRegressor):
     .. math:: \hat r_{ui} = \mu + b_u + b_i + \sigma\, f(u, i)
 
     where f is the output of the network, :math:`\mu, b_u, b_i` are the mean and the biases of
-    `BiasRegressor`, and :math:`\sigma` is the standard deviation of the ratings. So the network
-    learns what the biases leave. `output` leaves out the biases, or all of it.
+    `BiasRegressor`, and :math:`\sigma` is the standard deviation of the ratings. The network
+    learns what the biases do not explain. `output` leaves out the biases, or all of it.
 
     Parameters
     ----------
     module : type or callable
         An ``nn.Module`` subclass, or a function that returns a module.
     output : {'auto', 'residual', 'standardized', 'rating'}, default='auto'
-        What the network predicts. ``'residual'`` is what the biases leave, over the standard
-        deviation. ``'standardized'`` is the rating minus the mean, over the standard deviation.
-        ``'auto'`` trains a copy for each on nine tenths of the ratings, and takes the one with the
-        lower error on the others. With ``'rating'`` it is the rating itself, such as 1 plus 4
-        times a sigmoid.
+        What the network predicts. ``'residual'`` is the rating minus the mean and the biases, over
+        the standard deviation. ``'standardized'`` is the rating minus the mean, over the standard
+        deviation. ``'auto'`` trains a copy for each on nine tenths of the ratings, and takes the
+        one with the lower error on the others. With ``'rating'`` it is the rating itself, such as
+        1 plus 4 times a sigmoid.
     loss : str or callable, default='squared_error'
         Loss that the training minimises: ``'squared_error'``, ``'absolute_error'``, ``'huber'``,
         ``'quantile'`` or a function of predictions and ratings, as in `MFRegressor`.
@@ -124,8 +124,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         the batch if the network has embeddings with ``sparse=True``.
     init_std : float or None, default=0.01
         Tables of users, items and values whose start has a larger standard deviation are scaled
-        to this one. ``nn.Embedding`` starts with 1, from which rows with few ratings do not come
-        back. None keeps the start, for example of tables that were trained before.
+        to this one. ``nn.Embedding`` starts with 1, which rows with few ratings cannot reduce
+        enough. None keeps the start, for example of tables that were trained before.
     max_len : int, default=50
         Largest number of interactions that `histories` holds for a prediction.
     early_stopping : bool, float or 'auto', default='auto'
@@ -232,7 +232,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
     **Penalties.** A small trial before the training finds the tables: parameters with one row for
     each code, of which a rating reads one row. With ``alpha='auto'`` a row with n ratings has the
     penalty :math:`s (0.07\, n + 7)`. A table of one column is taken as biases, with the penalties
-    of `BiasRegressor`, ten times as large beside ``output='residual'``. All other weights with two
+    of `BiasRegressor`, ten times as large with ``output='residual'``. All other weights with two
     or more dimensions have :math:`10^{-4} s` for each rating. The strength :math:`s` starts at the
     variance of the noise around the biases, and falls with the root of the training error, as in
     `DenseRecRegressor`.

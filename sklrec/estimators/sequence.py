@@ -75,8 +75,8 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     averages of earlier errors. It also reads :math:`p_j`, the logarithm of the time since the
     rating before, and that of j. A net of one hidden layer computes :math:`\delta_{ui}` from its
     state, the averages, :math:`p_{ui}` and the logarithm of n. It is 0 without ratings. In
-    training all expectations come from items that do not know the user's rating, because otherwise
-    the LSTM would see smaller errors than those of new ratings.
+    training, each expectation comes from item factors that were computed without the user's
+    rating. Otherwise the LSTM would see smaller errors than those of new ratings.
 
     With a number for `alpha` there is no static part. A prediction then reads n ratings with
     deviations :math:`d_j = r_j - \mu - b_{i_j}` and shrunken mean
@@ -127,7 +127,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     loss : str or callable, default='squared_error'
         What training minimises. ``'squared_error'`` predicts the mean of a rating,
         ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
-        the squared error for small errors and linear for large ones, so that wild ratings count
+        the squared error for small errors and linear for large ones, so that outliers count
         less. The limit is 1.345 times a robust standard deviation of the errors of the start. A
         function or ``nn.Module`` ``loss(prediction, target)`` takes two tensors of shape (n,) in
         units of the ratings, and returns the loss of each rating. If it returns one number for a
@@ -252,9 +252,9 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     -----
     **Histories.** With timestamps, a row reads the ratings that its user gave strictly
     earlier. Ratings with the same timestamp do not read each other, in training or in prediction.
-    Their order in a history is that of the items; without a static part each epoch draws it anew.
-    Rows may come in any order. Validation rows read the histories of the training rows. Of rows
-    with the same user, item and timestamp, a history holds the last one.
+    Their order in a history is that of the items; without a static part it is random in each
+    epoch. Rows may come in any order. Validation rows read the histories of the training rows. Of
+    rows with the same user, item and timestamp, a history holds the last one.
 
     Without timestamps, `fit` takes the order of the rows as time order, and `predict` reads the
     user's whole history except ratings of the same item. Of rows with the same user and item, a
@@ -271,7 +271,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     earlier interactions of the same user, item and time. New items get new factors, while new
     users need none. The static part updates the items of the new ratings, after the LSTM has
     learned from its errors on them; its prior and its noise stay. With ``warm_start=True``, `fit`
-    learns the static part anew from the ratings of all calls, and the LSTM continues. `recommend`
+    learns the static part again from the ratings of all calls, and the LSTM continues. `recommend`
     reads the whole history that `fit` and `partial_fit` saw. With ``exclude_seen=False`` the score
     of an item that the user rated depends on that rating.
 

@@ -210,8 +210,8 @@ class BayesianMFRegressor(BaseRatingRegressor):
 
     **Missing values** (NaN, None, NaT, an empty list) are a category of their own. A column that
     is missing in some rows of a user but not in all therefore belongs to the rating. Fill the
-    gaps first to avoid that. A value that `fit` did not see counts as missing. So does any value
-    of a column that was empty in `fit`. Datetimes and time differences are numbers.
+    gaps first to avoid that. A value that `fit` did not see counts as missing, and so does any
+    value of a column that was empty in `fit`. Datetimes and time differences are numbers.
 
     If a user's ratings change from session to session, a column such as
     ``X["user"].astype(str) + X["day"].astype(str)`` often helps. Its biases are solved jointly

@@ -110,7 +110,7 @@ class BiasRegressor(BaseRatingRegressor):
     unit of weight.
 
     **Updates.** In `partial_fit` the earlier fit is the prior. Each bias is shrunk towards its
-    earlier value, with the weight of its earlier ratings plus the penalty. So is the mean, with
+    earlier value, with the weight of its earlier ratings plus the penalty. The mean is too, with
     the weight of all earlier ratings. New users and items start from 0. A log in several calls
     therefore gives nearly the same model as one `fit`. The penalties and variances stay those of
     the first call.

@@ -85,7 +85,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         for each rating. ``'auto'`` learns penalties and the start of the biases from the ratings,
         see Notes; if ``biased=False`` it is 0.1. A number starts all biases at 0.
     loss : str or callable, default='squared_error'
-        What training minimises. ``'squared_error'`` predicts the mean of a rating,
+        Loss that training minimises. ``'squared_error'`` predicts the mean of a rating,
         ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
         the squared error for small errors and linear for large ones, so that outliers count
         less. The limit is 1.345 times a robust standard deviation of the errors of the start. A
@@ -171,7 +171,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
         weighted mean of the training ratings. Another `loss` adds what minimises it.
     penalties_ : LearnedPenalties or None
-        What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
+        Penalties that were learned from the ratings: ``user_penalty``, ``item_penalty`` and
         ``noise_variance`` as in `BiasRegressor`, ``loss``, the mean training loss of the
         biases, and ``n_ratings``, the number of ratings. ``None`` if `alpha` is a number or
         ``biased=False``.

@@ -47,8 +47,8 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
 
     over ratings that are scaled to unit standard deviation, so that `alpha` and `lr` mean the
     same on any rating scale. A user or item that `fit` did not see has bias 0 and factors 0: an
-    unknown user gets :math:`\mu + b_i`, an unknown item :math:`\mu + b_u`, both :math:`\mu`. So
-    do users and items whose ratings were all held out for early stopping.
+    unknown user gets :math:`\mu + b_i`, an unknown item :math:`\mu + b_u`, both :math:`\mu`. The
+    same holds for users and items whose ratings were all held out for early stopping.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         each rating. ``'auto'`` learns penalties and the start of the biases from the ratings, see
         Notes. With ``biased=False`` it is 0.07, and 0.1 with `svdpp`.
     loss : str or callable, default='squared_error'
-        What training minimises. ``'squared_error'`` predicts the mean of a rating,
+        Loss that training minimises. ``'squared_error'`` predicts the mean of a rating,
         ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
         the squared error for small errors and linear for large ones, so that outliers count
         less. The limit is 1.345 times a robust standard deviation of the errors of the start. A
@@ -145,7 +145,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         computes the constant together with the biases.
         With ``biased=False``, it is only the prediction for unknown users and items.
     penalties_ : LearnedPenalties or None
-        What was learned from the ratings. ``user_penalty``, ``item_penalty`` and
+        Penalties that were learned from the ratings. ``user_penalty``, ``item_penalty`` and
         ``noise_variance`` are those of `BiasRegressor`. ``loss`` is the mean training loss of its
         biases, by the loss ``loss_name``. ``n_ratings`` is the number of ratings that they were
         learned from. None with a number for `alpha` or ``biased=False``.

@@ -95,11 +95,11 @@ class ModuleRecRegressor(BaseRatingRegressor):
     module : type or callable
         An ``nn.Module`` subclass, or a function that returns a module.
     output : {'auto', 'residual', 'standardized', 'rating'}, default='auto'
-        What the network predicts. ``'residual'`` is the rating minus the mean and the biases, over
-        the standard deviation. ``'standardized'`` is the rating minus the mean, over the standard
-        deviation. ``'auto'`` trains a copy for each on nine tenths of the ratings, and takes the
-        one with the lower error on the others. With ``'rating'`` it is the rating itself, such as
-        1 plus 4 times a sigmoid.
+        Quantity that the network predicts. ``'residual'`` is the rating minus the mean and the
+        biases, over the standard deviation. ``'standardized'`` is the rating minus the mean, over
+        the standard deviation. ``'auto'`` trains a copy for each on nine tenths of the ratings,
+        and takes the one with the lower error on the others. With ``'rating'`` it is the rating
+        itself, such as 1 plus 4 times a sigmoid.
     loss : str or callable, default='squared_error'
         Loss that the training minimises: ``'squared_error'``, ``'absolute_error'``, ``'huber'``,
         ``'quantile'`` or a function of predictions and ratings, as in `MFRegressor`.
@@ -172,11 +172,11 @@ class ModuleRecRegressor(BaseRatingRegressor):
     net_ : skorch.NeuralNetRegressor
         The skorch net that trained it, with its ``history``.
     output_ : str
-        What the network predicts: 'residual', 'standardized' or 'rating'.
+        Quantity that the network predicts: 'residual', 'standardized' or 'rating'.
     encoder_ : IDEncoder
         Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
     side_features_ : SideFeatures
-        How the columns of side features are read. Only if the network reads them.
+        The columns of side features by kind. Only if the network reads them.
     value_counts_ : ndarray of shape (n_values + 1,)
         Numbers of ratings with each value of side features. Only if the network reads them.
     known_features_ : KnownFeatures
@@ -190,7 +190,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
     time_unit_ : float
         Median time between ratings of a user. Only if the network reads histories.
     penalties_ : LearnedPenalties or None
-        What was learned from the ratings, as in `MFRegressor`. None with a number for `alpha`.
+        Penalties that were learned from the ratings, as in `MFRegressor`. None with a number for
+        `alpha`.
     global_mean_ : float
         The rating of the output 0.
     rating_scale_ : tuple of (float, float) or None
@@ -446,7 +447,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     @property
     def output_(self) -> str:
-        """What the network predicts: 'residual', 'standardized' or 'rating'."""
+        """Quantity that the network predicts: 'residual', 'standardized' or 'rating'."""
         if self.module_.has_biases:
             return "residual"
         return "rating" if self.output == "rating" else "standardized"

@@ -125,7 +125,7 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         times the sum of squared factors and biases, as in ridge regression. The more ratings an
         item has, the less the penalty shrinks it.
     loss : str or callable, default='squared_error'
-        What training minimises. ``'squared_error'`` predicts the mean of a rating,
+        Loss that training minimises. ``'squared_error'`` predicts the mean of a rating,
         ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
         the squared error for small errors and linear for large ones, so that outliers count
         less. The limit is 1.345 times a robust standard deviation of the errors of the start. A

@@ -123,6 +123,28 @@ def test_linked_pages_and_pictures_exist(page):
         assert path.exists() or not MADE_BY_THE_BUILD.isdisjoint(path.parts), target
 
 
+def sentences_of(page):
+    """Number of words of each sentence of running text, without code, tables and formulas."""
+    text = re.sub(r"^( *)>>> (?:.+\n)+", "", (DOCS / page).read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^( *)\.\. .*\n(?:\1 +.*\n|\n)*", "\n", text, flags=re.MULTILINE)  # directives
+    text = re.sub(r"^(=+ +)+=+\n(?:.+\n)+", "\n", text, flags=re.MULTILINE)  # tables
+    text = re.sub(r"^.*\n(=+|-+|~+)\n", "\n", text, flags=re.MULTILINE)  # titles
+    text = re.sub(r":math:`[^`]*`", "Formula", text)
+    text = re.sub(r":\w+:`([^`<]+?) *<[^`]*>`", r"\1", text)
+    text = re.sub(r"(:\w+:)?``?[^`]+``?", "Name", text)
+    text = re.sub(r"\*\*[^*]+[.:]\*\*", "", text)  # first words of an entry
+    entries = re.split(r"\n\s*\n|^ *(?:\*|-|#\.|\d\.) ", text, flags=re.MULTILINE)
+    parts = [part for entry in entries for part in re.split(r"(?<=[.?!])\s+(?=[A-Z])", entry)]
+    return [len(words) for part in parts if (words := re.findall(r"\w[^\s]*", part))]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("user_guide/")])
+def test_sentences_of_the_guide_are_short(page):
+    lengths = sorted(sentences_of(page))
+    assert lengths[len(lengths) // 2] <= 18
+    assert lengths[-1] <= 35
+
+
 def test_every_page_is_in_a_table_of_contents():
     listed = {"index.rst"}
     for page in PAGES:

@@ -132,7 +132,7 @@ class BaseRatingRegressor(
         sample_weight : array-like of shape (n_samples,), default=None
             Weight of each rating, not negative. Only the proportions of the weights matter,
             except in `BiasRegressor` and `BayesianMFRegressor`. Rows of weight 0 are ignored:
-            their IDs stay unknown.
+            their IDs stay unknown. SVD++ terms (``svdpp=True``) ignore the size of other weights.
         X_val : {DataFrame, array-like} of shape (n_val, n_features), default=None
             Interactions for the validation loss, which is computed after each epoch. Early
             stopping uses it, unless ``early_stopping=False``. If X is in chunks, `X_val` may be
@@ -158,8 +158,8 @@ class BaseRatingRegressor(
         Warns
         -----
         UserWarning
-            If IDs of `X_val` are of another kind than the IDs of `X`, if the training was
-            interrupted, or if a rating far outside an automatic rating scale widens the scale of
+            If IDs of `X_val` are of another kind than the IDs of `X`, or if the training was
+            interrupted. Also if a rating far outside an automatic rating scale widens the scale of
             the fit that this one continues, or of earlier chunks.
         """
         with notify_sklearn_callbacks(self, X, y, sample_weight):
@@ -177,10 +177,10 @@ class BaseRatingRegressor(
         `BayesianMFRegressor`, and `MFRegressor` with ``svdpp=True``, have no `partial_fit`.
 
         New users and items get rows of their own. The mean and the scale of all ratings so far
-        are computed, and what was learned is converted to them. With biases, least squares
-        compute the mean and the biases, in which earlier ratings keep their weight. Then one
-        epoch trains factors and layers, if the model has any, with a constant learning rate. The
-        notes of the class tell more. An automatic rating scale widens with the new ratings.
+        are computed, and what was learned is converted to them. If the model has biases, least
+        squares compute the mean and the biases, in which earlier ratings keep their weight. Then
+        one epoch trains factors and layers, if the model has any, with a constant learning rate.
+        The notes of the class tell more. An automatic rating scale widens with the new ratings.
 
         Parameters
         ----------

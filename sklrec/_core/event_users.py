@@ -72,8 +72,8 @@ class BaseEventUsers(BaseImplicitRecommender):
         Returns
         -------
         DataFrame of shape (n_contributions, 5)
-            The user, the item, a positive of the user in `fit` (``from_item``), the kind of the
-            contribution (``kind``), and the contribution in units of the scores
+            The user and the item of a pair, a positive of the user in `fit` (``from_item``), the
+            kind of the contribution (``kind``), and the contribution in units of the scores
             (``contribution``). The first columns have the names of the fitted columns, such as
             ``sku`` and ``from_sku``. The pairs have the order of `users`. A pair has a row of the
             kind ``'interaction'`` for each positive of the user, with the strongest first. The

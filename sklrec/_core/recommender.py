@@ -116,8 +116,8 @@ class BaseRecommender(DeclaredEstimator):
         Raises
         ------
         ValueError
-            If a candidate without side features is not a known item, if a user of `users` is
-            missing in a dict of candidates, or if users are of another kind than those of
+            If a candidate without side features is not a known item, or if a user of `users` is
+            missing in a dict of candidates. Also if users are of another kind than those of
             `candidates` or `exclude`.
 
         Warns

@@ -79,15 +79,15 @@ class BayesianMFRegressor(BaseRatingRegressor):
     Parameters
     ----------
     n_factors : int or 'auto', default='auto'
-        Number of factors of each user, each item and each value of their side features, at most
-        32, because each user and item has a joint covariance matrix of
+        Number of factors of each user, each item and each value of their side features. It is at
+        most 32, because each user and item has a joint covariance matrix of
         ``2 * (n_factors + 1) * (n_factors + 2)`` bytes. ``'auto'`` is 16, or 8 if there are fewer
         than 5 ratings for each user and item on average.
     loss : {'squared_error', 'ordinal'}, default='squared_error'
         Distribution of a rating around the model's value. ``'squared_error'`` is Gaussian noise.
-        ``'ordinal'`` is an ordered probit model for few distinct ratings, such as stars: it has
-        thresholds between them, `predict_rating_proba` gives the probability of each, and
-        `predict` their mean.
+        ``'ordinal'`` is an ordered probit model for few distinct ratings, such as stars. It has
+        thresholds between them. `predict_rating_proba` gives the probability of each rating, and
+        `predict` the mean of these ratings.
     svdpp : bool, default=False
         Whether to add SVD++ terms: each user is also described by the items that they rated, and
         each item by the users who rated it, whatever the ratings were. This is more accurate and
@@ -191,13 +191,13 @@ class BayesianMFRegressor(BaseRatingRegressor):
     effect on the model, and makes one more sweep.
 
     **Few ratings.** The prior mean of a row is quadratic in the logarithm of its number of
-    ratings, because items that few people rate are rated lower, and users with few ratings differ
-    from others. Unknown users and items have the mean of all rows as their mean, and the terms of
+    ratings. Items that few people rate are rated lower, and users with few ratings differ from
+    others. Unknown users and items have the mean of all rows as their mean, and the terms of
     their side features.
 
     **Weights.** A row of weight 2 equals two rows. The size of the weights therefore matters. If
     all weights are far below 1, the prior outweighs the ratings. Scale the weights to a mean of 1
-    in that case.
+    in that case. SVD++ terms count each pair of a user and an item once, whatever its weight.
 
     **Sides.** A side feature that has one value in all rows of each user belongs to the user.
     Otherwise, one that has one value in all rows of each item belongs to the item. All others
@@ -210,8 +210,8 @@ class BayesianMFRegressor(BaseRatingRegressor):
 
     **Missing values** (NaN, None, NaT, an empty list) are a category of their own. A column that
     is missing in some rows of a user but not in all therefore belongs to the rating. Fill the
-    gaps first to avoid that. A value that `fit` did not see counts as missing. So does any value
-    of a column that was empty in `fit`. Datetimes and time differences are numbers.
+    gaps first to avoid that. A value that `fit` did not see counts as missing, and so does any
+    value of a column that was empty in `fit`. Datetimes and time differences are numbers.
 
     If a user's ratings change from session to session, a column such as
     ``X["user"].astype(str) + X["day"].astype(str)`` often helps. Its biases are solved jointly
@@ -409,7 +409,7 @@ class BayesianMFRegressor(BaseRatingRegressor):
         Notes
         -----
         The standard deviation is that of the posterior, without the noise of single ratings: it
-        vanishes with many ratings. `predict` returns one with the noise, which ranked worse on
+        approaches 0 with many ratings. `predict` returns one with the noise, which ranked worse on
         validation parts of two MovieLens logs. With ``loss='ordinal'`` the deviations are
         subtracted from the latent value, and the score is the mean star.
         """
@@ -463,15 +463,15 @@ class BayesianMFRegressor(BaseRatingRegressor):
         Returns
         -------
         DataFrame of shape (n_contributions, 6)
-            The user, the item, an item that the user rated in `fit` (``from_item``), the kind of
-            the contribution (``kind``), the rating of that item (``rating``), and the contribution
-            in units of the ratings (``contribution``). The first columns have the names of the
-            fitted columns, such as ``sku`` and ``from_sku``. The pairs have the order of `users`.
-            Each pair has four kinds of rows: ``'mean'`` is the global mean, ``'item'`` is the bias
-            of the item, ``'user'`` is what the model expects of the user whatever the ratings were
-            (from their number and from side features), and ``'interaction'`` is one rating of the
-            user, with the strongest first. The contributions of a pair add up to the prediction
-            before clipping.
+            The user and the item of a pair, an item that the user rated in `fit` (``from_item``),
+            the kind of the contribution (``kind``), the rating of that item (``rating``), and the
+            contribution in units of the ratings (``contribution``). The first columns have the
+            names of the fitted columns, such as ``sku`` and ``from_sku``. The pairs have the order
+            of `users`. Each pair has rows of four kinds. ``'mean'`` is the global mean, and
+            ``'item'`` is the bias of the item. ``'user'`` is what the model expects of the user
+            whatever the ratings were, from their number and from side features.
+            ``'interaction'`` is one rating of the user, with the strongest first. The
+            contributions of a pair add up to the prediction before clipping.
 
         Raises
         ------

@@ -30,7 +30,7 @@ class BiasRegressor(BaseRatingRegressor):
               + c_u \sum_u b_u^2 + c_i \sum_i b_i^2
 
     exactly, in closed form. A penalty :math:`c` counts in ratings: it is the weight of that many
-    ratings at the mean, which shrink a bias towards 0. The mean is free, so that it is the mean
+    ratings at the mean, which shrink a bias towards 0. The mean has no penalty. It is the mean
     over users and items rather than over ratings. A user or item that `fit` did not see has
     bias 0.
 
@@ -109,10 +109,11 @@ class BiasRegressor(BaseRatingRegressor):
     ratings. Scale the weights to a mean of 1 in that case. Leave-one-out errors leave out one
     unit of weight.
 
-    **Updates.** In `partial_fit` the earlier fit is the prior: each bias is drawn to its earlier
-    value with the weight of its earlier ratings plus the penalty, and the mean with the weight of
-    all earlier ratings. New users and items start from 0. A log in several calls therefore gives
-    nearly the same model as one `fit`. The penalties and variances stay those of the first call.
+    **Updates.** In `partial_fit` the earlier fit is the prior. Each bias is shrunk towards its
+    earlier value, with the weight of its earlier ratings plus the penalty. The mean is too, with
+    the weight of all earlier ratings. New users and items start from 0. A log in several calls
+    therefore gives nearly the same model as one `fit`. The penalties and variances stay those of
+    the first call.
 
     **Search.** The search for the penalties starts at 4 and takes steps by factors of 4, then 2,
     then 1.41, as long as the leave-one-out error falls. With more than

@@ -85,9 +85,9 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         for each rating. ``'auto'`` learns penalties and the start of the biases from the ratings,
         see Notes; if ``biased=False`` it is 0.1. A number starts all biases at 0.
     loss : str or callable, default='squared_error'
-        What training minimises. ``'squared_error'`` predicts the mean of a rating,
+        Loss that training minimises. ``'squared_error'`` predicts the mean of a rating,
         ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
-        the squared error for small errors and linear for large ones, so that wild ratings count
+        the squared error for small errors and linear for large ones, so that outliers count
         less. The limit is 1.345 times a robust standard deviation of the errors of the start. A
         function or ``nn.Module`` ``loss(prediction, target)`` takes two tensors of shape (n,) in
         units of the ratings, and returns the loss of each rating. If it returns one number for a
@@ -171,7 +171,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
         The constant :math:`\mu`: that of `BiasRegressor` if penalties were learned, else the
         weighted mean of the training ratings. Another `loss` adds what minimises it.
     penalties_ : LearnedPenalties or None
-        What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
+        Penalties that were learned from the ratings: ``user_penalty``, ``item_penalty`` and
         ``noise_variance`` as in `BiasRegressor`, ``loss``, the mean training loss of the
         biases, and ``n_ratings``, the number of ratings. ``None`` if `alpha` is a number or
         ``biased=False``.
@@ -211,23 +211,24 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     Notes
     -----
     **Learned penalties.** With ``alpha='auto'``, :math:`\mu` and the biases start as those of
-    `BiasRegressor`, whose penalties :math:`c_u, c_i` and variance of the noise :math:`v`, here
-    over the variance of the ratings, come from leave-one-out errors. The training minimises
+    `BiasRegressor`. Its penalties :math:`c_u, c_i` and its variance of the noise come from
+    leave-one-out errors. :math:`v` is that variance over the variance of the ratings. The training
+    minimises
 
     .. math:: \sum_{u,i} e_{ui}^2 + c_u \sum_u b_u^2 + c_i \sum_i b_i^2
               + s \sum_j (0.07 n_j + 7) \|w_j\|^2 + 10^{-4} s n \|L\|^2
 
-    where :math:`e` is the error over the standard deviation of the ratings, :math:`w_j` is the
-    embedding of a user, an item or a value of a side feature with :math:`n_j` ratings, and
-    :math:`L` are the weights of the layers. A row with few ratings thus has a higher penalty for
+    where :math:`e` is the error over the standard deviation of the ratings. :math:`w_j` is the
+    embedding of a user, an item or a value of a side feature with :math:`n_j` ratings.
+    :math:`L` are the weights of the layers. A row with few ratings has a higher penalty for
     each of them than a row with many. :math:`s` is :math:`v`. After the second epoch it falls in
     proportion to the training error, if embeddings explain more than biases do. Penalties of
     `partial_fit` and warm starts follow the numbers of all ratings so far.
 
     **Updates.** `partial_fit` trains for one epoch with 0.3 of the learning rate, which is
-    constant, and starts the moments of Adam anew. A row moves by the square root of the share that
-    the new ratings have among all its ratings, so that a few ratings change little but the rows of
-    new users and items.
+    constant, and sets the moments of Adam to 0. The step of a row is multiplied by the square
+    root of the share that the new ratings have among all its ratings. A few ratings therefore
+    change little but the rows of new users and items.
 
     **Losses.** The notes of `MFRegressor` tell how other losses are minimised.
 
@@ -235,7 +236,7 @@ class DenseRecRegressor(FactorsMixin, BaseRatingRegressor):
     has its own embedding, which `fit` learns from rows with missing numbers. A missing category,
     or an empty list, is treated as an unknown one. Numbers are replaced by their position among
     16 quantile bins of `fit`, so that their scale does not matter. Numbers outside the range of
-    `fit` count as the lowest or the highest. Datetimes and time differences are numbers.
+    `fit` count as its lowest or its highest number. Datetimes and time differences are numbers.
     Datetimes without a time zone are read as UTC. `partial_fit` keeps the quantiles and adds new
     categories.
 

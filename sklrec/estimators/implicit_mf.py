@@ -31,11 +31,11 @@ class ImplicitMFRecommender(BaseEventUsers):
     .. math:: \sum_{(u, i) \in S} c_{ui} (1 - s_{ui})^2 + w \sum_{u, i} s_{ui}^2
               + \alpha \sum_u k_u \|p_u\|^2 + \alpha \sum_i k_i \|q_i\|^2
 
-    where S are the positives, with weights :math:`c`, the second sum goes over all pairs of a
-    user and an item, and the penalty of a row grows with its positives and with the number of
-    pairs: :math:`k_u = \sum_i c_{ui} + w n_{items}`, and in the same way for items. Each sweep
-    improves all users by two steps of conjugate gradients, and then all items. The users at the
-    end are exact, given the items.
+    where S are the positives, with weights :math:`c`. The second sum goes over all pairs of a
+    user and an item. The penalty of a user grows with the positives and with the number of pairs,
+    :math:`k_u = \sum_i c_{ui} + w n_{items}`, and in the same way for items. Each sweep improves
+    all users by two steps of conjugate gradients, and then all items. At the end, the factors of
+    the users are exact, given the items.
 
     Parameters
     ----------

@@ -47,8 +47,8 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
 
     over ratings that are scaled to unit standard deviation, so that `alpha` and `lr` mean the
     same on any rating scale. A user or item that `fit` did not see has bias 0 and factors 0: an
-    unknown user gets :math:`\mu + b_i`, an unknown item :math:`\mu + b_u`, both :math:`\mu`. So
-    do users and items whose ratings were all held out for early stopping.
+    unknown user gets :math:`\mu + b_i`, an unknown item :math:`\mu + b_u`, both :math:`\mu`. The
+    same holds for users and items whose ratings were all held out for early stopping.
 
     Parameters
     ----------
@@ -62,9 +62,9 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         each rating. ``'auto'`` learns penalties and the start of the biases from the ratings, see
         Notes. With ``biased=False`` it is 0.07, and 0.1 with `svdpp`.
     loss : str or callable, default='squared_error'
-        What training minimises. ``'squared_error'`` predicts the mean of a rating,
+        Loss that training minimises. ``'squared_error'`` predicts the mean of a rating,
         ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
-        the squared error for small errors and linear for large ones, so that wild ratings count
+        the squared error for small errors and linear for large ones, so that outliers count
         less. The limit is 1.345 times a robust standard deviation of the errors of the start. A
         function or ``nn.Module`` ``loss(prediction, target)`` takes two tensors of shape (n,) in
         units of the ratings, and returns the loss of each rating. If it returns one number for a
@@ -145,10 +145,10 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
         computes the constant together with the biases.
         With ``biased=False``, it is only the prediction for unknown users and items.
     penalties_ : LearnedPenalties or None
-        What was learned from the ratings: ``user_penalty``, ``item_penalty`` and
-        ``noise_variance`` as in `BiasRegressor`, the mean training loss ``loss`` of its biases,
-        ``loss_name``, and ``n_ratings``, the number of ratings that they were learned from. None
-        with a number for `alpha` or ``biased=False``.
+        Penalties that were learned from the ratings. ``user_penalty``, ``item_penalty`` and
+        ``noise_variance`` are those of `BiasRegressor`. ``loss`` is the mean training loss of its
+        biases, by the loss ``loss_name``. ``n_ratings`` is the number of ratings that they were
+        learned from. None with a number for `alpha` or ``biased=False``.
     rating_scale_ : tuple of (float, float) or None
         Lowest and highest rating.
     rating_statistics_ : tuple of (float, float, float)
@@ -194,21 +194,21 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     where :math:`n` are numbers of ratings and :math:`c_U, c_I` the penalties of `BiasRegressor`.
     The strength :math:`s` is the variance of the noise, in units of the ratings' variance. From
     the third epoch it is multiplied by the cube of the training error over that of the biases
-    alone, at most 1 and at least 0.03. So factors stay near 0 on a log of noise, and grow on a log
-    with strong patterns. With `svdpp` 1.5 is 3, and the penalty of the terms y and x
-    is :math:`s (0.5\, n + 100)`, of their biases :math:`s (0.5\, n + 150)`. With an `optimizer`
-    :math:`s` stays the variance of the noise. Later fits learn the penalties anew if they have
+    alone, at most 1 and at least 0.03. Factors therefore stay near 0 on a log of noise, and grow
+    on a log with strong patterns. With `svdpp` 1.5 is 3, and the penalty of the terms y and x is
+    :math:`s (0.5\, n + 100)`, of their biases :math:`s (0.5\, n + 150)`. With an `optimizer`
+    :math:`s` stays the variance of the noise. Later fits learn the penalties again if they have
     more ratings than those that the penalties came from.
 
     **Updates.** `partial_fit` trains for one epoch with a constant learning rate. The more ratings
-    a user or item has had, the less further ratings move it, so that a few passes teach the model
-    new users without harm to what it knows. An `optimizer` takes 0.3 of the rate and starts its
-    state anew. There is no `partial_fit` with `svdpp`, since each further rating would change the
+    a user or item has had, the less further ratings move it. A few passes therefore adapt the
+    model to new users and change little else. An `optimizer` takes 0.3 of the rate and starts with
+    a new state. There is no `partial_fit` with `svdpp`, since each further rating would change the
     terms of others.
 
     **Losses.** With another `loss` than the squared error, the start is the same with the
-    constant that minimises the loss, and the slopes of the loss are scaled to the size of those
-    of the squared error, so that `alpha` and `lr` keep their meaning. The kink of the loss of a
+    constant that minimises the loss. The slopes of the loss are scaled to the size of those of the
+    squared error, so that `alpha` and `lr` keep their meaning. The kink of the loss of a
     quantile or median is smooth over a seventh of the standard deviation of the noise. This is as
     if predictions had errors of this size, as they have on new ratings. The slopes
     of a function are scaled by one number. `partial_fit` moves constant and biases by
@@ -219,7 +219,7 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
 
     With `svdpp` a user's row gains :math:`|R(u)|^{-1/2} \sum_{i \in R(u)} y_i`, and an
     item's :math:`|R(i)|^{-1/2} \sum_{u \in R(i)} x_u`, biases included, where R are the training
-    interactions. The fitted rows, ``user_factors_`` and the like, include these sums, so that
+    interactions. The fitted rows, such as ``user_factors_``, include these sums, so that
     predictions take no longer. With a number for `alpha` the loss has the penalty above for the
     rows themselves and :math:`5 \alpha w_{ui} (\|y_i\|^2 + \|x_u\|^2)` for each rating. The
     terms y and x take eight steps an epoch, by the gradient of all batches since the step before,
@@ -227,8 +227,11 @@ class MFRegressor(FactorsMixin, BaseRatingRegressor):
     rows and from terms of zero.
 
     A step moves only the users and items of its batch, except with an `optimizer`, which moves
-    all. A user or item with many ratings in a batch takes a bounded step: 0.8 of the step to the
-    minimum of the squared error in the batch if nothing else moved.
+    all. A user or item with many ratings in a batch takes a bounded step. It is 0.8 of the step to
+    the minimum of the squared error in the batch, if nothing else moved.
+
+    **Weights.** A row of weight 2 is not the same as two rows. SVD++ terms count a row once,
+    whatever its weight, unless that is 0.
 
     References
     ----------

@@ -58,8 +58,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
     r"""Rating model of a network of your own.
 
     `module` is an ``nn.Module`` that predicts a rating from the codes of a user and an item. The
-    estimator encodes IDs, makes the network, trains it, and does all that other rating models do:
-    `predict` for unknown users and items, `recommend`, `partial_fit` with new users and items,
+    estimator encodes IDs, makes the network and trains it. It does all that other rating models
+    do: `predict` for unknown users and items, `recommend`, `partial_fit` with new users and items,
     early stopping, saving, export to ONNX.
 
     .. code-block:: python
@@ -87,19 +87,19 @@ class ModuleRecRegressor(BaseRatingRegressor):
     .. math:: \hat r_{ui} = \mu + b_u + b_i + \sigma\, f(u, i)
 
     where f is the output of the network, :math:`\mu, b_u, b_i` are the mean and the biases of
-    `BiasRegressor`, and :math:`\sigma` is the standard deviation of the ratings. So the network
-    learns what the biases leave. `output` leaves out the biases, or all of it.
+    `BiasRegressor`, and :math:`\sigma` is the standard deviation of the ratings. The network
+    learns what the biases do not explain. `output` leaves out the biases, or all of it.
 
     Parameters
     ----------
     module : type or callable
         An ``nn.Module`` subclass, or a function that returns a module.
     output : {'auto', 'residual', 'standardized', 'rating'}, default='auto'
-        What the network predicts. ``'residual'`` is what the biases leave, over the standard
-        deviation. ``'standardized'`` is the rating minus the mean, over the standard deviation.
-        ``'auto'`` trains a copy for each on nine tenths of the ratings, and takes the one with the
-        lower error on the others. With ``'rating'`` it is the rating itself, such as 1 plus 4
-        times a sigmoid.
+        Quantity that the network predicts. ``'residual'`` is the rating minus the mean and the
+        biases, over the standard deviation. ``'standardized'`` is the rating minus the mean, over
+        the standard deviation. ``'auto'`` trains a copy for each on nine tenths of the ratings,
+        and takes the one with the lower error on the others. With ``'rating'`` it is the rating
+        itself, such as 1 plus 4 times a sigmoid.
     loss : str or callable, default='squared_error'
         Loss that the training minimises: ``'squared_error'``, ``'absolute_error'``, ``'huber'``,
         ``'quantile'`` or a function of predictions and ratings, as in `MFRegressor`.
@@ -124,8 +124,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
         the batch if the network has embeddings with ``sparse=True``.
     init_std : float or None, default=0.01
         Tables of users, items and values whose start has a larger standard deviation are scaled
-        to this one. ``nn.Embedding`` starts with 1, from which rows with few ratings do not come
-        back. None keeps the start, for example of tables that were trained before.
+        to this one. ``nn.Embedding`` starts with 1, which rows with few ratings cannot reduce
+        enough. None keeps the start, for example of tables that were trained before.
     max_len : int, default=50
         Largest number of interactions that `histories` holds for a prediction.
     early_stopping : bool, float or 'auto', default='auto'
@@ -172,11 +172,11 @@ class ModuleRecRegressor(BaseRatingRegressor):
     net_ : skorch.NeuralNetRegressor
         The skorch net that trained it, with its ``history``.
     output_ : str
-        What the network predicts: 'residual', 'standardized' or 'rating'.
+        Quantity that the network predicts: 'residual', 'standardized' or 'rating'.
     encoder_ : IDEncoder
         Maps IDs to codes. The ID in place k of ``categories_`` has the code k + 1.
     side_features_ : SideFeatures
-        How the columns of side features are read. Only if the network reads them.
+        The columns of side features by kind. Only if the network reads them.
     value_counts_ : ndarray of shape (n_values + 1,)
         Numbers of ratings with each value of side features. Only if the network reads them.
     known_features_ : KnownFeatures
@@ -190,7 +190,8 @@ class ModuleRecRegressor(BaseRatingRegressor):
     time_unit_ : float
         Median time between ratings of a user. Only if the network reads histories.
     penalties_ : LearnedPenalties or None
-        What was learned from the ratings, as in `MFRegressor`. None with a number for `alpha`.
+        Penalties that were learned from the ratings, as in `MFRegressor`. None with a number for
+        `alpha`.
     global_mean_ : float
         The rating of the output 0.
     rating_scale_ : tuple of (float, float) or None
@@ -223,32 +224,33 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     Notes
     -----
-    **Unknown IDs.** In training, 2 % of the codes become 0, so that row 0 learns the prediction
-    for an average user or item. A rating's chance falls with the number of ratings of the user or
-    item, so that all have the same part. `partial_fit` starts the rows of new IDs there. IDs whose
-    ratings were all held out get this row, too.
+    **Unknown IDs.** In training, 2 % of the codes become 0, so that row 0 learns the
+    prediction for an average user or item. The chance of a rating falls with the number of ratings
+    of the user or item, so that each user or item has the same expected number of such ratings.
+    `partial_fit` starts the rows of new IDs there. IDs whose ratings were all held out get this
+    row, too.
 
     **Penalties.** A small trial before the training finds the tables: parameters with one row for
     each code, of which a rating reads one row. With ``alpha='auto'`` a row with n ratings has the
     penalty :math:`s (0.07\, n + 7)`. A table of one column is taken as biases, with the penalties
-    of `BiasRegressor`, ten times as large beside ``output='residual'``. All other weights with two
+    of `BiasRegressor`, ten times as large with ``output='residual'``. All other weights with two
     or more dimensions have :math:`10^{-4} s` for each rating. The strength :math:`s` starts at the
     variance of the noise around the biases, and falls with the root of the training error, as in
     `DenseRecRegressor`.
 
-    **Side features.** ``forward(users, items, features)`` gets a dict of tensors: ``numeric`` of
-    shape (n, n_numeric), quantile positions from -1 to 1, NaN if missing; ``categorical`` of shape
-    (n, n_categorical) and ``multi_valued`` of shape (n, n_multi_valued, max_values), codes of
-    values, 0 if unknown or padding. The constructor gets ``side_features``, with the names of the
-    columns in ``side_features.numeric`` and so on, and with ``side_features.n_values``; a table of
-    values needs one row more.
+    **Side features.** ``forward(users, items, features)`` gets a dict of tensors. ``numeric`` of
+    shape (n, n_numeric) holds quantile positions from -1 to 1, NaN if missing. ``categorical`` of
+    shape (n, n_categorical) and ``multi_valued`` of shape (n, n_multi_valued, max_values) hold
+    codes of values, 0 if unknown or padding. The constructor gets ``side_features``, with the
+    names of the columns in ``side_features.numeric`` and so on. A table of values needs
+    ``side_features.n_values + 1`` rows.
 
     **Histories.** ``forward(users, items, histories)`` gets the latest interactions of the user
-    that are strictly earlier than each rating, at most `max_len`: ``histories.items``,
-    ``histories.ratings`` and ``histories.gaps`` of shape (n, max_len), with zeros in front, and
-    ``histories.lengths`` of shape (n,). The ratings are in units of the output. Gaps are times
-    since the interaction before, on a logarithmic scale. Of interactions of the same user, item
-    and time (without timestamps: of the same user and item), a history holds the last one.
+    that are strictly earlier than each rating, at most `max_len`. ``histories.items``,
+    ``histories.ratings`` and ``histories.gaps`` have the shape (n, max_len), with zeros in front.
+    ``histories.lengths`` has the shape (n,). The ratings are in units of the output. Gaps are
+    times since the interaction before, on a logarithmic scale. Of interactions of the same user,
+    item and time (without timestamps: of the same user and item), a history holds the last one.
 
     **Recommending.** `recommend` calls ``forward`` for all pairs of a user and an item. It is much
     faster if the network has the methods ``user_vectors(users)`` and ``item_vectors(items)``, of
@@ -445,7 +447,7 @@ class ModuleRecRegressor(BaseRatingRegressor):
 
     @property
     def output_(self) -> str:
-        """What the network predicts: 'residual', 'standardized' or 'rating'."""
+        """Quantity that the network predicts: 'residual', 'standardized' or 'rating'."""
         if self.module_.has_biases:
             return "residual"
         return "rating" if self.output == "rating" else "standardized"

@@ -68,15 +68,15 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         \Lambda \Big(m + \frac{1}{\sqrt n} \sum_{j \le n} t_{i_j}\Big)\Big) \\
         M_j &= x_{i_j} x_{i_j}^\top + C_{i_j}, \quad v_j = (z_j - b_{i_j}) x_{i_j} - c_{i_j}
 
-    where z are the ratings in units of :math:`\sigma`, t are the SVD++ terms, C and c are the
-    covariances of the item's factors with themselves and with its bias, and the prior
+    where z are the ratings in units of :math:`\sigma`, and t are the SVD++ terms. C and c are the
+    covariances of the item's factors with themselves and with its bias. The prior
     :math:`m, \Lambda` and the precision :math:`\tau` of a rating are learned. At step j the LSTM
-    reads the error :math:`z_j - p_j` of the expectation from the ratings before, moving averages
-    of earlier errors, :math:`p_j`, the logarithm of the time since the rating before, and that of
-    j. A net of one hidden layer computes :math:`\delta_{ui}` from its state, the averages,
-    :math:`p_{ui}` and the logarithm of n. It is 0 without ratings. In training all expectations
-    come from items that do not know the user's rating, because otherwise the LSTM would see
-    smaller errors than those of new ratings.
+    reads the error :math:`z_j - p_j` of the expectation from the ratings before, and moving
+    averages of earlier errors. It also reads :math:`p_j`, the logarithm of the time since the
+    rating before, and that of j. A net of one hidden layer computes :math:`\delta_{ui}` from its
+    state, the averages, :math:`p_{ui}` and the logarithm of n. It is 0 without ratings. In
+    training, each expectation comes from item factors that were computed without the user's
+    rating. Otherwise the LSTM would see smaller errors than those of new ratings.
 
     With a number for `alpha` there is no static part. A prediction then reads n ratings with
     deviations :math:`d_j = r_j - \mu - b_{i_j}` and shrunken mean
@@ -125,9 +125,9 @@ class SequenceRatingRegressor(BaseRatingRegressor):
         times the sum of squared factors and biases, as in ridge regression. The more ratings an
         item has, the less the penalty shrinks it.
     loss : str or callable, default='squared_error'
-        What training minimises. ``'squared_error'`` predicts the mean of a rating,
+        Loss that training minimises. ``'squared_error'`` predicts the mean of a rating,
         ``'absolute_error'`` its median, and ``'quantile'`` its `quantile`. ``'huber'`` is half
-        the squared error for small errors and linear for large ones, so that wild ratings count
+        the squared error for small errors and linear for large ones, so that outliers count
         less. The limit is 1.345 times a robust standard deviation of the errors of the start. A
         function or ``nn.Module`` ``loss(prediction, target)`` takes two tensors of shape (n,) in
         units of the ratings, and returns the loss of each rating. If it returns one number for a
@@ -252,9 +252,9 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     -----
     **Histories.** With timestamps, a row reads the ratings that its user gave strictly
     earlier. Ratings with the same timestamp do not read each other, in training or in prediction.
-    Their order in a history is that of the items; without a static part each epoch draws it anew.
-    Rows may come in any order. Validation rows read the histories of the training rows. Of rows
-    with the same user, item and timestamp, a history holds the last one.
+    Their order in a history is that of the items; without a static part it is random in each
+    epoch. Rows may come in any order. Validation rows read the histories of the training rows. Of
+    rows with the same user, item and timestamp, a history holds the last one.
 
     Without timestamps, `fit` takes the order of the rows as time order, and `predict` reads the
     user's whole history except ratings of the same item. Of rows with the same user and item, a
@@ -271,15 +271,15 @@ class SequenceRatingRegressor(BaseRatingRegressor):
     earlier interactions of the same user, item and time. New items get new factors, while new
     users need none. The static part updates the items of the new ratings, after the LSTM has
     learned from its errors on them; its prior and its noise stay. With ``warm_start=True``, `fit`
-    learns the static part anew from the ratings of all calls, and the LSTM continues. `recommend`
+    learns the static part again from the ratings of all calls, and the LSTM continues. `recommend`
     reads the whole history that `fit` and `partial_fit` saw. With ``exclude_seen=False`` the score
     of an item that the user rated depends on that rating.
 
-    **Padded sequences.** With ``input='sequences'`` X has the shape (n_sequences, max_len): item
-    codes from 1 upwards, and 0 for padding. y is the rating of the item in the last column, in
-    the shape (n_sequences,). Or it has a rating for each position, in the shape
-    (n_sequences, max_len), with NaN where there is no rating. `predict` returns the same shape,
-    with NaN for padding. Sample weights belong to sequences.
+    **Padded sequences.** With ``input='sequences'`` X has the shape (n_sequences, max_len). It
+    holds item codes from 1 upwards, and 0 for padding. A y of shape (n_sequences,) has the rating
+    of the item in the last column. A y of shape (n_sequences, max_len) has a rating for each
+    position, with NaN where there is no rating. `predict` returns the same shape, with NaN for
+    padding. Sample weights belong to sequences.
 
     Unless ``items_only=True``, X has as many columns again: the ratings of the items, or NaN
     where the model must not read a rating. The last column must be NaN if y has the shape

@@ -93,7 +93,7 @@ class DenseNet(FactorModule):
     References
     ----------
     He, Liao, Zhang, Nie, Hu, Chua (2017), "Neural Collaborative Filtering",
-    :doi:`10.1145/3038912.3052569`: a net over embeddings beside their product.
+    :doi:`10.1145/3038912.3052569`: a net over embeddings, and their product.
 
     Rendle (2010), "Factorization Machines", :doi:`10.1109/ICDM.2010.127`: the products with side
     features.

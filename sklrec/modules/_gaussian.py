@@ -22,14 +22,14 @@ class GaussianMatrixFactorization(MatrixFactorization):
 
     The bias and the factors of a user have a mean and a joint covariance matrix, and so do those
     of an item. A row is the sum of an own part and of the terms of its side features. The context
-    c of a rating has only a bias, the sum of those of its side features. The prediction is the
-    mean of the sum. Its variance contains the covariances and the noise of the ratings. Code 0 is
-    an unknown user or item, whose row has the distribution that the model learned for all rows of
-    its side. The parameters are the means of the rows; they are not trained by gradients. Means
-    are in float64, covariances in float32.
+    c of a rating has only a bias, which is the sum of the biases of its side features. The
+    prediction is the mean of the sum. Its variance contains the covariances and the noise of the
+    ratings. Code 0 is an unknown user or item, whose row has the distribution that the model
+    learned for all rows of its side. The parameters are the means of the rows; they are not
+    trained by gradients. Means are in float64, covariances in float32.
 
-    With `stars`, the sum is a latent value. The thresholds between which it lies, with its noise,
-    determine the star, and the prediction is the mean star.
+    With `stars`, the sum is a latent value. The star is the interval between two thresholds that
+    the latent value plus its noise falls into. The prediction is the mean star.
 
     A covariance matrix is stored as its upper triangle, row by row. The bias comes first.
 
@@ -247,9 +247,9 @@ class GaussianMatrixFactorization(MatrixFactorization):
             Item codes, 0 for unknown.
         **features : Tensor of shape (n, n_values)
             ``user_values`` and ``user_weights``: values of the side features of users, and their
-            weights, 0 for padding; the same with ``item`` and ``context``. Users and items
-            without them have the side features of `set_features`. All those of a context without
-            them are missing.
+            weights, 0 for padding; the same with ``item`` and ``context``. If those of users or
+            items are not given, they are those of `set_features`. If those of a context are not
+            given, they are missing.
 
         Returns
         -------

@@ -26,7 +26,7 @@ class LSTMRating(SequenceModule):
     r"""Predict a rating from the earlier ratings of the user by an LSTM.
 
     Sequences are matrices of item codes and ratings, with padding at the end. A prediction needs
-    a sequence, the number of its interactions to read, and an item. So one pass of the LSTM over
+    a sequence, the number of its interactions to read, and an item. One pass of the LSTM over
     a sequence serves any number of predictions. `sklrec.SequenceRatingRegressor` has the formulas.
 
     Parameters

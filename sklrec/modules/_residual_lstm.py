@@ -22,14 +22,14 @@ DECAYS, SHRINKAGES = (0.5, 0.9, 0.98, 1.0), (3.0, 3.0, 3.0, 10.0)
 
 
 class ResidualLSTMRating(SequenceModule):
-    r"""Predict a rating by a static model of items, and what it leaves by an LSTM.
+    r"""Predict a rating by a static model of items, and its errors by an LSTM.
 
     The static part holds Gaussian distributions of the items' biases and factors. It computes the
     posterior of the user from every first part of the sequence, and from it the expected rating
-    p. The LSTM reads the errors of these expectations, and moving averages of them. A small net of
-    its state, of the averages, of p and of the number n of ratings adds a correction, except where
-    n is 0. `sklrec.SequenceRatingRegressor`
-    has the formulas. Methods and their arguments are those of `LSTMRating`.
+    p. The LSTM reads the errors of these expectations, and moving averages of them. A small net
+    reads its state, the averages, p and the number n of ratings. It adds a correction, except
+    where n is 0. `sklrec.SequenceRatingRegressor` has the formulas. Methods and their arguments
+    are those of `LSTMRating`.
 
     The tables of the static part are in ``users``. They are not trained by gradients, and start
     at zero.

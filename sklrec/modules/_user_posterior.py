@@ -16,10 +16,10 @@ NUMBERS_AT_ONCE = 2**17
 class UserPosterior(nn.Module):
     """Bias and factors of a user from the ratings of a history.
 
-    A row w = (b, p) of a user is N(m + h, inverse of L), with h the sum of the SVD++ terms t_i of
-    the n rated items, divided by sqrt(n). An item has the mean (b, q) and the covariance C. With
-    x = (1, q), with M = x x' plus C without the row and the column of the bias, and with
-    v = (z - b) x - (0, C_bq), the mean of w after some ratings z is
+    A row w = (b, p) of a user is N(m + h, inverse of L). Here h is the sum of the SVD++ terms t_i
+    of the n rated items, divided by sqrt(n). An item has the mean (b, q) and the covariance C. Let
+    x = (1, q) and v = (z - b) x - (0, C_bq). Let M be x x' plus C without the row and the column
+    of the bias. The mean of w after some ratings z is
 
         inverse of (tau sum M + L) times (tau sum v + L (m + h)).
 

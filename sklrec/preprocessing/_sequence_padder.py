@@ -55,7 +55,7 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
     An empty sequence becomes a row of zeros.
 
     Codes are whole numbers from 1 upwards, since 0 stands for padding. Leave out items without a
-    code. If all sequences have the same length, zeros count as existing padding.
+    code. If all sequences have the same length, zeros in them count as padding.
 
     A two-dimensional array or a DataFrame of numbers is already rectangular. Columns are cut or
     columns of zeros are added. The values and the dtype stay as they are, also if the values are
@@ -158,8 +158,8 @@ class SequencePadder(TransformerMixin, DeclaredEstimator):
         Returns
         -------
         ndarray of shape (n_sequences, max_len_) or (n_sequences, 2 * max_len_)
-            The matrix, with its mask beside it if `mask` is set: int64, or the dtype of X if
-            that is a matrix.
+            The matrix, followed by its mask if `mask` is set. The dtype is int64, or that of X if
+            X is a matrix.
 
         Raises
         ------

@@ -42,9 +42,9 @@ class SequenceWindower(TransformerMixin, DeclaredEstimator):
     The last column is the item of the row itself. The items before it are interactions in `fit`
     that are strictly earlier than the row. Rows with fewer items start with zeros.
 
-    A window depends only on its row and on the earlier interactions in `fit`. It depends neither
-    on later interactions, nor on the same timestamp, nor on other rows of `transform`. So a
-    pipeline with this step is valid under cross-validation with any split.
+    A window depends only on its row and on the earlier interactions in `fit`. It does not depend
+    on interactions with the same or a later timestamp, or on other rows of `transform`. A pipeline
+    with this step is therefore valid under cross-validation with any split.
 
     Parameters
     ----------

@@ -103,7 +103,7 @@ html_sidebars = {  # pages without pages below them
         "index",
         "quickstart",
         "benchmarks",
-        "coming_from/index",
+        "coming_from/*",
         "conventions",
         "glossary",
         "changelog",

@@ -41,7 +41,8 @@ search = HalvingRandomSearchCV(
 print("epochs:", search.n_resources_, "settings:", search.n_candidates_)
 
 # %%
-# The defaults and the found setting, on the last fifth.
+# The defaults and the found setting, on the last fifth. A search that beats the defaults on its
+# own validation part need not beat them here.
 models = {"defaults": MFRegressor(random_state=0).fit(X_train, y_train), "found": search}
 for name, model in models.items():
     print(f"{name:9}{root_mean_squared_error(y.iloc[test], model.predict(X.iloc[test])):.4f}")

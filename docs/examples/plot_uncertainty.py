@@ -34,13 +34,14 @@ print(pd.DataFrame(rows, columns=["level", "share inside"]).round(3).to_string(i
 # %%
 # The fewer ratings a film has, the wider is the interval.
 n_ratings = X_test["item"].map(X_train["item"].value_counts()).fillna(0)
-groups = pd.cut(n_ratings, [-1, 0, 2, 5, 10, 20, 50, 100, 300])
 labels = ["0", "1-2", "3-5", "6-10", "11-20", "21-50", "51-100", "101-300"]
+groups = pd.cut(n_ratings, [-1, 0, 2, 5, 10, 20, 50, 100, 300], labels=labels)
 found = pd.DataFrame({"error": np.abs(y_test - rated), "std": std}).groupby(groups, observed=True)
 figure, axes = plt.subplots(figsize=(7, 3.5), layout="constrained")
-axes.plot(labels, found["std"].mean(), "o-", label="mean predicted standard deviation")
+mean_std = found["std"].mean()
+axes.plot(mean_std.index, mean_std, "o-", label="mean predicted standard deviation")
 rmse = found["error"].agg(lambda errors: np.sqrt(np.mean(errors**2)))
-axes.plot(labels, rmse, "s--", label="RMSE of the test ratings")
+axes.plot(rmse.index, rmse, "s--", label="RMSE of the test ratings")
 axes.set(xlabel="Training ratings of the film")
 axes.legend()
 plt.show()

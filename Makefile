@@ -11,7 +11,7 @@ INTEGRATIONS := .venv-integrations
 
 ON_ALL_CORES := -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: help demo test test-oldest test-integrations lint types tests coverage audit fuzz sweep docs docs-test bench bench-quick wheel format clean
+.PHONY: help demo test test-oldest test-integrations lint types tests coverage audit fuzz sweep docs docs-test bench bench-quick wheel home format clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -90,6 +90,9 @@ bench-quick: $(VENV)/.extra-benchmarks  ## ratios to peers in minutes, beside th
 wheel: $(VENV)/.extra-test  ## build sdist and wheel into dist/; the wheel is the same for the same commit
 	@$(PIP) build
 	umask 022; SOURCE_DATE_EPOCH=$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct || date +%s)} $(BIN)/python -m build
+
+home:  ## write the address of the project into metadata and links: make home URL=https://...
+	$(PYTHON) set_home.py $(URL)
 
 format: $(VENV)/.extra-test  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .

@@ -6,11 +6,14 @@ import sys
 from importlib.metadata import distribution
 from pathlib import Path
 
+from docutils import nodes
 from numpydoc.docscrape_sphinx import SphinxDocString
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - an example imports it
 
 import sklrec.preprocessing
 
 sys.path.insert(0, str(Path(__file__).parent))
+import other_projects
 import start_figure
 
 project = "sklrec"
@@ -24,6 +27,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.extlinks",
+    "sphinx.ext.intersphinx",
     "sphinx.ext.mathjax",
     "sphinx_copybutton",
     "sphinx_gallery.gen_gallery",
@@ -37,12 +41,15 @@ html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_search_scorer = str(Path(__file__).parent / "search_scorer.js")
 
-# --- references: all must resolve, except those to other projects, since a build does not download
-# their inventories
+# --- references: all must resolve; a build does not download inventories of other projects
 nitpicky = True
-nitpick_ignore_regex = [(r"py:.*", r"(sklearn|skorch|torch|pandas|numpy|nn)\..*")]
+intersphinx_mapping = other_projects.write_inventories(
+    Path(__file__).parent / "generated" / "inventories"
+)
 smartquotes = False  # quotes in code must stay as typed
-default_role = "literal"  # single backticks name parameters and attributes
+# single backticks name parameters and attributes, and classes of other projects, which get links
+default_role = "name"
+OTHERS = other_projects.links()
 extlinks = {"doi": ("https://doi.org/%s", "doi:%s")}
 
 # --- pages made from docstrings
@@ -104,7 +111,7 @@ html_sidebars = {  # pages without pages below them
         "index",
         "quickstart",
         "benchmarks",
-        "coming_from/index",
+        "coming_from/*",
         "conventions",
         "glossary",
         "changelog",
@@ -127,6 +134,14 @@ def skip_members_of_others(app, what, name, obj, skip, options):
     return skip or isinstance(obj, property) or not module.startswith("sklrec")
 
 
+def name_role(role, rawtext, text, lineno, inliner, options=None, content=()):
+    """Show a name as code, with a link if it is one of another project."""
+    shown = nodes.literal(rawtext, text)
+    if url := OTHERS.get(text):
+        return [nodes.reference(rawtext, "", shown, refuri=url, internal=False)], []
+    return [shown], []
+
+
 def find_reexported(app, env, node, contnode):
     """Resolve references to `sklrec.IDEncoder` and the other names of `sklrec.preprocessing`."""
     name = node.get("reftarget", "").removeprefix("sklrec.")
@@ -138,6 +153,7 @@ def find_reexported(app, env, node, contnode):
 
 def setup(app):
     """Connect to Sphinx."""
+    app.add_role("name", name_role)
     app.connect("autodoc-process-docstring", escape_learned_sizes, priority=400)  # numpydoc: 500
     app.connect("autodoc-skip-member", skip_members_of_others)
     app.connect("missing-reference", find_reexported)

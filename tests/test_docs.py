@@ -29,6 +29,7 @@ RUN_ELSEWHERE = {
     "../serving/app.py",  # by test_serving_example.py
     "from_surprise.py",  # with the other library, when the page was written
     "from_lenskit.py",
+    "from_implicit.py",
     "from_fastai.py",
     "../other_tools/with_duckdb.py",  # the same
     "../other_tools/with_optuna.py",
@@ -78,8 +79,8 @@ def test_all_python_code_is_in_doctests(page):
 
 
 def test_code_of_other_libraries_is_shown_completely():
-    page = (DOCS / "coming_from" / "index.rst").read_text()
     for path in sorted((DOCS / "coming_from").glob("*.py")):
+        page = path.with_name(path.stem.removeprefix("from_") + ".rst").read_text()
         marks = re.findall(r"^# \[\w+\]$", path.read_text(), flags=re.MULTILINE)
         body = re.split(r"^# \[\w+\]$", path.read_text(), flags=re.MULTILINE)[1:]
         for mark, code in zip(marks, body, strict=True):

@@ -58,3 +58,42 @@ def test_movielens_demo(run_example, monkeypatch, tmp_path):
     assert "Empire Strikes Back, The (1980)" in printed.out
     assert "15/15" in printed.err  # the end of the progress bar
     assert (tmp_path / "demo_output" / "movielens.png").stat().st_size > 10_000
+
+
+@pytest.fixture
+def few_ratings(monkeypatch):
+    """Let examples see the first ratings of MovieLens 100K only."""
+    movielens = fetch_movielens("100k")
+    movielens.data, movielens.target = movielens.data[:6_000], movielens.target[:6_000]
+
+    def fetch(name, return_X_y=False):
+        return (movielens.data, movielens.target) if return_X_y else movielens
+
+    monkeypatch.setattr("sklrec.datasets.fetch_movielens", fetch)
+
+
+@pytest.mark.movielens
+@pytest.mark.parametrize(
+    ("name", "printed"),
+    [
+        ("cold_start", r"ratings of each new user +RMSE\n +0 \d\.\d{3}\n(.*\n){5} +50 \d\.\d{3}"),
+        ("monitoring", r"week 7: unknown items\n(.*\n)*week 12: .*mean error.*unknown items"),
+        (
+            "side_features",
+            r"biases +users and films +with side features\nlast ratings(  +\d\.\d+){3}",
+        ),
+        ("stacking", r"\n(voting|stack) +\d\.\d{4}\n(.*\n)*biases +-?\d\.\d+\n"),
+        ("tuning", r"epochs: \[2, 6, 18\] settings: \[20, 7, 3\]\ndefaults \d\.\d{4}\nfound"),
+        ("uncertainty", r"0\.95 +0\.9\d*\n(.*\n)*n_std=1\n +film +ratings"),
+    ],
+)
+def test_short_example_prints_its_table_and_draws(
+    run_example, few_ratings, monkeypatch, name, printed
+):
+    drawn = []
+    monkeypatch.setattr(plt, "show", lambda: drawn.append(plt.gcf()))
+    path = EXAMPLES / f"plot_{name}.py"
+    output = run_example(path, path.read_text())
+    assert re.search(printed, output.out), output.out
+    assert not output.err  # no progress bar
+    assert drawn

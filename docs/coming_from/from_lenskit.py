@@ -34,9 +34,20 @@ for split in crossfold_records(data, 5, rng=0):
     errors.append(result.global_metrics()["RMSE"])
 
 # [recommend]
+from lenskit.als import ImplicitMFScorer
 from lenskit.batch import recommend
 from lenskit.pipeline import topn_pipeline
 
-lists = topn_pipeline(BiasedMFScorer(embedding_size=32))
+lists = topn_pipeline(ImplicitMFScorer(embedding_size=32))
 lists.train(data)
 recommend(lists, [1], n=10, n_jobs=1).to_df()
+
+# [metrics]
+from lenskit.metrics import NDCG
+from lenskit.splitting import LastN, crossfold_users
+
+split = next(crossfold_users(data, 5, LastN(5), rng=0))
+lists.train(split.train)
+recs = recommend(lists, split.test.keys(), n=10, n_jobs=1)
+analysis = RunAnalysis(NDCG(10))
+analysis.measure(recs, split.test).list_summary()

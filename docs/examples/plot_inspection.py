@@ -63,7 +63,6 @@ RankingCurveDisplay.from_estimator(
 # Accuracy against time, measured by scikit-learn's `cross_validate`.
 models = {
     "MF": MFRegressor(random_state=0),
-    "MF, SVD++": MFRegressor(svdpp=True, random_state=0),
     "Bayesian, 5 sweeps": BayesianMFRegressor(n_iter=5, random_state=0),
     "Bayesian, 20 sweeps": BayesianMFRegressor(random_state=0),
     "dense": DenseRecRegressor(max_epochs=5, random_state=0),

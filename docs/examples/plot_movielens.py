@@ -31,10 +31,11 @@ films = movielens.item_frame.set_index("item")["title"]
 # All three models get the same rows. `MFRegressor` reads users and items. `DenseRecRegressor`
 # takes the timestamp as a side feature. `SequenceRatingRegressor` reads the ratings of the user
 # that are strictly earlier than the row.
+verbose = int("__file__" in globals())  # no progress bars in a gallery or a notebook
 models = {
-    "MFRegressor": MFRegressor(random_state=0, verbose=1),
-    "DenseRecRegressor": DenseRecRegressor(random_state=0, verbose=1),
-    "SequenceRatingRegressor": SequenceRatingRegressor(random_state=0, verbose=1),
+    "MFRegressor": MFRegressor(random_state=0, verbose=verbose),
+    "DenseRecRegressor": DenseRecRegressor(random_state=0, verbose=verbose),
+    "SequenceRatingRegressor": SequenceRatingRegressor(random_state=0, verbose=verbose),
 }
 
 # %%

@@ -1,4 +1,4 @@
 """The version of the package."""
 # SPDX-License-Identifier: BSD-3-Clause
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"

@@ -46,7 +46,8 @@ def warn_of_wide_table(X: Table) -> None:
     """Warn if the first two columns, read as IDs, seem to hold counts or ratings of two items."""
     if X.shape[1] < 3:
         return
-    columns = [pd.Series(column_values(X, k)) for k in POSITIONS.values()]
+    values = [column_values(X, k) for k in POSITIONS.values()]
+    columns = [pd.Series(found, dtype=found.dtype) for found in values]
     if all(v.dtype.kind in "biuf" and v.eq(0).sum() > SHARE_OF_ZEROS * len(v) for v in columns):
         warn(
             "The first two columns of X were read as the IDs of users and items, and both are 0 "

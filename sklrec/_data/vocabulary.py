@@ -355,7 +355,7 @@ def _is_infinite(values: Any) -> np.ndarray:
         return np.isinf(values)
     if values.dtype.kind in "biuUSmM" or kind_of(values) == STRINGS:
         return np.zeros(len(values), dtype=bool)
-    return np.asarray(pd.Series(_objects(values)).isin([np.inf, -np.inf]))
+    return np.asarray(pd.Series(_objects(values), dtype=object).isin([np.inf, -np.inf]))
 
 
 def _check_missing_ids(values: Any, rows: np.ndarray, name: int | str, first_row: int) -> None:

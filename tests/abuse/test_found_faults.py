@@ -93,3 +93,11 @@ def test_ids_without_a_usable_equality(action):
         warnings.simplefilter(action)
         with pytest.raises(TypeError, match=r"Column 'user' holds (.|\n)*, which cannot be an ID"):
             model.predict(unknown)
+
+
+def test_strings_that_arrow_cannot_hold():
+    odd = np.array(["\ud800", "a"] * 3, dtype=object)  # half of a pair of code units
+    X = pd.DataFrame({0: odd, 1: list("xxyyzz"), 2: odd}, dtype=object)
+    for table in (X, X.to_numpy()):
+        ratings = DenseRecRegressor(max_epochs=1, random_state=0).fit(table, [1, 2] * 3)
+        assert np.isfinite(ratings.predict(table)).all()

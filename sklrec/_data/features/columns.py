@@ -334,7 +334,7 @@ def learn_column(
 
 def _check_no_dates(values: Any, name: int | str) -> None:
     """Raise if all strings are dates, each of which would become a category."""
-    present = pd.Series(values).dropna()
+    present = pd.Series(values, dtype=values.dtype).dropna()  # pandas cannot convert all strings
     if all(_DATE.match(value) for value in present[:N_DATES]):
         raise ValueError(
             f"Column {name!r} holds dates as strings, such as {present.iloc[0]!r}, and would have "

@@ -21,6 +21,7 @@ def set_home(url: str, root: Path = ROOT) -> None:
     table = "".join(f'{name} = "{address}"\n' for name, address in urls.items())
     _replace(root / "pyproject.toml", r"(?=^\[project\.optional-)", f"[project.urls]\n{table}\n")
     _replace(root / "CITATION.cff", r"(?=^license:)", f"repository-code: {url}\n")
+    _replace(root / "README.md", r"(?<=\]\()(?=[^)\s:]+\.svg\))", f"{url}/raw/main/")
     _replace(root / "README.md", r"(?<=\]\()(?!https?:|#)", f"{url}/blob/main/")
 
 

@@ -83,9 +83,6 @@ FASTAI_NN = Model(
     "fastai",
     {"layers": [100, 50], "n_epochs": 5, "lr": 5e-3, "wd": 0.1},
 )
-FASTAI_DOT = Model(
-    "fastai collab_learner", "fastai", {"n_factors": 50, "n_epochs": 5, "lr": 5e-3, "wd": 0.1}
-)
 # Implicit feedback: every rating counts as a choice, whatever its value.
 IMPLICIT_ALS = Model("implicit AlternatingLeastSquares", "implicit", {"factors": 64})
 

@@ -75,7 +75,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         "title": "Two cores",
         "notes": [
             "A fit: defaults, made ratings as in the benchmark of scaling, each fit in a new "
-            "process. The busy core runs another program that never waits. A search: "
+            "process. The busy core runs another program that computes all the time. A search: "
             "GridSearchCV over four values of alpha in two folds: eight fits, without the last "
             "fit to all rows. Made logs of 20,000 users and 5,000 items. Each worker has one "
             "torch thread and has fitted such a model before; so has the one core. Medians of "

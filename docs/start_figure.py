@@ -15,7 +15,6 @@ LIBRARIES = {  # colours that are told apart on light and on dark, also by the c
     "Cornac": "#009e73",
     "LensKit": "#56b4e9",
     "Surprise": "#999999",
-    "fastai": "#b8860b",
 }
 BESIDE, BELOW = (7, 0), (-4, -14)
 INK = {"light": "#222832", "dark": "#ced6dd"}  # the theme's own colours of text
@@ -59,7 +58,7 @@ def draw(path, ink):
                 color=LIBRARIES[library],
                 fontweight="bold" if ours else "normal",
             )
-        axes.set(xscale="log", xlim=(0.014, 60), xlabel="seconds of fit and predict, one thread")
+        axes.set(xscale="log", xlim=(0.04, 60), xlabel="seconds of fit and predict, one thread")
         axes.set(ylabel="RMSE in stars")
         axes.xaxis.set_major_formatter("{x:g}")
         axes.spines[["top", "right"]].set_visible(False)

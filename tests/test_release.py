@@ -46,6 +46,7 @@ def test_one_command_sets_the_address(tmp_path):
     relative = re.findall(r"\]\(([^)]+)\)", (ROOT / "README.md").read_text())
     assert all(link.startswith(("https:", "#")) for link in links)
     assert f"{URL}/blob/main/CHANGELOG.md" in links and len(links) == len(relative)
+    assert f"{URL}/raw/main/docs/_pictures/flow.svg" in links  # the file, and not a page about it
 
 
 @pytest.mark.parametrize("arguments", [(), ("forge.example",), ("https://a.b/c", "d")])

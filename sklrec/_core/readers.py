@@ -103,7 +103,8 @@ class PairReader:
 
     def validation_data(self, model: Any, rated: Rated, training: Any) -> InteractionTensors:
         """Make the tensors for the validation loss."""
-        return _pair_tensors(rated)
+        # Its batches are views, which a callback might change.
+        return _pair_tensors(rated._replace(y=rated.y.copy()))
 
     def row_counts(self, model: Any) -> dict[str, np.ndarray]:
         """Count the ratings so far of the rows of the module's tables, by side."""

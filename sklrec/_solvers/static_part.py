@@ -27,7 +27,7 @@ from sklrec.modules._user_posterior import UserPosterior, expected_ratings, rati
 # Sweeps and tolerance of the variational model, as in BayesianMFRegressor.
 N_SWEEPS, TOL = 20, 1e-3
 # Number of places of histories, padding included, whose equations are in memory at once.
-PLACES_AT_ONCE = 2**12
+EQUATIONS_AT_ONCE = 2**12
 # Interactions whose statistics are in memory at once.
 INTERACTIONS_AT_ONCE = 2**15
 
@@ -161,7 +161,7 @@ def add_expected_ratings(
         z_of_past = module._from_ratings(torch.from_numpy(data.histories.ratings), torch.zeros(1))
     of_past, of_targets = torch.zeros(2, n), torch.empty(len(data))
     columns = {"places": torch.arange(n)}
-    for chosen, _, past, queries in data.planned_batches(PLACES_AT_ONCE, None, **columns):
+    for chosen, _, past, queries in data.planned_batches(EQUATIONS_AT_ONCE, None, **columns):
         at, lengths = past.pop("places"), past["lengths"]
         known, z = module._known_ratings(**past)
         is_rated = known.squeeze(2)
@@ -269,7 +269,7 @@ class StaticPartSolver:
         on_device = [part for part in (module, data, valid) if part is not None]
         for part in on_device:
             part.to("cpu")
-        with threads_for(PLACES_AT_ONCE, module.width):
+        with threads_for(EQUATIONS_AT_ONCE, module.width):
             if self.earlier is None:
                 module.global_mean.fill_(self.statistics.mean)
                 module.scale.fill_(self.statistics.scale)

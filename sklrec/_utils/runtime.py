@@ -160,12 +160,15 @@ def own_random_state(generator: torch.Generator, device: str | torch.device) -> 
 
 @contextmanager
 def no_denormals() -> Iterator[None]:
-    """Round numbers too small for full precision to 0, in this thread only."""
+    """Round numbers too small for full precision to 0, in this thread alone."""
     # Penalties shrink the weights of a unit that no rating needs at every step, until they are
     # denormal. Products with such weights took up to 100 times as long.
     smallest = 5e-324
-    is_set = smallest * 1.0 == 0
+    is_set = smallest * 1.0 == 0  # as where the processor rounds already
     if not is_set:
+        # Threads that start inside the block inherit the setting and keep it. This starts those
+        # of torch before.
+        torch.ones(2**15 * torch.get_num_threads()).add_(1)
         torch.set_flush_denormal(True)
     try:
         yield

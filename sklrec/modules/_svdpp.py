@@ -209,9 +209,10 @@ def _counts_of_pairs(
     if (keys[1:] == keys[:-1]).any():
         keys, n_each = np.unique(keys, return_counts=True)
         counts = torch.from_numpy(n_each).to(like.dtype)
-    starts = np.searchsorted(keys, np.arange(size[0] + 1) * size[1]).astype(np.int32)
+    index = np.int32 if len(keys) < 2**31 else np.int64
+    starts = np.searchsorted(keys, np.arange(size[0] + 1) * size[1])
     keys %= size[1]
     silence_beta_warning()
-    first, places = (torch.from_numpy(codes.astype(np.int32)) for codes in (starts, keys))
+    first, places = (torch.from_numpy(codes.astype(index)) for codes in (starts, keys))
     found = torch.sparse_csr_tensor(first, places, counts, size, check_invariants=False)
     return (found.to_sparse_coo() if is_plain(like.device) else found).to(like.device)

@@ -198,6 +198,16 @@ def test_when_training_stops_early(early_stopping, is_given, has_curve, stops, m
     assert model.n_iter_ == (1 + 5 if stops else 8)
 
 
+def test_a_callback_that_changes_batches_leaves_the_validation_ratings_as_they_are():
+    class Change(Callback):
+        def on_batch_end(self, net, batch, training, **kwargs):
+            batch[1].sub_(0.01)
+
+    y, y_val = Y.to_numpy(copy=True), Y_VAL.to_numpy(copy=True)
+    mf(callbacks=[Change()], early_stopping=False).fit(X, y, X_val=X_VAL, y_val=y_val)
+    assert (y == Y).all() and (y_val == Y_VAL).all()
+
+
 # --- warm starts
 
 

@@ -138,12 +138,12 @@ class BiasEquations:
     def _order_of_users(self) -> np.ndarray:
         """Order the users by hashes of their ratings, which the order of rows does not change."""
         # Codes have the order of the rows. Rounding removes the effect of the order on sums.
-        n_users = np.bincount(self.by_user.indices, minlength=len(self.item_weight))
+        users_of_items = np.bincount(self.by_user.indices, minlength=len(self.item_weight))
         users, items = (
             _mixed((np.round(sums / weight, 6) + 0.0).view(np.uint64) + _mixed(n_pairs))
             for sums, weight, n_pairs in (
                 (self.user_sum, self.user_weight, np.diff(self.by_user.indptr)),
-                (self.item_sum, self.item_weight, n_users),
+                (self.item_sum, self.item_weight, users_of_items),
             )
         )
         pattern = self.pairs.with_values(np.ones(len(self.by_user.data), np.uint64))

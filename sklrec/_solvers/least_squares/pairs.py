@@ -77,7 +77,7 @@ class RatedPairs:
             matrix = csr_array((weights, (users, items)), shape)
             np.divide(means, matrix.data, out=means, where=matrix.data > 0)
         else:
-            del values, weighted  # before there are weights
+            del values, weighted  # frees memory before the weights are made
             matrix.data = np.ones(len(means))
         if has_repeats:
             squares = csr_array((weighted * values, (users, items)), shape).data
@@ -111,8 +111,8 @@ class RatedPairs:
         """Yield all pairs, those of some whole users at a time."""
         starts, first = self.by_user.indptr, 0
         while first < len(starts) - 1:
-            last = np.searchsorted(starts, starts[first] + PAIRS_AT_ONCE, "right") - 1
-            last = max(first + 1, int(last))
+            bound = int(starts[first]) + PAIRS_AT_ONCE  # beyond the integers of `starts`, perhaps
+            last = max(first + 1, int(np.searchsorted(starts, bound, "right")) - 1)
             pairs = slice(starts[first], starts[last])
             yield Part(
                 np.repeat(np.arange(first, last), np.diff(starts[first : last + 1])),

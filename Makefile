@@ -84,7 +84,7 @@ docs-test: docs  ## open the built pages in headless Chromium, if there is one: 
 bench: $(VENV)/.extra-benchmarks  ## all benchmarks beside the peers; BENCH="--ratings FILE" adds a log
 	$(BIN)/python -m benchmarks $(BENCH)
 
-bench-quick: $(VENV)/.extra-benchmarks  ## ratios to peers in minutes, beside those of the last release
+bench-quick: $(VENV)/.extra-benchmarks  ## ratios to peers in minutes, next to the ratios of the last release
 	$(BIN)/python -m benchmarks quick --quick
 
 wheel: $(VENV)/.extra-test  ## build sdist and wheel into dist/; the wheel is the same for the same commit

@@ -78,7 +78,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
             "scaling, with integer IDs; `predict` of all "
             f"training rows; `recommend` of {N_ITEMS} items to {N_USERS:,} users. Calls that "
             f"should take over {TIME_LIMIT:g} seconds are left out.",
-            "The fixed cost of a fit is what it takes beside its training: checks, encoding, the "
+            "The fixed cost of a fit is its time outside the training: checks, encoding, the "
             "net, callbacks, the history, and the limits and penalties of rows in each epoch. The "
             "training is the steps of the optimiser, the batches, the sweeps of the variational "
             "model with their start, and the least-squares search for biases and penalties. As "

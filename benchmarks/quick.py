@@ -1,4 +1,4 @@
-"""Ratios to peers in a few minutes, beside those of the last release."""
+"""Ratios to peers in a few minutes, next to the ratios of the last release."""
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
@@ -62,7 +62,7 @@ def run(*, quick: bool = False) -> dict[str, Any]:
         "notes": [
             f"Ours over theirs, in the same run; smaller is better for us. Means of {ROUNDS} "
             "rounds with standard errors, and medians of the two figures. Fits: the first fold "
-            f"of {SHUFFLED} of MovieLens 100K. The stored ratios are those of the last release. "
+            f"of {SHUFFLED} of MovieLens 100K. The stored ratios are from the last release. "
             f"A ratio is marked if it moved by more than {MOVED:.0%}."
         ],
         "tables": [table("Ratios", forms, found.reset_index())],

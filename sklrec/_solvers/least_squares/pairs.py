@@ -209,14 +209,14 @@ class RatingMatrices:
         self.shape, self.n_pairs = pairs.by_user.shape, len(pairs.means)
         self.dtype, self.device = dtype, device
         self._places: tuple[np.ndarray, np.ndarray] | None = None
-        weights, squares = pairs.by_user.data, pairs.ratings()
+        weights, ratings = pairs.by_user.data, pairs.ratings()
         is_weighted = bool((weights != 1).any())
-        values = weights * squares
-        squares *= values
+        values = weights * ratings
+        ratings *= values  # the squares now, in the same memory
         if pairs.spreads is not None:
-            squares += pairs.scale**2 * pairs.spreads
-        totals = [sums_of_sides(pairs.with_values(v)) for v in (squares, weights)]
-        del squares
+            ratings += pairs.scale**2 * pairs.spreads
+        totals = [sums_of_sides(pairs.with_values(v)) for v in (ratings, weights)]
+        del ratings
         values = values.astype(dtype)
         matrix = pairs.with_values(values)
         self.sides = []
@@ -283,8 +283,8 @@ class PartnerShares:
         """Sum the values of the rows for each partner, times a power of its weights."""
         found = of_rows.new_empty(self.n_partners, of_rows.shape[1])
         # Some columns at a time, because the scaled rows are a copy.
-        for columns in torch.arange(of_rows.shape[1]).split(COLUMNS_AT_ONCE):
-            part = slice(int(columns[0]), int(columns[-1]) + 1)
+        for first in range(0, of_rows.shape[1], COLUMNS_AT_ONCE):
+            part = slice(first, first + COLUMNS_AT_ONCE)
             values = of_rows[:, part] * self.shares**power
             for rows, ones in self.blocks[1]:
                 found[rows, part] = ones @ values
